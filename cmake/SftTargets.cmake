@@ -1,0 +1,27 @@
+# sft_module(name SOURCES ... DEPENDS ...): one static library per folder of src/.
+# sft_test(name SOURCES ... DEPENDS ...): one GoogleTest binary per folder of tests/.
+
+add_library(sft_options INTERFACE)
+target_compile_options(sft_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -fopenmp-simd
+  $<$<BOOL:${SFT_WERROR}>:-Werror>)
+target_include_directories(sft_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
+
+function(sft_module name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_library(sft_${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(sft_${name} PUBLIC ${ARG_DEPENDS} PRIVATE sft_options)
+  target_include_directories(sft_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+endfunction()
+
+function(sft_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_executable(${name}_test ${ARG_SOURCES})
+  target_link_libraries(${name}_test PRIVATE ${ARG_DEPENDS} GTest::gtest_main sft_options)
+  target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  target_compile_definitions(${name}_test PRIVATE
+    SFT_TEST_DIR="${CMAKE_SOURCE_DIR}/tests" SFT_BINARY="$<TARGET_FILE:sft>")
+  include(GoogleTest)
+  gtest_discover_tests(${name}_test DISCOVERY_TIMEOUT 60 DISCOVERY_MODE PRE_TEST
+                       PROPERTIES TIMEOUT 600)
+endfunction()

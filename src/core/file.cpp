@@ -1,0 +1,152 @@
+#include "core/file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace sft {
+
+namespace {
+
+[[noreturn]] void fail_read(const fs::path& path) {
+  const int reason = errno;
+  throw Error("M001", fmt::format("cannot read {}: {}", path.string(), std::strerror(reason)));
+}
+
+[[noreturn]] void fail_write(const fs::path& path) {
+  const int reason = errno;
+  Error error("S001", fmt::format("cannot write {}: {}", path.string(), std::strerror(reason)));
+  if (reason == ENOSPC || reason == EDQUOT) {
+    error.hint("free some space, or choose another --output_dir; what was saved before is intact");
+  } else if (reason == EACCES || reason == EROFS || reason == EPERM) {
+    error.hint("choose an --output_dir that you may write to");
+  }
+  throw error;
+}
+
+void write_all(int fd, const void* data, size_t bytes, const fs::path& path) {
+  const auto* p = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::write(fd, p, std::min<size_t>(bytes, size_t{1} << 30));
+    if (n < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      fail_write(path);
+    }
+    p += n;
+    bytes -= static_cast<size_t>(n);
+  }
+}
+
+}  // namespace
+
+std::string read_text(const fs::path& path) {
+  const MappedFile file(path);
+  return std::string(file.text());
+}
+
+void write_text(const fs::path& path, std::string_view text) {
+  FileWriter writer(path);
+  writer.write(text);
+  writer.commit();
+}
+
+MappedFile::MappedFile(const fs::path& path) : path_(path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    fail_read(path);
+  }
+  struct stat info {};
+  if (::fstat(fd, &info) != 0 || S_ISDIR(info.st_mode)) {
+    if (S_ISDIR(info.st_mode)) {
+      errno = EISDIR;
+    }
+    ::close(fd);
+    fail_read(path);
+  }
+  size_ = static_cast<size_t>(info.st_size);
+  if (size_ > 0) {
+    void* p = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED) {
+      ::close(fd);
+      fail_read(path);
+    }
+    data_ = static_cast<const std::byte*>(p);
+  }
+  ::close(fd);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) {
+    ::munmap(const_cast<std::byte*>(data_), size_);
+  }
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)), data_(other.data_), size_(other.size_) {
+  other.data_ = nullptr;
+  other.size_ = 0;
+}
+
+FileWriter::FileWriter(const fs::path& path) : path_(path), temporary_(path.string() + ".tmp") {
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd_ < 0) {
+    fail_write(path_);
+  }
+}
+
+FileWriter::~FileWriter() {
+  if (fd_ >= 0) {
+    ::close(fd_);
+    ::unlink(temporary_.c_str());
+  }
+}
+
+void FileWriter::write(const void* data, size_t bytes) { write_all(fd_, data, bytes, path_); }
+
+void FileWriter::commit() {
+  if (::fsync(fd_) != 0) {
+    fail_write(path_);
+  }
+  const int fd = fd_;
+  fd_ = -1;
+  if (::close(fd) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    const int reason = errno;
+    ::unlink(temporary_.c_str());
+    errno = reason;
+    fail_write(path_);
+  }
+}
+
+LineAppender::LineAppender(const fs::path& path) : path_(path) {
+  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (fd_ < 0) {
+    fail_write(path_);
+  }
+}
+
+LineAppender::~LineAppender() { ::close(fd_); }
+
+void LineAppender::append(std::string_view line) {
+  std::string whole(line);
+  whole += '\n';
+  write_all(fd_, whole.data(), whole.size(), path_);
+}
+
+void sync_folder(const fs::path& folder) {
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd >= 0) {
+    ::fsync(fd);
+    ::close(fd);
+  }
+}
+
+}  // namespace sft

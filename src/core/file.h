@@ -1,0 +1,77 @@
+// Files: reading whole, mapping, and writing so that nothing half-written ever has its final name.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace sft {
+
+namespace fs = std::filesystem;
+
+// The whole file as text. M001 when it does not exist or cannot be read.
+std::string read_text(const fs::path& path);
+
+// Writes `text` under a temporary name in the same folder, syncs, renames. S001 with the system's
+// reason (no space left, permission denied, ...) and nothing left behind.
+void write_text(const fs::path& path, std::string_view text);
+
+// A read-only mapping of a file, unmapped when it goes out of scope. Move-only.
+class MappedFile {
+ public:
+  explicit MappedFile(const fs::path& path);  // M001
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&&) = delete;
+  MappedFile(const MappedFile&) = delete;
+
+  const std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// A file written front to back under `path + ".tmp"`; `commit` syncs and renames it, and without
+// commit it is removed. Every failure is S001 with the system's reason.
+class FileWriter {
+ public:
+  explicit FileWriter(const fs::path& path);
+  ~FileWriter();
+  FileWriter(const FileWriter&) = delete;
+  FileWriter& operator=(const FileWriter&) = delete;
+
+  void write(const void* data, size_t bytes);
+  void write(std::string_view text) { write(text.data(), text.size()); }
+  void commit();
+
+ private:
+  fs::path path_, temporary_;
+  int fd_ = -1;
+};
+
+// Appends whole lines with one `write` each, so a reader never sees half a line (S001 on failure).
+class LineAppender {
+ public:
+  explicit LineAppender(const fs::path& path);
+  ~LineAppender();
+  LineAppender(const LineAppender&) = delete;
+  LineAppender& operator=(const LineAppender&) = delete;
+  void append(std::string_view line);  // the newline is added here
+
+ private:
+  fs::path path_;
+  int fd_ = -1;
+};
+
+// Flushes a folder's entries to disk, so that a rename within it survives a power loss.
+void sync_folder(const fs::path& folder);
+
+}  // namespace sft

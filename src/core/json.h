@@ -1,0 +1,17 @@
+// JSON values with their key order kept, so that a file that is edited stays recognisable.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace sft {
+
+using Json = nlohmann::ordered_json;
+
+// Parses a whole document; `name` is the file shown in an error (M010 with line and column).
+Json parse_json(std::string_view text, const std::string& name);
+// Reads and parses a file (M010 as above; M001 when the file cannot be read).
+Json read_json(const std::filesystem::path& path);
+
+}  // namespace sft

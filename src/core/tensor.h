@@ -1,0 +1,54 @@
+// Shapes and tensor views. A Tensor owns nothing: it is a typed, contiguous, row-major window on
+// memory that somebody else keeps alive.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "core/dtype.h"
+
+namespace sft {
+
+class Shape {
+ public:
+  static constexpr int kMaxRank = 4;
+  Shape() = default;
+  Shape(std::initializer_list<int64_t> dims);
+  explicit Shape(const std::vector<int64_t>& dims);
+
+  int rank() const { return rank_; }
+  int64_t operator[](int axis) const { return dims_[static_cast<size_t>(axis)]; }
+  int64_t elements() const;
+  std::vector<int64_t> dims() const { return {dims_.begin(), dims_.begin() + rank_}; }
+  bool operator==(const Shape&) const = default;
+  std::string text() const;  // "(512, 576)"
+
+ private:
+  std::array<int64_t, kMaxRank> dims_{};
+  int rank_ = 0;
+};
+
+struct Tensor {
+  void* data = nullptr;
+  Shape shape;
+  DType dtype = DType::f32;
+
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data);
+  }
+  float* f32() const { return as<float>(); }
+  int32_t* i32() const { return as<int32_t>(); }
+  size_t bytes() const { return static_cast<size_t>(shape.elements()) * size_of(dtype); }
+};
+
+// A tensor under its global (Hugging Face) name: what savers and checkpoints walk.
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+};
+
+}  // namespace sft
