@@ -1,0 +1,105 @@
+// Options: a struct lists each of its members once in `void visit(OptionTable& v)`; the command line,
+// YAML, --help, `sft config`, docs/options.md and the JSON in checkpoints all come from that list.
+// Used by every module's options.h and by the command line; parsing is in option_parser.h.
+//
+// CLI11 was weighed and left out: two spellings per flag, optional booleans with or without a value,
+// dict values and refusals per value would each need a workaround, and it costs 2 MB and 4 ms a start.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "core/json.h"
+
+namespace sft {
+
+// Where an option's value lives. An empty list and a null Json stand for "none".
+using OptionTarget =
+    std::variant<bool*, std::optional<bool>*, int64_t*, std::optional<int64_t>*, double*,
+                 std::optional<double>*, std::string*, std::optional<std::string>*,
+                 std::vector<std::string>*, Json*>;
+
+// What the program does with an option.
+enum class OptionStatus {
+  built,    // works
+  planned,  // known; any value but the default (or the built ones) is refused with `status_text`
+  inert,    // known; accepted, and without meaning here for the reason in `status_text`
+};
+
+// An older name of an option; `note` (may be empty) says what changed and is shown when it is used.
+struct OptionAlias {
+  std::string name, note;
+};
+
+// One option, filled in by chained calls in `visit`.
+struct Option {
+  std::string name, help, group;
+  OptionTarget target;
+  std::vector<OptionAlias> aliases;
+  std::vector<std::string> choices;       // empty: any value
+  std::vector<std::string> built_values;  // for `planned`: the values (beside the default) that work
+  std::optional<double> minimum, maximum;
+  bool minimum_excluded = false, maximum_excluded = false;
+  bool hidden = false;  // not in --help: inert options and leftovers of older versions
+  OptionStatus status = OptionStatus::built;
+  std::string status_text;
+  Json default_value;  // the member's value when it was listed
+
+  Option& alias(std::string old_name, std::string note = "");
+  Option& one_of(std::vector<std::string> values);
+  Option& at_least(double value);
+  Option& above(double value);
+  Option& at_most(double value);
+  Option& below(double value);
+  // Only the default and `values` work; the sentence says what is planned.
+  Option& built_only(std::vector<std::string> values, std::string sentence);
+  // Only the default works; the sentence says what is planned.
+  Option& planned(std::string sentence);
+  // Accepted without effect; the sentence says why.
+  Option& inert(std::string reason);
+  Option& hide();
+
+  Json value() const;
+  bool is_boolean() const;
+  bool is_list() const;
+  bool is_dict() const;
+  bool is_optional() const;  // "none" is a value
+  bool is_default() const { return value() == default_value; }
+  // "bool", "int", "float", "str", "list", "dict", with "?" when none is a value.
+  std::string type_name() const;
+};
+
+// The list that `visit` fills. Points into the visited struct, which must outlive it.
+class OptionTable {
+ public:
+  // Starts a group; options that follow belong to it.
+  void group(std::string title) { group_ = std::move(title); }
+  Option& operator()(std::string name, OptionTarget target, std::string help);
+
+  const std::vector<Option>& options() const { return options_; }
+  // By name or older name, in snake or kebab case; nullptr when there is none. `used` is the alias
+  // that matched, when one did.
+  const Option* find(std::string_view name, const OptionAlias** used = nullptr) const;
+  // Every name that `find` knows, in snake case.
+  std::vector<std::string> names() const;
+  // Name -> value, in declaration order.
+  Json values() const;
+
+ private:
+  std::string group_;
+  std::vector<Option> options_;
+};
+
+// The values of any options struct, by name, in declaration order.
+template <class Options>
+Json option_values(Options options) {
+  OptionTable table;
+  options.visit(table);
+  return table.values();
+}
+
+}  // namespace sft
