@@ -1,0 +1,45 @@
+// What a model's parameters are: one list per model, written by its family, that loading, saving,
+// the optimizer, initialisation and the program all walk.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace sft {
+
+// A tensor of the published model that makes up `rows` rows of a parameter of ours.
+struct ParamPiece {
+  std::string name;  // Hugging Face's name
+  int64_t rows;
+};
+
+enum class Init { normal, ones, zeros };
+
+struct ParamSpec {
+  std::string name;  // ours; equal to Hugging Face's where there is one piece
+  Shape shape;       // (out, in) or (n)
+  std::vector<ParamPiece> pieces;
+  int block = 0;      // bucket: 0 embeddings, 1..layers the blocks, layers + 1 what follows
+  bool decay = true;  // false for norms and biases, as transformers' decay_parameters decides
+  Init init = Init::normal;
+};
+
+// Where each parameter lies in one flat buffer: contiguous by block, each start 16 elements apart.
+struct ParamLayout {
+  std::vector<int64_t> offsets;  // in elements, per parameter
+  std::vector<int64_t> block_offsets;  // per block, and the end
+  int64_t elements = 0;
+};
+ParamLayout layout_parameters(const std::vector<ParamSpec>& specs);
+
+// The published tensors as views into a flat float32 buffer laid out as above.
+std::vector<NamedTensor> named_tensors(const std::vector<ParamSpec>& specs,
+                                       const ParamLayout& layout, float* base);
+
+// The number of trained values (padding between parameters not counted).
+int64_t count_parameters(const std::vector<ParamSpec>& specs);
+
+}  // namespace sft

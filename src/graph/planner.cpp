@@ -1,0 +1,121 @@
+#include "graph/planner.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+namespace sft {
+
+namespace {
+
+constexpr int64_t kAlign = 64;
+
+struct Lifetime {
+  int first = std::numeric_limits<int>::max();
+  int last = -1;
+  int64_t bytes = 0;
+  int64_t offset = -1;
+
+  bool overlaps(const Lifetime& other) const {
+    return first <= other.last && other.first <= last;
+  }
+};
+
+std::vector<Lifetime> lifetimes(const Program& program) {
+  const auto& values = program.values();
+  std::vector<Lifetime> lives(values.size());
+  for (size_t v = 0; v < values.size(); ++v) {
+    const auto bytes = values[v].shape.elements() * static_cast<int64_t>(size_of(values[v].dtype));
+    lives[v].bytes = (bytes + kAlign - 1) / kAlign * kAlign;
+  }
+  const auto& code = program.instructions();
+  for (int i = 0; i < static_cast<int>(code.size()); ++i) {
+    const auto touch = [&](Value v) {
+      if (v) {
+        Lifetime& life = lives[static_cast<size_t>(v.id)];
+        life.first = std::min(life.first, i);
+        life.last = std::max(life.last, i);
+      }
+    };
+    for (const Value v : code[static_cast<size_t>(i)].in) {
+      touch(v);
+    }
+    for (const Output& o : code[static_cast<size_t>(i)].out) {
+      touch(o.value);
+    }
+  }
+  return lives;
+}
+
+}  // namespace
+
+Plan plan_memory(const Program& program) {
+  const auto& values = program.values();
+  const auto& code = program.instructions();
+  std::vector<Lifetime> lives = lifetimes(program);
+  const auto in_arena = [&](Value v) {
+    return v && values[static_cast<size_t>(v.id)].kind == ValueInfo::Kind::arena;
+  };
+
+  // Values that share one place: each points to the one whose lifetime covers all of them.
+  std::vector<int> owner(values.size());
+  std::iota(owner.begin(), owner.end(), 0);
+  for (int i = 0; i < static_cast<int>(code.size()); ++i) {
+    const Instruction& instruction = code[static_cast<size_t>(i)];
+    if (instruction.reuse_in < 0) {
+      continue;
+    }
+    const Value from = instruction.in[static_cast<size_t>(instruction.reuse_in)];
+    const Value to = instruction.out[0].value;
+    if (!in_arena(from) || !in_arena(to) || instruction.out[0].mode != Output::Mode::overwrite) {
+      continue;
+    }
+    Lifetime& source = lives[static_cast<size_t>(owner[static_cast<size_t>(from.id)])];
+    Lifetime& target = lives[static_cast<size_t>(to.id)];
+    if (lives[static_cast<size_t>(from.id)].last == i && source.last == i && target.first == i &&
+        source.bytes == target.bytes) {
+      owner[static_cast<size_t>(to.id)] = owner[static_cast<size_t>(from.id)];
+      source.last = target.last;
+    }
+  }
+
+  std::vector<size_t> order;
+  Plan plan;
+  for (size_t v = 0; v < values.size(); ++v) {
+    const bool placed = values[v].kind == ValueInfo::Kind::arena && lives[v].last >= 0;
+    if (placed) {
+      plan.sum_of_values += lives[v].bytes;
+      if (owner[v] == static_cast<int>(v)) {
+        order.push_back(v);
+      }
+    }
+  }
+  std::ranges::stable_sort(order, [&](size_t a, size_t b) { return lives[a].bytes > lives[b].bytes; });
+
+  std::vector<size_t> done;  // by offset
+  for (const size_t v : order) {
+    Lifetime& life = lives[v];
+    int64_t at = 0;
+    for (const size_t other : done) {
+      if (!life.overlaps(lives[other])) {
+        continue;
+      }
+      if (lives[other].offset - at >= life.bytes) {
+        break;
+      }
+      at = std::max(at, lives[other].offset + lives[other].bytes);
+    }
+    life.offset = at;
+    plan.bytes = std::max(plan.bytes, at + life.bytes);
+    done.insert(std::ranges::upper_bound(done, at, {}, [&](size_t d) { return lives[d].offset; }),
+                v);
+  }
+
+  plan.offsets.assign(values.size(), -1);
+  for (size_t v = 0; v < values.size(); ++v) {
+    plan.offsets[v] = lives[static_cast<size_t>(owner[v])].offset;
+  }
+  return plan;
+}
+
+}  // namespace sft

@@ -1,0 +1,22 @@
+// Places every arena value of a program into one block of memory, by lifetime.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "graph/program.h"
+
+namespace sft {
+
+struct Plan {
+  std::vector<int64_t> offsets;  // in bytes by value; -1 for what is not in the arena
+  int64_t bytes = 0;             // of the arena
+  int64_t sum_of_values = 0;     // what it would take without sharing
+};
+
+// A value lives from the instruction that first writes it to the last that reads or writes it.
+// Largest first, each at the lowest place that is free for its whole life. Grants the requests to
+// write an output over an input (`Instruction::reuse_in`) where the input dies there.
+Plan plan_memory(const Program& program);
+
+}  // namespace sft

@@ -1,0 +1,195 @@
+#include "graph/program.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "core/error.h"
+
+namespace sft {
+
+Value Program::add_value(ValueInfo info) {
+  info.block = block_;
+  values_.push_back(std::move(info));
+  gradients_.emplace_back();
+  return {static_cast<int>(values_.size()) - 1};
+}
+
+Value Program::input(std::string name, Shape shape, DType dtype) {
+  return add_value({ValueInfo::Kind::input, std::move(name), shape, dtype, inputs_++});
+}
+
+Value Program::parameter(int index, std::string name, Shape shape, DType dtype, bool trained) {
+  const Value v = add_value({ValueInfo::Kind::parameter, name, shape, dtype, index});
+  if (trained && training()) {
+    const Value g =
+        add_value({ValueInfo::Kind::parameter_grad, name + ".grad", shape, DType::f32, index});
+    values_[static_cast<size_t>(v.id)].grad = true;
+    gradients_[static_cast<size_t>(v.id)].value = g;
+    gradients_[static_cast<size_t>(v.id)].shared = true;  // until the first write
+  }
+  return v;
+}
+
+Value Program::make(std::string name, Shape shape, DType dtype) {
+  return add_value({ValueInfo::Kind::arena, std::move(name), shape, dtype});
+}
+
+Value Program::like(Value v, std::string name) {
+  const ValueInfo source = info(v);
+  return make(std::move(name), source.shape, source.dtype);
+}
+
+Value Program::mapped(Value v) const {
+  const auto id = static_cast<size_t>(v.id);
+  return v && id < replayed_.size() && replayed_[id] ? replayed_[id] : v;
+}
+
+void Program::emit(std::string name, std::vector<Value> in, std::vector<Output> out, Kernel kernel,
+                   int reuse_in) {
+  if (differentiating_) {
+    std::ranges::transform(in, in.begin(), [&](Value v) { return mapped(v); });
+  } else {
+    const bool flows =
+        std::ranges::any_of(in, [&](Value v) { return v && needs_grad(v); });
+    for (const Output& o : out) {
+      if (o.value && info(o.value).dtype == DType::f32) {
+        values_[static_cast<size_t>(o.value.id)].grad |= flows;
+      }
+    }
+  }
+  instructions_.push_back(
+      {std::move(name), block_, std::move(in), std::move(out), std::move(kernel), reuse_in, false});
+}
+
+void Program::on_backward(std::function<void(Program&)> backward) {
+  if (training()) {
+    tape_.push_back({block_, std::move(backward)});
+  }
+}
+
+Value Program::grad(Value v) const {
+  const ValueInfo& i = info(v);
+  return i.kind == ValueInfo::Kind::parameter ? Value{} : gradients_[static_cast<size_t>(v.id)].value;
+}
+
+Output Program::grad_out(Value v) {
+  if (!v || !needs_grad(v)) {
+    return {};
+  }
+  Gradient& g = gradients_[static_cast<size_t>(v.id)];
+  if (info(v).kind == ValueInfo::Kind::parameter) {
+    const bool first = std::exchange(g.shared, false);
+    return {g.value, first ? Output::Mode::add_after_first : Output::Mode::add};
+  }
+  if (!g.value) {
+    const Value fresh = like(v, info(v).name + ".grad");
+    gradients_[static_cast<size_t>(v.id)].value = fresh;
+    return fresh;
+  }
+  if (g.shared) {  // others read this memory: go on in a copy
+    const Value copy = like(v, info(v).name + ".grad");
+    Gradient& now = gradients_[static_cast<size_t>(v.id)];
+    emit("copy", {now.value}, {copy},
+         [](const Run& r) { std::memcpy(r.out(0).data, r.in(0).data, r.out(0).bytes()); });
+    now = {copy, false};
+  }
+  return {gradients_[static_cast<size_t>(v.id)].value, Output::Mode::add};
+}
+
+void Program::share_grad(Value v, Value g) {
+  if (!needs_grad(v)) {
+    return;
+  }
+  Gradient& mine = gradients_[static_cast<size_t>(v.id)];
+  if (!mine.value) {
+    mine = {g, true};
+    for (Gradient& other : gradients_) {
+      other.shared |= other.value == g;
+    }
+    return;
+  }
+  emit("add", {g}, {grad_out(v)}, [](const Run& r) {
+    const float* x = r.in(0).f32();
+    float* y = r.out(0).f32();
+    r.threads().parallel_for(
+        r.in(0).shape.elements(),
+        [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) {
+            y[i] += x[i];
+          }
+        },
+        16384);
+  });
+}
+
+void Program::replay_block(int block, size_t forward_end) {
+  for (size_t i = 0; i < forward_end; ++i) {
+    if (instructions_[i].block != block) {
+      continue;
+    }
+    Instruction copy = instructions_[i];
+    copy.recomputed = true;
+    std::ranges::transform(copy.in, copy.in.begin(), [&](Value v) { return mapped(v); });
+    for (Output& o : copy.out) {
+      if (o.value) {
+        const Value fresh = like(o.value, info(o.value).name);
+        replayed_.resize(values_.size());
+        replayed_[static_cast<size_t>(o.value.id)] = fresh;
+        o.value = fresh;
+      }
+    }
+    instructions_.push_back(std::move(copy));
+  }
+}
+
+void Program::differentiate() {
+  differentiating_ = true;
+  const size_t forward_end = instructions_.size();
+  int replaying = -1;
+  for (size_t i = tape_.size(); i-- > 0;) {
+    const TapeEntry entry = tape_[i];
+    block_ = entry.block;
+    if (entry.block != replaying) {
+      replaying = entry.block;
+      replayed_.clear();
+      if (recompute_ == Recompute::block && replaying >= 0) {
+        replay_block(replaying, forward_end);
+      }
+    }
+    entry.backward(*this);
+  }
+  replayed_.clear();
+  block_ = -1;
+  differentiating_ = false;
+  drop_unread_recomputation();
+}
+
+void Program::drop_unread_recomputation() {
+  std::vector<bool> read(values_.size(), false);
+  std::vector<bool> keep(instructions_.size(), true);
+  for (size_t i = instructions_.size(); i-- > 0;) {
+    const Instruction& instruction = instructions_[i];
+    if (instruction.recomputed) {
+      keep[i] = std::ranges::any_of(instruction.out, [&](const Output& o) {
+        return o.value && read[static_cast<size_t>(o.value.id)];
+      });
+    }
+    if (keep[i]) {
+      for (const Value v : instruction.in) {
+        if (v) {
+          read[static_cast<size_t>(v.id)] = true;
+        }
+      }
+    }
+  }
+  std::vector<Instruction> kept;
+  for (size_t i = 0; i < instructions_.size(); ++i) {
+    if (keep[i]) {
+      kept.push_back(std::move(instructions_[i]));
+    }
+  }
+  instructions_ = std::move(kept);
+}
+
+}  // namespace sft

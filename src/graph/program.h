@@ -1,0 +1,153 @@
+// The static tape: a program is recorded once by model code through the ops, differentiated, its
+// memory planned, and replayed for each micro-batch (graph/executor.h).
+//
+// An op (src/ops) makes its outputs with `make`, emits an instruction with a kernel, and leaves a
+// closure that emits its backward instructions. A kernel finds its operands by position, never by
+// captured value, so that recomputation can replay it on other memory.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/tensor.h"
+#include "device/device.h"
+
+namespace sft {
+
+// A tensor of the program: a handle without memory.
+struct Value {
+  int id = -1;
+  explicit operator bool() const { return id >= 0; }
+  bool operator==(const Value&) const = default;
+};
+
+// An operand that an instruction writes.
+struct Output {
+  enum class Mode {
+    overwrite,
+    add,              // adds to what an earlier instruction wrote
+    add_after_first,  // a parameter's gradient: overwritten by the first micro-batch of a step
+  };
+  Value value;
+  Mode mode = Mode::overwrite;
+  Output() = default;
+  Output(Value v, Mode m = Mode::overwrite) : value(v), mode(m) {}  // NOLINT: implicit on purpose
+};
+
+// What a kernel sees while it runs.
+class Run {
+ public:
+  const Tensor& in(int i) const { return in_[static_cast<size_t>(i)]; }
+  const Tensor& out(int i) const { return out_[static_cast<size_t>(i)]; }
+  // False when the output is not wanted (an operand that needs no gradient).
+  bool wants(int i) const { return out(i).data != nullptr; }
+  // True when out(i) is to be added to.
+  bool accumulate(int i) const { return accumulate_[static_cast<size_t>(i)]; }
+  Device& device() const { return *device_; }
+  ThreadPool& threads() const { return device_->threads(); }
+
+ private:
+  friend class Executor;
+  std::vector<Tensor> in_, out_;
+  std::vector<bool> accumulate_;
+  Device* device_ = nullptr;
+};
+
+using Kernel = std::function<void(const Run&)>;
+
+struct Instruction {
+  std::string name;
+  int block = -1;  // -1 outside every block
+  std::vector<Value> in;
+  std::vector<Output> out;
+  Kernel kernel;
+  int reuse_in = -1;        // out[0] may take the memory of this input, when nobody reads it later
+  bool recomputed = false;  // a second copy, made for the backward pass
+};
+
+struct ValueInfo {
+  enum class Kind { arena, input, parameter, parameter_grad };
+  Kind kind = Kind::arena;
+  std::string name;
+  Shape shape;
+  DType dtype = DType::f32;
+  int index = -1;      // of the input, or of the parameter
+  int block = -1;      // in which it was made
+  bool grad = false;   // a gradient flows to it
+};
+
+enum class Recompute { none, block };
+
+class Program {
+ public:
+  enum class Purpose { training, inference };
+  Program(Purpose purpose, Recompute recompute) : purpose_(purpose), recompute_(recompute) {}
+
+  // --- recording -------------------------------------------------------------------------------
+  // External memory, bound by name before a run; at most `shape` large.
+  Value input(std::string name, Shape shape, DType dtype);
+  // Parameter `index` of the model; a gradient is kept for it when it is trained.
+  Value parameter(int index, std::string name, Shape shape, DType dtype, bool trained);
+  Value make(std::string name, Shape shape, DType dtype = DType::f32);
+  Value like(Value v, std::string name);
+
+  // `reuse_in`: see Instruction. Outputs get a gradient when any of `in` does.
+  void emit(std::string name, std::vector<Value> in, std::vector<Output> out, Kernel kernel,
+            int reuse_in = -1);
+  void on_backward(std::function<void(Program&)> backward);
+
+  void begin_block(int index) { block_ = index; }
+  void end_block() { block_ = -1; }
+
+  bool training() const { return purpose_ == Purpose::training; }
+  const Shape& shape(Value v) const { return info(v).shape; }
+  const ValueInfo& info(Value v) const { return values_[static_cast<size_t>(v.id)]; }
+
+  // --- differentiating -------------------------------------------------------------------------
+  // Walks the tape backwards. Gradients start where an op has called `grad_out` while recording
+  // (the loss computes its own).
+  void differentiate();
+
+  bool needs_grad(Value v) const { return training() && info(v).grad; }
+  bool has_grad(Value v) const { return static_cast<bool>(grad(v)); }
+  // The gradient as it stands; a null value when nothing has been written to it.
+  Value grad(Value v) const;
+  // Where to write a contribution to v's gradient; a null output when v needs none.
+  Output grad_out(Value v);
+  // Says that v's gradient (so far) is `g` itself, without a copy. g's memory may then serve
+  // several values: it is never written again.
+  void share_grad(Value v, Value g);
+
+  const std::vector<Instruction>& instructions() const { return instructions_; }
+  const std::vector<ValueInfo>& values() const { return values_; }
+
+ private:
+  struct TapeEntry {
+    int block;
+    std::function<void(Program&)> backward;
+  };
+  struct Gradient {
+    Value value;
+    bool shared = false;
+  };
+
+  Value add_value(ValueInfo info);
+  Value mapped(Value v) const;
+  void replay_block(int block, size_t forward_end);
+  void drop_unread_recomputation();
+
+  Purpose purpose_;
+  Recompute recompute_;
+  int block_ = -1;
+  bool differentiating_ = false;
+  std::vector<ValueInfo> values_;
+  std::vector<Instruction> instructions_;
+  std::vector<TapeEntry> tape_;
+  std::vector<Gradient> gradients_;  // by value
+  std::vector<Value> replayed_;      // by value: its second copy in the block being differentiated
+  int inputs_ = 0;
+};
+
+}  // namespace sft
