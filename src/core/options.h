@@ -44,7 +44,9 @@ struct Option {
   std::vector<std::string> built_values;  // for `planned`: the values (beside the default) that work
   std::optional<double> minimum, maximum;
   bool minimum_excluded = false, maximum_excluded = false;
-  bool hidden = false;  // not in --help: inert options and leftovers of older versions
+  std::string bare_value;  // what the flag alone means; empty: it needs a value
+  char short_flag = 0;     // "-v"; an integer with a short flag counts its bare occurrences
+  bool command_line_only = false;  // not a YAML key and not part of the saved configuration
   OptionStatus status = OptionStatus::built;
   std::string status_text;
   Json default_value;  // the member's value when it was listed
@@ -61,12 +63,16 @@ struct Option {
   Option& planned(std::string sentence);
   // Accepted without effect; the sentence says why.
   Option& inert(std::string reason);
-  Option& hide();
+  // The flag without a value means `value`, and `--no_x` means false.
+  Option& bare(std::string value);
+  Option& short_name(char letter);
+  Option& only_on_command_line();
 
   Json value() const;
   bool is_boolean() const;
   bool is_list() const;
   bool is_dict() const;
+  bool is_counter() const;   // "-v -v"
   bool is_optional() const;  // "none" is a value
   bool is_default() const { return value() == default_value; }
   // "bool", "int", "float", "str", "list", "dict", with "?" when none is a value.
@@ -86,7 +92,7 @@ class OptionTable {
   const Option* find(std::string_view name, const OptionAlias** used = nullptr) const;
   // Every name that `find` knows, in snake case.
   std::vector<std::string> names() const;
-  // Name -> value, in declaration order.
+  // Name -> value, in declaration order, without those that are for the command line only.
   Json values() const;
 
  private:

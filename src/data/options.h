@@ -51,6 +51,8 @@ struct DataOptions {
   std::optional<int64_t> dataloader_prefetch_factor;
   std::optional<int64_t> dataset_num_proc;
   bool remove_unused_columns = true;
+  std::optional<std::string> dataloader_multiprocessing_context;
+  bool dataloader_in_order = true;
   bool ignore_bias_buffers = false;
 
   bool packs_eval() const { return eval_packing.value_or(packing); }

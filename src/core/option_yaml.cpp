@@ -1,0 +1,154 @@
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <set>
+
+#include "core/error.h"
+#include "core/option_parser.h"
+#include "core/option_values.h"
+#include "core/strings.h"
+
+namespace sft {
+namespace {
+
+class YamlReader {
+ public:
+  YamlReader(OptionTable& table, const std::string& name, ParsedOptions& parsed)
+      : table_(table), name_(name), parsed_(parsed) {}
+
+  void read(const std::string& text) {
+    YAML::Node root;
+    try {
+      root = YAML::Load(text);
+    } catch (const YAML::Exception& failure) {
+      throw Error("C021", fmt::format("not valid YAML: {}", failure.msg)).at(place(failure.mark));
+    }
+    if (root.IsNull()) {
+      return;
+    }
+    if (!root.IsMap()) {
+      throw Error("C021", "a configuration is a mapping: lines of the form  key: value")
+          .at(place(root.Mark()));
+    }
+    std::set<std::string> seen;
+    for (const auto& entry : root) {
+      const std::string where = place(entry.first.Mark());
+      if (!entry.first.IsScalar()) {
+        throw Error("C021", "a key must be a word").at(where);
+      }
+      const std::string key = entry.first.Scalar();
+      if (!seen.insert(key).second) {
+        throw Error("C024", fmt::format("the key {} stands here a second time", key)).at(where);
+      }
+      if (key == "env") {
+        environment(entry.second, where);
+      } else {
+        option(key, entry.second, where);
+      }
+    }
+  }
+
+ private:
+  std::string place(const YAML::Mark& mark) const {
+    return mark.is_null() ? name_ : fmt::format("{}:{}", name_, mark.line + 1);
+  }
+
+  void environment(const YAML::Node& node, const std::string& where) {
+    if (!node.IsMap()) {
+      throw Error("C025", "env: takes a mapping of names to values").at(where);
+    }
+    for (const auto& entry : node) {
+      if (!entry.first.IsScalar() || !entry.second.IsScalar()) {
+        throw Error("C025", "env: takes a mapping of names to plain values")
+            .at(place(entry.first.Mark()));
+      }
+      parsed_.env.emplace_back(entry.first.Scalar(), entry.second.Scalar());
+    }
+  }
+
+  void option(const std::string& key, const YAML::Node& node, const std::string& where) {
+    const OptionAlias* alias = nullptr;
+    const Option* found = table_.find(key, &alias);
+    if (found == nullptr || found->command_line_only) {
+      unknown(key, where, found != nullptr);
+    }
+    const OptionSource source{fmt::format("{}:", key), where};
+    if (node.IsNull()) {
+      if (!found->is_optional()) {
+        throw Error("C023", fmt::format("{}: has no value", key)).at(where);
+      }
+      set_option(*found, "none", source);
+    } else if (node.IsScalar()) {
+      set_option(*found, std::string_view(node.Scalar()), source);
+    } else if (node.IsSequence() && !found->is_dict()) {
+      set_option(*found, words(*found, node), source);
+    } else {
+      set_option(*found, to_json(node), source);
+    }
+    parsed_.set_by[found->name] = where;
+    if (alias != nullptr) {
+      parsed_.notes.push_back(fmt::format("{}: {} is now {}{}{}", where, key, found->name,
+                                          alias->note.empty() ? "" : ": ", alias->note));
+    }
+  }
+
+  [[noreturn]] void unknown(const std::string& key, const std::string& where, bool command_line) {
+    if (command_line || key == "config") {
+      throw Error("C022", fmt::format("{} is for the command line only", key)).at(where);
+    }
+    Error error("C022", fmt::format("unknown key {}", key));
+    error.at(where);
+    const std::string near = nearest(key, table_.names());
+    throw near.empty() ? error.hint("sft --help lists all options")
+                       : error.hint(fmt::format("did you mean  {}?", near));
+  }
+
+  std::vector<std::string> words(const Option& option, const YAML::Node& node) const {
+    std::vector<std::string> out;
+    for (const YAML::Node& item : node) {
+      if (!item.IsScalar()) {
+        throw Error("C023", fmt::format("{}: takes a list of words", option.name))
+            .at(place(item.Mark()));
+      }
+      out.push_back(item.Scalar());
+    }
+    return out;
+  }
+
+  Json to_json(const YAML::Node& node) const {
+    if (node.IsScalar()) {
+      return node.Tag() == "!" ? Json(node.Scalar()) : yaml_scalar(node.Scalar());
+    }
+    if (node.IsSequence()) {
+      Json out = Json::array();
+      for (const YAML::Node& item : node) {
+        out.push_back(to_json(item));
+      }
+      return out;
+    }
+    if (!node.IsMap()) {
+      return Json();
+    }
+    Json out = Json::object();
+    for (const auto& entry : node) {
+      if (!entry.first.IsScalar()) {
+        throw Error("C023", "a key must be a word").at(place(entry.first.Mark()));
+      }
+      out[entry.first.Scalar()] = to_json(entry.second);
+    }
+    return out;
+  }
+
+  OptionTable& table_;
+  const std::string& name_;
+  ParsedOptions& parsed_;
+};
+
+}  // namespace
+
+void parse_yaml_options(OptionTable& table, const std::string& text, const std::string& name,
+                        ParsedOptions& parsed) {
+  YamlReader(table, name, parsed).read(text);
+}
+
+}  // namespace sft

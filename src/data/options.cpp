@@ -1,0 +1,94 @@
+#include "data/options.h"
+
+namespace sft {
+namespace {
+
+void visit_source(DataOptions& o, OptionTable& v) {
+  v.group("Dataset");
+  v("dataset_name", &o.dataset_name,
+    "A file, a folder, or a data set in the local hub cache (owner/name).");
+  v("dataset_config", &o.dataset_config, "Which configuration (subset) of it.");
+  v("dataset_train_split", &o.dataset_train_split, "The split to train on.");
+  v("dataset_test_split", &o.dataset_test_split, "The split to evaluate on.");
+  v("dataset_text_field", &o.dataset_text_field, "The column of plain text.");
+  v("datasets", &o.datasets, "A mixture: a list of {path, name, data_files, split, columns, …}.")
+      .planned("mixtures of data sets come with downloads from the hub");
+  v("test_split_size", &o.test_split_size, "Share or number of rows of a mixture kept for testing.")
+      .planned("it belongs to mixtures of data sets");
+  v("streaming", &o.streaming, "Stream the mixture.")
+      .planned("it belongs to mixtures of data sets");
+  v("dataset_streaming", &o.dataset_streaming, "Read rows while they are being downloaded.")
+      .planned("streaming comes with downloads from the hub; files on disk are never copied");
+  v("dataset_kwargs", &o.dataset_kwargs, "Only skip_prepare_dataset, in TRL.")
+      .planned("rows are always prepared; those with input_ids are taken as they are");
+}
+
+void visit_text(DataOptions& o, OptionTable& v) {
+  v.group("Rows to tokens");
+  v("chat_template_path", &o.chat_template_path,
+    "A .jinja file, or a model folder whose chat template is used.");
+  v("eos_token", &o.eos_token, "The token that ends a text; it must be in the vocabulary.");
+  v("pad_token", &o.pad_token, "The token that pads.").inert("nothing is padded");
+  v("max_length", &o.max_length, "Longest sequence in tokens, and the length of packed rows.")
+      .at_least(2)
+      .alias("max_seq_length", "without it the limit is 1024 tokens (older TRL took the tokenizer's "
+                               "limit when that was smaller)");
+  v("truncation_mode", &o.truncation_mode, "Which end of a long row is kept.")
+      .one_of({"keep_start", "keep_end"});
+  v("shuffle_dataset", &o.shuffle_dataset, "Shuffle the rows once before packing and training.");
+  v("completion_only_loss", &o.completion_only_loss,
+    "Train on the completion alone; none: when the row has a prompt and a completion.");
+  v("assistant_only_loss", &o.assistant_only_loss, "Train on the assistant's turns alone.");
+}
+
+void visit_packing(DataOptions& o, OptionTable& v) {
+  v.group("Packing");
+  v("packing", &o.packing, "Put several rows into one sequence of max_length tokens.");
+  v("packing_strategy", &o.packing_strategy,
+    "bfd: whole rows, cut at max_length; bfd_split: long rows in pieces; wrapped: one stream in "
+    "which attention crosses rows. bfd-requeue is the older name of bfd_split.")
+      .one_of({"bfd", "bfd_split", "wrapped", "bfd-requeue"});
+  v("eval_packing", &o.eval_packing, "Pack the test rows too; none: as packing says.");
+  v("padding_free", &o.padding_free, "Rows of a batch lie end to end (they always do here).");
+  v("pad_to_multiple_of", &o.pad_to_multiple_of, "Pad sequences to a multiple.")
+      .inert("nothing is padded");
+}
+
+void visit_loading(DataOptions& o, OptionTable& v) {
+  v.group("Order and loading");
+  v("train_sampling_strategy", &o.train_sampling_strategy, "The order of the training rows.")
+      .one_of({"random", "sequential", "group_by_length"})
+      .built_only({"random", "sequential"}, "batches of similar length are not made yet");
+  v("length_column_name", &o.length_column_name, "Column of lengths for group_by_length.")
+      .inert("rows are measured, not looked up");
+  v("dataloader_drop_last", &o.dataloader_drop_last, "Leave out the last, incomplete batch.");
+  const char* workers = "batches are made by the program's own threads, ahead of the step";
+  v("dataloader_num_workers", &o.dataloader_num_workers, "Worker processes.").inert(workers);
+  v("dataloader_pin_memory", &o.dataloader_pin_memory, "Page-locked memory.").inert(workers);
+  v("dataloader_persistent_workers", &o.dataloader_persistent_workers, "Keep workers.")
+      .inert(workers);
+  v("dataloader_prefetch_factor", &o.dataloader_prefetch_factor, "Batches a worker makes ahead.")
+      .inert(workers);
+  v("dataloader_multiprocessing_context", &o.dataloader_multiprocessing_context,
+    "How workers start.")
+      .inert(workers);
+  v("dataloader_in_order", &o.dataloader_in_order, "Keep the workers' batches in order.")
+      .inert("the order never depends on workers");
+  v("dataset_num_proc", &o.dataset_num_proc, "Processes that prepare rows.")
+      .inert("all threads prepare rows, and the result does not depend on how many");
+  v("remove_unused_columns", &o.remove_unused_columns, "Drop columns that nobody reads.")
+      .inert("only the columns that are needed are read");
+  v("ignore_bias_buffers", &o.ignore_bias_buffers, "A workaround for DDP.")
+      .inert("there are no such buffers");
+}
+
+}  // namespace
+
+void DataOptions::visit(OptionTable& v) {
+  visit_source(*this, v);
+  visit_text(*this, v);
+  visit_packing(*this, v);
+  visit_loading(*this, v);
+}
+
+}  // namespace sft

@@ -1,0 +1,59 @@
+#include "model/options.h"
+
+namespace sft {
+namespace {
+
+void visit_model(ModelOptions& o, OptionTable& v) {
+  v.group("Model");
+  v("model_name_or_path", &o.model_name_or_path,
+    "A model folder, a .gguf file, or a model in the local hub cache (owner/name).");
+  v("model_revision", &o.model_revision, "Branch, tag or commit in the hub cache.");
+  v("dtype", &o.dtype, "The type weights are loaded as; training holds them in float32.")
+      .one_of({"auto", "bfloat16", "float16", "float32"})
+      .alias("torch_dtype", "the default is float32 (older TRL took the files' own type)");
+  v("attn_implementation", &o.attn_implementation, "Which attention code runs.")
+      .inert("one implementation serves every model, and rows never see each other in it");
+  v("trust_remote_code", &o.trust_remote_code, "Run Python code from the model's folder.")
+      .inert("code from a model's folder is never run");
+  v("model_init_kwargs", &o.model_init_kwargs, "Arguments for the model's construction.")
+      .planned("use --dtype and --model_revision (TRL's own command overwrites it with those)");
+  v("router_aux_loss_coef", &o.router_aux_loss_coef, "Weight of the experts' balance loss.")
+      .inert("no supported family has experts");
+}
+
+void visit_lora(ModelOptions& o, OptionTable& v) {
+  v.group("LoRA");
+  const char* soon = "adapters come in a later version; full fine-tuning works";
+  v("use_peft", &o.use_peft, "Train low-rank adapters in place of the weights.").planned(soon);
+  v("lora_r", &o.lora_r, "Rank.").at_least(1).planned(soon);
+  v("lora_alpha", &o.lora_alpha, "Scale: the update counts alpha / r.").planned(soon);
+  v("lora_dropout", &o.lora_dropout, "Dropout before the adapter.").planned(soon);
+  v("lora_target_modules", &o.lora_target_modules, "Layers that get an adapter.").planned(soon);
+  v("lora_target_parameters", &o.lora_target_parameters, "Parameters that get one.").planned(soon);
+  v("lora_modules_to_save", &o.lora_modules_to_save, "Layers trained in full.").planned(soon);
+  v("lora_task_type", &o.lora_task_type, "Task name in the adapter's configuration.").planned(soon);
+  v("use_rslora", &o.use_rslora, "Scale by alpha / sqrt(r).").planned(soon);
+  v("use_dora", &o.use_dora, "Decompose weights into size and direction.").planned(soon);
+}
+
+void visit_quantisation(ModelOptions& o, OptionTable& v) {
+  v.group("Quantisation");
+  const char* soon = "training on quantised weights comes with adapters";
+  v("load_in_8bit", &o.load_in_8bit, "Hold frozen weights in 8 bits.").planned(soon);
+  v("load_in_4bit", &o.load_in_4bit, "Hold frozen weights in 4 bits.").planned(soon);
+  v("bnb_4bit_quant_type", &o.bnb_4bit_quant_type, "The 4-bit code.")
+      .one_of({"fp4", "nf4"})
+      .planned(soon);
+  v("use_bnb_nested_quant", &o.use_bnb_nested_quant, "Quantise the scales too.").planned(soon);
+  v("bnb_4bit_quant_storage", &o.bnb_4bit_quant_storage, "Storage type.").planned(soon);
+}
+
+}  // namespace
+
+void ModelOptions::visit(OptionTable& v) {
+  visit_model(*this, v);
+  visit_lora(*this, v);
+  visit_quantisation(*this, v);
+}
+
+}  // namespace sft

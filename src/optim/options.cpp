@@ -1,0 +1,67 @@
+#include "optim/options.h"
+
+#include "optim/schedule.h"
+
+namespace sft {
+namespace {
+
+std::vector<std::string> optimizers() {
+  return {"adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused",
+          "adamw_apex_fused", "adafactor", "adamw_anyprecision", "adamw_torch_4bit",
+          "adamw_torch_8bit", "ademamix", "sgd", "adagrad", "adamw_bnb_8bit", "adamw_8bit",
+          "ademamix_8bit", "lion_8bit", "lion_32bit", "paged_adamw_32bit", "paged_adamw_8bit",
+          "paged_ademamix_32bit", "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit",
+          "rmsprop", "rmsprop_bnb", "rmsprop_bnb_8bit", "rmsprop_bnb_32bit", "galore_adamw",
+          "galore_adamw_8bit", "galore_adafactor", "galore_adamw_layerwise",
+          "galore_adamw_8bit_layerwise", "galore_adafactor_layerwise", "lomo", "adalomo",
+          "grokadamw", "schedule_free_radam", "schedule_free_adamw", "schedule_free_sgd",
+          "apollo_adamw", "apollo_adamw_layerwise", "stable_adamw"};
+}
+
+void visit_rate(OptimOptions& o, OptionTable& v) {
+  v.group("Learning rate");
+  v("learning_rate", &o.learning_rate, "Peak learning rate.").at_least(0);
+  std::vector<std::string> names = schedule_names();
+  const std::vector<std::string> built = names;
+  names.emplace_back("greedy");
+  v("lr_scheduler_type", &o.lr_scheduler_type, "How it changes over the run.")
+      .one_of(names)
+      .built_only(built, "the greedy schedule is not written yet");
+  v("lr_scheduler_kwargs", &o.lr_scheduler_kwargs,
+    "The schedule's own settings, as JSON: '{\"min_lr\": 0}'.");
+  v("warmup_steps", &o.warmup_steps, "Steps of warmup; below 1, a share of all steps.")
+      .at_least(0);
+  v("warmup_ratio", &o.warmup_ratio, "Share of all steps, when warmup_steps is 0.")
+      .at_least(0)
+      .at_most(1);
+}
+
+void visit_optimizer(OptimOptions& o, OptionTable& v) {
+  v.group("Optimizer");
+  v("optim", &o.optim, "The optimizer; both names are AdamW.")
+      .one_of(optimizers())
+      .built_only({"adamw_torch", "adamw_torch_fused"}, "only AdamW is");
+  v("optim_args", &o.optim_args, "Further arguments, k=v,k=v.")
+      .planned("AdamW has flags for all of its own");
+  v("optim_target_modules", &o.optim_target_modules, "Layers for GaLore and APOLLO.")
+      .planned("it belongs to optimizers that are not built yet");
+  v("adam_beta1", &o.adam_beta1, "AdamW's first decay.").at_least(0).below(1);
+  v("adam_beta2", &o.adam_beta2, "AdamW's second decay.").at_least(0).below(1);
+  v("adam_epsilon", &o.adam_epsilon, "AdamW's epsilon.").at_least(0);
+  v("weight_decay", &o.weight_decay, "Decay of all weights but norms and biases.").at_least(0);
+  v("max_grad_norm", &o.max_grad_norm, "Clip the gradient's norm to this; 0: never.").at_least(0);
+  v("average_tokens_across_devices", &o.average_tokens_across_devices,
+    "Divide the loss by the trained tokens of all devices.")
+      .planned("the loss is always over the global count");
+  v("label_smoothing_factor", &o.label_smoothing_factor, "Label smoothing.")
+      .planned("label smoothing is not in the loss");
+}
+
+}  // namespace
+
+void OptimOptions::visit(OptionTable& v) {
+  visit_rate(*this, v);
+  visit_optimizer(*this, v);
+}
+
+}  // namespace sft

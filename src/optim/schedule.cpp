@@ -1,0 +1,381 @@
+#include "optim/schedule.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+#include "core/error.h"
+#include "core/strings.h"
+
+namespace sft {
+namespace {
+
+// The arguments of one schedule; `finish` refuses those nobody asked for.
+class Kwargs {
+ public:
+  Kwargs(std::string schedule, const Json& values) : schedule_(std::move(schedule)) {
+    if (values.is_null()) {
+      return;
+    }
+    if (!values.is_object()) {
+      throw Error("C102", fmt::format("lr_scheduler_kwargs is a mapping of names to values, not {}",
+                                      values.dump()));
+    }
+    values_ = values;
+  }
+
+  bool has(const std::string& name) {
+    known_.push_back(name);
+    return values_.contains(name) && !values_[name].is_null();
+  }
+
+  double number(const std::string& name, double fallback) {
+    if (!has(name)) {
+      return fallback;
+    }
+    if (!values_[name].is_number()) {
+      wrong(name, "a number");
+    }
+    return values_[name].get<double>();
+  }
+
+  int64_t whole(const std::string& name, int64_t fallback) {
+    const double value = number(name, static_cast<double>(fallback));
+    if (value != std::floor(value) || value < 0) {
+      wrong(name, "a whole number from 0 up");
+    }
+    return static_cast<int64_t>(value);
+  }
+
+  std::string word(const std::string& name, const std::vector<std::string>& choices) {
+    if (!has(name)) {
+      return choices[0];
+    }
+    const Json& value = values_[name];
+    if (!value.is_string() || std::ranges::find(choices, value.get<std::string>()) == choices.end()) {
+      wrong(name, fmt::format("one of {}", fmt::join(choices, ", ")));
+    }
+    return value.get<std::string>();
+  }
+
+  void finish() const {
+    for (const auto& [name, value] : values_.items()) {
+      if (std::ranges::find(known_, name) != known_.end()) {
+        continue;
+      }
+      Error error("C101", fmt::format("lr_scheduler_kwargs: {} has no argument \"{}\" (it takes {})",
+                                      schedule_, name,
+                                      known_.empty() ? "none" : fmt::format("{}", fmt::join(known_, ", "))));
+      const std::string near = nearest(name, known_);
+      throw near.empty() ? error : error.hint(fmt::format("did you mean  {}?", near));
+    }
+  }
+
+  [[noreturn]] void wrong(const std::string& name, std::string_view wanted) const {
+    throw Error("C102", fmt::format("lr_scheduler_kwargs: {} of {} must be {}, it is {}", name,
+                                    schedule_, wanted, values_.at(name).dump()));
+  }
+
+  [[noreturn]] void missing(std::string_view what, std::string_view example) const {
+    throw Error("C103", fmt::format("{} needs {} in lr_scheduler_kwargs", schedule_, what))
+        .hint(fmt::format("--lr_scheduler_kwargs '{}'", example));
+  }
+
+ private:
+  std::string schedule_;
+  Json values_ = Json::object();
+  std::vector<std::string> known_;
+};
+
+struct Steps {
+  double warmup, total;
+  explicit Steps(const ScheduleInput& in)
+      : warmup(static_cast<double>(in.warmup_steps)), total(static_cast<double>(in.total_steps)) {}
+  double rising(double step) const { return step / std::max(1.0, warmup); }
+  // 0 at the end of warmup, 1 at the end of the run.
+  double progress(double step) const { return (step - warmup) / std::max(1.0, total - warmup); }
+};
+
+double wave(double cycles, double progress) {
+  return 0.5 * (1.0 + std::cos(std::numbers::pi * cycles * 2.0 * progress));
+}
+
+Schedule linear(const ScheduleInput& in, Kwargs&) {
+  return [s = Steps(in)](int64_t step) {
+    const auto at = static_cast<double>(step);
+    return at < s.warmup ? s.rising(at)
+                         : std::max(0.0, (s.total - at) / std::max(1.0, s.total - s.warmup));
+  };
+}
+
+Schedule cosine(const ScheduleInput& in, Kwargs& kwargs) {
+  const double cycles = kwargs.number("num_cycles", 0.5);
+  return [s = Steps(in), cycles](int64_t step) {
+    const auto at = static_cast<double>(step);
+    return at < s.warmup ? s.rising(at) : std::max(0.0, wave(cycles, s.progress(at)));
+  };
+}
+
+Schedule cosine_with_restarts(const ScheduleInput& in, Kwargs& kwargs) {
+  const double cycles = kwargs.number("num_cycles", 1.0);
+  return [s = Steps(in), cycles](int64_t step) {
+    const auto at = static_cast<double>(step);
+    if (at < s.warmup) {
+      return s.rising(at);
+    }
+    const double progress = s.progress(at);
+    if (progress >= 1.0) {
+      return 0.0;
+    }
+    const double turn = std::fmod(cycles * progress, 1.0);
+    return std::max(0.0, 0.5 * (1.0 + std::cos(std::numbers::pi * turn)));
+  };
+}
+
+Schedule polynomial(const ScheduleInput& in, Kwargs& kwargs) {
+  const double end = kwargs.number("lr_end", 1e-7);
+  const double power = kwargs.number("power", 1.0);
+  const double begin = in.learning_rate;
+  if (begin <= end) {
+    throw Error("C102", fmt::format("lr_scheduler_kwargs: lr_end of polynomial is {}, it must be "
+                                    "below the learning rate {}", end, begin));
+  }
+  return [s = Steps(in), begin, end, power](int64_t step) {
+    const auto at = static_cast<double>(step);
+    if (at < s.warmup) {
+      return s.rising(at);
+    }
+    if (at > s.total) {
+      return end / begin;
+    }
+    const double left = 1.0 - (at - s.warmup) / std::max(1.0, s.total - s.warmup);
+    return ((begin - end) * std::pow(left, power) + end) / begin;
+  };
+}
+
+Schedule constant(const ScheduleInput&, Kwargs&) {
+  return [](int64_t) { return 1.0; };
+}
+
+Schedule constant_with_warmup(const ScheduleInput& in, Kwargs&) {
+  return [s = Steps(in)](int64_t step) {
+    const auto at = static_cast<double>(step);
+    return at < s.warmup ? s.rising(at) : 1.0;
+  };
+}
+
+Schedule inverse_sqrt(const ScheduleInput& in, Kwargs& kwargs) {
+  const int64_t fallback = in.warmup_steps > 0 ? in.warmup_steps : 10000;
+  const auto scale = static_cast<double>(kwargs.whole("timescale", fallback));
+  if (scale <= 0) {
+    kwargs.wrong("timescale", "above 0");
+  }
+  return [s = Steps(in), scale](int64_t step) {
+    const auto at = static_cast<double>(step);
+    return at < s.warmup ? s.rising(at) : 1.0 / std::sqrt((at + (scale - s.warmup)) / scale);
+  };
+}
+
+double minimum_share(const ScheduleInput& in, Kwargs& kwargs) {
+  const bool absolute = kwargs.has("min_lr");
+  const bool relative = kwargs.has("min_lr_rate");
+  if (absolute && relative) {
+    throw Error("C102", "lr_scheduler_kwargs: min_lr and min_lr_rate exclude each other");
+  }
+  if (!absolute && !relative) {
+    kwargs.missing("min_lr or min_lr_rate", R"({"min_lr_rate": 0.1})");
+  }
+  return relative ? kwargs.number("min_lr_rate", 0.0)
+                  : kwargs.number("min_lr", 0.0) / in.learning_rate;
+}
+
+Schedule cosine_with_min_lr(const ScheduleInput& in, Kwargs& kwargs) {
+  const double low = minimum_share(in, kwargs);
+  const double cycles = kwargs.number("num_cycles", 0.5);
+  return [s = Steps(in), low, cycles](int64_t step) {
+    const auto at = static_cast<double>(step);
+    if (at < s.warmup) {
+      return s.rising(at);
+    }
+    return std::max(0.0, wave(cycles, s.progress(at)) * (1.0 - low) + low);
+  };
+}
+
+// Counts steps from 1, so that neither the first nor the last has the rate 0.
+Schedule cosine_warmup_with_min_lr(const ScheduleInput& in, Kwargs& kwargs) {
+  const double low = minimum_share(in, kwargs);
+  const double cycles = kwargs.number("num_cycles", 0.5);
+  const bool given = kwargs.has("warmup_lr_rate");
+  const double start = kwargs.number("warmup_lr_rate", 0.0);
+  return [s = Steps(in), low, cycles, given, start](int64_t step) {
+    const auto at = static_cast<double>(step);
+    if (at < s.warmup) {
+      return given ? start + (1.0 - start) * at / std::max(1.0, s.warmup - 1.0)
+                   : (at + 1.0) / std::max(1.0, s.warmup);
+    }
+    return std::max(0.0, wave(cycles, s.progress(at + 1.0)) * (1.0 - low) + low);
+  };
+}
+
+Schedule warmup_stable_decay(const ScheduleInput& in, Kwargs& kwargs) {
+  const std::string rise = kwargs.word("warmup_type", {"linear", "cosine", "1-sqrt"});
+  const std::string fall = kwargs.word("decay_type", {"cosine", "linear", "1-sqrt"});
+  const double low = kwargs.number("min_lr_ratio", 0.0);
+  const double cycles = kwargs.number("num_cycles", 0.5);
+  if (!kwargs.has("num_decay_steps")) {
+    kwargs.missing("num_decay_steps", R"({"num_decay_steps": 100})");
+  }
+  const auto decay = static_cast<double>(kwargs.whole("num_decay_steps", 0));
+  const Steps s(in);
+  const bool fixed = kwargs.has("num_stable_steps");
+  const double stable = fixed ? static_cast<double>(kwargs.whole("num_stable_steps", 0))
+                              : s.total - s.warmup - decay;
+  return [=](int64_t step) {
+    const auto at = static_cast<double>(step);
+    double share = 0.0;
+    if (at < s.warmup) {
+      const double p = s.rising(at);
+      share = rise == "linear"   ? p
+              : rise == "cosine" ? 0.5 * (1.0 - std::cos(std::numbers::pi * p))
+                                 : 1.0 - std::sqrt(1.0 - p);
+    } else if (at < s.warmup + stable) {
+      return 1.0;
+    } else if (at < s.warmup + stable + decay) {
+      const double p = (at - s.warmup - stable) / std::max(1.0, decay);
+      share = fall == "linear" ? 1.0 - p : fall == "cosine" ? wave(cycles, p) : 1.0 - std::sqrt(p);
+    } else {
+      return low;
+    }
+    return std::max(0.0, share * (1.0 - low) + low);
+  };
+}
+
+Schedule on_plateau(const ScheduleInput& in, Kwargs& kwargs) {
+  PlateauState(in.learning_rate, in.kwargs);  // checks the arguments
+  for (const auto& item : in.kwargs.items()) {
+    kwargs.has(item.key());
+  }
+  return constant(in, kwargs);
+}
+
+struct ScheduleEntry {
+  const char* name;
+  Schedule (*make)(const ScheduleInput&, Kwargs&);
+};
+
+constexpr ScheduleEntry kSchedules[] = {
+    {"linear", linear},
+    {"cosine", cosine},
+    {"cosine_with_restarts", cosine_with_restarts},
+    {"polynomial", polynomial},
+    {"constant", constant},
+    {"constant_with_warmup", constant_with_warmup},
+    {"inverse_sqrt", inverse_sqrt},
+    {"reduce_lr_on_plateau", on_plateau},
+    {"cosine_with_min_lr", cosine_with_min_lr},
+    {"cosine_warmup_with_min_lr", cosine_warmup_with_min_lr},
+    {"warmup_stable_decay", warmup_stable_decay},
+};
+
+}  // namespace
+
+std::vector<std::string> schedule_names() {
+  std::vector<std::string> names;
+  for (const ScheduleEntry& entry : kSchedules) {
+    names.emplace_back(entry.name);
+  }
+  return names;
+}
+
+Schedule make_schedule(const std::string& name, const ScheduleInput& input) {
+  for (const ScheduleEntry& entry : kSchedules) {
+    if (name == entry.name) {
+      Kwargs kwargs(name, input.kwargs);
+      Schedule schedule = entry.make(input, kwargs);
+      kwargs.finish();
+      return schedule;
+    }
+  }
+  Error error("C100", fmt::format("there is no learning-rate schedule \"{}\"", name));
+  const std::string near = nearest(name, schedule_names());
+  throw near.empty() ? error : error.hint(fmt::format("did you mean  {}?", near));
+}
+
+int64_t warmup_step_count(double steps, double ratio, int64_t total_steps) {
+  if (steps >= 1.0) {
+    return static_cast<int64_t>(steps);
+  }
+  const double share = steps > 0.0 ? steps : ratio;
+  return static_cast<int64_t>(std::ceil(static_cast<double>(total_steps) * share));
+}
+
+PlateauState::PlateauState(double learning_rate, const Json& values)
+    : learning_rate_(learning_rate) {
+  Kwargs kwargs("reduce_lr_on_plateau", values);
+  minimise_ = kwargs.word("mode", {"min", "max"}) == "min";
+  relative_ = kwargs.word("threshold_mode", {"rel", "abs"}) == "rel";
+  factor_ = kwargs.number("factor", factor_);
+  patience_ = kwargs.whole("patience", patience_);
+  threshold_ = kwargs.number("threshold", threshold_);
+  cooldown_ = kwargs.whole("cooldown", cooldown_);
+  min_lr_ = kwargs.number("min_lr", min_lr_);
+  eps_ = kwargs.number("eps", eps_);
+  kwargs.finish();
+  if (factor_ >= 1.0) {
+    kwargs.wrong("factor", "below 1");
+  }
+  const double infinity = std::numeric_limits<double>::infinity();
+  best_ = minimise_ ? infinity : -infinity;
+}
+
+bool PlateauState::is_better(double metric) const {
+  if (minimise_) {
+    return metric < (relative_ ? best_ * (1.0 - threshold_) : best_ - threshold_);
+  }
+  return metric > (relative_ ? best_ * (threshold_ + 1.0) : best_ + threshold_);
+}
+
+double PlateauState::step(double metric) {
+  if (is_better(metric)) {
+    best_ = metric;
+    bad_evaluations_ = 0;
+  } else {
+    ++bad_evaluations_;
+  }
+  if (cooldown_left_ > 0) {
+    --cooldown_left_;
+    bad_evaluations_ = 0;
+  }
+  if (bad_evaluations_ > patience_) {
+    const double lower = std::max(learning_rate_ * factor_, min_lr_);
+    if (learning_rate_ - lower > eps_) {
+      learning_rate_ = lower;
+    }
+    cooldown_left_ = cooldown_;
+    bad_evaluations_ = 0;
+  }
+  return learning_rate_;
+}
+
+Json PlateauState::state() const {
+  // JSON has no infinity: no best yet is null.
+  return {{"learning_rate", learning_rate_},
+          {"best", std::isfinite(best_) ? Json(best_) : Json()},
+          {"bad_evaluations", bad_evaluations_},
+          {"cooldown_left", cooldown_left_}};
+}
+
+void PlateauState::restore(const Json& state) {
+  learning_rate_ = state.at("learning_rate").get<double>();
+  if (!state.at("best").is_null()) {
+    best_ = state.at("best").get<double>();
+  }
+  bad_evaluations_ = state.at("bad_evaluations").get<int64_t>();
+  cooldown_left_ = state.at("cooldown_left").get<int64_t>();
+}
+
+}  // namespace sft

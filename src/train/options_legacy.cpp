@@ -1,0 +1,109 @@
+#include "train/options_legacy.h"
+
+namespace sft {
+
+void DistributedOptions::visit(OptionTable& v) {
+  v.group("Several devices");
+  const char* one = "a run has one process and one device for now";
+  const char* inert = "it matters only with several devices";
+  v("num_processes", &num_processes, "Processes in all.").planned(one);
+  v("num_machines", &num_machines, "Machines.").planned(one);
+  v("machine_rank", &machine_rank, "Which of them this is.").planned(one);
+  v("main_process_ip", &main_process_ip, "Where the first process is.").inert(inert);
+  v("main_process_port", &main_process_port, "Its port.").inert(inert);
+  v("mixed_precision", &mixed_precision, "Accelerate's name for --bf16 and --fp16.")
+      .one_of({"no", "fp16", "bf16", "fp8"})
+      .built_only({"no", "bf16"}, "float32 is what the CPU trains in");
+  v("accelerate_config", &accelerate_config, "A profile or file of accelerate.")
+      .built_only({"single_gpu"}, one);
+  v("local_rank", &local_rank, "Rank on this machine, from older launchers.").planned(one);
+  v("ddp_backend", &ddp_backend, "Communication library.").inert(inert);
+  v("ddp_timeout", &ddp_timeout, "Seconds until a lost peer is noticed.").inert(inert);
+  v("ddp_find_unused_parameters", &ddp_find_unused_parameters, "A DDP setting.").inert(inert);
+  v("ddp_bucket_cap_mb", &ddp_bucket_cap_mb, "A DDP setting.").inert(inert);
+  v("ddp_broadcast_buffers", &ddp_broadcast_buffers, "A DDP setting.").inert(inert);
+  v("ddp_static_graph", &ddp_static_graph, "A DDP setting.").inert(inert);
+  v("fsdp", &fsdp, "Sharding by FSDP's names.").planned(one);
+  v("fsdp_config", &fsdp_config, "FSDP's settings.").planned(one);
+  v("deepspeed", &deepspeed, "DeepSpeed's JSON.").planned(one);
+  v("accelerator_config", &accelerator_config, "Accelerate's data loading settings.")
+      .planned("batches are made as accelerate's defaults make them");
+  v("parallelism_config", &parallelism_config, "Accelerate's parallelism.").planned(one);
+}
+
+void HubOptions::visit(OptionTable& v) {
+  v.group("Hub");
+  const char* soon = "nothing is uploaded yet";
+  const char* inert = "it matters only with push_to_hub";
+  v("push_to_hub", &push_to_hub, "Upload what is saved.").planned(soon);
+  v("hub_model_id", &hub_model_id, "Name of the repository.").inert(inert);
+  v("hub_token", &hub_token, "The token to upload with.").planned("nothing is up- or downloaded");
+  v("hub_private_repo", &hub_private_repo, "Make it private.").inert(inert);
+  v("hub_strategy", &hub_strategy, "When to upload.")
+      .one_of({"end", "every_save", "checkpoint", "all_checkpoints"})
+      .inert(inert);
+  v("hub_always_push", &hub_always_push, "Do not wait for the upload before.").inert(inert);
+  v("hub_revision", &hub_revision, "Branch to upload to.").inert(inert);
+  v("push_to_hub_model_id", &push_to_hub_model_id, "Older hub_model_id.").inert(inert);
+  v("push_to_hub_organization", &push_to_hub_organization, "Owner of it.").inert(inert);
+  v("push_to_hub_token", &push_to_hub_token, "Older hub_token.")
+      .planned("nothing is up- or downloaded");
+}
+
+namespace {
+
+void visit_old_training(LegacyOptions& o, OptionTable& v) {
+  v.group("Left from older versions");
+  const char* packing = "packing works on tokens, in TRL 1.x's way";
+  v("num_of_sequences", &o.num_of_sequences, "Old packing's buffer.").inert(packing);
+  v("chars_per_token", &o.chars_per_token, "Old packing's estimate.").inert(packing);
+  v("dataset_batch_size", &o.dataset_batch_size, "Rows tokenised at once.").inert(packing);
+  v("gradient_checkpointing_use_reentrant", &o.gradient_checkpointing_use_reentrant,
+    "A variant of torch's checkpointing.")
+      .inert("there is one kind of recomputation, and its results are the same bits");
+  v("logging_dir", &o.logging_dir, "Folder of TensorBoard files.")
+      .inert("the log is output_dir/metrics.jsonl");
+  v("group_by_length", &o.group_by_length, "Older name of train_sampling_strategy's value.")
+      .planned("batches of similar length are not made yet");
+  v("include_tokens_per_second", &o.include_tokens_per_second, "Count tokens per second.")
+      .inert("metrics.jsonl always has them");
+  const char* precision = "the CPU trains in float32";
+  v("fp16_backend", &o.fp16_backend, "Library for float16.").inert(precision);
+  v("half_precision_backend", &o.half_precision_backend, "Library for 16 bits.").inert(precision);
+  v("fp16_opt_level", &o.fp16_opt_level, "Apex's level.").inert(precision);
+  v("use_mps_device", &o.use_mps_device, "Use Apple's GPU.").planned("only the CPU is used");
+  const char* loading = "batches are made as accelerate's defaults make them";
+  v("dispatch_batches", &o.dispatch_batches, "Rank 0 reads for all.").planned(loading);
+  v("split_batches", &o.split_batches, "Split each batch over ranks.").planned(loading);
+  v("torchdynamo", &o.torchdynamo, "Compiler of older torch.").inert("nothing is compiled late");
+}
+
+void visit_python_only(LegacyOptions& o, OptionTable& v) {
+  v.group("Of Python's Trainer only");
+  v("use_cache", &o.use_cache, "Keep keys and values in training.")
+      .inert("training never keeps them");
+  v("debug", &o.debug, "underflow_overflow, tpu_metrics_debug.")
+      .inert("a loss or gradient that is not finite is always reported");
+  v("skip_memory_metrics", &o.skip_memory_metrics, "Do not measure memory.")
+      .inert("memory is planned before the run, and costs nothing to report");
+  const char* metrics = "there are no user-defined metrics";
+  v("label_names", &o.label_names, "Columns that are labels.").inert(metrics);
+  v("include_for_metrics", &o.include_for_metrics, "Columns for metrics.").inert(metrics);
+  v("include_inputs_for_metrics", &o.include_inputs_for_metrics, "Older form.").inert(metrics);
+  v("batch_eval_metrics", &o.batch_eval_metrics, "Metrics per batch.").inert(metrics);
+  v("eval_do_concat_batches", &o.eval_do_concat_batches, "Join batches.").inert(metrics);
+  v("eval_use_gather_object", &o.eval_use_gather_object, "Gather objects.").inert(metrics);
+  const char* trackio = "there are no trackers yet";
+  v("trackio_space_id", &o.trackio_space_id, "Trackio's space.").inert(trackio);
+  v("trackio_bucket_id", &o.trackio_bucket_id, "Trackio's bucket.").inert(trackio);
+  v("trackio_static_space_id", &o.trackio_static_space_id, "Trackio's page.").inert(trackio);
+}
+
+}  // namespace
+
+void LegacyOptions::visit(OptionTable& v) {
+  visit_old_training(*this, v);
+  visit_python_only(*this, v);
+}
+
+}  // namespace sft
