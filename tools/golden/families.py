@@ -88,6 +88,7 @@ def older_style(config, changes):
     config["torch_dtype"] = config.pop("dtype")
     config["transformers_version"] = "4.51.3"
     config.pop("layer_types", None)
+    config.pop("_sliding_window_pattern", None)
     rope = config.pop("rope_parameters")
     rope = dict(rope.get("full_attention", rope))
     config["rope_theta"] = rope.pop("rope_theta")

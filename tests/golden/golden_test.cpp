@@ -1,0 +1,199 @@
+// The program's command line against reference runs of TRL: every logged step and the saved weights.
+// The runs are made by tools/golden/trl_runs.py; each JSON file beside this one is one run.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/file.h"
+#include "core/json.h"
+
+namespace sft {
+namespace {
+
+constexpr double kLoss = 2e-5;          // absolute
+constexpr double kGradNorm = 1e-4;      // relative
+constexpr double kEntropy = 1e-4;       // absolute
+constexpr double kWeight = 5e-5;        // absolute, per value
+constexpr double kAccuracyTokens = 2;   // tokens that may fall on the other side of a tie
+
+const fs::path kFolder = fs::path(SFT_TEST_DIR) / "golden";
+
+std::string flag_value(const std::string& key, const Json& value) {
+  if (key == "report_to" && value.empty()) {
+    return "none";
+  }
+  if (value.is_null()) {
+    return "none";
+  }
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+std::vector<std::string> command(const Json& run, const fs::path& out) {
+  std::vector<std::string> words = {
+      SFT_BINARY,
+      "--model_name_or_path", kFolder / "models" / run["model"].get<std::string>(),
+      "--dataset_name", kFolder / "data" / run["data"].get<std::string>(),
+      "--output_dir", out,
+      "--do_train"};
+  for (const auto& [key, value] : run["args"].items()) {
+    words.push_back("--" + key);
+    words.push_back(flag_value(key, value));
+  }
+  return words;
+}
+
+// Runs the program with its output in `log`; returns its exit code.
+int run_program(const std::vector<std::string>& words, const fs::path& log) {
+  const pid_t child = fork();
+  if (child == 0) {
+    if (!freopen(log.c_str(), "w", stdout) || dup2(STDOUT_FILENO, STDERR_FILENO) < 0) {
+      _exit(126);
+    }
+    std::vector<char*> arguments;
+    for (const std::string& word : words) {
+      arguments.push_back(const_cast<char*>(word.c_str()));
+    }
+    arguments.push_back(nullptr);
+    execv(arguments[0], arguments.data());
+    _exit(127);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+using Weights = std::map<std::string, std::vector<float>>;
+
+Weights read_weights(const fs::path& path) {
+  const std::string file = read_text(path);
+  uint64_t header_size = 0;
+  std::memcpy(&header_size, file.data(), sizeof header_size);
+  const Json header = parse_json(std::string_view(file).substr(8, header_size), path.string());
+  Weights weights;
+  for (const auto& [name, entry] : header.items()) {
+    if (name == "__metadata__") {
+      continue;
+    }
+    EXPECT_EQ(entry["dtype"], "F32") << name;
+    const size_t begin = entry["data_offsets"][0].get<size_t>();
+    const size_t end = entry["data_offsets"][1].get<size_t>();
+    auto& values = weights[name];
+    values.resize((end - begin) / sizeof(float));
+    std::memcpy(values.data(), file.data() + 8 + header_size + begin, end - begin);
+  }
+  return weights;
+}
+
+bool is_timing(const std::string& key) {
+  return key.find("_runtime") != std::string::npos || key.find("_per_second") != std::string::npos ||
+         key == "total_flos";
+}
+
+double tolerance(const std::string& key, double want, double targets) {
+  if (key.ends_with("loss")) {
+    return kLoss;
+  }
+  if (key == "grad_norm") {
+    return kGradNorm * std::abs(want);
+  }
+  if (key.ends_with("entropy")) {
+    return kEntropy;
+  }
+  if (key.ends_with("mean_token_accuracy")) {
+    return (kAccuracyTokens + 0.5) / targets;
+  }
+  return 1e-12 * std::abs(want);  // counts, epochs and learning rates are exact
+}
+
+// A lower bound of the trained tokens behind one entry, from the share of them in the first rows.
+double trained_tokens(const Json& run, double tokens) {
+  double all = 0;
+  double trained = 0;
+  for (const Json& row : run["first_rows"]) {
+    for (const Json& label : row["labels"]) {
+      all += 1;
+      trained += label.get<int>() != -100;
+    }
+  }
+  const double steps = run["args"].value("gradient_accumulation_steps", 1);
+  return std::max(1.0, tokens * trained / all / steps);
+}
+
+void compare_log(const Json& run, const Json& have) {
+  const Json& want = run["log"];
+  ASSERT_EQ(have.size(), want.size());
+  double tokens_before = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    SCOPED_TRACE("log entry " + std::to_string(i + 1));
+    const double tokens = want[i].value("num_tokens", tokens_before);
+    const double targets = trained_tokens(run, tokens - tokens_before);
+    tokens_before = tokens;
+    for (const auto& [key, value] : want[i].items()) {
+      ASSERT_TRUE(have[i].contains(key)) << key;
+      if (!is_timing(key)) {
+        const double expected = value.get<double>();
+        EXPECT_NEAR(have[i][key].get<double>(), expected, tolerance(key, expected, targets)) << key;
+      }
+    }
+    ASSERT_FALSE(::testing::Test::HasFailure());
+  }
+}
+
+void compare_weights(const Json& run, const Weights& have) {
+  for (const auto& [name, want] : run["final_params"].items()) {
+    SCOPED_TRACE(name);
+    ASSERT_TRUE(have.contains(name));
+    const std::vector<float>& values = have.at(name);
+    double sum = 0;
+    double square = 0;
+    for (const float value : values) {
+      sum += value;
+      square += double{value} * value;
+    }
+    EXPECT_NEAR(sum, want[0].get<double>(), kWeight * std::sqrt(values.size()));
+    EXPECT_NEAR(square, want[1].get<double>(), 1e-4 * want[1].get<double>());
+    for (size_t i = 0; i < want[2].size(); ++i) {
+      EXPECT_NEAR(values[i], want[2][i].get<double>(), kWeight);
+    }
+  }
+}
+
+class GoldenRun : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(GoldenRun, EveryStepAndTheSavedWeightsMatch) {
+  const Json run = read_json(kFolder / (GetParam() + ".json"));
+  const fs::path folder = fs::path(::testing::TempDir()) / ("sft_golden_" + GetParam());
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  const fs::path out = folder / "out";
+  ASSERT_EQ(run_program(command(run, out), folder / "log.txt"), 0) << read_text(folder / "log.txt");
+  compare_log(run, read_json(out / "trainer_state.json")["log_history"]);
+  compare_weights(run, read_weights(out / "model.safetensors"));
+  if (!HasFailure()) {
+    fs::remove_all(folder);
+  }
+}
+
+std::vector<std::string> runs() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(kFolder)) {
+    if (entry.path().extension() == ".json") {
+      names.push_back(entry.path().stem());
+    }
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Trl, GoldenRun, ::testing::ValuesIn(runs()),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace sft
