@@ -20,7 +20,7 @@ function(sft_test name)
   target_link_libraries(${name}_test PRIVATE ${ARG_DEPENDS} GTest::gtest_main sft_options)
   target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)
   target_compile_definitions(${name}_test PRIVATE
-    SFT_TEST_DIR="${CMAKE_SOURCE_DIR}/tests" SFT_BINARY="$<TARGET_FILE:sft>")
+    SFT_TEST_DIR="${CMAKE_SOURCE_DIR}/tests" SFT_BINARY="${CMAKE_BINARY_DIR}/sft")
   include(GoogleTest)
   gtest_discover_tests(${name}_test DISCOVERY_TIMEOUT 60 DISCOVERY_MODE PRE_TEST
                        PROPERTIES TIMEOUT 600)

@@ -193,7 +193,7 @@ std::vector<std::string> runs() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Trl, GoldenRun, ::testing::ValuesIn(runs()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& test) { return test.param; });
 
 }  // namespace
 }  // namespace sft
