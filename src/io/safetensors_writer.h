@@ -1,0 +1,35 @@
+// Writes safetensors files, converting from float32 while writing. Used by the model saver and by
+// checkpoints. Memory: one buffer of a few MiB, whatever the size of the model.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "core/dtype.h"
+#include "core/tensor.h"
+#include "core/thread_pool.h"
+#include "io/written_file.h"
+
+namespace sft {
+
+// One file with all `tensors` in the given order, stored as `dtype` (f32, f16 or bf16; f32 tensors
+// are converted, tensors of another dtype are stored as they are). Metadata is {"format": "pt"},
+// without which transformers refuses a file. S001 when it cannot be written.
+WrittenFile write_safetensors(const fs::path& path, std::span<const NamedTensor> tensors,
+                              DType dtype, ThreadPool* pool = nullptr);
+
+// model.safetensors, or model-00001-of-0000N.safetensors and their index when the tensors take more
+// than `max_shard_bytes`; a tensor is never split. All files are renamed into place together, and
+// weights of an earlier save that would shadow or contradict the new ones are removed after that.
+std::vector<WrittenFile> write_safetensors_shards(const fs::path& folder,
+                                                  std::span<const NamedTensor> tensors, DType dtype,
+                                                  uint64_t max_shard_bytes,
+                                                  ThreadPool* pool = nullptr);
+
+// "5GB", "500MB", "2GiB", "1000000" -> bytes, as --max_shard_size takes it (GB = 10^9). C090 for
+// anything else or for zero.
+uint64_t parse_byte_size(std::string_view text);
+
+}  // namespace sft
