@@ -109,7 +109,6 @@ WIDE = {
     # schedules
     "schedule_linear_warmup": ("qwen2", "text", schedule("linear", warmup_steps=4)),
     "schedule_linear_share": ("qwen2", "text", schedule("linear", warmup_steps=0.25)),
-    "schedule_ratio": ("qwen2", "text", schedule("linear", warmup_ratio=0.2)),
     "schedule_cosine": ("llama3", "text", schedule("cosine", warmup_steps=3)),
     "schedule_cosine_cycles": ("llama3", "text", schedule("cosine", {"num_cycles": 1.5}, warmup_steps=2)),
     "schedule_restarts": ("smollm2", "text", schedule("cosine_with_restarts", {"num_cycles": 3}, warmup_steps=2)),
