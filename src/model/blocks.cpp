@@ -1,0 +1,156 @@
+#include "model/blocks.h"
+
+#include <fmt/format.h>
+
+#include "ops/embedding.h"
+#include "ops/linear.h"
+
+namespace sft {
+
+std::string layer_prefix(int layer) { return fmt::format("model.layers.{}.", layer); }
+
+void add_embedding(std::vector<ParamSpec>& specs, const ModelConfig& c) {
+  const std::string name = "model.embed_tokens.weight";
+  specs.push_back({name, {c.vocab, c.hidden}, {{name, c.vocab}}, 0, true, Init::normal});
+}
+
+void add_head(std::vector<ParamSpec>& specs, const ModelConfig& c) {
+  const std::string norm = "model.norm.weight";
+  specs.push_back({norm, {c.hidden}, {{norm, c.hidden}}, c.layers + 1, false,
+                   c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros});
+  if (!c.tied) {
+    const std::string head = "lm_head.weight";
+    specs.push_back({head, {c.vocab, c.hidden}, {{head, c.vocab}}, c.layers + 1, true,
+                     Init::normal});
+  }
+}
+
+void add_norm(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer,
+              const std::string& name) {
+  const std::string full = layer_prefix(layer) + name + ".weight";
+  specs.push_back({full, {c.hidden}, {{full, c.hidden}}, layer + 1, false,
+                   c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros});
+}
+
+void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer, bool qk_norm) {
+  const std::string prefix = layer_prefix(layer) + "self_attn.";
+  const int64_t q = int64_t{c.heads} * c.head_dim;
+  const int64_t kv = int64_t{c.kv_heads} * c.head_dim;
+  const auto pieces = [&](const char* kind) {
+    return std::vector<ParamPiece>{{prefix + "q_proj." + kind, q},
+                                   {prefix + "k_proj." + kind, kv},
+                                   {prefix + "v_proj." + kind, kv}};
+  };
+  const int block = layer + 1;
+  specs.push_back({prefix + "qkv_proj.weight", {q + 2 * kv, c.hidden}, pieces("weight"), block,
+                   true, Init::normal});
+  if (c.qkv_bias) {
+    specs.push_back({prefix + "qkv_proj.bias", {q + 2 * kv}, pieces("bias"), block, false,
+                     Init::zeros});
+  }
+  if (qk_norm) {
+    for (const char* name : {"q_norm.weight", "k_norm.weight"}) {
+      specs.push_back({prefix + name, {c.head_dim}, {{prefix + name, c.head_dim}}, block, false,
+                       c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros});
+    }
+  }
+  specs.push_back({prefix + "o_proj.weight", {c.hidden, q}, {{prefix + "o_proj.weight", c.hidden}},
+                   block, true, Init::normal});
+  if (c.output_bias) {
+    specs.push_back({prefix + "o_proj.bias", {c.hidden}, {{prefix + "o_proj.bias", c.hidden}},
+                     block, false, Init::zeros});
+  }
+}
+
+void add_mlp(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
+  const std::string prefix = layer_prefix(layer) + "mlp.";
+  const int block = layer + 1;
+  const auto pieces = [&](const char* kind) {
+    return std::vector<ParamPiece>{{prefix + "gate_proj." + kind, c.intermediate},
+                                   {prefix + "up_proj." + kind, c.intermediate}};
+  };
+  const std::string down = prefix + "down_proj.";
+  specs.push_back({prefix + "gate_up_proj.weight", {2 * c.intermediate, c.hidden},
+                   pieces("weight"), block, true, Init::normal});
+  specs.push_back({down + "weight", {c.hidden, c.intermediate}, {{down + "weight", c.hidden}},
+                   block, true, Init::normal});
+  if (c.mlp_bias) {
+    specs.push_back({prefix + "gate_up_proj.bias", {2 * c.intermediate}, pieces("bias"), block,
+                     false, Init::zeros});
+    specs.push_back({down + "bias", {c.hidden}, {{down + "bias", c.hidden}}, block, false,
+                     Init::zeros});
+  }
+}
+
+Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs,
+                      const std::vector<Value>& tables, int layer, Value x) {
+  const std::string prefix = layer_prefix(layer) + "self_attn.";
+  const ModelConfig::Layer& kind = c.layer[static_cast<size_t>(layer)];
+  const Heads heads = c.attention_heads();
+  Value qkv = linear(p, x, {w(prefix + "qkv_proj.weight"), w.optional(prefix + "qkv_proj.bias"), {}});
+  if (const Value q_norm = w.optional(prefix + "q_norm.weight")) {
+    qkv = qk_norm(p, qkv, q_norm, w(prefix + "k_norm.weight"), heads, c.norm);
+  }
+  qkv = rope(p, qkv, tables[static_cast<size_t>(kind.rope)], heads);
+  const Attention options{heads, c.attention_scale, kind.window};
+  const Value y = inputs.caches.empty()
+                      ? attention(p, qkv, inputs.documents, options)
+                      : cached_attention(p, qkv, inputs.caches[static_cast<size_t>(layer)],
+                                         inputs.past, options);
+  return linear(p, y, {w(prefix + "o_proj.weight"), w.optional(prefix + "o_proj.bias"), {}});
+}
+
+Value mlp_block(Program& p, const ModelConfig& c, const Weights& w, int layer, Value x) {
+  const std::string prefix = layer_prefix(layer) + "mlp.";
+  const Value gate_up =
+      linear(p, x, {w(prefix + "gate_up_proj.weight"), w.optional(prefix + "gate_up_proj.bias"), {}});
+  const Value y = gated_activation(p, gate_up, c.activation);
+  return linear(p, y, {w(prefix + "down_proj.weight"), w.optional(prefix + "down_proj.bias"), {}});
+}
+
+std::vector<Value> rope_tables(Program& p, const ModelConfig& c, const ModelInputs& inputs) {
+  std::vector<Value> tables;
+  for (const RopeFrequencies& rope : c.ropes) {
+    tables.push_back(rope_table(p, inputs.positions, rope));
+  }
+  return tables;
+}
+
+std::vector<ParamSpec> prenorm_parameters(const ModelConfig& c, bool qk_norm) {
+  std::vector<ParamSpec> specs;
+  add_embedding(specs, c);
+  for (int layer = 0; layer < c.layers; ++layer) {
+    add_norm(specs, c, layer, "input_layernorm");
+    add_attention(specs, c, layer, qk_norm);
+    add_norm(specs, c, layer, "post_attention_layernorm");
+    add_mlp(specs, c, layer);
+  }
+  add_head(specs, c);
+  return specs;
+}
+
+Value prenorm_forward(Program& p, const ModelConfig& c, const Weights& w,
+                      const ModelInputs& inputs) {
+  const std::vector<Value> tables = rope_tables(p, c, inputs);
+  Value x = embedding(p, inputs.tokens, w("model.embed_tokens.weight"), c.embedding_scale);
+  Value delta;  // what the block before has yet to add to x
+  Value h;
+  for (int layer = 0; layer < c.layers; ++layer) {
+    const std::string prefix = layer_prefix(layer);
+    p.begin_block(layer);
+    const Value norm = w(prefix + "input_layernorm.weight");
+    if (delta) {
+      std::tie(x, h) = add_rmsnorm(p, x, delta, norm, c.norm);
+    } else {
+      h = rmsnorm(p, x, norm, c.norm);
+    }
+    const Value attended = attention_block(p, c, w, inputs, tables, layer, h);
+    std::tie(x, h) =
+        add_rmsnorm(p, x, attended, w(prefix + "post_attention_layernorm.weight"), c.norm);
+    delta = mlp_block(p, c, w, layer, h);
+    p.end_block();
+  }
+  return add_rmsnorm(p, x, delta, w("model.norm.weight"), c.norm).second;
+}
+
+}  // namespace sft

@@ -1,0 +1,47 @@
+#include "model/families.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+
+#include "core/error.h"
+
+namespace sft {
+
+namespace {
+
+const std::array<Family, 5>& families() {
+  static const std::array<Family, 5> table{llama_family(), qwen2_family(), qwen3_family(),
+                                           mistral_family(), gemma3_family()};
+  return table;
+}
+
+}  // namespace
+
+std::vector<std::string> supported_architectures() {
+  std::vector<std::string> names;
+  for (const Family& family : families()) {
+    names.emplace_back(family.architecture);
+  }
+  return names;
+}
+
+const Family& find_family(const Json& config) {
+  std::string name;
+  if (config.contains("architectures") && config["architectures"].is_array() &&
+      !config["architectures"].empty() && config["architectures"][0].is_string()) {
+    name = config["architectures"][0];
+  }
+  const std::string type = config.value("model_type", "");
+  for (const Family& family : families()) {
+    if (name.empty() ? type == family.model_type : name == family.architecture) {
+      return family;
+    }
+  }
+  throw Error("M031", fmt::format("the architecture {} (model_type \"{}\") is not supported",
+                                  name.empty() ? "of this model" : name, type))
+      .hint(fmt::format("supported are {}", fmt::join(supported_architectures(), ", ")));
+}
+
+}  // namespace sft

@@ -1,0 +1,102 @@
+#include "model/model.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "ops/linear.h"
+#include "ops/select_row.h"
+
+namespace sft {
+
+Weights::Weights(Program& p, const std::vector<ParamSpec>& specs) : specs_(specs) {
+  for (size_t i = 0; i < specs.size(); ++i) {
+    values_.push_back(
+        p.parameter(static_cast<int>(i), specs[i].name, specs[i].shape, DType::f32, true));
+  }
+}
+
+Value Weights::optional(const std::string& name) const {
+  for (size_t i = 0; i < specs_.size(); ++i) {
+    if (specs_[i].name == name) {
+      return values_[i];
+    }
+  }
+  return {};
+}
+
+Value Weights::operator()(const std::string& name) const {
+  const Value v = optional(name);
+  if (!v) {
+    throw Error("M030", fmt::format("the model's family describes no parameter {}", name));
+  }
+  return v;
+}
+
+Model Model::from_config(const Json& config) {
+  Model m;
+  m.family = &find_family(config);
+  m.config = m.family->read(config);
+  m.config.architecture = m.family->architecture;
+  m.specs = m.family->parameters(m.config);
+  m.layout = layout_parameters(m.specs);
+  return m;
+}
+
+std::string Model::head_name() const {
+  return config.tied ? "model.embed_tokens.weight" : "lm_head.weight";
+}
+
+namespace {
+
+ModelInputs batch_inputs(Program& p, int64_t tokens, int64_t documents) {
+  ModelInputs inputs;
+  inputs.tokens = p.input("tokens", {tokens}, DType::i32);
+  inputs.positions = p.input("positions", {tokens}, DType::i32);
+  inputs.documents = p.input("documents", {documents + 1}, DType::i32);
+  return inputs;
+}
+
+}  // namespace
+
+TrainingProgram record_training(const Model& model, int64_t tokens, int64_t documents,
+                                LossType loss, bool training, Recompute recompute) {
+  Program p(training ? Program::Purpose::training : Program::Purpose::inference, recompute);
+  const Weights w(p, model.specs);
+  const ModelInputs inputs = batch_inputs(p, tokens, documents);
+  const Value targets = p.input("targets", {tokens}, DType::i32);
+  const Value loss_scale = p.input("loss_scale", {1}, DType::f32);
+  const Value hidden = model.family->forward(p, model.config, w, inputs);
+  const Value stats =
+      linear_cross_entropy(p, hidden, w(model.head_name()), targets, loss_scale, loss);
+  if (training) {
+    p.differentiate();
+  }
+  return {std::move(p), stats};
+}
+
+LogitsProgram record_logits(const Model& model, int64_t tokens, int64_t documents) {
+  Program p(Program::Purpose::inference, Recompute::none);
+  const Weights w(p, model.specs);
+  const Value hidden = model.family->forward(p, model.config, w, batch_inputs(p, tokens, documents));
+  const Value logits = linear(p, hidden, {w(model.head_name()), {}, {}});
+  return {std::move(p), logits};
+}
+
+LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capacity) {
+  Program p(Program::Purpose::inference, Recompute::none);
+  const Weights w(p, model.specs);
+  ModelInputs inputs;
+  inputs.tokens = p.input("tokens", {tokens}, DType::i32);
+  inputs.positions = p.input("positions", {tokens}, DType::i32);
+  inputs.past = p.input("past", {1}, DType::i32);
+  const int64_t row = 2 * int64_t{model.config.kv_heads} * model.config.head_dim;
+  for (int layer = 0; layer < model.config.layers; ++layer) {
+    inputs.caches.push_back(p.input(fmt::format("cache.{}", layer), {capacity, row}, DType::f32));
+  }
+  const Value last = p.input("row", {1}, DType::i32);
+  const Value hidden = model.family->forward(p, model.config, w, inputs);
+  const Value logits = linear(p, select_row(p, hidden, last), {w(model.head_name()), {}, {}});
+  return {std::move(p), logits};
+}
+
+}  // namespace sft

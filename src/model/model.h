@@ -1,0 +1,107 @@
+// A model as its family describes it: configuration, parameters, and a forward pass that is
+// recorded once. Knows nothing of devices, ranks, memory or files.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/json.h"
+#include "graph/parameter.h"
+#include "graph/program.h"
+#include "ops/attention.h"
+#include "ops/gated_activation.h"
+#include "ops/linear_cross_entropy.h"
+#include "ops/rope.h"
+
+namespace sft {
+
+struct ModelConfig {
+  std::string architecture;  // "Qwen2ForCausalLM"
+  int64_t vocab = 0, hidden = 0, intermediate = 0;
+  int layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
+  int max_positions = 0;
+  bool tied = false;  // the head is the embedding table
+  bool qkv_bias = false, output_bias = false, mlp_bias = false;
+  float embedding_scale = 1.0F;
+  float attention_scale = 1.0F;
+  float initializer_range = 0.02F;
+  Activation activation = Activation::silu;
+  RmsNorm norm;
+  // Each layer's attention window (0 = all) and which of `ropes` it uses.
+  struct Layer {
+    int window = 0;
+    int rope = 0;
+  };
+  std::vector<Layer> layer;
+  std::vector<RopeFrequencies> ropes;
+
+  Heads attention_heads() const { return {heads, kv_heads, head_dim}; }
+};
+
+// The program's inputs, one micro-batch flat: see the ops for their meaning.
+struct ModelInputs {
+  Value tokens, positions;     // (tokens) i32
+  Value documents;             // (documents + 1) i32; null when generating
+  std::vector<Value> caches;   // one per layer when generating
+  Value past;                  // (1) i32 when generating
+};
+
+// A model's parameters inside one program, by name.
+class Weights {
+ public:
+  Weights(Program& p, const std::vector<ParamSpec>& specs);
+  Value operator()(const std::string& name) const;  // M030 when there is none
+  Value optional(const std::string& name) const;    // null when there is none
+
+ private:
+  const std::vector<ParamSpec>& specs_;
+  std::vector<Value> values_;
+};
+
+// A row of the table in families.cpp.
+struct Family {
+  std::string_view architecture;  // as in config.json's "architectures"
+  std::string_view model_type;    // as in config.json's "model_type"
+  ModelConfig (*read)(const Json& config);
+  std::vector<ParamSpec> (*parameters)(const ModelConfig&);
+  // -> the normed hidden states (tokens, hidden) that the head reads.
+  Value (*forward)(Program&, const ModelConfig&, const Weights&, const ModelInputs&);
+};
+
+// The family of a config.json; M031 names an architecture that is not supported, with those that
+// are.
+const Family& find_family(const Json& config);
+std::vector<std::string> supported_architectures();
+
+struct Model {
+  const Family* family = nullptr;
+  ModelConfig config;
+  std::vector<ParamSpec> specs;
+  ParamLayout layout;
+
+  static Model from_config(const Json& config);
+  std::string head_name() const;
+};
+
+// --- programs ------------------------------------------------------------------------------------
+// Inputs are named "tokens", "positions", "documents", "targets", "loss_scale"; generation has
+// "tokens", "positions", "past", "row" and "cache.<layer>".
+
+struct TrainingProgram {
+  Program program;
+  Value stats;  // LossStats
+};
+// `training` false leaves the backward pass out, for evaluation.
+TrainingProgram record_training(const Model& model, int64_t tokens, int64_t documents,
+                                LossType loss, bool training, Recompute recompute);
+
+struct LogitsProgram {
+  Program program;
+  Value logits;
+};
+// All logits of all rows, (tokens, vocab): for tests and inspection of small inputs.
+LogitsProgram record_logits(const Model& model, int64_t tokens, int64_t documents);
+// The logits after `tokens` new tokens, (1, vocab), with a cache of `capacity` positions.
+LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capacity);
+
+}  // namespace sft

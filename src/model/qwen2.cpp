@@ -1,0 +1,29 @@
+// Qwen2 and Qwen2.5: Llama with biases on the query, key and value projections.
+#include "model/blocks.h"
+#include "model/config.h"
+#include "model/families.h"
+
+namespace sft {
+
+namespace {
+
+// Off unless `use_sliding_window`, and then from layer `max_window_layers` on.
+bool slides(const Json& config, int layer) {
+  return config.value("use_sliding_window", false) && layer >= config.value("max_window_layers", 28);
+}
+
+ModelConfig read(const Json& config) {
+  ModelConfig m = read_common(config);
+  m.qkv_bias = true;
+  m.ropes = {read_rope(config, m.head_dim)};
+  read_windows(config, m, slides);
+  return m;
+}
+
+std::vector<ParamSpec> parameters(const ModelConfig& c) { return prenorm_parameters(c, false); }
+
+}  // namespace
+
+Family qwen2_family() { return {"Qwen2ForCausalLM", "qwen2", read, parameters, prenorm_forward}; }
+
+}  // namespace sft

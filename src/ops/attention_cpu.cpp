@@ -1,0 +1,329 @@
+// Tiles of query rows against all the keys they may see: scores, softmax and the product with the
+// values, one head at a time. The backward pass makes the probabilities again from log_sum (Dao et
+// al., "FlashAttention", 2022, equations of its appendix B.2).
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "ops/attention.h"
+#include "ops/cpu/gemm.h"
+#include "ops/cpu/simd.h"
+
+namespace sft::cpu {
+
+namespace {
+
+constexpr int64_t kTile = 64;  // query rows
+
+// x[i] = exp(x[i] - shift) for i in [0, n); returns their sum.
+SFT_SIMD float exp_row(float* x, int64_t n, float shift) {
+  float sum = 0.0F;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) {
+    x[i] = fast_exp(x[i] - shift);
+    sum += x[i];
+  }
+  return sum;
+}
+
+SFT_SIMD float max_row(const float* x, int64_t n) {
+  float top = x[0];
+#pragma omp simd reduction(max : top)
+  for (int64_t i = 0; i < n; ++i) {
+    top = top > x[i] ? top : x[i];
+  }
+  return top;
+}
+
+SFT_SIMD void scale_row(float* x, int64_t n, float factor) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    x[i] *= factor;
+  }
+}
+
+SFT_SIMD float dot(const float* x, const float* y, int64_t n) {
+  float sum = 0.0F;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) {
+    sum += x[i] * y[i];
+  }
+  return sum;
+}
+
+// grad_scores = p (grad_p - delta)
+SFT_SIMD void score_gradient_row(const float* p, float* grad_p, int64_t n, float delta) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    grad_p[i] = p[i] * (grad_p[i] - delta);
+  }
+}
+
+SFT_SIMD void add_row(const float* x, float* y, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    y[i] += x[i];
+  }
+}
+
+// One tile of one document: query rows [begin, end) see keys [first, end), counted in the document.
+struct Tile {
+  int64_t begin, end, first;
+  int64_t rows() const { return end - begin; }
+  int64_t keys() const { return end - first; }
+  // The keys that row `row` (counted in the document) sees, counted from `first`.
+  int64_t from(int64_t row, int window) const {
+    return window > 0 ? std::max<int64_t>(0, row - window + 1 - first) : 0;
+  }
+  int64_t to(int64_t row) const { return row + 1 - first; }
+};
+
+Tile tile_of(int64_t index, int64_t length, int window) {
+  const int64_t begin = index * kTile;
+  const int64_t first = window > 0 ? std::max<int64_t>(0, begin - window + 1) : 0;
+  return {begin, std::min(begin + kTile, length), first};
+}
+
+// Every (head, document, tile of rows) is one piece of work; documents may be empty.
+struct Work {
+  int head;
+  int64_t start, length;  // of the document, in tokens
+  int64_t tile;
+};
+
+std::vector<Work> tiles(const Tensor& documents, int heads) {
+  std::vector<Work> work;
+  const int32_t* start = documents.i32();
+  for (int64_t d = 0; d + 1 < documents.shape[0]; ++d) {
+    const int64_t length = start[d + 1] - start[d];
+    // The last tiles see the most keys: longest first keeps the threads even.
+    for (int64_t tile = (length + kTile - 1) / kTile; tile-- > 0;) {
+      for (int head = 0; head < heads; ++head) {
+        work.push_back({head, start[d], length, tile});
+      }
+    }
+  }
+  return work;
+}
+
+// Where a head's queries, keys and values start in a row of qkv.
+struct HeadOffsets {
+  int64_t query, key, value;
+  HeadOffsets(const Heads& h, int head)
+      : query(int64_t{head} * h.head_dim),
+        key((h.heads + int64_t{head} / (h.heads / h.kv_heads)) * h.head_dim),
+        value(key + int64_t{h.kv_heads} * h.head_dim) {}
+};
+
+// Turns a row of scores into probabilities between from and to, zero elsewhere; returns log_sum.
+float softmax_row(float* row, int64_t from, int64_t to, int64_t keys) {
+  const float top = max_row(row + from, to - from);
+  const float sum = exp_row(row + from, to - from, top);
+  scale_row(row + from, to - from, 1.0F / sum);
+  std::fill(row, row + from, 0.0F);
+  std::fill(row + to, row + keys, 0.0F);
+  return top + std::log(sum);
+}
+
+void zero_padding(const Tensor& documents, const Tensor& y) {
+  const int64_t end = documents.i32()[documents.shape[0] - 1];
+  const int64_t row = y.shape[1];
+  std::memset(y.f32() + end * row, 0,
+              static_cast<size_t>((y.shape[0] - end) * row) * sizeof(float));
+}
+
+}  // namespace
+
+void attention_forward(ThreadPool& threads, const Tensor& qkv, const Tensor& documents,
+                       const Attention& options, const Tensor& y, const Tensor& log_sum) {
+  const Heads& heads = options.heads;
+  const int64_t d = heads.head_dim;
+  const int64_t row = heads.row();
+  const int64_t tokens = qkv.shape[0];
+  const std::vector<Work> work = tiles(documents, heads.heads);
+  zero_padding(documents, y);
+  std::vector<std::vector<float>> scratch(static_cast<size_t>(threads.size()));
+  threads.for_each(static_cast<int64_t>(work.size()), [&](int64_t item, int thread) {
+    const Work& w = work[static_cast<size_t>(item)];
+    const Tile tile = tile_of(w.tile, w.length, options.window);
+    const HeadOffsets at(heads, w.head);
+    const float* base = qkv.f32() + w.start * row;
+    std::vector<float>& scores = scratch[static_cast<size_t>(thread)];
+    scores.resize(static_cast<size_t>(kTile * tile.keys()));
+    const int64_t keys = tile.keys();
+    gemm_serial({.transpose_b = true, .m = tile.rows(), .n = keys, .k = d, .alpha = options.scale,
+                 .a = base + tile.begin * row + at.query, .lda = row,
+                 .b = base + tile.first * row + at.key, .ldb = row,
+                 .c = scores.data(), .ldc = keys});
+    for (int64_t i = 0; i < tile.rows(); ++i) {
+      const int64_t q = tile.begin + i;
+      log_sum.f32()[w.head * tokens + w.start + q] = softmax_row(
+          scores.data() + i * keys, tile.from(q, options.window), tile.to(q), keys);
+    }
+    gemm_serial({.m = tile.rows(), .n = d, .k = keys, .a = scores.data(), .lda = keys,
+                 .b = base + tile.first * row + at.value, .ldb = row,
+                 .c = y.f32() + (w.start + tile.begin) * y.shape[1] + at.query,
+                 .ldc = y.shape[1]});
+  });
+}
+
+namespace {
+
+// The backward pass of one head of one document. `grad_kv` (length, 2 d) is this head's own.
+struct HeadBackward {
+  const Attention& options;
+  const Tensor &grad_y, &qkv, &y, &log_sum, &grad_qkv;
+  std::vector<float>&p, &grad_p;
+
+  void run(int head, int64_t start, int64_t length, float* grad_kv) const {
+    const Heads& heads = options.heads;
+    const int64_t d = heads.head_dim;
+    std::memset(grad_kv, 0, static_cast<size_t>(length * 2 * d) * sizeof(float));
+    for (int64_t index = 0; index * kTile < length; ++index) {
+      tile_backward(head, start, tile_of(index, length, options.window), grad_kv);
+    }
+  }
+
+  void tile_backward(int head, int64_t start, const Tile& tile, float* grad_kv) const {
+    const Heads& heads = options.heads;
+    const HeadOffsets at(heads, head);
+    const int64_t d = heads.head_dim;
+    const int64_t row = heads.row();
+    const int64_t keys = tile.keys();
+    const int64_t out_row = y.shape[1];
+    const float* base = qkv.f32() + start * row;
+    const float* query = base + tile.begin * row + at.query;
+    const float* key = base + tile.first * row + at.key;
+    const float* value = base + tile.first * row + at.value;
+    const float* g = grad_y.f32() + (start + tile.begin) * out_row + at.query;
+    const float* out = y.f32() + (start + tile.begin) * out_row + at.query;
+    p.resize(static_cast<size_t>(kTile * keys));
+    grad_p.resize(static_cast<size_t>(kTile * keys));
+
+    gemm_serial({.transpose_b = true, .m = tile.rows(), .n = keys, .k = d, .alpha = options.scale,
+                 .a = query, .lda = row, .b = key, .ldb = row, .c = p.data(), .ldc = keys});
+    gemm_serial({.transpose_b = true, .m = tile.rows(), .n = keys, .k = d, .a = g, .lda = out_row,
+                 .b = value, .ldb = row, .c = grad_p.data(), .ldc = keys});
+    for (int64_t i = 0; i < tile.rows(); ++i) {
+      const int64_t q = tile.begin + i;
+      const int64_t from = tile.from(q, options.window);
+      const int64_t to = tile.to(q);
+      float* p_row = p.data() + i * keys;
+      float* grad_row = grad_p.data() + i * keys;
+      exp_row(p_row + from, to - from, log_sum.f32()[head * qkv.shape[0] + start + q]);
+      const float delta = dot(g + i * out_row, out + i * out_row, d);
+      score_gradient_row(p_row + from, grad_row + from, to - from, delta);
+      for (float* r : {p_row, grad_row}) {
+        std::fill(r, r + from, 0.0F);
+        std::fill(r + to, r + keys, 0.0F);
+      }
+    }
+    gemm_serial({.m = tile.rows(), .n = d, .k = keys, .alpha = options.scale, .a = grad_p.data(),
+                 .lda = keys, .b = key, .ldb = row,
+                 .c = grad_qkv.f32() + (start + tile.begin) * row + at.query, .ldc = row});
+    float* grad_key = grad_kv + tile.first * 2 * d;
+    gemm_serial({.transpose_a = true, .m = keys, .n = d, .k = tile.rows(), .alpha = options.scale,
+                 .a = grad_p.data(), .lda = keys, .b = query, .ldb = row, .beta = 1.0F,
+                 .c = grad_key, .ldc = 2 * d});
+    gemm_serial({.transpose_a = true, .m = keys, .n = d, .k = tile.rows(), .a = p.data(),
+                 .lda = keys, .b = g, .ldb = out_row, .beta = 1.0F, .c = grad_key + d,
+                 .ldc = 2 * d});
+  }
+};
+
+// Adds up the query heads that share a key head.
+void collect_key_gradients(ThreadPool& threads, const Heads& heads, const Tensor& workspace,
+                           const Tensor& grad_qkv, int64_t end) {
+  const int64_t d = heads.head_dim;
+  const int64_t tokens = grad_qkv.shape[0];
+  const int group = heads.heads / heads.kv_heads;
+  threads.parallel_for(end, [&](int64_t from, int64_t to) {
+    for (int64_t t = from; t < to; ++t) {
+      for (int kv = 0; kv < heads.kv_heads; ++kv) {
+        float* key = grad_qkv.f32() + t * heads.row() + (heads.heads + kv) * d;
+        float* value = key + heads.kv_heads * d;
+        for (int h = kv * group; h < (kv + 1) * group; ++h) {
+          const float* part = workspace.f32() + (h * tokens + t) * 2 * d;
+          if (h == kv * group) {
+            std::copy(part, part + d, key);
+            std::copy(part + d, part + 2 * d, value);
+          } else {
+            add_row(part, key, d);
+            add_row(part + d, value, d);
+          }
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void attention_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& qkv,
+                        const Tensor& y, const Tensor& log_sum, const Tensor& documents,
+                        const Attention& options, const Tensor& grad_qkv, const Tensor& workspace) {
+  const Heads& heads = options.heads;
+  const int32_t* start = documents.i32();
+  const int64_t count = documents.shape[0] - 1;
+  zero_padding(documents, grad_qkv);
+  struct Scratch {
+    std::vector<float> p, grad_p;
+  };
+  std::vector<Scratch> scratch(static_cast<size_t>(threads.size()));
+  threads.for_each(count * heads.heads, [&](int64_t item, int thread) {
+    const int64_t document = item / heads.heads;
+    const int head = static_cast<int>(item % heads.heads);
+    const int64_t length = start[document + 1] - start[document];
+    if (length == 0) {
+      return;
+    }
+    Scratch& mine = scratch[static_cast<size_t>(thread)];
+    const HeadBackward backward{options, grad_y, qkv, y, log_sum, grad_qkv, mine.p, mine.grad_p};
+    backward.run(head, start[document], length,
+                 workspace.f32() + (head * qkv.shape[0] + start[document]) * 2 * heads.head_dim);
+  });
+  collect_key_gradients(threads, heads, workspace, grad_qkv, start[count]);
+}
+
+void cached_attention_forward(ThreadPool& threads, const Tensor& qkv, const Tensor& cache,
+                              const Tensor& past, const Attention& options, const Tensor& y) {
+  const Heads& heads = options.heads;
+  const int64_t d = heads.head_dim;
+  const int64_t row = heads.row();
+  const int64_t cache_row = 2 * heads.kv_heads * d;
+  const int64_t before = past.i32()[0];
+  for (int64_t t = 0; t < qkv.shape[0]; ++t) {
+    std::copy_n(qkv.f32() + t * row + heads.heads * d, cache_row,
+                cache.f32() + (before + t) * cache_row);
+  }
+  const int64_t blocks = (qkv.shape[0] + kTile - 1) / kTile;
+  threads.for_each(blocks * heads.heads, [&](int64_t item, int) {
+    const int head = static_cast<int>(item % heads.heads);
+    const HeadOffsets at(heads, head);
+    const int64_t key = at.key - int64_t{heads.heads} * d;  // in a row of the cache
+    std::vector<float> scores;
+    const int64_t last = std::min((item / heads.heads + 1) * kTile, qkv.shape[0]);
+    for (int64_t t = item / heads.heads * kTile; t < last; ++t) {
+      const int64_t end = before + t + 1;
+      const int64_t first = options.window > 0 ? std::max<int64_t>(0, end - options.window) : 0;
+      scores.resize(static_cast<size_t>(end - first));
+      for (int64_t k = first; k < end; ++k) {
+        scores[static_cast<size_t>(k - first)] =
+            options.scale *
+            dot(qkv.f32() + t * row + at.query, cache.f32() + k * cache_row + key, d);
+      }
+      softmax_row(scores.data(), 0, end - first, end - first);
+      float* out = y.f32() + t * y.shape[1] + at.query;
+      std::fill(out, out + d, 0.0F);
+      for (int64_t k = first; k < end; ++k) {
+        const float* value = cache.f32() + k * cache_row + key + heads.kv_heads * d;
+        for (int64_t i = 0; i < d; ++i) {
+          out[i] += scores[static_cast<size_t>(k - first)] * value[i];
+        }
+      }
+    }
+  });
+}
+
+}  // namespace sft::cpu

@@ -1,0 +1,41 @@
+// Vector code by the compiler: a kernel's inner loop is a plain loop in a function marked SFT_SIMD,
+// which is compiled once per instruction set and chosen when the program starts. No intrinsics, so
+// the loop stays readable as the kernel's specification.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define SFT_SIMD [[gnu::target_clones("arch=skylake-avx512", "arch=haswell", "default")]]
+#else
+#define SFT_SIMD
+#endif
+#define SFT_INLINE [[gnu::always_inline]] inline
+
+namespace sft::cpu {
+
+// e^x within 2 ulp for x <= 88; 0 below -87. Cody-Waite reduction and a polynomial, so that the
+// compiler can run it in all lanes (the library's exp is a call).
+SFT_INLINE float fast_exp(float x) {
+  const float clamped = x < -87.3F ? -87.3F : (x > 88.3F ? 88.3F : x);
+  const float n = static_cast<float>(
+      static_cast<int32_t>(clamped * 1.44269504F + (clamped < 0 ? -0.5F : 0.5F)));
+  const float r = (clamped - n * 0.693359375F) + n * 2.12194440e-4F;
+  float p = 1.9875691500e-4F;
+  p = p * r + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  const float e = p * r * r + r + 1.0F;
+  const float scaled = e * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
+  return x < -87.3F ? 0.0F : scaled;
+}
+
+SFT_INLINE float fast_sigmoid(float x) { return 1.0F / (1.0F + fast_exp(-x)); }
+
+// tanh x = 1 - 2 / (e^2x + 1)
+SFT_INLINE float fast_tanh(float x) { return 1.0F - 2.0F / (fast_exp(2.0F * x) + 1.0F); }
+
+}  // namespace sft::cpu

@@ -1,0 +1,80 @@
+#include "ops/cpu/simd.h"
+#include "ops/gated_activation.h"
+
+namespace sft::cpu {
+
+namespace {
+
+constexpr float kSqrt2OverPi = 0.7978845608F;
+constexpr float kCubic = 0.044715F;
+
+SFT_SIMD void silu_row(const float* gate, const float* up, float* y, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    y[i] = gate[i] * fast_sigmoid(gate[i]) * up[i];
+  }
+}
+
+SFT_SIMD void silu_row_backward(const float* g, const float* gate, const float* up,
+                                float* grad_gate, float* grad_up, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float x = gate[i];
+    const float s = fast_sigmoid(x);
+    const float u = up[i];
+    grad_gate[i] = g[i] * u * s * (1.0F + x * (1.0F - s));
+    grad_up[i] = g[i] * x * s;
+  }
+}
+
+// 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), PyTorch's approximate="tanh".
+SFT_SIMD void gelu_row(const float* gate, const float* up, float* y, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float x = gate[i];
+    const float t = fast_tanh(kSqrt2OverPi * (x + kCubic * x * x * x));
+    y[i] = 0.5F * x * (1.0F + t) * up[i];
+  }
+}
+
+SFT_SIMD void gelu_row_backward(const float* g, const float* gate, const float* up,
+                                float* grad_gate, float* grad_up, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float x = gate[i];
+    const float t = fast_tanh(kSqrt2OverPi * (x + kCubic * x * x * x));
+    const float inner = kSqrt2OverPi * (1.0F + 3.0F * kCubic * x * x);
+    const float u = up[i];
+    grad_gate[i] = g[i] * u * (0.5F * (1.0F + t) + 0.5F * x * (1.0F - t * t) * inner);
+    grad_up[i] = g[i] * 0.5F * x * (1.0F + t);
+  }
+}
+
+}  // namespace
+
+void gated_activation_forward(ThreadPool& threads, const Tensor& gate_up, Activation activation,
+                              const Tensor& y) {
+  const int64_t n = y.shape[1];
+  const auto row = activation == Activation::silu ? silu_row : gelu_row;
+  threads.parallel_for(y.shape[0], [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const float* gate = gate_up.f32() + t * 2 * n;
+      row(gate, gate + n, y.f32() + t * n, n);
+    }
+  });
+}
+
+void gated_activation_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& gate_up,
+                               Activation activation, const Tensor& grad_gate_up) {
+  const int64_t n = grad_y.shape[1];
+  const auto row = activation == Activation::silu ? silu_row_backward : gelu_row_backward;
+  threads.parallel_for(grad_y.shape[0], [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const float* gate = gate_up.f32() + t * 2 * n;
+      float* grad = grad_gate_up.f32() + t * 2 * n;
+      row(grad_y.f32() + t * n, gate, gate + n, grad, grad + n, n);
+    }
+  });
+}
+
+}  // namespace sft::cpu

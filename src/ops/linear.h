@@ -1,0 +1,42 @@
+// y = x W^T + b, the matrix product of every projection.
+#pragma once
+
+#include <optional>
+
+#include "graph/program.h"
+
+namespace sft {
+
+// A low-rank update of the weight: W + scale * B A. Hu et al., "LoRA" (2021).
+struct Lora {
+  Value a;  // (rank, in)
+  Value b;  // (out, rank)
+  float scale = 1.0F;
+};
+
+struct Linear {
+  Value weight;  // (out, in), float32; or a frozen bfloat16/float16 one, widened when it is used
+  Value bias;    // (out), or null
+  std::optional<Lora> lora;
+};
+
+// x (tokens, in) -> (tokens, out). Gradients are made only for what is trained.
+Value linear(Program& p, Value x, const Linear& layer);
+
+namespace cpu {
+void linear_forward(ThreadPool& threads, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                    float alpha, const Tensor& y, bool accumulate);
+// grad_x (+)= alpha grad_y W
+void linear_backward_input(ThreadPool& threads, const Tensor& grad_y, const Tensor& weight,
+                           float alpha, const Tensor& grad_x, bool accumulate);
+// grad_weight (+)= alpha grad_y^T x
+void linear_backward_weight(ThreadPool& threads, const Tensor& grad_y, const Tensor& x, float alpha,
+                            const Tensor& grad_weight, bool accumulate);
+// grad_bias (+)= the column sums of grad_y
+void linear_backward_bias(ThreadPool& threads, const Tensor& grad_y, const Tensor& grad_bias,
+                          bool accumulate);
+// A 16-bit weight as float32.
+void widen(ThreadPool& threads, const Tensor& x, const Tensor& y);
+}  // namespace cpu
+
+}  // namespace sft

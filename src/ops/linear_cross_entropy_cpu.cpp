@@ -1,0 +1,148 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "ops/cpu/gemm.h"
+#include "ops/cpu/simd.h"
+#include "ops/linear_cross_entropy.h"
+
+namespace sft::cpu {
+
+namespace {
+
+SFT_SIMD float max_of(const float* x, int64_t n) {
+  float top = x[0];
+#pragma omp simd reduction(max : top)
+  for (int64_t i = 0; i < n; ++i) {
+    top = top > x[i] ? top : x[i];
+  }
+  return top;
+}
+
+// x becomes e^(x - top); returns the sum of those, and of those times (x - top).
+struct Sums {
+  float exponentials, weighted;
+};
+SFT_SIMD Sums exponentials(float* x, int64_t n, float top) {
+  float sum = 0.0F;
+  float weighted = 0.0F;
+#pragma omp simd reduction(+ : sum, weighted)
+  for (int64_t i = 0; i < n; ++i) {
+    const float shifted = x[i] - top;
+    const float e = fast_exp(shifted);
+    sum += e;
+    weighted += e * shifted;
+    x[i] = e;
+  }
+  return {sum, weighted};
+}
+
+SFT_SIMD void scale_row(float* x, int64_t n, float factor) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    x[i] *= factor;
+  }
+}
+
+// One row of logits -> its statistics; the logits become the loss's gradient times `scale`.
+LossStats loss_row(float* logits, int64_t vocab, int32_t target, LossType type, float scale,
+                   bool wants_gradient) {
+  const float top = max_of(logits, vocab);
+  const float shifted_target = logits[target] - top;
+  // The first of equal maxima is the prediction, as torch.argmax has it on the CPU.
+  const bool correct =
+      shifted_target == 0.0F && std::find(logits, logits + target, top) == logits + target;
+  const Sums sums = exponentials(logits, vocab, top);
+  const float log_sum = std::log(sums.exponentials);
+  const float log_p = shifted_target - log_sum;
+  const float weight = type == LossType::dft ? std::exp(log_p) : 1.0F;
+  if (wants_gradient) {
+    scale_row(logits, vocab, weight * scale / sums.exponentials);
+    logits[target] -= weight * scale;
+  }
+  // entropy = log_sum - sum p (x - top)
+  return {-weight * log_p, correct ? 1.0F : 0.0F, log_sum - sums.weighted / sums.exponentials, 1.0F};
+}
+
+std::vector<int64_t> trained_rows(const Tensor& targets) {
+  std::vector<int64_t> rows;
+  for (int64_t t = 0; t < targets.shape[0]; ++t) {
+    if (targets.i32()[t] >= 0) {
+      rows.push_back(t);
+    }
+  }
+  return rows;
+}
+
+}  // namespace
+
+int64_t loss_chunk_rows(int64_t vocab) {
+  constexpr int64_t kLogits = int64_t{8} << 20;  // 32 MiB of float32
+  return std::clamp<int64_t>(kLogits / vocab / 16 * 16, 32, 512);
+}
+
+void linear_cross_entropy(ThreadPool& threads, const Tensor& hidden, const Tensor& weight,
+                          const Tensor& targets, const Tensor& loss_scale, LossType type,
+                          const Tensor& workspace, const Tensor& stats, const Tensor& grad_hidden,
+                          const Tensor& grad_weight, bool accumulate_weight) {
+  const int64_t width = hidden.shape[1];
+  const int64_t vocab = weight.shape[0];
+  const bool wants_hidden = grad_hidden.data != nullptr;
+  const bool wants_weight = grad_weight.data != nullptr;
+  const std::vector<int64_t> rows = trained_rows(targets);
+  const auto count = static_cast<int64_t>(rows.size());
+  if (wants_hidden) {
+    std::memset(grad_hidden.data, 0, grad_hidden.bytes());
+  }
+  if (wants_weight && !accumulate_weight && count == 0) {
+    std::memset(grad_weight.data, 0, grad_weight.bytes());
+  }
+  const int64_t chunk = loss_chunk_rows(vocab);
+  float* logits = workspace.f32();
+  float* x = logits + chunk * vocab;      // (chunk, width): the trained rows, gathered
+  float* grad_x = x + chunk * width;      // (chunk, width)
+  std::vector<LossStats> row_stats(rows.size());
+  for (int64_t begin = 0; begin < count; begin += chunk) {
+    const int64_t n = std::min(chunk, count - begin);
+    const auto row_bytes = static_cast<size_t>(width) * sizeof(float);
+    for (int64_t i = 0; i < n; ++i) {
+      std::memcpy(x + i * width, hidden.f32() + rows[static_cast<size_t>(begin + i)] * width,
+                  row_bytes);
+    }
+    gemm(threads, {.transpose_b = true, .m = n, .n = vocab, .k = width, .a = x, .lda = width,
+                   .b = weight.f32(), .ldb = width, .c = logits, .ldc = vocab});
+    threads.parallel_for(n, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) {
+        const auto row = static_cast<size_t>(begin + i);
+        row_stats[row] = loss_row(logits + i * vocab, vocab, targets.i32()[rows[row]], type,
+                                  loss_scale.f32()[0], wants_hidden || wants_weight);
+      }
+    });
+    if (wants_hidden) {
+      gemm(threads, {.m = n, .n = width, .k = vocab, .a = logits, .lda = vocab,
+                     .b = weight.f32(), .ldb = width, .c = grad_x, .ldc = width});
+      for (int64_t i = 0; i < n; ++i) {
+        std::memcpy(grad_hidden.f32() + rows[static_cast<size_t>(begin + i)] * width,
+                    grad_x + i * width, row_bytes);
+      }
+    }
+    if (wants_weight) {
+      gemm(threads, {.transpose_a = true, .m = vocab, .n = width, .k = n, .a = logits,
+                     .lda = vocab, .b = x, .ldb = width,
+                     .beta = accumulate_weight || begin > 0 ? 1.0F : 0.0F,
+                     .c = grad_weight.f32(), .ldc = width});
+    }
+  }
+  double loss = 0, correct = 0, entropy = 0;
+  for (const LossStats& s : row_stats) {
+    loss += s.loss;
+    correct += s.correct;
+    entropy += s.entropy;
+  }
+  const LossStats total{static_cast<float>(loss), static_cast<float>(correct),
+                        static_cast<float>(entropy), static_cast<float>(count)};
+  std::memcpy(stats.data, &total, sizeof total);
+}
+
+}  // namespace sft::cpu

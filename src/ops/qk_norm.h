@@ -1,0 +1,33 @@
+// The per-head norm of queries and keys in Qwen3 and Gemma 3.
+#pragma once
+
+#include "graph/program.h"
+#include "ops/rmsnorm.h"
+
+namespace sft {
+
+// How a row of the fused projection is laid out: heads queries, kv_heads keys, kv_heads values,
+// each head_dim wide.
+struct Heads {
+  int heads = 0, kv_heads = 0, head_dim = 0;
+  int64_t row() const { return int64_t{heads + 2 * kv_heads} * head_dim; }
+};
+
+// qkv (tokens, row): each query head and each key head becomes rmsnorm(head) with its weight
+// (head_dim); values are copied.
+Value qk_norm(Program& p, Value qkv, Value query_weight, Value key_weight, const Heads& heads,
+              const RmsNorm& options);
+
+namespace cpu {
+// rstd (tokens, heads + kv_heads) is kept for the backward pass.
+void qk_norm_forward(ThreadPool& threads, const Tensor& qkv, const Tensor& query_weight,
+                     const Tensor& key_weight, const Heads& heads, const RmsNorm& options,
+                     const Tensor& y, const Tensor& rstd);
+void qk_norm_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& qkv,
+                      const Tensor& query_weight, const Tensor& key_weight, const Tensor& rstd,
+                      const Heads& heads, const RmsNorm& options, const Tensor& grad_qkv,
+                      const Tensor& grad_query_weight, bool accumulate_query,
+                      const Tensor& grad_key_weight, bool accumulate_key);
+}  // namespace cpu
+
+}  // namespace sft

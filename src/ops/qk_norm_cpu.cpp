@@ -1,0 +1,105 @@
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "ops/cpu/simd.h"
+#include "ops/qk_norm.h"
+
+namespace sft::cpu {
+
+namespace {
+
+SFT_SIMD float norm_head(const float* x, const float* weight, float* y, int n, float eps,
+                         float offset) {
+  float squares = 0.0F;
+#pragma omp simd reduction(+ : squares)
+  for (int i = 0; i < n; ++i) {
+    squares += x[i] * x[i];
+  }
+  const float rstd = 1.0F / std::sqrt(squares / static_cast<float>(n) + eps);
+#pragma omp simd
+  for (int i = 0; i < n; ++i) {
+    y[i] = x[i] * rstd * (offset + weight[i]);
+  }
+  return rstd;
+}
+
+// The same gradient as rmsnorm's, over one head.
+SFT_SIMD void norm_head_backward(const float* grad_y, const float* x, const float* weight,
+                                 float rstd, float offset, float* grad_x, float* grad_weight,
+                                 int n) {
+  float dot = 0.0F;
+#pragma omp simd reduction(+ : dot)
+  for (int i = 0; i < n; ++i) {
+    dot += grad_y[i] * (offset + weight[i]) * x[i];
+  }
+  const float shift = dot / static_cast<float>(n) * rstd * rstd * rstd;
+#pragma omp simd
+  for (int i = 0; i < n; ++i) {
+    grad_weight[i] += grad_y[i] * x[i] * rstd;
+    grad_x[i] = rstd * grad_y[i] * (offset + weight[i]) - shift * x[i];
+  }
+}
+
+}  // namespace
+
+void qk_norm_forward(ThreadPool& threads, const Tensor& qkv, const Tensor& query_weight,
+                     const Tensor& key_weight, const Heads& heads, const RmsNorm& options,
+                     const Tensor& y, const Tensor& rstd) {
+  const int normed = heads.heads + heads.kv_heads;
+  const int d = heads.head_dim;
+  threads.parallel_for(qkv.shape[0], [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const float* x = qkv.f32() + t * heads.row();
+      float* out = y.f32() + t * heads.row();
+      for (int h = 0; h < normed; ++h) {
+        const float* weight = h < heads.heads ? query_weight.f32() : key_weight.f32();
+        rstd.f32()[t * normed + h] =
+            norm_head(x + h * d, weight, out + h * d, d, options.eps, options.weight_offset);
+      }
+      std::copy(x + normed * d, x + heads.row(), out + normed * d);
+    }
+  });
+}
+
+void qk_norm_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& qkv,
+                      const Tensor& query_weight, const Tensor& key_weight, const Tensor& rstd,
+                      const Heads& heads, const RmsNorm& options, const Tensor& grad_qkv,
+                      const Tensor& grad_query_weight, bool accumulate_query,
+                      const Tensor& grad_key_weight, bool accumulate_key) {
+  const int normed = heads.heads + heads.kv_heads;
+  const int d = heads.head_dim;
+  const int64_t rows = qkv.shape[0];
+  const int parts = threads.size();
+  // Per thread: the query weight's partial gradient, then the key weight's.
+  std::vector<float> partial(static_cast<size_t>(parts * 2 * d), 0.0F);
+  threads.run([&](int thread) {
+    float* mine = partial.data() + thread * 2 * d;
+    for (int64_t t = rows * thread / parts; t < rows * (thread + 1) / parts; ++t) {
+      const int64_t at = t * heads.row();
+      const float* g = grad_y.f32() + at;
+      float* out = grad_qkv.f32() + at;
+      for (int h = 0; h < normed; ++h) {
+        const bool query = h < heads.heads;
+        norm_head_backward(g + h * d, qkv.f32() + at + h * d,
+                           query ? query_weight.f32() : key_weight.f32(),
+                           rstd.f32()[t * normed + h], options.weight_offset, out + h * d,
+                           query ? mine : mine + d, d);
+      }
+      std::copy(g + normed * d, g + heads.row(), out + normed * d);
+    }
+  });
+  const auto collect = [&](const Tensor& grad, bool accumulate, int offset) {
+    for (int i = 0; grad.data != nullptr && i < d; ++i) {
+      float total = accumulate ? grad.f32()[i] : 0.0F;
+      for (int part = 0; part < parts; ++part) {
+        total += partial[static_cast<size_t>(part * 2 * d + offset + i)];
+      }
+      grad.f32()[i] = total;
+    }
+  };
+  collect(grad_query_weight, accumulate_query, 0);
+  collect(grad_key_weight, accumulate_key, d);
+}
+
+}  // namespace sft::cpu

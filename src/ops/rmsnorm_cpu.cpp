@@ -1,0 +1,113 @@
+#include <cmath>
+#include <vector>
+
+#include "ops/cpu/simd.h"
+#include "ops/rmsnorm.h"
+
+namespace sft::cpu {
+
+namespace {
+
+SFT_SIMD void add_row(const float* x, const float* delta, float* sum, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    sum[i] = x[i] + delta[i];
+  }
+}
+
+SFT_SIMD float norm_row(const float* x, const float* weight, float* y, int64_t n, float eps,
+                        float offset) {
+  float squares = 0.0F;
+#pragma omp simd reduction(+ : squares)
+  for (int64_t i = 0; i < n; ++i) {
+    squares += x[i] * x[i];
+  }
+  const float rstd = 1.0F / std::sqrt(squares / static_cast<float>(n) + eps);
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    y[i] = x[i] * rstd * (offset + weight[i]);
+  }
+  return rstd;
+}
+
+// With xhat = x rstd and g = grad_y (offset + weight):
+// grad_x = rstd (g - xhat mean(g xhat)); grad_weight += grad_y xhat.
+SFT_SIMD void norm_row_backward(const float* grad_y, const float* x, const float* weight,
+                                float rstd, float offset, const float* grad_sum, float* grad_x,
+                                float* grad_weight, int64_t n) {
+  float dot = 0.0F;
+#pragma omp simd reduction(+ : dot)
+  for (int64_t i = 0; i < n; ++i) {
+    dot += grad_y[i] * (offset + weight[i]) * x[i];
+  }
+  const float shift = dot / static_cast<float>(n) * rstd * rstd * rstd;
+  if (grad_weight != nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) {
+      grad_weight[i] += grad_y[i] * x[i] * rstd;
+    }
+  }
+  if (grad_sum != nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) {
+      grad_x[i] = grad_sum[i] + rstd * grad_y[i] * (offset + weight[i]) - shift * x[i];
+    }
+  } else {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) {
+      grad_x[i] = rstd * grad_y[i] * (offset + weight[i]) - shift * x[i];
+    }
+  }
+}
+
+}  // namespace
+
+void rmsnorm_forward(ThreadPool& threads, const Tensor& x, const Tensor& delta,
+                     const Tensor& weight, const RmsNorm& options, const Tensor& y,
+                     const Tensor& rstd, const Tensor& sum) {
+  const int64_t n = x.shape[1];
+  threads.parallel_for(x.shape[0], [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* from = x.f32() + row * n;
+      if (delta.data != nullptr) {
+        add_row(from, delta.f32() + row * n, sum.f32() + row * n, n);
+        from = sum.f32() + row * n;
+      }
+      rstd.f32()[row] = norm_row(from, weight.f32(), y.f32() + row * n, n, options.eps,
+                                 options.weight_offset);
+    }
+  });
+}
+
+void rmsnorm_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& x,
+                      const Tensor& weight, const Tensor& rstd, const Tensor& grad_sum,
+                      const RmsNorm& options, const Tensor& grad_x, const Tensor& grad_weight,
+                      bool accumulate_weight) {
+  const int64_t rows = x.shape[0];
+  const int64_t n = x.shape[1];
+  const int parts = threads.size();
+  const bool wants_weight = grad_weight.data != nullptr;
+  // One partial sum per thread, added in thread order: the same bits every time.
+  std::vector<float> partial(wants_weight ? static_cast<size_t>(parts * n) : 0, 0.0F);
+  threads.run([&](int thread) {
+    float* mine = wants_weight ? partial.data() + thread * n : nullptr;
+    for (int64_t row = rows * thread / parts; row < rows * (thread + 1) / parts; ++row) {
+      const int64_t at = row * n;
+      norm_row_backward(grad_y.f32() + at, x.f32() + at, weight.f32(), rstd.f32()[row],
+                        options.weight_offset,
+                        grad_sum.data == nullptr ? nullptr : grad_sum.f32() + at, grad_x.f32() + at,
+                        mine, n);
+    }
+  });
+  if (wants_weight) {
+    for (int64_t i = 0; i < n; ++i) {
+      float total = accumulate_weight ? grad_weight.f32()[i] : 0.0F;
+      for (int part = 0; part < parts; ++part) {
+        total += partial[static_cast<size_t>(part * n + i)];
+      }
+      grad_weight.f32()[i] = total;
+    }
+  }
+}
+
+}  // namespace sft::cpu
