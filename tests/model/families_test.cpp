@@ -1,0 +1,166 @@
+// Every family against transformers: logits, loss and the gradient of every parameter of a tiny
+// model (tools/golden/families.py makes the files), and what must not change them.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+
+#include "core/error.h"
+#include "support/tiny_run.h"
+
+namespace sft::testing {
+namespace {
+
+const std::filesystem::path kGolden = std::filesystem::path(SFT_TEST_DIR) / "model" / "golden";
+
+std::vector<std::string> folders() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(kGolden)) {
+    names.push_back(entry.path().filename());
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+std::vector<Document> documents(const Json& expected) {
+  std::vector<Document> out;
+  for (const Json& d : expected["documents"]) {
+    out.push_back({d["input_ids"].get<std::vector<int32_t>>(), d["labels"].get<std::vector<int32_t>>()});
+  }
+  return out;
+}
+
+class Families : public ::testing::TestWithParam<std::string> {
+ protected:
+  Families() : expected(read_json(kGolden / GetParam() / "expected.json")), run(kGolden / GetParam()) {
+    run.set_documents(documents(expected));
+  }
+  Json expected;
+  TinyRun run;
+};
+
+TEST_P(Families, logits) {
+  const std::vector<float> logits = run.logits();
+  int64_t start = 0;
+  for (size_t d = 0; d < expected["logits"].size(); ++d) {
+    const Json& e = expected["logits"][d];
+    for (size_t r = 0; r < e["rows"].size(); ++r) {
+      const int64_t row = start + e["rows"][r].get<int64_t>();
+      for (size_t c = 0; c < e["cols"].size(); ++c) {
+        const float got = logits[static_cast<size_t>(row * run.model.config.vocab +
+                                                     e["cols"][c].get<int64_t>())];
+        ASSERT_NEAR(got, e["values"][r][c].get<float>(), 2e-5) << "document " << d << " row " << r;
+      }
+    }
+    start += static_cast<int64_t>(expected["documents"][d]["input_ids"].size());
+  }
+}
+
+TEST_P(Families, loss_and_gradients) {
+  const LossStats stats = run.train();
+  EXPECT_EQ(stats.tokens, expected["targets"].get<float>());
+  EXPECT_NEAR(stats.loss / stats.tokens, expected["loss"].get<float>(), 5e-6);
+  const auto gradients = named_tensors(run.model.specs, run.model.layout, run.gradients.f32());
+  EXPECT_EQ(gradients.size(), expected["gradients"].size());
+  for (const NamedTensor& g : gradients) {
+    ASSERT_TRUE(expected["gradients"].contains(g.name)) << g.name;
+    const Json& e = expected["gradients"][g.name];
+    double sum = 0, square = 0;
+    for (int64_t i = 0; i < g.tensor.shape.elements(); ++i) {
+      const double x = g.tensor.f32()[i];
+      sum += x;
+      square += x * x;
+    }
+    const double norm = std::sqrt(e["square"].get<double>());
+    EXPECT_NEAR(square, e["square"].get<double>(), 1e-4 * norm * norm + 1e-10) << g.name;
+    EXPECT_NEAR(sum, e["sum"].get<double>(), 1e-4 * norm * 8 + 1e-6) << g.name;
+    for (size_t i = 0; i < e["first"].size(); ++i) {
+      EXPECT_NEAR(g.tensor.f32()[i], e["first"][i].get<float>(), 1e-4 * norm + 1e-7) << g.name;
+    }
+  }
+}
+
+TEST_P(Families, recompute_changes_no_bit_and_saves_memory) {
+  const LossStats plain = run.train(LossType::nll, Recompute::none);
+  const std::vector<float> expected_gradients(run.gradients.f32(),
+                                              run.gradients.f32() + run.model.layout.elements);
+  const int64_t plain_bytes = run.arena_bytes;
+  const LossStats recomputed = run.train(LossType::nll, Recompute::block);
+  EXPECT_EQ(plain.loss, recomputed.loss);
+  EXPECT_EQ(0, std::memcmp(expected_gradients.data(), run.gradients.data(),
+                           expected_gradients.size() * sizeof(float)));
+  EXPECT_LT(run.arena_bytes, plain_bytes);
+}
+
+TEST_P(Families, padding_and_accumulation_change_nothing) {
+  run.train();
+  const int64_t n = run.model.layout.elements;
+  const std::vector<float> whole(run.gradients.f32(), run.gradients.f32() + n);
+  const auto all = documents(expected);
+  const float scale = run.scale;
+  bool first = true;
+  for (const Document& d : all) {
+    run.set_documents({d}, 48);
+    run.scale = scale;
+    run.train(LossType::nll, Recompute::none, first);
+    first = false;
+  }
+  double error = 0, norm = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double x = whole[static_cast<size_t>(i)];
+    error += (x - run.gradients.f32()[i]) * (x - run.gradients.f32()[i]);
+    norm += x * x;
+  }
+  EXPECT_LT(std::sqrt(error), 2e-6 * std::sqrt(norm));
+}
+
+TEST_P(Families, generation_with_a_cache_gives_the_same_logits) {
+  const auto all = documents(expected);
+  run.set_documents({all[0]});
+  const std::vector<float> logits = run.logits();
+  const int64_t vocab = run.model.config.vocab;
+  const auto n = static_cast<int64_t>(all[0].ids.size());
+  std::vector<Buffer> caches;
+  const int64_t row = 2 * int64_t{run.model.config.kv_heads} * run.model.config.head_dim;
+  for (int i = 0; i < run.model.config.layers; ++i) {
+    caches.emplace_back(static_cast<size_t>(n * row) * sizeof(float));
+    run.bindings.inputs[fmt::format("cache.{}", i)] = {caches.back().data(), {n, row}, DType::f32};
+  }
+  // The first half at once, then token by token.
+  for (int64_t past = 0; past < n;) {
+    const int64_t count = past == 0 ? n / 2 : 1;
+    auto past32 = static_cast<int32_t>(past);
+    auto last = static_cast<int32_t>(count - 1);
+    run.bindings.inputs["tokens"] = {run.tokens.data() + past, {count}, DType::i32};
+    run.bindings.inputs["positions"] = {run.positions.data() + past, {count}, DType::i32};
+    run.bindings.inputs["past"] = {&past32, {1}, DType::i32};
+    run.bindings.inputs["row"] = {&last, {1}, DType::i32};
+    auto recorded = record_generation(run.model, count, n);
+    Executor executor(*run.device, run.arena, std::move(recorded.program));
+    executor.run(run.bindings);
+    past += count;
+    for (int64_t c = 0; c < vocab; ++c) {
+      ASSERT_NEAR(executor.tensor(recorded.logits).f32()[c],
+                  logits[static_cast<size_t>((past - 1) * vocab + c)], 1e-4);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, Families, ::testing::ValuesIn(folders()),
+                         [](const auto& info) { return info.param; });
+
+TEST(FindFamily, names_what_it_does_not_support) {
+  try {
+    find_family(Json{{"architectures", {"PhiForCausalLM"}}, {"model_type", "phi"}});
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "M031");
+    EXPECT_NE(e.message().find("PhiForCausalLM"), std::string::npos);
+    EXPECT_NE(e.hint().find("Qwen2ForCausalLM"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace sft::testing

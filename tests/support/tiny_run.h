@@ -1,0 +1,105 @@
+// Runs a model's programs on small inputs, for tests: weights from a folder, documents end to end.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/json.h"
+#include "graph/executor.h"
+#include "io/safetensors.h"
+#include "model/model.h"
+
+namespace sft::testing {
+
+struct Document {
+  std::vector<int32_t> ids, labels;
+};
+
+// A model with weights and gradients in flat buffers, and a flat batch of documents.
+class TinyRun {
+ public:
+  TinyRun(const std::filesystem::path& folder, int threads = 2)
+      : device(Device::cpu(threads)),
+        arena(*device),
+        model(Model::from_config(read_json(folder / "config.json"))),
+        weights(static_cast<size_t>(model.layout.elements) * sizeof(float)),
+        gradients(static_cast<size_t>(model.layout.elements) * sizeof(float)) {
+    const SafetensorsFile file(folder / "model.safetensors");
+    for (const NamedTensor& t : named_tensors(model.specs, model.layout, weights.f32())) {
+      const StoredTensor* stored = file.find(t.name);
+      if (stored == nullptr || stored->elements() != t.tensor.shape.elements()) {
+        throw std::runtime_error("no or wrong tensor " + t.name);
+      }
+      file.read_f32(*stored, t.tensor.f32());
+    }
+    for (size_t i = 0; i < model.specs.size(); ++i) {
+      bindings.parameters.push_back(
+          {weights.f32() + model.layout.offsets[i], model.specs[i].shape, DType::f32});
+      bindings.gradients.push_back(
+          {gradients.f32() + model.layout.offsets[i], model.specs[i].shape, DType::f32});
+    }
+  }
+
+  // Lays the documents end to end in `capacity` tokens (0: as many as there are); returns the
+  // number of trained tokens.
+  int64_t set_documents(const std::vector<Document>& documents, int64_t capacity = 0) {
+    tokens.clear(), positions.clear(), targets.clear(), starts = {0};
+    int64_t trained = 0;
+    for (const Document& d : documents) {
+      for (size_t i = 0; i < d.ids.size(); ++i) {
+        tokens.push_back(d.ids[i]);
+        positions.push_back(static_cast<int32_t>(i));
+        targets.push_back(i + 1 < d.ids.size() ? d.labels[i + 1] : -100);
+        trained += targets.back() >= 0 ? 1 : 0;
+      }
+      starts.push_back(static_cast<int32_t>(tokens.size()));
+    }
+    for (auto n = static_cast<int64_t>(tokens.size()); n < capacity; ++n) {
+      tokens.push_back(0), positions.push_back(0), targets.push_back(-100);
+    }
+    scale = 1.0F / static_cast<float>(trained);
+    const auto bind = [&](const char* name, std::vector<int32_t>& v) {
+      bindings.inputs[name] = {v.data(), {static_cast<int64_t>(v.size())}, DType::i32};
+    };
+    bind("tokens", tokens), bind("positions", positions), bind("targets", targets);
+    bind("documents", starts);
+    bindings.inputs["loss_scale"] = {&scale, {1}, DType::f32};
+    return trained;
+  }
+
+  // One forward (and backward) pass; gradients land in `gradients`.
+  LossStats train(LossType type = LossType::nll, Recompute recompute = Recompute::none,
+                  bool first = true) {
+    auto recorded = record_training(model, static_cast<int64_t>(tokens.size()),
+                                    static_cast<int64_t>(starts.size()) - 1, type, true, recompute);
+    Executor executor(*device, arena, std::move(recorded.program));
+    bindings.first_micro_batch = first;
+    executor.run(bindings);
+    arena_bytes = executor.plan().bytes;
+    const float* s = executor.tensor(recorded.stats).f32();
+    return {s[0], s[1], s[2], s[3]};
+  }
+
+  // (tokens, vocab)
+  std::vector<float> logits() {
+    auto recorded = record_logits(model, static_cast<int64_t>(tokens.size()),
+                                  static_cast<int64_t>(starts.size()) - 1);
+    Executor executor(*device, arena, std::move(recorded.program));
+    executor.run(bindings);
+    const Tensor t = executor.tensor(recorded.logits);
+    return {t.f32(), t.f32() + t.shape.elements()};
+  }
+
+  std::unique_ptr<Device> device;
+  Arena arena;
+  Model model;
+  Buffer weights, gradients;
+  Bindings bindings;
+  std::vector<int32_t> tokens, positions, targets, starts;
+  float scale = 1.0F;
+  int64_t arena_bytes = 0;
+};
+
+}  // namespace sft::testing
