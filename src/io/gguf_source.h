@@ -1,0 +1,37 @@
+// A model in a GGUF file, shown as a Hugging Face folder. Made by ModelSource::open.
+#pragma once
+
+#include <unordered_map>
+
+#include "io/gguf.h"
+#include "io/gguf_family.h"
+#include "io/model_source.h"
+
+namespace sft {
+
+class GgufSource : public ModelSource {
+ public:
+  GgufSource(std::string name, const fs::path& file);
+
+  std::string format() const override;
+  const std::vector<std::string>& names() const override { return names_; }
+  bool has(const std::string& name) const override { return tensors_.contains(name); }
+  Shape shape(const std::string& name) const override;
+  void read_f32(const std::string& name, float* destination, ThreadPool* pool) const override;
+  DType stored_dtype() const override { return stored_dtype_; }
+  std::optional<std::string> file_text(const std::string& file) const override;
+
+ private:
+  const GgufTensor& tensor(const std::string& name) const;
+  // The heads of a tensor whose rows were permuted, 0 for any other.
+  int64_t permuted_heads(const std::string& name) const;
+
+  GgufFile file_;
+  const GgufFamily& family_;
+  std::vector<std::string> names_;
+  std::unordered_map<std::string, const GgufTensor*> tensors_;
+  const GgufType* main_type_ = nullptr;  // of most of the weights
+  DType stored_dtype_ = DType::f32;
+};
+
+}  // namespace sft

@@ -1,0 +1,118 @@
+#include "io/hf_source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "core/error.h"
+#include "io/convert.h"
+
+namespace sft {
+
+namespace {
+
+// A bare model (no head) may have been saved without the prefix that its full model gives it.
+constexpr const char* kPrefix = "model.";
+constexpr const char* kBareName = "embed_tokens.weight";
+
+DType majority_dtype(const SafetensorsFolder& weights) {
+  std::array<int64_t, 3> elements{};  // f32, f16, bf16
+  for (const std::string& name : weights.names()) {
+    const StoredTensor& t = *weights.find(name)->tensor;
+    const auto dtype = parse_dtype(t.dtype);
+    if (t.shape.size() >= 2 && dtype && is_weight_dtype(*dtype)) {
+      elements[static_cast<size_t>(*dtype)] += t.elements();
+    }
+  }
+  const auto most = std::max_element(elements.begin(), elements.end());
+  return static_cast<DType>(most - elements.begin());
+}
+
+}  // namespace
+
+static_assert(static_cast<int>(DType::f32) == 0 && static_cast<int>(DType::f16) == 1 &&
+              static_cast<int>(DType::bf16) == 2);
+
+HfSource::HfSource(std::string name, const fs::path& folder)
+    : ModelSource(std::move(name), folder), weights_(folder) {
+  set_config(read_json(folder / "config.json"));
+  check_config();
+  map_names();
+  stored_dtype_ = majority_dtype(weights_);
+}
+
+void HfSource::check_config() const {
+  const std::string file = (path() / "config.json").string();
+  if (!config().is_object()) {
+    throw Error("M248", fmt::format("{} is not a JSON object", file))
+        .hint("fetch the model's files again");
+  }
+  for (const char* key : {"quantization_config", "compression_config"}) {
+    if (config().contains(key) && !config()[key].is_null()) {
+      const Json& q = config()[key];
+      const Json method = q.is_object() && q.contains("quant_method") ? q["quant_method"] : Json("?");
+      throw Error("M243", fmt::format("{} is already quantised (\"{}\" has quant_method {}); "
+                                      "training starts from plain float weights",
+                                      name(), key, method.dump()))
+          .at(file)
+          .hint("give the unquantised model this one was made from");
+    }
+  }
+}
+
+void HfSource::map_names() {
+  const auto& stored = weights_.names();
+  const bool bare = weights_.find(kBareName).has_value() &&
+                    std::none_of(stored.begin(), stored.end(),
+                                 [](const auto& name) { return name.starts_with(kPrefix); });
+  for (const std::string& name : stored) {
+    names_.push_back(bare ? kPrefix + name : name);
+    stored_name_.emplace(names_.back(), name);
+  }
+}
+
+SafetensorsFolder::Entry HfSource::entry(const std::string& name) const {
+  const auto it = stored_name_.find(name);
+  if (it == stored_name_.end()) {
+    fail_missing(name);
+  }
+  return *weights_.find(it->second);
+}
+
+Shape HfSource::shape(const std::string& name) const {
+  const StoredTensor& t = *entry(name).tensor;
+  if (t.shape.size() > Shape::kMaxRank) {
+    throw Error("M245", fmt::format("tensor \"{}\" has {} dimensions, at most {} are supported",
+                                    name, t.shape.size(), Shape::kMaxRank))
+        .at(entry(name).file->path().string())
+        .hint("this is not a text model of a supported family");
+  }
+  return Shape(t.shape);
+}
+
+void HfSource::read_f32(const std::string& name, float* destination, ThreadPool* pool) const {
+  const auto found = entry(name);
+  found.file->read_f32(*found.tensor, destination, pool);
+}
+
+std::optional<std::string> HfSource::file_text(const std::string& file) const {
+  std::error_code ignored;
+  if (!fs::is_regular_file(path() / file, ignored)) {
+    return std::nullopt;
+  }
+  return read_text(path() / file);
+}
+
+std::map<std::string, std::string> HfSource::additional_templates() const {
+  std::map<std::string, std::string> result;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(path() / "additional_chat_templates", ignored)) {
+    if (entry.path().extension() == ".jinja") {
+      result.emplace(entry.path().stem().string(), read_text(entry.path()));
+    }
+  }
+  return result;
+}
+
+}  // namespace sft

@@ -1,0 +1,204 @@
+#include "io/model_source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/strings.h"
+#include "io/gguf_source.h"
+#include "io/hf_source.h"
+
+namespace sft {
+
+namespace {
+
+bool exists(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+std::vector<fs::path> files_ending(const fs::path& folder, std::string_view ending) {
+  std::vector<fs::path> found;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    if (entry.path().filename().string().ends_with(ending)) {
+      found.push_back(entry.path());
+    }
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::unique_ptr<ModelSource> open_only_gguf(const std::string& name,
+                                            const std::vector<fs::path>& files) {
+  if (files.size() > 1) {
+    std::vector<std::string> names;
+    for (const fs::path& file : files) {
+      names.push_back(file.filename().string());
+    }
+    throw Error("M247", fmt::format("{} holds {} GGUF files: {}", name, files.size(),
+                                    fmt::join(names, ", ")))
+        .hint("give the path of one of the files");
+  }
+  return std::make_unique<GgufSource>(name, files.front());
+}
+
+[[noreturn]] void fail_without_config(const std::string& name, const fs::path& folder) {
+  Error error("M241", fmt::format("{} is not a model: the folder {} has no config.json", name,
+                                  folder.string()));
+  if (exists(folder / "adapter_config.json")) {
+    throw error.hint("it holds a LoRA adapter; give the base model, or merge the adapter into it");
+  }
+  throw error.hint("give a folder with config.json and model.safetensors, or a .gguf file");
+}
+
+[[noreturn]] void fail_without_weights(const std::string& name, const fs::path& folder) {
+  Error error("M242", fmt::format("{} has no weights: {} holds neither model.safetensors nor "
+                                  "model.safetensors.index.json",
+                                  name, folder.string()));
+  if (!files_ending(folder, ".bin").empty()) {
+    throw error.hint("it has PyTorch's .bin files only; save it once more as safetensors "
+                     "(save_pretrained of any current transformers does)");
+  }
+  throw error.hint("fetch all of the model's files");
+}
+
+std::unique_ptr<ModelSource> open_folder(const std::string& name, const fs::path& folder) {
+  const bool has_config = exists(folder / "config.json");
+  if (has_config && SafetensorsFolder::is_in(folder)) {
+    return std::make_unique<HfSource>(name, folder);
+  }
+  const auto gguf_files = files_ending(folder, ".gguf");
+  if (!gguf_files.empty()) {
+    return open_only_gguf(name, gguf_files);
+  }
+  if (!has_config) {
+    fail_without_config(name, folder);
+  }
+  fail_without_weights(name, folder);
+}
+
+std::unique_ptr<ModelSource> open_file(const std::string& name, const fs::path& file) {
+  if (file.extension() == ".safetensors") {
+    throw Error("M241", fmt::format("{} is one file of a model, its folder is needed", name))
+        .hint(fmt::format("give {}", file.has_parent_path() ? file.parent_path().string() : "."));
+  }
+  return std::make_unique<GgufSource>(name, file);
+}
+
+bool looks_like_path(const std::string& name) {
+  return name.starts_with("/") || name.starts_with(".") || name.starts_with("~") ||
+         name.ends_with(".gguf") || name.ends_with("/") || !is_hub_id(name);
+}
+
+}  // namespace
+
+std::unique_ptr<ModelSource> ModelSource::open(const std::string& name_or_path,
+                                               const std::string& revision,
+                                               const HubEnvironment& environment) {
+  std::error_code ignored;
+  if (name_or_path.empty()) {
+    throw Error("M240", "no model is given").hint("add --model_name_or_path");
+  }
+  if (fs::is_directory(name_or_path, ignored)) {
+    return open_folder(name_or_path, name_or_path);
+  }
+  if (exists(name_or_path)) {
+    return open_file(name_or_path, name_or_path);
+  }
+  if (looks_like_path(name_or_path)) {
+    throw Error("M240", fmt::format("the model {} does not exist: no such file or folder",
+                                    name_or_path))
+        .hint("give a model folder, a .gguf file, or a hub id like Qwen/Qwen2.5-0.5B");
+  }
+  const HubLookup found =
+      find_in_hub_cache(HubKind::model, name_or_path, revision, environment);
+  if (found.folder) {
+    return open_folder(name_or_path, *found.folder);
+  }
+  std::vector<std::string> places{fs::absolute(name_or_path).string()};
+  places.insert(places.end(), found.looked_at.begin(), found.looked_at.end());
+  throw Error("M240", fmt::format("the model {}{} is not on this machine; looked at {}",
+                                  name_or_path,
+                                  revision.empty() ? "" : fmt::format(" (revision {})", revision),
+                                  fmt::join(places, ", ")))
+      .hint(fmt::format("fetch it with  hf download {}  or give the path of its folder",
+                        name_or_path));
+}
+
+void ModelSource::fail_missing(const std::string& name) const {
+  Error error("M244", fmt::format("the model {} has no tensor \"{}\"", name_, name));
+  error.at(path_.string());
+  const std::string near = nearest(name, names());
+  throw error.hint(near.empty() ? "its files are incomplete or of another architecture"
+                                : fmt::format("the nearest name it has is \"{}\"", near));
+}
+
+void ModelSource::require(const std::string& name, const Shape& expected) const {
+  const Shape found = shape(name);
+  if (found != expected) {
+    throw Error("M245", fmt::format("tensor \"{}\" has the shape {}, config.json asks for {}", name,
+                                    found.text(), expected.text()))
+        .at(path_.string())
+        .hint("config.json and the weights are of different models");
+  }
+}
+
+std::optional<Json> ModelSource::generation_config() const {
+  const auto text = file_text("generation_config.json");
+  if (!text) {
+    return std::nullopt;
+  }
+  Json json = parse_json(*text, (path_ / "generation_config.json").string());
+  if (!json.is_object()) {
+    throw Error("M248", fmt::format("{} is not a JSON object",
+                                    (path_ / "generation_config.json").string()))
+        .hint("fetch the model's files again");
+  }
+  return json;
+}
+
+std::map<std::string, std::string> ModelSource::chat_templates() const {
+  std::map<std::string, std::string> result = additional_templates();
+  if (auto text = file_text("chat_template.jinja")) {
+    result["default"] = std::move(*text);
+    return result;
+  }
+  const auto text = file_text("tokenizer_config.json");
+  if (!text) {
+    return result;
+  }
+  const std::string file = (path_ / "tokenizer_config.json").string();
+  const Json json = parse_json(*text, file);
+  if (!json.is_object() || !json.contains("chat_template") || json["chat_template"].is_null()) {
+    return result;
+  }
+  const Json& inlined = json["chat_template"];
+  if (inlined.is_string()) {
+    result["default"] = inlined.get<std::string>();
+    return result;
+  }
+  const Error wrong = Error("M249", fmt::format("\"chat_template\" of {} is neither a text nor a "
+                                                "list of {{name, template}}",
+                                                file));
+  if (!inlined.is_array()) {
+    throw wrong;
+  }
+  for (const Json& item : inlined) {
+    if (!item.is_object() || !item.contains("name") || !item.contains("template") ||
+        !item["name"].is_string() || !item["template"].is_string()) {
+      throw wrong;
+    }
+    result[item["name"].get<std::string>()] = item["template"].get<std::string>();
+  }
+  return result;
+}
+
+std::optional<std::string> ModelSource::chat_template() const {
+  auto all = chat_templates();
+  const auto it = all.find("default");
+  return it == all.end() ? std::nullopt : std::optional(std::move(it->second));
+}
+
+}  // namespace sft
