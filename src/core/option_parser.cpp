@@ -156,7 +156,7 @@ class CommandLine {
                                       ? std::isdigit(static_cast<unsigned char>(args_[next_][0])) != 0
                                       : bool_word(option, args_[next_]));
       if (takes) {
-        set_option(option, std::string_view(args_[next_++]), {flag, ""});
+        set_option(option, args_[next_++], {flag, ""});
       } else {
         set_bare(option, flag);
       }
@@ -176,7 +176,7 @@ class CommandLine {
     while (option.is_list() && next_ < args_.size() && !looks_like_flag(args_[next_])) {
       values.push_back(args_[next_++]);
     }
-    set_option(option, values, {flag, ""});
+    set_option_list(option, values, {flag, ""});
   }
 
   // Where words may stand alone, only a word that is clearly a boolean belongs to the flag.

@@ -242,10 +242,10 @@ void set_option(const Option& option, std::string_view text, const OptionSource&
   check(option, source);
 }
 
-void set_option(const Option& option, const std::vector<std::string>& list,
-                const OptionSource& source) {
+void set_option_list(const Option& option, const std::vector<std::string>& list,
+                     const OptionSource& source) {
   if (list.size() == 1) {
-    set_option(option, std::string_view(list[0]), source);
+    set_option(option, list[0], source);
     return;
   }
   const auto* target = std::get_if<std::vector<std::string>*>(&option.target);
@@ -256,7 +256,7 @@ void set_option(const Option& option, const std::vector<std::string>& list,
   check(option, source);
 }
 
-void set_option(const Option& option, Json value, const OptionSource& source) {
+void set_option_json(const Option& option, Json value, const OptionSource& source) {
   const auto* target = std::get_if<Json*>(&option.target);
   if (target == nullptr) {
     throw problem("C004",

@@ -79,11 +79,11 @@ class YamlReader {
       }
       set_option(*found, "none", source);
     } else if (node.IsScalar()) {
-      set_option(*found, std::string_view(node.Scalar()), source);
+      set_option(*found, node.Scalar(), source);
     } else if (node.IsSequence() && !found->is_dict()) {
-      set_option(*found, words(*found, node), source);
+      set_option_list(*found, words(*found, node), source);
     } else {
-      set_option(*found, to_json(node), source);
+      set_option_json(*found, to_json(node), source);
     }
     parsed_.set_by[found->name] = where;
     if (alias != nullptr) {

@@ -1,0 +1,22 @@
+// The subcommands of `sft`, one file each; main.cpp has the table of them. Each takes the words after
+// its own name and returns the exit code; failures are thrown as Error and printed by main.
+#pragma once
+
+#include <span>
+#include <string>
+
+namespace sft {
+
+class Terminal;
+
+using Args = std::span<const std::string>;
+
+int run_config(Args args, Terminal& terminal);
+int run_env(Args args, Terminal& terminal);
+int run_help(Args args, Terminal& terminal);
+
+int run_train(Args args, Terminal& terminal);
+int run_generate(Args args, Terminal& terminal);
+int run_inspect(Args args, Terminal& terminal);
+
+}  // namespace sft

@@ -1,0 +1,184 @@
+#include "train/options.h"
+
+namespace sft {
+namespace {
+
+void visit_output(TrainOptions& o, OptionTable& v) {
+  v.group("Output");
+  v("output_dir", &o.output_dir, "Folder of the model, its checkpoints and the log.");
+  v("overwrite_output_dir", &o.overwrite_output_dir, "Write into a folder that is not empty.")
+      .inert("an existing folder is always written into");
+  v("save_dtype", &o.save_dtype, "Type of saved weights; auto: that of the source model's files.")
+      .one_of({"auto", "float32", "bfloat16", "float16"});
+  v("max_shard_size", &o.max_shard_size, "Largest weights file: 5GB, 200MB, 1GiB.");
+  const char* trains = "this command always trains, and evaluates as eval_strategy says";
+  v("do_train", &o.do_train, "Train.").inert(trains);
+  v("do_eval", &o.do_eval, "Evaluate.").inert(trains);
+  v("do_predict", &o.do_predict, "Predict.").inert(trains);
+}
+
+void visit_length(TrainOptions& o, OptionTable& v) {
+  v.group("Length and batch size");
+  v("num_train_epochs", &o.num_train_epochs, "Passes over the data; fractions count.").above(0);
+  v("max_steps", &o.max_steps, "Optimizer steps; above 0 it replaces num_train_epochs.")
+      .at_least(-1);
+  v("per_device_train_batch_size", &o.per_device_train_batch_size, "Rows in a batch.")
+      .at_least(1)
+      .alias("per_gpu_train_batch_size");
+  v("per_device_eval_batch_size", &o.per_device_eval_batch_size, "Rows in a batch of evaluation.")
+      .at_least(1)
+      .alias("per_gpu_eval_batch_size");
+  v("gradient_accumulation_steps", &o.gradient_accumulation_steps, "Batches in a step.")
+      .at_least(1);
+  v("auto_find_batch_size", &o.auto_find_batch_size, "Halve the batch until it fits.")
+      .planned("the batch size is taken as given");
+}
+
+void visit_loss(TrainOptions& o, OptionTable& v) {
+  v.group("Loss");
+  v("loss_type", &o.loss_type,
+    "nll and chunked_nll are the same here (logits are never held whole); dft: dynamic "
+    "fine-tuning.")
+      .one_of({"nll", "dft", "chunked_nll"});
+  v("use_liger_kernel", &o.use_liger_kernel, "Fused kernels of Liger.")
+      .alias("use_liger")
+      .inert("what it fuses is always fused, and the loss is the same");
+  v("liger_kernel_config", &o.liger_kernel_config, "Which of them.")
+      .inert("what it fuses is always fused");
+  v("neftune_noise_alpha", &o.neftune_noise_alpha, "Noise on embeddings.")
+      .planned("embeddings get no noise");
+}
+
+void visit_precision(TrainOptions& o, OptionTable& v) {
+  v.group("Precision and memory");
+  v("bf16", &o.bf16, "Train in bfloat16 where the device has it; none: the same.");
+  v("fp16", &o.fp16, "Train in float16.").planned("float32 on the CPU is what works");
+  v("bf16_full_eval", &o.bf16_full_eval, "Evaluate in bfloat16.")
+      .planned("evaluation runs in the precision of training");
+  v("fp16_full_eval", &o.fp16_full_eval, "Evaluate in float16.")
+      .planned("evaluation runs in the precision of training");
+  v("tf32", &o.tf32, "TensorFloat-32.").built_only({"false"}, "it belongs to GPUs");
+  v("gradient_checkpointing", &o.gradient_checkpointing,
+    "Compute activations again instead of keeping them: auto takes the cheapest that fits, true is "
+    "block. Results are the same bits.")
+      .one_of({"true", "false", "auto", "none", "norms", "mlp", "block"})
+      .bare("true")
+      .alias("activation_checkpointing")
+      .built_only({"true", "false", "auto", "none", "block"}, "only whole blocks are computed again");
+  v("gradient_checkpointing_kwargs", &o.gradient_checkpointing_kwargs, "Torch's variants of it.")
+      .alias("activation_checkpointing_kwargs")
+      .inert("there is one kind of recomputation, and its results are the same bits");
+  v("activation_offloading", &o.activation_offloading, "Keep activations in the CPU's memory.")
+      .planned("it belongs to GPUs");
+  const char* compiled = "the program is recorded, planned and replayed in any case";
+  v("torch_compile", &o.torch_compile, "Compile the model.").inert(compiled);
+  v("torch_compile_backend", &o.torch_compile_backend, "With what.").inert(compiled);
+  v("torch_compile_mode", &o.torch_compile_mode, "How.").inert(compiled);
+  v("torch_empty_cache_steps", &o.torch_empty_cache_steps, "Return cached memory every N steps.")
+      .inert("memory is planned before the run, there is no cache");
+  v("use_cpu", &o.use_cpu, "Use the CPU even where there is a GPU.").alias("no_cuda");
+  v("threads", &o.threads, "CPU threads; 0: the physical cores.").at_least(0);
+}
+
+void visit_logging(TrainOptions& o, OptionTable& v) {
+  v.group("Logging");
+  v("logging_strategy", &o.logging_strategy, "When to log.").one_of({"no", "steps", "epoch"});
+  v("logging_steps", &o.logging_steps, "Every N steps; below 1, a share of all steps.")
+      .at_least(0);
+  v("logging_first_step", &o.logging_first_step, "Log the first step too.");
+  v("disable_tqdm", &o.disable_tqdm, "No progress bar.");
+  v("run_name", &o.run_name, "A name for the run, kept in metrics.jsonl.");
+  v("report_to", &o.report_to, "Trackers that follow the run.")
+      .built_only({"none"}, "the log is output_dir/metrics.jsonl and trainer_state.json");
+  v("include_num_input_tokens_seen", &o.include_num_input_tokens_seen, "Count input tokens.")
+      .one_of({"no", "all", "non_padding", "true", "false"})
+      .bare("true")
+      .built_only({"no", "false"}, "num_tokens in every log line is what is counted");
+  v("logging_nan_inf_filter", &o.logging_nan_inf_filter, "Hide losses that are not finite.")
+      .inert("they are always shown, the step is skipped, and three in a row end the run");
+  const char* level = "use -q and -v";
+  v("log_level", &o.log_level, "Python's log level.").inert(level);
+  v("log_level_replica", &o.log_level_replica, "On the other ranks.").inert(level);
+  v("log_on_each_node", &o.log_on_each_node, "Log on every machine.").inert(level);
+  v("project", &o.project, "A tracker's project.").inert("there are no trackers yet");
+}
+
+void visit_evaluation(TrainOptions& o, OptionTable& v) {
+  v.group("Evaluation");
+  v("eval_strategy", &o.eval_strategy, "When to evaluate.")
+      .one_of({"no", "steps", "epoch"})
+      .alias("evaluation_strategy");
+  v("eval_steps", &o.eval_steps, "Every N steps; none: as logging_steps.").above(0);
+  v("eval_delay", &o.eval_delay, "Steps or epochs before the first evaluation.").at_least(0);
+  v("eval_on_start", &o.eval_on_start, "Evaluate before training.");
+  v("eval_accumulation_steps", &o.eval_accumulation_steps, "Move predictions off the device.")
+      .inert("predictions are never held");
+  v("prediction_loss_only", &o.prediction_loss_only, "Only the loss.")
+      .inert("accuracy and entropy come out of the same pass");
+}
+
+void visit_checkpoints(TrainOptions& o, OptionTable& v) {
+  v.group("Checkpoints");
+  v("save_strategy", &o.save_strategy, "When to save; best: when the metric improved.")
+      .one_of({"no", "steps", "epoch", "best"});
+  v("save_steps", &o.save_steps, "Every N steps; below 1, a share of all steps.").above(0);
+  v("save_total_limit", &o.save_total_limit, "Checkpoints kept; none: all.").at_least(1);
+  v("save_only_model", &o.save_only_model, "Leave out what resuming needs.");
+  v("load_best_model_at_end", &o.load_best_model_at_end, "End with the best checkpoint.");
+  v("metric_for_best_model", &o.metric_for_best_model, "What is best by; none: loss.");
+  v("greater_is_better", &o.greater_is_better, "Which way; none: lower, for a loss.");
+  v("resume_from_checkpoint", &o.resume_from_checkpoint,
+    "true or latest: the newest checkpoint in output_dir, if there is one; else a path.")
+      .bare("true");
+  v("save_safetensors", &o.save_safetensors, "Save weights as safetensors.")
+      .planned("there is no other format");
+  v("save_on_each_node", &o.save_on_each_node, "Save on every machine.")
+      .inert("it matters only with several machines");
+  v("enable_jit_checkpoint", &o.enable_jit_checkpoint, "Save when the run is told to stop.")
+      .planned("saving at a signal is not built");
+  v("ignore_data_skip", &o.ignore_data_skip, "Resume at the data's beginning.")
+      .planned("a resumed run goes on at its place in the data");
+  v("restore_callback_states_from_checkpoint", &o.restore_callback_states_from_checkpoint,
+    "Restore Python callbacks.")
+      .inert("there are no callbacks");
+}
+
+void visit_seeds(TrainOptions& o, OptionTable& v) {
+  v.group("Seeds");
+  v("seed", &o.seed, "Seed of everything random.").at_least(0);
+  v("data_seed", &o.data_seed, "Seed of the rows' order; none: seed.").at_least(0);
+  v("full_determinism", &o.full_determinism, "Same bits every time.")
+      .inert("the same seed and thread count always give the same bits");
+}
+
+void visit_terminal(TrainOptions& o, OptionTable& v) {
+  v.group("Terminal");
+  v("color", &o.color, "Colour on the terminal.")
+      .one_of({"auto", "always", "never"})
+      .only_on_command_line();
+  v("quiet", &o.quiet, "Warnings only; -qq: errors only.").short_name('q').only_on_command_line();
+  v("verbose", &o.verbose, "Say what is decided and why.").short_name('v').only_on_command_line();
+  v("json", &o.json, "Results as JSON on stdout.").only_on_command_line();
+}
+
+}  // namespace
+
+void TrainOptions::visit(OptionTable& v) {
+  model.visit(v);
+  data.visit(v);
+  visit_output(*this, v);
+  visit_length(*this, v);
+  visit_loss(*this, v);
+  optim.visit(v);
+  visit_precision(*this, v);
+  visit_logging(*this, v);
+  visit_evaluation(*this, v);
+  visit_checkpoints(*this, v);
+  visit_seeds(*this, v);
+  distributed.visit(v);
+  hub.visit(v);
+  legacy.visit(v);
+  visit_terminal(*this, v);
+}
+
+}  // namespace sft

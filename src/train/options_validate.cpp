@@ -1,0 +1,234 @@
+#include <fmt/format.h>
+
+#include <cctype>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+
+#include "core/error.h"
+#include "core/strings.h"
+#include "optim/schedule.h"
+#include "train/options.h"
+
+namespace sft {
+namespace {
+
+Error conflict(std::string_view code, std::string message) { return {code, std::move(message)}; }
+
+bool is_whole(double value) { return value == std::floor(value); }
+
+// An interval is a share of the run (below 1) or a whole number of steps.
+void check_interval(const char* code, const char* name, double value) {
+  if (value >= 1.0 && !is_whole(value)) {
+    throw conflict(code, fmt::format("--{} is {}: from 1 up it counts steps, a whole number", name,
+                                     value));
+  }
+}
+
+void resolve_logging(TrainOptions& o) {
+  if (o.logging_strategy == "steps") {
+    if (o.logging_steps == 0) {
+      throw conflict("C040", "--logging_steps is 0, and --logging_strategy steps logs every N steps")
+          .hint("--logging_strategy no");
+    }
+    check_interval("C040", "logging_steps", o.logging_steps);
+  }
+}
+
+void resolve_evaluation(TrainOptions& o) {
+  if (o.eval_strategy == "steps") {
+    if (!o.eval_steps) {
+      if (o.logging_steps <= 0) {
+        throw conflict("C041", "--eval_strategy steps needs --eval_steps or --logging_steps");
+      }
+      o.eval_steps = o.logging_steps;
+    }
+    check_interval("C041", "eval_steps", *o.eval_steps);
+  }
+  if (o.eval_strategy != "no") {
+    o.do_eval = true;
+  }
+  const bool by_metric = o.load_best_model_at_end || o.save_strategy == "best" ||
+                         o.optim.lr_scheduler_type == "reduce_lr_on_plateau";
+  if (by_metric && !o.metric_for_best_model) {
+    o.metric_for_best_model = "loss";
+  }
+  if (o.metric_for_best_model && !o.greater_is_better) {
+    o.greater_is_better = !o.metric_for_best_model->ends_with("loss");
+  }
+  if (o.optim.lr_scheduler_type == "reduce_lr_on_plateau" && o.eval_strategy == "no") {
+    throw conflict("C042", "reduce_lr_on_plateau follows the evaluation, and --eval_strategy is no")
+        .hint("--eval_strategy steps");
+  }
+}
+
+void resolve_saving(TrainOptions& o) {
+  if (o.save_strategy == "steps") {
+    check_interval("C043", "save_steps", o.save_steps);
+  }
+  if (o.save_strategy == "best" && o.eval_strategy == "no") {
+    throw conflict("C044", "--save_strategy best follows the evaluation, and --eval_strategy is no")
+        .hint("--eval_strategy steps");
+  }
+  if (!o.load_best_model_at_end || o.save_strategy == "best") {
+    return;
+  }
+  if (o.eval_strategy != o.save_strategy) {
+    throw conflict("C045", fmt::format("--load_best_model_at_end needs a checkpoint for every "
+                                       "evaluation, but --eval_strategy is {} and --save_strategy "
+                                       "is {}", o.eval_strategy, o.save_strategy))
+        .hint(fmt::format("--save_strategy {0} --eval_strategy {0}",
+                          o.eval_strategy == "no" ? o.save_strategy : o.eval_strategy));
+  }
+  if (o.eval_strategy != "steps") {
+    return;
+  }
+  const double eval = *o.eval_steps;
+  const double ratio = o.save_steps / eval;
+  if ((o.save_steps < 1) != (eval < 1) || std::abs(ratio - std::round(ratio)) > 1e-9) {
+    throw conflict("C046", fmt::format("--load_best_model_at_end: --save_steps is {}, it must be a "
+                                       "multiple of --eval_steps, which is {}", o.save_steps, eval))
+        .hint(fmt::format("--save_steps {}", eval));
+  }
+}
+
+void resolve_data(TrainOptions& o) {
+  if (o.data.packing_strategy == "bfd-requeue") {
+    o.data.packing_strategy = "bfd_split";
+    o.notes.emplace_back("packing_strategy bfd-requeue is now called bfd_split");
+  }
+  if (o.data.packing && !o.data.max_length) {
+    throw conflict("C047", "--packing fills sequences of --max_length tokens, and --max_length is "
+                           "none")
+        .hint("--max_length 1024");
+  }
+  if (o.data.padding_free && !o.data.packing && o.data.max_length) {
+    if (o.is_set("max_length")) {
+      o.notes.emplace_back("padding_free: rows are still cut at max_length (TRL refuses this)");
+    }
+  }
+  if (o.data.packing && o.data.packing_strategy == "wrapped") {
+    o.notes.emplace_back(
+        "packing_strategy wrapped: one stream, in which attention crosses from row to row");
+  }
+  if (o.data.dataloader_prefetch_factor && o.data.dataloader_num_workers == 0) {
+    throw conflict("C048", "--dataloader_prefetch_factor needs --dataloader_num_workers above 0");
+  }
+}
+
+void resolve_precision(TrainOptions& o) {
+  if (o.fp16 && o.bf16.value_or(false)) {
+    throw conflict("C050", "--fp16 and --bf16 exclude each other");
+  }
+  if (o.bf16.value_or(true) && o.distributed.mixed_precision.value_or("bf16") == "bf16") {
+    o.notes.emplace_back("training in float32: bfloat16 is for GPUs");
+  }
+  if (o.model.dtype != "float32" && o.model.dtype != "auto") {
+    o.notes.push_back(fmt::format("dtype {}: weights are trained in float32, and saved in the "
+                                  "type of the model's files (--save_dtype)", o.model.dtype));
+  }
+}
+
+void resolve_schedule(TrainOptions& o) {
+  // Building it once checks its arguments before anything is loaded.
+  make_schedule(o.optim.lr_scheduler_type,
+                {o.optim.learning_rate, 0, 1000000, o.optim.lr_scheduler_kwargs});
+  if (o.optim.warmup_ratio && o.optim.warmup_steps > 0) {
+    o.notes.emplace_back("warmup_steps is given, so warmup_ratio does not count");
+  }
+  if (o.optim.warmup_steps > 1 && !is_whole(o.optim.warmup_steps)) {
+    throw conflict("C051", fmt::format("--warmup_steps is {}: from 1 up it counts steps, a whole "
+                                       "number", o.optim.warmup_steps));
+  }
+}
+
+void resolve_output(TrainOptions& o) {
+  if (o.output_dir.empty()) {
+    throw conflict("C052", "--output_dir is empty");
+  }
+  if (o.output_dir == "~" || o.output_dir.starts_with("~/")) {
+    if (const char* home = std::getenv("HOME")) {
+      o.output_dir = home + o.output_dir.substr(1);
+    }
+  }
+  parse_size(o.max_shard_size);
+  if (o.resume_from_checkpoint) {
+    const std::string word = to_lower(*o.resume_from_checkpoint);
+    if (word == "false" || word == "no" || word.empty()) {
+      o.resume_from_checkpoint.reset();
+    } else if (word == "yes" || word == "latest" || word == "true") {
+      o.resume_from_checkpoint = word == "latest" ? "latest" : "true";
+    }
+  }
+}
+
+}  // namespace
+
+TrainOptions validate(TrainOptions options) {
+  resolve_output(options);
+  resolve_logging(options);
+  resolve_evaluation(options);
+  resolve_saving(options);
+  resolve_data(options);
+  resolve_precision(options);
+  resolve_schedule(options);
+  return options;
+}
+
+void require_inputs(const TrainOptions& options) {
+  if (!options.model.model_name_or_path) {
+    throw Error("C030", "no model is given")
+        .hint("--model_name_or_path Qwen/Qwen2.5-0.5B, or a folder or .gguf file");
+  }
+  if (!options.data.dataset_name) {
+    throw Error("C031", "no data set is given")
+        .hint("--dataset_name train.jsonl, or a folder or a data set in the hub cache");
+  }
+}
+
+std::string TrainOptions::recompute() const {
+  if (gradient_checkpointing == "true") {
+    return "block";
+  }
+  return gradient_checkpointing == "false" ? "none" : gradient_checkpointing;
+}
+
+int64_t TrainOptions::max_shard_bytes() const { return parse_size(max_shard_size); }
+
+int64_t parse_size(const std::string& text) {
+  double number = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string unit = to_lower(trim(std::string_view(end, text.data() + text.size())));
+  struct Unit {
+    const char* name;
+    double bytes;
+  };
+  constexpr Unit kUnits[] = {{"", 1},      {"b", 1},          {"kb", 1e3},
+                             {"mb", 1e6},  {"gb", 1e9},       {"tb", 1e12},
+                             {"kib", 1024}, {"mib", 1048576.0}, {"gib", 1073741824.0}};
+  for (const Unit& known : kUnits) {
+    const double bytes = number * known.bytes;
+    if (failure == std::errc() && unit == known.name && bytes >= 1 && bytes < 9e18) {
+      return static_cast<int64_t>(bytes);
+    }
+  }
+  throw Error("C049", fmt::format("--max_shard_size is \"{}\", it must be a size such as 5GB or "
+                                  "200MB", text));
+}
+
+TrainOptions read_train_options(std::span<const std::string> args,
+                                std::vector<std::pair<std::string, std::string>>* env) {
+  TrainOptions options;
+  OptionTable table;
+  options.visit(table);
+  ParsedOptions parsed = parse_options(table, args);
+  options.set_by = std::move(parsed.set_by);
+  options.notes = std::move(parsed.notes);
+  options.details = std::move(parsed.inert);
+  if (env != nullptr) {
+    *env = std::move(parsed.env);
+  }
+  return validate(std::move(options));
+}
+
+}  // namespace sft
