@@ -1,0 +1,54 @@
+# What a newcomer types. `make quickstart` and `make test` need nothing but Debian 12 and root or sudo.
+BUILD ?= build
+JOBS ?= $(shell nproc)
+CXX_FILES = $(shell git ls-files 'src/*.h' 'src/*.cpp' 'tests/*.h' 'tests/*.cpp' 'bench/*.cpp')
+
+.PHONY: all quickstart build test bench format format-check tidy install-deps test-peers clean
+
+all: build
+
+quickstart: build
+	tools/quickstart.sh $(BUILD)
+
+install-deps:
+	tools/install_deps.sh
+
+# pyarrow brings the Arrow libraries that reading parquet stands on. Where it cannot be had the program is built
+# without them and says so when it meets parquet; remove .venv/pyarrow to try again.
+.venv/pyarrow:
+	@tools/python_env.sh pyarrow || echo "pyarrow could not be installed: building without parquet"
+	@mkdir -p .venv && touch $@
+
+$(BUILD)/build.ninja: .venv/pyarrow | install-deps
+	cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Release
+
+build: install-deps $(BUILD)/build.ninja
+	cmake --build $(BUILD) --target sft -j $(JOBS)
+
+test: install-deps $(BUILD)/build.ninja
+	cmake --build $(BUILD) -j $(JOBS)
+	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
+
+# Tokens per second of this program and of the Hugging Face Trainer on the same cores, in one interleaved run.
+bench: build
+	tools/python_env.sh torch transformers accelerate
+	bench/cpu.sh $(BUILD)/sft
+
+# Loads what sft saved in transformers 4, transformers 5 and lm-evaluation-harness.
+test-peers: build
+	tests/peers/run.sh $(BUILD)/sft
+
+format:
+	tools/install_deps.sh format
+	clang-format-19 -i $(CXX_FILES)
+
+format-check:
+	tools/install_deps.sh format
+	clang-format-19 --dry-run --Werror $(CXX_FILES)
+
+tidy: $(BUILD)/build.ninja
+	tools/install_deps.sh format
+	clang-tidy-19 -p $(BUILD) --quiet $(filter src/%.cpp,$(CXX_FILES))
+
+clean:
+	rm -rf $(BUILD)

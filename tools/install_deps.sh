@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Installs the packages that building, testing or formatting needs, where they are missing (Debian 12).
+# usage: tools/install_deps.sh [build] [test] [format]      (nothing named: build and test)
+set -euo pipefail
+
+build=(build-essential cmake ninja-build ccache pkg-config libdnnl-dev nlohmann-json3-dev libsimdjson-dev
+       libyaml-cpp-dev libutf8proc-dev libpcre2-dev libfmt-dev zlib1g-dev)
+test=(libgtest-dev libgmock-dev)
+format=(clang-format-19 clang-tidy-19)
+
+wanted=()
+for group in "${@:-build test}"; do
+  for name in $group; do
+    declare -n packages=$name
+    wanted+=("${packages[@]}")
+  done
+done
+
+missing=()
+for package in "${wanted[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+echo "installing: ${missing[*]}"
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || { echo "these packages are missing and neither root nor sudo is at hand: ${missing[*]}" >&2; exit 1; }
+  as_root=(sudo)
+fi
+export DEBIAN_FRONTEND=noninteractive
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
