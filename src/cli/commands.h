@@ -4,6 +4,8 @@
 
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace sft {
 
@@ -18,5 +20,8 @@ int run_help(Args args, Terminal& terminal);
 int run_train(Args args, Terminal& terminal);
 int run_generate(Args args, Terminal& terminal);
 int run_inspect(Args args, Terminal& terminal);
+
+// Puts the variables of a YAML file's `env:` into this process's environment. Call before threads.
+void apply_environment(const std::vector<std::pair<std::string, std::string>>& variables);
 
 }  // namespace sft

@@ -1,0 +1,43 @@
+// `sft config …`: the whole resolved configuration, as YAML that `--config` reads back, or JSON.
+// `--markdown` prints docs/options.md.
+#include <algorithm>
+#include <vector>
+
+#include "cli/commands.h"
+#include "cli/terminal.h"
+#include "core/option_text.h"
+#include "train/options.h"
+
+namespace sft {
+
+int run_config(Args args, Terminal& terminal) {
+  std::vector<std::string> rest(args.begin(), args.end());
+  if (std::erase(rest, "--help") + std::erase(rest, "-h") > 0) {
+    terminal.print(
+        "sft config [training options]\n\n"
+        "Prints every option as a run with these options would have it, as YAML that\n"
+        "--config reads back. --json prints JSON.");
+    return 0;
+  }
+  if (std::erase(rest, "--markdown") > 0) {
+    TrainOptions defaults;
+    OptionTable table;
+    defaults.visit(table);
+    terminal.settings().write_out(markdown_text(table));
+    return 0;
+  }
+  TrainOptions options = read_train_options(rest);
+  OptionTable table;
+  options.visit(table);
+  const Logger log = terminal.logger(options.quiet, options.verbose);
+  for (const std::string& note : options.notes) {
+    log.note(note);
+  }
+  for (const std::string& detail : options.details) {
+    log.detail(detail);
+  }
+  terminal.settings().write_out(options.json ? table.values().dump(2) + "\n" : yaml_text(table));
+  return 0;
+}
+
+}  // namespace sft

@@ -1,0 +1,207 @@
+// `sft env`: versions, CPU, memory, GPUs and folders, for bug reports. `--json` for programs.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "cli/commands.h"
+#include "cli/terminal.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "core/strings.h"
+#include "core/thread_pool.h"
+
+#if __has_include(<dnnl_version.h>)
+#include <dnnl_version.h>
+#endif
+#if __has_include(<utf8proc.h>)
+#include <utf8proc.h>
+#endif
+#if __has_include(<oneapi/dnnl/dnnl_version.h>)
+#include <oneapi/dnnl/dnnl_version.h>
+#endif
+
+namespace sft {
+namespace {
+
+std::string slurp(const fs::path& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// The value of the first line "key : value" in a /proc file.
+std::string field(const std::string& text, std::string_view key) {
+  for (const std::string& line : split(text, '\n')) {
+    const size_t colon = line.find(':');
+    if (colon != std::string::npos && trim(std::string_view(line).substr(0, colon)) == key) {
+      return std::string(trim(std::string_view(line).substr(colon + 1)));
+    }
+  }
+  return "";
+}
+
+Json cpu_features(const std::string& cpuinfo) {
+  const std::string flags = " " + field(cpuinfo, "flags") + " " + field(cpuinfo, "Features") + " ";
+  Json out = Json::array();
+  for (const char* name : {"sse4_2", "f16c", "fma", "avx", "avx2", "avx512f", "avx512_vnni",
+                           "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16"}) {
+    if (flags.find(fmt::format(" {} ", name)) != std::string::npos) {
+      out.push_back(name);
+    }
+  }
+  return out;
+}
+
+Json cpu() {
+  const std::string info = slurp("/proc/cpuinfo");
+  return {{"model", field(info, "model name")},
+          {"logical_cores", std::thread::hardware_concurrency()},
+          {"threads_used", default_threads()},
+          {"features", cpu_features(info)}};
+}
+
+Json memory() {
+  const std::string info = slurp("/proc/meminfo");
+  const auto kib = [&](const char* key) { return std::atoll(field(info, key).c_str()) * 1024; };
+  Json out{{"total_bytes", kib("MemTotal")}, {"available_bytes", kib("MemAvailable")}};
+  const std::string limit(trim(slurp("/sys/fs/cgroup/memory.max")));
+  out["limit_bytes"] = limit.empty() || limit == "max" ? Json() : Json(std::atoll(limit.c_str()));
+  return out;
+}
+
+Json gpus() {
+  Json list = Json::array();
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator("/proc/driver/nvidia/gpus", ignored)) {
+    list.push_back(field(slurp(entry.path() / "information"), "Model"));
+  }
+  if (list.empty()) {
+    for (int i = 0; fs::exists(fmt::format("/dev/nvidia{}", i), ignored); ++i) {
+      list.push_back(fmt::format("/dev/nvidia{}", i));
+    }
+  }
+  return list;
+}
+
+Json libraries() {
+  Json out;
+  out["fmt"] = fmt::format("{}.{}.{}", FMT_VERSION / 10000, FMT_VERSION / 100 % 100,
+                           FMT_VERSION % 100);
+  out["nlohmann-json"] =
+      fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
+                  NLOHMANN_JSON_VERSION_PATCH);
+#ifdef DNNL_VERSION_MAJOR
+  out["oneDNN"] =
+      fmt::format("{}.{}.{}", DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR, DNNL_VERSION_PATCH);
+#endif
+#ifdef UTF8PROC_VERSION_MAJOR
+  out["utf8proc"] = fmt::format("{}.{}.{}", UTF8PROC_VERSION_MAJOR, UTF8PROC_VERSION_MINOR,
+                                UTF8PROC_VERSION_PATCH);
+#endif
+  return out;
+}
+
+std::string hub_cache() {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  if (!variable("HF_HUB_CACHE").empty()) {
+    return variable("HF_HUB_CACHE");
+  }
+  return variable("HF_HOME").empty() ? variable("HOME") + "/.cache/huggingface/hub"
+                                     : variable("HF_HOME") + "/hub";
+}
+
+Json collect() {
+  utsname system{};
+  uname(&system);
+  std::error_code ignored;
+  const std::string cache = hub_cache();
+  return {{"v", 1},
+          {"sft", SFT_VERSION},
+          {"compiler", fmt::format("{} ({})", __VERSION__, SFT_BUILD_TYPE)},
+          {"system", fmt::format("{} {} {}", system.sysname, system.release, system.machine)},
+          {"cpu", cpu()},
+          {"memory", memory()},
+          {"gpus", gpus()},
+          {"nvidia_driver", std::string(trim(split(slurp("/proc/driver/nvidia/version"), '\n')[0]))},
+          {"libraries", libraries()},
+          {"hub_cache", {{"path", cache}, {"exists", fs::is_directory(cache, ignored)}}}};
+}
+
+std::string words(const Json& list) {
+  return fmt::format("{}", fmt::join(list.get<std::vector<std::string>>(), ", "));
+}
+
+void print_text(const Json& e, Terminal& terminal) {
+  const auto row = [&](std::string_view name, const std::string& value) {
+    terminal.print(fmt::format("{:<12} {}", name, value));
+  };
+  row("sft", e["sft"].get<std::string>());
+  row("compiler", e["compiler"].get<std::string>());
+  row("system", e["system"].get<std::string>());
+  row("cpu", fmt::format("{}, {} logical cores, {} threads used by default",
+                         e["cpu"]["model"].get<std::string>(),
+                         e["cpu"]["logical_cores"].get<int>(), e["cpu"]["threads_used"].get<int>()));
+  row("features", words(e["cpu"]["features"]));
+  const Json& limit = e["memory"]["limit_bytes"];
+  row("memory", fmt::format("{}, {} free{}", human_bytes(e["memory"]["total_bytes"].get<double>()),
+                            human_bytes(e["memory"]["available_bytes"].get<double>()),
+                            limit.is_null() ? ""
+                                            : fmt::format(", limited to {}",
+                                                          human_bytes(limit.get<double>()))));
+  row("gpus", e["gpus"].empty() ? "none" : words(e["gpus"]) + " (not used yet)");
+  std::string libraries;
+  for (const auto& [name, version] : e["libraries"].items()) {
+    libraries += fmt::format("{}{} {}", libraries.empty() ? "" : ", ", name,
+                             version.get<std::string>());
+  }
+  row("libraries", libraries);
+  row("hub cache", fmt::format("{}{}", e["hub_cache"]["path"].get<std::string>(),
+                               e["hub_cache"]["exists"].get<bool>() ? "" : " (does not exist)"));
+}
+
+}  // namespace
+
+int run_env(Args args, Terminal& terminal) {
+  bool json = false;
+  for (size_t i = 0; i < args.size(); ++i) {
+    if (args[i] == "--json") {
+      json = true;
+    } else if (args[i] == "--color") {
+      ++i;
+    } else if (args[i] == "-h" || args[i] == "--help") {
+      terminal.print("sft env [--json]\n\nPrints versions, CPU, memory, GPUs and libraries.");
+      return 0;
+    } else if (!args[i].starts_with("--color=")) {
+      throw Error("C001", fmt::format("sft env has no option {}", args[i])).hint("sft env --json");
+    }
+  }
+  const Json found = collect();
+  if (json) {
+    terminal.print(found.dump());
+  } else {
+    print_text(found, terminal);
+  }
+  return 0;
+}
+
+void apply_environment(const std::vector<std::pair<std::string, std::string>>& variables) {
+  for (const auto& [name, value] : variables) {
+    if (name.empty() || name.find('=') != std::string::npos ||
+        setenv(name.c_str(), value.c_str(), 1) != 0) {
+      throw Error("C025", fmt::format("env: \"{}\" cannot be the name of a variable", name));
+    }
+  }
+}
+
+}  // namespace sft

@@ -1,0 +1,131 @@
+// `sft`: looks the subcommand up, runs it, and turns a failure into one printed error and an exit
+// code. Training needs no subcommand.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "cli/commands.h"
+#include "cli/terminal.h"
+#include "core/error.h"
+#include "core/strings.h"
+
+namespace sft {
+namespace {
+
+struct Command {
+  const char* name;
+  int (*run)(Args, Terminal&);
+};
+
+constexpr Command kCommands[] = {
+    {"config", run_config},
+    {"env", run_env},
+    {"help", run_help},
+};
+
+const Command* find_command(const std::string& name) {
+  for (const Command& command : kCommands) {
+    if (name == command.name) {
+      return &command;
+    }
+  }
+  return nullptr;
+}
+
+[[noreturn]] void unknown_command(const std::string& name) {
+  std::vector<std::string> names;
+  for (const Command& command : kCommands) {
+    names.emplace_back(command.name);
+  }
+  const std::string near = nearest(name, names);
+  throw Error("C009", fmt::format("there is no command \"{}\"", name))
+      .hint(near.empty() ? "sft -h lists them; options begin with --"
+                         : fmt::format("did you mean  sft {}?", near));
+}
+
+bool contains(Args args, const char* word) {
+  for (const std::string& arg : args) {
+    if (arg == word) {
+      return true;
+    }
+  }
+  return false;
+}
+
+int dispatch(Args args, Terminal& terminal) {
+  if (args.empty() || args[0] == "-h") {
+    return run_help(std::vector<std::string>{"-h"}, terminal);
+  }
+  if (args[0] == "--version" || args[0] == "-V") {
+    terminal.print("sft " SFT_VERSION);
+    return 0;
+  }
+  if (const Command* command = find_command(args[0])) {
+    return command->run(args.subspan(1), terminal);
+  }
+  if (!args[0].starts_with('-')) {
+    unknown_command(args[0]);
+  }
+  if (contains(args, "--help") || contains(args, "-h")) {
+    return run_help(std::vector<std::string>{contains(args, "-h") ? "-h" : "--help"}, terminal);
+  }
+  const Command* training = find_command("train");
+  return training == nullptr ? (unknown_command("train"), 2) : training->run(args, terminal);
+}
+
+// Known before anything is parsed, because parsing itself can fail.
+std::string color_choice(Args args) {
+  std::string choice = "auto";
+  for (size_t i = 0; i < args.size(); ++i) {
+    if (args[i] == "--color" && i + 1 < args.size()) {
+      choice = args[i + 1];
+    } else if (args[i].starts_with("--color=")) {
+      choice = args[i].substr(8);
+    }
+  }
+  return choice;
+}
+
+void print_error(const Error& error, Terminal& terminal) {
+  std::string text = terminal.colored(fmt::format("error[{}]:", error.code()), 31);
+  text += " " + error.message();
+  if (!error.where().empty()) {
+    text += "\n  " + terminal.colored("-->", 36) + " " + error.where();
+  }
+  if (!error.hint().empty()) {
+    text += "\n" + terminal.colored("hint:", 36) + " " + error.hint();
+  }
+  terminal.say(text);
+}
+
+int run(Args args) {
+  Terminal terminal(TerminalSettings::from_environment(color_choice(args)));
+  try {
+    return dispatch(args, terminal);
+  } catch (const Error& error) {
+    print_error(error, terminal);
+    return static_cast<int>(error.exit_code());
+  } catch (const std::bad_alloc&) {
+    print_error(Error("G001", "out of memory").hint("a smaller batch or --max_length needs less"),
+                terminal);
+    return static_cast<int>(ExitCode::memory);
+  } catch (const std::exception& failure) {
+    print_error(Error("X002", failure.what()), terminal);
+    return static_cast<int>(ExitCode::failure);
+  }
+}
+
+}  // namespace
+}  // namespace sft
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // a reader that went away is a write error, not a death
+  const std::vector<std::string> args(argv + 1, argv + argc);
+  return sft::run(args);
+}

@@ -1,0 +1,233 @@
+#include "cli/terminal.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+
+#include "core/strings.h"
+
+namespace sft {
+namespace {
+
+constexpr const char* kClearLine = "\r\x1b[K";
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+bool forced(const char* name) {
+  const std::string value = environment(name);
+  return !value.empty() && value != "0";
+}
+
+bool wants_color(const std::string& choice, bool is_tty) {
+  if (choice == "always" || choice == "never") {
+    return choice == "always";
+  }
+  if (!environment("NO_COLOR").empty()) {
+    return false;
+  }
+  if (forced("CLICOLOR_FORCE") || forced("FORCE_COLOR")) {
+    return true;
+  }
+  if (environment("TERM") == "dumb" || environment("CLICOLOR") == "0") {
+    return false;
+  }
+  return is_tty;
+}
+
+int terminal_width() {
+  winsize size{};
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
+    return size.ws_col;
+  }
+  const int columns = std::atoi(environment("COLUMNS").c_str());
+  return columns > 0 ? columns : 80;
+}
+
+bool locale_is_utf8() {
+  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const std::string value = to_lower(environment(name));
+    if (!value.empty()) {
+      return value.find("utf-8") != std::string::npos || value.find("utf8") != std::string::npos;
+    }
+  }
+  return false;
+}
+
+void write_all(std::FILE* file, std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), file);
+  std::fflush(file);
+}
+
+}  // namespace
+
+TerminalSettings TerminalSettings::from_environment(const std::string& color) {
+  TerminalSettings s;
+  const bool dumb = environment("TERM") == "dumb";
+  s.out_is_tty = isatty(STDOUT_FILENO) != 0;
+  s.err_is_tty = isatty(STDERR_FILENO) != 0 && !dumb;  // a dumb terminal cannot redraw a line
+  s.out_color = wants_color(color, s.out_is_tty);
+  s.err_color = wants_color(color, s.err_is_tty);
+  s.utf8 = locale_is_utf8();
+  s.width = terminal_width();
+  s.write_out = [](std::string_view text) { write_all(stdout, text); };
+  s.write_err = [](std::string_view text) { write_all(stderr, text); };
+  s.now = [] {
+    const auto since = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::duration<double>(since).count();
+  };
+  return s;
+}
+
+void Terminal::print(std::string_view line) {
+  const std::lock_guard lock(mutex_);
+  if (settings_.out_is_tty) {
+    clear_progress();
+  }
+  settings_.write_out(std::string(line) + "\n");
+  draw_progress();
+}
+
+void Terminal::say(std::string_view line) {
+  const std::lock_guard lock(mutex_);
+  clear_progress();
+  settings_.write_err(std::string(line) + "\n");
+  draw_progress();
+}
+
+Logger Terminal::logger(int64_t quiet, int64_t verbose) {
+  using Level = Logger::Level;
+  const Level level = quiet >= 2    ? Level::errors
+                      : quiet == 1  ? Level::warnings
+                      : verbose > 0 ? Level::details
+                                    : Level::notes;
+  return {level, [this](Level of, std::string_view text) {
+            say(of == Level::warnings ? colored("warning:", 33) + " " + std::string(text)
+                                      : std::string(text));
+          }};
+}
+
+void Terminal::set_progress(std::string line) {
+  const std::lock_guard lock(mutex_);
+  if (!settings_.err_is_tty) {
+    return;
+  }
+  clear_progress();
+  progress_ = std::move(line);
+  draw_progress();
+}
+
+void Terminal::clear_progress() {
+  if (drawn_) {
+    settings_.write_err(kClearLine);
+    drawn_ = false;
+  }
+}
+
+void Terminal::draw_progress() {
+  if (!progress_.empty() && !drawn_) {
+    settings_.write_err(progress_);
+    drawn_ = true;
+  }
+}
+
+std::string Terminal::bold(std::string_view text) const { return colored(text, 1); }
+
+std::string Terminal::colored(std::string_view text, int code) const {
+  return settings_.err_color ? fmt::format("\x1b[{}m{}\x1b[0m", code, text) : std::string(text);
+}
+
+Progress::Progress(Terminal& terminal, std::string unit, int64_t total, int64_t start)
+    : terminal_(terminal),
+      unit_(std::move(unit)),
+      total_(total),
+      start_(start),
+      done_(start),
+      began_(terminal.settings().now()),
+      last_shown_(began_) {
+  samples_.push_back({began_, start});
+}
+
+Progress::~Progress() { terminal_.set_progress(""); }
+
+double Progress::rate(double now) {
+  if (now - samples_.back().time >= 1.0) {
+    samples_.push_back({now, done_});
+  }
+  while (samples_.size() > 2 && now - samples_[1].time >= 30.0) {
+    samples_.pop_front();
+  }
+  const double seconds = now - samples_.front().time;
+  return seconds > 0 ? static_cast<double>(done_ - samples_.front().done) / seconds : 0.0;
+}
+
+std::string Progress::line(int64_t done, double rate, std::string_view tail) const {
+  const auto& settings = terminal_.settings();
+  const int width = std::min(settings.width, 100);
+  const double share =
+      total_ > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total_), 0.0, 1.0) : 0;
+  std::string text = fmt::format("{}/{} {}", done, total_, unit_);
+  if (rate > 0) {
+    text += rate >= 1 ? fmt::format("  {:.1f}/s", rate) : fmt::format("  {:.1f} s each", 1 / rate);
+    text += fmt::format("  {} left", human_seconds(static_cast<double>(total_ - done) / rate));
+  }
+  if (!tail.empty()) {
+    text += fmt::format("  {}", tail);
+  }
+  std::string out = fmt::format("{:3.0f} % ", 100 * share);
+  if (width >= 60) {
+    constexpr int kCells = 20;
+    const int full = static_cast<int>(share * kCells);
+    for (int i = 0; i < kCells; ++i) {
+      out += i < full ? (settings.utf8 ? "█" : "#") : (settings.utf8 ? "░" : "-");
+    }
+    out += " ";
+    text.resize(std::min(text.size(), static_cast<size_t>(std::max(0, width - 28))));
+  } else {
+    text.resize(std::min(text.size(), static_cast<size_t>(std::max(0, width - 7))));
+  }
+  return out + text;
+}
+
+void Progress::update(int64_t done, std::string_view tail) {
+  done_ = done;
+  const double now = terminal_.settings().now();
+  const double speed = rate(now);
+  if (terminal_.settings().err_is_tty) {
+    if (now - began_ >= 0.3 && (!shown_ || now - last_shown_ >= 0.1)) {
+      terminal_.set_progress(line(done, speed, tail));
+      last_shown_ = now;
+      shown_ = true;
+    }
+  } else if (now - last_shown_ >= 60.0) {
+    terminal_.say(fmt::format(
+        "{} {}/{}  {:.0f} %{}{}", unit_, done, total_,
+        100.0 * static_cast<double>(done) / static_cast<double>(std::max<int64_t>(1, total_)),
+        speed > 0
+            ? fmt::format("  {} left", human_seconds(static_cast<double>(total_ - done) / speed))
+            : "",
+        tail.empty() ? "" : fmt::format("  {}", tail)));
+    last_shown_ = now;
+    shown_ = true;
+  }
+}
+
+void Progress::finish() {
+  terminal_.set_progress("");
+  if (!shown_) {
+    return;
+  }
+  const double seconds = terminal_.settings().now() - began_;
+  terminal_.say(fmt::format("{} {} in {} ({:.2f}/s)", done_ - start_, unit_, human_seconds(seconds),
+                            static_cast<double>(done_ - start_) / std::max(seconds, 1e-9)));
+  shown_ = false;
+}
+
+}  // namespace sft
