@@ -1,0 +1,131 @@
+// libsft_arrow.so: rows of parquet and arrow files. Loaded by read_arrow.cpp through the one function
+// below; everything else stays hidden.
+#include <arrow/api.h>
+#include <arrow/io/file.h>
+#include <arrow/ipc/reader.h>
+#include <arrow/util/config.h>
+#include <parquet/arrow/reader.h>
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "core/error.h"
+#include "data/arrow/arrow_json.h"
+#include "data/reader.h"
+
+namespace sft {
+
+namespace {
+
+constexpr int64_t kBatchRows = 1024;
+
+class ArrowReader : public RowReader {
+ public:
+  explicit ArrowReader(const std::filesystem::path& path)
+      : name_(std::make_shared<const std::string>(path.string())) {
+    if (path.extension() == ".parquet") {
+      open_parquet();
+    } else {
+      open_ipc();
+    }
+  }
+
+  bool next(RawRow& row) override {
+    while (batch_ == nullptr || at_ >= batch_->num_rows()) {
+      at_ = 0;
+      batch_ = next_batch();
+      if (batch_ == nullptr) {
+        return false;
+      }
+    }
+    Json object = Json::object();
+    for (int column = 0; column < batch_->num_columns(); ++column) {
+      object[batch_->column_name(column)] = arrow_to_json(*batch_->column(column), at_);
+    }
+    ++at_;
+    ++row_;
+    row = RawRow();
+    row.value = std::move(object);
+    row.parsed = true;
+    row.file = name_;
+    row.number = row_;
+    return true;
+  }
+
+ private:
+  void open_parquet() {
+    parquet::arrow::FileReaderBuilder builder;
+    check(builder.OpenFile(*name_, /*memory_map=*/true));
+    parquet::ArrowReaderProperties properties(/*use_threads=*/false);
+    properties.set_batch_size(kBatchRows);
+    builder.properties(properties);
+    check(builder.Build(&parquet_));
+    auto batches = parquet_->GetRecordBatchReader();
+    check(batches.status());
+    batches_ = std::move(*batches);
+  }
+
+  void open_ipc() {
+    auto file = arrow::io::MemoryMappedFile::Open(*name_, arrow::io::FileMode::READ);
+    check(file.status());
+    auto with_index = arrow::ipc::RecordBatchFileReader::Open(*file);
+    if (with_index.ok()) {
+      indexed_ = *with_index;
+      return;
+    }
+    check((*file)->Seek(0));
+    auto stream = arrow::ipc::RecordBatchStreamReader::Open(*file);
+    check(stream.status());
+    batches_ = *stream;
+  }
+
+  std::shared_ptr<arrow::RecordBatch> next_batch() {
+    std::shared_ptr<arrow::RecordBatch> batch;
+    if (batches_ != nullptr) {
+      check(batches_->ReadNext(&batch));
+    } else if (next_indexed_ < indexed_->num_record_batches()) {
+      auto read = indexed_->ReadRecordBatch(next_indexed_++);
+      check(read.status());
+      batch = *read;
+    }
+    if (batch != nullptr) {
+      check(batch->ValidateFull());
+    }
+    return batch;
+  }
+
+  void check(const arrow::Status& status) const {
+    if (!status.ok()) {
+      throw Error("D021", fmt::format("{} cannot be read: {}",
+                                      std::filesystem::path(*name_).filename().string(),
+                                      status.message()))
+          .at(fmt::format("{}, row {}", *name_, row_ + 1))
+          .hint("the file is damaged or cut short; fetch or write it again");
+    }
+  }
+
+  std::shared_ptr<const std::string> name_;
+  std::unique_ptr<parquet::arrow::FileReader> parquet_;
+  std::shared_ptr<arrow::RecordBatchReader> batches_;
+  std::shared_ptr<arrow::ipc::RecordBatchFileReader> indexed_;
+  int next_indexed_ = 0;
+  std::shared_ptr<arrow::RecordBatch> batch_;
+  int64_t at_ = 0, row_ = 0;
+};
+
+}  // namespace
+
+}  // namespace sft
+
+extern "C" __attribute__((visibility("default"))) sft::RowReader* sft_open_arrow(const char* path) {
+  try {
+    return std::make_unique<sft::ArrowReader>(path).release();
+  } catch (const parquet::ParquetException& e) {
+    throw sft::Error("D021", fmt::format("{} cannot be read: {}", path, e.what()))
+        .at(path)
+        .hint("the file is damaged or cut short; fetch or write it again");
+  }
+}

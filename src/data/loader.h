@@ -1,0 +1,98 @@
+// The batches of a training run, in TRL's order and sizes, flat and without padding. Used by the
+// trainer; one Loader belongs to one rank.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "core/json.h"
+#include "data/example.h"
+#include "data/sampler.h"
+
+namespace sft {
+
+// Rows side by side: all vectors but cu_seqlens are (tokens).
+struct MicroBatch {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> positions;   // from 0 in each document
+  std::vector<int32_t> targets;     // the next token's label within its document, else kIgnored
+  std::vector<int32_t> cu_seqlens;  // (documents + 1), from 0 to tokens
+  int64_t num_tokens = 0;           // as TRL counts them: with pad_to_multiple_of where padding-free
+  int64_t trained = 0;              // targets that are not kIgnored
+  int64_t rows = 0;
+  int64_t fresh_rows = 0;           // rows, less those repeated to give every rank a full batch
+};
+
+// Where a run stands: `step_in_epoch` optimizer steps of `epoch` are done.
+struct Cursor {
+  int64_t epoch = 0;
+  int64_t step_in_epoch = 0;
+  bool operator==(const Cursor&) const = default;
+};
+Json to_json(const Cursor& cursor);
+Cursor cursor_from_json(const Json& json);  // D062 when it is not one
+
+struct LoaderOptions {
+  int64_t per_device_batch = 8;
+  int64_t accumulation = 1;
+  int rank = 0;
+  int world = 1;
+  uint64_t seed = 42;  // data_seed, else seed
+  bool drop_last = false;
+  Sampling sampling = Sampling::random;
+  bool padding_free = false;         // only changes num_tokens
+  int64_t pad_to_multiple_of = 0;    // only changes num_tokens; 0: none
+};
+
+class Loader {
+ public:
+  // Keeps a reference to `data`. D063 when there are no rows, or too few for one batch and drop_last.
+  Loader(const PreparedDataset& data, LoaderOptions options);
+
+  int64_t batches_per_epoch() const { return plan_.batches(); }  // micro-batches of this rank
+  int64_t steps_per_epoch() const;                               // the last one may be short
+  // As transformers counts them: max_steps when positive, else the epochs' steps rounded up.
+  int64_t total_steps(double num_train_epochs, int64_t max_steps) const;
+
+  // The micro-batches of the next optimizer step, at most `accumulation` of them; goes on into the
+  // next epoch without end.
+  std::vector<MicroBatch> next();
+
+  // Epochs done after the last step of `next`, as TRL logs them: 1.5 is half of the second.
+  double epoch() const;
+  Cursor cursor() const { return cursor_; }
+  // Goes to a place given by `cursor` of a loader with the same options. D062 beyond the epoch's end.
+  void seek(const Cursor& cursor);
+
+ private:
+  const PreparedDataset& data_;
+  LoaderOptions options_;
+  BatchPlan plan_;
+  Cursor cursor_;
+  std::optional<int64_t> order_epoch_;  // the epoch `order_` belongs to
+  std::vector<int64_t> order_;
+};
+
+// The batches of an evaluation, in order, once.
+class EvalLoader {
+ public:
+  EvalLoader(const PreparedDataset& data, LoaderOptions options);
+  int64_t batches() const { return plan_.batches(); }
+  // The next micro-batch of this rank, nothing at the end.
+  std::optional<MicroBatch> next();
+  void rewind() { next_ = 0; }
+
+ private:
+  const PreparedDataset& data_;
+  LoaderOptions options_;
+  BatchPlan plan_;
+  std::vector<int64_t> order_;
+  int64_t next_ = 0;
+};
+
+// Rows `order[p % order.size()]` for each position, joined.
+MicroBatch make_batch(const PreparedDataset& data, const std::vector<int64_t>& order,
+                      const std::vector<int64_t>& positions, const LoaderOptions& options);
+
+}  // namespace sft

@@ -1,0 +1,125 @@
+// JSON Lines, an array of objects, or an object of columns: told apart by what the file begins with.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/strings.h"
+#include "data/reader.h"
+
+namespace sft {
+
+namespace {
+
+std::string_view without_bom(std::string_view text) {
+  return text.starts_with("\xef\xbb\xbf") ? text.substr(3) : text;
+}
+
+class JsonLinesReader : public RowReader {
+ public:
+  explicit JsonLinesReader(MappedFile file)
+      : file_(std::move(file)),
+        rest_(without_bom(file_.text())),
+        name_(std::make_shared<const std::string>(file_.path().string())) {}
+
+  bool next(RawRow& row) override {
+    while (!rest_.empty()) {
+      const size_t end = std::min(rest_.find('\n'), rest_.size());
+      const std::string_view line = trim(rest_.substr(0, end));
+      rest_.remove_prefix(std::min(end + 1, rest_.size()));
+      ++line_;
+      if (!line.empty()) {
+        row = {.text = std::string(line), .by_line = true, .file = name_, .number = line_};
+        return true;
+      }
+    }
+    return false;
+  }
+
+ private:
+  MappedFile file_;
+  std::string_view rest_;
+  std::shared_ptr<const std::string> name_;
+  int64_t line_ = 0;
+};
+
+class JsonRowsReader : public RowReader {
+ public:
+  JsonRowsReader(Json rows, std::string name)
+      : rows_(std::move(rows)), name_(std::make_shared<const std::string>(std::move(name))) {}
+
+  bool next(RawRow& row) override {
+    if (next_ >= rows_.size()) {
+      return false;
+    }
+    Json& value = rows_[next_++];
+    // An array of strings is a data set with the one column "text".
+    Json object = value.is_string() ? Json{{"text", std::move(value)}} : std::move(value);
+    row = {.value = std::move(object), .parsed = true, .file = name_,
+           .number = static_cast<int64_t>(next_)};
+    return true;
+  }
+
+ private:
+  Json rows_;
+  size_t next_ = 0;
+  std::shared_ptr<const std::string> name_;
+};
+
+// {"prompt": [...], "completion": [...]} -> rows; null when the object is not made of columns.
+Json rows_of_columns(const Json& object) {
+  if (object.empty()) {
+    return nullptr;
+  }
+  for (const Json& column : object) {
+    if (!column.is_array() || column.size() != object.begin()->size()) {
+      return nullptr;
+    }
+  }
+  if (object.size() == 1 && std::ranges::all_of(*object.begin(), &Json::is_object)) {
+    return *object.begin();  // {"data": [{...}, {...}]}
+  }
+  Json rows = Json::array();
+  for (size_t i = 0; i < object.begin()->size(); ++i) {
+    Json row = Json::object();
+    for (const auto& [name, column] : object.items()) {
+      row[name] = column[i];
+    }
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+Json parse_document(std::string_view text, const std::string& name) {
+  try {
+    return Json::parse(text);
+  } catch (const Json::parse_error& e) {
+    const size_t byte = std::min<size_t>(e.byte == 0 ? 0 : e.byte - 1, text.size());
+    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<long>(byte), '\n');
+    throw Error("D010", fmt::format("{} is not valid JSON", name))
+        .at(fmt::format("{}:{}", name, line))
+        .hint("the file must be JSON Lines, an array of objects, or an object of columns");
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<RowReader> open_json(const std::filesystem::path& path) {
+  MappedFile file(path);
+  const std::string_view text = trim(without_bom(file.text()));
+  const std::string_view first_line = trim(text.substr(0, text.find('\n')));
+  const bool object_over_lines = text.starts_with('{') && !Json::accept(first_line) &&
+                                 (path.extension() == ".json" || first_line == "{");
+  if (!text.starts_with('[') && !object_over_lines) {
+    return std::make_unique<JsonLinesReader>(std::move(file));
+  }
+  Json document = parse_document(text, path.string());
+  if (document.is_object()) {
+    Json rows = rows_of_columns(document);
+    document = rows.is_null() ? Json::array({std::move(document)}) : std::move(rows);
+  }
+  return std::make_unique<JsonRowsReader>(std::move(document), path.string());
+}
+
+}  // namespace sft

@@ -1,0 +1,88 @@
+#include "data/reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "core/error.h"
+#include "core/strings.h"
+#include "data/glob.h"
+
+namespace sft {
+
+namespace {
+
+constexpr std::array kFormats = {
+    FileFormat{"parquet", "parquet", open_arrow}, FileFormat{"arrow", "arrow", open_arrow},
+    FileFormat{"json", "jsonl", open_json},       FileFormat{"json", "json", open_json},
+    FileFormat{"csv", "csv", open_csv},           FileFormat{"text", "txt", open_text},
+    FileFormat{"csv", "tsv", open_tsv},           FileFormat{"json", "ndjson", open_json},
+};
+
+constexpr std::array<std::string_view, 7> kCompressed = {"gz", "zst", "bz2", "xz",
+                                                         "lz4", "zip", "tar"};
+
+std::string extension_of(const std::filesystem::path& path) {
+  const std::string extension = to_lower(path.extension().string());
+  return extension.empty() ? extension : extension.substr(1);
+}
+
+}  // namespace
+
+std::string RawRow::place() const {
+  return by_line ? fmt::format("{}:{}", *file, number) : fmt::format("{}, row {}", *file, number);
+}
+
+Json RawRow::json() const {
+  Json row = value;
+  if (!parsed) {
+    try {
+      row = Json::parse(text);
+    } catch (const Json::parse_error& e) {
+      throw Error("D010", fmt::format("this line is not valid JSON (at its byte {})", e.byte))
+          .at(place())
+          .hint("every line of a .jsonl file is one complete JSON object; repair or remove this one");
+    }
+  }
+  if (!row.is_object()) {
+    throw Error("D011", fmt::format("a row must be a JSON object, this one is {} {}",
+                                    row.is_array() ? "an" : "a", row.type_name()))
+        .at(place())
+        .hint("write rows as objects with named columns, for example {\"text\": \"...\"}");
+  }
+  return row;
+}
+
+std::span<const FileFormat> file_formats() { return kFormats; }
+
+const FileFormat* format_of(const std::filesystem::path& path) {
+  const std::string extension = extension_of(path);
+  const auto* found = std::ranges::find(kFormats, extension, &FileFormat::extension);
+  return found == kFormats.end() ? nullptr : found;
+}
+
+std::unique_ptr<RowReader> open_reader(const std::filesystem::path& path) {
+  if (!is_file(path)) {
+    throw Error("D001", fmt::format("there is no data file {}", path.string())).at(path.string());
+  }
+  if (const FileFormat* format = format_of(path)) {
+    return format->open(path);
+  }
+  const std::string extension = extension_of(path);
+  if (std::ranges::find(kCompressed, extension) != kCompressed.end()) {
+    throw Error("D002", fmt::format("{} is compressed, and compressed data cannot be read yet",
+                                    path.filename().string()))
+        .at(path.string())
+        .hint("unpack it first");
+  }
+  std::string known;
+  for (const FileFormat& format : kFormats) {
+    known += fmt::format("{}.{}", known.empty() ? "" : ", ", format.extension);
+  }
+  throw Error("D003", fmt::format("{} is in no format that can be read", path.filename().string()))
+      .at(path.string())
+      .hint(fmt::format("formats are told by the extension: {}", known));
+}
+
+}  // namespace sft

@@ -1,0 +1,57 @@
+// The random orders that Python's training stack draws, bit for bit: PyTorch's CPU generator for the
+// order of training, numpy's for `shuffle_dataset` and `test_split_size`. Used by the loader and by
+// prepare_dataset; weights and dropout use core/rng.h instead.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <random>
+#include <vector>
+
+namespace sft {
+
+// torch.Generator("cpu").manual_seed(seed); only the low 32 bits of a seed count, as in PyTorch.
+class TorchGenerator {
+ public:
+  explicit TorchGenerator(uint64_t seed) : engine_(static_cast<uint32_t>(seed)) {}
+  uint32_t random() { return static_cast<uint32_t>(engine_()); }
+  uint64_t random64() {
+    const uint64_t high = random();
+    return (high << 32) | random();
+  }
+
+ private:
+  std::mt19937 engine_;
+};
+
+// torch.randperm(n, generator=generator). O(n) time and 8n bytes.
+std::vector<int64_t> torch_randperm(int64_t n, TorchGenerator& generator);
+
+// numpy.random.default_rng(seed): PCG64 (XSL-RR 128/64) seeded through SeedSequence.
+class NumpyGenerator {
+ public:
+  __extension__ using uint128 = unsigned __int128;
+
+  explicit NumpyGenerator(uint64_t seed);
+  uint64_t next64();
+  uint32_t next32();  // halves of next64, the low one first
+  // Uniform in [0, range], both ends included; Lemire's method (ACM TOMACS 29:1, 2019).
+  uint64_t bounded(uint64_t range);
+
+ private:
+  uint128 state_ = 0, increment_ = 0;
+  uint32_t kept_ = 0;
+  bool has_kept_ = false;
+};
+
+// numpy.random.default_rng(seed).permutation(n), which is datasets' `shuffle(seed)`.
+std::vector<int64_t> numpy_permutation(int64_t n, NumpyGenerator& generator);
+
+// datasets' `train_test_split(test_size, seed)`: the rows of each side, in their order. A size below
+// 1 is a share of the rows (test rounded up), otherwise a number of rows. D060 when a side is empty.
+struct TrainTestSplit {
+  std::vector<int64_t> train, test;
+};
+TrainTestSplit train_test_split(int64_t n, double test_size, uint64_t seed);
+
+}  // namespace sft
