@@ -1,0 +1,109 @@
+#include "optim/adamw.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/cpu/simd.h"
+
+namespace sft {
+
+namespace {
+
+// The scalars of one update, made in double and used in float as torch does.
+struct Update {
+  float clip, beta1, beta2, decay, step_size, correction, epsilon;
+};
+
+SFT_SIMD void adamw_row(float* w, const float* g, float* m, float* v, int64_t n, const Update& u) {
+  const float clip = u.clip, beta1 = u.beta1, beta2 = u.beta2, decay = u.decay;
+  const float step_size = u.step_size, correction = u.correction, epsilon = u.epsilon;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float gradient = g[i] * clip;
+    const float first = m[i] + (gradient - m[i]) * (1.0F - beta1);
+    const float second = v[i] * beta2 + gradient * gradient * (1.0F - beta2);
+    m[i] = first;
+    v[i] = second;
+    w[i] = w[i] * decay - step_size * first / (std::sqrt(second) * correction + epsilon);
+  }
+}
+
+SFT_SIMD float sum_of_squares(const float* x, int64_t n) {
+  float sum = 0.0F;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) {
+    sum += x[i] * x[i];
+  }
+  return sum;
+}
+
+}  // namespace
+
+AdamW::AdamW(Device& device, const std::vector<ParamSpec>& specs, const ParamLayout& layout,
+             const AdamWOptions& options)
+    : device_(device),
+      options_(options),
+      first_(static_cast<size_t>(layout.elements) * sizeof(float)),
+      second_(static_cast<size_t>(layout.elements) * sizeof(float)) {
+  for (size_t i = 0; i < specs.size(); ++i) {
+    const int64_t begin = layout.offsets[i];
+    const int64_t end = i + 1 < specs.size() ? layout.offsets[i + 1] : layout.elements;
+    if (!segments_.empty() && segments_.back().decay == specs[i].decay) {
+      segments_.back().end = end;
+    } else {
+      segments_.push_back({begin, end, specs[i].decay});
+    }
+  }
+}
+
+void AdamW::step(float* weights, const float* gradients, double learning_rate, double clip,
+                 int64_t step) {
+  const auto n = static_cast<double>(step);
+  const double correction1 = 1.0 - std::pow(options_.beta1, n);
+  const double correction2 = 1.0 - std::pow(options_.beta2, n);
+  Update update{static_cast<float>(clip),
+                static_cast<float>(options_.beta1),
+                static_cast<float>(options_.beta2),
+                1.0F,
+                static_cast<float>(learning_rate / correction1),
+                static_cast<float>(1.0 / std::sqrt(correction2)),
+                static_cast<float>(options_.epsilon)};
+  const int64_t total = segments_.empty() ? 0 : segments_.back().end;
+  device_.threads().parallel_for(total, [&](int64_t begin, int64_t end) {
+    for (const Segment& s : segments_) {
+      const int64_t from = std::max(begin, s.begin);
+      const int64_t to = std::min(end, s.end);
+      if (from < to) {
+        Update mine = update;
+        mine.decay = s.decay
+                         ? static_cast<float>(1.0 - learning_rate * options_.weight_decay)
+                         : 1.0F;
+        adamw_row(weights + from, gradients + from, first_.f32() + from, second_.f32() + from,
+                  to - from, mine);
+      }
+    }
+  }, 4096);
+}
+
+double l2_norm(ThreadPool& threads, const float* x, int64_t n) {
+  constexpr int64_t kChunk = 4096;
+  const int64_t chunks = (n + kChunk - 1) / kChunk;
+  std::vector<double> sums(static_cast<size_t>(chunks));
+  threads.parallel_for(chunks, [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) {
+      sums[static_cast<size_t>(c)] =
+          sum_of_squares(x + c * kChunk, std::min(kChunk, n - c * kChunk));
+    }
+  });
+  double total = 0.0;
+  for (const double s : sums) {
+    total += s;
+  }
+  return std::sqrt(total);
+}
+
+double clip_factor(double norm, double max_norm) {
+  return max_norm > 0.0 ? std::min(1.0, max_norm / (norm + 1e-6)) : 1.0;
+}
+
+}  // namespace sft
