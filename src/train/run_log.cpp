@@ -1,0 +1,219 @@
+#include "train/run_log.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cmath>
+#include <fstream>
+#include <vector>
+
+#include "core/error.h"
+#include "core/strings.h"
+#include "train/python_repr.h"
+
+namespace sft {
+namespace {
+
+// A crash may have left half a line; readers drop it, and so must whoever appends after it.
+fs::path without_half_line(const fs::path& path) {
+  std::error_code ignored;
+  const auto size = fs::file_size(path, ignored);
+  if (ignored || size == 0) {
+    return path;
+  }
+  std::ifstream file(path, std::ios::binary);
+  auto end = static_cast<std::streamoff>(size);
+  for (; end > 0; --end) {
+    file.seekg(end - 1);
+    if (file.get() == '\n') {
+      break;
+    }
+  }
+  if (static_cast<uintmax_t>(end) != size) {
+    fs::resize_file(path, static_cast<uintmax_t>(end), ignored);
+  }
+  return path;
+}
+
+std::string iso_time(double unix_seconds) {
+  const auto seconds = static_cast<std::time_t>(unix_seconds);
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(seconds));
+}
+
+void add(Json& values, const char* key, const std::optional<double>& value) {
+  if (value) {
+    values[key] = *value;
+  }
+}
+
+// The names of the values that JSON cannot hold.
+Json not_finite(const Json& values) {
+  Json names = Json::array();
+  for (const auto& [name, value] : values.items()) {
+    if (value.is_number_float() && !std::isfinite(value.get<double>())) {
+      names.push_back(name);
+    }
+  }
+  return names;
+}
+
+}  // namespace
+
+RunLog::RunLog(Setup setup)
+    : setup_(std::move(setup)), metrics_(without_half_line(setup_.output_dir / "metrics.jsonl")) {
+  if (!setup_.now) {
+    setup_.now = [] {
+      const auto since = std::chrono::system_clock::now().time_since_epoch();
+      return std::chrono::duration<double>(since).count();
+    };
+  }
+  began_ = setup_.now();
+}
+
+void RunLog::append(const char* kind, const Json& fields) {
+  Json line{{"k", kind}, {"t", python_round(setup_.now(), 3)}};
+  line.update(fields);
+  const Json bad = not_finite(fields);
+  if (!bad.empty()) {
+    line["nonfinite"] = bad;
+  }
+  metrics_.append(line.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+void RunLog::console(Json values) {
+  if (!setup_.print) {
+    return;
+  }
+  values.erase("total_flos");
+  values["epoch"] = python_round(values["epoch"].get<double>(), 2);
+  if (values.contains("loss")) {
+    values["loss"] = python_round(values["loss"].get<double>(), 4);
+  }
+  setup_.print(python_repr(values));
+}
+
+void RunLog::remember(Json values) {
+  values["step"] = state_.global_step;
+  state_.log_history.push_back(std::move(values));
+}
+
+void RunLog::start(const Json& about, const std::string& resumed_from) {
+  began_ = setup_.now();
+  Json line{{"id", fmt::format("{:x}", static_cast<int64_t>(began_ * 1e3))},
+            {"started", iso_time(began_)}};
+  line.update(about);
+  if (!resumed_from.empty()) {
+    line["resumed_from"] = resumed_from;
+    line["step"] = state_.global_step;
+  }
+  append("run", line);
+}
+
+void RunLog::log(const TrainLog& v) {
+  Json values{{"loss", v.loss}, {"grad_norm", v.grad_norm}, {"learning_rate", v.learning_rate}};
+  add(values, "entropy", v.entropy);
+  values["num_tokens"] = v.num_tokens;
+  add(values, "mean_token_accuracy", v.mean_token_accuracy);
+  values["epoch"] = state_.epoch;
+  console(values);
+  remember(values);
+
+  Json line{{"step", state_.global_step}};
+  line.update(values);
+  line["tokens_per_s"] = v.tokens_per_s;
+  line["step_s"] = v.step_s;
+  add(line, "mfu", v.mfu);
+  line["skipped_steps"] = v.skipped_steps;
+  append("log", line);
+}
+
+Json RunLog::eval(const EvalLog& v) {
+  const double seconds = std::max(v.runtime, 1e-9);
+  Json values{
+      {"eval_loss", v.loss},
+      {"eval_runtime", python_round(v.runtime, 4)},
+      {"eval_samples_per_second", python_round(static_cast<double>(v.samples) / seconds, 3)},
+      {"eval_steps_per_second", python_round(static_cast<double>(v.batches) / seconds, 3)}};
+  add(values, "eval_entropy", v.entropy);
+  values["eval_num_tokens"] = v.num_tokens;
+  add(values, "eval_mean_token_accuracy", v.mean_token_accuracy);
+  values["epoch"] = state_.epoch;
+  console(values);
+  remember(values);
+
+  Json line{{"step", state_.global_step}};
+  line.update(values);
+  line["samples"] = v.samples;
+  append("eval", line);
+  return values;
+}
+
+void RunLog::time(const TimeLog& s) {
+  append("time", {{"step", state_.global_step},
+                  {"data_s", s.data},
+                  {"fwd_bwd_s", s.fwd_bwd},
+                  {"comm_s", s.comm},
+                  {"opt_s", s.opt},
+                  {"save_s", s.save},
+                  {"host_s", s.host}});
+}
+
+void RunLog::event(std::string_view level, std::string_view code, std::string_view text,
+                   std::string_view hint) {
+  Json line{{"step", state_.global_step}, {"level", level}, {"code", code}, {"text", text}};
+  if (!hint.empty()) {
+    line["hint"] = hint;
+  }
+  append("event", line);
+}
+
+void RunLog::finish(const TrainSummary& s) {
+  const double seconds = std::max(s.runtime, 1e-9);
+  Json values{{"train_runtime", python_round(s.runtime, 4)},
+              {"train_samples_per_second", python_round(s.samples / seconds, 3)},
+              {"train_steps_per_second", python_round(static_cast<double>(s.steps) / seconds, 3)},
+              {"total_flos", state_.total_flos},
+              {"train_loss", s.train_loss},
+              {"epoch", state_.epoch}};
+  tokens_ = s.tokens;
+  console(values);
+  remember(values);
+  save_state(setup_.output_dir);
+}
+
+void RunLog::end(RunStatus status, std::string_view code, const Json& about) {
+  const char* name = status == RunStatus::done      ? "done"
+                     : status == RunStatus::stopped ? "stopped"
+                                                    : "failed";
+  Json line{{"step", state_.global_step},
+            {"status", name},
+            {"wall", python_round(setup_.now() - began_, 3)},
+            {"tokens", tokens_}};
+  if (!code.empty()) {
+    line["code"] = code;
+  }
+  line.update(about);
+  append("end", line);
+}
+
+void RunLog::save_state(const fs::path& folder) const {
+  write_text(folder / "trainer_state.json", state_.text());
+}
+
+double metric_value(const Json& eval_values, const std::string& metric) {
+  const std::string name = metric.starts_with("eval_") ? metric : "eval_" + metric;
+  if (eval_values.contains(name) && eval_values[name].is_number()) {
+    return eval_values[name].get<double>();
+  }
+  std::vector<std::string> known;
+  for (const auto& [key, value] : eval_values.items()) {
+    if (key.starts_with("eval_")) {
+      known.push_back(key.substr(5));
+    }
+  }
+  throw Error("C053", fmt::format("--metric_for_best_model {}: evaluation gives {}", metric,
+                                  fmt::join(known, ", ")));
+}
+
+}  // namespace sft

@@ -1,0 +1,105 @@
+#include "train/trainer_state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+
+namespace sft {
+namespace {
+
+template <class T>
+Json or_null(const std::optional<T>& value) {
+  return value ? Json(*value) : Json();
+}
+
+template <class T>
+void read(const Json& json, const char* key, T& into) {
+  if (json.contains(key) && !json[key].is_null()) {
+    into = json[key].get<T>();
+  }
+}
+
+template <class T>
+void read(const Json& json, const char* key, std::optional<T>& into) {
+  if (json.contains(key) && !json[key].is_null()) {
+    into = json[key].get<T>();
+  }
+}
+
+// TrainerControl as transformers writes it, so that its reader finds what it expects.
+Json control(bool stop) {
+  return {{"args",
+           {{"should_epoch_stop", false},
+            {"should_evaluate", false},
+            {"should_log", false},
+            {"should_save", true},
+            {"should_training_stop", stop}}},
+          {"attributes", Json::object()}};
+}
+
+}  // namespace
+
+std::string TrainerState::text() const {
+  Json json;
+  json["best_global_step"] = or_null(best_global_step);
+  json["best_metric"] = or_null(best_metric);
+  json["best_model_checkpoint"] = or_null(best_model_checkpoint);
+  json["epoch"] = epoch;
+  json["eval_steps"] = eval_steps.value_or(500);
+  json["global_step"] = global_step;
+  json["is_hyper_param_search"] = false;
+  json["is_local_process_zero"] = true;
+  json["is_world_process_zero"] = true;
+  json["log_history"] = log_history;
+  json["logging_steps"] = logging_steps;
+  json["max_steps"] = max_steps;
+  json["num_input_tokens_seen"] = num_input_tokens_seen;
+  json["num_train_epochs"] = num_train_epochs;
+  json["save_steps"] = save_steps;
+  json["stateful_callbacks"] = {{"TrainerControl", control(global_step >= max_steps)}};
+  json["total_flos"] = total_flos;
+  json["train_batch_size"] = train_batch_size;
+  json["trial_name"] = nullptr;
+  json["trial_params"] = nullptr;
+  // The plain json type keeps keys sorted at every depth.
+  return nlohmann::json(json).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+TrainerState TrainerState::parse(const Json& json, const std::string& name) {
+  TrainerState state;
+  try {
+    state.global_step = json.at("global_step").get<int64_t>();
+    state.log_history = json.at("log_history");
+    read(json, "epoch", state.epoch);
+    read(json, "max_steps", state.max_steps);
+    read(json, "num_train_epochs", state.num_train_epochs);
+    read(json, "logging_steps", state.logging_steps);
+    read(json, "save_steps", state.save_steps);
+    read(json, "eval_steps", state.eval_steps);
+    read(json, "train_batch_size", state.train_batch_size);
+    read(json, "num_input_tokens_seen", state.num_input_tokens_seen);
+    read(json, "total_flos", state.total_flos);
+    read(json, "best_metric", state.best_metric);
+    read(json, "best_global_step", state.best_global_step);
+    read(json, "best_model_checkpoint", state.best_model_checkpoint);
+  } catch (const nlohmann::json::exception& failure) {
+    throw Error("M011", fmt::format("not a trainer state: {}", failure.what())).at(name);
+  }
+  if (!state.log_history.is_array()) {
+    throw Error("M011", "not a trainer state: log_history is not a list").at(name);
+  }
+  return state;
+}
+
+int64_t interval_steps(double interval, int64_t max_steps) {
+  if (interval >= 1.0) {
+    return static_cast<int64_t>(interval);
+  }
+  const double steps = std::ceil(static_cast<double>(max_steps) * interval);
+  return std::max<int64_t>(1, static_cast<int64_t>(steps));
+}
+
+}  // namespace sft

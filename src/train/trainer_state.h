@@ -1,0 +1,39 @@
+// trainer_state.json in transformers' schema: how far a run is and everything it logged. Written at
+// the root of output_dir and into checkpoints; read on resume. Used by RunLog and the trainer.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "core/json.h"
+
+namespace sft {
+
+struct TrainerState {
+  double epoch = 0.0;
+  int64_t global_step = 0;  // optimizer steps done
+  int64_t max_steps = 0;
+  int64_t num_train_epochs = 0;  // rounded up
+  // Steps, after shares of the run were turned into numbers.
+  int64_t logging_steps = 500, save_steps = 500;
+  std::optional<int64_t> eval_steps;
+  int64_t train_batch_size = 0;  // per device
+  int64_t num_input_tokens_seen = 0;
+  double total_flos = 0.0;
+  Json log_history = Json::array();  // one object a log line, with "step"
+  std::optional<double> best_metric;
+  std::optional<int64_t> best_global_step;
+  std::optional<std::string> best_model_checkpoint;
+
+  // The file's text: keys sorted, indent 2, numbers that are not finite as null.
+  std::string text() const;
+  // M011 when a key is missing or of another type; `name` is shown in the error.
+  static TrainerState parse(const Json& json, const std::string& name);
+};
+
+// A share of the run (below 1) as steps, rounded up; whole numbers as they are.
+int64_t interval_steps(double interval, int64_t max_steps);
+
+}  // namespace sft
