@@ -13,7 +13,7 @@ namespace sft {
 
 namespace {
 
-bool exists(const fs::path& path) {
+bool is_there(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
 }
@@ -47,7 +47,7 @@ std::unique_ptr<ModelSource> open_only_gguf(const std::string& name,
 [[noreturn]] void fail_without_config(const std::string& name, const fs::path& folder) {
   Error error("M241", fmt::format("{} is not a model: the folder {} has no config.json", name,
                                   folder.string()));
-  if (exists(folder / "adapter_config.json")) {
+  if (is_there(folder / "adapter_config.json")) {
     throw error.hint("it holds a LoRA adapter; give the base model, or merge the adapter into it");
   }
   throw error.hint("give a folder with config.json and model.safetensors, or a .gguf file");
@@ -65,7 +65,7 @@ std::unique_ptr<ModelSource> open_only_gguf(const std::string& name,
 }
 
 std::unique_ptr<ModelSource> open_folder(const std::string& name, const fs::path& folder) {
-  const bool has_config = exists(folder / "config.json");
+  const bool has_config = is_there(folder / "config.json");
   if (has_config && SafetensorsFolder::is_in(folder)) {
     return std::make_unique<HfSource>(name, folder);
   }
@@ -92,11 +92,8 @@ bool looks_like_path(const std::string& name) {
          name.ends_with(".gguf") || name.ends_with("/") || !is_hub_id(name);
 }
 
-}  // namespace
-
-std::unique_ptr<ModelSource> ModelSource::open(const std::string& name_or_path,
-                                               const std::string& revision,
-                                               const HubEnvironment& environment) {
+std::unique_ptr<ModelSource> open_any(const std::string& name_or_path, const std::string& revision,
+                                      const HubEnvironment& environment) {
   std::error_code ignored;
   if (name_or_path.empty()) {
     throw Error("M240", "no model is given").hint("add --model_name_or_path");
@@ -104,7 +101,7 @@ std::unique_ptr<ModelSource> ModelSource::open(const std::string& name_or_path,
   if (fs::is_directory(name_or_path, ignored)) {
     return open_folder(name_or_path, name_or_path);
   }
-  if (exists(name_or_path)) {
+  if (is_there(name_or_path)) {
     return open_file(name_or_path, name_or_path);
   }
   if (looks_like_path(name_or_path)) {
@@ -125,6 +122,20 @@ std::unique_ptr<ModelSource> ModelSource::open(const std::string& name_or_path,
                                   fmt::join(places, ", ")))
       .hint(fmt::format("fetch it with  hf download {}  or give the path of its folder",
                         name_or_path));
+}
+
+}  // namespace
+
+std::unique_ptr<ModelSource> ModelSource::open(const std::string& name_or_path,
+                                               const std::string& revision,
+                                               const HubEnvironment& environment) {
+  try {
+    return open_any(name_or_path, revision, environment);
+  } catch (const Json::exception& e) {
+    throw Error("M248", fmt::format("a setting of the model {} has the wrong type: {}",
+                                    name_or_path, e.what()))
+        .hint("fetch the model's files again");
+  }
 }
 
 void ModelSource::fail_missing(const std::string& name) const {

@@ -1,0 +1,168 @@
+#include "io/checkpoint.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "core/error.h"
+#include "io/checkpoint_manifest.h"
+#include "io/safetensors_writer.h"
+
+namespace sft {
+
+namespace {
+
+[[noreturn]] void fail_folder(const fs::path& folder, const std::string& reason) {
+  throw Error("S010", fmt::format("cannot make the folder {}: {}", folder.string(), reason))
+      .hint("choose an --output_dir that you may write to; what was saved before is intact");
+}
+
+void make_folder(const fs::path& folder) {
+  std::error_code reason;
+  fs::create_directories(folder, reason);
+  if (reason || !fs::is_directory(folder, reason)) {
+    fail_folder(folder, reason ? reason.message() : "a file of that name is there");
+  }
+}
+
+// Puts `from` at `to`. An older folder there is swapped out in one step where the system can do
+// that, so that there is no moment without a checkpoint.
+void replace_folder(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) == 0) {
+    return;
+  }
+  std::error_code ignored;
+  const bool occupied = errno == ENOTEMPTY || errno == EEXIST;
+  if (occupied && ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
+    fs::remove_all(from, ignored);  // now the old one
+    return;
+  }
+  const fs::path old = from.string() + ".old";
+  if (occupied && ::rename(to.c_str(), old.c_str()) == 0 &&
+      ::rename(from.c_str(), to.c_str()) == 0) {
+    fs::remove_all(old, ignored);
+    return;
+  }
+  const int reason = errno;
+  throw Error("S020", fmt::format("cannot rename {} to {}: {}", from.string(), to.string(),
+                                  std::strerror(reason)))
+      .hint("what was saved before is intact; check the folder's permissions");
+}
+
+bool is_leftover(const std::string& name) {
+  return name.starts_with("checkpoint-") && name.find(".tmp-") != std::string::npos;
+}
+
+}  // namespace
+
+CheckpointWriter::CheckpointWriter(const fs::path& output_dir, int64_t step)
+    : output_dir_(output_dir),
+      final_(output_dir / fmt::format("checkpoint-{}", step)),
+      temporary_(fmt::format("{}.tmp-{}", final_.string(), ::getpid())),
+      step_(step) {
+  make_folder(output_dir_);
+  std::error_code ignored;
+  fs::remove_all(temporary_, ignored);
+  make_folder(temporary_);
+}
+
+CheckpointWriter::~CheckpointWriter() {
+  if (!committed_) {
+    std::error_code ignored;
+    fs::remove_all(temporary_, ignored);
+  }
+}
+
+void CheckpointWriter::add(std::span<const WrittenFile> files) {
+  files_.insert(files_.end(), files.begin(), files.end());
+}
+
+void CheckpointWriter::write_text(const std::string& file, std::string_view text) {
+  files_.push_back(write_counted(temporary_ / file, text));
+}
+
+void CheckpointWriter::write_json(const std::string& file, const Json& json) {
+  write_text(file, json.dump(2) + "\n");
+}
+
+void CheckpointWriter::write_tensors(const std::string& file, std::span<const NamedTensor> tensors,
+                                     ThreadPool* pool) {
+  files_.push_back(write_safetensors(temporary_ / file, tensors, DType::f32, pool));
+}
+
+fs::path CheckpointWriter::commit() {
+  write_counted(temporary_ / kManifestFile, manifest_text(step_, files_));
+  sync_folder(temporary_);
+  replace_folder(temporary_, final_);
+  committed_ = true;
+  sync_folder(output_dir_);
+  return final_;
+}
+
+LatestCheckpoint find_latest_checkpoint(const fs::path& output_dir, ThreadPool* pool) {
+  LatestCheckpoint result;
+  auto all = list_checkpoints(output_dir);
+  for (auto it = all.rbegin(); it != all.rend() && !result.path; ++it) {
+    try {
+      verify_checkpoint(it->path, pool);
+      result.path = it->path;
+      result.step = it->step;
+    } catch (const Error& e) {
+      result.skipped.push_back(
+          fmt::format("{}: {}", it->path.filename().string(), e.message()));
+    }
+  }
+  return result;
+}
+
+std::vector<fs::path> rotate_checkpoints(const fs::path& output_dir, int64_t limit,
+                                         std::span<const fs::path> keep) {
+  std::vector<fs::path> removed;
+  const auto all = list_checkpoints(output_dir);
+  if (limit <= 0 || all.empty()) {
+    return removed;
+  }
+  const auto is_kept = [&](const fs::path& path) {
+    return std::any_of(keep.begin(), keep.end(), [&](const fs::path& k) {
+      return k.filename() == path.filename();
+    });
+  };
+  auto left = static_cast<int64_t>(all.size());
+  for (size_t i = 0; i + 1 < all.size() && left > limit; ++i) {
+    if (is_kept(all[i].path)) {
+      continue;
+    }
+    // Renamed first, so that a kill half-way leaves something that is plainly not a checkpoint.
+    const fs::path doomed = fmt::format("{}.tmp-{}", all[i].path.string(), ::getpid());
+    std::error_code failed;
+    fs::rename(all[i].path, doomed, failed);
+    if (!failed) {
+      fs::remove_all(doomed, failed);
+      removed.push_back(all[i].path);
+      --left;
+    }
+  }
+  return removed;
+}
+
+int remove_checkpoint_leftovers(const fs::path& output_dir) {
+  std::vector<fs::path> found;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(output_dir, ignored)) {
+    if (entry.is_directory(ignored) && is_leftover(entry.path().filename().string())) {
+      found.push_back(entry.path());
+    }
+  }
+  for (const fs::path& path : found) {
+    fs::remove_all(path, ignored);
+  }
+  return static_cast<int>(found.size());
+}
+
+}  // namespace sft

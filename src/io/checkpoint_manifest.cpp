@@ -1,0 +1,142 @@
+#include "io/checkpoint_manifest.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "io/checkpoint.h"
+
+namespace sft {
+
+namespace {
+
+constexpr const char* kFormat = "sft-checkpoint";
+constexpr int kVersion = 1;
+constexpr const char* kHint = "resume from an older checkpoint, or start again without resuming";
+
+std::string hex(uint32_t crc) { return fmt::format("{:08x}", crc); }
+
+uint32_t checksum(std::string_view text) { return crc32c(0, text.data(), text.size()); }
+
+struct Manifest {
+  int64_t step = 0;
+  std::vector<WrittenFile> files;
+};
+
+Manifest parse_manifest(const fs::path& checkpoint) {
+  const fs::path path = checkpoint / kManifestFile;
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) {
+    throw Error("M260", fmt::format("{} is not a whole checkpoint: {} is missing",
+                                    checkpoint.string(), kManifestFile))
+        .hint(kHint);
+  }
+  try {
+    Json json = Json::parse(read_text(path));
+    const auto expected = json.at("manifest_crc32c").get<std::string>();
+    json.erase("manifest_crc32c");
+    if (hex(checksum(json.dump())) != expected || json.at("format") != kFormat ||
+        json.at("version") != kVersion) {
+      throw Error("M261", "");
+    }
+    Manifest manifest;
+    manifest.step = json.at("step").get<int64_t>();
+    for (const Json& file : json.at("files")) {
+      WrittenFile entry;
+      entry.name = file.at("name").get<std::string>();
+      entry.bytes = file.at("bytes").get<uint64_t>();
+      entry.crc32c =
+          static_cast<uint32_t>(std::stoul(file.at("crc32c").get<std::string>(), nullptr, 16));
+      manifest.files.push_back(std::move(entry));
+    }
+    return manifest;
+  } catch (const std::exception&) {
+    throw Error("M261", fmt::format("the manifest {} is damaged", path.string())).hint(kHint);
+  }
+}
+
+void check_size(const fs::path& path, const WrittenFile& file) {
+  std::error_code missing;
+  const auto size = fs::file_size(path, missing);
+  if (missing) {
+    throw Error("M262", fmt::format("{} is missing from the checkpoint", path.string()))
+        .hint(kHint);
+  }
+  if (size != file.bytes) {
+    throw Error("M262", fmt::format("{} has {} bytes, expected {}", path.string(), size,
+                                    file.bytes))
+        .hint(kHint);
+  }
+}
+
+void check_content(const fs::path& path, const WrittenFile& file) {
+  const MappedFile mapped(path);
+  const uint32_t found = crc32c(0, mapped.data(), mapped.size());
+  if (mapped.size() != file.bytes || found != file.crc32c) {
+    throw Error("M263", fmt::format("{} is damaged: its checksum is {}, expected {}", path.string(),
+                                    hex(found), hex(file.crc32c)))
+        .hint(kHint);
+  }
+}
+
+}  // namespace
+
+std::string manifest_text(int64_t step, const std::vector<WrittenFile>& files) {
+  Json json{{"format", kFormat}, {"version", kVersion}, {"step", step}, {"files", Json::array()}};
+  for (const WrittenFile& file : files) {
+    json["files"].push_back(
+        {{"name", file.name}, {"bytes", file.bytes}, {"crc32c", hex(file.crc32c)}});
+  }
+  json["manifest_crc32c"] = hex(checksum(json.dump()));
+  return json.dump(2) + "\n";
+}
+
+int64_t step_in_name(const std::string& name) {
+  constexpr std::string_view kPrefix = "checkpoint-";
+  int64_t step = -1;
+  if (!name.starts_with(kPrefix)) {
+    return -1;
+  }
+  const char* end = name.data() + name.size();
+  const auto [rest, status] = std::from_chars(name.data() + kPrefix.size(), end, step);
+  return status == std::errc() && rest == end && step >= 0 ? step : -1;
+}
+
+std::vector<CheckpointFolder> list_checkpoints(const fs::path& output_dir) {
+  std::vector<CheckpointFolder> found;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(output_dir, ignored)) {
+    const int64_t step = step_in_name(entry.path().filename().string());
+    if (step >= 0 && entry.is_directory(ignored)) {
+      found.push_back({entry.path(), step});
+    }
+  }
+  std::sort(found.begin(), found.end(),
+            [](const auto& a, const auto& b) { return a.step < b.step; });
+  return found;
+}
+
+int64_t verify_checkpoint(const fs::path& checkpoint, ThreadPool* pool) {
+  const Manifest manifest = parse_manifest(checkpoint);
+  const auto n = static_cast<int64_t>(manifest.files.size());
+  for (const WrittenFile& file : manifest.files) {
+    check_size(checkpoint / file.name, file);
+  }
+  const auto check = [&](int64_t i, int) {
+    const WrittenFile& file = manifest.files[static_cast<size_t>(i)];
+    check_content(checkpoint / file.name, file);
+  };
+  if (pool != nullptr) {
+    pool->for_each(n, check);
+  } else {
+    for (int64_t i = 0; i < n; ++i) {
+      check(i, 0);
+    }
+  }
+  return manifest.step;
+}
+
+}  // namespace sft
