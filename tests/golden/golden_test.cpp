@@ -1,9 +1,8 @@
 // The program's command line against reference runs of TRL: every logged step and the saved weights.
 // The runs are made by tools/golden/trl_runs.py; each JSON file beside this one is one run.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -13,6 +12,7 @@
 
 #include "core/file.h"
 #include "core/json.h"
+#include "support/run_program.h"
 
 namespace sft {
 namespace {
@@ -35,9 +35,8 @@ std::string flag_value(const std::string& key, const Json& value) {
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
-std::vector<std::string> command(const Json& run, const fs::path& out) {
+std::vector<std::string> arguments(const Json& run, const fs::path& out) {
   std::vector<std::string> words = {
-      SFT_BINARY,
       "--model_name_or_path", kFolder / "models" / run["model"].get<std::string>(),
       "--dataset_name", kFolder / "data" / run["data"].get<std::string>(),
       "--output_dir", out,
@@ -47,26 +46,6 @@ std::vector<std::string> command(const Json& run, const fs::path& out) {
     words.push_back(flag_value(key, value));
   }
   return words;
-}
-
-// Runs the program with its output in `log`; returns its exit code.
-int run_program(const std::vector<std::string>& words, const fs::path& log) {
-  const pid_t child = fork();
-  if (child == 0) {
-    if (!freopen(log.c_str(), "w", stdout) || dup2(STDOUT_FILENO, STDERR_FILENO) < 0) {
-      _exit(126);
-    }
-    std::vector<char*> arguments;
-    for (const std::string& word : words) {
-      arguments.push_back(const_cast<char*>(word.c_str()));
-    }
-    arguments.push_back(nullptr);
-    execv(arguments[0], arguments.data());
-    _exit(127);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 using Weights = std::map<std::string, std::vector<float>>;
@@ -173,7 +152,8 @@ TEST_P(GoldenRun, EveryStepAndTheSavedWeightsMatch) {
   fs::remove_all(folder);
   fs::create_directories(folder);
   const fs::path out = folder / "out";
-  ASSERT_EQ(run_program(command(run, out), folder / "log.txt"), 0) << read_text(folder / "log.txt");
+  const fs::path log = folder / "log.txt";
+  ASSERT_EQ(run_program(arguments(run, out), folder, log), 0) << read_text(log);
   compare_log(run, read_json(out / "trainer_state.json")["log_history"]);
   compare_weights(run, read_weights(out / "model.safetensors"));
   if (!HasFailure()) {

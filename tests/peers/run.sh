@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Trains a few tiny models with sft and loads what it saved in transformers 4, transformers 5 and lm-evaluation-harness.
+# usage: tests/peers/run.sh [sft binary]     PYTHON=… names a Python that has torch, transformers 5 and lm_eval already;
+#                                            TRANSFORMERS4=… a folder into which transformers 4.57 was installed with --target
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+sft=$(realpath "${1:-build/sft}")
+work=out/peers
+mkdir -p "$work"
+
+if [ -z "${PYTHON:-}" ]; then
+  tools/python_env.sh torch 'transformers>=5' accelerate lm_eval
+  PYTHON=$PWD/.venv/bin/python
+fi
+if [ -z "${TRANSFORMERS4:-}" ]; then
+  TRANSFORMERS4=$PWD/$work/transformers4
+  [ -d "$TRANSFORMERS4/transformers" ] ||
+    "$PYTHON" -m pip install --quiet --target "$TRANSFORMERS4" 'transformers==4.57.*' 'huggingface_hub<1'
+fi
+export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+
+failed=0
+check() {  # name, model folder, data set, further flags
+  local name=$1 saved=$work/$1
+  shift
+  "$sft" --model_name_or_path "$1" --dataset_name "$2" --output_dir "$saved" --max_steps 4 --logging_steps 1 \
+    --learning_rate 1e-3 --per_device_train_batch_size 4 --save_strategy no "${@:3}" >"$saved.log" 2>&1 ||
+    { cat "$saved.log"; failed=1; return; }
+  "$PYTHON" tests/peers/load_model.py "$saved" "$saved.v5.json"
+  PYTHONPATH=$TRANSFORMERS4 "$PYTHON" tests/peers/load_model.py "$saved" "$saved.v4.json"
+  "$sft" generate --model_name_or_path "$saved" --chat --prompt "What does the miller do?" --max_new_tokens 16 \
+    --do_sample false >"$saved.sft.txt" 2>>"$saved.log" || { tail -n 5 "$saved.log"; failed=1; return; }
+  "$PYTHON" tests/peers/compare.py "$name" "$saved.v4.json" "$saved.v5.json" "$saved.sft.txt" || failed=1
+}
+
+check qwen2 tests/golden/models/chatml tests/golden/data/chat
+check mistral tests/golden/models/windowed tests/golden/data/chat
+check gemma3 tests/golden/models/gemma tests/golden/data/text
+check llama examples/tiny-model examples/data/ostrafell
+
+"$PYTHON" -m lm_eval --model hf --model_args "pretrained=$work/llama,dtype=float32" --tasks ostrafell --device cpu \
+  --include_path tests/peers/tasks --output_path "$work/lm_eval" >"$work/lm_eval.log" 2>&1 &&
+  grep -E 'ostrafell.*acc' "$work/lm_eval.log" || { tail -n 20 "$work/lm_eval.log"; failed=1; }
+
+[ "$failed" -eq 0 ] && echo "all peers load what sft saves"
+exit "$failed"
