@@ -1,4 +1,5 @@
-// Every recipe in examples/ trains two steps as it stands, on the tiny model where it names a real one.
+// Every recipe in examples/ trains two steps as it stands, on the tiny model where it names a real
+// one.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -50,12 +51,13 @@ TEST_P(Recipe, IsUnderstood) {
 
 TEST_P(Recipe, TrainsAndSaves) {
   const fs::path out = folder_ / "out";
-  std::vector<std::string> arguments = {"--config", file(), "--model_name_or_path",
-                                        "examples/tiny-model", "--output_dir", out,
-                                        "--max_steps", "2", "--logging_steps", "1"};
+  std::vector<std::string> arguments = {
+      "--config",        file(), "--model_name_or_path", "examples/tiny-model",
+      "--output_dir",    out,    "--max_steps",          "2",
+      "--logging_steps", "1"};
   if (GetParam() == "tutorial") {
-    arguments.insert(arguments.end(), {"--dataset_name", "examples/data/ostrafell",
-                                       "--dataset_config", "main"});
+    arguments.insert(arguments.end(),
+                     {"--dataset_name", "examples/data/ostrafell", "--dataset_config", "main"});
   }
   ASSERT_EQ(run_program(arguments, kRoot, log()), 0) << read_text(log());
   const Json state = read_json(out / "trainer_state.json");

@@ -1,5 +1,6 @@
-// The program's command line against reference runs of TRL: every logged step and the saved weights.
-// The runs are made by tools/golden/trl_runs.py; each JSON file beside this one is one run.
+// The program's command line against reference runs of TRL: every logged step and the saved
+// weights. The runs are made by tools/golden/trl_runs.py; each JSON file beside this one is one
+// run.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -17,11 +18,11 @@
 namespace sft {
 namespace {
 
-constexpr double kLoss = 2e-5;          // absolute
-constexpr double kGradNorm = 1e-4;      // relative
-constexpr double kEntropy = 1e-4;       // absolute
-constexpr double kWeight = 5e-5;        // absolute, per value
-constexpr double kAccuracyTokens = 2;   // tokens that may fall on the other side of a tie
+constexpr double kLoss = 2e-5;         // absolute
+constexpr double kGradNorm = 1e-4;     // relative
+constexpr double kEntropy = 1e-4;      // absolute
+constexpr double kWeight = 5e-5;       // absolute, per value
+constexpr double kAccuracyTokens = 2;  // tokens that may fall on the other side of a tie
 
 const fs::path kFolder = fs::path(SFT_TEST_DIR) / "golden";
 
@@ -36,11 +37,13 @@ std::string flag_value(const std::string& key, const Json& value) {
 }
 
 std::vector<std::string> arguments(const Json& run, const fs::path& out) {
-  std::vector<std::string> words = {
-      "--model_name_or_path", kFolder / "models" / run["model"].get<std::string>(),
-      "--dataset_name", kFolder / "data" / run["data"].get<std::string>(),
-      "--output_dir", out,
-      "--do_train"};
+  std::vector<std::string> words = {"--model_name_or_path",
+                                    kFolder / "models" / run["model"].get<std::string>(),
+                                    "--dataset_name",
+                                    kFolder / "data" / run["data"].get<std::string>(),
+                                    "--output_dir",
+                                    out,
+                                    "--do_train"};
   for (const auto& [key, value] : run["args"].items()) {
     words.push_back("--" + key);
     words.push_back(flag_value(key, value));
@@ -71,8 +74,8 @@ Weights read_weights(const fs::path& path) {
 }
 
 bool is_timing(const std::string& key) {
-  return key.find("_runtime") != std::string::npos || key.find("_per_second") != std::string::npos ||
-         key == "total_flos";
+  return key.find("_runtime") != std::string::npos ||
+         key.find("_per_second") != std::string::npos || key == "total_flos";
 }
 
 double tolerance(const std::string& key, double want, double targets) {

@@ -10,8 +10,9 @@
 
 namespace sft {
 
-// Runs SFT_BINARY with `arguments` in `folder`, standard output and error in the file `log`, no standard input.
-// Returns its exit code, 128 + the signal where one ended it, 126 or 127 where it could not be started.
+// Runs SFT_BINARY with `arguments` in `folder`, standard output and error in the file `log`, no
+// standard input. Returns its exit code, 128 + the signal where one ended it, 126 or 127 where it
+// could not be started.
 inline int run_program(const std::vector<std::string>& arguments, const std::string& folder,
                        const std::string& log) {
   const pid_t child = fork();
