@@ -97,6 +97,12 @@ Output Program::grad_out(Value v) {
   return {gradients_[static_cast<size_t>(v.id)].value, Output::Mode::add};
 }
 
+void Program::replace_grad(Value v, Value g) {
+  if (needs_grad(v)) {
+    gradients_[static_cast<size_t>(v.id)] = {g, false};
+  }
+}
+
 void Program::share_grad(Value v, Value g) {
   if (!needs_grad(v)) {
     return;

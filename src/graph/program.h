@@ -116,6 +116,8 @@ class Program {
   Value grad(Value v) const;
   // Where to write a contribution to v's gradient; a null output when v needs none.
   Output grad_out(Value v);
+  // Says that v's gradient is now `g`, which an instruction made out of what it was before.
+  void replace_grad(Value v, Value g);
   // Says that v's gradient (so far) is `g` itself, without a copy. g's memory may then serve
   // several values: it is never written again.
   void share_grad(Value v, Value g);
