@@ -3,7 +3,8 @@
 # usage: tools/install_deps.sh [build] [test] [format]      (nothing named: build and test)
 set -euo pipefail
 
-build=(build-essential cmake ninja-build ccache pkg-config libdnnl-dev nlohmann-json3-dev libsimdjson-dev
+# OpenCL: the CMake file of libdnnl-dev asks for its headers, though nothing here uses it.
+build=(build-essential cmake ninja-build ccache pkg-config libdnnl-dev ocl-icd-opencl-dev nlohmann-json3-dev libsimdjson-dev
        libyaml-cpp-dev libutf8proc-dev libpcre2-dev libfmt-dev zlib1g-dev)
 test=(libgtest-dev libgmock-dev)
 format=(clang-format-19 clang-tidy-19)
