@@ -1,0 +1,36 @@
+#include "train/evaluate.h"
+
+#include <array>
+#include <chrono>
+
+#include "train/interval.h"
+
+namespace sft {
+
+Evaluation evaluate(BatchRunner& runner, EvalLoader& loader, Communicator& comm,
+                    const std::function<void(int64_t)>& on_batch) {
+  const auto start = std::chrono::steady_clock::now();
+  Evaluation result;
+  Interval interval;
+  double weighted_loss = 0;
+  loader.rewind();
+  while (const auto batch = loader.next()) {
+    const LossStats own = runner.run(*batch, 1.0F, true);
+    const auto rows = static_cast<double>(batch->fresh_rows);
+    const double own_loss = own.tokens > 0 ? static_cast<double>(own.loss) / own.tokens : 0.0;
+    std::array<double, 5> sums{own.correct, own.entropy, own.tokens, own_loss * rows, rows};
+    comm.all_reduce(std::span<double>(sums));
+    interval.add_batch({0, static_cast<float>(sums[0]), static_cast<float>(sums[1]),
+                        static_cast<float>(sums[2])});
+    weighted_loss += sums[3];
+    result.rows += static_cast<int64_t>(sums[4]);
+    on_batch(++result.batches);
+  }
+  result.loss = weighted_loss / static_cast<double>(result.rows);
+  result.entropy = interval.mean_entropy();
+  result.accuracy = interval.mean_accuracy();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+}  // namespace sft

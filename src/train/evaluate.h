@@ -1,0 +1,23 @@
+// One pass over the evaluation data.
+#pragma once
+
+#include <functional>
+
+#include "comm/communicator.h"
+#include "data/loader.h"
+#include "train/batch_runner.h"
+
+namespace sft {
+
+struct Evaluation {
+  double loss = 0;  // as transformers has it: batch means, weighted by the batches' rows
+  double entropy = 0, accuracy = 0;  // means of batch means, as TRL has them
+  int64_t rows = 0, batches = 0;
+  double seconds = 0;
+};
+
+// `on_batch(done)` is called after each batch.
+Evaluation evaluate(BatchRunner& runner, EvalLoader& loader, Communicator& comm,
+                    const std::function<void(int64_t done)>& on_batch);
+
+}  // namespace sft

@@ -1,0 +1,339 @@
+#include "train/trainer.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <chrono>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/strings.h"
+#include "train/memory_plan.h"
+
+namespace sft {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+LoaderOptions loader_options(const TrainOptions& o, const Communicator& comm, bool training) {
+  LoaderOptions l;
+  l.per_device_batch = training ? o.per_device_train_batch_size : o.per_device_eval_batch_size;
+  l.accumulation = training ? o.gradient_accumulation_steps : 1;
+  l.rank = comm.rank();
+  l.world = comm.size();
+  l.seed = static_cast<uint64_t>(o.data_seed.value_or(o.seed));
+  l.drop_last = o.data.dataloader_drop_last;
+  l.sampling = training ? parse_sampling(o.data.train_sampling_strategy) : Sampling::sequential;
+  const bool packed = training ? o.data.packing : o.data.packs_eval();
+  l.padding_free = o.data.padding_free || (packed && o.data.packing_strategy != "wrapped");
+  l.pad_to_multiple_of =
+      o.data.pad_to_multiple_of ? std::stoll(*o.data.pad_to_multiple_of) : 0;
+  return l;
+}
+
+LossType loss_type(const TrainOptions& o) {
+  return o.loss_type == "dft" ? LossType::dft : LossType::nll;
+}
+
+// The longest row times the rows: what a padded batch would have, which transformers counts flops by.
+double padded_tokens(const MicroBatch& batch) {
+  int64_t longest = 0;
+  for (size_t i = 1; i < batch.cu_seqlens.size(); ++i) {
+    longest = std::max<int64_t>(longest, batch.cu_seqlens[i] - batch.cu_seqlens[i - 1]);
+  }
+  const auto documents = static_cast<int64_t>(batch.cu_seqlens.size()) - 1;
+  return static_cast<double>(batch.rows == documents ? longest * batch.rows : batch.num_tokens);
+}
+
+}  // namespace
+
+Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& model,
+                 const PreparedDataset& train, const PreparedDataset* eval, RunLog* log,
+                 TrainerHooks hooks)
+    : context_(context),
+      options_(options),
+      model_(model),
+      log_(log),
+      hooks_(std::move(hooks)),
+      train_rows_(train.size()),
+      loader_(train, loader_options(options, context.comm, true)),
+      total_steps_(loader_.total_steps(options.num_train_epochs, options.max_steps)),
+      arena_(context.device),
+      optimizer_(context.device, model.model.specs, model.model.layout,
+                 {options.optim.adam_beta1, options.optim.adam_beta2, options.optim.adam_epsilon,
+                  options.optim.weight_decay}) {
+  check_lengths(train, model.model.config);
+  const OptimOptions& o = options.optim;
+  schedule_ = make_schedule(
+      o.lr_scheduler_type,
+      {o.learning_rate,
+       warmup_step_count(o.warmup_steps, o.warmup_ratio.value_or(0.0), total_steps_), total_steps_,
+       o.lr_scheduler_kwargs});
+  if (o.lr_scheduler_type == "reduce_lr_on_plateau") {
+    plateau_.emplace(o.learning_rate, o.lr_scheduler_kwargs);
+  }
+  recompute_ = plan_run(options.recompute(), model,
+                        longest_batch(train, options.per_device_train_batch_size),
+                        loss_type(options), context.logger);
+  gradients_ = context.device.allocate(model.weights.size());
+  runner_.emplace(context.device, arena_, model, gradients_.f32(),
+                  BatchRunnerOptions{loss_type(options), recompute_, true});
+  if (eval != nullptr) {
+    check_lengths(*eval, model.model.config);
+    eval_loader_.emplace(*eval, loader_options(options, context.comm, false));
+    eval_runner_.emplace(context.device, arena_, model, nullptr,
+                         BatchRunnerOptions{loss_type(options), Recompute::none, false});
+  }
+  logging_ = {options.logging_strategy, interval_steps(options.logging_steps, total_steps_)};
+  evaluation_ = {options.eval_strategy,
+                 interval_steps(options.eval_steps.value_or(options.logging_steps), total_steps_)};
+  saving_ = {options.save_strategy, interval_steps(options.save_steps, total_steps_)};
+  for (const ParamSpec& spec : model.model.specs) {
+    if (spec.name != "model.embed_tokens.weight") {
+      parameters_without_embeddings_ += static_cast<double>(spec.shape.elements());
+    }
+  }
+}
+
+double Trainer::learning_rate() const {
+  return plateau_ ? plateau_->learning_rate()
+                  : options_.optim.learning_rate * schedule_(step_);
+}
+
+LossStats Trainer::run_batches(const std::vector<MicroBatch>& batches, double trained) {
+  LossStats total;
+  const auto scale = static_cast<float>(1.0 / std::max(trained, 1.0));
+  double loss = 0;
+  for (const MicroBatch& batch : batches) {
+    const LossStats own = runner_->run(batch, scale, &batch == &batches.front());
+    std::array<double, 6> sums{own.loss,
+                               own.correct,
+                               own.entropy,
+                               own.tokens,
+                               static_cast<double>(batch.num_tokens),
+                               padded_tokens(batch)};
+    context_.comm.all_reduce(std::span<double>(sums));
+    loss += sums[0];
+    interval_.add_batch({0, static_cast<float>(sums[1]), static_cast<float>(sums[2]),
+                         static_cast<float>(sums[3])});
+    num_tokens_ += static_cast<int64_t>(sums[4]);
+    interval_.tokens += static_cast<int64_t>(sums[4]);
+    flos_ += 6.0 * sums[5] * parameters_without_embeddings_;
+  }
+  total.loss = static_cast<float>(loss * scale);
+  total.tokens = static_cast<float>(trained);
+  return total;
+}
+
+void Trainer::train_step() {
+  const auto start = Clock::now();
+  const std::vector<MicroBatch> batches = loader_.next();
+  double trained = 0;
+  for (const MicroBatch& batch : batches) {
+    trained += static_cast<double>(batch.trained);
+  }
+  trained = context_.comm.sum(trained);
+  const LossStats total = run_batches(batches, trained);
+  const auto n = static_cast<size_t>(model_.model.layout.elements);
+  context_.comm.all_reduce(std::span(gradients_.f32(), n));
+  grad_norm_ = l2_norm(context_.device.threads(), gradients_.f32(), static_cast<int64_t>(n));
+  last_learning_rate_ = learning_rate();
+  interval_.loss += total.loss;
+  total_loss_ += total.loss;
+  ++interval_.steps;
+  if (std::isfinite(total.loss) && std::isfinite(grad_norm_)) {
+    update(last_learning_rate_);
+    skipped_in_a_row_ = 0;
+  } else {
+    skip_update();
+  }
+  ++step_;
+  epoch_ended_ = loader_.cursor().step_in_epoch == loader_.steps_per_epoch();
+  interval_.seconds += seconds_since(start);
+}
+
+void Trainer::update(double learning_rate) {
+  ++updates_;
+  optimizer_.step(model_.weights.f32(), gradients_.f32(), learning_rate,
+                  clip_factor(grad_norm_, options_.optim.max_grad_norm), updates_);
+}
+
+void Trainer::skip_update() {
+  ++skipped_;
+  const std::string text = fmt::format(
+      "step {}: the loss or the gradient is not finite (grad_norm {}); the step is skipped, {} so far",
+      step_ + 1, grad_norm_, skipped_);
+  context_.logger.warn(text);
+  if (log_ != nullptr) {
+    log_->event("warn", "X010", text);
+  }
+  if (++skipped_in_a_row_ >= 3) {
+    throw Error("X010", fmt::format("the loss or the gradient was not finite in three steps in a row, "
+                                    "the last of them step {}", step_ + 1))
+        .hint("use a smaller --learning_rate or a longer warmup, and look at the rows with  sft inspect");
+  }
+}
+
+bool Trainer::due(const Rhythm& rhythm) const {
+  if (rhythm.strategy == "epoch") {
+    return epoch_ended_ || step_ == total_steps_;
+  }
+  return rhythm.strategy == "steps" && rhythm.every > 0 && step_ % rhythm.every == 0;
+}
+
+void Trainer::after_step() {
+  if (due(logging_) || (options_.logging_first_step && step_ == 1)) {
+    log_interval();
+  }
+  if (eval_loader_ && due(evaluation_)) {
+    const double reached = evaluation_.strategy == "epoch" ? std::round(loader_.epoch())
+                                                           : static_cast<double>(step_);
+    if (options_.eval_delay <= reached) {
+      run_evaluation();
+    }
+  }
+  const bool at_end = saving_.strategy == "steps" && step_ == total_steps_;
+  if (due(saving_) || at_end || (saving_.strategy == "best" && new_best_)) {
+    save_checkpoint();
+  }
+  new_best_ = false;
+}
+
+void Trainer::log_interval() {
+  if (interval_.steps == 0) {
+    return;
+  }
+  fill_state();
+  if (log_ != nullptr) {
+    TrainLog line;
+    line.loss = interval_.mean_loss();
+    line.grad_norm = grad_norm_;
+    line.learning_rate = last_learning_rate_;
+    line.entropy = interval_.mean_entropy();
+    line.num_tokens = static_cast<double>(num_tokens_);
+    line.mean_token_accuracy = interval_.mean_accuracy();
+    line.tokens_per_s = static_cast<double>(interval_.tokens) / interval_.seconds;
+    line.step_s = interval_.seconds / static_cast<double>(interval_.steps);
+    line.skipped_steps = skipped_;
+    log_->log(line);
+  }
+  interval_ = {};
+  last_logged_ = step_;
+}
+
+void Trainer::run_evaluation() {
+  const Evaluation e = evaluate(*eval_runner_, *eval_loader_, context_.comm, [&](int64_t done) {
+    if (hooks_.on_eval_batch) {
+      hooks_.on_eval_batch(done, eval_loader_->batches());
+    }
+  });
+  last_evaluated_ = step_;
+  fill_state();
+  Json values = {{"eval_loss", e.loss},
+                 {"eval_entropy", e.entropy},
+                 {"eval_mean_token_accuracy", e.accuracy}};
+  if (log_ != nullptr) {
+    values = log_->eval({e.loss, e.seconds, e.rows, e.batches, e.entropy,
+                         static_cast<double>(num_tokens_), e.accuracy});
+  }
+  const std::string metric = options_.metric_for_best_model.value_or("loss");
+  if (plateau_ || options_.metric_for_best_model || saving_.strategy == "best") {
+    const double value = metric_value(values, metric);
+    if (plateau_) {
+      plateau_->step(value);
+    }
+    track_best(value);
+  }
+}
+
+void Trainer::track_best(double metric) {
+  const bool greater = options_.greater_is_better.value_or(false);
+  if (!best_metric_ || (greater ? metric > *best_metric_ : metric < *best_metric_)) {
+    best_metric_ = metric;
+    best_step_ = step_;
+    new_best_ = true;
+  }
+}
+
+void Trainer::fill_state() {
+  if (log_ == nullptr) {
+    return;
+  }
+  TrainerState& s = log_->state();
+  s.epoch = loader_.epoch();
+  s.global_step = step_;
+  s.max_steps = total_steps_;
+  s.num_train_epochs =
+      options_.max_steps > 0
+          ? (options_.max_steps + loader_.steps_per_epoch() - 1) / loader_.steps_per_epoch()
+          : static_cast<int64_t>(std::ceil(options_.num_train_epochs));
+  s.logging_steps = logging_.every;
+  s.save_steps = saving_.every;
+  if (evaluation_.strategy == "steps") {
+    s.eval_steps = evaluation_.every;
+  }
+  s.train_batch_size = options_.per_device_train_batch_size;
+  s.total_flos = flos_;
+  if (best_metric_) {
+    s.best_metric = best_metric_;
+    s.best_global_step = best_step_;
+    s.best_model_checkpoint =
+        (fs::path(options_.output_dir) / fmt::format("checkpoint-{}", best_step_)).string();
+  }
+}
+
+TrainOutcome Trainer::run() {
+  const auto start = Clock::now();
+  const int64_t first_step = step_;
+  if (options_.eval_on_start && eval_loader_ && step_ == 0) {
+    run_evaluation();
+  }
+  while (step_ < total_steps_ && context_.stop_signal == 0) {
+    train_step();
+    after_step();
+    if (hooks_.on_step) {
+      hooks_.on_step(step_, total_steps_,
+                     interval_.steps > 0 ? fmt::format("loss {:.3f}", interval_.mean_loss()) : "");
+    }
+  }
+  return finish(seconds_since(start), first_step);
+}
+
+TrainOutcome Trainer::finish(double seconds, int64_t first_step) {
+  TrainOutcome outcome{step_, skipped_, context_.stop_signal, last_checkpoint_};
+  if (step_ < total_steps_) {
+    if (options_.save_strategy != "no" && last_saved_ != step_ && step_ > first_step) {
+      save_checkpoint();
+      outcome.last_checkpoint = last_checkpoint_;
+    }
+    return outcome;
+  }
+  if (options_.load_best_model_at_end && best_metric_) {
+    load_best();
+  }
+  if (log_ != nullptr) {
+    fill_state();
+    const int64_t steps = step_ - first_step;
+    const auto rows_a_step = static_cast<double>(options_.per_device_train_batch_size *
+                                                 options_.gradient_accumulation_steps *
+                                                 context_.comm.size());
+    TrainSummary summary;
+    summary.runtime = seconds;
+    summary.steps = steps;
+    summary.samples = options_.max_steps > 0
+                          ? static_cast<double>(steps) * rows_a_step
+                          : static_cast<double>(train_rows_) * options_.num_train_epochs *
+                                static_cast<double>(steps) / static_cast<double>(total_steps_);
+    summary.train_loss = total_loss_ / static_cast<double>(std::max<int64_t>(step_, 1));
+    summary.tokens = num_tokens_;
+    log_->finish(summary);
+  }
+  return outcome;
+}
+
+}  // namespace sft

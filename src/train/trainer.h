@@ -1,0 +1,133 @@
+// The training run of one rank: batches through the program, gradients across ranks, the optimizer,
+// and what is logged, evaluated and saved on the way. cli/train.cpp puts the parts together.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "comm/communicator.h"
+#include "core/log.h"
+#include "data/loader.h"
+#include "io/checkpoint.h"
+#include "optim/adamw.h"
+#include "optim/schedule.h"
+#include "train/batch_runner.h"
+#include "train/evaluate.h"
+#include "train/interval.h"
+#include "train/loaded_model.h"
+#include "train/options.h"
+#include "train/run_log.h"
+
+namespace sft {
+
+// What a rank stands on; all of it outlives the trainer.
+struct RankContext {
+  Device& device;
+  Communicator& comm;
+  const Logger& logger;
+  const std::atomic<int>& stop_signal;  // polled between steps; 0 = go on
+};
+
+// What the trainer asks of others.
+struct TrainerHooks {
+  // Writes the model as it is into a folder (called on rank 0 only) and says which files.
+  std::function<std::vector<WrittenFile>(const fs::path& folder)> export_model;
+  // Steps done, and a few words for the progress line.
+  std::function<void(int64_t done, int64_t total, std::string_view tail)> on_step;
+  // Evaluation batches done.
+  std::function<void(int64_t done, int64_t total)> on_eval_batch;
+};
+
+struct TrainOutcome {
+  int64_t steps = 0;
+  int64_t skipped_steps = 0;
+  int stopped_by = 0;  // the signal, or 0
+  std::string last_checkpoint;
+};
+
+class Trainer {
+ public:
+  // `eval` may be null; `log` is null on every rank but 0. Throws before the first step: M037 when a
+  // row is longer than the model's positions, G010 when the run does not fit in memory.
+  Trainer(RankContext context, const TrainOptions& options, LoadedModel& model,
+          const PreparedDataset& train, const PreparedDataset* eval, RunLog* log,
+          TrainerHooks hooks);
+
+  int64_t total_steps() const { return total_steps_; }
+  Recompute recompute() const { return recompute_; }
+
+  // Goes on from a checkpoint folder, bit for bit. M260-M263 when it is not whole, M264 when it is
+  // of another model or holds no optimizer state, C060 when batches are now cut differently.
+  void resume(const fs::path& checkpoint);
+
+  // Trains to the end, or until the stop signal.
+  TrainOutcome run();
+
+ private:
+  // How often something happens: by steps, at the end of epochs, or never.
+  struct Rhythm {
+    std::string strategy;
+    int64_t every = 0;
+  };
+
+  bool due(const Rhythm& rhythm) const;
+  void train_step();
+  LossStats run_batches(const std::vector<MicroBatch>& batches, double trained);
+  void update(double learning_rate);
+  void skip_update();
+  void after_step();
+  void log_interval();
+  void run_evaluation();
+  void track_best(double metric);
+  void save_checkpoint();
+  void fill_state();
+  TrainOutcome finish(double seconds, int64_t first_step);
+  double learning_rate() const;
+  void load_best();
+  Json state_json() const;
+  Json batching() const;
+  void restore(const Json& state);
+  std::vector<NamedTensor> state_tensors();
+  void read_tensors(const fs::path& file, std::span<const NamedTensor> tensors) const;
+
+  RankContext context_;
+  const TrainOptions& options_;
+  LoadedModel& model_;
+  RunLog* log_;
+  TrainerHooks hooks_;
+  int64_t train_rows_;
+  Loader loader_;
+  std::optional<EvalLoader> eval_loader_;
+  int64_t total_steps_ = 0;
+  Schedule schedule_;
+  std::optional<PlateauState> plateau_;
+  double parameters_without_embeddings_ = 0;
+  Buffer gradients_;
+  Arena arena_;
+  AdamW optimizer_;
+  Recompute recompute_ = Recompute::none;
+  std::optional<BatchRunner> runner_, eval_runner_;
+
+  // The state that a checkpoint holds beside weights and moments.
+  int64_t step_ = 0;            // optimizer steps done, skipped ones included
+  int64_t updates_ = 0;         // optimizer steps that changed the weights
+  int64_t num_tokens_ = 0;      // TRL's num_tokens
+  double flos_ = 0;             // transformers' total_flos
+  double total_loss_ = 0;
+  int64_t skipped_ = 0, skipped_in_a_row_ = 0;
+  Interval interval_;
+  double grad_norm_ = 0, last_learning_rate_ = 0;
+  std::optional<double> best_metric_;
+  int64_t best_step_ = 0;
+  bool new_best_ = false;
+
+  Rhythm logging_, evaluation_, saving_;
+  bool epoch_ended_ = false;
+  int64_t last_logged_ = 0, last_evaluated_ = -1, last_saved_ = -1;
+  std::string last_checkpoint_;
+};
+
+}  // namespace sft

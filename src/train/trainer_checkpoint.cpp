@@ -1,0 +1,178 @@
+// What of a trainer goes into a checkpoint, and how it comes back.
+//   model files            as the final folder has them, in the dtype they are saved in
+//   optimizer.safetensors  master.<name> (float32 weights), exp_avg.<name>, exp_avg_sq.<name>
+//   trainer_state.json     transformers' schema;  sft_state.json  everything else that resuming needs
+//   training_args.json     the configuration
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "io/safetensors.h"
+#include "train/trainer.h"
+
+namespace sft {
+
+namespace {
+
+constexpr const char* kTensors = "optimizer.safetensors";
+constexpr const char* kState = "sft_state.json";
+
+}  // namespace
+
+std::vector<NamedTensor> Trainer::state_tensors() {
+  std::vector<NamedTensor> tensors;
+  const auto add = [&](const char* prefix, float* base) {
+    for (NamedTensor& t : model_.published(base)) {
+      tensors.push_back({fmt::format("{}.{}", prefix, t.name), t.tensor});
+    }
+  };
+  add("master", model_.weights.f32());
+  add("exp_avg", optimizer_.first_moment());
+  add("exp_avg_sq", optimizer_.second_moment());
+  return tensors;
+}
+
+Json Trainer::batching() const {
+  return {{"rows", train_rows_},
+          {"per_device_train_batch_size", options_.per_device_train_batch_size},
+          {"gradient_accumulation_steps", options_.gradient_accumulation_steps},
+          {"world_size", context_.comm.size()},
+          {"seed", options_.data_seed.value_or(options_.seed)}};
+}
+
+Json Trainer::state_json() const {
+  Json state = {{"version", 1},
+                {"batching", batching()},
+                {"cursor", to_json(loader_.cursor())},
+                {"step", step_},
+                {"updates", updates_},
+                {"num_tokens", num_tokens_},
+                {"flos", flos_},
+                {"total_loss", total_loss_},
+                {"skipped", skipped_},
+                {"skipped_in_a_row", skipped_in_a_row_},
+                {"interval", interval_.json()},
+                {"grad_norm", grad_norm_},
+                {"learning_rate", last_learning_rate_},
+                {"best_step", best_step_}};
+  state["best_metric"] = best_metric_ ? Json(*best_metric_) : Json();
+  state["plateau"] = plateau_ ? plateau_->state() : Json();
+  return state;
+}
+
+void Trainer::save_checkpoint() {
+  if (last_saved_ == step_) {
+    return;
+  }
+  last_saved_ = step_;
+  fill_state();
+  if (log_ != nullptr) {
+    CheckpointWriter writer(options_.output_dir, step_);
+    writer.add(hooks_.export_model(writer.folder()));
+    if (!options_.save_only_model) {
+      writer.write_tensors(kTensors, state_tensors(), &context_.device.threads());
+      writer.write_json(kState, state_json());
+    }
+    writer.write_text("trainer_state.json", log_->state().text());
+    writer.write_json("training_args.json", option_values(options_));
+    last_checkpoint_ = writer.commit().string();
+    std::vector<fs::path> keep;
+    if (options_.load_best_model_at_end || saving_.strategy == "best") {
+      keep.push_back(fs::path(options_.output_dir) / fmt::format("checkpoint-{}", best_step_));
+    }
+    rotate_checkpoints(options_.output_dir, options_.save_total_limit.value_or(0), keep);
+    log_->event("info", "", fmt::format("saved {}", last_checkpoint_));
+  }
+  context_.comm.barrier();
+}
+
+void Trainer::read_tensors(const fs::path& path, std::span<const NamedTensor> tensors) const {
+  const SafetensorsFile file(path);
+  for (const NamedTensor& t : tensors) {
+    const StoredTensor* stored = file.find(t.name);
+    if (stored == nullptr || stored->shape != t.tensor.shape.dims()) {
+      throw Error("M264", fmt::format("{} {} {}: the checkpoint is of another model", path.string(),
+                                      stored == nullptr ? "has no" : "has another shape of", t.name))
+          .hint("resume with the model that the run began with");
+    }
+    file.read_f32(*stored, t.tensor.f32(), &context_.device.threads());
+  }
+}
+
+void Trainer::restore(const Json& s) {
+  loader_.seek(cursor_from_json(s.at("cursor")));
+  step_ = s.at("step");
+  updates_ = s.at("updates");
+  num_tokens_ = s.at("num_tokens");
+  flos_ = s.at("flos");
+  total_loss_ = s.at("total_loss");
+  skipped_ = s.at("skipped");
+  skipped_in_a_row_ = s.at("skipped_in_a_row");
+  interval_ = Interval::from(s.at("interval"));
+  grad_norm_ = s.at("grad_norm").is_null() ? 0.0 : s.at("grad_norm").get<double>();
+  last_learning_rate_ = s.at("learning_rate");
+  best_step_ = s.at("best_step");
+  if (!s.at("best_metric").is_null()) {
+    best_metric_ = s.at("best_metric").get<double>();
+  }
+  if (plateau_ && !s.at("plateau").is_null()) {
+    plateau_->restore(s.at("plateau"));
+  }
+}
+
+void Trainer::resume(const fs::path& checkpoint) {
+  verify_checkpoint(checkpoint, &context_.device.threads());
+  if (!fs::exists(checkpoint / kState)) {
+    throw Error("M264", fmt::format("{} holds the model only, not the state of its run",
+                                    checkpoint.string()))
+        .hint(fmt::format("start a new run from it with  --model_name_or_path {}",
+                          checkpoint.string()));
+  }
+  const Json state = read_json(checkpoint / kState);
+  try {
+    for (const auto& [key, value] : batching().items()) {
+      if (state.at("batching").at(key) != value) {
+        throw Error("C060", fmt::format("{} was {} when {} was saved and is {} now, so the data "
+                                        "cannot go on where it was", key,
+                                        state["batching"][key].dump(), checkpoint.string(),
+                                        value.dump()))
+            .hint("resume with the same data and batch sizes, or start a new run with "
+                  "--model_name_or_path set to the checkpoint");
+      }
+    }
+    read_tensors(checkpoint / kTensors, state_tensors());
+    restore(state);
+  } catch (const Json::exception& e) {
+    throw Error("M264", fmt::format("{} cannot be used: {}", (checkpoint / kState).string(), e.what()));
+  }
+  last_saved_ = step_;
+  last_checkpoint_ = checkpoint.string();
+  if (log_ != nullptr) {
+    const fs::path file = checkpoint / "trainer_state.json";
+    log_->state() = TrainerState::parse(read_json(file), file.string());
+  }
+}
+
+void Trainer::load_best() {
+  const fs::path best =
+      fs::path(options_.output_dir) / fmt::format("checkpoint-{}", best_step_);
+  context_.comm.barrier();
+  if (fs::exists(best / kTensors)) {
+    std::vector<NamedTensor> masters;
+    for (const NamedTensor& t : model_.published(model_.weights.f32())) {
+      masters.push_back({"master." + t.name, t.tensor});
+    }
+    read_tensors(best / kTensors, masters);
+  } else {
+    const SafetensorsFolder folder(best);
+    for (const NamedTensor& t : model_.published(model_.weights.f32())) {
+      const auto entry = folder.find(t.name);
+      if (!entry) {
+        throw Error("M264", fmt::format("{} has no {}", best.string(), t.name));
+      }
+      entry->file->read_f32(*entry->tensor, t.tensor.f32(), &context_.device.threads());
+    }
+  }
+  context_.logger.note(fmt::format("the best model, of step {}, is loaded again", best_step_));
+}
+
+}  // namespace sft
