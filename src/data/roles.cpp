@@ -129,7 +129,7 @@ Json normalise_message(const Json& message, std::map<std::string, std::string>& 
   if (content != nullptr) {
     out["content"] = *content;
   }
-  if (is_call(name)) {
+  if (is_call(name) && content != nullptr) {
     if (Json calls = tool_calls_of(*content); !calls.is_null()) {
       out["content"] = "";
       out["tool_calls"] = std::move(calls);

@@ -1,0 +1,177 @@
+#include "data/loader.h"
+
+#include <set>
+
+#include "data/support.h"
+#include "data/torch_random.h"
+
+namespace sft {
+namespace {
+
+using test::FixedDataset;
+
+// The rows of a batch of FixedDataset::numbered, by their first tokens.
+std::vector<int64_t> rows_of(const MicroBatch& batch) {
+  std::vector<int64_t> rows;
+  for (size_t d = 0; d + 1 < batch.cu_seqlens.size(); ++d) {
+    rows.push_back(batch.tokens[static_cast<size_t>(batch.cu_seqlens[d])]);
+  }
+  return rows;
+}
+
+TEST(BatchPlan, DealsBatchesAsAccelerate) {
+  for (const Json& c : test::golden("shards")) {
+    const auto n = c["n"].get<int64_t>();
+    const BatchPlan plan{.rows = n,
+                         .per_device = c["batch"].get<int64_t>(),
+                         .world = c["world"].get<int>(),
+                         .drop_last = c["drop_last"].get<bool>()};
+    for (int rank = 0; rank < plan.world; ++rank) {
+      Json batches = Json::array();
+      for (int64_t b = 0; b < plan.batches(); ++b) {
+        auto positions = plan.batch(b, rank);
+        for (int64_t& position : positions) {
+          position %= n;
+        }
+        batches.push_back(positions);
+      }
+      EXPECT_EQ(batches, c["ranks"][static_cast<size_t>(rank)]) << c.dump();
+    }
+  }
+}
+
+TEST(Loader, TakesEachEpochInTorchsOrder) {
+  const auto data = FixedDataset::numbered(10);
+  Loader loader(data, {.per_device_batch = 3, .accumulation = 2, .seed = 7});
+  EXPECT_EQ(loader.batches_per_epoch(), 4);
+  EXPECT_EQ(loader.steps_per_epoch(), 2);
+  for (uint64_t epoch = 0; epoch < 3; ++epoch) {
+    TorchGenerator generator(7 + epoch);
+    const auto wanted = torch_randperm(10, generator);
+    std::vector<int64_t> seen;
+    for (int step = 0; step < 2; ++step) {
+      for (const MicroBatch& batch : loader.next()) {
+        for (const int64_t row : rows_of(batch)) {
+          seen.push_back(row);
+        }
+      }
+      EXPECT_DOUBLE_EQ(loader.epoch(), static_cast<double>(epoch) + (step == 0 ? 0.5 : 1.0));
+    }
+    EXPECT_EQ(seen, wanted);
+  }
+}
+
+TEST(Loader, LastWindowOfAnEpochIsShort) {
+  const auto data = FixedDataset::numbered(10);
+  Loader loader(data, {.per_device_batch = 2, .accumulation = 3});
+  EXPECT_EQ(loader.next().size(), 3U);
+  EXPECT_EQ(loader.next().size(), 2U);
+  EXPECT_DOUBLE_EQ(loader.epoch(), 1.0);
+  EXPECT_EQ(loader.next().size(), 3U);
+  EXPECT_DOUBLE_EQ(loader.epoch(), 1.6);
+}
+
+TEST(Loader, CountsStepsAsTransformers) {
+  const auto data = FixedDataset::numbered(10);
+  const Loader loader(data, {.per_device_batch = 2, .accumulation = 2});
+  EXPECT_EQ(loader.steps_per_epoch(), 3);
+  EXPECT_EQ(loader.total_steps(3.0, -1), 9);
+  EXPECT_EQ(loader.total_steps(0.5, -1), 2);
+  EXPECT_EQ(loader.total_steps(3.0, 4), 4);
+}
+
+TEST(Loader, GoesOnFromACursor) {
+  const auto data = FixedDataset::numbered(23);
+  const LoaderOptions options{.per_device_batch = 2, .accumulation = 2};
+  Loader whole(data, options);
+  for (int step = 0; step < 15; ++step) {
+    const Cursor at = cursor_from_json(to_json(whole.cursor()));
+    Loader resumed(data, options);
+    resumed.seek(at);
+    const auto wanted = whole.next();
+    const auto got = resumed.next();
+    ASSERT_EQ(got.size(), wanted.size());
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_EQ(got[i].tokens, wanted[i].tokens) << "step " << step;
+    }
+    EXPECT_EQ(resumed.cursor(), whole.cursor());
+  }
+}
+
+TEST(Loader, RanksTogetherSeeEveryRow) {
+  const auto data = FixedDataset::numbered(11);
+  std::multiset<int64_t> seen;
+  int64_t fresh = 0;
+  for (int rank = 0; rank < 3; ++rank) {
+    Loader loader(data, {.per_device_batch = 2, .rank = rank, .world = 3});
+    for (int64_t step = 0; step < loader.steps_per_epoch(); ++step) {
+      for (const MicroBatch& batch : loader.next()) {
+        EXPECT_EQ(batch.rows, 2);
+        fresh += batch.fresh_rows;
+        for (const int64_t row : rows_of(batch)) {
+          seen.insert(row);
+        }
+      }
+    }
+  }
+  EXPECT_EQ(seen.size(), 12U);
+  EXPECT_EQ(std::set<int64_t>(seen.begin(), seen.end()).size(), 11U);
+  EXPECT_EQ(fresh, 11);
+}
+
+TEST(Loader, ShiftsLabelsInsideDocuments) {
+  Example packed{.input_ids = {1, 2, 3, 4, 5}, .labels = {1, 2, -100, 4, 5}, .documents = {2, 3}};
+  Example single{.input_ids = {6, 7, 8}, .labels = {-100, 7, 8}, .documents = {}};
+  const FixedDataset data({packed, single});
+  const MicroBatch batch = make_batch(data, {0, 1}, {0, 1}, {});
+  EXPECT_EQ(batch.tokens, (std::vector<int32_t>{1, 2, 3, 4, 5, 6, 7, 8}));
+  EXPECT_EQ(batch.positions, (std::vector<int32_t>{0, 1, 0, 1, 2, 0, 1, 2}));
+  EXPECT_EQ(batch.targets, (std::vector<int32_t>{2, -100, 4, 5, -100, 7, 8, -100}));
+  EXPECT_EQ(batch.cu_seqlens, (std::vector<int32_t>{0, 2, 5, 8}));
+  EXPECT_EQ(batch.num_tokens, 8);
+  EXPECT_EQ(batch.trained, 5);
+  const MicroBatch padded =
+      make_batch(data, {0, 1}, {0, 1}, {.padding_free = true, .pad_to_multiple_of = 5});
+  EXPECT_EQ(padded.num_tokens, 10);
+}
+
+TEST(Loader, SamplesSequentiallyAndByLength) {
+  const auto data = FixedDataset::numbered(40);
+  const auto sequential = epoch_order(Sampling::sequential, data, 1, 0, 4);
+  EXPECT_EQ(sequential[7], 7);
+  auto grouped = epoch_order(Sampling::group_by_length, data, 1, 0, 4);
+  EXPECT_EQ(data.length(grouped[0]), 6);
+  for (size_t i = 1; i < 8; ++i) {
+    EXPECT_LE(data.length(grouped[i]), data.length(grouped[i - 1]));
+  }
+  std::ranges::sort(grouped);
+  EXPECT_EQ(grouped, sequential);
+  EXPECT_EQ(test::error_of([] { parse_sampling("shuffled"); }).code(), "D061");
+}
+
+TEST(Loader, EvaluatesInOrderOnce) {
+  const auto data = FixedDataset::numbered(5);
+  EvalLoader loader(data, {.per_device_batch = 2});
+  EXPECT_EQ(loader.batches(), 3);
+  std::vector<int64_t> seen;
+  while (const auto batch = loader.next()) {
+    for (const int64_t row : rows_of(*batch)) {
+      seen.push_back(row);
+    }
+  }
+  EXPECT_EQ(seen, (std::vector<int64_t>{0, 1, 2, 3, 4}));
+}
+
+TEST(Loader, RefusesWhatCannotBe) {
+  const auto few = FixedDataset::numbered(3);
+  EXPECT_EQ(test::error_of([&] { Loader(few, {.per_device_batch = 4, .drop_last = true}); }).code(),
+            "D063");
+  const FixedDataset none({});
+  EXPECT_EQ(test::error_of([&] { Loader(none, {}); }).code(), "D063");
+  Loader loader(few, {});
+  EXPECT_EQ(test::error_of([&] { loader.seek({0, 9}); }).code(), "D062");
+  EXPECT_EQ(test::error_of([] { cursor_from_json(Json{{"epoch", -1}}); }).code(), "D062");
+}
+
+}  // namespace
+}  // namespace sft

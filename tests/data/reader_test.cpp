@@ -1,0 +1,119 @@
+#include "data/reader.h"
+
+#include "data/support.h"
+
+namespace sft {
+namespace {
+
+using test::error_of;
+using test::TemporaryFolder;
+
+Json read_all(const std::filesystem::path& path) {
+  Json rows = Json::array();
+  const auto reader = open_reader(path);
+  RawRow row;
+  while (reader->next(row)) {
+    rows.push_back(row.json());
+  }
+  return rows;
+}
+
+TEST(Reader, ReadsJsonLines) {
+  const TemporaryFolder folder;
+  const auto path = folder.write("a.jsonl", "\xef\xbb\xbf{\"a\": 1}\r\n\n{\"a\": \"\xc3\xa4\"}");
+  EXPECT_EQ(read_all(path), Json::parse(R"([{"a": 1}, {"a": "ä"}])"));
+}
+
+TEST(Reader, NamesTheLineOfBrokenJson) {
+  const TemporaryFolder folder;
+  const auto path = folder.write("a.jsonl", "{\"a\": 1}\n\n{\"a\": \n{\"a\": 2}\n");
+  const Error e = error_of([&] { read_all(path); });
+  EXPECT_EQ(e.code(), "D010");
+  EXPECT_EQ(e.where(), path.string() + ":3");
+  const auto scalar = folder.write("b.jsonl", "{\"a\": 1}\n17\n");
+  EXPECT_EQ(error_of([&] { read_all(scalar); }).code(), "D011");
+  EXPECT_EQ(error_of([&] { read_all(scalar); }).where(), scalar.string() + ":2");
+  const auto first = folder.write("c.jsonl", "{\"a\": oops}\n{\"a\": 1}\n");
+  EXPECT_EQ(error_of([&] { read_all(first); }).where(), first.string() + ":1");
+  const auto bytes = folder.write("d.jsonl", "{\"a\": \"\xff\xfe\"}\n");
+  EXPECT_EQ(error_of([&] { read_all(bytes); }).code(), "D010");
+}
+
+TEST(Reader, ReadsEveryFormOfJson) {
+  const TemporaryFolder folder;
+  const Json wanted = Json::parse(R"([{"p": "x", "n": 1}, {"p": "y", "n": 2}])");
+  EXPECT_EQ(read_all(folder.write("lines.json", "{\"p\":\"x\",\"n\":1}\n{\"p\":\"y\",\"n\":2}")), wanted);
+  EXPECT_EQ(read_all(folder.write("array.json", wanted.dump(2))), wanted);
+  EXPECT_EQ(read_all(folder.write("array1.jsonl", wanted.dump())), wanted);
+  EXPECT_EQ(read_all(folder.write("columns.json", Json::parse(R"({"p":["x","y"],"n":[1,2]})").dump(1))),
+            wanted);
+  EXPECT_EQ(read_all(folder.write("data.json", Json{{"data", wanted}}.dump(1))), wanted);
+  EXPECT_EQ(read_all(folder.write("one.json", wanted[0].dump(4))), Json::array({wanted[0]}));
+  EXPECT_EQ(read_all(folder.write("texts.json", R"(["x", "y"])")),
+            Json::parse(R"([{"text": "x"}, {"text": "y"}])"));
+  EXPECT_EQ(read_all(folder.write("empty.json", "")), Json::array());
+}
+
+TEST(Reader, NamesTheLineOfABrokenDocument) {
+  const TemporaryFolder folder;
+  const auto path = folder.write("a.json", "[\n{\"a\": 1},\n{\"a\": }\n]");
+  EXPECT_EQ(error_of([&] { read_all(path); }).where(), path.string() + ":3");
+}
+
+TEST(Reader, ReadsCsv) {
+  const TemporaryFolder folder;
+  const auto path = folder.write(
+      "a.csv", "prompt,completion\r\n\"a, \"\"b\"\"\",c\r\n\r\n\"two\nlines\",\nlast,\"\"");
+  EXPECT_EQ(read_all(path), Json::parse(R"([{"prompt": "a, \"b\"", "completion": "c"},
+      {"prompt": "two\nlines", "completion": null}, {"prompt": "last", "completion": ""}])"));
+  EXPECT_EQ(read_all(folder.write("a.tsv", "x\ty\n1\t2,3\n")), Json::parse(R"([{"x":"1","y":"2,3"}])"));
+}
+
+TEST(Reader, NamesTheLineOfBrokenCsv) {
+  const TemporaryFolder folder;
+  const auto fail = [&](const std::string& text) {
+    const auto path = folder.write("a.csv", text);
+    const Error e = error_of([&] { read_all(path); });
+    EXPECT_EQ(e.code(), "D012");
+    return e.where().substr(path.string().size());
+  };
+  EXPECT_EQ(fail("a,b\n1,2\n3\n"), ":3");
+  EXPECT_EQ(fail("a,b\n\"x\ny\",2\n1,2,3\n"), ":4");
+  EXPECT_EQ(fail("a,b\n1,\"2\n3,4\n"), ":2");
+  EXPECT_EQ(fail("a,b\n\"1\"x,2\n"), ":2");
+  EXPECT_EQ(fail("a,a\n1,2\n"), ":1");
+}
+
+TEST(Reader, ReadsTextByLine) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(read_all(folder.write("a.txt", "one\r\n\ntwo")),
+            Json::parse(R"([{"text": "one"}, {"text": ""}, {"text": "two"}])"));
+}
+
+TEST(Reader, RefusesWhatItCannotRead) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(error_of([&] { open_reader(folder / "none.jsonl"); }).code(), "D001");
+  EXPECT_EQ(error_of([&] { open_reader(folder.write("a.jsonl.gz", "x")); }).code(), "D002");
+  EXPECT_EQ(error_of([&] { open_reader(folder.write("a.png", "x")); }).code(), "D003");
+  EXPECT_EQ(error_of([&] { open_reader(folder.path()); }).code(), "D001");
+  // Without libsft_arrow.so it says what to install; with it, that the file is not parquet.
+  const std::string code =
+      error_of([&] { open_reader(folder.write("a.parquet", "not parquet")); }).code();
+  EXPECT_TRUE(code == "D020" || code == "D021") << code;
+}
+
+TEST(Reader, ReadsParquetAndArrow) {
+  const std::string golden = std::string(SFT_TEST_DIR) + "/data/golden/rows";
+  const Json wanted = read_json(golden + ".json");
+  for (const char* extension : {".parquet", ".arrow"}) {
+    try {
+      EXPECT_EQ(read_all(golden + extension), wanted);
+    } catch (const Error& e) {
+      ASSERT_EQ(e.code(), "D020") << e.text();
+      GTEST_SKIP() << "built without Apache Arrow";
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sft
