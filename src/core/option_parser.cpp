@@ -219,7 +219,7 @@ bool is_built(const Option& option) {
   const auto known = [&](const Json& item) {
     return std::ranges::find(option.built_values, option_text(item)) != option.built_values.end();
   };
-  return value.is_array() ? std::ranges::all_of(value, known) : known(value);
+  return value.is_array() ? !value.empty() && std::ranges::all_of(value, known) : known(value);
 }
 
 }  // namespace

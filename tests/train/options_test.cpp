@@ -1,0 +1,158 @@
+#include "train/options.h"
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+
+namespace sft {
+namespace {
+
+using Args = std::vector<std::string>;
+
+std::string code(const Args& args) {
+  try {
+    read_train_options(args);
+  } catch (const Error& error) {
+    return error.code();
+  }
+  return "";
+}
+
+bool has_note(const TrainOptions& options, const std::string& part) {
+  for (const std::string& note : options.notes) {
+    if (note.find(part) != std::string::npos) {
+      return true;
+    }
+  }
+  return false;
+}
+
+TEST(TrainOptions, TheTutorialsCommand) {
+  const TrainOptions o = read_train_options(
+      Args{"--model_name_or_path", "Qwen/Qwen2.5-0.5B", "--dataset_name", "BAAI/Infinity-Instruct",
+           "--dataset_config", "0625", "--do_train", "--per_device_train_batch_size", "4",
+           "--output_dir", "/tmp/my-first-sft-exp", "--max_steps", "10", "--logging_steps", "1"});
+  EXPECT_EQ(*o.model.model_name_or_path, "Qwen/Qwen2.5-0.5B");
+  EXPECT_EQ(*o.data.dataset_config, "0625");
+  EXPECT_EQ(o.per_device_train_batch_size, 4);
+  EXPECT_EQ(o.max_steps, 10);
+  EXPECT_EQ(o.logging_steps, 1);
+  EXPECT_EQ(o.optim.learning_rate, 2e-5);
+  EXPECT_TRUE(o.is_set("max_steps"));
+  EXPECT_FALSE(o.is_set("seed"));
+}
+
+TEST(TrainOptions, TheTutorialsFlagsOfLaterParts) {
+  const TrainOptions o = read_train_options(
+      Args{"--gradient_checkpointing", "--use_liger", "--bf16", "--lr_scheduler_type",
+           "cosine_with_min_lr", "--lr_scheduler_kwargs", R"({"min_lr": 0})", "--warmup_ratio",
+           "0.03", "--torch_dtype", "bfloat16", "--max_seq_length", "2048"});
+  EXPECT_EQ(o.recompute(), "block");
+  EXPECT_EQ(*o.data.max_length, 2048);
+  EXPECT_TRUE(has_note(o, "--torch_dtype is now --dtype"));
+  EXPECT_TRUE(has_note(o, "float32"));
+  EXPECT_EQ(code({"--deepspeed", "ds-config.json"}), "C010");
+}
+
+TEST(TrainOptions, Bf16FallsBackInOneLineUnlessTurnedOff) {
+  EXPECT_TRUE(has_note(read_train_options(Args{}), "training in float32"));
+  EXPECT_TRUE(has_note(read_train_options(Args{"--bf16"}), "training in float32"));
+  EXPECT_FALSE(has_note(read_train_options(Args{"--bf16", "false"}), "training in float32"));
+}
+
+TEST(TrainOptions, WhatFollowsFromOthersIsFilledIn) {
+  const TrainOptions o = read_train_options(
+      Args{"--eval_strategy", "steps", "--logging_steps", "5", "--save_steps", "10",
+           "--load_best_model_at_end", "--packing_strategy", "bfd-requeue"});
+  EXPECT_EQ(*o.eval_steps, 5);
+  EXPECT_EQ(*o.metric_for_best_model, "loss");
+  EXPECT_FALSE(*o.greater_is_better);
+  EXPECT_EQ(o.data.packing_strategy, "bfd_split");
+  const TrainOptions accuracy = read_train_options(
+      Args{"--eval_strategy=epoch", "--metric_for_best_model", "mean_token_accuracy"});
+  EXPECT_TRUE(*accuracy.greater_is_better);
+}
+
+TEST(TrainOptions, Resume) {
+  const auto resume = [](const Args& args) {
+    return read_train_options(args).resume_from_checkpoint.value_or("-");
+  };
+  EXPECT_EQ(resume({}), "-");
+  EXPECT_EQ(resume({"--resume_from_checkpoint"}), "true");
+  EXPECT_EQ(resume({"--resume_from_checkpoint", "True"}), "true");
+  EXPECT_EQ(resume({"--resume_from_checkpoint", "false"}), "-");
+  EXPECT_EQ(resume({"--resume_from_checkpoint", "latest"}), "latest");
+  EXPECT_EQ(resume({"--resume_from_checkpoint", "out/checkpoint-5"}), "out/checkpoint-5");
+}
+
+TEST(TrainOptions, RulesThatSpanOptions) {
+  EXPECT_EQ(code({"--logging_steps", "0"}), "C040");
+  EXPECT_EQ(code({"--logging_steps", "1.5"}), "C040");
+  EXPECT_EQ(code({"--logging_steps", "0.5"}), "");
+  EXPECT_EQ(code({"--logging_strategy", "no", "--logging_steps", "0"}), "");
+  EXPECT_EQ(code({"--eval_strategy", "steps", "--eval_steps", "2.5"}), "C041");
+  EXPECT_EQ(code({"--lr_scheduler_type", "reduce_lr_on_plateau"}), "C042");
+  EXPECT_EQ(code({"--lr_scheduler_type", "reduce_lr_on_plateau", "--eval_strategy", "epoch"}), "");
+  EXPECT_EQ(code({"--save_steps", "7.5"}), "C043");
+  EXPECT_EQ(code({"--save_strategy", "best"}), "C044");
+  EXPECT_EQ(code({"--load_best_model_at_end"}), "C045");
+  EXPECT_EQ(code({"--load_best_model_at_end", "--eval_strategy", "epoch", "--save_strategy",
+                  "epoch"}), "");
+  EXPECT_EQ(code({"--load_best_model_at_end", "--eval_strategy", "steps", "--eval_steps", "20",
+                  "--save_steps", "50"}), "C046");
+  EXPECT_EQ(code({"--load_best_model_at_end", "--eval_strategy", "steps", "--eval_steps", "0.1",
+                  "--save_steps", "0.3"}), "");
+  EXPECT_EQ(code({"--packing", "--max_length", "none"}), "C047");
+  EXPECT_EQ(code({"--dataloader_prefetch_factor", "2"}), "C048");
+  EXPECT_EQ(code({"--max_shard_size", "big"}), "C049");
+  EXPECT_EQ(code({"--warmup_steps", "2.5"}), "C051");
+  EXPECT_EQ(code({"--output_dir", ""}), "C052");
+  EXPECT_EQ(code({"--lr_scheduler_type", "cosine_with_min_lr"}), "C103");
+  EXPECT_EQ(code({"--lr_scheduler_kwargs", R"({"x": 1})"}), "C101");
+}
+
+TEST(TrainOptions, WhatIsNotBuiltIsRefused) {
+  const Args refused[] = {{"--fp16"}, {"--tf32"}, {"--use_peft"}, {"--load_in_4bit"},
+                          {"--push_to_hub"}, {"--report_to", "wandb"}, {"--fsdp", "full_shard"},
+                          {"--neftune_noise_alpha", "5"}, {"--label_smoothing_factor", "0.1"},
+                          {"--group_by_length"}, {"--activation_offloading"},
+                          {"--train_sampling_strategy", "group_by_length"},
+                          {"--optim", "adafactor"}, {"--gradient_checkpointing", "mlp"},
+                          {"--num_processes", "8"}, {"--datasets", "[]"}};
+  for (const Args& args : refused) {
+    EXPECT_EQ(code(args), "C010") << args[0];
+  }
+  const Args fine[] = {{"--optim", "adamw_torch"}, {"--report_to", "none"}, {"--tf32", "false"},
+                       {"--no_fp16"}, {"--torch_compile"}, {"--num_processes", "1"},
+                       {"--gradient_checkpointing", "block"}, {"--dataloader_num_workers", "4"}};
+  for (const Args& args : fine) {
+    EXPECT_EQ(code(args), "") << args[0];
+  }
+}
+
+TEST(TrainOptions, InputsAreAskedFor) {
+  const auto missing = [](const Args& args) -> std::string {
+    try {
+      require_inputs(read_train_options(args));
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return "";
+  };
+  EXPECT_EQ(missing({"--dataset_name", "d"}), "C030");
+  EXPECT_EQ(missing({"--model_name_or_path", "m"}), "C031");
+  EXPECT_EQ(missing({"--model_name_or_path", "m", "--dataset_name", "d"}), "");
+}
+
+TEST(ParseSize, Units) {
+  EXPECT_EQ(parse_size("5GB"), 5000000000);
+  EXPECT_EQ(parse_size("200 MB"), 200000000);
+  EXPECT_EQ(parse_size("1GiB"), 1073741824);
+  EXPECT_EQ(parse_size("1024"), 1024);
+  EXPECT_THROW(parse_size("0"), Error);
+  EXPECT_THROW(parse_size("5 parsecs"), Error);
+  EXPECT_THROW(parse_size(""), Error);
+}
+
+}  // namespace
+}  // namespace sft
