@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -18,6 +19,21 @@ namespace {
 [[noreturn]] void fail_read(const fs::path& path) {
   const int reason = errno;
   throw Error("M001", fmt::format("cannot read {}: {}", path.string(), std::strerror(reason)));
+}
+
+[[noreturn]] void close_and_fail(int fd, const fs::path& path) {
+  const int reason = errno;
+  ::close(fd);
+  errno = reason;
+  fail_read(path);
+}
+
+int open_for_reading(const fs::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    fail_read(path);
+  }
+  return fd;
 }
 
 [[noreturn]] void fail_write(const fs::path& path) {
@@ -48,9 +64,26 @@ void write_all(int fd, const void* data, size_t bytes, const fs::path& path) {
 
 }  // namespace
 
+// Read to its end rather than mapped: a pipe and a file of /proc have no size of their own.
 std::string read_text(const fs::path& path) {
-  const MappedFile file(path);
-  return std::string(file.text());
+  const int fd = open_for_reading(path);
+  std::string text;
+  for (size_t used = 0;;) {
+    text.resize(std::max<size_t>(used * 2, 4096));
+    const ssize_t n = ::read(fd, text.data() + used, text.size() - used);
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n < 0) {
+      close_and_fail(fd, path);
+    }
+    used += static_cast<size_t>(n);
+    if (n == 0) {
+      ::close(fd);
+      text.resize(used);
+      return text;
+    }
+  }
 }
 
 void write_text(const fs::path& path, std::string_view text) {
@@ -60,24 +93,25 @@ void write_text(const fs::path& path, std::string_view text) {
 }
 
 MappedFile::MappedFile(const fs::path& path) : path_(path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
-    fail_read(path);
-  }
+  const int fd = open_for_reading(path);
   struct stat info {};
-  if (::fstat(fd, &info) != 0 || S_ISDIR(info.st_mode)) {
-    if (S_ISDIR(info.st_mode)) {
-      errno = EISDIR;
-    }
+  if (::fstat(fd, &info) != 0) {
+    close_and_fail(fd, path);
+  }
+  if (S_ISDIR(info.st_mode)) {
+    errno = EISDIR;
+    close_and_fail(fd, path);
+  }
+  if (!S_ISREG(info.st_mode)) {
     ::close(fd);
-    fail_read(path);
+    throw Error("M001", fmt::format("cannot read {}: it is not a regular file", path.string()))
+        .hint("a pipe or a device cannot be mapped: write its contents to a file first");
   }
   size_ = static_cast<size_t>(info.st_size);
   if (size_ > 0) {
     void* p = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
     if (p == MAP_FAILED) {
-      ::close(fd);
-      fail_read(path);
+      close_and_fail(fd, path);
     }
     data_ = static_cast<const std::byte*>(p);
   }

@@ -11,7 +11,7 @@ namespace sft {
 
 namespace fs = std::filesystem;
 
-// The whole file as text. M001 when it does not exist or cannot be read.
+// The whole file (or what comes through a pipe) as text. M001 when it cannot be read.
 std::string read_text(const fs::path& path);
 
 // Writes `text` under a temporary name in the same folder, syncs, renames. S001 with the system's
@@ -21,7 +21,7 @@ void write_text(const fs::path& path, std::string_view text);
 // A read-only mapping of a file, unmapped when it goes out of scope. Move-only.
 class MappedFile {
  public:
-  explicit MappedFile(const fs::path& path);  // M001
+  explicit MappedFile(const fs::path& path);  // M001, also for what is not a regular file
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&&) = delete;

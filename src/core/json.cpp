@@ -13,11 +13,16 @@ Json parse_json(std::string_view text, const std::string& name) {
   try {
     return Json::parse(text);
   } catch (const Json::parse_error& e) {
-    const size_t byte = std::min<size_t>(e.byte == 0 ? 0 : e.byte - 1, text.size());
-    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<long>(byte), '\n');
+    const std::string_view before = text.substr(0, e.byte == 0 ? 0 : e.byte - 1);
+    const size_t line_start = before.rfind('\n') + 1;  // 0 when there is none
     throw Error("M010", fmt::format("{} is not valid JSON", name))
-        .at(fmt::format("{}:{}", name, line))
+        .at(fmt::format("{}:{}:{}", name, 1 + std::ranges::count(before, '\n'),
+                        before.size() - line_start + 1))
         .hint("the file is cut short or was edited by hand; fetch or write it again");
+  } catch (const Json::out_of_range&) {
+    throw Error("M010", fmt::format("{} has a number that is too large for a double", name))
+        .at(name)
+        .hint("write a number below 1.8e308");
   }
 }
 

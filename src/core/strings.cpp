@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cmath>
 
 namespace sft {
 
@@ -87,6 +88,9 @@ std::string human_bytes(double bytes) {
 }
 
 std::string human_seconds(double seconds) {
+  if (!std::isfinite(seconds)) {
+    return "?";
+  }
   const auto s = static_cast<long long>(seconds + 0.5);
   if (s < 60) {
     return fmt::format("{} s", s);

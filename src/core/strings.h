@@ -21,7 +21,7 @@ std::string nearest(std::string_view word, std::span<const std::string> candidat
 std::string with_commas(long long n);
 // 1536 -> "1.5 KiB".
 std::string human_bytes(double bytes);
-// 4350 -> "1 h 12 min", at most two units.
+// 4350 -> "1 h 12 min", at most two units; "?" when it is not finite.
 std::string human_seconds(double seconds);
 
 }  // namespace sft

@@ -1,0 +1,133 @@
+#include "core/file.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <functional>
+#include <thread>
+
+#include "core/error.h"
+
+namespace sft {
+namespace {
+
+class Files : public ::testing::Test {
+ protected:
+  Files() {
+    std::string name = (fs::temp_directory_path() / "sft_file_test_XXXXXX").string();
+    folder = ::mkdtemp(name.data());
+  }
+  ~Files() override { fs::remove_all(folder); }
+
+  int entries() const {
+    return static_cast<int>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+  }
+  fs::path folder;
+};
+
+void expect_error(const char* code, const char* part, const std::function<void()>& work) {
+  try {
+    work();
+    FAIL() << "no error";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), code);
+    EXPECT_NE(e.message().find(part), std::string::npos) << e.message();
+  }
+}
+
+TEST_F(Files, what_is_written_is_read) {
+  const std::string text("a\0b\n", 4);
+  write_text(folder / "x", text);
+  EXPECT_EQ(read_text(folder / "x"), text);
+  write_text(folder / "x", "");
+  EXPECT_EQ(read_text(folder / "x"), "");
+  EXPECT_EQ(entries(), 1);
+}
+
+TEST_F(Files, reading_names_the_file_and_the_reason) {
+  expect_error("M001", "No such file", [&] { read_text(folder / "nothing"); });
+  expect_error("M001", "directory", [&] { read_text(folder); });
+  expect_error("M001", "nothing", [&] { MappedFile(folder / "nothing"); });
+}
+
+// Shells give `<(command)` as a pipe: its text must arrive, not an empty one.
+TEST_F(Files, a_pipe_is_read_to_its_end_but_not_mapped) {
+  const fs::path pipe = folder / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  std::thread writer([&] { std::ofstream(pipe) << std::string(100000, 'x'); });
+  EXPECT_EQ(read_text(pipe), std::string(100000, 'x'));
+  writer.join();
+  expect_error("M001", "it is not a regular file", [&] { MappedFile("/dev/null"); });
+}
+
+TEST_F(Files, a_file_without_a_known_size_is_read) {
+  EXPECT_NE(read_text("/proc/self/status").find("Name:"), std::string::npos);
+}
+
+TEST_F(Files, a_writer_without_commit_leaves_the_old_file) {
+  write_text(folder / "x", "old");
+  {
+    FileWriter writer(folder / "x");
+    writer.write("new");
+    EXPECT_EQ(read_text(folder / "x"), "old");
+  }
+  EXPECT_EQ(read_text(folder / "x"), "old");
+  EXPECT_EQ(entries(), 1);
+}
+
+TEST_F(Files, a_commit_that_fails_leaves_nothing_behind) {
+  fs::create_directories(folder / "taken" / "inside");
+  expect_error("S001", "taken", [&] { write_text(folder / "taken", "x"); });
+  EXPECT_EQ(entries(), 1);
+  expect_error("S001", "No such file", [&] { write_text(folder / "no" / "x", "x"); });
+}
+
+TEST_F(Files, a_full_disk_is_said_with_a_way_out) {
+  LineAppender full("/dev/full");
+  try {
+    full.append("x");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "S001");
+    EXPECT_EQ(e.exit_code(), ExitCode::io);
+    EXPECT_NE(e.message().find("No space left"), std::string::npos);
+    EXPECT_FALSE(e.hint().empty());
+  }
+}
+
+TEST_F(Files, a_mapping_moves) {
+  write_text(folder / "x", "12345");
+  MappedFile a(folder / "x");
+  const MappedFile b(std::move(a));
+  EXPECT_EQ(b.text(), "12345");
+  EXPECT_EQ(a.size(), 0U);  // NOLINT: moved from on purpose
+  EXPECT_EQ(b.path(), folder / "x");
+}
+
+TEST_F(Files, lines_are_appended_whole_by_several_writers) {
+  constexpr int kLines = 200;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&, t] {
+      LineAppender out(folder / "log");
+      for (int i = 0; i < kLines; ++i) {
+        out.append(std::string(50, static_cast<char>('a' + t)));
+      }
+    });
+  }
+  for (std::thread& t : threads) {
+    t.join();
+  }
+  std::ifstream in(folder / "log");
+  std::string line;
+  int lines = 0;
+  for (; std::getline(in, line); ++lines) {
+    ASSERT_EQ(line, std::string(50, line[0]));
+  }
+  EXPECT_EQ(lines, 3 * kLines);
+}
+
+}  // namespace
+}  // namespace sft
