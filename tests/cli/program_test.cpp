@@ -1,0 +1,128 @@
+// The program from outside: streams, exit codes, help, configuration.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "cli/run_sft.h"
+#include "core/json.h"
+#include "core/strings.h"
+
+namespace sft {
+namespace {
+
+TEST(Program, VersionAndHelpGoToStdout) {
+  const RunResult version = run_sft("--version");
+  EXPECT_EQ(version.code, 0);
+  EXPECT_TRUE(version.out.starts_with("sft "));
+  EXPECT_EQ(version.err, "");
+  for (const char* flag : {"-h", "--help", "help options", "help data", "help exit-codes"}) {
+    const RunResult help = run_sft(flag);
+    EXPECT_EQ(help.code, 0) << flag;
+    EXPECT_GT(help.out.size(), 200u) << flag;
+    EXPECT_EQ(help.err, "") << flag;
+    EXPECT_EQ(help.out.find_first_of("\x1b\r"), std::string::npos) << flag;
+    for (const std::string& line : split(help.out, '\n')) {
+      EXPECT_LE(line.size(), 100u) << line;
+    }
+  }
+  EXPECT_LE(std::ranges::count(run_sft("-h").out, '\n'), 40);
+}
+
+TEST(Program, HelpAmongOtherOptionsIsHelp) {
+  EXPECT_EQ(run_sft("--max_steps 3 --help").code, 0);
+  EXPECT_EQ(run_sft("--max_steps 3 --help").out, run_sft("--help").out);
+}
+
+TEST(Program, HelpIsFast) {
+  double best = 1.0;
+  for (int i = 0; i < 10; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    const int code = std::system("'" SFT_BINARY "' --help >/dev/null");
+    ASSERT_EQ(code, 0);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    best = std::min(best, took.count());
+  }
+  EXPECT_LT(best, 0.010);  // the shell that starts it included
+}
+
+TEST(Program, MistakesAreOneErrorOnStderrWithCode2) {
+  const RunResult r = run_sft("config --lerning_rate 1");
+  EXPECT_EQ(r.code, 2);
+  EXPECT_EQ(r.out, "");
+  EXPECT_EQ(r.err,
+            "error[C001]: unknown option --lerning_rate\nhint: did you mean  --learning_rate?\n");
+  EXPECT_EQ(run_sft("confg").err,
+            "error[C009]: there is no command \"confg\"\nhint: did you mean  sft config?\n");
+  EXPECT_EQ(run_sft("confg").code, 2);
+  EXPECT_EQ(run_sft("help dta").code, 2);
+  EXPECT_EQ(run_sft("env --yaml").code, 2);
+}
+
+TEST(Program, ColorFollowsTheConventions) {
+  const auto colored = [](const std::string& arguments, const std::string& environment) {
+    return run_sft(arguments, environment).err.find("\x1b[31m") != std::string::npos;
+  };
+  EXPECT_FALSE(colored("config --x", "TERM=xterm"));  // not a terminal
+  EXPECT_TRUE(colored("config --x", "CLICOLOR_FORCE=1"));
+  EXPECT_TRUE(colored("config --x", "FORCE_COLOR=1 TERM=dumb"));
+  EXPECT_FALSE(colored("config --x", "CLICOLOR_FORCE=0"));
+  EXPECT_FALSE(colored("config --x", "NO_COLOR=1 CLICOLOR_FORCE=1"));
+  EXPECT_TRUE(colored("config --x --color always", "NO_COLOR=1"));
+  EXPECT_FALSE(colored("config --x --color=never", "CLICOLOR_FORCE=1"));
+  EXPECT_TRUE(colored("config --x", "NO_COLOR= CLICOLOR_FORCE=1"));  // empty does not count
+}
+
+TEST(Program, ConfigReadsItsOwnOutput) {
+  const fs::path file = fs::temp_directory_path() / ("sft_recipe_" + std::to_string(getpid()));
+  const RunResult first = run_sft(
+      "config --dataset_config 0625 --lr_scheduler_type cosine_with_min_lr --lr_scheduler_kwargs "
+      "'{\"min_lr\": 0}' --eval_strategy no --learning_rate 3e-7 --bf16 false --seed 7");
+  ASSERT_EQ(first.code, 0) << first.err;
+  EXPECT_EQ(first.err, "");
+  write_text(file, first.out);
+  const RunResult second = run_sft("config --config " + file.string());
+  EXPECT_EQ(second.out, first.out) << second.err;
+  EXPECT_EQ(run_sft("config --config=" + file.string()).out, first.out);
+  const RunResult flags_win = run_sft("config --seed 8 --json --config " + file.string());
+  const Json json = Json::parse(flags_win.out);
+  EXPECT_EQ(json["seed"], 8);
+  EXPECT_EQ(json["dataset_config"], "0625");
+  EXPECT_FALSE(json.contains("color"));
+  fs::remove(file);
+}
+
+TEST(Program, YamlMistakesNameTheLine) {
+  const fs::path file = fs::temp_directory_path() / ("sft_bad_" + std::to_string(getpid()));
+  write_text(file, "seed: 1\n\nmax_lenght: 3\n");
+  const RunResult r = run_sft("config --config " + file.string());
+  EXPECT_EQ(r.code, 2);
+  EXPECT_EQ(r.err, "error[C022]: unknown key max_lenght\n  --> " + file.string() +
+                       ":3\nhint: did you mean  max_length?\n");
+  fs::remove(file);
+}
+
+TEST(Program, NotesAreQuietable) {
+  EXPECT_NE(run_sft("config --max_seq_length 5").err.find("now --max_length"), std::string::npos);
+  EXPECT_EQ(run_sft("config --max_seq_length 5 -q").err, "");
+  EXPECT_EQ(run_sft("config --bf16 false --do_train").err, "");
+  EXPECT_NE(run_sft("config --bf16 false --do_train -v").err.find("--do_train has no effect"),
+            std::string::npos);
+}
+
+TEST(Program, EnvIsTextOrJson) {
+  const RunResult text = run_sft("env");
+  EXPECT_EQ(text.code, 0);
+  EXPECT_NE(text.out.find("cpu "), std::string::npos);
+  const Json json = Json::parse(run_sft("env --json").out);
+  EXPECT_EQ(json["v"], 1);
+  EXPECT_GE(json["cpu"]["threads_used"].get<int>(), 1);
+}
+
+// To accept a change: build/sft config --markdown > docs/options.md
+TEST(Program, TheOptionsPageIsFresh) {
+  EXPECT_EQ(run_sft("config --markdown").out, read_text(SFT_TEST_DIR "/../docs/options.md"));
+}
+
+}  // namespace
+}  // namespace sft
