@@ -1,0 +1,178 @@
+#include "io/checkpoint.h"
+
+#include <sys/resource.h>
+
+#include <csignal>
+
+#include "io/safetensors.h"
+#include "io/support.h"
+
+namespace sft {
+namespace {
+
+struct State {
+  std::vector<float> moment = std::vector<float>(5000, 0.125F);
+  std::vector<NamedTensor> tensors{{"model.norm.weight", {moment.data(), Shape{50, 100}, DType::f32}}};
+};
+
+fs::path save(const fs::path& folder, int64_t step) {
+  State state;
+  state.moment[0] = static_cast<float>(step);
+  CheckpointWriter writer(folder, step);
+  writer.write_tensors("optimizer.safetensors", state.tensors);
+  writer.write_json("trainer_state.json", Json{{"global_step", step}});
+  return writer.commit();
+}
+
+std::vector<std::string> listing(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// No file may grow beyond `bytes` while it lives: what a full disk does, without filling one.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    rlimit limit = before_;
+    limit.rlim_cur = bytes;
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int);
+};
+
+TEST(Checkpoint, IsWholeAfterCommitAndAbsentBefore) {
+  const TemporaryFolder folder;
+  {
+    CheckpointWriter writer(folder.path(), 5);
+    writer.write_text("state.txt", "half");
+    EXPECT_FALSE(fs::exists(folder / "checkpoint-5"));
+  }
+  EXPECT_TRUE(listing(folder.path()).empty());  // given up without a trace
+  const fs::path path = save(folder.path(), 5);
+  EXPECT_EQ(path, folder / "checkpoint-5");
+  EXPECT_EQ(listing(path),
+            (std::vector<std::string>{"manifest.json", "optimizer.safetensors", "trainer_state.json"}));
+  ThreadPool pool(2);
+  EXPECT_EQ(verify_checkpoint(path, &pool), 5);
+  const SafetensorsFile file(path / "optimizer.safetensors");
+  std::vector<float> values(5000);
+  file.read_f32(*file.find("model.norm.weight"), values.data());
+  EXPECT_EQ(values[0], 5);
+  EXPECT_EQ(values[1], 0.125F);
+}
+
+TEST(Checkpoint, ReplacesOneOfTheSameStep) {
+  const TemporaryFolder folder;
+  save(folder.path(), 3);
+  put(folder / "checkpoint-3/old.txt", "old");
+  save(folder.path(), 3);
+  EXPECT_FALSE(fs::exists(folder / "checkpoint-3/old.txt"));
+  EXPECT_EQ(verify_checkpoint(folder / "checkpoint-3"), 3);
+  EXPECT_EQ(listing(folder.path()), std::vector<std::string>{"checkpoint-3"});
+}
+
+TEST(Checkpoint, EveryFlippedByteAndEveryCutIsFound) {
+  const TemporaryFolder folder;
+  const fs::path path = save(folder.path(), 7);
+  for (const std::string& name : listing(path)) {
+    const std::string whole = read_text(path / name);
+    const size_t stride = whole.size() > 2000 ? 97 : 1;
+    for (size_t i = 0; i < whole.size(); i += stride) {
+      std::string mutant = whole;
+      mutant[i] = static_cast<char>(mutant[i] ^ 0x04);
+      put(path / name, mutant);
+      const std::string code = code_of([&] { verify_checkpoint(path); });
+      ASSERT_TRUE(code == "M261" || code == "M262" || code == "M263") << name << " byte " << i;
+    }
+    for (size_t i = 0; i < 64; ++i) {
+      put(path / name, whole.substr(0, whole.size() * i / 64));
+      ASSERT_NE(code_of([&] { verify_checkpoint(path); }), "") << name << " cut " << i;
+    }
+    fs::remove(path / name);
+    EXPECT_NE(code_of([&] { verify_checkpoint(path); }), "") << name;
+    put(path / name, whole);
+    EXPECT_EQ(verify_checkpoint(path), 7);
+  }
+}
+
+TEST(Checkpoint, TheNewestWholeOneIsFoundAndTheOthersExplained) {
+  const TemporaryFolder folder;
+  EXPECT_FALSE(find_latest_checkpoint(folder / "absent").path.has_value());
+  for (const int64_t step : {5, 10, 20, 100}) {
+    save(folder.path(), step);
+  }
+  put(folder / "checkpoint-200/model.safetensors", "made elsewhere");
+  put(folder / "checkpoint-300.tmp-77/model.safetensors", "killed");
+  put(folder / "checkpoint-1e9/x", "not a step");
+  put(folder / "checkpoint-100/trainer_state.json", "{}");
+  const LatestCheckpoint latest = find_latest_checkpoint(folder.path());
+  ASSERT_TRUE(latest.path.has_value());
+  EXPECT_EQ(latest.step, 20);
+  EXPECT_EQ(latest.path->filename(), "checkpoint-20");
+  ASSERT_EQ(latest.skipped.size(), 2U);
+  EXPECT_NE(latest.skipped[0].find("checkpoint-200: "), std::string::npos);
+  EXPECT_NE(latest.skipped[0].find("manifest.json is missing"), std::string::npos);
+  EXPECT_NE(latest.skipped[1].find("trainer_state.json has 2 bytes"), std::string::npos);
+  EXPECT_EQ(remove_checkpoint_leftovers(folder.path()), 1);
+  EXPECT_FALSE(fs::exists(folder / "checkpoint-300.tmp-77"));
+  EXPECT_TRUE(fs::exists(folder / "checkpoint-200"));
+}
+
+TEST(Checkpoint, RotationKeepsTheNewestAndTheBest) {
+  const TemporaryFolder folder;
+  for (const int64_t step : {5, 10, 20, 100}) {
+    save(folder.path(), step);
+  }
+  EXPECT_TRUE(rotate_checkpoints(folder.path(), 0).empty());
+  EXPECT_TRUE(rotate_checkpoints(folder.path(), 4).empty());
+  const std::vector<fs::path> best{folder / "checkpoint-5"};
+  const auto removed = rotate_checkpoints(folder.path(), 3, best);
+  ASSERT_EQ(removed.size(), 1U);
+  EXPECT_EQ(removed[0].filename(), "checkpoint-10");
+  rotate_checkpoints(folder.path(), 1, best);
+  EXPECT_EQ(listing(folder.path()), (std::vector<std::string>{"checkpoint-100", "checkpoint-5"}));
+  rotate_checkpoints(folder.path(), 1);
+  EXPECT_EQ(listing(folder.path()), std::vector<std::string>{"checkpoint-100"});
+}
+
+TEST(Checkpoint, AFullDiskLeavesThePreviousOneAndNoRemains) {
+  const TemporaryFolder folder;
+  save(folder.path(), 1);
+  const State state;
+  const auto attempt = [&] {
+    CheckpointWriter writer(folder.path(), 2);
+    writer.write_text("small.txt", "fits");
+    writer.write_tensors("optimizer.safetensors", state.tensors);
+    writer.commit();
+  };
+  {
+    const FileSizeLimit limit(8192);
+    EXPECT_EQ(code_of(attempt), "S001");
+  }
+  EXPECT_EQ(listing(folder.path()), std::vector<std::string>{"checkpoint-1"});
+  EXPECT_EQ(verify_checkpoint(folder / "checkpoint-1"), 1);
+  attempt();  // and with room it goes on
+  EXPECT_EQ(find_latest_checkpoint(folder.path()).step, 2);
+}
+
+TEST(Checkpoint, AFolderThatCannotBeMadeIsNamed) {
+  const TemporaryFolder folder;
+  put(folder / "file", "not a folder");
+  EXPECT_EQ(code_of([&] { CheckpointWriter writer(folder / "file", 1); }), "S010");
+  EXPECT_EQ(code_of([&] { CheckpointWriter writer(folder / "file/below", 1); }), "S010");
+}
+
+}  // namespace
+}  // namespace sft
