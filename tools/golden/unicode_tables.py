@@ -73,8 +73,8 @@ for code in CODES[1:]:
         inert.add(code)
     cc = utf8proc.utf8proc_get_property(code).contents.combining_class
     if cc > 0:
-        other = "\u0334" if cc > 1 else "\u0301"
-        if nfd.normalize_str("a" + c + other) == "a" + c + other:
+        wrong_order = "a" + c + "\u0334" if cc > 1 else "a\u0301" + c
+        if nfd.normalize_str(wrong_order) == wrong_order:
             inert.add(code)
         else:
             unsafe.add(code)

@@ -1,0 +1,101 @@
+#include "text/aligned_text.h"
+
+namespace sft {
+
+void AlignedText::reset(std::string_view original, uint32_t base, bool track_origins) {
+  original_ = original;
+  base_ = base;
+  track_ = track_origins;
+  rewritten_ = false;
+  owned_.clear();
+  origins_.clear();
+}
+
+Span AlignedText::origin(uint32_t i) const {
+  if (rewritten_) {
+    return i < origins_.size() ? origins_[i] : Span{};
+  }
+  if (i >= original_.size()) {
+    const uint32_t end = base_ + static_cast<uint32_t>(original_.size());
+    return {end, end};
+  }
+  uint32_t begin = i;
+  while (begin > 0 && is_continuation(original_[begin])) {
+    --begin;
+  }
+  return {base_ + begin, base_ + begin + decode_utf8(original_.data() + begin).size};
+}
+
+Span AlignedText::origin(uint32_t begin, uint32_t end) const {
+  if (begin >= end) {
+    const uint32_t at = origin(begin).begin;
+    return {at, at};
+  }
+  return {origin(begin).begin, origin(end - 1).end};
+}
+
+void AlignedText::assign(std::string text, std::vector<Span> origins) {
+  owned_ = std::move(text);
+  origins_ = std::move(origins);
+  rewritten_ = true;
+}
+
+void AlignedText::trim(uint32_t begin, uint32_t end) {
+  if (!rewritten_) {
+    original_ = original_.substr(begin, end - begin);
+    base_ += begin;
+    return;
+  }
+  owned_ = owned_.substr(begin, end - begin);
+  if (track_) {
+    origins_ = std::vector<Span>(origins_.begin() + begin, origins_.begin() + end);
+  }
+}
+
+void AlignedText::transform(const std::vector<Change>& changes) {
+  TextRewriter out(*this);
+  const std::string_view old = text();
+  uint32_t at = 0;
+  const auto skip_char = [&] {
+    if (at < old.size()) {
+      at += decode_utf8(old.data() + at).size;
+    }
+  };
+  for (const auto& [code, change] : changes) {
+    if (change > 0) {
+      out.put_char(code, track_ && at > 0 ? origin(at - 1) : Span{});
+      continue;
+    }
+    out.put_char(code, track_ ? origin(at) : Span{});
+    for (int i = change; i <= 0; ++i) {
+      skip_char();
+    }
+  }
+  out.finish(*this);
+}
+
+void TextRewriter::copy(uint32_t begin, uint32_t end) {
+  text_.append(source_.text().substr(begin, end - begin));
+  if (source_.tracks_origins()) {
+    for (uint32_t i = begin; i < end; ++i) {
+      origins_.push_back(source_.origin(i));
+    }
+  }
+}
+
+void TextRewriter::put(std::string_view text, Span origin) {
+  text_.append(text);
+  if (source_.tracks_origins()) {
+    origins_.insert(origins_.end(), text.size(), origin);
+  }
+}
+
+void TextRewriter::put_char(uint32_t code, Span origin) {
+  const size_t before = text_.size();
+  append_utf8(text_, code);
+  if (source_.tracks_origins()) {
+    origins_.insert(origins_.end(), text_.size() - before, origin);
+  }
+}
+
+}  // namespace sft

@@ -1,0 +1,352 @@
+#include "text/bpe.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "core/error.h"
+#include "text/byte_level.h"
+#include "text/unicode.h"
+
+namespace sft {
+namespace {
+
+constexpr int32_t kNone = Vocabulary::kNone;
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581, SentencePiece's space
+constexpr size_t kShortWord = 64;                        // symbols; longer words use the heap
+
+uint64_t pair_key(int32_t left, int32_t right) {
+  return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
+}
+
+size_t pair_hash(uint64_t key) {
+  key *= 0x9E3779B97F4A7C15ull;
+  return static_cast<size_t>(key ^ key >> 32);
+}
+
+}  // namespace
+
+Bpe::Bpe(Vocabulary vocabulary, const std::vector<Merge>& merges, BpeOptions options,
+         const std::string& name)
+    : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {
+  build_pairs(merges);
+  build_tables(name);
+  const bool has_affixes =
+      !options_.continuing_subword_prefix.empty() || !options_.end_of_word_suffix.empty();
+  cut_at_space_ = !has_affixes && !options_.ignore_merges && vocabulary_.find(kSpaceMark) != kNone &&
+                  merges_never_join_at_space(merges);
+}
+
+void Bpe::build_pairs(const std::vector<Merge>& merges) {
+  pairs_.assign(std::bit_ceil(merges.size() * 2 + 16), PairSlot{kNoPair, 0, 0});
+  const size_t mask = pairs_.size() - 1;
+  for (size_t rank = 0; rank < merges.size(); ++rank) {
+    const Merge& merge = merges[rank];
+    const uint64_t key = pair_key(merge.left, merge.right);
+    size_t i = pair_hash(key) & mask;
+    while (pairs_[i].key != kNoPair && pairs_[i].key != key) {
+      i = (i + 1) & mask;
+    }
+    pairs_[i] = {key, static_cast<uint32_t>(rank), merge.result};
+  }
+}
+
+void Bpe::build_tables(const std::string& name) {
+  all_raw_bytes_known_ = true;
+  for (unsigned b = 0; b < 256; ++b) {
+    std::string text;
+    append_utf8(text, byte_to_code(static_cast<unsigned char>(b)));
+    raw_ids_[b] = vocabulary_.find(text);
+    all_raw_bytes_known_ = all_raw_bytes_known_ && raw_ids_[b] != kNone;
+    byte_ids_[b] = vocabulary_.find(fmt::format("<0x{:02X}>", b));
+  }
+  raw_sizes_.resize(static_cast<size_t>(vocabulary_.id_end()));
+  for (size_t id = 0; id < raw_sizes_.size(); ++id) {
+    const std::string_view text = vocabulary_.text(static_cast<int32_t>(id));
+    raw_sizes_[id] = static_cast<uint32_t>(
+        text.size() - static_cast<size_t>(std::count_if(text.begin(), text.end(), is_continuation)));
+  }
+  if (!options_.unk_token.empty()) {
+    unk_id_ = vocabulary_.find(options_.unk_token);
+    if (unk_id_ == kNone) {
+      throw Error("M111", fmt::format("the unk_token \"{}\" is not in the vocabulary of {}",
+                                      options_.unk_token, name))
+          .hint("the tokenizer file is damaged; fetch it again");
+    }
+  }
+}
+
+// When no merge joins something to a space mark behind it, words can be encoded one by one.
+bool Bpe::merges_never_join_at_space(const std::vector<Merge>& merges) const {
+  return std::none_of(merges.begin(), merges.end(), [&](const Merge& merge) {
+    return vocabulary_.text(merge.right).starts_with(kSpaceMark) &&
+           !vocabulary_.text(merge.left).ends_with(kSpaceMark);
+  });
+}
+
+uint64_t Bpe::pair(int32_t left, int32_t right) const {
+  const uint64_t key = pair_key(left, right);
+  const size_t mask = pairs_.size() - 1;
+  for (size_t i = pair_hash(key) & mask;; i = (i + 1) & mask) {
+    if (pairs_[i].key == key) {
+      return static_cast<uint64_t>(pairs_[i].rank) << 32 | static_cast<uint32_t>(pairs_[i].result);
+    }
+    if (pairs_[i].key == kNoPair) {
+      return kNoPair;
+    }
+  }
+}
+
+void Bpe::encode(std::string_view piece, bool raw_bytes, BpeScratch& scratch,
+                 std::vector<int32_t>& ids, std::vector<uint32_t>* sizes) const {
+  if (!cut_at_space_ || raw_bytes) {
+    encode_word(piece, raw_bytes, scratch, ids, sizes);
+    return;
+  }
+  size_t begin = 0;
+  while (begin < piece.size()) {
+    size_t cut = begin;  // over the space marks at the front, then to the next one
+    while (piece.substr(cut).starts_with(kSpaceMark)) {
+      cut += kSpaceMark.size();
+    }
+    cut = std::min(piece.find(kSpaceMark, cut), piece.size());
+    encode_word(piece.substr(begin, cut - begin), raw_bytes, scratch, ids, sizes);
+    begin = cut;
+  }
+}
+
+void Bpe::encode_word(std::string_view word, bool raw_bytes, BpeScratch& scratch,
+                      std::vector<int32_t>& ids, std::vector<uint32_t>* sizes) const {
+  const bool sizes_from_ids = raw_bytes && all_raw_bytes_known_;
+  const bool cacheable =
+      word.size() <= WordCache::kMaxBytes && (sizes == nullptr || sizes_from_ids);
+  const auto add_sizes = [&](const int32_t* first, size_t count) {
+    for (size_t i = 0; sizes != nullptr && i < count; ++i) {
+      sizes->push_back(raw_sizes_[static_cast<size_t>(first[i])]);
+    }
+  };
+  if (!cacheable) {
+    encode_uncached(word, raw_bytes, scratch);
+    ids.insert(ids.end(), scratch.ids.begin(), scratch.ids.end());
+    if (sizes != nullptr) {
+      sizes->insert(sizes->end(), scratch.sizes.begin(), scratch.sizes.end());
+    }
+    return;
+  }
+  const WordCache::Key key = WordCache::key_of(word);
+  WordCache::Entry& entry = scratch.cache.slot(key);
+  if (entry.key == key && entry.bytes == word.size()) {
+    ids.insert(ids.end(), entry.ids.begin(), entry.ids.begin() + entry.count);
+    add_sizes(entry.ids.data(), entry.count);
+    return;
+  }
+  encode_uncached(word, raw_bytes, scratch);
+  ids.insert(ids.end(), scratch.ids.begin(), scratch.ids.end());
+  add_sizes(scratch.ids.data(), scratch.ids.size());
+  if (scratch.ids.size() <= WordCache::kMaxIds) {
+    entry.key = key;
+    entry.bytes = static_cast<uint8_t>(word.size());
+    entry.count = static_cast<uint8_t>(scratch.ids.size());
+    std::copy(scratch.ids.begin(), scratch.ids.end(), entry.ids.begin());
+  }
+}
+
+void Bpe::encode_uncached(std::string_view word, bool raw_bytes, BpeScratch& scratch) const {
+  scratch.ids.clear();
+  scratch.sizes.clear();
+  if (options_.ignore_merges && whole_word(word, raw_bytes, scratch)) {
+    return;
+  }
+  const bool plain_raw = raw_bytes && all_raw_bytes_known_ &&
+                         options_.continuing_subword_prefix.empty() &&
+                         options_.end_of_word_suffix.empty();
+  if (plain_raw) {
+    first_symbols_raw(word, scratch);
+  } else if (raw_bytes) {
+    scratch.spelled.clear();
+    append_byte_level(scratch.spelled, word);
+    first_symbols(scratch.spelled, true, scratch);
+  } else {
+    first_symbols(word, false, scratch);
+  }
+  if (scratch.ids.size() <= kShortWord) {
+    merge_short(scratch);
+  } else {
+    merge_long(scratch);
+  }
+}
+
+bool Bpe::whole_word(std::string_view word, bool raw_bytes, BpeScratch& scratch) const {
+  int32_t id = kNone;
+  if (raw_bytes) {
+    scratch.spelled.clear();
+    append_byte_level(scratch.spelled, word);
+    id = vocabulary_.find(scratch.spelled);
+  } else {
+    id = vocabulary_.find(word);
+  }
+  if (id == kNone) {
+    return false;
+  }
+  scratch.ids.push_back(id);
+  scratch.sizes.push_back(static_cast<uint32_t>(word.size()));
+  return true;
+}
+
+void Bpe::first_symbols_raw(std::string_view word, BpeScratch& scratch) const {
+  scratch.ids.resize(word.size());
+  scratch.sizes.assign(word.size(), 1);
+  for (size_t i = 0; i < word.size(); ++i) {
+    scratch.ids[i] = raw_ids_[static_cast<unsigned char>(word[i])];
+  }
+}
+
+// One symbol a character; unknown characters become their byte tokens, the unk token, or nothing.
+// In spelled-out bytes each character counts as the one byte it stands for.
+void Bpe::first_symbols(std::string_view word, bool spelled, BpeScratch& scratch) const {
+  const bool has_affixes =
+      !options_.continuing_subword_prefix.empty() || !options_.end_of_word_suffix.empty();
+  uint32_t unknown = 0;  // bytes of unknown text not yet added
+  const auto flush = [&] {
+    if (unknown > 0) {
+      scratch.ids.push_back(unk_id_);
+      scratch.sizes.push_back(unknown);
+      unknown = 0;
+    }
+  };
+  std::string with_affixes;
+  for (size_t i = 0; i < word.size();) {
+    const uint32_t size = decode_utf8(word.data() + i).size;
+    std::string_view symbol = word.substr(i, size);
+    if (has_affixes) {
+      with_affixes = i > 0 ? options_.continuing_subword_prefix : "";
+      with_affixes += symbol;
+      with_affixes += i + size == word.size() ? options_.end_of_word_suffix : "";
+      symbol = with_affixes;
+    }
+    i += size;
+    if (const int32_t id = vocabulary_.find(symbol); id != kNone) {
+      flush();
+      scratch.ids.push_back(id);
+      scratch.sizes.push_back(spelled ? 1 : size);
+    } else if (options_.byte_fallback && add_byte_tokens(symbol, scratch)) {
+      continue;
+    } else if (unk_id_ != kNone) {
+      if (!options_.fuse_unk) {
+        flush();
+      }
+      unknown += spelled ? 1 : size;
+    }
+  }
+  flush();
+}
+
+bool Bpe::add_byte_tokens(std::string_view symbol, BpeScratch& scratch) const {
+  const auto id_of = [&](char byte) { return byte_ids_[static_cast<unsigned char>(byte)]; };
+  if (std::any_of(symbol.begin(), symbol.end(), [&](char byte) { return id_of(byte) == kNone; })) {
+    return false;
+  }
+  for (const char byte : symbol) {
+    scratch.ids.push_back(id_of(byte));
+    scratch.sizes.push_back(1);
+  }
+  return true;
+}
+
+// Looks for the best pair from the front each time: quadratic, and the fastest for short words.
+void Bpe::merge_short(BpeScratch& scratch) const {
+  size_t n = scratch.ids.size();
+  if (n < 2) {
+    return;
+  }
+  int32_t* ids = scratch.ids.data();
+  uint32_t* sizes = scratch.sizes.data();
+  scratch.pairs.resize(n);
+  uint64_t* pairs = scratch.pairs.data();
+  for (size_t i = 0; i + 1 < n; ++i) {
+    pairs[i] = pair(ids[i], ids[i + 1]);
+  }
+  while (n > 1) {
+    size_t best = 0;
+    for (size_t i = 1; i + 1 < n; ++i) {
+      best = pairs[i] < pairs[best] ? i : best;
+    }
+    if (pairs[best] == kNoPair) {
+      break;
+    }
+    ids[best] = static_cast<int32_t>(static_cast<uint32_t>(pairs[best]));
+    sizes[best] += sizes[best + 1];
+    --n;
+    std::copy(ids + best + 2, ids + n + 1, ids + best + 1);
+    std::copy(sizes + best + 2, sizes + n + 1, sizes + best + 1);
+    if (best + 1 < n) {
+      std::copy(pairs + best + 2, pairs + n, pairs + best + 1);
+      pairs[best] = pair(ids[best], ids[best + 1]);
+    }
+    if (best > 0) {
+      pairs[best - 1] = pair(ids[best - 1], ids[best]);
+    }
+  }
+  scratch.ids.resize(n);
+  scratch.sizes.resize(n);
+}
+
+// A linked list of symbols and a heap of pairs: n log n for words of any length.
+void Bpe::merge_long(BpeScratch& scratch) const {
+  auto& [ids, sizes, pairs, previous, next, heap, spelled, cache] = scratch;
+  const auto n = static_cast<int32_t>(ids.size());
+  previous.resize(ids.size());
+  next.resize(ids.size());
+  heap.clear();
+  const auto worse = [](const BpeScratch::Pending& a, const BpeScratch::Pending& b) {
+    return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
+  };
+  const auto at = [](int32_t i) { return static_cast<size_t>(i); };
+  const auto push = [&](int32_t i) {
+    const int32_t right = next[at(i)];
+    if (const uint64_t found = pair(ids[at(i)], ids[at(right)]); found != kNoPair) {
+      heap.push_back({static_cast<uint32_t>(found >> 32), static_cast<uint32_t>(i), ids[at(i)],
+                      ids[at(right)]});
+      std::push_heap(heap.begin(), heap.end(), worse);
+    }
+  };
+  for (int32_t i = 0; i < n; ++i) {
+    previous[at(i)] = i - 1;
+    next[at(i)] = i + 1 < n ? i + 1 : -1;
+  }
+  for (int32_t i = 0; i + 1 < n; ++i) {
+    push(i);
+  }
+  while (!heap.empty()) {
+    std::pop_heap(heap.begin(), heap.end(), worse);
+    const BpeScratch::Pending top = heap.back();
+    heap.pop_back();
+    const auto i = static_cast<int32_t>(top.position);
+    const int32_t right = next[at(i)];
+    // Removed symbols have id -1, so a pair that is no longer there never matches.
+    if (ids[at(i)] != top.left || right < 0 || ids[at(right)] != top.right) {
+      continue;
+    }
+    ids[at(i)] = static_cast<int32_t>(static_cast<uint32_t>(pair(top.left, top.right)));
+    sizes[at(i)] += sizes[at(right)];
+    ids[at(right)] = -1;
+    next[at(i)] = next[at(right)];
+    if (next[at(i)] >= 0) {
+      previous[at(next[at(i)])] = i;
+      push(i);
+    }
+    if (previous[at(i)] >= 0) {
+      push(previous[at(i)]);
+    }
+  }
+  size_t kept = 0;
+  for (int32_t i = 0; i >= 0; i = next[at(i)]) {
+    ids[kept] = ids[at(i)];
+    sizes[kept++] = sizes[at(i)];
+  }
+  ids.resize(kept);
+  sizes.resize(kept);
+}
+
+}  // namespace sft

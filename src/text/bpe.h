@@ -1,0 +1,92 @@
+// Byte-pair encoding: turns one piece of text into ids by merging neighbours in the order of the
+// merges. Used by Tokenizer; constant after construction.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/vocabulary.h"
+#include "text/word_cache.h"
+
+namespace sft {
+
+struct BpeOptions {
+  std::string unk_token;  // "" is none
+  std::string continuing_subword_prefix, end_of_word_suffix;
+  bool fuse_unk = false;
+  bool byte_fallback = false;
+  bool ignore_merges = false;
+};
+
+struct Merge {
+  int32_t left, right, result;
+};
+
+// Where one thread keeps its words; belongs to one Bpe.
+struct BpeScratch {
+  struct Pending {
+    uint32_t rank, position;
+    int32_t left, right;
+  };
+  std::vector<int32_t> ids;
+  std::vector<uint32_t> sizes;
+  std::vector<uint64_t> pairs;
+  std::vector<int32_t> previous, next;
+  std::vector<Pending> heap;
+  std::string spelled;
+  WordCache cache;
+};
+
+class Bpe {
+ public:
+  // `merges` in order of rank; of equal pairs the last one counts. M111 when unk_token is not in the
+  // vocabulary.
+  Bpe(Vocabulary vocabulary, const std::vector<Merge>& merges, BpeOptions options,
+      const std::string& name);
+
+  // Appends the ids of one piece, and the bytes of the piece each covers when `sizes` is given. With
+  // `raw_bytes` each byte of the piece stands for its character of the byte-level alphabet.
+  void encode(std::string_view piece, bool raw_bytes, BpeScratch& scratch,
+              std::vector<int32_t>& ids, std::vector<uint32_t>* sizes) const;
+
+  const Vocabulary& vocabulary() const { return vocabulary_; }
+
+ private:
+  struct PairSlot {
+    uint64_t key;
+    uint32_t rank;
+    int32_t result;
+  };
+  static constexpr uint64_t kNoPair = UINT64_MAX;
+
+  void build_pairs(const std::vector<Merge>& merges);
+  void build_tables(const std::string& name);
+  bool merges_never_join_at_space(const std::vector<Merge>& merges) const;
+  // rank << 32 | result, or kNoPair.
+  uint64_t pair(int32_t left, int32_t right) const;
+
+  void encode_word(std::string_view word, bool raw_bytes, BpeScratch& scratch,
+                   std::vector<int32_t>& ids, std::vector<uint32_t>* sizes) const;
+  void encode_uncached(std::string_view word, bool raw_bytes, BpeScratch& scratch) const;
+  bool whole_word(std::string_view word, bool raw_bytes, BpeScratch& scratch) const;
+  void first_symbols_raw(std::string_view word, BpeScratch& scratch) const;
+  void first_symbols(std::string_view word, bool spelled, BpeScratch& scratch) const;
+  bool add_byte_tokens(std::string_view symbol, BpeScratch& scratch) const;
+  void merge_short(BpeScratch& scratch) const;
+  void merge_long(BpeScratch& scratch) const;
+
+  Vocabulary vocabulary_;
+  BpeOptions options_;
+  std::vector<PairSlot> pairs_;
+  std::array<int32_t, 256> raw_ids_{};   // of the byte-level alphabet's characters
+  std::array<int32_t, 256> byte_ids_{};  // of <0x00> ... <0xFF>
+  std::vector<uint32_t> raw_sizes_;      // characters of each token: its bytes when read raw
+  int32_t unk_id_ = Vocabulary::kNone;
+  bool all_raw_bytes_known_ = false;
+  bool cut_at_space_ = false;
+};
+
+}  // namespace sft
