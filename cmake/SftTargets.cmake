@@ -14,6 +14,12 @@ function(sft_module name)
   target_include_directories(sft_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
 endfunction()
 
+# For modules with kernels: the optimiser's full effort in every build type. Without the two flags a
+# floating-point select or a square root would keep a loop from running in all lanes.
+function(sft_kernel_options target)
+  target_compile_options(${target} PRIVATE -O3 -fno-trapping-math -fno-math-errno)
+endfunction()
+
 function(sft_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
   add_executable(${name}_test ${ARG_SOURCES})

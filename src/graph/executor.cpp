@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <utility>
 
 #include "core/error.h"
@@ -61,6 +62,7 @@ void Executor::run(const Bindings& bindings) {
           o.mode == Output::Mode::add ||
           (o.mode == Output::Mode::add_after_first && !bindings.first_micro_batch));
     }
+    const auto start = std::chrono::steady_clock::now();
     try {
       instruction.kernel(r);
     } catch (Error& e) {
@@ -69,6 +71,10 @@ void Executor::run(const Bindings& bindings) {
         shapes += t.shape.text();
       }
       throw e.context(fmt::format("in {} (block {}) of {}", instruction.name, instruction.block, shapes));
+    }
+    if (profile_ != nullptr) {
+      (*profile_)[instruction.name] +=
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     }
   }
 }

@@ -38,6 +38,9 @@ class Executor {
   // block and shapes it came from.
   void run(const Bindings& bindings);
 
+  // From now on adds each instruction's seconds to `by_op`, by its name; null ends it.
+  void profile(std::map<std::string, double>* by_op) { profile_ = by_op; }
+
   // The memory of a value after a run (only what nothing has overwritten since: outputs).
   Tensor tensor(Value v) const;
   const Program& program() const { return program_; }
@@ -51,6 +54,7 @@ class Executor {
   Program program_;
   Plan plan_;
   std::byte* base_ = nullptr;
+  std::map<std::string, double>* profile_ = nullptr;
 };
 
 }  // namespace sft

@@ -3,7 +3,7 @@
 // the loop stays readable as the kernel's specification.
 #pragma once
 
-#include <bit>
+
 #include <cstdint>
 
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -15,12 +15,14 @@
 
 namespace sft::cpu {
 
-// e^x within 2 ulp for x <= 88; 0 below -87. Cody-Waite reduction and a polynomial, so that the
-// compiler can run it in all lanes (the library's exp is a call).
+// e^x within 2 ulp for -87 <= x <= 88, and the value at the nearer end beyond; NaN stays NaN.
+// Cody-Waite reduction and a polynomial, without a branch, so that the compiler can run it in all
+// lanes (the library's exp is a call).
 SFT_INLINE float fast_exp(float x) {
-  const float clamped = x < -87.3F ? -87.3F : (x > 88.3F ? 88.3F : x);
-  const float n = static_cast<float>(
-      static_cast<int32_t>(clamped * 1.44269504F + (clamped < 0 ? -0.5F : 0.5F)));
+  const float low = x < -87.0F ? -87.0F : x;
+  const float clamped = low > 88.0F ? 88.0F : low;
+  constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to a whole number
+  const float n = (clamped * 1.44269504F + kRound) - kRound;
   const float r = (clamped - n * 0.693359375F) + n * 2.12194440e-4F;
   float p = 1.9875691500e-4F;
   p = p * r + 1.3981999507e-3F;
@@ -29,8 +31,7 @@ SFT_INLINE float fast_exp(float x) {
   p = p * r + 1.6666665459e-1F;
   p = p * r + 5.0000001201e-1F;
   const float e = p * r * r + r + 1.0F;
-  const float scaled = e * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
-  return x < -87.3F ? 0.0F : scaled;
+  return e * __builtin_bit_cast(float, (static_cast<int32_t>(n) + 127) << 23);
 }
 
 SFT_INLINE float fast_sigmoid(float x) { return 1.0F / (1.0F + fast_exp(-x)); }
