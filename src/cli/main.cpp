@@ -66,17 +66,17 @@ int dispatch(Args args, Terminal& terminal) {
     terminal.print("sft " SFT_VERSION);
     return 0;
   }
-  if (const Command* command = find_command(args[0])) {
-    return command->run(args.subspan(1), terminal);
+  const bool named = !args[0].starts_with('-');
+  const std::string name = named ? args[0] : "train";
+  const Args rest = named ? args.subspan(1) : args;
+  if (name == "train" && (contains(rest, "--help") || contains(rest, "-h"))) {
+    return run_help(std::vector<std::string>{contains(rest, "-h") ? "-h" : "--help"}, terminal);
   }
-  if (!args[0].starts_with('-')) {
-    unknown_command(args[0]);
+  const Command* command = find_command(name);
+  if (command == nullptr) {
+    unknown_command(name);
   }
-  if (contains(args, "--help") || contains(args, "-h")) {
-    return run_help(std::vector<std::string>{contains(args, "-h") ? "-h" : "--help"}, terminal);
-  }
-  const Command* training = find_command("train");
-  return training == nullptr ? (unknown_command("train"), 2) : training->run(args, terminal);
+  return command->run(rest, terminal);
 }
 
 // Known before anything is parsed, because parsing itself can fail.

@@ -16,6 +16,8 @@ void DistributedOptions::visit(OptionTable& v) {
       .built_only({"no", "bf16"}, "float32 is what the CPU trains in");
   v("accelerate_config", &accelerate_config, "A profile or file of accelerate.")
       .built_only({"single_gpu"}, one);
+  v("config_file", &config_file, "A file of accelerate, by its launcher's name.")
+      .planned("sft reads its own options, with --config");
   v("local_rank", &local_rank, "Rank on this machine, from older launchers.").planned(one);
   v("ddp_backend", &ddp_backend, "Communication library.").inert(inert);
   v("ddp_timeout", &ddp_timeout, "Seconds until a lost peer is noticed.").inert(inert);

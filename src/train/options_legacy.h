@@ -18,6 +18,7 @@ struct DistributedOptions {
   std::optional<int64_t> main_process_port;
   std::optional<std::string> mixed_precision;
   std::optional<std::string> accelerate_config;
+  std::optional<std::string> config_file;
   int64_t local_rank = -1;
   std::optional<std::string> ddp_backend;
   int64_t ddp_timeout = 1800;
