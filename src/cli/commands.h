@@ -1,5 +1,5 @@
-// The subcommands of `sft`, one file each; main.cpp has the table of them. Each takes the words after
-// its own name and returns the exit code; failures are thrown as Error and printed by main.
+// The subcommands of `sft`, one file each; main.cpp has the table of them. Each takes the words
+// after its own name and returns the exit code; failures are thrown as Error and printed by main.
 #pragma once
 
 #include <span>

@@ -9,6 +9,13 @@
 #include "train/options.h"
 
 namespace sft {
+namespace {
+
+std::string json_text(const OptionTable& table) {
+  return table.values().dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace
 
 int run_config(Args args, Terminal& terminal) {
   std::vector<std::string> rest(args.begin(), args.end());
@@ -36,7 +43,7 @@ int run_config(Args args, Terminal& terminal) {
   for (const std::string& detail : options.details) {
     log.detail(detail);
   }
-  terminal.settings().write_out(options.json ? table.values().dump(2) + "\n" : yaml_text(table));
+  terminal.settings().write_out(options.json ? json_text(table) : yaml_text(table));
   return 0;
 }
 

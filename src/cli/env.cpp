@@ -93,11 +93,10 @@ Json gpus() {
 
 Json libraries() {
   Json out;
-  out["fmt"] = fmt::format("{}.{}.{}", FMT_VERSION / 10000, FMT_VERSION / 100 % 100,
-                           FMT_VERSION % 100);
-  out["nlohmann-json"] =
-      fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
-                  NLOHMANN_JSON_VERSION_PATCH);
+  out["fmt"] =
+      fmt::format("{}.{}.{}", FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100);
+  out["nlohmann-json"] = fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR,
+                                     NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH);
 #ifdef DNNL_VERSION_MAJOR
   out["oneDNN"] =
       fmt::format("{}.{}.{}", DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR, DNNL_VERSION_PATCH);
@@ -126,16 +125,17 @@ Json collect() {
   uname(&system);
   std::error_code ignored;
   const std::string cache = hub_cache();
-  return {{"v", 1},
-          {"sft", SFT_VERSION},
-          {"compiler", fmt::format("{} ({})", __VERSION__, SFT_BUILD_TYPE)},
-          {"system", fmt::format("{} {} {}", system.sysname, system.release, system.machine)},
-          {"cpu", cpu()},
-          {"memory", memory()},
-          {"gpus", gpus()},
-          {"nvidia_driver", std::string(trim(split(slurp("/proc/driver/nvidia/version"), '\n')[0]))},
-          {"libraries", libraries()},
-          {"hub_cache", {{"path", cache}, {"exists", fs::is_directory(cache, ignored)}}}};
+  return {
+      {"v", 1},
+      {"sft", SFT_VERSION},
+      {"compiler", fmt::format("{} ({})", __VERSION__, SFT_BUILD_TYPE)},
+      {"system", fmt::format("{} {} {}", system.sysname, system.release, system.machine)},
+      {"cpu", cpu()},
+      {"memory", memory()},
+      {"gpus", gpus()},
+      {"nvidia_driver", std::string(trim(split(slurp("/proc/driver/nvidia/version"), '\n')[0]))},
+      {"libraries", libraries()},
+      {"hub_cache", {{"path", cache}, {"exists", fs::is_directory(cache, ignored)}}}};
 }
 
 std::string words(const Json& list) {
@@ -150,20 +150,20 @@ void print_text(const Json& e, Terminal& terminal) {
   row("compiler", e["compiler"].get<std::string>());
   row("system", e["system"].get<std::string>());
   row("cpu", fmt::format("{}, {} logical cores, {} threads used by default",
-                         e["cpu"]["model"].get<std::string>(),
-                         e["cpu"]["logical_cores"].get<int>(), e["cpu"]["threads_used"].get<int>()));
+                         e["cpu"]["model"].get<std::string>(), e["cpu"]["logical_cores"].get<int>(),
+                         e["cpu"]["threads_used"].get<int>()));
   row("features", words(e["cpu"]["features"]));
   const Json& limit = e["memory"]["limit_bytes"];
-  row("memory", fmt::format("{}, {} free{}", human_bytes(e["memory"]["total_bytes"].get<double>()),
-                            human_bytes(e["memory"]["available_bytes"].get<double>()),
-                            limit.is_null() ? ""
-                                            : fmt::format(", limited to {}",
-                                                          human_bytes(limit.get<double>()))));
+  row("memory",
+      fmt::format(
+          "{}, {} free{}", human_bytes(e["memory"]["total_bytes"].get<double>()),
+          human_bytes(e["memory"]["available_bytes"].get<double>()),
+          limit.is_null() ? "" : fmt::format(", limited to {}", human_bytes(limit.get<double>()))));
   row("gpus", e["gpus"].empty() ? "none" : words(e["gpus"]) + " (not used yet)");
   std::string libraries;
   for (const auto& [name, version] : e["libraries"].items()) {
-    libraries += fmt::format("{}{} {}", libraries.empty() ? "" : ", ", name,
-                             version.get<std::string>());
+    libraries +=
+        fmt::format("{}{} {}", libraries.empty() ? "" : ", ", name, version.get<std::string>());
   }
   row("libraries", libraries);
   row("hub cache", fmt::format("{}{}", e["hub_cache"]["path"].get<std::string>(),

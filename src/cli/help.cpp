@@ -63,15 +63,18 @@ constexpr Topic kTopics[] = {
 --assistant_only_loss trains on the assistant's turns alone. Files are json, jsonl, parquet, csv
 or text; a folder may have a README that names configurations. `sft inspect` shows what comes out.
 )"},
-    {"memory", R"(What takes memory: weights, gradients and AdamW's two moments, 16 bytes a parameter in float32;
-and activations, which grow with the tokens of a batch.
+    {"memory",
+     R"(What takes memory: weights, gradients and AdamW's two moments, 16 bytes a parameter in
+float32; and activations, which grow with the tokens of a batch.
 
   --per_device_train_batch_size 1 --gradient_accumulation_steps 8    fewer tokens at a time
   --max_length 512                                                   shorter rows
   --gradient_checkpointing                                           activations computed twice
 )"},
-    {"distributed", R"(A run has one process for now. Flags and YAML keys of DeepSpeed, FSDP, accelerate and torchrun
-are known and refused with a sentence, so that nothing runs differently from what was asked.
+    {"distributed",
+     R"(A run has one process for now. Flags and YAML keys of DeepSpeed, FSDP, accelerate
+and torchrun are known and refused with a sentence, so that nothing runs differently from what
+was asked.
 )"},
     {"env", R"(  HF_HOME, HF_HUB_CACHE    where models and data sets of the hub are kept
   NO_COLOR                 no colour;  CLICOLOR_FORCE, FORCE_COLOR: colour even in a pipe

@@ -172,7 +172,8 @@ std::string Progress::line(int64_t done, double rate, std::string_view tail) con
   const auto& settings = terminal_.settings();
   const int width = std::min(settings.width, 100);
   const double share =
-      total_ > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total_), 0.0, 1.0) : 0;
+      total_ > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total_), 0.0, 1.0)
+                 : 0;
   std::string text = fmt::format("{}/{} {}", done, total_, unit_);
   if (rate > 0) {
     text += rate >= 1 ? fmt::format("  {:.1f}/s", rate) : fmt::format("  {:.1f} s each", 1 / rate);

@@ -42,7 +42,7 @@ class Terminal {
   // The progress line, which is cleared around each printed line; "" for none.
   void set_progress(std::string line);
 
-  std::string bold(std::string_view text) const;          // on stderr
+  std::string bold(std::string_view text) const;               // on stderr
   std::string colored(std::string_view text, int code) const;  // 16-colour code, on stderr
 
  private:

@@ -19,8 +19,7 @@ bool looks_like_flag(const std::string& word) {
   if (word.size() < 2 || word[0] != '-') {
     return false;
   }
-  return word[1] == '-' ? word.size() > 2
-                        : std::isalpha(static_cast<unsigned char>(word[1])) != 0;
+  return word[1] == '-' ? word.size() > 2 : std::isalpha(static_cast<unsigned char>(word[1])) != 0;
 }
 
 std::string spelled_like(const std::string& name, std::string_view word) {
@@ -62,8 +61,7 @@ class CommandLine {
     for (size_t i = 0; i < args_.size(); ++i) {
       if (args_[i] == "--config") {
         if (i + 1 == args_.size() || looks_like_flag(args_[i + 1])) {
-          throw Error("C003", "--config needs a YAML file")
-              .hint("sft --config recipe.yaml");
+          throw Error("C003", "--config needs a YAML file").hint("sft --config recipe.yaml");
         }
         file = args_[i + 1];
       } else if (args_[i].starts_with("--config=")) {
@@ -152,9 +150,10 @@ class CommandLine {
   void take_values(const Option& option, const std::string& flag) {
     const bool more = next_ < args_.size() && !looks_like_flag(args_[next_]);
     if (option.is_boolean() || option.is_counter()) {
-      const bool takes = more && (option.is_counter()
-                                      ? std::isdigit(static_cast<unsigned char>(args_[next_][0])) != 0
-                                      : bool_word(option, args_[next_]));
+      const bool takes =
+          more &&
+          (option.is_counter() ? std::isdigit(static_cast<unsigned char>(args_[next_][0])) != 0
+                               : bool_word(option, args_[next_]));
       if (takes) {
         set_option(option, args_[next_++], {flag, ""});
       } else {
@@ -240,8 +239,8 @@ void check_built(const OptionTable& table, ParsedOptions& parsed) {
       } else if (option.default_value.is_null()) {
         error.hint(fmt::format("leave --{} out", option.name));
       } else {
-        error.hint(fmt::format("what works: --{} {}", option.name,
-                               option_text(option.default_value)));
+        error.hint(
+            fmt::format("what works: --{} {}", option.name, option_text(option.default_value)));
       }
       throw error;
     }

@@ -97,13 +97,18 @@ bool needs_quotes(const std::string& text) {
          std::isdigit(static_cast<unsigned char>(text[0])) != 0 || text[0] == '.';
 }
 
+// JSON is YAML; bytes that are not UTF-8 become U+FFFD.
+std::string quoted(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 std::string yaml_value(const Json& value) {
   if (value.is_null()) {
     return "null";
   }
   if (value.is_string()) {
     const std::string text = value.get<std::string>();
-    return needs_quotes(text) ? Json(text).dump() : text;
+    return needs_quotes(text) ? quoted(value) : text;
   }
   if (value.is_number_float()) {
     // YAML 1.1 takes 2e-05 for a word, 2.0e-05 for a number.
@@ -114,7 +119,7 @@ std::string yaml_value(const Json& value) {
     }
     return text;
   }
-  return value.dump();
+  return quoted(value);
 }
 
 std::string markdown_cell(std::string text) {
@@ -151,7 +156,8 @@ std::string help_text(const OptionTable& table, const HelpStyle& style) {
         return works(option);
       },
       [&](const std::string& title) {
-        out += style.color ? fmt::format("\n\x1b[1m{}\x1b[0m\n", title) : fmt::format("\n{}\n", title);
+        out +=
+            style.color ? fmt::format("\n\x1b[1m{}\x1b[0m\n", title) : fmt::format("\n{}\n", title);
       },
       [&](const Option& option) {
         std::string flag = fmt::format("  --{}{}", option.name, value_hint(option));
@@ -163,10 +169,13 @@ std::string help_text(const OptionTable& table, const HelpStyle& style) {
                                          : std::string(kColumn - flag.size(), ' ');
         out += wrap(help_sentence(option), width - kColumn, kColumn) + "\n";
       });
-  out += "\n" + wrap(fmt::format("{} more options of TRL are known: those that have no meaning "
-                                 "here, and those that are not built yet and are refused with the "
-                                 "reason. docs/options.md lists them all.", unlisted),
-                     width, 0) + "\n";
+  out += "\n" +
+         wrap(fmt::format("{} more options of TRL are known: those that have no meaning "
+                          "here, and those that are not built yet and are refused with the "
+                          "reason. docs/options.md lists them all.",
+                          unlisted),
+              width, 0) +
+         "\n";
   return out;
 }
 
@@ -186,8 +195,10 @@ std::string yaml_text(const OptionTable& table) {
 std::string markdown_text(const OptionTable& table) {
   std::string out =
       "# Options\n\n"
-      "Every option of `sft`, generated from its one declaration (`sft config --markdown`). Each is "
-      "a flag in\nsnake or kebab case (`--max_length 512`, `--max-length=512`) and a key of the YAML "
+      "Every option of `sft`, generated from its one declaration (`sft config --markdown`). Each "
+      "is "
+      "a flag in\nsnake or kebab case (`--max_length 512`, `--max-length=512`) and a key of the "
+      "YAML "
       "file given with\n`--config`; flags win over the file, the file over defaults, and the last "
       "occurrence of a flag wins.\nA boolean stands alone or has a value, and `--no_x` turns it "
       "off. `none` empties an option whose\ntype ends with `?`. A dict is JSON or the path of a "

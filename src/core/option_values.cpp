@@ -109,8 +109,8 @@ void check_choices(const Option& option, const OptionSource& source) {
       continue;
     }
     Error error = problem("C006",
-                          fmt::format("{} has no choice \"{}\" (it takes {})", source.spelling, text,
-                                      fmt::join(option.choices, ", ")),
+                          fmt::format("{} has no choice \"{}\" (it takes {})", source.spelling,
+                                      text, fmt::join(option.choices, ", ")),
                           source);
     const std::string near = nearest(to_lower(text), option.choices);
     throw near.empty() ? error : error.hint(fmt::format("did you mean  {}?", near));
@@ -124,19 +124,18 @@ void check_range(const Option& option, const OptionSource& source) {
   }
   const double number = value.get<double>();
   std::string wanted;
-  if (option.minimum && (option.minimum_excluded ? number <= *option.minimum
-                                                 : number < *option.minimum)) {
+  if (option.minimum &&
+      (option.minimum_excluded ? number <= *option.minimum : number < *option.minimum)) {
     wanted = fmt::format("{} {}", option.minimum_excluded ? "above" : "at least", *option.minimum);
   }
-  if (option.maximum && (option.maximum_excluded ? number >= *option.maximum
-                                                 : number > *option.maximum)) {
+  if (option.maximum &&
+      (option.maximum_excluded ? number >= *option.maximum : number > *option.maximum)) {
     wanted = fmt::format("{} {}", option.maximum_excluded ? "below" : "at most", *option.maximum);
   }
   if (!wanted.empty()) {
-    throw problem("C005",
-                  fmt::format("{} is {}, it must be {}", source.spelling, option_text(value),
-                              wanted),
-                  source);
+    throw problem(
+        "C005", fmt::format("{} is {}, it must be {}", source.spelling, option_text(value), wanted),
+        source);
   }
 }
 
@@ -278,7 +277,7 @@ std::string option_text(const Json& value) {
   if (value.is_number_float()) {
     return fmt::format("{}", value.get<double>());
   }
-  return value.dump();
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 Json yaml_scalar(const std::string& text) {

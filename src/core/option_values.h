@@ -19,7 +19,8 @@ struct OptionSource {
 std::optional<bool> parse_bool(std::string_view text);
 
 // Sets the value from one word: C004 when it is not of the option's type, C005 when out of range,
-// C006 when not one of the choices, C007 when a JSON value is broken, C008 when its file is missing.
+// C006 when not one of the choices, C007 when a JSON value is broken, C008 when its file is
+// missing.
 void set_option(const Option& option, std::string_view text, const OptionSource& source);
 void set_option_list(const Option& option, const std::vector<std::string>& list,
                      const OptionSource& source);

@@ -17,15 +17,20 @@ class YamlReader {
       : table_(table), name_(name), parsed_(parsed) {}
 
   void read(const std::string& text) {
-    YAML::Node root;
+    std::vector<YAML::Node> documents;
     try {
-      root = YAML::Load(text);
+      documents = YAML::LoadAll(text);
     } catch (const YAML::Exception& failure) {
       throw Error("C021", fmt::format("not valid YAML: {}", failure.msg)).at(place(failure.mark));
     }
-    if (root.IsNull()) {
+    if (documents.size() > 1) {
+      throw Error("C021", "a configuration is one YAML document, without a second --- part")
+          .at(place(documents[1].Mark()));
+    }
+    if (documents.empty() || documents[0].IsNull()) {
       return;
     }
+    const YAML::Node& root = documents[0];
     if (!root.IsMap()) {
       throw Error("C021", "a configuration is a mapping: lines of the form  key: value")
           .at(place(root.Mark()));
@@ -62,7 +67,12 @@ class YamlReader {
         throw Error("C025", "env: takes a mapping of names to plain values")
             .at(place(entry.first.Mark()));
       }
-      parsed_.env.emplace_back(entry.first.Scalar(), entry.second.Scalar());
+      const std::string name = entry.first.Scalar();
+      if (name.empty() || name.find('=') != std::string::npos) {
+        throw Error("C025", fmt::format("env: \"{}\" cannot be the name of a variable", name))
+            .at(place(entry.first.Mark()));
+      }
+      parsed_.env.emplace_back(name, entry.second.Scalar());
     }
   }
 
@@ -115,14 +125,18 @@ class YamlReader {
     return out;
   }
 
-  Json to_json(const YAML::Node& node) const {
+  // An alias can refer to what contains it, or multiply without end: both are stopped here.
+  Json to_json(const YAML::Node& node, int depth = 0) {
+    if (depth > 64 || ++nodes_ > 100000) {
+      throw Error("C023", "this value is nested without end or too large").at(place(node.Mark()));
+    }
     if (node.IsScalar()) {
       return node.Tag() == "!" ? Json(node.Scalar()) : yaml_scalar(node.Scalar());
     }
     if (node.IsSequence()) {
       Json out = Json::array();
       for (const YAML::Node& item : node) {
-        out.push_back(to_json(item));
+        out.push_back(to_json(item, depth + 1));
       }
       return out;
     }
@@ -134,7 +148,7 @@ class YamlReader {
       if (!entry.first.IsScalar()) {
         throw Error("C023", "a key must be a word").at(place(entry.first.Mark()));
       }
-      out[entry.first.Scalar()] = to_json(entry.second);
+      out[entry.first.Scalar()] = to_json(entry.second, depth + 1);
     }
     return out;
   }
@@ -142,6 +156,7 @@ class YamlReader {
   OptionTable& table_;
   const std::string& name_;
   ParsedOptions& parsed_;
+  int nodes_ = 0;
 };
 
 }  // namespace

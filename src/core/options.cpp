@@ -116,32 +116,30 @@ bool Option::is_counter() const {
 }
 
 bool Option::is_optional() const {
-  return std::visit(
-      Overloaded{
-          [](const bool*) { return false; },
-          [](const int64_t*) { return false; },
-          [](const double*) { return false; },
-          [](const std::string*) { return false; },
-          [](const auto*) { return true; },
-      },
-      target);
+  return std::visit(Overloaded{
+                        [](const bool*) { return false; },
+                        [](const int64_t*) { return false; },
+                        [](const double*) { return false; },
+                        [](const std::string*) { return false; },
+                        [](const auto*) { return true; },
+                    },
+                    target);
 }
 
 std::string Option::type_name() const {
-  return std::visit(
-      Overloaded{
-          [](const bool*) { return "bool"; },
-          [](const std::optional<bool>*) { return "bool?"; },
-          [](const int64_t*) { return "int"; },
-          [](const std::optional<int64_t>*) { return "int?"; },
-          [](const double*) { return "float"; },
-          [](const std::optional<double>*) { return "float?"; },
-          [](const std::string*) { return "str"; },
-          [](const std::optional<std::string>*) { return "str?"; },
-          [](const std::vector<std::string>*) { return "list?"; },
-          [](const Json*) { return "dict?"; },
-      },
-      target);
+  return std::visit(Overloaded{
+                        [](const bool*) { return "bool"; },
+                        [](const std::optional<bool>*) { return "bool?"; },
+                        [](const int64_t*) { return "int"; },
+                        [](const std::optional<int64_t>*) { return "int?"; },
+                        [](const double*) { return "float"; },
+                        [](const std::optional<double>*) { return "float?"; },
+                        [](const std::string*) { return "str"; },
+                        [](const std::optional<std::string>*) { return "str?"; },
+                        [](const std::vector<std::string>*) { return "list?"; },
+                        [](const Json*) { return "dict?"; },
+                    },
+                    target);
 }
 
 Option& OptionTable::operator()(std::string name, OptionTarget target, std::string help) {

@@ -1,9 +1,10 @@
-// Options: a struct lists each of its members once in `void visit(OptionTable& v)`; the command line,
-// YAML, --help, `sft config`, docs/options.md and the JSON in checkpoints all come from that list.
-// Used by every module's options.h and by the command line; parsing is in option_parser.h.
+// Options: a struct lists each of its members once in `void visit(OptionTable& v)`; the command
+// line, YAML, --help, `sft config`, docs/options.md and the JSON in checkpoints all come from that
+// list. Used by every module's options.h and by the command line; parsing is in option_parser.h.
 //
-// CLI11 was weighed and left out: two spellings per flag, optional booleans with or without a value,
-// dict values and refusals per value would each need a workaround, and it costs 2 MB and 4 ms a start.
+// CLI11 was weighed and left out: two spellings per flag, optional booleans with or without a
+// value, dict values and refusals per value would each need a workaround, and it costs 2 MB and 4
+// ms a start.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +19,9 @@
 namespace sft {
 
 // Where an option's value lives. An empty list and a null Json stand for "none".
-using OptionTarget =
-    std::variant<bool*, std::optional<bool>*, int64_t*, std::optional<int64_t>*, double*,
-                 std::optional<double>*, std::string*, std::optional<std::string>*,
-                 std::vector<std::string>*, Json*>;
+using OptionTarget = std::variant<bool*, std::optional<bool>*, int64_t*, std::optional<int64_t>*,
+                                  double*, std::optional<double>*, std::string*,
+                                  std::optional<std::string>*, std::vector<std::string>*, Json*>;
 
 // What the program does with an option.
 enum class OptionStatus {
@@ -40,12 +40,13 @@ struct Option {
   std::string name, help, group;
   OptionTarget target;
   std::vector<OptionAlias> aliases;
-  std::vector<std::string> choices;       // empty: any value
-  std::vector<std::string> built_values;  // for `planned`: the values (beside the default) that work
+  std::vector<std::string> choices;  // empty: any value
+  std::vector<std::string>
+      built_values;  // for `planned`: the values (beside the default) that work
   std::optional<double> minimum, maximum;
   bool minimum_excluded = false, maximum_excluded = false;
-  std::string bare_value;  // what the flag alone means; empty: it needs a value
-  char short_flag = 0;     // "-v"; an integer with a short flag counts its bare occurrences
+  std::string bare_value;          // what the flag alone means; empty: it needs a value
+  char short_flag = 0;             // "-v"; an integer with a short flag counts its bare occurrences
   bool command_line_only = false;  // not a YAML key and not part of the saved configuration
   OptionStatus status = OptionStatus::built;
   std::string status_text;

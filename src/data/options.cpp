@@ -31,8 +31,9 @@ void visit_text(DataOptions& o, OptionTable& v) {
   v("pad_token", &o.pad_token, "The token that pads.").inert("nothing is padded");
   v("max_length", &o.max_length, "Longest sequence in tokens, and the length of packed rows.")
       .at_least(2)
-      .alias("max_seq_length", "without it the limit is 1024 tokens (older TRL took the tokenizer's "
-                               "limit when that was smaller)");
+      .alias("max_seq_length",
+             "without it the limit is 1024 tokens (older TRL took the tokenizer's "
+             "limit when that was smaller)");
   v("truncation_mode", &o.truncation_mode, "Which end of a long row is kept.")
       .one_of({"keep_start", "keep_end"});
   v("shuffle_dataset", &o.shuffle_dataset, "Shuffle the rows once before packing and training.");

@@ -6,16 +6,48 @@ namespace sft {
 namespace {
 
 std::vector<std::string> optimizers() {
-  return {"adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused",
-          "adamw_apex_fused", "adafactor", "adamw_anyprecision", "adamw_torch_4bit",
-          "adamw_torch_8bit", "ademamix", "sgd", "adagrad", "adamw_bnb_8bit", "adamw_8bit",
-          "ademamix_8bit", "lion_8bit", "lion_32bit", "paged_adamw_32bit", "paged_adamw_8bit",
-          "paged_ademamix_32bit", "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit",
-          "rmsprop", "rmsprop_bnb", "rmsprop_bnb_8bit", "rmsprop_bnb_32bit", "galore_adamw",
-          "galore_adamw_8bit", "galore_adafactor", "galore_adamw_layerwise",
-          "galore_adamw_8bit_layerwise", "galore_adafactor_layerwise", "lomo", "adalomo",
-          "grokadamw", "schedule_free_radam", "schedule_free_adamw", "schedule_free_sgd",
-          "apollo_adamw", "apollo_adamw_layerwise", "stable_adamw"};
+  return {"adamw_torch",
+          "adamw_torch_fused",
+          "adamw_torch_xla",
+          "adamw_torch_npu_fused",
+          "adamw_apex_fused",
+          "adafactor",
+          "adamw_anyprecision",
+          "adamw_torch_4bit",
+          "adamw_torch_8bit",
+          "ademamix",
+          "sgd",
+          "adagrad",
+          "adamw_bnb_8bit",
+          "adamw_8bit",
+          "ademamix_8bit",
+          "lion_8bit",
+          "lion_32bit",
+          "paged_adamw_32bit",
+          "paged_adamw_8bit",
+          "paged_ademamix_32bit",
+          "paged_ademamix_8bit",
+          "paged_lion_32bit",
+          "paged_lion_8bit",
+          "rmsprop",
+          "rmsprop_bnb",
+          "rmsprop_bnb_8bit",
+          "rmsprop_bnb_32bit",
+          "galore_adamw",
+          "galore_adamw_8bit",
+          "galore_adafactor",
+          "galore_adamw_layerwise",
+          "galore_adamw_8bit_layerwise",
+          "galore_adafactor_layerwise",
+          "lomo",
+          "adalomo",
+          "grokadamw",
+          "schedule_free_radam",
+          "schedule_free_adamw",
+          "schedule_free_sgd",
+          "apollo_adamw",
+          "apollo_adamw_layerwise",
+          "stable_adamw"};
 }
 
 void visit_rate(OptimOptions& o, OptionTable& v) {
@@ -29,8 +61,7 @@ void visit_rate(OptimOptions& o, OptionTable& v) {
       .built_only(built, "the greedy schedule is not written yet");
   v("lr_scheduler_kwargs", &o.lr_scheduler_kwargs,
     "The schedule's own settings, as JSON: '{\"min_lr\": 0}'.");
-  v("warmup_steps", &o.warmup_steps, "Steps of warmup; below 1, a share of all steps.")
-      .at_least(0);
+  v("warmup_steps", &o.warmup_steps, "Steps of warmup; below 1, a share of all steps.").at_least(0);
   v("warmup_ratio", &o.warmup_ratio, "Share of all steps, when warmup_steps is 0.")
       .at_least(0)
       .at_most(1);

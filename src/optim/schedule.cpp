@@ -56,7 +56,8 @@ class Kwargs {
       return choices[0];
     }
     const Json& value = values_[name];
-    if (!value.is_string() || std::ranges::find(choices, value.get<std::string>()) == choices.end()) {
+    if (!value.is_string() ||
+        std::ranges::find(choices, value.get<std::string>()) == choices.end()) {
       wrong(name, fmt::format("one of {}", fmt::join(choices, ", ")));
     }
     return value.get<std::string>();
@@ -67,9 +68,10 @@ class Kwargs {
       if (std::ranges::find(known_, name) != known_.end()) {
         continue;
       }
-      Error error("C101", fmt::format("lr_scheduler_kwargs: {} has no argument \"{}\" (it takes {})",
-                                      schedule_, name,
-                                      known_.empty() ? "none" : fmt::format("{}", fmt::join(known_, ", "))));
+      Error error(
+          "C101",
+          fmt::format("lr_scheduler_kwargs: {} has no argument \"{}\" (it takes {})", schedule_,
+                      name, known_.empty() ? "none" : fmt::format("{}", fmt::join(known_, ", "))));
       const std::string near = nearest(name, known_);
       throw near.empty() ? error : error.hint(fmt::format("did you mean  {}?", near));
     }
@@ -142,7 +144,8 @@ Schedule polynomial(const ScheduleInput& in, Kwargs& kwargs) {
   const double begin = in.learning_rate;
   if (begin <= end) {
     throw Error("C102", fmt::format("lr_scheduler_kwargs: lr_end of polynomial is {}, it must be "
-                                    "below the learning rate {}", end, begin));
+                                    "below the learning rate {}",
+                                    end, begin));
   }
   return [s = Steps(in), begin, end, power](int64_t step) {
     const auto at = static_cast<double>(step);
@@ -232,8 +235,8 @@ Schedule warmup_stable_decay(const ScheduleInput& in, Kwargs& kwargs) {
   const auto decay = static_cast<double>(kwargs.whole("num_decay_steps", 0));
   const Steps s(in);
   const bool fixed = kwargs.has("num_stable_steps");
-  const double stable = fixed ? static_cast<double>(kwargs.whole("num_stable_steps", 0))
-                              : s.total - s.warmup - decay;
+  const double stable =
+      fixed ? static_cast<double>(kwargs.whole("num_stable_steps", 0)) : s.total - s.warmup - decay;
   return [=](int64_t step) {
     const auto at = static_cast<double>(step);
     double share = 0.0;

@@ -1,5 +1,6 @@
-// Learning-rate schedules: a table from a name to a pure function of the step. Formulas, defaults and
-// arguments are those of transformers' optimization.py. Used by the trainer and by option checking.
+// Learning-rate schedules: a table from a name to a pure function of the step. Formulas, defaults
+// and arguments are those of transformers' optimization.py. Used by the trainer and by option
+// checking.
 #pragma once
 
 #include <cstdint>

@@ -64,7 +64,8 @@ void visit_precision(TrainOptions& o, OptionTable& v) {
       .one_of({"true", "false", "auto", "none", "norms", "mlp", "block"})
       .bare("true")
       .alias("activation_checkpointing")
-      .built_only({"true", "false", "auto", "none", "block"}, "only whole blocks are computed again");
+      .built_only({"true", "false", "auto", "none", "block"},
+                  "only whole blocks are computed again");
   v("gradient_checkpointing_kwargs", &o.gradient_checkpointing_kwargs, "Torch's variants of it.")
       .alias("activation_checkpointing_kwargs")
       .inert("there is one kind of recomputation, and its results are the same bits");
@@ -83,8 +84,7 @@ void visit_precision(TrainOptions& o, OptionTable& v) {
 void visit_logging(TrainOptions& o, OptionTable& v) {
   v.group("Logging");
   v("logging_strategy", &o.logging_strategy, "When to log.").one_of({"no", "steps", "epoch"});
-  v("logging_steps", &o.logging_steps, "Every N steps; below 1, a share of all steps.")
-      .at_least(0);
+  v("logging_steps", &o.logging_steps, "Every N steps; below 1, a share of all steps.").at_least(0);
   v("logging_first_step", &o.logging_first_step, "Log the first step too.");
   v("disable_tqdm", &o.disable_tqdm, "No progress bar.");
   v("run_name", &o.run_name, "A name for the run, kept in metrics.jsonl.");

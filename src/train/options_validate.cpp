@@ -20,15 +20,16 @@ bool is_whole(double value) { return value == std::floor(value); }
 // An interval is a share of the run (below 1) or a whole number of steps.
 void check_interval(const char* code, const char* name, double value) {
   if (value >= 1.0 && !is_whole(value)) {
-    throw conflict(code, fmt::format("--{} is {}: from 1 up it counts steps, a whole number", name,
-                                     value));
+    throw conflict(
+        code, fmt::format("--{} is {}: from 1 up it counts steps, a whole number", name, value));
   }
 }
 
 void resolve_logging(TrainOptions& o) {
   if (o.logging_strategy == "steps") {
     if (o.logging_steps == 0) {
-      throw conflict("C040", "--logging_steps is 0, and --logging_strategy steps logs every N steps")
+      throw conflict("C040",
+                     "--logging_steps is 0, and --logging_strategy steps logs every N steps")
           .hint("--logging_strategy no");
     }
     check_interval("C040", "logging_steps", o.logging_steps);
@@ -76,7 +77,8 @@ void resolve_saving(TrainOptions& o) {
   if (o.eval_strategy != o.save_strategy) {
     throw conflict("C045", fmt::format("--load_best_model_at_end needs a checkpoint for every "
                                        "evaluation, but --eval_strategy is {} and --save_strategy "
-                                       "is {}", o.eval_strategy, o.save_strategy))
+                                       "is {}",
+                                       o.eval_strategy, o.save_strategy))
         .hint(fmt::format("--save_strategy {0} --eval_strategy {0}",
                           o.eval_strategy == "no" ? o.save_strategy : o.eval_strategy));
   }
@@ -87,7 +89,8 @@ void resolve_saving(TrainOptions& o) {
   const double ratio = o.save_steps / eval;
   if ((o.save_steps < 1) != (eval < 1) || std::abs(ratio - std::round(ratio)) > 1e-9) {
     throw conflict("C046", fmt::format("--load_best_model_at_end: --save_steps is {}, it must be a "
-                                       "multiple of --eval_steps, which is {}", o.save_steps, eval))
+                                       "multiple of --eval_steps, which is {}",
+                                       o.save_steps, eval))
         .hint(fmt::format("--save_steps {}", eval));
   }
 }
@@ -98,8 +101,9 @@ void resolve_data(TrainOptions& o) {
     o.notes.emplace_back("packing_strategy bfd-requeue is now called bfd_split");
   }
   if (o.data.packing && !o.data.max_length) {
-    throw conflict("C047", "--packing fills sequences of --max_length tokens, and --max_length is "
-                           "none")
+    throw conflict("C047",
+                   "--packing fills sequences of --max_length tokens, and --max_length is "
+                   "none")
         .hint("--max_length 1024");
   }
   if (o.data.padding_free && !o.data.packing && o.data.max_length) {
@@ -124,8 +128,10 @@ void resolve_precision(TrainOptions& o) {
     o.notes.emplace_back("training in float32: bfloat16 is for GPUs");
   }
   if (o.model.dtype != "float32" && o.model.dtype != "auto") {
-    o.notes.push_back(fmt::format("dtype {}: weights are trained in float32, and saved in the "
-                                  "type of the model's files (--save_dtype)", o.model.dtype));
+    o.notes.push_back(
+        fmt::format("dtype {}: weights are trained in float32, and saved in the "
+                    "type of the model's files (--save_dtype)",
+                    o.model.dtype));
   }
 }
 
@@ -138,7 +144,8 @@ void resolve_schedule(TrainOptions& o) {
   }
   if (o.optim.warmup_steps > 1 && !is_whole(o.optim.warmup_steps)) {
     throw conflict("C051", fmt::format("--warmup_steps is {}: from 1 up it counts steps, a whole "
-                                       "number", o.optim.warmup_steps));
+                                       "number",
+                                       o.optim.warmup_steps));
   }
 }
 
@@ -203,8 +210,8 @@ int64_t parse_size(const std::string& text) {
     const char* name;
     double bytes;
   };
-  constexpr Unit kUnits[] = {{"", 1},      {"b", 1},          {"kb", 1e3},
-                             {"mb", 1e6},  {"gb", 1e9},       {"tb", 1e12},
+  constexpr Unit kUnits[] = {{"", 1},       {"b", 1},           {"kb", 1e3},
+                             {"mb", 1e6},   {"gb", 1e9},        {"tb", 1e12},
                              {"kib", 1024}, {"mib", 1048576.0}, {"gib", 1073741824.0}};
   for (const Unit& known : kUnits) {
     const double bytes = number * known.bytes;
@@ -213,7 +220,8 @@ int64_t parse_size(const std::string& text) {
     }
   }
   throw Error("C049", fmt::format("--max_shard_size is \"{}\", it must be a size such as 5GB or "
-                                  "200MB", text));
+                                  "200MB",
+                                  text));
 }
 
 TrainOptions read_train_options(std::span<const std::string> args,

@@ -20,7 +20,7 @@ namespace sft {
 // Means over the steps since the last log line, as TRL logs them.
 struct TrainLog {
   double loss = 0.0;
-  double grad_norm = 0.0;  // before clipping
+  double grad_norm = 0.0;      // before clipping
   double learning_rate = 0.0;  // that the step ran with
   std::optional<double> entropy;
   double num_tokens = 0.0;  // seen since the start of the run
@@ -59,9 +59,9 @@ enum class RunStatus { done, stopped, failed };
 class RunLog {
  public:
   struct Setup {
-    fs::path output_dir;                         // exists
+    fs::path output_dir;                          // exists
     std::function<void(std::string_view)> print;  // a line of results; may be empty
-    std::function<double()> now;                 // unix seconds; empty: the system's clock
+    std::function<double()> now;                  // unix seconds; empty: the system's clock
   };
 
   // Opens metrics.jsonl for appending, dropping a half-written last line.

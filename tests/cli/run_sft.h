@@ -25,8 +25,8 @@ inline RunResult run_sft(const std::string& arguments, const std::string& enviro
                               " '" SFT_BINARY "' " + arguments + " >" + out + " 2>" + err +
                               " </dev/null";
   const int status = std::system(command.c_str());
-  RunResult result{WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
-                   read_text(out), read_text(err)};
+  RunResult result{WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_text(out),
+                   read_text(err)};
   fs::remove(out);
   fs::remove(err);
   return result;

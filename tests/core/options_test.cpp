@@ -43,7 +43,8 @@ struct Sample {
     v("name", &name, "Name.");
     v("modules", &modules, "Layers.");
     v("kwargs", &kwargs, "More.");
-    v("optim", &optim, "Which.").one_of({"adamw", "adamw_fused", "lion"})
+    v("optim", &optim, "Which.")
+        .one_of({"adamw", "adamw_fused", "lion"})
         .built_only({"adamw_fused"}, "only AdamW is");
     v("fp16", &fp16, "Half.").planned("it belongs to GPUs");
     v("workers", &workers, "Workers.").inert("there are none");
@@ -155,8 +156,8 @@ TEST(CommandLine, ListsAndDicts) {
   EXPECT_EQ(parse({"--modules", "all-linear"}).sample.modules[0], "all-linear");
   EXPECT_EQ(parse({"--modules=[\"a\", \"b\"]"}).sample.modules.size(), 2u);
   EXPECT_TRUE(parse({"--modules", "a", "--modules", "none"}).sample.modules.empty());
-  const Json kwargs = parse({"--kwargs", R"({"min_lr": 0, "a": "1e-6", "b": {"c": "True"}})"})
-                          .sample.kwargs;
+  const Json kwargs =
+      parse({"--kwargs", R"({"min_lr": 0, "a": "1e-6", "b": {"c": "True"}})"}).sample.kwargs;
   EXPECT_EQ(kwargs["min_lr"], 0);
   EXPECT_EQ(kwargs["a"], 1e-6);
   EXPECT_EQ(kwargs["b"]["c"], true);
@@ -266,7 +267,10 @@ TEST(Yaml, MistakesNameFileAndLine) {
   EXPECT_EQ(yaml_failure("seed: 1\nseed: 2\n"), "C024 recipe.yaml:2");
   EXPECT_EQ(yaml_failure("env: 3\n"), "C025 recipe.yaml:1");
   EXPECT_EQ(yaml_failure("env:\n  A: [1]\n"), "C025 recipe.yaml:2");
+  EXPECT_EQ(yaml_failure("env: {'': x}\n"), "C025 recipe.yaml:1");
   EXPECT_EQ(yaml_failure("- a\n- b\n"), "C021 recipe.yaml:1");
+  EXPECT_EQ(yaml_failure("seed: 1\n---\nseed: 2\n"), "C021 recipe.yaml:3");
+  EXPECT_EQ(yaml_failure("kwargs: &x {a: *x}\n"), "C023 recipe.yaml:1");
   EXPECT_EQ(yaml_failure("seed: [1\n").substr(0, 4), "C021");
   EXPECT_EQ(yaml_failure("verbose: 1\n"), "C022 recipe.yaml:1");
   EXPECT_EQ(yaml_failure("config: other.yaml\n"), "C022 recipe.yaml:1");

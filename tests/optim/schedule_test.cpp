@@ -68,7 +68,8 @@ TEST(Schedule, BadArgumentsAreNamed) {
   EXPECT_EQ(error_code("cosine_with_min_lr", {{"min_lr", 0}, {"min_lr_rate", 0}}), "C102");
   EXPECT_EQ(error_code("warmup_stable_decay", nullptr), "C103");
   EXPECT_EQ(error_code("warmup_stable_decay", {{"num_decay_steps", 1.5}}), "C102");
-  EXPECT_EQ(error_code("warmup_stable_decay", {{"num_decay_steps", 1}, {"decay_type", "x"}}), "C102");
+  EXPECT_EQ(error_code("warmup_stable_decay", {{"num_decay_steps", 1}, {"decay_type", "x"}}),
+            "C102");
   EXPECT_EQ(error_code("reduce_lr_on_plateau", {{"patience", -1}}), "C102");
   EXPECT_EQ(error_code("reduce_lr_on_plateau", {{"factor", 1.0}}), "C102");
   EXPECT_EQ(error_code("reduce_lr_on_plateau", {{"patient", 1}}), "C101");
@@ -78,10 +79,10 @@ TEST(Schedule, BadArgumentsAreNamed) {
 TEST(Schedule, WarmupCountsAsInTransformers) {
   EXPECT_EQ(warmup_step_count(0, 0, 100), 0);
   EXPECT_EQ(warmup_step_count(7, 0, 100), 7);
-  EXPECT_EQ(warmup_step_count(0.03, 0, 101), 4);   // ceil(3.03)
+  EXPECT_EQ(warmup_step_count(0.03, 0, 101), 4);  // ceil(3.03)
   EXPECT_EQ(warmup_step_count(0, 0.1, 10), 1);
   EXPECT_EQ(warmup_step_count(0, 0.1, 11), 2);
-  EXPECT_EQ(warmup_step_count(5, 0.5, 100), 5);    // steps win over the ratio
+  EXPECT_EQ(warmup_step_count(5, 0.5, 100), 5);  // steps win over the ratio
 }
 
 }  // namespace

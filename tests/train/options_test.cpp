@@ -61,9 +61,9 @@ TEST(TrainOptions, Bf16FallsBackInOneLineUnlessTurnedOff) {
 }
 
 TEST(TrainOptions, WhatFollowsFromOthersIsFilledIn) {
-  const TrainOptions o = read_train_options(
-      Args{"--eval_strategy", "steps", "--logging_steps", "5", "--save_steps", "10",
-           "--load_best_model_at_end", "--packing_strategy", "bfd-requeue"});
+  const TrainOptions o = read_train_options(Args{"--eval_strategy", "steps", "--logging_steps", "5",
+                                                 "--save_steps", "10", "--load_best_model_at_end",
+                                                 "--packing_strategy", "bfd-requeue"});
   EXPECT_EQ(*o.eval_steps, 5);
   EXPECT_EQ(*o.metric_for_best_model, "loss");
   EXPECT_FALSE(*o.greater_is_better);
@@ -96,12 +96,15 @@ TEST(TrainOptions, RulesThatSpanOptions) {
   EXPECT_EQ(code({"--save_steps", "7.5"}), "C043");
   EXPECT_EQ(code({"--save_strategy", "best"}), "C044");
   EXPECT_EQ(code({"--load_best_model_at_end"}), "C045");
-  EXPECT_EQ(code({"--load_best_model_at_end", "--eval_strategy", "epoch", "--save_strategy",
-                  "epoch"}), "");
+  EXPECT_EQ(
+      code({"--load_best_model_at_end", "--eval_strategy", "epoch", "--save_strategy", "epoch"}),
+      "");
   EXPECT_EQ(code({"--load_best_model_at_end", "--eval_strategy", "steps", "--eval_steps", "20",
-                  "--save_steps", "50"}), "C046");
+                  "--save_steps", "50"}),
+            "C046");
   EXPECT_EQ(code({"--load_best_model_at_end", "--eval_strategy", "steps", "--eval_steps", "0.1",
-                  "--save_steps", "0.3"}), "");
+                  "--save_steps", "0.3"}),
+            "");
   EXPECT_EQ(code({"--packing", "--max_length", "none"}), "C047");
   EXPECT_EQ(code({"--dataloader_prefetch_factor", "2"}), "C048");
   EXPECT_EQ(code({"--max_shard_size", "big"}), "C049");
@@ -112,19 +115,33 @@ TEST(TrainOptions, RulesThatSpanOptions) {
 }
 
 TEST(TrainOptions, WhatIsNotBuiltIsRefused) {
-  const Args refused[] = {{"--fp16"}, {"--tf32"}, {"--use_peft"}, {"--load_in_4bit"},
-                          {"--push_to_hub"}, {"--report_to", "wandb"}, {"--fsdp", "full_shard"},
-                          {"--neftune_noise_alpha", "5"}, {"--label_smoothing_factor", "0.1"},
-                          {"--group_by_length"}, {"--activation_offloading"},
+  const Args refused[] = {{"--fp16"},
+                          {"--tf32"},
+                          {"--use_peft"},
+                          {"--load_in_4bit"},
+                          {"--push_to_hub"},
+                          {"--report_to", "wandb"},
+                          {"--fsdp", "full_shard"},
+                          {"--neftune_noise_alpha", "5"},
+                          {"--label_smoothing_factor", "0.1"},
+                          {"--group_by_length"},
+                          {"--activation_offloading"},
                           {"--train_sampling_strategy", "group_by_length"},
-                          {"--optim", "adafactor"}, {"--gradient_checkpointing", "mlp"},
-                          {"--num_processes", "8"}, {"--datasets", "[]"}};
+                          {"--optim", "adafactor"},
+                          {"--gradient_checkpointing", "mlp"},
+                          {"--num_processes", "8"},
+                          {"--datasets", "[]"}};
   for (const Args& args : refused) {
     EXPECT_EQ(code(args), "C010") << args[0];
   }
-  const Args fine[] = {{"--optim", "adamw_torch"}, {"--report_to", "none"}, {"--tf32", "false"},
-                       {"--no_fp16"}, {"--torch_compile"}, {"--num_processes", "1"},
-                       {"--gradient_checkpointing", "block"}, {"--dataloader_num_workers", "4"}};
+  const Args fine[] = {{"--optim", "adamw_torch"},
+                       {"--report_to", "none"},
+                       {"--tf32", "false"},
+                       {"--no_fp16"},
+                       {"--torch_compile"},
+                       {"--num_processes", "1"},
+                       {"--gradient_checkpointing", "block"},
+                       {"--dataloader_num_workers", "4"}};
   for (const Args& args : fine) {
     EXPECT_EQ(code(args), "") << args[0];
   }

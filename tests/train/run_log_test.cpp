@@ -60,8 +60,13 @@ TEST_F(RunLogTest, ConsoleIsTransformers4s) {
   log.state().global_step = 1;
   log.state().epoch = 0.0166666;
   log.log(some_log());
-  log.eval({.loss = 2.5, .runtime = 1.23456, .samples = 10, .batches = 3, .entropy = 1.5,
-            .num_tokens = 1133, .mean_token_accuracy = 0.5});
+  log.eval({.loss = 2.5,
+            .runtime = 1.23456,
+            .samples = 10,
+            .batches = 3,
+            .entropy = 1.5,
+            .num_tokens = 1133,
+            .mean_token_accuracy = 0.5});
   log.state().total_flos = 1e12;
   log.finish({.runtime = 2.0, .samples = 64, .steps = 16, .train_loss = 7.428348988294601});
   ASSERT_EQ(console_.size(), 3u);
@@ -184,13 +189,24 @@ TEST(MetricValue, IsFoundByEitherName) {
 }
 
 TEST(PythonRepr, FloatsAsPythonPrintsThem) {
-  const std::pair<double, const char*> cases[] = {
-      {0.0, "0.0"},       {-0.0, "-0.0"},        {1.0, "1.0"},          {0.1, "0.1"},
-      {2e-5, "2e-05"},    {1e-4, "0.0001"},      {1.5e-5, "1.5e-05"},   {123456.0, "123456.0"},
-      {1e15, "1000000000000000.0"},              {1e16, "1e+16"},       {1.25e22, "1.25e+22"},
-      {1e100, "1e+100"},  {-3.25, "-3.25"},      {1.0 / 3, "0.3333333333333333"},
-      {5e-324, "5e-324"}, {123456789.125, "123456789.125"},             {0.00012345, "0.00012345"},
-      {9999999999999998.0, "9999999999999998.0"}};
+  const std::pair<double, const char*> cases[] = {{0.0, "0.0"},
+                                                  {-0.0, "-0.0"},
+                                                  {1.0, "1.0"},
+                                                  {0.1, "0.1"},
+                                                  {2e-5, "2e-05"},
+                                                  {1e-4, "0.0001"},
+                                                  {1.5e-5, "1.5e-05"},
+                                                  {123456.0, "123456.0"},
+                                                  {1e15, "1000000000000000.0"},
+                                                  {1e16, "1e+16"},
+                                                  {1.25e22, "1.25e+22"},
+                                                  {1e100, "1e+100"},
+                                                  {-3.25, "-3.25"},
+                                                  {1.0 / 3, "0.3333333333333333"},
+                                                  {5e-324, "5e-324"},
+                                                  {123456789.125, "123456789.125"},
+                                                  {0.00012345, "0.00012345"},
+                                                  {9999999999999998.0, "9999999999999998.0"}};
   for (const auto& [value, text] : cases) {
     EXPECT_EQ(python_repr(value), text);
   }
@@ -204,8 +220,9 @@ TEST(PythonRepr, RoundsAsPython) {
 }
 
 TEST(PythonRepr, Dicts) {
-  EXPECT_EQ(python_repr(Json{{"a", 1}, {"b", nullptr}, {"c", true}, {"d", "it's"}, {"e", {1, 2.0}}}),
-            "{'a': 1, 'b': None, 'c': True, 'd': \"it's\", 'e': [1, 2.0]}");
+  EXPECT_EQ(
+      python_repr(Json{{"a", 1}, {"b", nullptr}, {"c", true}, {"d", "it's"}, {"e", {1, 2.0}}}),
+      "{'a': 1, 'b': None, 'c': True, 'd': \"it's\", 'e': [1, 2.0]}");
 }
 
 TEST(Interval, SharesRoundUp) {
