@@ -166,9 +166,9 @@ void Bpe::encode_uncached(std::string_view word, bool raw_bytes, BpeScratch& scr
   } else if (raw_bytes) {
     scratch.spelled.clear();
     append_byte_level(scratch.spelled, word);
-    first_symbols(scratch.spelled, true, scratch);
+    first_symbols(scratch.spelled, scratch);
   } else {
-    first_symbols(word, false, scratch);
+    first_symbols(word, scratch);
   }
   if (scratch.ids.size() <= kShortWord) {
     merge_short(scratch);
@@ -203,8 +203,7 @@ void Bpe::first_symbols_raw(std::string_view word, BpeScratch& scratch) const {
 }
 
 // One symbol a character; unknown characters become their byte tokens, the unk token, or nothing.
-// In spelled-out bytes each character counts as the one byte it stands for.
-void Bpe::first_symbols(std::string_view word, bool spelled, BpeScratch& scratch) const {
+void Bpe::first_symbols(std::string_view word, BpeScratch& scratch) const {
   const bool has_affixes =
       !options_.continuing_subword_prefix.empty() || !options_.end_of_word_suffix.empty();
   uint32_t unknown = 0;  // bytes of unknown text not yet added
@@ -229,14 +228,14 @@ void Bpe::first_symbols(std::string_view word, bool spelled, BpeScratch& scratch
     if (const int32_t id = vocabulary_.find(symbol); id != kNone) {
       flush();
       scratch.ids.push_back(id);
-      scratch.sizes.push_back(spelled ? 1 : size);
+      scratch.sizes.push_back(size);
     } else if (options_.byte_fallback && add_byte_tokens(symbol, scratch)) {
       continue;
     } else if (unk_id_ != kNone) {
       if (!options_.fuse_unk) {
         flush();
       }
-      unknown += spelled ? 1 : size;
+      unknown += size;
     }
   }
   flush();

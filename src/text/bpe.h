@@ -52,6 +52,8 @@ class Bpe {
   void encode(std::string_view piece, bool raw_bytes, BpeScratch& scratch,
               std::vector<int32_t>& ids, std::vector<uint32_t>* sizes) const;
 
+  // Every character of the byte-level alphabet is in the vocabulary.
+  bool knows_all_bytes() const { return all_raw_bytes_known_; }
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
  private:
@@ -73,7 +75,7 @@ class Bpe {
   void encode_uncached(std::string_view word, bool raw_bytes, BpeScratch& scratch) const;
   bool whole_word(std::string_view word, bool raw_bytes, BpeScratch& scratch) const;
   void first_symbols_raw(std::string_view word, BpeScratch& scratch) const;
-  void first_symbols(std::string_view word, bool spelled, BpeScratch& scratch) const;
+  void first_symbols(std::string_view word, BpeScratch& scratch) const;
   bool add_byte_tokens(std::string_view symbol, BpeScratch& scratch) const;
   void merge_short(BpeScratch& scratch) const;
   void merge_long(BpeScratch& scratch) const;

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "text/byte_level.h"
 #include "text/json_fields.h"
+#include "text/word_regexes.h"
 #include "text/word_scanner.h"
 
 namespace sft {
@@ -224,7 +225,7 @@ class ByteLevel : public PreTokenizer {
   ByteLevel(bool add_prefix_space, bool use_regex, bool last)
       : add_prefix_space_(add_prefix_space), last_(last) {
     if (use_regex) {
-      scanner_ = WordScanner::recognise(WordScanner::kGpt2Regex);
+      scanner_ = WordScanner::recognise(kGpt2Regex);
     }
   }
 
@@ -242,7 +243,7 @@ class ByteLevel : public PreTokenizer {
     if (last_) {
       split.raw_bytes = true;
     } else {
-      spell_out(split);
+      spell_out_bytes(split);
     }
   }
 
@@ -255,19 +256,6 @@ class ByteLevel : public PreTokenizer {
         out.put(" ", split.text.origin(piece.begin));
       }
       out.copy(piece.begin, piece.end);
-      piece = {begin, out.size()};
-    }
-    out.finish(split.text);
-  }
-
-  static void spell_out(SplitText& split) {
-    TextRewriter out(split.text);
-    for (Span& piece : split.pieces) {
-      const uint32_t begin = out.size();
-      for (uint32_t i = piece.begin; i < piece.end; ++i) {
-        out.put_char(byte_to_code(static_cast<unsigned char>(split.text.text()[i])),
-                     split.text.origin(i));
-      }
       piece = {begin, out.size()};
     }
     out.finish(split.text);
@@ -362,6 +350,20 @@ std::unique_ptr<PreTokenizer> make_stage(const Json& json, const std::string& wh
 }
 
 }  // namespace
+
+void spell_out_bytes(SplitText& split) {
+  TextRewriter out(split.text);
+  for (Span& piece : split.pieces) {
+    const uint32_t begin = out.size();
+    for (uint32_t i = piece.begin; i < piece.end; ++i) {
+      out.put_char(byte_to_code(static_cast<unsigned char>(split.text.text()[i])),
+                   split.text.origin(i));
+    }
+    piece = {begin, out.size()};
+  }
+  out.finish(split.text);
+  split.raw_bytes = false;
+}
 
 std::unique_ptr<PreTokenizer> make_pre_tokenizer(const Json& json, const std::string& where) {
   return json.is_null() ? nullptr : make_stage(json, where, true);

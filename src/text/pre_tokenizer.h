@@ -29,6 +29,9 @@ class PreTokenizer {
   virtual void apply(SplitText& split) const = 0;
 };
 
+// Writes the pieces in the byte-level alphabet, which raw_bytes had only promised.
+void spell_out_bytes(SplitText& split);
+
 // Null for a null `json`. M103 for a type that is not supported, M100 for a malformed one.
 std::unique_ptr<PreTokenizer> make_pre_tokenizer(const Json& json, const std::string& where);
 

@@ -190,6 +190,9 @@ void Tokenizer::Impl::encode_pieces(Scratch::Impl& scratch, Output& out) const {
   if (pre_tokenizer) {
     pre_tokenizer->apply(split);
   }
+  if (split.raw_bytes && out.spans != nullptr && !bpe->knows_all_bytes()) {
+    spell_out_bytes(split);  // a byte that is dropped moves the spans of those behind it
+  }
   const std::string_view text = split.text.text();
   for (const Span piece : split.pieces) {
     const std::string_view word = text.substr(piece.begin, piece.size());

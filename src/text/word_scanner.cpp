@@ -1,14 +1,10 @@
 #include "text/word_scanner.h"
 
 #include "text/unicode.h"
+#include "text/word_regexes.h"
 
 namespace sft {
 namespace {
-
-constexpr std::string_view kQwen2Regex =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kLlama3Regex =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 constexpr uint16_t kNotOther = kLetter | kNumber | kSpace;
 
@@ -163,9 +159,6 @@ void cut(const Cursor& cursor, uint32_t begin, Next next, std::vector<Span>& wor
 }
 
 }  // namespace
-
-const std::string_view WordScanner::kGpt2Regex =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 std::unique_ptr<WordScanner> WordScanner::recognise(std::string_view regex) {
   const auto make = [](Kind kind) { return std::unique_ptr<WordScanner>(new WordScanner(kind)); };

@@ -12,9 +12,6 @@ namespace sft {
 
 class WordScanner {
  public:
-  // The expression of GPT-2, which the ByteLevel pre-tokenizer uses by itself.
-  static const std::string_view kGpt2Regex;
-
   // The scanner that equals this expression, or null.
   static std::unique_ptr<WordScanner> recognise(std::string_view regex);
 
