@@ -52,7 +52,8 @@ double snap(double x) {
 }
 
 // Between the two thresholds the interpolation weight is a straight line in the frequency; its slope
-// and intercept give the thresholds.
+// and intercept give the thresholds. A single point on it gives them together with the thresholds of
+// every published model, 1 and 4.
 std::optional<Llama3Rope> fit_line(const std::vector<float>& divisors,
                                    const std::vector<double>& frequencies, double factor) {
   double n = 0, sx = 0, sy = 0, sxx = 0, sxy = 0;
@@ -63,6 +64,9 @@ std::optional<Llama3Rope> fit_line(const std::vector<float>& divisors,
       const double y = (1 / d - 1 / factor) / (1 - 1 / factor);
       n += 1, sx += x, sy += y, sxx += x * x, sxy += x * y;
     }
+  }
+  if (n == 1) {
+    return Llama3Rope{factor, 1, 4, snap((1 + 3 * sy) / sx)};
   }
   const double spread = n * sxx - sx * sx;
   if (n < 2 || !(spread > 0)) {

@@ -1,0 +1,190 @@
+#include "io/model_source.h"
+
+#include <set>
+
+#include "io/support.h"
+
+namespace sft {
+namespace {
+
+TEST(ModelSource, EveryGgufEqualsTheFolderItWasConvertedFrom) {
+  ThreadPool pool(2);
+  for (const std::string family : {"llama", "qwen2", "qwen3", "gemma3"}) {
+    const auto folder = open_model(golden(family));
+    const auto file = open_model(golden(family + ".gguf"));
+    EXPECT_EQ(folder->stored_dtype(), DType::bf16);
+    EXPECT_EQ(file->stored_dtype(), DType::bf16);
+    EXPECT_EQ(std::set<std::string>(folder->names().begin(), folder->names().end()),
+              std::set<std::string>(file->names().begin(), file->names().end()));
+    for (const std::string& name : folder->names()) {
+      ASSERT_EQ(folder->shape(name), file->shape(name)) << family << " " << name;
+      const auto want = read_all(*folder, name, &pool);
+      const auto got = read_all(*file, name, &pool);
+      for (size_t i = 0; i < want.size(); ++i) {
+        // Gemma's norms went through float32's (w + 1) and back.
+        const float tolerance = family == "gemma3" && name.ends_with("norm.weight") ? 1e-7F : 0;
+        ASSERT_NEAR(want[i], got[i], tolerance) << family << " " << name << " " << i;
+      }
+    }
+  }
+}
+
+TEST(ModelSource, ConfigMadeFromGgufAgreesWithTheOriginal) {
+  // Said by the folder's file and not to be known from a GGUF, or said in another form.
+  const std::set<std::string> apart{"transformers_version", "sliding_window", "rope_parameters",
+                                    "max_window_layers", "_sliding_window_pattern"};
+  for (const std::string family : {"llama", "qwen2", "qwen3", "gemma3"}) {
+    const auto folder = open_model(golden(family));
+    const auto file = open_model(golden(family + ".gguf"));
+    for (const auto& [key, value] : folder->config().items()) {
+      if (!apart.contains(key) && !(key.starts_with("use_") && value == false)) {
+        EXPECT_EQ(file->config().value(key, Json()), value) << family << " " << key;
+      }
+    }
+    const Json& rope = file->config()["rope_parameters"];
+    EXPECT_EQ(nlohmann::json::parse(rope.dump()),
+              nlohmann::json::parse(folder->config()["rope_parameters"].dump()))
+        << family;
+    EXPECT_EQ(file->config()["torch_dtype"], "bfloat16");
+  }
+  const Json gemma = open_model(golden("gemma3.gguf"))->config();
+  EXPECT_EQ(gemma["rope_theta"], 1e6);
+  EXPECT_EQ(gemma["rope_local_base_freq"], 1e4);
+  EXPECT_EQ(gemma["rope_scaling"]["factor"], 8.0);
+  EXPECT_EQ(gemma["sliding_window"], 32);
+  const Json llama = open_model(golden("llama.gguf"))->config();
+  EXPECT_EQ(llama["rope_theta"], 1e4);
+  EXPECT_EQ(llama["rope_scaling"]["rope_type"], "llama3");
+}
+
+TEST(ModelSource, OffersTheTextFiles) {
+  const auto folder = open_model(golden("llama"));
+  EXPECT_EQ(folder->file_text("config.json"), read_text(golden("llama/config.json")));
+  EXPECT_FALSE(folder->file_text("tokenizer.json").has_value());
+  EXPECT_FALSE(folder->chat_template().has_value());
+  EXPECT_EQ((*folder->generation_config())["eos_token_id"], 2);
+  const auto file = open_model(golden("llama.gguf"));
+  EXPECT_EQ(file->chat_template(), "{{ messages }}");
+  EXPECT_EQ((*file->generation_config())["pad_token_id"], 0);
+  EXPECT_EQ(file->format(), "GGUF BF16");
+}
+
+void copy_model(const fs::path& from, const fs::path& to) {
+  fs::create_directories(to);
+  fs::copy(from, to, fs::copy_options::recursive);
+}
+
+TEST(ModelSource, ChatTemplatesComeFromAllTheirPlaces) {
+  const TemporaryFolder folder;
+  copy_model(golden("llama"), folder / "m");
+  const auto templates = [&] { return open_model(folder / "m")->chat_templates(); };
+  using Map = std::map<std::string, std::string>;
+  put(folder / "m/tokenizer_config.json", R"({"chat_template": "inline"})");
+  EXPECT_EQ(templates(), (Map{{"default", "inline"}}));
+  put(folder / "m/tokenizer_config.json",
+      R"({"chat_template": [{"name": "default", "template": "d"}, {"name": "tool_use", "template": "t"}]})");
+  EXPECT_EQ(templates(), (Map{{"default", "d"}, {"tool_use", "t"}}));
+  put(folder / "m/chat_template.jinja", "file");
+  put(folder / "m/additional_chat_templates/rag.jinja", "r");
+  EXPECT_EQ(templates(), (Map{{"default", "file"}, {"rag", "r"}}));
+  fs::remove(folder / "m/chat_template.jinja");
+  put(folder / "m/tokenizer_config.json", R"({"chat_template": 5})");
+  EXPECT_EQ(code_of(templates), "M249");
+}
+
+TEST(ModelSource, MissingTensorsAndWrongShapesAreNamed) {
+  const auto source = open_model(golden("llama"));
+  EXPECT_EQ(code_of([&] { source->require("model.norm.weight", Shape{32}); }), "");
+  const std::string shape = words_of([&] { source->require("model.norm.weight", Shape{33}); });
+  EXPECT_NE(shape.find("M245"), std::string::npos) << shape;
+  EXPECT_NE(shape.find("model.norm.weight"), std::string::npos);
+  EXPECT_NE(shape.find("(32)"), std::string::npos) << shape;
+  EXPECT_NE(shape.find("(33)"), std::string::npos) << shape;
+  const std::string missing = words_of([&] { source->shape("model.norm.weigth"); });
+  EXPECT_NE(missing.find("M244"), std::string::npos) << missing;
+  EXPECT_NE(missing.find("\"model.norm.weight\""), std::string::npos) << missing;
+}
+
+TEST(ModelSource, FoldersThatAreNoModelSayWhy) {
+  const TemporaryFolder folder;
+  const auto code = [&](const std::string& name) {
+    return code_of([&] { open_model(folder / name); });
+  };
+  fs::create_directories(folder / "empty");
+  EXPECT_EQ(code("empty"), "M241");
+  put(folder / "adapter/adapter_config.json", "{}");
+  EXPECT_NE(words_of([&] { open_model(folder / "adapter"); }).find("LoRA"), std::string::npos);
+  put(folder / "bin/config.json", "{}");
+  put(folder / "bin/pytorch_model.bin", "x");
+  EXPECT_EQ(code("bin"), "M242");
+  EXPECT_NE(words_of([&] { open_model(folder / "bin"); }).find(".bin"), std::string::npos);
+  copy_model(golden("llama"), folder / "quantised");
+  put(folder / "quantised/config.json", R"({"quantization_config": {"quant_method": "fp8"}})");
+  EXPECT_EQ(code("quantised"), "M243");
+  EXPECT_NE(words_of([&] { open_model(folder / "quantised"); }).find("fp8"), std::string::npos);
+  put(folder / "quantised/config.json", "[]");
+  EXPECT_EQ(code("quantised"), "M248");
+  put(folder / "quantised/config.json", "{");
+  EXPECT_EQ(code("quantised"), "M010");
+  fs::create_directories(folder / "two");
+  fs::copy(golden("llama.gguf"), folder / "two/a.gguf");
+  EXPECT_EQ(code("two"), "");
+  fs::copy(golden("llama.gguf"), folder / "two/b.gguf");
+  EXPECT_EQ(code("two"), "M247");
+  EXPECT_EQ(code_of([] { open_model(golden("llama/model.safetensors")); }), "M241");
+  EXPECT_EQ(code_of([] { open_model(golden("llama/config.json")); }), "M220");
+  EXPECT_EQ(code_of([] { open_model(""); }), "M240");
+}
+
+TEST(ModelSource, AHubIdIsFoundInTheCacheOrAllPlacesAreNamed) {
+  const TemporaryFolder folder;
+  HubEnvironment environment;
+  environment.hf_home = folder.path().string();
+  const auto open = [&](const std::string& id, const std::string& revision) {
+    return ModelSource::open(id, revision, environment);
+  };
+  const fs::path repository = folder / "hub/models--acme--tiny";
+  copy_model(golden("llama"), repository / "snapshots/0123abcd");
+  put(repository / "refs/main", "0123abcd");
+  EXPECT_EQ(open("acme/tiny", "")->path(), repository / "snapshots/0123abcd");
+  EXPECT_EQ(open("acme/tiny", "0123abcd")->name(), "acme/tiny");
+  const std::string words = words_of([&] { open("acme/tiny", "v2"); });
+  EXPECT_NE(words.find("M240"), std::string::npos);
+  EXPECT_NE(words.find((repository / "refs/v2").string()), std::string::npos) << words;
+  EXPECT_NE(words.find((repository / "snapshots/v2").string()), std::string::npos) << words;
+  EXPECT_EQ(code_of([&] { open("./acme/tiny", ""); }), "M240");
+  EXPECT_EQ(code_of([&] { open("acme/tiny", "../../main"); }), "M240");
+}
+
+TEST(ModelSource, ABareModelGetsItsPrefix) {
+  const TemporaryFolder folder;
+  copy_model(golden("qwen2"), folder / "m");
+  std::string bytes = read_text(golden("qwen2/model.safetensors"));
+  for (size_t at = bytes.find("\"model."); at != std::string::npos; at = bytes.find("\"model.", at)) {
+    bytes.replace(at, 7, "\"");
+    bytes.insert(bytes.find('}', at) + 1, "      ");
+  }
+  put(folder / "m/model.safetensors", bytes);
+  const auto source = open_model(folder / "m");
+  EXPECT_TRUE(source->has("model.embed_tokens.weight"));
+  EXPECT_EQ(read_all(*source, "model.norm.weight"),
+            read_all(*open_model(golden("qwen2")), "model.norm.weight"));
+}
+
+TEST(ModelSource, GgufFilesOfOtherArchitecturesAreRefusedByName) {
+  const TemporaryFolder folder;
+  std::string bytes = read_text(golden("qwen2.gguf"));
+  for (size_t at = bytes.find("qwen2"); at != std::string::npos; at = bytes.find("qwen2", at + 1)) {
+    bytes.replace(at, 5, "qwen9");
+  }
+  put(folder / "x.gguf", bytes);
+  const std::string words = words_of([&] { open_model(folder / "x.gguf"); });
+  EXPECT_NE(words.find("M229"), std::string::npos) << words;
+  EXPECT_NE(words.find("qwen9"), std::string::npos) << words;
+  EXPECT_NE(words.find("llama, qwen2, qwen3, gemma3"), std::string::npos) << words;
+  put(folder / "quants.gguf", read_text(golden("quants.gguf")));
+  EXPECT_EQ(code_of([&] { open_model(folder / "quants.gguf"); }), "M229");
+}
+
+}  // namespace
+}  // namespace sft
