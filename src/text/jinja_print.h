@@ -1,0 +1,28 @@
+// How Python shows a value: str(), repr(), and transformers' tojson filter.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "text/jinja_value.h"
+
+namespace sft::jinja {
+
+// str(value) appended to `out` ("" for undefined).
+void print(std::string& out, const Value& value);
+std::string to_string(const Value& value);
+std::string repr(const Value& value);
+std::string repr_real(double value);
+
+struct JsonStyle {
+  bool ensure_ascii = false;
+  bool pretty = false;
+  std::string indent;  // of one level, when pretty
+  std::string item_separator = ", ", key_separator = ": ";
+  bool sort_keys = false;
+};
+
+// json.dumps. M153 for what JSON has no form for (undefined, range, generator, ...).
+std::string to_json(const Value& value, const JsonStyle& style);
+
+}  // namespace sft::jinja

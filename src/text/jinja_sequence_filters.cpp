@@ -1,0 +1,427 @@
+#include "text/jinja_sequence_filters.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "text/jinja_interpreter.h"
+#include "text/jinja_ops.h"
+#include "text/jinja_print.h"
+#include "text/jinja_text.h"
+
+namespace sft::jinja {
+
+namespace {
+
+bool given(const Value* value) { return value != nullptr && !value->is(Kind::none); }
+bool is_set(const Value* value) { return value != nullptr && truth(*value); }
+
+Value fold_case(Value value) {
+  return value.is(Kind::string) ? Value::string(lower(value.text())) : value;
+}
+
+// "a.b.0": attributes and elements to follow from an item.
+class Path {
+ public:
+  explicit Path(const Value* attribute) {
+    if (!given(attribute)) {
+      return;
+    }
+    if (!attribute->is(Kind::string)) {
+      parts_.push_back(*attribute);
+      return;
+    }
+    add(attribute->text());
+  }
+  explicit Path(std::string_view attribute) { add(attribute); }
+
+  Value follow(Value item, const Value* otherwise = nullptr) const {
+    for (const Value& part : parts_) {
+      item = get_item(item, part);
+      if (given(otherwise) && item.is_undefined()) {
+        item = *otherwise;
+      }
+    }
+    return item;
+  }
+
+ private:
+  void add(std::string_view text) {
+    for (size_t at = 0; at <= text.size();) {
+      const size_t end = std::min(text.find('.', at), text.size());
+      const std::string_view part = text.substr(at, end - at);
+      const bool number = !part.empty() && part.size() < 18 &&
+                          std::all_of(part.begin(), part.end(),
+                                      [](char c) { return c >= '0' && c <= '9'; });
+      parts_.push_back(number ? Value::integer(std::stoll(std::string(part)))
+                              : Value::string(std::string(part)));
+      at = end + 1;
+    }
+  }
+
+  std::vector<Value> parts_;
+};
+
+struct Keyed {
+  Value key, value;
+};
+
+void sort_by_key(std::vector<Keyed>& items, bool reverse, Budget& budget) {
+  std::stable_sort(items.begin(), items.end(), [&](const Keyed& a, const Keyed& b) {
+    budget.step();
+    return reverse ? less(b.key, a.key) : less(a.key, b.key);
+  });
+}
+
+Value values_of(std::vector<Keyed> items) {
+  std::vector<Value> out;
+  out.reserve(items.size());
+  for (Keyed& item : items) {
+    out.push_back(std::move(item.value));
+  }
+  return Value::list(std::move(out));
+}
+
+// ---- single elements
+
+Value first(Interpreter& interpreter, const Value& self, Args& args) {
+  args.bind("first", {});
+  if (self.is(Kind::list) || self.is(Kind::tuple)) {
+    return self.items().empty() ? Value::undefined("No first item, sequence was empty.")
+                                : self.items()[0];
+  }
+  if (self.is(Kind::generator)) {
+    auto& generator = self.get<Generator>();
+    return generator.next < generator.items.size()
+               ? generator.items[generator.next++]
+               : Value::undefined("No first item, sequence was empty.");
+  }
+  const std::vector<Value> items = to_vector(self, interpreter.budget());
+  return items.empty() ? Value::undefined("No first item, sequence was empty.") : items.front();
+}
+
+Value last(Interpreter& interpreter, const Value& self, Args& args) {
+  args.bind("last", {});
+  if (self.is(Kind::generator)) {
+    fail(kType, "last: 'generator' object is not reversible");
+  }
+  const std::vector<Value> items = to_vector(self, interpreter.budget());
+  return items.empty() ? Value::undefined("No last item, sequence was empty.") : items.back();
+}
+
+template <bool largest>
+Value min_or_max(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("min/max", {"case_sensitive", "attribute"});
+  const Path path(a[1]);
+  Value best, best_key;
+  for (const Value& item : to_vector(self, interpreter.budget())) {
+    Value key = path.follow(item);
+    key = is_set(a[0]) ? key : fold_case(std::move(key));
+    if (best.is(Kind::missing) || (largest ? less(best_key, key) : less(key, best_key))) {
+      best = item;
+      best_key = std::move(key);
+    }
+  }
+  return best.is(Kind::missing) ? Value::undefined("No aggregated item, sequence was empty.")
+                                : best;
+}
+
+Value sum(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("sum", {"attribute", "start"});
+  const Path path(a[0]);
+  Value total = a[1] == nullptr ? Value::integer(0) : *a[1];
+  if (total.is(Kind::string)) {
+    fail(kType, "sum: strings cannot be summed, use join");
+  }
+  for (const Value& item : to_vector(self, interpreter.budget())) {
+    total = binary(BinaryOp::add, total, path.follow(item), interpreter.budget());
+  }
+  return total;
+}
+
+// ---- whole sequences
+
+Value join(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("join", {"d", "attribute"});
+  const std::string separator = a[0] == nullptr ? "" : to_string(*a[0]);
+  const Path path(a[1]);
+  std::string out;
+  bool begun = false;
+  for (const Value& item : to_vector(self, interpreter.budget())) {
+    if (begun) {
+      out += separator;
+    }
+    begun = true;
+    const size_t before = out.size();
+    print(out, path.follow(item));
+    interpreter.budget().make(static_cast<int64_t>(out.size() - before + separator.size()));
+  }
+  return Value::string(std::move(out));
+}
+
+Value list(Interpreter& interpreter, const Value& self, Args& args) {
+  args.bind("list", {});
+  return self.is(Kind::list) ? self : Value::list(to_vector(self, interpreter.budget()));
+}
+
+Value items(Interpreter&, const Value& self, Args& args) {
+  args.bind("items", {});
+  std::vector<Value> pairs;
+  if (!self.is_undefined()) {
+    if (!self.is(Kind::dict)) {
+      fail(kType, fmt::format("items: only a mapping has items, not {}", type_name(self)));
+    }
+    for (const auto& [key, value] : self.dict().items) {
+      pairs.push_back(Value::tuple({key, value}));
+    }
+  }
+  return Value::generator(std::move(pairs));
+}
+
+Value reverse(Interpreter& interpreter, const Value& self, Args& args) {
+  args.bind("reverse", {});
+  if (self.is(Kind::string)) {
+    return get_slice(self, Value::none(), Value::none(), Value::integer(-1));
+  }
+  const bool lazy = !self.is(Kind::generator);
+  std::vector<Value> all = to_vector(self, interpreter.budget());
+  std::reverse(all.begin(), all.end());
+  return lazy ? Value::generator(std::move(all)) : Value::list(std::move(all));
+}
+
+Value sort(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("sort", {"reverse", "case_sensitive", "attribute"});
+  std::vector<Path> paths;
+  if (given(a[2]) && a[2]->is(Kind::string)) {
+    std::string_view rest = a[2]->text();
+    for (size_t comma = 0; comma != std::string_view::npos;) {
+      comma = rest.find(',');
+      paths.emplace_back(rest.substr(0, comma));
+      rest.remove_prefix(comma == std::string_view::npos ? 0 : comma + 1);
+    }
+  } else {
+    paths.emplace_back(a[2]);
+  }
+  std::vector<Keyed> keyed;
+  for (const Value& item : to_vector(self, interpreter.budget())) {
+    std::vector<Value> keys;
+    for (const Path& path : paths) {
+      Value key = path.follow(item);
+      keys.push_back(is_set(a[1]) ? key : fold_case(std::move(key)));
+    }
+    keyed.push_back({Value::list(std::move(keys)), item});
+  }
+  sort_by_key(keyed, is_set(a[0]), interpreter.budget());
+  return values_of(std::move(keyed));
+}
+
+Value dict_sort(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("dictsort", {"case_sensitive", "by", "reverse"});
+  const std::string_view by = a[1] == nullptr ? "key" : to_text(*a[1], "dictsort: by");
+  if (self.is_undefined()) {
+    fail_undefined(self);
+  }
+  if (!self.is(Kind::dict) || (by != "key" && by != "value")) {
+    fail(kType, fmt::format("dictsort: {} by '{}'", type_name(self), by));
+  }
+  std::vector<Keyed> keyed;
+  for (const auto& [key, value] : self.dict().items) {
+    const Value& order = by == "key" ? key : value;
+    keyed.push_back({is_set(a[0]) ? order : fold_case(order), Value::tuple({key, value})});
+  }
+  sort_by_key(keyed, is_set(a[2]), interpreter.budget());
+  return values_of(std::move(keyed));
+}
+
+Value unique(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("unique", {"case_sensitive", "attribute"});
+  const Path path(a[1]);
+  Dict seen;
+  std::vector<Value> out;
+  for (const Value& item : to_vector(self, interpreter.budget())) {
+    Value key = path.follow(item);
+    key = is_set(a[0]) ? key : fold_case(std::move(key));
+    interpreter.budget().step(key.is(Kind::string) ? 1 : static_cast<int64_t>(seen.items.size()));
+    if (seen.find(key) == nullptr) {
+      seen.set(key, Value::none());
+      out.push_back(item);
+    }
+  }
+  return Value::generator(std::move(out));
+}
+
+Value group_by(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("groupby", {"attribute", "default", "case_sensitive"}, 1);
+  const Path path(a[0]);
+  std::vector<Keyed> keyed;
+  for (const Value& item : to_vector(self, interpreter.budget())) {
+    Value key = path.follow(item, a[1]);
+    keyed.push_back({is_set(a[2]) ? key : fold_case(std::move(key)), item});
+  }
+  sort_by_key(keyed, false, interpreter.budget());
+  std::vector<Value> groups;
+  for (size_t begin = 0; begin < keyed.size();) {
+    size_t end = begin;
+    std::vector<Value> members;
+    for (; end < keyed.size() && equal(keyed[begin].key, keyed[end].key); ++end) {
+      members.push_back(keyed[end].value);
+    }
+    Value group = Value::tuple(
+        {path.follow(keyed[begin].value, a[1]), Value::list(std::move(members))});
+    group.get<List>().group = true;
+    groups.push_back(std::move(group));
+    begin = std::max(end, begin + 1);
+  }
+  return Value::list(std::move(groups));
+}
+
+Value batch(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("batch", {"linecount", "fill_with"}, 1);
+  const int64_t size = to_integer(*a[0], "batch: linecount");
+  std::vector<Value> batches, current;
+  for (const Value& item : to_vector(self, interpreter.budget())) {
+    if (static_cast<int64_t>(current.size()) == size) {
+      batches.push_back(Value::list(std::exchange(current, {})));
+    }
+    current.push_back(item);
+  }
+  if (!current.empty()) {
+    const int64_t missing = size - static_cast<int64_t>(current.size());
+    if (given(a[1]) && missing > 0) {
+      interpreter.budget().make(missing * static_cast<int64_t>(sizeof(Value)));
+      current.insert(current.end(), static_cast<size_t>(missing), *a[1]);
+    }
+    batches.push_back(Value::list(std::move(current)));
+  }
+  return Value::generator(std::move(batches));
+}
+
+Value slice(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("slice", {"slices", "fill_with"}, 1);
+  const int64_t slices = to_integer(*a[0], "slice: slices");
+  const std::vector<Value> all = to_vector(self, interpreter.budget());
+  if (slices == 0) {
+    fail(kType, "slice: division by zero");
+  }
+  std::vector<Value> out;
+  const int64_t size = static_cast<int64_t>(all.size());
+  interpreter.budget().make(std::max<int64_t>(0, slices) * 64);
+  for (int64_t i = 0, at = 0; i < slices; ++i) {
+    const bool extra = i < size % slices;
+    const int64_t end = at + size / slices + (extra ? 1 : 0);
+    std::vector<Value> part(all.begin() + at, all.begin() + end);
+    if (given(a[1]) && !extra) {
+      part.push_back(*a[1]);
+    }
+    out.push_back(Value::list(std::move(part)));
+    at = end;
+  }
+  return Value::generator(std::move(out));
+}
+
+// ---- map, select and their kin
+
+// The filter or test whose name is the first positional argument, with the arguments after it.
+struct Inner {
+  const NativeEntry* entry = nullptr;
+  Args args;
+
+  Value call(Interpreter& interpreter, const Value& item) {
+    Args copy = args;
+    interpreter.budget().step();
+    return entry->call(interpreter, item, copy);
+  }
+};
+
+Inner inner(const Args& args, size_t at, bool filter) {
+  const std::string_view name =
+      to_text(args.positional[at], filter ? "map: the filter's name" : "select: the test's name");
+  Inner result;
+  result.entry = filter ? find_filter(name) : find_test(name);
+  if (result.entry == nullptr) {
+    fail(kUnknown, fmt::format("the chat template uses a {} named '{}', which there is not",
+                               filter ? "filter" : "test", name));
+  }
+  result.args.positional.assign(
+      args.positional.begin() + static_cast<std::ptrdiff_t>(at) + 1, args.positional.end());
+  result.args.named = args.named;
+  return result;
+}
+
+Value map(Interpreter& interpreter, const Value& self, Args& args) {
+  std::vector<Value> out;
+  if (!truth(self)) {
+    return Value::generator(std::move(out));
+  }
+  const bool by_attribute =
+      args.positional.empty() &&
+      std::any_of(args.named.begin(), args.named.end(),
+                  [](const auto& entry) { return entry.first == "attribute"; });
+  if (by_attribute) {
+    const Bound a = args.bind("map", {"attribute", "default"});
+    const Path path(a[0]);
+    for (const Value& item : to_vector(self, interpreter.budget())) {
+      out.push_back(path.follow(item, a[1]));
+    }
+    return Value::generator(std::move(out));
+  }
+  if (args.positional.empty()) {
+    fail(kType, "map needs the name of a filter, or attribute=");
+  }
+  Inner filter = inner(args, 0, true);
+  for (const Value& item : to_vector(self, interpreter.budget())) {
+    out.push_back(filter.call(interpreter, item));
+  }
+  return Value::generator(std::move(out));
+}
+
+template <bool keep, bool by_attribute>
+Value select(Interpreter& interpreter, const Value& self, Args& args) {
+  std::vector<Value> out;
+  if (!truth(self)) {
+    return Value::generator(std::move(out));
+  }
+  constexpr size_t offset = by_attribute ? 1 : 0;
+  if (args.positional.size() < offset) {
+    fail(kType, "selectattr/rejectattr needs the name of an attribute");
+  }
+  const Path path(by_attribute ? &args.positional[0] : nullptr);
+  const bool has_test = args.positional.size() > offset;
+  Inner test = has_test ? inner(args, offset, false) : Inner();
+  for (const Value& item : to_vector(self, interpreter.budget())) {
+    const Value tested = path.follow(item);
+    if (truth(has_test ? test.call(interpreter, tested) : tested) == keep) {
+      out.push_back(item);
+    }
+  }
+  return Value::generator(std::move(out));
+}
+
+constexpr NativeEntry kSequenceFilters[] = {
+    {"batch", batch},
+    {"dictsort", dict_sort},
+    {"first", first},
+    {"groupby", group_by},
+    {"items", items},
+    {"join", join},
+    {"last", last},
+    {"list", list},
+    {"map", map},
+    {"max", min_or_max<true>},
+    {"min", min_or_max<false>},
+    {"reject", select<false, false>},
+    {"rejectattr", select<false, true>},
+    {"reverse", reverse},
+    {"select", select<true, false>},
+    {"selectattr", select<true, true>},
+    {"slice", slice},
+    {"sort", sort},
+    {"sum", sum},
+    {"unique", unique},
+};
+
+}  // namespace
+
+std::span<const NativeEntry> sequence_filters() { return kSequenceFilters; }
+
+}  // namespace sft::jinja

@@ -1,0 +1,467 @@
+#include "text/jinja_string_methods.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "text/jinja_format.h"
+#include "text/jinja_interpreter.h"
+#include "text/jinja_ops.h"
+#include "text/jinja_print.h"
+#include "text/jinja_text.h"
+
+namespace sft::jinja {
+
+namespace {
+
+// A string of the receiver's kind (markup stays markup).
+Value like(const Value& self, std::string text) {
+  return self.is_markup() ? Value::markup(std::move(text)) : Value::string(std::move(text));
+}
+
+using Change = std::string (*)(std::string_view);
+template <Change change>
+Value changed(Interpreter& interpreter, const Value& self, Args& args) {
+  args.bind("a string method", {});
+  interpreter.budget().make(static_cast<int64_t>(self.text().size()));
+  return like(self, change(self.text()));
+}
+
+template <bool left, bool right>
+Value strip(Interpreter&, const Value& self, Args& args) {
+  const Bound a = args.bind("strip", {"chars"});
+  std::string_view text = self.text();
+  if (a[0] == nullptr || a[0]->is(Kind::none)) {
+    text = left ? strip_left(text) : text;
+    text = right ? strip_right(text) : text;
+  } else {
+    const std::string_view set = to_text(*a[0], "strip: the characters");
+    text = left ? strip_left(text, set) : text;
+    text = right ? strip_right(text, set) : text;
+  }
+  return text.size() == self.text().size() ? self : like(self, std::string(text));
+}
+
+// ---- splitting and joining
+
+std::vector<std::string_view> split_space(std::string_view text, int64_t limit) {
+  std::vector<std::string_view> parts;
+  text = strip_left(text);
+  while (!text.empty()) {
+    if (limit-- == 0) {
+      parts.push_back(text);
+      break;
+    }
+    size_t end = 0;
+    while (end < text.size() && !is_space(decode(text, end).value)) {
+      end += decode(text, end).bytes;
+    }
+    parts.push_back(text.substr(0, end));
+    text = strip_left(text.substr(end));
+  }
+  return parts;
+}
+
+std::vector<std::string_view> rsplit_space(std::string_view text, int64_t limit) {
+  if (limit < 0) {
+    return split_space(text, -1);
+  }
+  std::vector<std::string_view> words = split_space(text, -1);
+  if (static_cast<int64_t>(words.size()) <= limit) {
+    return words;
+  }
+  const auto first = words.end() - limit;  // the words cut off at the right
+  std::vector<std::string_view> parts;
+  const char* rest_end = (first - 1)->data() + (first - 1)->size();
+  const std::string_view rest(text.data(), static_cast<size_t>(rest_end - text.data()));
+  parts.push_back(rest);
+  parts.insert(parts.end(), first, words.end());
+  return parts;
+}
+
+std::vector<std::string_view> split_on(std::string_view text, std::string_view separator,
+                                       int64_t limit) {
+  std::vector<std::string_view> parts;
+  size_t at = 0;
+  for (; limit != 0; --limit) {
+    const size_t found = text.find(separator, at);
+    if (found == std::string_view::npos) {
+      break;
+    }
+    parts.push_back(text.substr(at, found - at));
+    at = found + separator.size();
+  }
+  parts.push_back(text.substr(at));
+  return parts;
+}
+
+std::vector<std::string_view> rsplit_on(std::string_view text, std::string_view separator,
+                                        int64_t limit) {
+  std::vector<std::string_view> parts;
+  for (; limit != 0; --limit) {
+    const size_t found = text.rfind(separator);
+    if (found == std::string_view::npos) {
+      break;
+    }
+    parts.push_back(text.substr(found + separator.size()));
+    text = text.substr(0, found);
+  }
+  parts.push_back(text);
+  std::reverse(parts.begin(), parts.end());
+  return parts;
+}
+
+Value to_list(Interpreter& interpreter, const Value& self,
+              const std::vector<std::string_view>& parts) {
+  interpreter.budget().make(
+      static_cast<int64_t>(self.text().size() + parts.size() * sizeof(String)));
+  std::vector<Value> items;
+  items.reserve(parts.size());
+  for (const std::string_view part : parts) {
+    items.push_back(like(self, std::string(part)));
+  }
+  return Value::list(std::move(items));
+}
+
+template <bool from_right>
+Value split(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("split", {"sep", "maxsplit"});
+  const int64_t limit = a[1] == nullptr ? -1 : to_integer(*a[1], "split: maxsplit");
+  if (a[0] == nullptr || a[0]->is(Kind::none)) {
+    return to_list(interpreter, self,
+                   from_right ? rsplit_space(self.text(), limit) : split_space(self.text(), limit));
+  }
+  const std::string_view separator = to_text(*a[0], "split: the separator");
+  if (separator.empty()) {
+    fail(kType, "split: the separator is empty");
+  }
+  return to_list(interpreter, self,
+                 from_right ? rsplit_on(self.text(), separator, limit)
+                            : split_on(self.text(), separator, limit));
+}
+
+Value splitlines(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("splitlines", {"keepends"});
+  return to_list(interpreter, self, split_lines(self.text(), a[0] != nullptr && truth(*a[0])));
+}
+
+template <bool from_right>
+Value partition(Interpreter&, const Value& self, Args& args) {
+  const Bound a = args.bind("partition", {"sep"}, 1);
+  const std::string_view separator = to_text(*a[0], "partition: the separator");
+  const std::string_view text = self.text();
+  if (separator.empty()) {
+    fail(kType, "partition: the separator is empty");
+  }
+  const size_t found = from_right ? text.rfind(separator) : text.find(separator);
+  const auto part = [&](std::string_view s) { return like(self, std::string(s)); };
+  if (found == std::string_view::npos) {
+    return from_right ? Value::tuple({part(""), part(""), self})
+                      : Value::tuple({self, part(""), part("")});
+  }
+  return Value::tuple({part(text.substr(0, found)), part(separator),
+                       part(text.substr(found + separator.size()))});
+}
+
+Value join(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("join", {"iterable"}, 1);
+  std::string out;
+  bool first = true;
+  for (const Value& item : to_vector(*a[0], interpreter.budget())) {
+    if (!first) {
+      out += self.text();
+    }
+    first = false;
+    const std::string_view text = to_text(item, "join: an element");
+    out += self.is_markup() && !item.is_markup() ? html_escape(text) : std::string(text);
+    interpreter.budget().make(static_cast<int64_t>(text.size() + self.text().size()));
+  }
+  return like(self, std::move(out));
+}
+
+// ---- searching
+
+// text[start:stop] as the searching methods take it, and the code point it starts at; `valid` is
+// false when start lies behind the end, where nothing is found, not even "".
+struct Part {
+  std::string_view text;
+  int64_t start;
+  bool valid;
+};
+
+Part part_of(std::string_view text, const Value* start, const Value* stop) {
+  const auto given = [](const Value* v) { return v != nullptr && !v->is(Kind::none); };
+  if (!given(start) && !given(stop)) {
+    return {text, 0, true};
+  }
+  const int64_t size = length(text);
+  const auto clamp = [&](const Value* v, int64_t otherwise) {
+    const int64_t n = given(v) ? to_integer(*v, "the position") : otherwise;
+    return std::max<int64_t>(0, n < 0 ? n + size : n);
+  };
+  const int64_t from = clamp(start, 0), to = std::min(size, clamp(stop, size));
+  if (from > to) {
+    return {{}, from, false};
+  }
+  return {substring(text, from, to), from, true};
+}
+
+template <bool last>
+int64_t find_position(const Value& self, Args& args, std::string_view method) {
+  const Bound a = args.bind(method, {"sub", "start", "end"}, 1);
+  const std::string_view what = to_text(*a[0], "the text to find");
+  const Part part = part_of(self.text(), a[1], a[2]);
+  if (!part.valid) {
+    return -1;
+  }
+  const size_t found = last ? part.text.rfind(what) : part.text.find(what);
+  return found == std::string_view::npos ? -1 : part.start + length(part.text.substr(0, found));
+}
+
+template <bool last>
+Value find(Interpreter&, const Value& self, Args& args) {
+  return Value::integer(find_position<last>(self, args, "find"));
+}
+
+template <bool last>
+Value index(Interpreter&, const Value& self, Args& args) {
+  const int64_t found = find_position<last>(self, args, "index");
+  if (found < 0) {
+    fail(kType, "index: substring not found");
+  }
+  return Value::integer(found);
+}
+
+Value count(Interpreter&, const Value& self, Args& args) {
+  const Bound a = args.bind("count", {"sub", "start", "end"}, 1);
+  const std::string_view what = to_text(*a[0], "count: the text to find");
+  const Part part = part_of(self.text(), a[1], a[2]);
+  if (!part.valid) {
+    return Value::integer(0);
+  }
+  if (what.empty()) {
+    return Value::integer(length(part.text) + 1);
+  }
+  int64_t n = 0;
+  for (size_t at = part.text.find(what); at != std::string_view::npos;
+       at = part.text.find(what, at + what.size())) {
+    ++n;
+  }
+  return Value::integer(n);
+}
+
+template <bool at_end>
+Value starts_or_ends(Interpreter&, const Value& self, Args& args) {
+  const Bound a = args.bind(at_end ? "endswith" : "startswith", {"prefix", "start", "end"}, 1);
+  const Part part = part_of(self.text(), a[1], a[2]);
+  const auto matches = [&](const Value& what) {
+    const std::string_view text = to_text(what, "startswith/endswith: the argument");
+    return part.valid && (at_end ? part.text.ends_with(text) : part.text.starts_with(text));
+  };
+  if (a[0]->is(Kind::tuple)) {
+    const auto& all = a[0]->items();
+    return Value::boolean(std::any_of(all.begin(), all.end(), matches));
+  }
+  return Value::boolean(matches(*a[0]));
+}
+
+template <bool suffix>
+Value remove_affix(Interpreter&, const Value& self, Args& args) {
+  const Bound a = args.bind("removeprefix", {"affix"}, 1);
+  const std::string_view affix = to_text(*a[0], "removeprefix/removesuffix: the argument");
+  std::string_view text = self.text();
+  if (suffix ? text.ends_with(affix) : text.starts_with(affix)) {
+    text = suffix ? text.substr(0, text.size() - affix.size()) : text.substr(affix.size());
+  }
+  return like(self, std::string(text));
+}
+
+Value replaced(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("replace", {"old", "new", "count"}, 2);
+  const std::string_view from = to_text(*a[0], "replace: the old text");
+  std::string to(to_text(*a[1], "replace: the new text"));
+  if (self.is_markup() && !a[1]->is_markup()) {
+    to = html_escape(to);
+  }
+  interpreter.budget().make(replaced_size(self.text(), from, to));
+  const int64_t limit = a[2] == nullptr ? -1 : to_integer(*a[2], "replace: count");
+  return like(self, replace(self.text(), from, to, limit));
+}
+
+// ---- padding
+
+template <char align>
+Value justify(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("center/ljust/rjust", {"width", "fillchar"}, 1);
+  const std::string fill(a[1] == nullptr ? " " : to_text(*a[1], "the fill character"));
+  if (length(fill) != 1) {
+    fail(kType, "the fill character must be exactly one character long");
+  }
+  const int64_t size = length(self.text());
+  const int64_t width = to_integer(*a[0], "the width");
+  const int64_t missing = std::max<int64_t>(0, width - size);
+  interpreter.budget().make(std::min<int64_t>(missing, INT64_MAX / 8) * 4);
+  // Python puts the odd blank of `center` left or right by the parity of both numbers.
+  const int64_t left = align == '<'   ? 0
+                       : align == '>' ? missing
+                                      : missing / 2 + (missing & width & 1);
+  std::string out;
+  for (int64_t i = 0; i < left; ++i) {
+    out += fill;
+  }
+  out += self.text();
+  for (int64_t i = left; i < missing; ++i) {
+    out += fill;
+  }
+  return like(self, std::move(out));
+}
+
+Value zfill(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("zfill", {"width"}, 1);
+  std::string out(self.text());
+  const int64_t missing = std::max<int64_t>(0, to_integer(*a[0], "the width") - length(out));
+  interpreter.budget().make(missing);
+  const bool sign = out.starts_with('+') || out.starts_with('-');
+  out.insert(sign ? 1 : 0, static_cast<size_t>(missing), '0');
+  return like(self, std::move(out));
+}
+
+Value expand_tabs(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("expandtabs", {"tabsize"});
+  const int64_t tab = a[0] == nullptr ? 8 : to_integer(*a[0], "expandtabs: tabsize");
+  std::string out;
+  int64_t column = 0;
+  for (const std::string_view c : characters(self.text())) {
+    if (c == "\t") {
+      const int64_t blanks = tab > 0 ? tab - column % tab : 0;
+      interpreter.budget().make(blanks);
+      out.append(static_cast<size_t>(blanks), ' ');
+      column += blanks;
+    } else {
+      out += c;
+      column = c == "\n" || c == "\r" ? 0 : column + 1;
+    }
+  }
+  return like(self, std::move(out));
+}
+
+// ---- predicates
+
+using Test = bool (*)(char32_t);
+template <Test test, bool when_empty = false>
+Value all_are(Interpreter&, const Value& self, Args& args) {
+  args.bind("a string predicate", {});
+  const std::string_view text = self.text();
+  for (size_t i = 0; i < text.size();) {
+    const CodePoint p = decode(text, i);
+    if (!test(p.value)) {
+      return Value::boolean(false);
+    }
+    i += p.bytes;
+  }
+  return Value::boolean(when_empty || !text.empty());
+}
+
+bool is_ascii(char32_t c) { return c < 0x80; }
+bool is_alnum(char32_t c) { return is_alpha(c) || is_decimal(c) || is_digit(c) || is_numeric(c); }
+
+Value is_identifier(Interpreter&, const Value& self, Args& args) {
+  args.bind("isidentifier", {});
+  const std::string_view text = self.text();
+  bool all = !text.empty() && !is_decimal(decode(text, 0).value);
+  for (const std::string_view c : characters(text)) {
+    all = all && (c == "_" || is_alnum(decode(c, 0).value));
+  }
+  return Value::boolean(all);
+}
+
+Value is_titled(Interpreter&, const Value& self, Args& args) {
+  args.bind("istitle", {});
+  bool inside = false, any = false;
+  for (const std::string_view character : characters(self.text())) {
+    const char32_t c = decode(character, 0).value;
+    const bool starts = is_upper(c) || is_title(c);
+    if (starts == inside && (starts || is_lower(c))) {
+      return Value::boolean(false);
+    }
+    inside = starts || is_lower(c);
+    any = any || inside;
+  }
+  return Value::boolean(any);
+}
+
+Value is_all_lower(Interpreter&, const Value& self, Args&) {
+  return Value::boolean(is_cased_text(self.text(), false));
+}
+Value is_all_upper(Interpreter&, const Value& self, Args&) {
+  return Value::boolean(is_cased_text(self.text(), true));
+}
+
+Value formatted(Interpreter& interpreter, const Value& self, Args& args) {
+  return brace_format(self, args, nullptr, interpreter.budget());
+}
+
+Value formatted_map(Interpreter& interpreter, const Value& self, Args& args) {
+  const Bound a = args.bind("format_map", {"mapping"}, 1);
+  return brace_format(self, args, a[0], interpreter.budget());
+}
+
+Value unsupported(Interpreter&, const Value&, Args&) {
+  fail(kUnsupported, "encode, translate and maketrans are not supported in a chat template");
+}
+
+constexpr NativeEntry kStringMethods[] = {
+    {"strip", strip<true, true>},
+    {"split", split<false>},
+    {"startswith", starts_or_ends<false>},
+    {"endswith", starts_or_ends<true>},
+    {"lstrip", strip<true, false>},
+    {"rstrip", strip<false, true>},
+    {"replace", replaced},
+    {"upper", changed<upper>},
+    {"lower", changed<lower>},
+    {"title", changed<title>},
+    {"capitalize", changed<capitalize>},
+    {"join", join},
+    {"format", formatted},
+    {"find", find<false>},
+    {"rfind", find<true>},
+    {"index", index<false>},
+    {"rindex", index<true>},
+    {"count", count},
+    {"rsplit", split<true>},
+    {"splitlines", splitlines},
+    {"partition", partition<false>},
+    {"rpartition", partition<true>},
+    {"removeprefix", remove_affix<false>},
+    {"removesuffix", remove_affix<true>},
+    {"swapcase", changed<swap_case>},
+    {"casefold", changed<case_fold>},
+    {"center", justify<'^'>},
+    {"ljust", justify<'<'>},
+    {"rjust", justify<'>'>},
+    {"zfill", zfill},
+    {"expandtabs", expand_tabs},
+    {"isspace", all_are<is_space>},
+    {"isalpha", all_are<is_alpha>},
+    {"isalnum", all_are<is_alnum>},
+    {"isdecimal", all_are<is_decimal>},
+    {"isdigit", all_are<is_digit>},
+    {"isnumeric", all_are<is_numeric>},
+    {"isascii", all_are<is_ascii, true>},
+    {"isprintable", all_are<is_printable, true>},
+    {"islower", is_all_lower},
+    {"isupper", is_all_upper},
+    {"istitle", is_titled},
+    {"isidentifier", is_identifier},
+    {"format_map", formatted_map},
+    {"encode", unsupported},
+    {"translate", unsupported},
+    {"maketrans", unsupported},
+};
+
+}  // namespace
+
+std::span<const NativeEntry> string_methods() { return kStringMethods; }
+
+}  // namespace sft::jinja

@@ -1,0 +1,277 @@
+#include "text/jinja_value.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "core/error.h"
+#include "text/jinja_errors.h"
+#include "text/jinja_ops.h"
+#include "text/jinja_print.h"
+
+namespace sft::jinja {
+
+void fail(std::string_view code, std::string message) { throw Error(code, std::move(message)); }
+
+void Budget::exhausted(std::string_view what) const {
+  throw Error(kLimit, fmt::format("the chat template used up the {} one rendering may take", what))
+      .hint("the template loops or builds text without end; see which loop stands at that line");
+}
+
+namespace {
+
+constexpr size_t kIndexedSize = 16;  // a dict larger than this is looked up by hash
+
+uint16_t deeper(uint16_t depth) {
+  if (depth >= kMaxDepth) {
+    throw Error(kLimit, fmt::format("data nested deeper than {} levels", kMaxDepth))
+        .hint("flatten the message or the tool definition");
+  }
+  return static_cast<uint16_t>(depth + 1);
+}
+
+uint16_t depth_of(const Value& value) { return value.is_object() ? value.object()->depth : 0; }
+
+uint16_t depth_of(const std::vector<Value>& items) {
+  uint16_t depth = 0;
+  for (const Value& item : items) {
+    depth = std::max(depth, depth_of(item));
+  }
+  return deeper(depth);
+}
+
+Value make_string(std::string text, bool markup) {
+  auto string = std::make_unique<String>();
+  string->own = std::move(text);
+  string->text = string->own;
+  string->markup = markup;
+  return Value::object(Kind::string, string.release());
+}
+
+Value make_list(Kind kind, std::vector<Value> items) {
+  auto list = std::make_unique<List>();
+  list->depth = depth_of(items);
+  list->items = std::move(items);
+  return Value::object(kind, list.release());
+}
+
+Value convert(const Json& json, int depth) {
+  if (depth > kMaxDepth) {
+    deeper(kMaxDepth);
+  }
+  switch (json.type()) {
+    case Json::value_t::boolean:
+      return Value::boolean(json.get<bool>());
+    case Json::value_t::number_integer:
+      return Value::integer(json.get<int64_t>());
+    case Json::value_t::number_unsigned: {
+      const auto n = json.get<uint64_t>();
+      if (n > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
+        throw Error(kOverflow, fmt::format("the integer {} does not fit in 64 bits", n))
+            .hint("write it as text in the data");
+      }
+      return Value::integer(static_cast<int64_t>(n));
+    }
+    case Json::value_t::number_float:
+      return Value::real(json.get<double>());
+    case Json::value_t::string:
+      return Value::borrowed(json.get_ref<const std::string&>());
+    case Json::value_t::array: {
+      std::vector<Value> items;
+      items.reserve(json.size());
+      for (const Json& item : json) {
+        items.push_back(convert(item, depth + 1));
+      }
+      return Value::list(std::move(items));
+    }
+    case Json::value_t::object: {
+      auto dict = std::make_unique<Dict>();
+      const auto& members = json.get_ref<const Json::object_t&>();
+      dict->items.reserve(members.size());
+      for (const auto& [key, item] : members) {
+        dict->add(Value::borrowed(key), convert(item, depth + 1));
+      }
+      return dict.release()->finish();
+    }
+    default:
+      return Value::none();
+  }
+}
+
+}  // namespace
+
+Value Value::string(std::string text) { return make_string(std::move(text), false); }
+Value Value::markup(std::string text) { return make_string(std::move(text), true); }
+
+Value Value::borrowed(std::string_view text) {
+  auto string = std::make_unique<String>();
+  string->text = text;
+  return Value(Kind::string, string.release());
+}
+
+Value Value::list(std::vector<Value> items) { return make_list(Kind::list, std::move(items)); }
+Value Value::tuple(std::vector<Value> items) { return make_list(Kind::tuple, std::move(items)); }
+
+Value Value::generator(std::vector<Value> items) {
+  auto generator = std::make_unique<Generator>();
+  generator->depth = depth_of(items);
+  generator->items = std::move(items);
+  return Value(Kind::generator, generator.release());
+}
+
+Value Value::undefined(std::string hint, bool unsafe) {
+  auto undefined = std::make_unique<Undefined>();
+  undefined->hint = std::move(hint);
+  undefined->unsafe = unsafe;
+  return Value(Kind::undefined, undefined.release());
+}
+
+Value Value::undefined_name(std::string_view name) {
+  auto undefined = std::make_unique<Undefined>();
+  undefined->name = Value::borrowed(name);
+  return Value(Kind::undefined, undefined.release());
+}
+
+Value Value::undefined_attribute(const Value& owner, const Value& name) {
+  auto undefined = std::make_unique<Undefined>();
+  undefined->owner_type = Value::borrowed(type_name(owner));
+  undefined->name = name;
+  undefined->depth = deeper(depth_of(name));
+  return Value(Kind::undefined, undefined.release());
+}
+
+Value Value::from_json(const Json& json) { return convert(json, 0); }
+
+std::string Undefined::message() const {
+  if (!hint.empty()) {
+    return hint;
+  }
+  if (name.is(Kind::missing)) {
+    return "an undefined value was used";
+  }
+  if (owner_type.is(Kind::missing)) {
+    return fmt::format("'{}' is undefined", name.text());
+  }
+  const std::string_view owner = owner_type.text();
+  if (name.is(Kind::string)) {
+    return fmt::format("'{} object' has no attribute '{}'", owner, name.text());
+  }
+  return fmt::format("{} object has no element {}", owner, repr(name));
+}
+
+const Value* Dict::find(std::string_view key) const {
+  if (items.size() <= kIndexedSize) {
+    for (const auto& [k, v] : items) {
+      if (k.is(Kind::string) && k.text() == key) {
+        return &v;
+      }
+    }
+    return nullptr;
+  }
+  if (index_.empty()) {
+    for (size_t i = 0; i < items.size(); ++i) {
+      if (items[i].first.is(Kind::string)) {
+        index_.emplace(items[i].first.text(), static_cast<uint32_t>(i));
+      }
+    }
+  }
+  const auto found = index_.find(key);
+  return found == index_.end() ? nullptr : &items[found->second].second;
+}
+
+const Value* Dict::find(const Value& key) const {
+  if (key.is(Kind::string)) {
+    return find(key.text());
+  }
+  require_hashable(key);
+  for (const auto& [k, v] : items) {
+    if (!k.is(Kind::string) && equal(k, key)) {
+      return &v;
+    }
+  }
+  return nullptr;
+}
+
+void Dict::set(const Value& key, Value value) {
+  if (const Value* found = find(key)) {
+    const_cast<Value&>(*found) = std::move(value);
+    return;
+  }
+  items.emplace_back(key, std::move(value));
+  if (!index_.empty() && key.is(Kind::string)) {
+    index_.emplace(items.back().first.text(), static_cast<uint32_t>(items.size() - 1));
+  }
+}
+
+Value Dict::finish() {
+  const Value owner = Value::object(Kind::dict, this);  // frees it, should the bound throw
+  uint16_t deepest = 0;
+  for (const auto& [k, v] : items) {
+    deepest = std::max({deepest, depth_of(k), depth_of(v)});
+  }
+  depth = deeper(deepest);
+  return owner;
+}
+
+int64_t Range::size() const {
+  if (step > 0) {
+    return start < stop ? (stop - start - 1) / step + 1 : 0;
+  }
+  return start > stop ? (start - stop - 1) / -step + 1 : 0;
+}
+
+std::string_view type_name(const Value& value) {
+  switch (value.kind()) {
+    case Kind::missing:
+    case Kind::undefined:
+      return "Undefined";
+    case Kind::none:
+      return "NoneType";
+    case Kind::boolean:
+      return "bool";
+    case Kind::integer:
+      return "int";
+    case Kind::real:
+      return "float";
+    case Kind::string:
+      return value.is_markup() ? "Markup" : "str";
+    case Kind::list:
+      return "list";
+    case Kind::tuple:
+      return "tuple";
+    case Kind::dict:
+      return "dict";
+    case Kind::range:
+      return "range";
+    case Kind::view:
+      switch (value.get<View>().of) {
+        case ViewOf::keys:
+          return "dict_keys";
+        case ViewOf::values:
+          return "dict_values";
+        case ViewOf::items:
+          return "dict_items";
+      }
+      return "dict_items";
+    case Kind::generator:
+      return "generator";
+    case Kind::name_space:
+      return "Namespace";
+    case Kind::function:
+      return "function";
+    case Kind::method:
+      return "builtin_function_or_method";
+    case Kind::macro:
+      return "Macro";
+    case Kind::loop:
+      return "LoopContext";
+    case Kind::cycler:
+      return "Cycler";
+    case Kind::joiner:
+      return "Joiner";
+  }
+  return "object";
+}
+
+}  // namespace sft::jinja
