@@ -1,0 +1,68 @@
+// Everything between the options and the loader: finds the data, understands its rows, tokenises,
+// truncates, packs and orders them. Used by the trainer and `sft inspect`.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/hub_cache.h"
+#include "core/log.h"
+#include "core/thread_pool.h"
+#include "data/example.h"
+#include "data/options.h"
+#include "data/row_source.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace sft {
+
+struct DataStatistics {
+  int64_t rows_read = 0;
+  int64_t rows = 0;                       // examples, before packing
+  int64_t rows_empty = 0;                 // dropped: no tokens, or a conversation without messages
+  int64_t rows_without_assistant = 0;     // dropped: assistant_only_loss, and no assistant turn
+  int64_t rows_fully_masked = 0;          // dropped: nothing left to train (after truncation)
+  int64_t rows_truncated = 0;
+  int64_t tokens_truncated = 0;           // lost with them
+  int64_t rows_with_prefix_mismatch = 0;  // see RenderedRow
+  int64_t rows_with_second_bos = 0;
+  int64_t tokens = 0;                     // of the examples kept, after truncation
+  int64_t tokens_trained = 0;             // of those, labels that are not kIgnored
+  int64_t packed_rows = 0;                // 0: not packed
+};
+
+struct DataContext {
+  const Tokenizer& tokenizer;
+  const ChatTemplate* chat_template;  // null: the model has none
+  ThreadPool& pool;
+  const Logger& log;
+  HubEnvironment hub;
+  uint64_t seed = 42;  // --seed: of shuffle_dataset and test_split_size
+};
+
+struct Prepared {
+  std::unique_ptr<PreparedDataset> rows;
+  DataStatistics statistics;
+  std::string report;  // one line: what was read, as which shape, what is trained and ignored
+};
+
+// TRL's preparation; the result does not depend on the number of threads. Says the report and what
+// was dropped or cut through `log`. Beside the errors of the parts: D048 no rows, D049 nothing would
+// be trained (the first row is shown), D052 truncation_mode, D053 padding_free with max_length.
+Prepared prepare_dataset(const DataOptions& options, Part part, const DataContext& context);
+
+// Whether TRL would lay batches out without padding, which decides how it counts num_tokens.
+bool is_padding_free(const DataOptions& options);
+
+// One row as text, tokens and labels, for `sft inspect`: without packing, shuffling or dropping.
+struct InspectedRow {
+  std::string place;
+  std::string text;
+  Example example;     // truncated
+  bool dropped = false;  // training would leave it out
+};
+// The first `limit` rows.
+std::vector<InspectedRow> inspect_rows(const DataOptions& options, Part part,
+                                       const DataContext& context, int64_t limit);
+
+}  // namespace sft

@@ -1,0 +1,262 @@
+#include "data/render.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/strings.h"
+
+namespace sft {
+
+namespace {
+
+// Marks the labels of all tokens that lie within one of the spans of the text; the others become
+// kIgnored.
+void keep_spans(const Encoding& encoding, const std::vector<Span>& spans, Example& row) {
+  std::vector<bool> kept(row.labels.size());
+  for (const Span& span : spans) {
+    for (size_t i = 0; i < encoding.spans.size(); ++i) {
+      if (encoding.spans[i].begin < span.end && encoding.spans[i].end > span.begin) {
+        kept[i] = true;
+      }
+    }
+  }
+  for (size_t i = 0; i < kept.size(); ++i) {
+    row.labels[i] = kept[i] ? row.labels[i] : kIgnored;
+  }
+}
+
+// Whether the text of some turn of this role is in the rendered text: its head or its tail, since
+// templates may trim, or cut out reasoning. True when no turn has text to look for.
+bool keeps_some_turn(const Json& messages, std::string_view role, std::string_view rendered) {
+  constexpr size_t kPiece = 24;
+  bool looked = false;
+  for (const Json& message : messages) {
+    const auto content = message.find("content");
+    if (message["role"] != role || content == message.end() || !content->is_string()) {
+      continue;
+    }
+    const std::string_view text = trim(content->get_ref<const std::string&>());
+    if (text.empty()) {
+      continue;
+    }
+    looked = true;
+    const std::string_view tail = text.substr(text.size() - std::min(kPiece, text.size()));
+    if (rendered.find(text.substr(0, kPiece)) != std::string_view::npos ||
+        rendered.find(tail) != std::string_view::npos) {
+      return true;
+    }
+  }
+  return !looked;
+}
+
+bool has_role(const Json& messages, std::string_view role) {
+  return std::ranges::any_of(messages, [&](const Json& m) { return m["role"] == role; });
+}
+
+}  // namespace
+
+Renderer::Renderer(const Shape& shape, const DataOptions& options, const Tokenizer& tokenizer,
+                   const ChatTemplate* chat_template)
+    : shape_(shape),
+      tokenizer_(tokenizer),
+      eos_(options.eos_token.value_or(tokenizer.eos_token())),
+      completion_only_(options.completion_only_loss.value_or(true)),
+      assistant_only_(options.assistant_only_loss) {
+  if (shape.conversational() && chat_template == nullptr) {
+    throw Error("D040", "the data are conversations, and the model has no chat template")
+        .hint("give one with --chat_template_path, for example the folder of an instruct model");
+  }
+  if (shape.conversational()) {
+    template_ = assistant_only_ ? chat_template->for_assistant_mask() : *chat_template;
+  }
+  if (assistant_only_ && !shape.conversational() && shape.kind() != RowKind::tokens) {
+    throw Error("D041", fmt::format("assistant_only_loss needs conversations, these data are {}",
+                                    shape.report()))
+        .hint("leave --assistant_only_loss out");
+  }
+  if (!eos_.empty() && !tokenizer.id_of(eos_)) {
+    throw Error("D046", fmt::format("the eos_token \"{}\" is not a token of this tokenizer", eos_))
+        .hint("give a token that is in the vocabulary with --eos_token");
+  }
+}
+
+std::string Renderer::trained_part() const {
+  const bool has_completion = shape_.kind() == RowKind::prompt_completion ||
+                              shape_.kind() == RowKind::messages_and_completion;
+  if (shape_.kind() == RowKind::tokens) {
+    return "the labels given";
+  }
+  if (assistant_only_) {
+    return has_completion && completion_only_ ? "the assistant's turns of the completion"
+                                              : "the assistant's turns";
+  }
+  return has_completion && completion_only_ ? "the completion" : "all tokens";
+}
+
+RenderedRow Renderer::render(const Json& row, const std::string& place,
+                             Tokenizer::Scratch& scratch) const {
+  const ShapedRow shaped = shape_.read(row, place);
+  try {
+    return render_shaped(shaped, scratch);
+  } catch (Error& e) {
+    if (e.code() == "M114") {
+      throw Error("D013", "this row's text is not valid UTF-8").at(place).hint("save the file as UTF-8");
+    }
+    throw e.context(fmt::format("the row {} cannot be prepared", preview(row))).at(place);
+  }
+}
+
+RenderedRow Renderer::render_shaped(const ShapedRow& row, Tokenizer::Scratch& scratch) const {
+  switch (row.kind) {
+    case RowKind::text: return render_text(with_eos(row.text), scratch);
+    case RowKind::prompt_completion: return render_prompt_completion(row, scratch);
+    case RowKind::messages:
+    case RowKind::messages_and_completion: return render_messages(row, scratch);
+    case RowKind::tokens: return render_tokens(row);
+  }
+  return {};
+}
+
+std::string Renderer::with_eos(std::string text) const {
+  if (!text.ends_with(eos_)) {
+    text += eos_;
+  }
+  return text;
+}
+
+// Text that was rendered with a template before already begins with BOS, and the tokenizer adds its
+// own: the model would see two.
+void Renderer::drop_second_bos(RenderedRow& row) const {
+  auto& ids = row.example.input_ids;
+  const auto bos = tokenizer_.bos_id();
+  if (bos && ids.size() > 1 && ids[0] == *bos && ids[1] == *bos &&
+      row.text.starts_with(tokenizer_.bos_token())) {
+    ids.erase(ids.begin());
+    row.second_bos = true;
+  }
+}
+
+// The completion begins where the two tokenisations part, which is mostly, but not always, after the
+// prompt.
+void Renderer::mask_prompt(RenderedRow& row, const std::vector<int32_t>& prompt_ids) const {
+  const auto& ids = row.example.input_ids;
+  const auto parted = std::ranges::mismatch(prompt_ids, ids);
+  row.prefix_mismatch = parted.in1 != prompt_ids.end();
+  if (completion_only_) {
+    const auto prompt = parted.in2 - ids.begin();
+    std::fill_n(row.example.labels.begin(), prompt, kIgnored);
+  }
+}
+
+RenderedRow Renderer::render_text(std::string text, Tokenizer::Scratch& scratch) const {
+  RenderedRow out{.example = {}, .text = std::move(text)};
+  tokenizer_.encode(out.text, true, scratch, out.example.input_ids);
+  drop_second_bos(out);
+  out.example.labels = out.example.input_ids;
+  return out;
+}
+
+RenderedRow Renderer::render_prompt_completion(const ShapedRow& row,
+                                               Tokenizer::Scratch& scratch) const {
+  RenderedRow prompt = render_text(row.prompt, scratch);
+  RenderedRow out = render_text(row.prompt + with_eos(row.completion), scratch);
+  mask_prompt(out, prompt.example.input_ids);
+  return out;
+}
+
+RenderedChat Renderer::render_chat(const ShapedRow& row, const Json& messages, bool prompt) const {
+  RenderOptions options;
+  options.add_generation_prompt = prompt;
+  options.tools = row.tools;
+  options.kwargs = row.template_kwargs;
+  return template_->render(messages, options);
+}
+
+// The template's own marks where it has them, else the turns found in its text.
+std::vector<Span> Renderer::trained_spans(const ShapedRow& row, const RenderedChat& chat) const {
+  const bool speaks = has_role(row.messages, "assistant");
+  if (chat.has_generation_markers) {
+    if (speaks && chat.generation.empty()) {
+      throw Error("D045", "the chat template marks nothing of this row as the assistant's")
+          .hint("the {% generation %} block of the template must cover every assistant turn");
+    }
+    return chat.generation;
+  }
+  RenderOptions options;
+  options.tools = row.tools;
+  options.kwargs = row.template_kwargs;
+  AssistantSpans found = assistant_spans(*template_, row.messages, options, chat.text);
+  if (!found.missing.empty()) {
+    throw Error("D045", fmt::format("message {} is the assistant's, and its place in the text that "
+                                    "the chat template renders cannot be told",
+                                    found.missing[0] + 1))
+        .hint("mark the assistant's turns with {% generation %} in the chat template, or leave "
+              "--assistant_only_loss out");
+  }
+  return found.spans;
+}
+
+RenderedRow Renderer::render_messages(const ShapedRow& row, Tokenizer::Scratch& scratch) const {
+  if (row.messages.empty()) {
+    return {};
+  }
+  const RenderedChat chat = render_chat(row, row.messages, false);
+  RenderedRow out{.example = {}, .text = chat.text};
+  for (const char* role : {"user", "assistant"}) {
+    if (!keeps_some_turn(row.messages, role, chat.text)) {
+      throw Error("D044", fmt::format("the chat template leaves out every {} turn; it renders {}", role,
+                                      preview(Json(chat.text))))
+          .hint("use a chat template for this kind of data: --chat_template_path");
+    }
+  }
+  if (assistant_only_) {
+    Encoding encoding;
+    tokenizer_.encode_with_spans(out.text, false, scratch, encoding);
+    out.example.input_ids = encoding.ids;
+    out.example.labels = encoding.ids;
+    out.without_assistant = !has_role(row.messages, "assistant");
+    keep_spans(encoding, trained_spans(row, chat), out.example);
+  } else {
+    tokenizer_.encode(out.text, false, scratch, out.example.input_ids);
+    out.example.labels = out.example.input_ids;
+  }
+  if (row.kind == RowKind::messages_and_completion) {
+    const auto end = row.messages.begin() + static_cast<long>(row.prompt_messages);
+    std::vector<int32_t> prompt_ids;
+    tokenizer_.encode(render_chat(row, Json(row.messages.begin(), end), true).text, false, scratch,
+                      prompt_ids);
+    mask_prompt(out, prompt_ids);
+  }
+  return out;
+}
+
+RenderedRow Renderer::render_tokens(const ShapedRow& row) const {
+  for (const int32_t id : row.input_ids) {
+    if (id < 0 || id >= tokenizer_.vocab_size()) {
+      throw Error("D047", fmt::format("the token id {} is not in the vocabulary of {} tokens", id,
+                                      tokenizer_.vocab_size()))
+          .hint("the rows were tokenised for another model");
+    }
+  }
+  RenderedRow out{.example = {.input_ids = row.input_ids, .labels = row.labels, .documents = {}},
+                  .text = {}};
+  if (row.labels.empty()) {
+    out.example.labels = row.input_ids;
+    for (size_t i = 0; i < row.input_ids.size(); ++i) {
+      const bool prompt = completion_only_ && !row.completion_mask.empty() && !row.completion_mask[i];
+      const bool other = !row.assistant_mask.empty() && !row.assistant_mask[i];
+      out.example.labels[i] = prompt || other ? kIgnored : row.input_ids[i];
+    }
+  }
+  for (const int32_t label : out.example.labels) {
+    if (label != kIgnored && (label < 0 || label >= tokenizer_.vocab_size())) {
+      throw Error("D047", fmt::format("the label {} is neither -100 nor a token", label))
+          .hint("labels are token ids, or -100 where nothing is trained");
+    }
+  }
+  return out;
+}
+
+}  // namespace sft

@@ -1,0 +1,61 @@
+// From a row to token ids and labels, as TRL's trainer prepares them. Used by prepare_dataset and
+// `sft inspect`.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "core/json.h"
+#include "data/example.h"
+#include "data/options.h"
+#include "data/shapes.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace sft {
+
+struct RenderedRow {
+  Example example;                // not truncated
+  std::string text;               // what was tokenised; empty for pre-tokenised rows
+  bool prefix_mismatch = false;   // the prompt alone does not begin the whole row's tokens
+  bool second_bos = false;        // the text began with BOS itself, and one of the two was left out
+  bool without_assistant = false;  // assistant_only_loss, and nobody speaks as the assistant
+};
+
+class Renderer {
+ public:
+  // Keeps references to the shape and the tokenizer. `chat_template` may be null when the shape is not conversational, else D040.
+  // D041 assistant_only_loss on data that is no conversation, D046 an eos_token that is no token.
+  Renderer(const Shape& shape, const DataOptions& options, const Tokenizer& tokenizer,
+           const ChatTemplate* chat_template);
+
+  // Thread-safe with one scratch a thread. Errors stand at `place`: those of the shape and of the
+  // template, D013 text that is not UTF-8, D044 a template that leaves out all user or all assistant
+  // turns, D045 assistant turns whose place in
+  // the text cannot be told, D047 a token id the model does not have.
+  RenderedRow render(const Json& row, const std::string& place, Tokenizer::Scratch& scratch) const;
+
+  // "all tokens", "the completion", "the assistant's turns": what is trained, in words.
+  std::string trained_part() const;
+
+ private:
+  RenderedRow render_shaped(const ShapedRow& row, Tokenizer::Scratch& scratch) const;
+  RenderedRow render_text(std::string text, Tokenizer::Scratch& scratch) const;
+  RenderedRow render_prompt_completion(const ShapedRow& row, Tokenizer::Scratch& scratch) const;
+  RenderedRow render_messages(const ShapedRow& row, Tokenizer::Scratch& scratch) const;
+  RenderedRow render_tokens(const ShapedRow& row) const;
+  RenderedChat render_chat(const ShapedRow& row, const Json& messages, bool prompt) const;
+  std::vector<Span> trained_spans(const ShapedRow& row, const RenderedChat& chat) const;
+  std::string with_eos(std::string text) const;
+  void drop_second_bos(RenderedRow& row) const;
+  void mask_prompt(RenderedRow& row, const std::vector<int32_t>& prompt_ids) const;
+
+  const Shape& shape_;
+  const Tokenizer& tokenizer_;
+  std::optional<ChatTemplate> template_;
+  std::string eos_;
+  bool completion_only_;
+  bool assistant_only_;
+};
+
+}  // namespace sft

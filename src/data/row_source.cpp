@@ -1,0 +1,202 @@
+#include "data/row_source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "data/torch_random.h"
+
+namespace sft {
+
+namespace {
+
+int64_t count_rows(const DatasetFiles& files) {
+  int64_t rows = 0;
+  RawRow row;
+  for (const auto& file : files.files) {
+    for (const auto reader = open_reader(file); reader->next(row);) {
+      ++rows;
+    }
+  }
+  return rows;
+}
+
+SourcePart single_source(const DataOptions& options, Part part, const HubEnvironment& hub) {
+  if (!options.dataset_name) {
+    throw Error("D064", "no data set is given")
+        .hint("give --dataset_name (a file, a folder or a hub id), or `datasets:` in the YAML file");
+  }
+  const std::string& split =
+      part == Part::train ? options.dataset_train_split : options.dataset_test_split;
+  SourcePart out;
+  out.files = resolve_dataset({*options.dataset_name, options.dataset_config, "", {}},
+                              options.test_split_size ? options.dataset_train_split : split, hub);
+  return out;
+}
+
+std::string text_member(const Json& entry, const char* key, const std::string& missing) {
+  if (!entry.contains(key) || entry[key].is_null()) {
+    return missing;
+  }
+  if (!entry[key].is_string()) {
+    throw Error("D065", fmt::format("`{}` of a data set in the mixture must be text, not {}", key,
+                                    entry[key].dump()));
+  }
+  return entry[key].get<std::string>();
+}
+
+struct MixtureEntry {
+  SourcePart part;
+  std::optional<double> fraction;
+};
+
+MixtureEntry mixture_entry(const Json& entry, const HubEnvironment& hub) {
+  static const std::vector<std::string> kKeys = {"path",  "name",    "data_dir", "data_files",
+                                                 "split", "columns", "fraction"};
+  if (!entry.is_object() || text_member(entry, "path", "").empty()) {
+    throw Error("D065", fmt::format("a data set in the mixture has no `path`: {}", entry.dump()))
+        .hint("datasets: [{path: ..., name: ..., split: train, columns: [...], fraction: 0.5}]");
+  }
+  for (const auto& [key, value] : entry.items()) {
+    if (std::ranges::find(kKeys, key) == kKeys.end()) {
+      throw Error("D065", fmt::format("a data set in the mixture has no key `{}`", key))
+          .hint(fmt::format("the keys are {}", fmt::join(kKeys, ", ")));
+    }
+  }
+  DatasetSource source{text_member(entry, "path", ""), {}, text_member(entry, "data_dir", ""),
+                       entry.value("data_files", Json())};
+  if (const std::string name = text_member(entry, "name", ""); !name.empty()) {
+    source.config = name;
+  }
+  MixtureEntry out;
+  out.part.files = resolve_dataset(source, text_member(entry, "split", "train"), hub);
+  if (const Json columns = entry.value("columns", Json()); columns.is_array()) {
+    for (const Json& column : columns) {
+      out.part.columns.push_back(column.is_string() ? column.get<std::string>() : column.dump());
+    }
+  }
+  if (const Json fraction = entry.value("fraction", Json()); !fraction.is_null()) {
+    if (!fraction.is_number() || !(fraction.get<double>() >= 0)) {
+      throw Error("D065", fmt::format("`fraction` must be a number of at least 0, not {}", fraction.dump()));
+    }
+    out.fraction = fraction.get<double>();
+  }
+  return out;
+}
+
+// Python's round: halves go to the even neighbour.
+int64_t round_even(double x) { return static_cast<int64_t>(std::nearbyint(x)); }
+
+// Fractions are shares of the mixture, which is as large as it can be without repeating any row.
+void apply_fractions(std::vector<MixtureEntry>& entries) {
+  const auto given = std::ranges::count_if(entries, [](auto& e) { return e.fraction.has_value(); });
+  if (given == 0) {
+    return;
+  }
+  double sum = 0;
+  for (const MixtureEntry& entry : entries) {
+    sum += entry.fraction.value_or(0);
+  }
+  if (static_cast<size_t>(given) != entries.size() || sum <= 0) {
+    throw Error("D065", "`fraction` must be given for all data sets of a mixture or for none, and "
+                        "not all may be 0");
+  }
+  double total = INFINITY;
+  for (MixtureEntry& entry : entries) {
+    RowRange& rows = entry.part.rows;
+    rows.end = std::min(rows.end, count_rows(entry.part.files));
+    if (*entry.fraction > 0) {
+      total = std::min(total, static_cast<double>(rows.end - rows.begin) / (*entry.fraction / sum));
+    }
+  }
+  for (MixtureEntry& entry : entries) {
+    RowRange& rows = entry.part.rows;
+    rows.end = rows.begin + round_even(*entry.fraction / sum * total);
+  }
+}
+
+void apply_slice(SourcePart& part) {
+  if (!part.files.slice.empty()) {
+    part.rows = slice_range(part.files.slice, count_rows(part.files));
+  }
+}
+
+void split_off_test(RowSource& source, double test_size, Part part, uint64_t seed) {
+  int64_t rows = 0;
+  for (const SourcePart& p : source.parts) {
+    rows += std::min(p.rows.end, count_rows(p.files)) - p.rows.begin;
+  }
+  TrainTestSplit split = train_test_split(rows, test_size, seed);
+  source.order = part == Part::train ? std::move(split.train) : std::move(split.test);
+  source.ordered = true;
+}
+
+}  // namespace
+
+RowSource open_source(const DataOptions& options, Part part, uint64_t seed,
+                      const HubEnvironment& hub) {
+  RowSource source;
+  if (options.datasets.is_array() && !options.datasets.empty()) {
+    std::vector<MixtureEntry> entries;
+    for (const Json& entry : options.datasets) {
+      entries.push_back(mixture_entry(entry, hub));
+      apply_slice(entries.back().part);
+    }
+    apply_fractions(entries);
+    for (MixtureEntry& entry : entries) {
+      source.parts.push_back(std::move(entry.part));
+    }
+    if (part == Part::eval && !options.test_split_size) {
+      throw Error("D008", "a mixture has no test split of its own")
+          .hint("give --test_split_size, for example 0.05, or leave evaluation out");
+    }
+  } else {
+    source.parts.push_back(single_source(options, part, hub));
+    apply_slice(source.parts.back());
+  }
+  if (options.test_split_size) {
+    split_off_test(source, *options.test_split_size, part, seed);
+  }
+  return source;
+}
+
+std::string RowSource::describe() const {
+  std::string out;
+  for (const SourcePart& part : parts) {
+    out += out.empty() ? "" : " + ";
+    const DatasetFiles& files = part.files;
+    if (files.files.size() == 1 && files.files[0] == files.name) {
+      out += files.name;
+      continue;
+    }
+    out += fmt::format("{} ({}split {}, {} file{})", files.name,
+                       files.config.empty() ? "" : fmt::format("config {}, ", files.config),
+                       files.split, files.files.size(), files.files.size() == 1 ? "" : "s");
+  }
+  return out;
+}
+
+bool RowStream::next(RawRow& row) {
+  for (; part_ < source_.parts.size(); ++part_, file_ = 0, row_in_part_ = 0) {
+    const SourcePart& part = source_.parts[part_];
+    while (row_in_part_ < part.rows.end && (reader_ != nullptr || file_ < part.files.files.size())) {
+      if (reader_ == nullptr) {
+        reader_ = open_reader(part.files.files[file_++]);
+      }
+      if (!reader_->next(row)) {
+        reader_.reset();
+      } else if (row_in_part_++ >= part.rows.begin) {
+        return true;
+      }
+    }
+    reader_.reset();
+    if (part_ + 1 == source_.parts.size()) {
+      return false;
+    }
+  }
+  return false;
+}
+
+}  // namespace sft

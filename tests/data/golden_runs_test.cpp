@@ -1,0 +1,109 @@
+// The rows, their order and the token counts of TRL's own runs: those of tests/golden, and those of a
+// folder beside the source tree where there is one.
+#include <algorithm>
+
+#include "core/file.h"
+#include "data/dataset.h"
+#include "data/loader.h"
+#include "data/support.h"
+
+namespace sft {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Model {
+  Tokenizer tokenizer;
+  ChatTemplate chat_template;
+};
+
+Model read_model(const fs::path& folder) {
+  const Json config = read_json(folder / "tokenizer_config.json");
+  return {Tokenizer::from_text(read_text(folder / "tokenizer.json"), config, "tokenizer.json"),
+          ChatTemplate(read_text(folder / "chat_template.jinja"), config)};
+}
+
+DataOptions options_of(const Json& args, const fs::path& data) {
+  DataOptions options;
+  options.dataset_name = data.string();
+  options.packing = args.value("packing", false);
+  options.packing_strategy = args.value("packing_strategy", "bfd");
+  options.assistant_only_loss = args.value("assistant_only_loss", false);
+  options.shuffle_dataset = args.value("shuffle_dataset", false);
+  options.max_length = args.value("max_length", int64_t{1024});
+  if (args.contains("completion_only_loss")) {
+    options.completion_only_loss = args["completion_only_loss"].get<bool>();
+  }
+  return options;
+}
+
+LoaderOptions loader_options_of(const Json& args, const DataOptions& options) {
+  LoaderOptions out;
+  out.per_device_batch = args.value("per_device_train_batch_size", int64_t{8});
+  out.accumulation = args.value("gradient_accumulation_steps", int64_t{1});
+  out.seed = args.value("data_seed", args.value("seed", uint64_t{42}));
+  out.padding_free = is_padding_free(options);
+  return out;
+}
+
+std::vector<fs::path> runs() {
+  std::vector<fs::path> found;
+  const fs::path tests = SFT_TEST_DIR;
+  for (const fs::path& folder : {tests / "golden", tests.parent_path().parent_path() / "shared" / "golden"}) {
+    if (fs::is_directory(folder)) {
+      for (const auto& entry : fs::directory_iterator(folder)) {
+        if (entry.path().extension() == ".json") {
+          found.push_back(entry.path());
+        }
+      }
+    }
+  }
+  std::ranges::sort(found);
+  return found;
+}
+
+class GoldenRun : public testing::TestWithParam<fs::path> {};
+INSTANTIATE_TEST_SUITE_P(Trl, GoldenRun, testing::ValuesIn(runs()),
+                         [](const auto& run) { return run.param.stem().string(); });
+
+TEST_P(GoldenRun, HasTheSameRowsInTheSameOrder) {
+  const Json run = read_json(GetParam());
+  const fs::path folder = GetParam().parent_path();
+  const Model model = read_model(folder / "models" / run["model"].get<std::string>());
+  const DataOptions options = options_of(run["args"], folder / "data" / run["data"].get<std::string>());
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    const Logger log;
+    const Prepared data = prepare_dataset(
+        options, Part::train,
+        {model.tokenizer, &model.chat_template, pool, log, {}, run["args"].value("seed", uint64_t{42})});
+    ASSERT_EQ(data.rows->size(), run["rows"].get<int64_t>());
+    for (size_t i = 0; i < run["first_rows"].size(); ++i) {
+      const Example row = data.rows->example(static_cast<int64_t>(i));
+      const Json& wanted = run["first_rows"][i];
+      EXPECT_EQ(row.input_ids, wanted["input_ids"].get<std::vector<int32_t>>()) << "row " << i;
+      EXPECT_EQ(row.labels, wanted["labels"].get<std::vector<int32_t>>()) << "row " << i;
+      if (wanted.contains("seq_lengths")) {
+        EXPECT_EQ(row.documents, wanted["seq_lengths"].get<std::vector<int32_t>>());
+      }
+    }
+    Loader loader(*data.rows, loader_options_of(run["args"], options));
+    int64_t tokens = 0, steps = 0;
+    for (const Json& entry : run["log"]) {
+      if (!entry.contains("num_tokens")) {
+        continue;
+      }
+      for (const MicroBatch& batch : loader.next()) {
+        tokens += batch.num_tokens;
+      }
+      ++steps;
+      EXPECT_EQ(tokens, entry["num_tokens"].get<int64_t>()) << "step " << steps;
+      EXPECT_DOUBLE_EQ(loader.epoch(), entry["epoch"].get<double>()) << "step " << steps;
+    }
+    EXPECT_EQ(steps, loader.total_steps(run["args"].value("num_train_epochs", 3.0),
+                                        run["args"].value("max_steps", int64_t{-1})));
+  }
+}
+
+}  // namespace
+}  // namespace sft
