@@ -36,7 +36,13 @@ Tensor Executor::resolve(Value v, const Bindings& bindings) const {
   if (found == bindings.inputs.end()) {
     throw Error("X002", fmt::format("internal error: input {} is not bound", info.name));
   }
-  return found->second;
+  const Tensor& bound = found->second;
+  if (bound.dtype != info.dtype || bound.shape.elements() > info.shape.elements()) {
+    throw Error("X003", fmt::format("internal error: input {} is bound to {} of {}, recorded as {} of {}",
+                                    info.name, bound.shape.text(), name_of(bound.dtype),
+                                    info.shape.text(), name_of(info.dtype)));
+  }
+  return bound;
 }
 
 Tensor Executor::tensor(Value v) const {

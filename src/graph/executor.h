@@ -41,7 +41,7 @@ class Executor {
   // From now on adds each instruction's seconds to `by_op`, by its name; null ends it.
   void profile(std::map<std::string, double>* by_op) { profile_ = by_op; }
 
-  // The memory of a value after a run (only what nothing has overwritten since: outputs).
+  // The memory of a value after a run: of one that the program keeps, or its last output.
   Tensor tensor(Value v) const;
   const Program& program() const { return program_; }
   const Plan& plan() const { return plan_; }

@@ -44,6 +44,11 @@ std::vector<Lifetime> lifetimes(const Program& program) {
       touch(o.value);
     }
   }
+  for (size_t v = 0; v < values.size(); ++v) {
+    if (values[v].kept && lives[v].last >= 0) {
+      lives[v].last = static_cast<int>(code.size());
+    }
+  }
   return lives;
 }
 

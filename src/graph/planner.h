@@ -14,7 +14,8 @@ struct Plan {
   int64_t sum_of_values = 0;     // what it would take without sharing
 };
 
-// A value lives from the instruction that first writes it to the last that reads or writes it.
+// A value lives from the instruction that first writes it to the last that reads or writes it, or
+// past the end when it is kept.
 // Largest first, each at the lowest place that is free for its whole life. Grants the requests to
 // write an output over an input (`Instruction::reuse_in`) where the input dies there.
 Plan plan_memory(const Program& program);

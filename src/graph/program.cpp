@@ -62,6 +62,8 @@ void Program::emit(std::string name, std::vector<Value> in, std::vector<Output> 
       {std::move(name), block_, std::move(in), std::move(out), std::move(kernel), reuse_in, false});
 }
 
+void Program::keep(Value v) { values_[static_cast<size_t>(v.id)].kept = true; }
+
 void Program::on_backward(std::function<void(Program&)> backward) {
   if (training()) {
     tape_.push_back({block_, std::move(backward)});
@@ -77,6 +79,8 @@ Output Program::grad_out(Value v) {
   if (!v || !needs_grad(v)) {
     return {};
   }
+  // A loss inside a block would be computed, and its gradients added, a second time.
+  SFT_ASSERT(differentiating_ || block_ < 0 || recompute_ == Recompute::none);
   Gradient& g = gradients_[static_cast<size_t>(v.id)];
   if (info(v).kind == ValueInfo::Kind::parameter) {
     const bool first = std::exchange(g.shared, false);
@@ -99,6 +103,7 @@ Output Program::grad_out(Value v) {
 
 void Program::replace_grad(Value v, Value g) {
   if (needs_grad(v)) {
+    SFT_ASSERT(info(v).kind == ValueInfo::Kind::arena);
     gradients_[static_cast<size_t>(v.id)] = {g, false};
   }
 }
@@ -118,11 +123,12 @@ void Program::share_grad(Value v, Value g) {
   emit("add", {g}, {grad_out(v)}, [](const Run& r) {
     const float* x = r.in(0).f32();
     float* y = r.out(0).f32();
+    const bool add = r.accumulate(0);
     r.threads().parallel_for(
         r.in(0).shape.elements(),
         [&](int64_t begin, int64_t end) {
           for (int64_t i = begin; i < end; ++i) {
-            y[i] += x[i];
+            y[i] = x[i] + (add ? y[i] : 0.0F);
           }
         },
         16384);
@@ -138,7 +144,9 @@ void Program::replay_block(int block, size_t forward_end) {
     copy.recomputed = true;
     std::ranges::transform(copy.in, copy.in.begin(), [&](Value v) { return mapped(v); });
     for (Output& o : copy.out) {
-      if (o.value) {
+      if (o.value && o.mode != Output::Mode::overwrite) {
+        o.value = mapped(o.value);  // the copy that an instruction before has begun
+      } else if (o.value) {
         const Value fresh = like(o.value, info(o.value).name);
         replayed_.resize(values_.size());
         replayed_[static_cast<size_t>(o.value.id)] = fresh;

@@ -76,6 +76,7 @@ struct ValueInfo {
   int index = -1;      // of the input, or of the parameter
   int block = -1;      // in which it was made
   bool grad = false;   // a gradient flows to it
+  bool kept = false;   // read from outside after the run
 };
 
 enum class Recompute { none, block };
@@ -97,6 +98,9 @@ class Program {
   void emit(std::string name, std::vector<Value> in, std::vector<Output> out, Kernel kernel,
             int reuse_in = -1);
   void on_backward(std::function<void(Program&)> backward);
+
+  // Says that the caller reads v after the run: nothing else may take its memory.
+  void keep(Value v);
 
   void begin_block(int index) { block_ = index; }
   void end_block() { block_ = -1; }

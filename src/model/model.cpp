@@ -68,6 +68,7 @@ TrainingProgram record_training(const Model& model, int64_t tokens, int64_t docu
   const Value hidden = model.family->forward(p, model.config, w, inputs);
   const Value stats =
       linear_cross_entropy(p, hidden, w(model.head_name()), targets, loss_scale, loss);
+  p.keep(stats);
   if (training) {
     p.differentiate();
   }
@@ -79,6 +80,7 @@ LogitsProgram record_logits(const Model& model, int64_t tokens, int64_t document
   const Weights w(p, model.specs);
   const Value hidden = model.family->forward(p, model.config, w, batch_inputs(p, tokens, documents));
   const Value logits = linear(p, hidden, {w(model.head_name()), {}, {}});
+  p.keep(logits);
   return {std::move(p), logits};
 }
 
@@ -96,6 +98,7 @@ LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capa
   const Value last = p.input("row", {1}, DType::i32);
   const Value hidden = model.family->forward(p, model.config, w, inputs);
   const Value logits = linear(p, select_row(p, hidden, last), {w(model.head_name()), {}, {}});
+  p.keep(logits);
   return {std::move(p), logits};
 }
 

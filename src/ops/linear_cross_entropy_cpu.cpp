@@ -61,8 +61,10 @@ LossStats loss_row(float* logits, int64_t vocab, int32_t target, LossType type, 
     scale_row(logits, vocab, weight * scale / sums.exponentials);
     logits[target] -= weight * scale;
   }
-  // entropy = log_sum - sum p (x - top)
-  return {-weight * log_p, correct ? 1.0F : 0.0F, log_sum - sums.weighted / sums.exponentials, 1.0F};
+  const float entropy = log_sum - sums.weighted / sums.exponentials;  // log_sum - sum p (x - top)
+  // A logit of minus infinity alone would leave the loss sound: it shows in the entropy.
+  const float loss = std::isfinite(entropy) ? -weight * log_p : NAN;
+  return {loss, correct ? 1.0F : 0.0F, entropy, 1.0F};
 }
 
 std::vector<int64_t> trained_rows(const Tensor& targets) {

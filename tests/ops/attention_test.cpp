@@ -1,0 +1,124 @@
+#include "ops/attention.h"
+
+#include <gtest/gtest.h>
+
+#include <span>
+
+#include "ops/attention_reference.h"
+
+namespace sft::testing {
+namespace {
+
+// Documents of `lengths` and, after them, `padding` tokens that belong to none.
+OpCase attention_case(const std::vector<int>& lengths, int padding, const Attention& options) {
+  std::vector<int> starts{0};
+  for (const int length : lengths) {
+    starts.push_back(starts.back() + length);
+  }
+  OpCase c;
+  c.operands = {activation({starts.back() + padding, options.heads.row()}, 1), indices(starts)};
+  c.build = [=](Program& p, const std::vector<Value>& in) {
+    return std::vector{attention(p, in[0], in[1], options)};
+  };
+  c.reference = [=](const std::vector<Numbers>& in) {
+    return std::vector<Numbers>{attention_reference(in[0], in[1], options)};
+  };
+  c.checked = 60;
+  return c;
+}
+
+TEST(Attention, lengths_around_a_tile) {
+  for (const int length : {1, 2, 63, 64, 65, 130}) {
+    SCOPED_TRACE(length);
+    check_op(attention_case({length}, 0, {{2, 1, 8}, 0.35F, 0}));
+  }
+}
+
+TEST(Attention, several_documents_some_of_them_empty) {
+  check_op(attention_case({0, 3, 0, 64, 1, 0, 7, 0}, 0, {{4, 2, 8}, 0.35F, 0}));
+}
+
+TEST(Attention, heads_in_groups) {
+  for (const Heads& heads : {Heads{1, 1, 4}, Heads{3, 3, 6}, Heads{6, 2, 5}, Heads{5, 1, 16}}) {
+    SCOPED_TRACE(heads.heads);
+    check_op(attention_case({9, 4}, 2, {heads, 0.5F, 0}));
+  }
+}
+
+TEST(Attention, windows) {
+  for (const int window : {1, 2, 63, 64, 65, 100, 1000}) {
+    SCOPED_TRACE(window);
+    check_op(attention_case({5, 100, 70}, 3, {{2, 1, 8}, 0.35F, window}));
+  }
+}
+
+TEST(Attention, a_window_of_one_gives_the_tokens_own_value) {
+  const OpCase c = attention_case({5}, 0, {{1, 1, 4}, 1.0F, 1});
+  const OpResult r = run_op(c);
+  for (size_t t = 0; t < 5; ++t) {
+    for (size_t i = 0; i < 4; ++i) {
+      EXPECT_EQ(r.outputs[0][t * 4 + i], static_cast<float>(c.operands[0].values[t * 12 + 8 + i]));
+    }
+  }
+}
+
+TEST(Attention, scales) {
+  check_op(attention_case({40}, 0, {{2, 2, 8}, 1.0F, 0}));
+  check_op(attention_case({40}, 0, {{2, 2, 8}, 0.01F, 0}));
+}
+
+TEST(Attention, sharp_scores_lose_nothing) {
+  OpCase c = attention_case({30}, 0, {{1, 1, 8}, 30.0F, 0});
+  c.tolerance = 1e-4;  // the scores themselves reach hundreds
+  c.gradient_tolerance = 1e-3;
+  check_op(c);
+}
+
+TEST(Attention, rows_after_the_last_document_are_exactly_zero) {
+  for (const std::vector<int>& lengths : {std::vector<int>{70, 3}, std::vector<int>{}, {0}}) {
+    const OpCase c = attention_case(lengths, 6, {{2, 1, 8}, 0.35F, 0});
+    const OpResult r = run_op(c, {.threads = 2});
+    const auto row = static_cast<size_t>(Heads{2, 1, 8}.row());
+    for (size_t i = r.outputs[0].size() - 6 * 16; i < r.outputs[0].size(); ++i) {
+      EXPECT_EQ(r.outputs[0][i], 0.0F);
+    }
+    for (size_t i = r.gradients[0].size() - 6 * row; i < r.gradients[0].size(); ++i) {
+      EXPECT_EQ(r.gradients[0][i], 0.0F);
+    }
+  }
+}
+
+TEST(Attention, padding_that_is_no_number_stays_outside) {
+  OpCase c = attention_case({10}, 2, {{2, 1, 8}, 0.35F, 0});
+  const OpResult clean = run_op(c);
+  const size_t row = c.operands[0].values.size() / 12;
+  std::fill(c.operands[0].values.end() - static_cast<int64_t>(2 * row), c.operands[0].values.end(),
+            NAN);
+  const OpResult r = run_op(c);
+  EXPECT_EQ(r.outputs, clean.outputs);
+  EXPECT_EQ(r.gradients, clean.gradients);
+}
+
+// A document's rows are the same bits wherever it lies and whatever lies beside it.
+TEST(Attention, neighbours_do_not_matter) {
+  const Attention options{{2, 1, 8}, 0.35F, 0};
+  OpCase both = attention_case({20, 50}, 0, options);
+  OpCase one = attention_case({50}, 0, options);
+  std::copy_n(both.operands[0].values.begin() + 20 * options.heads.row(),
+              one.operands[0].values.size(), one.operands[0].values.begin());
+  const OpResult a = run_op(both);
+  const OpResult b = run_op(one);
+  EXPECT_TRUE(std::ranges::equal(b.outputs[0], std::span(a.outputs[0]).subspan(20 * 16)));
+}
+
+TEST(Attention, a_broken_value_reaches_the_rows_that_see_it) {
+  OpCase c = attention_case({8}, 0, {{1, 1, 4}, 0.5F, 0});
+  c.operands[0].values[3 * 12 + 4] = NAN;  // a key of token 3
+  const OpResult r = run_op(c);
+  for (size_t t = 0; t < 8; ++t) {
+    EXPECT_EQ(std::isfinite(r.outputs[0][t * 4]), t < 3) << t;
+  }
+}
+
+}  // namespace
+}  // namespace sft::testing

@@ -1,0 +1,44 @@
+#include "ops/embedding.h"
+
+#include <gtest/gtest.h>
+
+#include "support/op_case.h"
+
+namespace sft::testing {
+namespace {
+
+OpCase embedding_case(const std::vector<int>& tokens, int64_t vocab, int64_t hidden, float scale) {
+  OpCase c;
+  c.operands = {indices(tokens), parameter({vocab, hidden}, 1)};
+  c.build = [=](Program& p, const std::vector<Value>& in) {
+    return std::vector{embedding(p, in[0], in[1], scale)};
+  };
+  c.reference = [=](const std::vector<Numbers>& in) {
+    Numbers y;
+    for (const double token : in[0]) {
+      for (int64_t i = 0; i < hidden; ++i) {
+        y.push_back(in[1][static_cast<size_t>(static_cast<int64_t>(token) * hidden + i)] * scale);
+      }
+    }
+    return std::vector<Numbers>{y};
+  };
+  return c;
+}
+
+TEST(Embedding, repeated_tokens_add_their_gradients) {
+  check_op(embedding_case({3, 3, 0, 3, 9, 0, 3}, 10, 40, 1.0F));
+}
+
+TEST(Embedding, scaled) { check_op(embedding_case({1, 0, 1}, 2, 33, 5.656854F)); }
+
+TEST(Embedding, one_token_of_one_column) { check_op(embedding_case({4}, 5, 1, 1.0F)); }
+
+TEST(Embedding, rows_of_absent_tokens_have_no_gradient) {
+  const OpResult r = run_op(embedding_case({1, 1}, 4, 8, 1.0F));
+  for (size_t i = 0; i < 32; ++i) {
+    EXPECT_EQ(r.gradients[1][i] == 0.0F, i / 8 != 1);
+  }
+}
+
+}  // namespace
+}  // namespace sft::testing

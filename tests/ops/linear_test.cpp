@@ -1,0 +1,170 @@
+#include "ops/linear.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "support/op_case.h"
+
+namespace sft::testing {
+namespace {
+
+// y (rows, out) += scale x (rows, in) w (out, in)^T
+void add_product(const Numbers& x, const Numbers& w, size_t in, double scale, Numbers& y) {
+  const size_t rows = x.size() / in;
+  const size_t out = w.size() / in;
+  y.resize(rows * out, 0.0);
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t o = 0; o < out; ++o) {
+      double sum = 0.0;
+      for (size_t i = 0; i < in; ++i) {
+        sum += x[r * in + i] * w[o * in + i];
+      }
+      y[r * out + o] += scale * sum;
+    }
+  }
+}
+
+struct LinearShape {
+  int64_t tokens, in, out;
+};
+
+OpCase linear_case(const LinearShape& s, bool bias, Operand weight) {
+  OpCase c;
+  c.operands = {activation({s.tokens, s.in}, 1), std::move(weight)};
+  if (bias) {
+    c.operands.push_back(parameter({s.out}, 3));
+  }
+  c.build = [=](Program& p, const std::vector<Value>& in) {
+    return std::vector{linear(p, in[0], {in[1], bias ? in[2] : Value(), {}})};
+  };
+  c.reference = [=](const std::vector<Numbers>& in) {
+    Numbers y;
+    add_product(in[0], in[1], static_cast<size_t>(s.in), 1.0, y);
+    for (size_t i = 0; bias && i < y.size(); ++i) {
+      y[i] += in[2][i % static_cast<size_t>(s.out)];
+    }
+    return std::vector<Numbers>{y};
+  };
+  return c;
+}
+
+TEST(Linear, shapes_around_the_tiles) {
+  for (const LinearShape& s : {LinearShape{1, 1, 1}, LinearShape{1, 64, 7}, LinearShape{5, 17, 33},
+                               LinearShape{70, 96, 80}, LinearShape{130, 64, 64}}) {
+    for (const bool bias : {false, true}) {
+      SCOPED_TRACE(s.tokens);
+      OpCase c = linear_case(s, bias, parameter({s.out, s.in}, 2));
+      c.checked = 30;
+      check_op(c);
+    }
+  }
+}
+
+TEST(Linear, a_frozen_weight_of_any_float_type) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    SCOPED_TRACE(name_of(dtype));
+    check_op(linear_case({9, 24, 20}, false, frozen({20, 24}, dtype, 2)));
+    check_op(linear_case({9, 24, 20}, true, frozen({20, 24}, dtype, 2)));
+  }
+}
+
+OpCase lora_case(const LinearShape& s, int64_t rank, bool bias, Operand weight) {
+  OpCase c = linear_case(s, bias, std::move(weight));
+  const size_t first = c.operands.size();
+  constexpr float kScale = 1.5F;
+  c.operands.push_back(parameter({rank, s.in}, 4));
+  c.operands.push_back(parameter({s.out, rank}, 5));
+  c.build = [=](Program& p, const std::vector<Value>& in) {
+    const Lora lora{in[first], in[first + 1], kScale};
+    return std::vector{linear(p, in[0], {in[1], bias ? in[2] : Value(), lora})};
+  };
+  c.reference = [=, plain = c.reference](const std::vector<Numbers>& in) {
+    Numbers low;
+    add_product(in[0], in[first], static_cast<size_t>(s.in), 1.0, low);
+    Numbers y = plain(in)[0];
+    add_product(low, in[first + 1], static_cast<size_t>(rank), kScale, y);
+    return std::vector<Numbers>{y};
+  };
+  return c;
+}
+
+TEST(Linear, lora_over_a_frozen_weight) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    SCOPED_TRACE(name_of(dtype));
+    check_op(lora_case({11, 40, 36}, 4, false, frozen({36, 40}, dtype, 2, 0.2)));
+  }
+  OpCase large = lora_case({70, 64, 80}, 8, true, frozen({80, 64}, DType::bf16, 2, 0.2));
+  large.checked = 30;
+  check_op(large);
+}
+
+TEST(Linear, lora_beside_a_trained_weight) {
+  check_op(lora_case({6, 16, 12}, 2, false, parameter({12, 16}, 2)));
+}
+
+TEST(Linear, the_same_input_twice_adds_its_gradients) {
+  OpCase c;
+  c.operands = {activation({7, 20}, 1), parameter({10, 20}, 2), parameter({12, 20}, 3)};
+  c.build = [](Program& p, const std::vector<Value>& in) {
+    return std::vector{linear(p, in[0], {in[1], {}, {}}), linear(p, in[0], {in[2], {}, {}}),
+                       linear(p, in[0], {in[1], {}, {}})};
+  };
+  c.reference = [](const std::vector<Numbers>& in) {
+    std::vector<Numbers> y(3);
+    add_product(in[0], in[1], 20, 1.0, y[0]);
+    add_product(in[0], in[2], 20, 1.0, y[1]);
+    add_product(in[0], in[1], 20, 1.0, y[2]);
+    return y;
+  };
+  check_op(c);
+}
+
+TEST(Linear, a_chain) {
+  OpCase c;
+  c.operands = {activation({7, 12}, 1), parameter({20, 12}, 2), parameter({9, 20}, 3)};
+  c.build = [](Program& p, const std::vector<Value>& in) {
+    return std::vector{linear(p, linear(p, in[0], {in[1], {}, {}}), {in[2], {}, {}})};
+  };
+  c.reference = [](const std::vector<Numbers>& in) {
+    Numbers h, y;
+    add_product(in[0], in[1], 12, 1.0, h);
+    add_product(h, in[2], 20, 1.0, y);
+    return std::vector<Numbers>{y};
+  };
+  check_op(c);
+}
+
+// The output of a product with LoRA is written twice; what reads it in the backward pass needs both.
+TEST(Linear, lora_in_a_chain) {
+  OpCase c;
+  c.operands = {activation({7, 12}, 1), frozen({20, 12}, DType::bf16, 2), parameter({4, 12}, 3),
+                parameter({20, 4}, 4), parameter({9, 20}, 5)};
+  c.build = [](Program& p, const std::vector<Value>& in) {
+    const Value h = linear(p, in[0], {in[1], {}, Lora{in[2], in[3], 0.5F}});
+    return std::vector{linear(p, h, {in[4], {}, {}})};
+  };
+  c.reference = [](const std::vector<Numbers>& in) {
+    Numbers low, h, y;
+    add_product(in[0], in[2], 12, 1.0, low);
+    add_product(in[0], in[1], 12, 1.0, h);
+    add_product(low, in[3], 4, 0.5, h);
+    add_product(h, in[4], 20, 1.0, y);
+    return std::vector<Numbers>{y};
+  };
+  check_op(c);
+}
+
+TEST(Linear, an_infinite_or_missing_value_reaches_the_output) {
+  for (const double bad : {double{INFINITY}, double{NAN}}) {
+    OpCase c = linear_case({3, 8, 5}, false, parameter({5, 8}, 2));
+    c.operands[0].values[9] = bad;  // row 1
+    const OpResult r = run_op(c);
+    for (size_t i = 0; i < 15; ++i) {
+      EXPECT_EQ(std::isfinite(r.outputs[0][i]), i / 5 != 1);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sft::testing

@@ -1,0 +1,60 @@
+#include "ops/qk_norm.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "support/op_case.h"
+
+namespace sft::testing {
+namespace {
+
+OpCase qk_norm_case(int64_t tokens, const Heads& heads, const RmsNorm& options) {
+  OpCase c;
+  c.operands = {activation({tokens, heads.row()}, 1), parameter({heads.head_dim}, 2),
+                parameter({heads.head_dim}, 3)};
+  c.build = [=](Program& p, const std::vector<Value>& in) {
+    return std::vector{qk_norm(p, in[0], in[1], in[2], heads, options)};
+  };
+  c.reference = [=](const std::vector<Numbers>& in) {
+    Numbers y = in[0];
+    const auto d = static_cast<size_t>(heads.head_dim);
+    const auto per_row = static_cast<size_t>(heads.heads + 2 * heads.kv_heads);
+    for (size_t head = 0; head < y.size() / d; ++head) {
+      const auto place = static_cast<int>(head % per_row);
+      if (place >= heads.heads + heads.kv_heads) {
+        continue;
+      }
+      const Numbers& weight = place < heads.heads ? in[1] : in[2];
+      double squares = 0.0;
+      for (size_t i = 0; i < d; ++i) {
+        squares += y[head * d + i] * y[head * d + i];
+      }
+      const double root = std::sqrt(squares / static_cast<double>(d) + double{options.eps});
+      for (size_t i = 0; i < d; ++i) {
+        y[head * d + i] *= (double{options.weight_offset} + weight[i]) / root;
+      }
+    }
+    return std::vector<Numbers>{y};
+  };
+  return c;
+}
+
+TEST(QkNorm, values_and_gradients) {
+  check_op(qk_norm_case(5, {4, 2, 16}, {1e-6F, 0.0F}));
+  check_op(qk_norm_case(1, {1, 1, 8}, {1e-6F, 0.0F}));
+  check_op(qk_norm_case(7, {3, 1, 20}, {1e-5F, 1.0F}));
+}
+
+TEST(QkNorm, values_are_copied_bit_for_bit) {
+  const OpCase c = qk_norm_case(2, {2, 1, 4}, {1e-6F, 0.0F});
+  const OpResult r = run_op(c);
+  for (const size_t row : {0, 1}) {
+    for (size_t i = 12; i < 16; ++i) {
+      EXPECT_EQ(r.outputs[0][row * 16 + i], static_cast<float>(c.operands[0].values[row * 16 + i]));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sft::testing
