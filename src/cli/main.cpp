@@ -24,6 +24,9 @@ struct Command {
 };
 
 constexpr Command kCommands[] = {
+    {"train", run_train},
+    {"generate", run_generate},
+    {"inspect", run_inspect},
     {"config", run_config},
     {"env", run_env},
     {"help", run_help},

@@ -1,0 +1,86 @@
+// `sft --config …`: trains. The work is in train/run.cpp; here are the terminal and the signals.
+#include <fmt/format.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/terminal.h"
+#include "core/error.h"
+#include "train/run.h"
+
+namespace sft {
+
+namespace {
+
+// A signal handler can reach nothing but a global.
+std::atomic<int> stop_signal{0};  // NOLINT
+
+void on_signal(int signal) {
+  stop_signal = signal;
+  std::signal(signal, SIG_DFL);  // the second one ends the program at once
+}
+
+int exit_code(const TrainOutcome& outcome, const Logger& log) {
+  if (outcome.stopped_by == 0) {
+    return 0;
+  }
+  log.warn(fmt::format("stopped at step {}; {}", outcome.steps,
+                       outcome.last_checkpoint.empty()
+                           ? "nothing was saved"
+                           : fmt::format("go on with  --resume_from_checkpoint {}",
+                                         outcome.last_checkpoint)));
+  return static_cast<int>(outcome.stopped_by == SIGINT ? ExitCode::sigint : ExitCode::sigterm);
+}
+
+}  // namespace
+
+int run_train(Args args, Terminal& terminal) {
+  std::vector<std::pair<std::string, std::string>> environment;
+  const TrainOptions options = read_train_options(args, &environment);
+  apply_environment(environment);
+  const Logger log = terminal.logger(options.quiet, options.verbose);
+  for (const std::string& note : options.notes) {
+    log.note(note);
+  }
+  for (const std::string& detail : options.details) {
+    log.detail(detail);
+  }
+  std::signal(SIGINT, on_signal);
+  std::signal(SIGTERM, on_signal);
+
+  std::unique_ptr<Progress> steps, batches;
+  const bool bar = !options.disable_tqdm.value_or(false);
+  const HubEnvironment hub = HubEnvironment::read([](const char* name) { return std::getenv(name); });
+  RunSurroundings surroundings{log, hub, stop_signal, {}, {}, {}, SFT_VERSION, {}};
+  surroundings.argv.assign(args.begin(), args.end());
+  surroundings.print = [&](std::string_view line) { terminal.print(line); };
+  surroundings.on_step = [&](int64_t done, int64_t total, std::string_view tail) {
+    if (bar && !steps) {
+      steps = std::make_unique<Progress>(terminal, "step", total, done - 1);
+    }
+    if (steps) {
+      steps->update(done, tail);
+    }
+  };
+  surroundings.on_eval_batch = [&](int64_t done, int64_t total) {
+    if (bar && (!batches || done == 1)) {
+      batches = std::make_unique<Progress>(terminal, "evaluation batch", total);
+    }
+    if (batches) {
+      batches->update(done);
+    }
+    if (done == total) {
+      batches.reset();
+    }
+  };
+  const TrainOutcome outcome = run_training(options, surroundings);
+  if (steps) {
+    steps->finish();
+  }
+  return exit_code(outcome, log);
+}
+
+}  // namespace sft

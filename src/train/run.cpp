@@ -1,0 +1,177 @@
+#include "train/run.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <system_error>
+
+#include "core/error.h"
+#include "core/strings.h"
+#include "data/dataset.h"
+#include "io/model_saver.h"
+#include "train/text_setup.h"
+
+namespace sft {
+
+namespace {
+
+// Fails before anything is computed when the run could not be saved in the end.
+void make_output_dir(const fs::path& folder) {
+  std::error_code failure;
+  fs::create_directories(folder, failure);
+  if (failure || ::access(folder.c_str(), W_OK) != 0) {
+    throw Error("S010", fmt::format("cannot write to the output_dir {}: {}", folder.string(),
+                                    failure ? failure.message() : "permission denied"))
+        .hint("choose another --output_dir");
+  }
+  remove_checkpoint_leftovers(folder);
+}
+
+// The checkpoint to go on from, if any.
+std::optional<fs::path> checkpoint_to_resume(const TrainOptions& o, ThreadPool& pool,
+                                             const Logger& log) {
+  const std::string wish = o.resume_from_checkpoint.value_or("false");
+  const std::string lower = to_lower(wish);
+  if (lower == "false" || lower == "no") {
+    return std::nullopt;
+  }
+  if (lower != "true" && lower != "latest" && lower != "yes") {
+    if (!fs::is_directory(wish)) {
+      throw Error("M265", fmt::format("the checkpoint {} does not exist", wish))
+          .hint("--resume_from_checkpoint latest  takes the newest of output_dir, if there is one");
+    }
+    return fs::path(wish);
+  }
+  const LatestCheckpoint latest = find_latest_checkpoint(o.output_dir, &pool);
+  for (const std::string& reason : latest.skipped) {
+    log.warn(fmt::format("skipped {}", reason));
+  }
+  if (!latest.path) {
+    log.note(fmt::format("no checkpoint in {} yet: starting from the beginning", o.output_dir));
+  }
+  return latest.path;
+}
+
+SaveOptions save_options(const TrainOptions& o, const ModelSource& source, const TextSetup& text,
+                         bool chat_trained, const std::string& version) {
+  SaveOptions s;
+  s.dtype = o.save_dtype == "auto" ? source.stored_dtype()
+                                   : parse_dtype(o.save_dtype).value_or(DType::f32);
+  s.max_shard_bytes = static_cast<uint64_t>(o.max_shard_bytes());
+  if (chat_trained) {
+    s.turn_end = text.turn_end;
+  }
+  s.chat_template = text.replaced_template;
+  if (o.data.eos_token) {
+    s.tokenizer_config["eos_token"] = *o.data.eos_token;
+  }
+  s.sft_version = version;
+  if (o.data.dataset_name && is_hub_id(*o.data.dataset_name) && !fs::exists(*o.data.dataset_name)) {
+    s.datasets.push_back(*o.data.dataset_name);
+  }
+  return s;
+}
+
+// Whether training ever ends a turn with the template's token; only then may the model's EOS change.
+bool trains_turn_end(const PreparedDataset& data, const TextSetup& text) {
+  if (!text.turn_end) {
+    return false;
+  }
+  const int64_t sample = std::min<int64_t>(data.size(), 100);
+  for (int64_t i = 0; i < sample; ++i) {
+    const Example e = data.example(i);
+    if (std::ranges::find(e.labels, static_cast<int32_t>(text.turn_end->id)) != e.labels.end()) {
+      return true;
+    }
+  }
+  return false;
+}
+
+Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedModel& model,
+               const ModelSource& source, const Prepared& data, int threads) {
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  return {{"version", s.version},
+          {"argv", s.argv},
+          {"host", host.data()},
+          {"model",
+           {{"name", source.name()},
+            {"architecture", model.model.config.architecture},
+            {"format", source.format()},
+            {"parameters", count_parameters(model.model.specs)}}},
+          {"data", data.report},
+          {"world", 1},
+          {"devices", {fmt::format("cpu, {} threads", threads)}},
+          {"config", option_values(o)}};
+}
+
+}  // namespace
+
+TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
+  require_inputs(o);
+  const Logger& log = s.logger;
+  const auto device = Device::cpu(o.threads > 0 ? static_cast<int>(o.threads) : default_threads());
+  const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
+  make_output_dir(o.output_dir);
+  const TextSetup text = load_text(*source, o.data);
+  const DataContext context{text.tokenizer,
+                            text.chat ? &*text.chat : nullptr,
+                            device->threads(),
+                            log,
+                            s.hub,
+                            static_cast<uint64_t>(o.seed)};
+  const Prepared train = prepare_dataset(o.data, Part::train, context);
+  std::optional<Prepared> eval;
+  if (o.eval_strategy != "no" || o.eval_on_start) {
+    eval = prepare_dataset(o.data, Part::eval, context);
+  }
+  LoadedModel model = load_model(*source, *device);
+  log.note(fmt::format("model: {} ({}), {} parameters, {}, trained in float32 on {} threads",
+                       source->name(), model.model.config.architecture,
+                       with_commas(count_parameters(model.model.specs)), source->format(),
+                       device->threads().size()));
+
+  const SaveOptions saving =
+      save_options(o, *source, text, trains_turn_end(*train.rows, text), s.version);
+  std::vector<std::string> changes;
+  const auto export_model = [&](const fs::path& folder) {
+    SaveReport report = save_model(folder, *source, model.published(model.weights.f32()), saving,
+                                   &device->threads());
+    changes = report.changes;
+    return report.files;
+  };
+  RunLog run_log({o.output_dir, s.print, {}});
+  const auto comm = local_communicator();
+  Trainer trainer({*device, *comm, log, s.stop_signal}, o, model, *train.rows,
+                  eval ? eval->rows.get() : nullptr, &run_log,
+                  {export_model, s.on_step, s.on_eval_batch});
+  const auto checkpoint = checkpoint_to_resume(o, device->threads(), log);
+  if (checkpoint) {
+    trainer.resume(*checkpoint);
+    log.note(fmt::format("resumed from {}", checkpoint->string()));
+  }
+  run_log.start(about_run(o, s, model, *source, train, device->threads().size()),
+                checkpoint ? checkpoint->string() : "");
+  try {
+    const TrainOutcome outcome = trainer.run();
+    if (outcome.stopped_by == 0) {
+      export_model(o.output_dir);
+      write_text(fs::path(o.output_dir) / "training_args.json", option_values(o).dump(2) + "\n");
+      log.note(fmt::format("saved the model to {} ({})", o.output_dir,
+                           changes.empty() ? "configuration as in the source"
+                                           : fmt::format("changed {}", fmt::join(changes, "; "))));
+    }
+    run_log.end(outcome.stopped_by == 0 ? RunStatus::done : RunStatus::stopped);
+    return outcome;
+  } catch (const Error& e) {
+    try {
+      run_log.end(RunStatus::failed, e.code());
+    } catch (const Error&) {  // the disk is full, say: the first error is the one to show
+    }
+    throw;
+  }
+}
+
+}  // namespace sft

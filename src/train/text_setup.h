@@ -1,0 +1,30 @@
+// The tokenizer and chat template of a run, from the model's files and the options. Used by
+// training, generation and inspection.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "core/log.h"
+#include "data/options.h"
+#include "io/model_saver.h"
+#include "io/model_source.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace sft {
+
+struct TextSetup {
+  Tokenizer tokenizer;
+  std::optional<ChatTemplate> chat;
+  std::optional<std::string> replaced_template;  // given by --chat_template_path
+  std::optional<TokenRef> turn_end;              // what the template puts at the end of a turn
+};
+
+// M250 when the model comes without a tokenizer; D070 for a --chat_template_path that cannot be used.
+TextSetup load_text(const ModelSource& source, const DataOptions& options);
+
+// The ids that end a generated turn: the tokenizer's, generation_config.json's and the template's.
+std::vector<int32_t> end_tokens(const ModelSource& source, const TextSetup& text);
+
+}  // namespace sft
