@@ -16,14 +16,13 @@ struct Meeting {
   void wait() {
     std::unique_lock lock(mutex);
     const uint64_t mine = round;
-    if (++arrived == data.size()) {
+    if (!broken && ++arrived == data.size()) {
       arrived = 0;
       ++round;
       met.notify_all();
-    } else {
-      met.wait(lock, [&] { return round != mine || broken; });
     }
-    if (broken && round == mine) {
+    met.wait(lock, [&] { return round != mine || broken; });
+    if (round == mine) {
       throw Error("N001", "another rank of this run has ended").hint("see its error above");
     }
   }

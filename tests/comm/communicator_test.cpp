@@ -61,5 +61,19 @@ TEST(ThreadCommunicators, a_rank_that_ends_breaks_the_others_wait) {
   });
 }
 
+// A rank that goes on after the error, to save or to clean up, must not take its own earlier calls
+// for those of the rank that is gone.
+TEST(ThreadCommunicators, a_broken_meeting_stays_broken) {
+  on_ranks(3, [](Communicator& comm) {
+    if (comm.rank() == 2) {
+      return;
+    }
+    std::vector<float> x(100, 1.0F);
+    for (int i = 0; i < 5; ++i) {
+      EXPECT_THROW(comm.all_reduce(x), Error);
+    }
+  });
+}
+
 }  // namespace
 }  // namespace sft
