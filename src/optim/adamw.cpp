@@ -9,19 +9,22 @@ namespace sft {
 
 namespace {
 
-// The scalars of one update, made in double and used in float as torch does.
+// The scalars of one update, made in double and used in float as torch does: 1 - beta2 in float
+// would be off by 1e-5.
 struct Update {
-  float clip, beta1, beta2, decay, step_size, correction, epsilon;
+  float clip, one_minus_beta1, beta2, one_minus_beta2, decay, step_size, correction, epsilon;
 };
 
 SFT_SIMD void adamw_row(float* w, const float* g, float* m, float* v, int64_t n, const Update& u) {
-  const float clip = u.clip, beta1 = u.beta1, beta2 = u.beta2, decay = u.decay;
+  const float clip = u.clip, decay = u.decay;
+  const float one_minus_beta1 = u.one_minus_beta1;
+  const float beta2 = u.beta2, one_minus_beta2 = u.one_minus_beta2;
   const float step_size = u.step_size, correction = u.correction, epsilon = u.epsilon;
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     const float gradient = g[i] * clip;
-    const float first = m[i] + (gradient - m[i]) * (1.0F - beta1);
-    const float second = v[i] * beta2 + gradient * gradient * (1.0F - beta2);
+    const float first = m[i] + (gradient - m[i]) * one_minus_beta1;
+    const float second = v[i] * beta2 + gradient * gradient * one_minus_beta2;
     m[i] = first;
     v[i] = second;
     w[i] = w[i] * decay - step_size * first / (std::sqrt(second) * correction + epsilon);
@@ -62,8 +65,9 @@ void AdamW::step(float* weights, const float* gradients, double learning_rate, d
   const double correction1 = 1.0 - std::pow(options_.beta1, n);
   const double correction2 = 1.0 - std::pow(options_.beta2, n);
   Update update{static_cast<float>(clip),
-                static_cast<float>(options_.beta1),
+                static_cast<float>(1.0 - options_.beta1),
                 static_cast<float>(options_.beta2),
+                static_cast<float>(1.0 - options_.beta2),
                 1.0F,
                 static_cast<float>(learning_rate / correction1),
                 static_cast<float>(1.0 / std::sqrt(correction2)),
@@ -103,7 +107,8 @@ double l2_norm(ThreadPool& threads, const float* x, int64_t n) {
 }
 
 double clip_factor(double norm, double max_norm) {
-  return max_norm > 0.0 ? std::min(1.0, max_norm / (norm + 1e-6)) : 1.0;
+  // In this order a norm that is no number stays none.
+  return max_norm > 0.0 ? std::min(max_norm / (norm + 1e-6), 1.0) : 1.0;
 }
 
 }  // namespace sft
