@@ -120,7 +120,7 @@ struct TrainOptions {
   bool is_set(const std::string& name) const { return set_by.contains(name); }
   // "none", "block" or "auto": gradient_checkpointing with true, false spelled out.
   std::string recompute() const;
-  int64_t max_shard_bytes() const;
+  int64_t max_shard_bytes() const;  // C090 when max_shard_size is not a size
 
   void visit(OptionTable& v);
 };
@@ -135,8 +135,5 @@ TrainOptions validate(TrainOptions options);
 
 // C030 without a model, C031 without a data set: what a run needs beyond valid options.
 void require_inputs(const TrainOptions& options);
-
-// "5GB", "200MB", "1024" -> bytes (powers of 1000; KiB, MiB, GiB of 1024). C049 otherwise.
-int64_t parse_size(const std::string& text);
 
 }  // namespace sft

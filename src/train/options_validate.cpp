@@ -1,12 +1,11 @@
 #include <fmt/format.h>
 
-#include <cctype>
-#include <charconv>
 #include <cmath>
 #include <cstdlib>
 
 #include "core/error.h"
 #include "core/strings.h"
+#include "io/safetensors_writer.h"
 #include "optim/schedule.h"
 #include "train/options.h"
 
@@ -158,7 +157,7 @@ void resolve_output(TrainOptions& o) {
       o.output_dir = home + o.output_dir.substr(1);
     }
   }
-  parse_size(o.max_shard_size);
+  o.max_shard_bytes();  // refuses what is not a size
   if (o.resume_from_checkpoint) {
     const std::string word = to_lower(*o.resume_from_checkpoint);
     if (word == "false" || word == "no" || word.empty()) {
@@ -200,28 +199,8 @@ std::string TrainOptions::recompute() const {
   return gradient_checkpointing == "false" ? "none" : gradient_checkpointing;
 }
 
-int64_t TrainOptions::max_shard_bytes() const { return parse_size(max_shard_size); }
-
-int64_t parse_size(const std::string& text) {
-  double number = 0;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string unit = to_lower(trim(std::string_view(end, text.data() + text.size())));
-  struct Unit {
-    const char* name;
-    double bytes;
-  };
-  constexpr Unit kUnits[] = {{"", 1},       {"b", 1},           {"kb", 1e3},
-                             {"mb", 1e6},   {"gb", 1e9},        {"tb", 1e12},
-                             {"kib", 1024}, {"mib", 1048576.0}, {"gib", 1073741824.0}};
-  for (const Unit& known : kUnits) {
-    const double bytes = number * known.bytes;
-    if (failure == std::errc() && unit == known.name && bytes >= 1 && bytes < 9e18) {
-      return static_cast<int64_t>(bytes);
-    }
-  }
-  throw Error("C049", fmt::format("--max_shard_size is \"{}\", it must be a size such as 5GB or "
-                                  "200MB",
-                                  text));
+int64_t TrainOptions::max_shard_bytes() const {
+  return static_cast<int64_t>(parse_byte_size(max_shard_size));
 }
 
 TrainOptions read_train_options(std::span<const std::string> args,
