@@ -174,8 +174,11 @@ void RunLog::finish(const TrainSummary& s) {
               {"train_samples_per_second", python_round(s.samples / seconds, 3)},
               {"train_steps_per_second", python_round(static_cast<double>(s.steps) / seconds, 3)},
               {"total_flos", state_.total_flos},
-              {"train_loss", s.train_loss},
-              {"epoch", state_.epoch}};
+              {"train_loss", s.train_loss}};
+  add(values, "entropy", s.entropy);
+  add(values, "num_tokens", s.num_tokens);
+  add(values, "mean_token_accuracy", s.mean_token_accuracy);
+  values["epoch"] = state_.epoch;
   tokens_ = s.tokens;
   console(values);
   remember(values);

@@ -47,6 +47,8 @@ struct TrainSummary {
   int64_t steps = 0;     // done by this process
   double train_loss = 0.0;
   int64_t tokens = 0;
+  // Means over the steps since the last log line, where there are any.
+  std::optional<double> entropy, num_tokens, mean_token_accuracy;
 };
 
 // Seconds by activity since the last `time` line; their sum is wall time.

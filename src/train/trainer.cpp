@@ -190,15 +190,15 @@ void Trainer::after_step() {
   if (due(logging_) || (options_.logging_first_step && step_ == 1)) {
     log_interval();
   }
-  if (eval_loader_ && due(evaluation_)) {
+  const bool last = step_ == total_steps_;
+  if (eval_loader_ && (due(evaluation_) || (last && evaluation_.strategy == "steps"))) {
     const double reached = evaluation_.strategy == "epoch" ? std::round(loader_.epoch())
                                                            : static_cast<double>(step_);
     if (options_.eval_delay <= reached) {
       run_evaluation();
     }
   }
-  const bool at_end = saving_.strategy == "steps" && step_ == total_steps_;
-  if (due(saving_) || at_end || (saving_.strategy == "best" && new_best_)) {
+  if (due(saving_) || (last && saving_.strategy == "steps") || (saving_.strategy == "best" && new_best_)) {
     save_checkpoint();
   }
   new_best_ = false;
@@ -331,6 +331,11 @@ TrainOutcome Trainer::finish(double seconds, int64_t first_step) {
                                 static_cast<double>(steps) / static_cast<double>(total_steps_);
     summary.train_loss = total_loss_ / static_cast<double>(std::max<int64_t>(step_, 1));
     summary.tokens = num_tokens_;
+    if (interval_.batches > 0) {  // what no log line has shown yet, as TRL adds it to the last one
+      summary.entropy = interval_.mean_entropy();
+      summary.mean_token_accuracy = interval_.mean_accuracy();
+      summary.num_tokens = static_cast<double>(num_tokens_);
+    }
     log_->finish(summary);
   }
   return outcome;
