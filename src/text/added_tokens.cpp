@@ -160,6 +160,7 @@ void AddedTokens::add_one(AddedToken token, const Vocabulary& vocabulary,
 
 void AddedTokens::finish(const Normalizer* normalizer) {
   for (size_t i = 0; i < tokens_.size(); ++i) {
+    tokens_[i].shown = tokens_[i].content;
     if (!tokens_[i].normalized) {
       in_original_.add(tokens_[i].content, i);
       continue;
@@ -169,7 +170,10 @@ void AddedTokens::finish(const Normalizer* normalizer) {
     if (normalizer != nullptr) {
       normalizer->apply(text);
     }
-    in_normalized_.add(text.text(), i);
+    tokens_[i].shown = text.text();
+    if (!tokens_[i].shown.empty()) {
+      in_normalized_.add(tokens_[i].shown, i);
+    }
   }
   in_original_.finish();
   in_normalized_.finish();
@@ -198,8 +202,10 @@ void AddedTokens::find(std::string_view text, bool normalized, std::vector<Token
     if (done < begin) {
       parts.push_back(make_part(done, begin, Vocabulary::kNone));
     }
-    parts.push_back(make_part(begin, end, token.id));
-    done = end;
+    if (begin < end) {  // nothing is left when the token before swallowed it
+      parts.push_back(make_part(begin, end, token.id));
+    }
+    done = std::max(done, end);
   }
   if (done < text.size()) {
     parts.push_back(make_part(done, text.size(), Vocabulary::kNone));

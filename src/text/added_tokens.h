@@ -17,6 +17,7 @@ namespace sft {
 
 struct AddedToken {
   std::string content;
+  std::string shown;  // what decoding gives: the normalized content of a normalized token
   int32_t id = Vocabulary::kNone;
   bool special = false;
   bool single_word = false;  // only where no word character touches it

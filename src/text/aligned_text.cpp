@@ -26,6 +26,10 @@ Span AlignedText::origin(uint32_t i) const {
   return {base_ + begin, base_ + begin + decode_utf8(original_.data() + begin).size};
 }
 
+Span AlignedText::origin_before(uint32_t i) const {
+  return i > 0 ? origin(i - 1) : Span{base_, base_};
+}
+
 Span AlignedText::origin(uint32_t begin, uint32_t end) const {
   if (begin >= end) {
     const uint32_t at = origin(begin).begin;
@@ -46,6 +50,9 @@ void AlignedText::trim(uint32_t begin, uint32_t end) {
     base_ += begin;
     return;
   }
+  if (track_) {
+    base_ = origin(begin).begin;
+  }
   owned_ = owned_.substr(begin, end - begin);
   if (track_) {
     origins_ = std::vector<Span>(origins_.begin() + begin, origins_.begin() + end);
@@ -63,7 +70,7 @@ void AlignedText::transform(const std::vector<Change>& changes) {
   };
   for (const auto& [code, change] : changes) {
     if (change > 0) {
-      out.put_char(code, track_ && at > 0 ? origin(at - 1) : Span{});
+      out.put_char(code, track_ ? origin_before(at) : Span{});
       continue;
     }
     out.put_char(code, track_ ? origin(at) : Span{});

@@ -24,6 +24,8 @@ class AlignedText {
 
   // Where the character that holds byte `i` of text() comes from.
   Span origin(uint32_t i) const;
+  // The same for the byte before `i`; at the front, the empty place where the text begins.
+  Span origin_before(uint32_t i) const;
   // Where the range [begin, end) of text() comes from, whole characters.
   Span origin(uint32_t begin, uint32_t end) const;
 

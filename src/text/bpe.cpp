@@ -34,6 +34,7 @@ Bpe::Bpe(Vocabulary vocabulary, const std::vector<Merge>& merges, BpeOptions opt
   build_tables(name);
   const bool has_affixes =
       !options_.continuing_subword_prefix.empty() || !options_.end_of_word_suffix.empty();
+  raw_is_plain_ = all_raw_bytes_known_ && !has_affixes;
   cut_at_space_ = !has_affixes && !options_.ignore_merges && vocabulary_.find(kSpaceMark) != kNone &&
                   merges_never_join_at_space(merges);
 }
@@ -118,7 +119,7 @@ void Bpe::encode(std::string_view piece, bool raw_bytes, BpeScratch& scratch,
 
 void Bpe::encode_word(std::string_view word, bool raw_bytes, BpeScratch& scratch,
                       std::vector<int32_t>& ids, std::vector<uint32_t>* sizes) const {
-  const bool sizes_from_ids = raw_bytes && all_raw_bytes_known_;
+  const bool sizes_from_ids = raw_bytes && raw_is_plain_;
   const bool cacheable =
       word.size() <= WordCache::kMaxBytes && (sizes == nullptr || sizes_from_ids);
   const auto add_sizes = [&](const int32_t* first, size_t count) {
@@ -158,10 +159,7 @@ void Bpe::encode_uncached(std::string_view word, bool raw_bytes, BpeScratch& scr
   if (options_.ignore_merges && whole_word(word, raw_bytes, scratch)) {
     return;
   }
-  const bool plain_raw = raw_bytes && all_raw_bytes_known_ &&
-                         options_.continuing_subword_prefix.empty() &&
-                         options_.end_of_word_suffix.empty();
-  if (plain_raw) {
+  if (raw_bytes && raw_is_plain_) {
     first_symbols_raw(word, scratch);
   } else if (raw_bytes) {
     scratch.spelled.clear();

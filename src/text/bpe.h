@@ -52,8 +52,8 @@ class Bpe {
   void encode(std::string_view piece, bool raw_bytes, BpeScratch& scratch,
               std::vector<int32_t>& ids, std::vector<uint32_t>* sizes) const;
 
-  // Every character of the byte-level alphabet is in the vocabulary.
-  bool knows_all_bytes() const { return all_raw_bytes_known_; }
+  // Sizes of raw pieces are exact: every byte is in the vocabulary, and tokens have no affixes.
+  bool raw_is_plain() const { return raw_is_plain_; }
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
  private:
@@ -88,6 +88,7 @@ class Bpe {
   std::vector<uint32_t> raw_sizes_;      // characters of each token: its bytes when read raw
   int32_t unk_id_ = Vocabulary::kNone;
   bool all_raw_bytes_known_ = false;
+  bool raw_is_plain_ = false;  // ... and a token's characters are its raw bytes, without affixes
   bool cut_at_space_ = false;
 };
 

@@ -101,7 +101,7 @@ class Replace : public Normalizer {
     for (const auto& [span, matched] : parts) {
       if (matched) {
         // New characters come from the last one they replace.
-        out.put(content_, span.end > 0 ? text.origin(span.end - 1) : Span{});
+        out.put(content_, text.origin_before(span.end));
       } else {
         out.copy(span.begin, span.end);
       }

@@ -100,8 +100,8 @@ Span trim_span(std::string_view text, std::string_view token, Span span, bool is
     }
     end -= c.size;
   }
-  if (is_first && keeps_first_space) {
-    leading = 0;
+  if (is_first && keeps_first_space && leading == 1) {
+    leading = 0;  // the one that was added; more than one were there before
   }
   for (; leading > 0 && span.begin < span.end; --leading) {
     span.begin += decode_utf8(text.data() + span.begin).size;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "text/byte_level.h"
 #include "text/json_fields.h"
@@ -187,6 +189,7 @@ class Metaspace : public PreTokenizer {
     }
     std::swap(split.pieces, split.next_pieces);
   }
+  bool needs_origins() const override { return prepend_ == Prepend::first; }
 
  private:
   void rewrite(SplitText& split) const {
@@ -274,6 +277,10 @@ class PreTokenizerSequence : public PreTokenizer {
     for (const auto& stage : stages_) {
       stage->apply(split);
     }
+  }
+  bool needs_origins() const override {
+    return std::any_of(stages_.begin(), stages_.end(),
+                       [](const auto& stage) { return stage->needs_origins(); });
   }
 
  private:

@@ -27,6 +27,8 @@ class PreTokenizer {
  public:
   virtual ~PreTokenizer() = default;
   virtual void apply(SplitText& split) const = 0;
+  // The pieces depend on where the text stands in the original, so its origins must be tracked.
+  virtual bool needs_origins() const { return false; }
 };
 
 // Writes the pieces in the byte-level alphabet, which raw_bytes had only promised.

@@ -45,6 +45,7 @@ struct Tokenizer::Scratch::Impl {
   std::vector<TokenPart> parts, inner_parts;
   std::vector<uint32_t> sizes;
   AlignedText whole;
+  std::vector<size_t> found_tokens;  // which ids of the output stand for added tokens of the text
   std::shared_ptr<const Tokenizer::Impl> owner;  // whose words the cache holds
 };
 
@@ -69,11 +70,17 @@ struct Tokenizer::Impl {
   void encode(std::string_view text, bool add_special, Scratch::Impl& scratch, Output out) const;
   void encode_segment(std::string_view text, Span segment, Scratch::Impl& scratch, Output& out) const;
   void encode_pieces(Scratch::Impl& scratch, Output& out) const;
-  void post_process(std::string_view text, bool add_special, Output& out) const;
+  void add_found_token(int32_t id, Span span, Scratch::Impl& scratch, Output& out) const;
+  void post_process(std::string_view text, bool add_special, Scratch::Impl& scratch,
+                    Output& out) const;
+  void trim_spans(std::string_view text, bool keeps_first_space,
+                  const std::vector<size_t>& found_tokens, Output& out) const;
+  void lay_out(const std::vector<int32_t>& layout, std::vector<size_t>& found_tokens,
+               Output& out) const;
 
   std::string_view token(int32_t id) const {
     const AddedToken* added_token = added.by_id(id);
-    return added_token != nullptr ? std::string_view(added_token->content) : bpe->vocabulary().text(id);
+    return added_token != nullptr ? std::string_view(added_token->shown) : bpe->vocabulary().text(id);
   }
   bool has(int32_t id) const { return added.by_id(id) != nullptr || bpe->vocabulary().has(id); }
   std::string decode(std::span<const int32_t> ids, bool skip_special) const;
@@ -137,25 +144,24 @@ void Tokenizer::Impl::encode(std::string_view text, bool add_special, Scratch::I
         .hint("write the file again in UTF-8, for example with iconv");
   }
   scratch.parts.clear();
+  scratch.found_tokens.clear();
   added.find(text, false, scratch.parts);
   for (const TokenPart& part : scratch.parts) {
     if (part.id == Vocabulary::kNone) {
       encode_segment(text, part.span, scratch, out);
       continue;
     }
-    out.ids.push_back(part.id);
-    if (out.spans != nullptr) {
-      out.spans->push_back(part.span);
-    }
+    add_found_token(part.id, part.span, scratch, out);
   }
-  post_process(text, add_special, out);
+  post_process(text, add_special, scratch, out);
 }
 
 // A part of the text without added tokens that are looked for in the original text.
 void Tokenizer::Impl::encode_segment(std::string_view text, Span segment, Scratch::Impl& scratch,
                                      Output& out) const {
   AlignedText& aligned = scratch.split.text;
-  aligned.reset(text.substr(segment.begin, segment.size()), segment.begin, out.spans != nullptr);
+  const bool track = out.spans != nullptr || (pre_tokenizer && pre_tokenizer->needs_origins());
+  aligned.reset(text.substr(segment.begin, segment.size()), segment.begin, track);
   if (normalizer) {
     normalizer->apply(aligned);
   }
@@ -168,10 +174,7 @@ void Tokenizer::Impl::encode_segment(std::string_view text, Span segment, Scratc
   scratch.whole = aligned;
   for (const TokenPart& part : scratch.inner_parts) {
     if (part.id != Vocabulary::kNone) {
-      out.ids.push_back(part.id);
-      if (out.spans != nullptr) {
-        out.spans->push_back(scratch.whole.origin(part.span.begin, part.span.end));
-      }
+      add_found_token(part.id, scratch.whole.origin(part.span.begin, part.span.end), scratch, out);
       continue;
     }
     aligned = scratch.whole;
@@ -190,8 +193,8 @@ void Tokenizer::Impl::encode_pieces(Scratch::Impl& scratch, Output& out) const {
   if (pre_tokenizer) {
     pre_tokenizer->apply(split);
   }
-  if (split.raw_bytes && out.spans != nullptr && !bpe->knows_all_bytes()) {
-    spell_out_bytes(split);  // a byte that is dropped moves the spans of those behind it
+  if (split.raw_bytes && out.spans != nullptr && !bpe->raw_is_plain()) {
+    spell_out_bytes(split);  // sizes then count the bytes of the spelling
   }
   const std::string_view text = split.text.text();
   for (const Span piece : split.pieces) {
@@ -210,40 +213,68 @@ void Tokenizer::Impl::encode_pieces(Scratch::Impl& scratch, Output& out) const {
   }
 }
 
-void Tokenizer::Impl::post_process(std::string_view text, bool add_special, Output& out) const {
+void Tokenizer::Impl::add_found_token(int32_t id, Span span, Scratch::Impl& scratch,
+                                      Output& out) const {
+  if (out.spans != nullptr) {
+    scratch.found_tokens.push_back(out.ids.size());
+    out.spans->push_back(span);
+  }
+  out.ids.push_back(id);
+}
+
+void Tokenizer::Impl::post_process(std::string_view text, bool add_special, Scratch::Impl& scratch,
+                                   Output& out) const {
   for (const PostProcessor::Step& step : post_processor.steps()) {
-    if (step.trims) {
-      for (size_t i = out.first; out.spans != nullptr && i < out.ids.size(); ++i) {
-        Span& span = (*out.spans)[i];
-        const bool is_first = i == out.first || span.begin == 0;
-        span = trim_span(text, token(out.ids[i]), span, is_first, step.keeps_first_space);
+    if (step.trims && out.spans != nullptr) {
+      trim_spans(text, step.keeps_first_space, scratch.found_tokens, out);
+    } else if (!step.trims && add_special) {
+      lay_out(step.layout, scratch.found_tokens, out);
+    }
+  }
+  scratch.found_tokens.clear();
+}
+
+void Tokenizer::Impl::trim_spans(std::string_view text, bool keeps_first_space,
+                                 const std::vector<size_t>& found_tokens, Output& out) const {
+  auto found = found_tokens.begin();
+  for (size_t i = out.first; i < out.ids.size(); ++i) {
+    Span& span = (*out.spans)[i];
+    std::string_view spelled = token(out.ids[i]);
+    if (found != found_tokens.end() && *found == i) {
+      spelled = text.substr(span.begin, span.size());  // with the white space that it swallowed
+      ++found;
+    }
+    const bool is_first = i == out.first || span.begin == 0;
+    span = trim_span(text, spelled, span, is_first, keeps_first_space);
+  }
+}
+
+// Puts special tokens around what has been encoded.
+void Tokenizer::Impl::lay_out(const std::vector<int32_t>& layout, std::vector<size_t>& found_tokens,
+                              Output& out) const {
+  const std::vector<int32_t> ids(out.ids.begin() + static_cast<long>(out.first), out.ids.end());
+  std::vector<Span> spans;
+  out.ids.resize(out.first);
+  if (out.spans != nullptr) {
+    spans.assign(out.spans->begin() + static_cast<long>(out.first), out.spans->end());
+    out.spans->resize(out.first);
+  }
+  for (const int32_t id : layout) {
+    if (id == PostProcessor::kText) {
+      for (size_t& found : found_tokens) {
+        found += out.ids.size() - out.first;
       }
+      out.ids.insert(out.ids.end(), ids.begin(), ids.end());
+    } else {
+      out.ids.push_back(id);
+    }
+    if (out.spans == nullptr) {
       continue;
     }
-    if (!add_special) {
-      continue;
-    }
-    const std::vector<int32_t> ids(out.ids.begin() + static_cast<long>(out.first), out.ids.end());
-    std::vector<Span> spans;
-    out.ids.resize(out.first);
-    if (out.spans != nullptr) {
-      spans.assign(out.spans->begin() + static_cast<long>(out.first), out.spans->end());
-      out.spans->resize(out.first);
-    }
-    for (const int32_t id : step.layout) {
-      if (id != PostProcessor::kText) {
-        out.ids.push_back(id);
-      } else {
-        out.ids.insert(out.ids.end(), ids.begin(), ids.end());
-      }
-      if (out.spans == nullptr) {
-        continue;
-      }
-      if (id != PostProcessor::kText) {
-        out.spans->push_back({});
-      } else {
-        out.spans->insert(out.spans->end(), spans.begin(), spans.end());
-      }
+    if (id == PostProcessor::kText) {
+      out.spans->insert(out.spans->end(), spans.begin(), spans.end());
+    } else {
+      out.spans->push_back({});
     }
   }
 }
@@ -405,8 +436,10 @@ std::string StreamDecoder::push_window(int32_t id) {
     return "";
   }
   std::string fresh = text.substr(window_text_.size());
-  // Keep the last token, so that the next is not decoded as the first of a text.
-  window_.erase(window_.begin(), window_.end() - 1);
+  // Keep the tokens of this text, so that the next is not decoded as the first of all, nor the next
+  // byte as the one behind half a character.
+  window_.erase(window_.begin(), window_.begin() + static_cast<long>(window_given_));
+  window_given_ = window_.size();
   window_text_ = tokenizer_->decode(window_, skip_special_);
   return fresh;
 }
@@ -421,6 +454,7 @@ std::string StreamDecoder::finish() {
   held_.clear();
   window_.clear();
   window_text_.clear();
+  window_given_ = 0;
   return text;
 }
 

@@ -110,9 +110,10 @@ class StreamDecoder {
 
   std::shared_ptr<const Tokenizer::Impl> tokenizer_;
   bool skip_special_;
-  std::string held_;               // byte-level: the beginning of a character
-  std::vector<int32_t> window_;    // others: ids whose text may still change
-  std::string window_text_;        // the text already given for the front of the window
+  std::string held_;             // byte-level: the beginning of a character
+  std::vector<int32_t> window_;  // others: the ids of the last text given, and those since
+  size_t window_given_ = 0;      // how many of them have had their text given
+  std::string window_text_;      // the text of those
 };
 
 }  // namespace sft
