@@ -37,8 +37,8 @@ struct RowTask {
     Json kept = Json::object();
     for (const std::string& column : *columns) {
       if (!row.contains(column)) {
-        throw Error("D066", fmt::format("this row has no column \"{}\", which the mixture selects",
-                                        column))
+        throw Error("D066",
+                    fmt::format("this row has no column \"{}\", which the mixture selects", column))
             .at(raw.place());
       }
       kept[column] = std::move(row[column]);
@@ -142,10 +142,10 @@ class Preparation {
     }
     out.statistics.rows_read = rows_rendered_;
     check_something_trains(out.statistics);
-    out.report = fmt::format("{} data: {}: {} rows, {}; trained: {}",
-                             part_ == Part::train ? "training" : "evaluation", source_.describe(),
-                             with_commas(rows_rendered_), shape_->report(),
-                             renderer_->trained_part());
+    out.report =
+        fmt::format("{} data: {}: {} rows, {}; trained: {}",
+                    part_ == Part::train ? "training" : "evaluation", source_.describe(),
+                    with_commas(rows_rendered_), shape_->report(), renderer_->trained_part());
     if (source_.ordered) {
       store.select(split_order(stored));
     }
@@ -201,7 +201,8 @@ class Preparation {
     }
     shape_.emplace(rows, block_[0].raw.place(), options_.dataset_text_field);
     if (skips_preparation() && shape_->kind() != RowKind::tokens) {
-      throw Error("D054", "skip_prepare_dataset needs rows with input_ids").at(block_[0].raw.place());
+      throw Error("D054", "skip_prepare_dataset needs rows with input_ids")
+          .at(block_[0].raw.place());
     }
     renderer_.emplace(*shape_, options_, context_.tokenizer, context_.chat_template);
     first_row_ = preview(rows[0]);
@@ -278,14 +279,15 @@ class Preparation {
     if (stats.tokens_trained > 0) {
       return;
     }
-    throw Error("D049",
-                fmt::format("nothing would be trained: of {} rows {} are empty, {} have no assistant "
-                            "turn, and in the others every label is masked{}; the first row is {}",
-                            rows_rendered_, stats.rows_empty, stats.rows_without_assistant,
-                            stats.rows_truncated > 0
-                                ? fmt::format(" once cut to max_length {}", *options_.max_length)
-                                : "",
-                            first_row_))
+    throw Error(
+        "D049",
+        fmt::format("nothing would be trained: of {} rows {} are empty, {} have no assistant "
+                    "turn, and in the others every label is masked{}; the first row is {}",
+                    rows_rendered_, stats.rows_empty, stats.rows_without_assistant,
+                    stats.rows_truncated > 0
+                        ? fmt::format(" once cut to max_length {}", *options_.max_length)
+                        : "",
+                    first_row_))
         .at(first_place_)
         .hint(fmt::format("what is trained is {}; look at rows with `sft inspect`",
                           renderer_->trained_part()));
@@ -296,31 +298,35 @@ class Preparation {
     const Logger& log = context_.log;
     log.note(out.report);
     if (const int64_t dropped = rows_rendered_ - stats.rows; dropped > 0) {
-      log.warn(fmt::format("{} of {} rows are left out: {} with nothing to train, {} empty, {} without "
-                           "an assistant turn",
-                           with_commas(dropped), with_commas(rows_rendered_),
-                           with_commas(stats.rows_fully_masked), with_commas(stats.rows_empty),
-                           with_commas(stats.rows_without_assistant)));
+      log.warn(fmt::format(
+          "{} of {} rows are left out: {} with nothing to train, {} empty, {} without "
+          "an assistant turn",
+          with_commas(dropped), with_commas(rows_rendered_), with_commas(stats.rows_fully_masked),
+          with_commas(stats.rows_empty), with_commas(stats.rows_without_assistant)));
     }
     if (stats.rows_truncated > 0) {
-      log.warn(fmt::format("{} of {} rows are longer than max_length {} and are cut: {} tokens lost",
-                           with_commas(stats.rows_truncated), with_commas(rows_rendered_),
-                           *options_.max_length, with_commas(stats.tokens_truncated)));
+      log.warn(
+          fmt::format("{} of {} rows are longer than max_length {} and are cut: {} tokens lost",
+                      with_commas(stats.rows_truncated), with_commas(rows_rendered_),
+                      *options_.max_length, with_commas(stats.tokens_truncated)));
     }
     if (stats.rows_with_prefix_mismatch > 0) {
-      log.warn(fmt::format("in {} rows the prompt is tokenised otherwise when it stands alone; the "
-                           "completion is taken to begin where the two part",
-                           with_commas(stats.rows_with_prefix_mismatch)));
+      log.warn(
+          fmt::format("in {} rows the prompt is tokenised otherwise when it stands alone; the "
+                      "completion is taken to begin where the two part",
+                      with_commas(stats.rows_with_prefix_mismatch)));
     }
     if (stats.rows_with_second_bos > 0) {
       log.note(fmt::format("{} rows already begin with {}, and get no second one",
-                           with_commas(stats.rows_with_second_bos), context_.tokenizer.bos_token()));
+                           with_commas(stats.rows_with_second_bos),
+                           context_.tokenizer.bos_token()));
     }
     if (stats.packed_rows > 0) {
-      log.note(fmt::format("packed ({}) into {} rows of at most {} tokens{}", options_.packing_strategy,
-                           with_commas(stats.packed_rows), *options_.max_length,
-                           options_.packing_strategy == "wrapped"
-                               ? "; attention crosses documents, as in TRL" : ""));
+      log.note(fmt::format(
+          "packed ({}) into {} rows of at most {} tokens{}", options_.packing_strategy,
+          with_commas(stats.packed_rows), *options_.max_length,
+          options_.packing_strategy == "wrapped" ? "; attention crosses documents, as in TRL"
+                                                 : ""));
     }
   }
 

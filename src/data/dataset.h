@@ -18,17 +18,17 @@ namespace sft {
 
 struct DataStatistics {
   int64_t rows_read = 0;
-  int64_t rows = 0;                       // examples, before packing
-  int64_t rows_empty = 0;                 // dropped: no tokens, or a conversation without messages
-  int64_t rows_without_assistant = 0;     // dropped: assistant_only_loss, and no assistant turn
-  int64_t rows_fully_masked = 0;          // dropped: nothing left to train (after truncation)
+  int64_t rows = 0;                    // examples, before packing
+  int64_t rows_empty = 0;              // dropped: no tokens, or a conversation without messages
+  int64_t rows_without_assistant = 0;  // dropped: assistant_only_loss, and no assistant turn
+  int64_t rows_fully_masked = 0;       // dropped: nothing left to train (after truncation)
   int64_t rows_truncated = 0;
   int64_t tokens_truncated = 0;           // lost with them
   int64_t rows_with_prefix_mismatch = 0;  // see RenderedRow
   int64_t rows_with_second_bos = 0;
-  int64_t tokens = 0;                     // of the examples kept, after truncation
-  int64_t tokens_trained = 0;             // of those, labels that are not kIgnored
-  int64_t packed_rows = 0;                // 0: not packed
+  int64_t tokens = 0;          // of the examples kept, after truncation
+  int64_t tokens_trained = 0;  // of those, labels that are not kIgnored
+  int64_t packed_rows = 0;     // 0: not packed
 };
 
 struct DataContext {
@@ -47,8 +47,9 @@ struct Prepared {
 };
 
 // TRL's preparation; the result does not depend on the number of threads. Says the report and what
-// was dropped or cut through `log`. Beside the errors of the parts: D048 no rows, D049 nothing would
-// be trained (the first row is shown), D052 truncation_mode, D053 padding_free with max_length.
+// was dropped or cut through `log`. Beside the errors of the parts: D048 no rows, D049 nothing
+// would be trained (the first row is shown), D052 truncation_mode, D053 padding_free with
+// max_length.
 Prepared prepare_dataset(const DataOptions& options, Part part, const DataContext& context);
 
 // Whether TRL would lay batches out without padding, which decides how it counts num_tokens.
@@ -58,7 +59,7 @@ bool is_padding_free(const DataOptions& options);
 struct InspectedRow {
   std::string place;
   std::string text;
-  Example example;     // truncated
+  Example example;       // truncated
   bool dropped = false;  // training would leave it out
 };
 // The first `limit` rows.

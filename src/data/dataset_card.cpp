@@ -17,8 +17,9 @@ namespace {
 Error malformed(const std::string& file, int line, std::string message) {
   return Error("D005", std::move(message))
       .at(fmt::format("{}:{}", file, line))
-      .hint("each entry of `configs` is {config_name, data_files: glob | [globs] | "
-            "[{split, path}], data_dir}");
+      .hint(
+          "each entry of `configs` is {config_name, data_files: glob | [globs] | "
+          "[{split, path}], data_dir}");
 }
 
 // The block between the two "---" lines that begin a README.md; empty when there is none.
@@ -136,8 +137,9 @@ const DatasetConfig& choose_config(const std::vector<DatasetConfig>& configs,
   }
   const std::string choices = fmt::format("{}", fmt::join(names, ", "));
   if (!wanted) {
-    throw Error("D006", fmt::format("{} has {} configs, and {}", dataset, configs.size(),
-                                    defaults == 0 ? "none is the default" : "several are the default"))
+    throw Error("D006",
+                fmt::format("{} has {} configs, and {}", dataset, configs.size(),
+                            defaults == 0 ? "none is the default" : "several are the default"))
         .hint(fmt::format("choose one with --dataset_config: {}", choices));
   }
   const std::string near = nearest(*wanted, names);

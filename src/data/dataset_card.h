@@ -1,5 +1,5 @@
-// The `configs:` that a data set's README.md declares in its YAML front matter, and the choice of one
-// of them. Used by resolve.
+// The `configs:` that a data set's README.md declares in its YAML front matter, and the choice of
+// one of them. Used by resolve.
 #pragma once
 
 #include <filesystem>

@@ -10,8 +10,9 @@ inline constexpr int32_t kIgnored = -100;  // the label of a token that is not t
 
 struct Example {
   std::vector<int32_t> input_ids;
-  std::vector<int32_t> labels;       // as long as input_ids, not shifted; kIgnored where not trained
-  std::vector<int32_t> documents;    // lengths of the packed documents; empty: the row is one document
+  std::vector<int32_t> labels;  // as long as input_ids, not shifted; kIgnored where not trained
+  std::vector<int32_t>
+      documents;  // lengths of the packed documents; empty: the row is one document
 };
 
 // Rows that are ready for training. Implementations may hold them or make them when asked.

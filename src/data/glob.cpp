@@ -54,7 +54,9 @@ bool in_set(std::string_view set, char c) {
 class Matcher {
  public:
   Matcher(std::string_view pattern, std::string_view path)
-      : pattern_(pattern), path_(path), known_((pattern.size() + 1) * (path.size() + 1), kUnknown) {}
+      : pattern_(pattern),
+        path_(path),
+        known_((pattern.size() + 1) * (path.size() + 1), kUnknown) {}
 
   bool matches(size_t i, size_t j) {
     char& known = known_[i * (path_.size() + 1) + j];

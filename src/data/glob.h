@@ -21,8 +21,8 @@ std::vector<std::string> list_files(const std::filesystem::path& folder);
 // inner `**/` also stands for no part at all.
 bool glob_matches(std::string_view pattern, std::string_view path);
 
-// Whether a file that matched may be used: hidden parts (".x") and special folders ("__x") count only
-// where the pattern names them.
+// Whether a file that matched may be used: hidden parts (".x") and special folders ("__x") count
+// only where the pattern names them.
 bool is_requested(std::string_view pattern, std::string_view path);
 
 }  // namespace sft

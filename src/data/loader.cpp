@@ -73,7 +73,8 @@ Cursor cursor_from_json(const Json& json) {
   const auto number = [&](const char* key) {
     if (!json.is_object() || !json.contains(key) || !json[key].is_number_integer() ||
         json[key].get<int64_t>() < 0) {
-      throw Error("D062", fmt::format("the loader's position has no valid \"{}\": {}", key, json.dump()))
+      throw Error("D062",
+                  fmt::format("the loader's position has no valid \"{}\": {}", key, json.dump()))
           .hint("the checkpoint is damaged; resume from an earlier one");
     }
     return json[key].get<int64_t>();
@@ -87,7 +88,8 @@ Loader::Loader(const PreparedDataset& data, LoaderOptions options)
   if (plan_.batches() == 0) {
     throw Error("D063", fmt::format("{} rows do not fill one batch of {} on each of {} ranks",
                                     data.size(), options_.per_device_batch, options_.world))
-        .hint("use more data, a smaller --per_device_train_batch_size, or no --dataloader_drop_last");
+        .hint(
+            "use more data, a smaller --per_device_train_batch_size, or no --dataloader_drop_last");
   }
 }
 
@@ -129,8 +131,9 @@ double Loader::epoch() const {
 
 void Loader::seek(const Cursor& cursor) {
   if (cursor.epoch < 0 || cursor.step_in_epoch < 0 || cursor.step_in_epoch > steps_per_epoch()) {
-    throw Error("D062", fmt::format("step {} of epoch {} does not exist: an epoch has {} steps here",
-                                    cursor.step_in_epoch, cursor.epoch, steps_per_epoch()))
+    throw Error("D062",
+                fmt::format("step {} of epoch {} does not exist: an epoch has {} steps here",
+                            cursor.step_in_epoch, cursor.epoch, steps_per_epoch()))
         .hint("resume with the data, batch size, accumulation and ranks of the run that was saved");
   }
   cursor_ = cursor;

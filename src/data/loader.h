@@ -18,10 +18,10 @@ struct MicroBatch {
   std::vector<int32_t> positions;   // from 0 in each document
   std::vector<int32_t> targets;     // the next token's label within its document, else kIgnored
   std::vector<int32_t> cu_seqlens;  // (documents + 1), from 0 to tokens
-  int64_t num_tokens = 0;           // as TRL counts them: with pad_to_multiple_of where padding-free
-  int64_t trained = 0;              // targets that are not kIgnored
+  int64_t num_tokens = 0;  // as TRL counts them: with pad_to_multiple_of where padding-free
+  int64_t trained = 0;     // targets that are not kIgnored
   int64_t rows = 0;
-  int64_t fresh_rows = 0;           // rows, less those repeated to give every rank a full batch
+  int64_t fresh_rows = 0;  // rows, less those repeated to give every rank a full batch
 };
 
 // Where a run stands: `step_in_epoch` optimizer steps of `epoch` are done.
@@ -41,13 +41,14 @@ struct LoaderOptions {
   uint64_t seed = 42;  // data_seed, else seed
   bool drop_last = false;
   Sampling sampling = Sampling::random;
-  bool padding_free = false;         // only changes num_tokens
-  int64_t pad_to_multiple_of = 0;    // only changes num_tokens; 0: none
+  bool padding_free = false;       // only changes num_tokens
+  int64_t pad_to_multiple_of = 0;  // only changes num_tokens; 0: none
 };
 
 class Loader {
  public:
-  // Keeps a reference to `data`. D063 when there are no rows, or too few for one batch and drop_last.
+  // Keeps a reference to `data`. D063 when there are no rows, or too few for one batch and
+  // drop_last.
   Loader(const PreparedDataset& data, LoaderOptions options);
 
   int64_t batches_per_epoch() const { return plan_.batches(); }  // micro-batches of this rank
@@ -62,7 +63,8 @@ class Loader {
   // Epochs done after the last step of `next`, as TRL logs them: 1.5 is half of the second.
   double epoch() const;
   Cursor cursor() const { return cursor_; }
-  // Goes to a place given by `cursor` of a loader with the same options. D062 beyond the epoch's end.
+  // Goes to a place given by `cursor` of a loader with the same options. D062 beyond the epoch's
+  // end.
   void seek(const Cursor& cursor);
 
  private:

@@ -15,8 +15,8 @@ namespace {
 
 constexpr int64_t kSlice = 1000;  // rows that `datasets` hands to one call of a batched map
 
-std::vector<Piece> cut_to_length(std::span<const int64_t> lengths, int64_t first, int64_t max_length,
-                                 bool keep_overflow, int64_t& tokens_cut) {
+std::vector<Piece> cut_to_length(std::span<const int64_t> lengths, int64_t first,
+                                 int64_t max_length, bool keep_overflow, int64_t& tokens_cut) {
   std::vector<Piece> pieces;
   for (size_t i = 0; i < lengths.size(); ++i) {
     const auto example = first + static_cast<int64_t>(i);
@@ -115,9 +115,9 @@ PackPlan plan_packing(std::span<const int64_t> lengths, int64_t max_length, Pack
     if (strategy == Packing::wrapped) {
       wrap(slice, first, max_length, plan);
     } else {
-      best_fit(cut_to_length(slice, first, max_length, strategy == Packing::bfd_split,
-                             plan.tokens_cut),
-               max_length, plan);
+      best_fit(
+          cut_to_length(slice, first, max_length, strategy == Packing::bfd_split, plan.tokens_cut),
+          max_length, plan);
     }
   }
   return plan;

@@ -24,7 +24,8 @@ std::vector<std::string> places() {
   std::error_code failed;
   const fs::path folder = fs::read_symlink("/proc/self/exe", failed).parent_path();
   std::vector<std::string> out;
-  for (const fs::path& place : {folder, folder.parent_path() / "lib", folder.parent_path().parent_path()}) {
+  for (const fs::path& place :
+       {folder, folder.parent_path() / "lib", folder.parent_path().parent_path()}) {
     out.push_back((place / kLibrary).string());
   }
   out.emplace_back(kLibrary);
@@ -49,7 +50,9 @@ OpenArrow load_arrow(const fs::path& path) {
   throw Error("D020", fmt::format("reading {} needs {}, which cannot be loaded: {}",
                                   path.filename().string(), kLibrary, reason))
       .at(path.string())
-      .hint("install Apache Arrow (pip install pyarrow) and build again, or convert the data to .jsonl");
+      .hint(
+          "install Apache Arrow (pip install pyarrow) and build again, or convert the data to "
+          ".jsonl");
 }
 
 }  // namespace

@@ -41,14 +41,17 @@ class CsvReader : public RowReader {
         continue;  // an empty line
       }
       if (cells.size() != columns_.size()) {
-        throw fail(fmt::format("this row has {} cells, the header has {}", cells.size(),
-                               columns_.size()));
+        throw fail(
+            fmt::format("this row has {} cells, the header has {}", cells.size(), columns_.size()));
       }
       Json object = Json::object();
       for (size_t i = 0; i < cells.size(); ++i) {
         object[columns_[i]] = std::move(cells[i]);
       }
-      row = {.value = std::move(object), .parsed = true, .by_line = true, .file = name_,
+      row = {.value = std::move(object),
+             .parsed = true,
+             .by_line = true,
+             .file = name_,
              .number = line};
       return true;
     }
@@ -111,7 +114,9 @@ class CsvReader : public RowReader {
   Error fail(std::string message) const {
     return Error("D012", std::move(message))
         .at(fmt::format("{}:{}", *name_, row_line_))
-        .hint("quote cells that hold separators, quotes or line breaks, and double the quotes inside");
+        .hint(
+            "quote cells that hold separators, quotes or line breaks, and double the quotes "
+            "inside");
   }
 
   MappedFile file_;

@@ -1,4 +1,5 @@
-// JSON Lines, an array of objects, or an object of columns: told apart by what the file begins with.
+// JSON Lines, an array of objects, or an object of columns: told apart by what the file begins
+// with.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -56,7 +57,9 @@ class JsonRowsReader : public RowReader {
     Json& value = rows_[next_++];
     // An array of strings is a data set with the one column "text".
     Json object = value.is_string() ? Json{{"text", std::move(value)}} : std::move(value);
-    row = {.value = std::move(object), .parsed = true, .file = name_,
+    row = {.value = std::move(object),
+           .parsed = true,
+           .file = name_,
            .number = static_cast<int64_t>(next_)};
     return true;
   }

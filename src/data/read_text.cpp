@@ -23,7 +23,10 @@ class TextReader : public RowReader {
     if (line.ends_with('\r')) {
       line.remove_suffix(1);
     }
-    row = {.value = Json{{"text", line}}, .parsed = true, .by_line = true, .file = name_,
+    row = {.value = Json{{"text", line}},
+           .parsed = true,
+           .by_line = true,
+           .file = name_,
            .number = ++line_};
     return true;
   }

@@ -20,7 +20,7 @@ constexpr std::array kFormats = {
     FileFormat{"csv", "tsv", open_tsv},           FileFormat{"json", "ndjson", open_json},
 };
 
-constexpr std::array<std::string_view, 7> kCompressed = {"gz", "zst", "bz2", "xz",
+constexpr std::array<std::string_view, 7> kCompressed = {"gz",  "zst", "bz2", "xz",
                                                          "lz4", "zip", "tar"};
 
 std::string extension_of(const std::filesystem::path& path) {
@@ -42,7 +42,8 @@ Json RawRow::json() const {
     } catch (const Json::parse_error& e) {
       throw Error("D010", fmt::format("this line is not valid JSON (at its byte {})", e.byte))
           .at(place())
-          .hint("every line of a .jsonl file is one complete JSON object; repair or remove this one");
+          .hint(
+              "every line of a .jsonl file is one complete JSON object; repair or remove this one");
     }
   }
   if (!row.is_object()) {

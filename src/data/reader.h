@@ -1,4 +1,5 @@
-// Reading the rows of one data file, whatever its format. Used by prepare_dataset and `sft inspect`.
+// Reading the rows of one data file, whatever its format. Used by prepare_dataset and `sft
+// inspect`.
 //
 // A reader is sequential and belongs to one thread. Where a row is a line of text it is handed out
 // unparsed, so that worker threads can do the parsing: `RawRow::json` is thread-safe.
@@ -20,9 +21,9 @@ struct RawRow {
   std::string text{};  // the row's JSON, when `parsed` is false
   Json value{};
   bool parsed = false;
-  bool by_line = false;                     // `number` counts lines, not rows
+  bool by_line = false;                       // `number` counts lines, not rows
   std::shared_ptr<const std::string> file{};  // as shown to the user
-  int64_t number = 0;                       // line or row in the file, from 1
+  int64_t number = 0;                         // line or row in the file, from 1
 
   // "train.jsonl:17", or "train.parquet, row 17".
   std::string place() const;

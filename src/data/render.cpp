@@ -102,19 +102,31 @@ RenderedRow Renderer::render(const Json& row, const std::string& place,
     return render_shaped(shaped, scratch);
   } catch (Error& e) {
     if (e.code() == "M114") {
-      throw Error("D013", "this row's text is not valid UTF-8").at(place).hint("save the file as UTF-8");
+      throw Error("D013", "this row's text is not valid UTF-8")
+          .at(place)
+          .hint("save the file as UTF-8");
     }
-    throw e.context(fmt::format("the row {} cannot be prepared", preview(row))).at(place);
+    if (e.code() == "M151") {
+      throw Error("D055", fmt::format("the chat template refuses this row: {}; the row is {}",
+                                      e.message(), preview(row)))
+          .at(place)
+          .hint("repair or remove the row, or use another template: --chat_template_path");
+    }
+    throw e.context(fmt::format("{}, the row {}", place, preview(row))).at(place);
   }
 }
 
 RenderedRow Renderer::render_shaped(const ShapedRow& row, Tokenizer::Scratch& scratch) const {
   switch (row.kind) {
-    case RowKind::text: return render_text(with_eos(row.text), scratch);
-    case RowKind::prompt_completion: return render_prompt_completion(row, scratch);
+    case RowKind::text:
+      return render_text(with_eos(row.text), scratch);
+    case RowKind::prompt_completion:
+      return render_prompt_completion(row, scratch);
     case RowKind::messages:
-    case RowKind::messages_and_completion: return render_messages(row, scratch);
-    case RowKind::tokens: return render_tokens(row);
+    case RowKind::messages_and_completion:
+      return render_messages(row, scratch);
+    case RowKind::tokens:
+      return render_tokens(row);
   }
   return {};
 }
@@ -138,8 +150,8 @@ void Renderer::drop_second_bos(RenderedRow& row) const {
   }
 }
 
-// The completion begins where the two tokenisations part, which is mostly, but not always, after the
-// prompt.
+// The completion begins where the two tokenisations part, which is mostly, but not always, after
+// the prompt.
 void Renderer::mask_prompt(RenderedRow& row, const std::vector<int32_t>& prompt_ids) const {
   const auto& ids = row.example.input_ids;
   const auto parted = std::ranges::mismatch(prompt_ids, ids);
@@ -192,8 +204,9 @@ std::vector<Span> Renderer::trained_spans(const ShapedRow& row, const RenderedCh
     throw Error("D045", fmt::format("message {} is the assistant's, and its place in the text that "
                                     "the chat template renders cannot be told",
                                     found.missing[0] + 1))
-        .hint("mark the assistant's turns with {% generation %} in the chat template, or leave "
-              "--assistant_only_loss out");
+        .hint(
+            "mark the assistant's turns with {% generation %} in the chat template, or leave "
+            "--assistant_only_loss out");
   }
   return found.spans;
 }
@@ -206,8 +219,8 @@ RenderedRow Renderer::render_messages(const ShapedRow& row, Tokenizer::Scratch& 
   RenderedRow out{.example = {}, .text = chat.text};
   for (const char* role : {"user", "assistant"}) {
     if (!keeps_some_turn(row.messages, role, chat.text)) {
-      throw Error("D044", fmt::format("the chat template leaves out every {} turn; it renders {}", role,
-                                      preview(Json(chat.text))))
+      throw Error("D044", fmt::format("the chat template leaves out every {} turn; it renders {}",
+                                      role, preview(Json(chat.text))))
           .hint("use a chat template for this kind of data: --chat_template_path");
     }
   }
@@ -245,7 +258,8 @@ RenderedRow Renderer::render_tokens(const ShapedRow& row) const {
   if (row.labels.empty()) {
     out.example.labels = row.input_ids;
     for (size_t i = 0; i < row.input_ids.size(); ++i) {
-      const bool prompt = completion_only_ && !row.completion_mask.empty() && !row.completion_mask[i];
+      const bool prompt =
+          completion_only_ && !row.completion_mask.empty() && !row.completion_mask[i];
       const bool other = !row.assistant_mask.empty() && !row.assistant_mask[i];
       out.example.labels[i] = prompt || other ? kIgnored : row.input_ids[i];
     }

@@ -15,24 +15,25 @@
 namespace sft {
 
 struct RenderedRow {
-  Example example;                // not truncated
-  std::string text;               // what was tokenised; empty for pre-tokenised rows
-  bool prefix_mismatch = false;   // the prompt alone does not begin the whole row's tokens
-  bool second_bos = false;        // the text began with BOS itself, and one of the two was left out
+  Example example;               // not truncated
+  std::string text;              // what was tokenised; empty for pre-tokenised rows
+  bool prefix_mismatch = false;  // the prompt alone does not begin the whole row's tokens
+  bool second_bos = false;       // the text began with BOS itself, and one of the two was left out
   bool without_assistant = false;  // assistant_only_loss, and nobody speaks as the assistant
 };
 
 class Renderer {
  public:
-  // Keeps references to the shape and the tokenizer. `chat_template` may be null when the shape is not conversational, else D040.
-  // D041 assistant_only_loss on data that is no conversation, D046 an eos_token that is no token.
+  // Keeps references to the shape and the tokenizer. `chat_template` may be null when the shape is
+  // not conversational, else D040. D041 assistant_only_loss on data that is no conversation, D046
+  // an eos_token that is no token.
   Renderer(const Shape& shape, const DataOptions& options, const Tokenizer& tokenizer,
            const ChatTemplate* chat_template);
 
-  // Thread-safe with one scratch a thread. Errors stand at `place`: those of the shape and of the
-  // template, D013 text that is not UTF-8, D044 a template that leaves out all user or all assistant
-  // turns, D045 assistant turns whose place in
-  // the text cannot be told, D047 a token id the model does not have.
+  // Thread-safe with one scratch a thread. Errors stand at `place`: those of the shape, D055 a row
+  // that the template refuses, D013 text that is not UTF-8, D044 a template that leaves out all
+  // user or all assistant turns, D045 assistant turns whose place in the text cannot be told, D047
+  // a token id that the tokenizer does not have.
   RenderedRow render(const Json& row, const std::string& place, Tokenizer::Scratch& scratch) const;
 
   // "all tokens", "the completion", "the assistant's turns": what is trained, in words.

@@ -41,20 +41,23 @@ const std::vector<SplitName>& split_names() {
   return names;
 }
 
-constexpr std::array<std::string_view, 6> kNotData = {"README.md",          "config.json",
-                                                      "dataset_info.json",  "dataset_infos.json",
-                                                      "dummy_data.zip",     "dataset_dict.json"};
+constexpr std::array<std::string_view, 6> kNotData = {"README.md",         "config.json",
+                                                      "dataset_info.json", "dataset_infos.json",
+                                                      "dummy_data.zip",    "dataset_dict.json"};
 
 bool is_data_name(const std::string& path) {
   const std::string name = fs::path(path).filename().string();
   return std::ranges::find(kNotData, name) == kNotData.end();
 }
 
-bool is_separator(char c) { return std::string_view("-._ 0123456789").find(c) != std::string::npos; }
+bool is_separator(char c) {
+  return std::string_view("-._ 0123456789").find(c) != std::string::npos;
+}
 
 // Whether `name` holds the keyword between separators; at its end only where `end_counts`.
 bool has_keyword(std::string_view name, std::string_view keyword, bool end_counts) {
-  for (size_t at = name.find(keyword); at != std::string_view::npos; at = name.find(keyword, at + 1)) {
+  for (size_t at = name.find(keyword); at != std::string_view::npos;
+       at = name.find(keyword, at + 1)) {
     const size_t after = at + keyword.size();
     const bool left = at == 0 || is_separator(name[at - 1]);
     const bool right = after < name.size() ? is_separator(name[after]) : end_counts;
@@ -70,15 +73,18 @@ bool names_split(const std::string& path, const SplitName& split, bool by_folder
   const std::string file = parts.back();
   parts.pop_back();
   return std::ranges::any_of(split.keywords, [&](std::string_view keyword) {
-    return by_folder ? std::ranges::any_of(parts, [&](const std::string& part) {
-      return has_keyword(part, keyword, true);
-    }) : has_keyword(file, keyword, false);
+    return by_folder ? std::ranges::any_of(parts,
+                                           [&](const std::string& part) {
+                                             return has_keyword(part, keyword, true);
+                                           })
+                     : has_keyword(file, keyword, false);
   });
 }
 
 std::vector<std::string> visible_files(const fs::path& folder) {
   std::vector<std::string> files = list_files(folder);
-  std::erase_if(files, [](const std::string& f) { return !is_data_name(f) || !is_requested("**", f); });
+  std::erase_if(files,
+                [](const std::string& f) { return !is_data_name(f) || !is_requested("**", f); });
   return files;
 }
 
@@ -164,7 +170,8 @@ SplitPatterns patterns_of(const Json& data_files) {
     if (value.is_array() && std::ranges::all_of(value, &Json::is_string)) {
       return value.get<std::vector<std::string>>();
     }
-    throw Error("D005", fmt::format("data_files must be a path or a list of paths, not {}", value.dump()));
+    throw Error("D005",
+                fmt::format("data_files must be a path or a list of paths, not {}", value.dump()));
   };
   if (!data_files.is_object()) {
     return {{"train", globs(data_files)}};
@@ -252,8 +259,7 @@ FolderSplits folder_without_configs(const DatasetSource& source, const fs::path&
           .hint("leave --dataset_config out, or fetch the data set with its README.md");
     }
   }
-  const bool saved = is_file(out.base / "state.json") ||
-                     is_file(out.base / "dataset_dict.json");
+  const bool saved = is_file(out.base / "state.json") || is_file(out.base / "dataset_dict.json");
   out.splits = saved ? saved_splits(out.base) : splits_by_name(visible_files(out.base));
   return out;
 }
@@ -288,9 +294,8 @@ fs::path find_folder(const DatasetSource& source, const HubEnvironment& hub) {
   } else if (is_folder(name)) {
     return name;
   }
-  if (!source.data_files.is_null() && std::ranges::any_of(file_formats(), [&](const FileFormat& f) {
-        return f.name == name;
-      })) {
+  if (!source.data_files.is_null() &&
+      std::ranges::any_of(file_formats(), [&](const FileFormat& f) { return f.name == name; })) {
     return fs::current_path();  // `path: json` with data_files, as in load_dataset
   }
   if (!is_hub_id(name)) {
@@ -313,9 +318,12 @@ DatasetFiles single_file(const DatasetSource& source, DatasetFiles out) {
         .hint("leave --dataset_config out, or give the data set's folder");
   }
   if (out.split != "train") {
-    throw Error("D008", fmt::format("{} is a single file: it has only the split \"train\", not \"{}\"",
-                                    source.name, out.split))
-        .hint("give a folder with one file a split (train.jsonl, test.jsonl), or set test_split_size");
+    throw Error("D008",
+                fmt::format("{} is a single file: it has only the split \"train\", not \"{}\"",
+                            source.name, out.split))
+        .hint(
+            "give a folder with one file a split (train.jsonl, test.jsonl), or set "
+            "test_split_size");
   }
   out.files.emplace_back(source.name);
   return out;
@@ -326,7 +334,8 @@ DatasetFiles single_file(const DatasetSource& source, DatasetFiles out) {
 DatasetFiles resolve_dataset(const DatasetSource& source, const std::string& split,
                              const HubEnvironment& hub) {
   DatasetFiles out{.name = source.name, .config = "", .split = split, .slice = "", .files = {}};
-  if (const size_t bracket = split.find('['); bracket != std::string::npos && split.ends_with(']')) {
+  if (const size_t bracket = split.find('[');
+      bracket != std::string::npos && split.ends_with(']')) {
     out.split = split.substr(0, bracket);
     out.slice = split.substr(bracket + 1, split.size() - bracket - 2);
   }
@@ -374,7 +383,8 @@ RowRange slice_range(const std::string& slice, int64_t n) {
     text.remove_suffix(percent ? 1 : 0);
     int64_t value = 0;
     const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (failed != std::errc() || end != text.data() + text.size() || std::abs(value) > (1LL << 53)) {
+    if (failed != std::errc() || end != text.data() + text.size() ||
+        std::abs(value) > (1LL << 53)) {
       throw Error("D009", fmt::format("\"[{}]\" is not a slice of rows", slice))
           .hint("write train[:100], train[10%:20%] or train[-50:]");
     }

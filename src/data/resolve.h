@@ -1,5 +1,6 @@
-// From a data set's name to the files of one of its splits, by the rules of `datasets.load_dataset`.
-// Used by prepare_dataset. Nothing is opened but README.md and the folders' listings.
+// From a data set's name to the files of one of its splits, by the rules of
+// `datasets.load_dataset`. Used by prepare_dataset. Nothing is opened but README.md and the
+// folders' listings.
 #pragma once
 
 #include <filesystem>
@@ -28,13 +29,13 @@ struct DatasetFiles {
 };
 
 // `split` may carry a slice. A single file serves any split named "train".
-// D001 nothing of that name, D004 a hub id that is not in the cache, D006 config missing or unknown,
-// D007 no data files, D008 no such split (the splits found are listed).
+// D001 nothing of that name, D004 a hub id that is not in the cache, D006 config missing or
+// unknown, D007 no data files, D008 no such split (the splits found are listed).
 DatasetFiles resolve_dataset(const DatasetSource& source, const std::string& split,
                              const HubEnvironment& hub);
 
-// Rows [begin, end) of n that a slice such as ":100", "10%:20%" or "-50:" keeps; D009 when it is not
-// a slice. "" keeps all.
+// Rows [begin, end) of n that a slice such as ":100", "10%:20%" or "-50:" keeps; D009 when it is
+// not a slice. "" keeps all.
 struct RowRange {
   int64_t begin, end;
 };

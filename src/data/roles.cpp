@@ -60,8 +60,7 @@ Json tool_calls_of(const Json& content) {
       return nullptr;
     }
     if (call.contains("arguments") && call["arguments"].is_string()) {
-      Json arguments =
-          Json::parse(call["arguments"].get_ref<const std::string&>(), nullptr, false);
+      Json arguments = Json::parse(call["arguments"].get_ref<const std::string&>(), nullptr, false);
       if (arguments.is_object()) {
         call["arguments"] = std::move(arguments);
       }

@@ -26,7 +26,8 @@ int64_t count_rows(const DatasetFiles& files) {
 SourcePart single_source(const DataOptions& options, Part part, const HubEnvironment& hub) {
   if (!options.dataset_name) {
     throw Error("D064", "no data set is given")
-        .hint("give --dataset_name (a file, a folder or a hub id), or `datasets:` in the YAML file");
+        .hint(
+            "give --dataset_name (a file, a folder or a hub id), or `datasets:` in the YAML file");
   }
   const std::string& split =
       part == Part::train ? options.dataset_train_split : options.dataset_test_split;
@@ -65,7 +66,9 @@ MixtureEntry mixture_entry(const Json& entry, const HubEnvironment& hub) {
           .hint(fmt::format("the keys are {}", fmt::join(kKeys, ", ")));
     }
   }
-  DatasetSource source{text_member(entry, "path", ""), {}, text_member(entry, "data_dir", ""),
+  DatasetSource source{text_member(entry, "path", ""),
+                       {},
+                       text_member(entry, "data_dir", ""),
                        entry.value("data_files", Json())};
   if (const std::string name = text_member(entry, "name", ""); !name.empty()) {
     source.config = name;
@@ -79,7 +82,8 @@ MixtureEntry mixture_entry(const Json& entry, const HubEnvironment& hub) {
   }
   if (const Json fraction = entry.value("fraction", Json()); !fraction.is_null()) {
     if (!fraction.is_number() || !(fraction.get<double>() >= 0)) {
-      throw Error("D065", fmt::format("`fraction` must be a number of at least 0, not {}", fraction.dump()));
+      throw Error("D065", fmt::format("`fraction` must be a number of at least 0, not {}",
+                                      fraction.dump()));
     }
     out.fraction = fraction.get<double>();
   }
@@ -100,8 +104,9 @@ void apply_fractions(std::vector<MixtureEntry>& entries) {
     sum += entry.fraction.value_or(0);
   }
   if (static_cast<size_t>(given) != entries.size() || sum <= 0) {
-    throw Error("D065", "`fraction` must be given for all data sets of a mixture or for none, and "
-                        "not all may be 0");
+    throw Error("D065",
+                "`fraction` must be given for all data sets of a mixture or for none, and "
+                "not all may be 0");
   }
   double total = INFINITY;
   for (MixtureEntry& entry : entries) {
@@ -181,7 +186,8 @@ std::string RowSource::describe() const {
 bool RowStream::next(RawRow& row) {
   for (; part_ < source_.parts.size(); ++part_, file_ = 0, row_in_part_ = 0) {
     const SourcePart& part = source_.parts[part_];
-    while (row_in_part_ < part.rows.end && (reader_ != nullptr || file_ < part.files.files.size())) {
+    while (row_in_part_ < part.rows.end &&
+           (reader_ != nullptr || file_ < part.files.files.size())) {
       if (reader_ == nullptr) {
         reader_ = open_reader(part.files.files[file_++]);
       }

@@ -23,7 +23,8 @@ std::vector<int64_t> group_by_length(const PreparedDataset& data, std::vector<in
     const size_t end = std::min(begin + group, order.size());
     const auto length = [&](int64_t row) { return data.length(row); };
     std::ranges::stable_sort(order.begin() + static_cast<long>(begin),
-                             order.begin() + static_cast<long>(end), std::ranges::greater{}, length);
+                             order.begin() + static_cast<long>(end), std::ranges::greater{},
+                             length);
     if (length(order[begin]) > length(order[longest])) {
       longest = begin;
     }

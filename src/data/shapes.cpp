@@ -43,8 +43,9 @@ Json message_list(const Json* value) {
   if (list.is_string() && list.get_ref<const std::string&>().starts_with('[')) {
     list = Json::parse(list.get<std::string>(), nullptr, false);
   }
-  const bool fits = list.is_array() && (list.empty() || (list[0].is_object() &&
-                                        (list[0].contains("role") || list[0].contains("from"))));
+  const bool fits =
+      list.is_array() && (list.empty() || (list[0].is_object() &&
+                                           (list[0].contains("role") || list[0].contains("from"))));
   return fits ? list : Json();
 }
 
@@ -208,28 +209,38 @@ ShapedRow read_alpaca(const Json& row, const ShapeContext&) {
 
 // In the order of priority: a table that fits several shapes is always the first of them.
 const std::array<ShapeEntry, 7> kShapes = {{
-    {RowKind::tokens, "pre-tokenised rows",
+    {RowKind::tokens,
+     "pre-tokenised rows",
      [](const Json& row, const std::string&) -> std::string {
        return find(row, "input_ids") != nullptr ? "input_ids" : "";
      },
-     read_tokens, {"labels", "completion_mask", "assistant_masks"}},
-    {RowKind::text, "plain text",  // a column named by the user comes before any guess
+     read_tokens,
+     {"labels", "completion_mask", "assistant_masks"}},
+    {RowKind::text,
+     "plain text",  // a column named by the user comes before any guess
      [](const Json& row, const std::string& field) -> std::string {
        return field != "text" && is_text(find(row, field)) ? field : "";
      },
-     read_text, {}},
-    {RowKind::messages_and_completion, "conversational prompt and completion",
+     read_text,
+     {}},
+    {RowKind::messages_and_completion,
+     "conversational prompt and completion",
      [](const Json& row, const std::string&) -> std::string {
        return is_conversation(find(row, "prompt")) && is_conversation(find(row, "completion"))
-                  ? "prompt" : "";
+                  ? "prompt"
+                  : "";
      },
-     read_prompt_completion_messages, {"completion", "tools", "chat_template_kwargs"}},
-    {RowKind::prompt_completion, "prompt and completion",
+     read_prompt_completion_messages,
+     {"completion", "tools", "chat_template_kwargs"}},
+    {RowKind::prompt_completion,
+     "prompt and completion",
      [](const Json& row, const std::string&) -> std::string {
        return is_text(find(row, "prompt")) && is_text(find(row, "completion")) ? "prompt" : "";
      },
-     read_prompt_completion, {"completion"}},
-    {RowKind::messages, "conversations",
+     read_prompt_completion,
+     {"completion"}},
+    {RowKind::messages,
+     "conversations",
      [](const Json& row, const std::string&) -> std::string {
        for (const char* column : {"messages", "conversations", "conversation"}) {
          if (is_conversation(find(row, column))) {
@@ -238,17 +249,23 @@ const std::array<ShapeEntry, 7> kShapes = {{
        }
        return "";
      },
-     read_conversation, {"system", "tools", "chat_template_kwargs"}},
-    {RowKind::text, "plain text",
+     read_conversation,
+     {"system", "tools", "chat_template_kwargs"}},
+    {RowKind::text,
+     "plain text",
      [](const Json& row, const std::string&) -> std::string {
        return is_text(find(row, "text")) ? "text" : "";
      },
-     read_text, {}},
-    {RowKind::messages_and_completion, "instructions (Alpaca)",
+     read_text,
+     {}},
+    {RowKind::messages_and_completion,
+     "instructions (Alpaca)",
      [](const Json& row, const std::string&) -> std::string {
-       return is_text(find(row, "instruction")) && is_text(find(row, "output")) ? "instruction" : "";
+       return is_text(find(row, "instruction")) && is_text(find(row, "output")) ? "instruction"
+                                                                                : "";
      },
-     read_alpaca, {"input", "output", "system", "history", "tools"}},
+     read_alpaca,
+     {"input", "output", "system", "history", "tools"}},
 }};
 
 std::vector<std::string> columns_of(std::span<const Json> rows) {
@@ -277,8 +294,9 @@ Shape::Shape(std::span<const Json> rows, const std::string& place, const std::st
     }
   }
   if (entry_ == nullptr) {
-    throw Error("D030", fmt::format("no known shape of data has the columns {}; the first row is {}",
-                                    fmt::join(columns, ", "), preview(rows[0])))
+    throw Error("D030",
+                fmt::format("no known shape of data has the columns {}; the first row is {}",
+                            fmt::join(columns, ", "), preview(rows[0])))
         .at(place)
         .hint(fmt::format("known are messages or conversations, prompt with completion, \"{}\", "
                           "instruction with output, and input_ids; name a text column with "
@@ -286,8 +304,8 @@ Shape::Shape(std::span<const Json> rows, const std::string& place, const std::st
                           text_field));
   }
   for (const std::string& column : columns) {
-    const bool used = column == column_ ||
-                      std::ranges::find(entry_->columns, column) != entry_->columns.end();
+    const bool used =
+        column == column_ || std::ranges::find(entry_->columns, column) != entry_->columns.end();
     (used ? used_ : ignored_).push_back(column);
   }
   for (const Json& row : rows) {
@@ -317,8 +335,8 @@ bool Shape::conversational() const {
 }
 
 std::string Shape::report() const {
-  std::string out = fmt::format("{} from the column{} {}", entry_->name, used_.size() > 1 ? "s" : "",
-                                fmt::join(used_, ", "));
+  std::string out = fmt::format("{} from the column{} {}", entry_->name,
+                                used_.size() > 1 ? "s" : "", fmt::join(used_, ", "));
   std::string roles;
   for (const auto& [from, to] : mapped_) {
     roles += fmt::format("{}{} → {}", roles.empty() ? "" : ", ", from, to);

@@ -1,5 +1,6 @@
-// What the columns of a data set mean. One table lists every shape that is known; the first one in it
-// that the first rows fit is used for the whole data set. Used by prepare_dataset and `sft inspect`.
+// What the columns of a data set mean. One table lists every shape that is known; the first one in
+// it that the first rows fit is used for the whole data set. Used by prepare_dataset and `sft
+// inspect`.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +30,8 @@ struct ShapedRow {
   Json tools{};            // null or a list, for the template
   Json template_kwargs{};  // null or an object of further template variables
   std::vector<int32_t> input_ids{}, labels{};
-  std::vector<uint8_t> completion_mask{}, assistant_mask{};  // of pre-tokenised rows; empty when absent
+  std::vector<uint8_t> completion_mask{},
+      assistant_mask{};  // of pre-tokenised rows; empty when absent
 };
 
 struct ShapeEntry;
@@ -46,7 +48,8 @@ class Shape {
 
   RowKind kind() const;
   bool conversational() const;
-  // "conversations from `conversations` (human → user, gpt → assistant); ignored columns: id, label".
+  // "conversations from `conversations` (human → user, gpt → assistant); ignored columns: id,
+  // label".
   std::string report() const;
 
  private:

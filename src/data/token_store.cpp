@@ -56,7 +56,8 @@ Example TokenStore::piece(const Piece& piece) const {
   out.labels.resize(out.input_ids.size());
   for (size_t i = 0; i < out.labels.size(); ++i) {
     out.labels[i] = whole_labels_         ? labels_[begin + i]
-                    : trained_[begin + i] ? out.input_ids[i] : kIgnored;
+                    : trained_[begin + i] ? out.input_ids[i]
+                                          : kIgnored;
   }
   return out;
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -32,8 +33,8 @@ std::vector<int64_t> torch_randperm(int64_t n, TorchGenerator& generator) {
 
 namespace {
 
-// numpy.random.SeedSequence(seed).generate_state(4, uint64): M. E. O'Neill's seed_seq with a pool of
-// four words (pcg-random.org, "Developing a seed_seq alternative").
+// numpy.random.SeedSequence(seed).generate_state(4, uint64): M. E. O'Neill's seed_seq with a pool
+// of four words (pcg-random.org, "Developing a seed_seq alternative").
 class SeedSequence {
  public:
   explicit SeedSequence(uint64_t seed) {
@@ -121,36 +122,16 @@ uint32_t NumpyGenerator::next32() {
 }
 
 uint64_t NumpyGenerator::bounded(uint64_t range) {
-  constexpr uint64_t k32 = std::numeric_limits<uint32_t>::max();
   if (range == 0) {
     return 0;
   }
-  if (range == k32) {
-    return next32();
-  }
-  if (range < k32) {
-    const auto count = static_cast<uint32_t>(range + 1);
-    uint64_t product = uint64_t{next32()} * count;
-    if (static_cast<uint32_t>(product) < count) {
-      const uint32_t threshold = (static_cast<uint32_t>(k32) - static_cast<uint32_t>(range)) % count;
-      while (static_cast<uint32_t>(product) < threshold) {
-        product = uint64_t{next32()} * count;
-      }
-    }
-    return product >> 32;
-  }
-  if (range == std::numeric_limits<uint64_t>::max()) {
-    return next64();
-  }
-  const uint64_t count = range + 1;
-  uint128 product = static_cast<uint128>(next64()) * count;
-  if (static_cast<uint64_t>(product) < count) {
-    const uint64_t threshold = (std::numeric_limits<uint64_t>::max() - range) % count;
-    while (static_cast<uint64_t>(product) < threshold) {
-      product = static_cast<uint128>(next64()) * count;
+  const uint64_t mask = std::numeric_limits<uint64_t>::max() >> std::countl_zero(range);
+  while (true) {
+    const uint64_t value = (range <= 0xffffffffU ? next32() : next64()) & mask;
+    if (value <= range) {
+      return value;
     }
   }
-  return static_cast<uint64_t>(product >> 64);
 }
 
 std::vector<int64_t> numpy_permutation(int64_t n, NumpyGenerator& generator) {
@@ -167,7 +148,8 @@ TrainTestSplit train_test_split(int64_t n, double test_size, uint64_t seed) {
   const auto tests =
       static_cast<int64_t>(share ? std::ceil(test_size * static_cast<double>(n)) : test_size);
   if (!(test_size > 0) || tests <= 0 || tests >= n) {
-    throw Error("D060", fmt::format("test_split_size {} leaves one side of {} rows empty", test_size, n))
+    throw Error("D060",
+                fmt::format("test_split_size {} leaves one side of {} rows empty", test_size, n))
         .hint("give a share between 0 and 1, or a number of rows smaller than the data set");
   }
   NumpyGenerator generator(seed);

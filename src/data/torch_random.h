@@ -1,6 +1,6 @@
-// The random orders that Python's training stack draws, bit for bit: PyTorch's CPU generator for the
-// order of training, numpy's for `shuffle_dataset` and `test_split_size`. Used by the loader and by
-// prepare_dataset; weights and dropout use core/rng.h instead.
+// The random orders that Python's training stack draws, bit for bit: PyTorch's CPU generator for
+// the order of training, numpy's for `shuffle_dataset` and `test_split_size`. Used by the loader
+// and by prepare_dataset; weights and dropout use core/rng.h instead.
 #pragma once
 
 #include <array>
@@ -35,7 +35,7 @@ class NumpyGenerator {
   explicit NumpyGenerator(uint64_t seed);
   uint64_t next64();
   uint32_t next32();  // halves of next64, the low one first
-  // Uniform in [0, range], both ends included; Lemire's method (ACM TOMACS 29:1, 2019).
+  // Uniform in [0, range], both ends included: the low bits of draws, until they fall in it.
   uint64_t bounded(uint64_t range);
 
  private:
@@ -47,8 +47,9 @@ class NumpyGenerator {
 // numpy.random.default_rng(seed).permutation(n), which is datasets' `shuffle(seed)`.
 std::vector<int64_t> numpy_permutation(int64_t n, NumpyGenerator& generator);
 
-// datasets' `train_test_split(test_size, seed)`: the rows of each side, in their order. A size below
-// 1 is a share of the rows (test rounded up), otherwise a number of rows. D060 when a side is empty.
+// datasets' `train_test_split(test_size, seed)`: the rows of each side, in their order. A size
+// below 1 is a share of the rows (test rounded up), otherwise a number of rows. D060 when a side is
+// empty.
 struct TrainTestSplit {
   std::vector<int64_t> train, test;
 };

@@ -1,41 +1,16 @@
-// The rows, their order and the token counts of TRL's own runs: those of tests/golden, and those of a
-// folder beside the source tree where there is one.
+// The rows, their order and the token counts of TRL's own runs: those of tests/golden, and those of
+// a folder beside the source tree where there is one.
 #include <algorithm>
 
-#include "core/file.h"
 #include "data/dataset.h"
 #include "data/loader.h"
+#include "data/model.h"
 #include "data/support.h"
 
 namespace sft {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Model {
-  Tokenizer tokenizer;
-  ChatTemplate chat_template;
-};
-
-Model read_model(const fs::path& folder) {
-  const Json config = read_json(folder / "tokenizer_config.json");
-  return {Tokenizer::from_text(read_text(folder / "tokenizer.json"), config, "tokenizer.json"),
-          ChatTemplate(read_text(folder / "chat_template.jinja"), config)};
-}
-
-DataOptions options_of(const Json& args, const fs::path& data) {
-  DataOptions options;
-  options.dataset_name = data.string();
-  options.packing = args.value("packing", false);
-  options.packing_strategy = args.value("packing_strategy", "bfd");
-  options.assistant_only_loss = args.value("assistant_only_loss", false);
-  options.shuffle_dataset = args.value("shuffle_dataset", false);
-  options.max_length = args.value("max_length", int64_t{1024});
-  if (args.contains("completion_only_loss")) {
-    options.completion_only_loss = args["completion_only_loss"].get<bool>();
-  }
-  return options;
-}
 
 LoaderOptions loader_options_of(const Json& args, const DataOptions& options) {
   LoaderOptions out;
@@ -49,7 +24,8 @@ LoaderOptions loader_options_of(const Json& args, const DataOptions& options) {
 std::vector<fs::path> runs() {
   std::vector<fs::path> found;
   const fs::path tests = SFT_TEST_DIR;
-  for (const fs::path& folder : {tests / "golden", tests.parent_path().parent_path() / "shared" / "golden"}) {
+  for (const fs::path& folder :
+       {tests / "golden", tests.parent_path().parent_path() / "shared" / "golden"}) {
     if (fs::is_directory(folder)) {
       for (const auto& entry : fs::directory_iterator(folder)) {
         if (entry.path().extension() == ".json") {
@@ -69,14 +45,19 @@ INSTANTIATE_TEST_SUITE_P(Trl, GoldenRun, testing::ValuesIn(runs()),
 TEST_P(GoldenRun, HasTheSameRowsInTheSameOrder) {
   const Json run = read_json(GetParam());
   const fs::path folder = GetParam().parent_path();
-  const Model model = read_model(folder / "models" / run["model"].get<std::string>());
-  const DataOptions options = options_of(run["args"], folder / "data" / run["data"].get<std::string>());
+  const test::Model model = test::read_model(folder / "models" / run["model"].get<std::string>());
+  const DataOptions options =
+      test::options_of(run["args"], folder / "data" / run["data"].get<std::string>());
   for (const int threads : {1, 3}) {
     ThreadPool pool(threads);
     const Logger log;
-    const Prepared data = prepare_dataset(
-        options, Part::train,
-        {model.tokenizer, &model.chat_template, pool, log, {}, run["args"].value("seed", uint64_t{42})});
+    const Prepared data = prepare_dataset(options, Part::train,
+                                          {model.tokenizer,
+                                           &model.chat_template,
+                                           pool,
+                                           log,
+                                           {},
+                                           run["args"].value("seed", uint64_t{42})});
     ASSERT_EQ(data.rows->size(), run["rows"].get<int64_t>());
     for (size_t i = 0; i < run["first_rows"].size(); ++i) {
       const Example row = data.rows->example(static_cast<int64_t>(i));

@@ -42,11 +42,13 @@ TEST(Reader, NamesTheLineOfBrokenJson) {
 TEST(Reader, ReadsEveryFormOfJson) {
   const TemporaryFolder folder;
   const Json wanted = Json::parse(R"([{"p": "x", "n": 1}, {"p": "y", "n": 2}])");
-  EXPECT_EQ(read_all(folder.write("lines.json", "{\"p\":\"x\",\"n\":1}\n{\"p\":\"y\",\"n\":2}")), wanted);
+  EXPECT_EQ(read_all(folder.write("lines.json", "{\"p\":\"x\",\"n\":1}\n{\"p\":\"y\",\"n\":2}")),
+            wanted);
   EXPECT_EQ(read_all(folder.write("array.json", wanted.dump(2))), wanted);
   EXPECT_EQ(read_all(folder.write("array1.jsonl", wanted.dump())), wanted);
-  EXPECT_EQ(read_all(folder.write("columns.json", Json::parse(R"({"p":["x","y"],"n":[1,2]})").dump(1))),
-            wanted);
+  EXPECT_EQ(
+      read_all(folder.write("columns.json", Json::parse(R"({"p":["x","y"],"n":[1,2]})").dump(1))),
+      wanted);
   EXPECT_EQ(read_all(folder.write("data.json", Json{{"data", wanted}}.dump(1))), wanted);
   EXPECT_EQ(read_all(folder.write("one.json", wanted[0].dump(4))), Json::array({wanted[0]}));
   EXPECT_EQ(read_all(folder.write("texts.json", R"(["x", "y"])")),
@@ -66,7 +68,8 @@ TEST(Reader, ReadsCsv) {
       "a.csv", "prompt,completion\r\n\"a, \"\"b\"\"\",c\r\n\r\n\"two\nlines\",\nlast,\"\"");
   EXPECT_EQ(read_all(path), Json::parse(R"([{"prompt": "a, \"b\"", "completion": "c"},
       {"prompt": "two\nlines", "completion": null}, {"prompt": "last", "completion": ""}])"));
-  EXPECT_EQ(read_all(folder.write("a.tsv", "x\ty\n1\t2,3\n")), Json::parse(R"([{"x":"1","y":"2,3"}])"));
+  EXPECT_EQ(read_all(folder.write("a.tsv", "x\ty\n1\t2,3\n")),
+            Json::parse(R"([{"x":"1","y":"2,3"}])"));
 }
 
 TEST(Reader, NamesTheLineOfBrokenCsv) {

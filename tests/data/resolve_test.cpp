@@ -148,7 +148,9 @@ TEST_F(Resolve, TakesASubfolderForAConfigThatIsNotDeclared) {
 
 TEST_F(Resolve, ReadsDataFilesOfAMixture) {
   files({"x/a.jsonl", "x/b.jsonl", "c.jsonl"});
-  const DatasetSource source{folder.path().string(), {}, "x",
+  const DatasetSource source{folder.path().string(),
+                             {},
+                             "x",
                              Json{{"train", "*.jsonl"}, {"test", Json::array({"b.jsonl"})}}};
   EXPECT_EQ(resolve_dataset(source, "train", {}).files.size(), 2U);
   EXPECT_EQ(resolve_dataset(source, "test", {}).files.size(), 1U);
@@ -175,7 +177,9 @@ TEST_F(Resolve, FindsTheHubCache) {
 TEST_F(Resolve, RefusesWhatIsNotThere) {
   EXPECT_EQ(error_of([] { resolve_dataset({"./no/such/place", {}, "", {}}, "train", {}); }).code(),
             "D001");
-  EXPECT_EQ(error_of([] { resolve_dataset({std::string(5000, 'x'), {}, "", {}}, "train", {}); }).code()[0],
+  EXPECT_EQ(error_of([] {
+              resolve_dataset({std::string(5000, 'x'), {}, "", {}}, "train", {});
+            }).code()[0],
             'D');
   EXPECT_EQ(error("train").code(), "D007");
   files({"image.png"});

@@ -33,8 +33,7 @@ TEST(Shapes, MapsShareGpt) {
 TEST(Shapes, KeepsRoleAndContent) {
   const Json row = Json::parse(R"({"conversations": [{"role": "user", "content": "q", "name": "n"},
       {"role": "assistant", "content": null, "tool_calls": [{"x": 1}], "extra": null}]})");
-  EXPECT_EQ(first(row).messages,
-            Json::parse(R"([{"role": "user", "content": "q", "name": "n"},
+  EXPECT_EQ(first(row).messages, Json::parse(R"([{"role": "user", "content": "q", "name": "n"},
       {"role": "assistant", "content": null, "tool_calls": [{"x": 1}]}])"));
 }
 
@@ -71,8 +70,9 @@ TEST(Shapes, ReadsAlpaca) {
   EXPECT_EQ(out.messages, Json::parse(R"([{"role": "system", "content": "s"},
       {"role": "user", "content": "h1"}, {"role": "assistant", "content": "r1"},
       {"role": "user", "content": "i\nx"}, {"role": "assistant", "content": "o"}])"));
-  EXPECT_EQ(first(Json{{"instruction", "i"}, {"input", nullptr}, {"output", "o"}}).messages[0]["content"],
-            "i");
+  EXPECT_EQ(
+      first(Json{{"instruction", "i"}, {"input", nullptr}, {"output", "o"}}).messages[0]["content"],
+      "i");
 }
 
 TEST(Shapes, ReadsTokens) {
@@ -105,7 +105,8 @@ TEST(Shapes, PutsTheSystemColumnFirst) {
 }
 
 TEST(Shapes, ShowTheRowThatDoesNotFit) {
-  const Error none = error_of([] { shape_of(Json::parse(R"([{"question": "q", "answer": "a"}])")); });
+  const Error none =
+      error_of([] { shape_of(Json::parse(R"([{"question": "q", "answer": "a"}])")); });
   EXPECT_EQ(none.code(), "D030");
   EXPECT_EQ(none.where(), "here:1");
   EXPECT_NE(none.message().find("question, answer"), std::string::npos);

@@ -15,6 +15,7 @@
 
 namespace sft::test {
 
+// Bind it to a name before looping over a part of it: a range-for does not keep it alive.
 inline Json golden(const std::string& name) {
   return read_json(std::string(SFT_TEST_DIR) + "/data/golden/" + name + ".json");
 }

@@ -134,8 +134,78 @@ def rows():
     write("rows", wanted)
 
 
+def cases_to_render():
+    words = "the fox counts barrels while gulls look on and never waits for a ferry".split()
+    rng = random.Random(3)
+
+    def said(n):
+        return " ".join(rng.choice(words) for _ in range(n))
+
+    def turn(role, n):
+        return {"role": role, "content": said(n)}
+
+    text = [{"text": said(n)} for n in [5, 12, 1, 20, 3]] + [{"text": ""}, {"text": "x\n"}, {"text": "é 🦊 漢字"}]
+    pairs = [{"prompt": said(n) + " ", "completion": said(m)} for n, m in [(3, 4), (9, 2), (25, 3), (2, 30), (1, 0)]]
+    glued = [{"prompt": said(4)[:-1], "completion": said(3)} for _ in range(4)]
+    chat = [{"messages": [turn("system", 2), turn("user", n), turn("assistant", m), turn("user", 3), turn("assistant", 2)]}
+            for n, m in [(3, 4), (20, 9), (1, 1), (7, 7)]]
+    chat_pairs = [{"prompt": [turn("user", n), turn("assistant", 2), turn("user", 2)], "completion": [turn("assistant", m)]}
+                  for n, m in [(3, 4), (9, 2), (2, 12)]]
+    many = [{"text": said(rng.randint(1, 25))} for _ in range(60)]
+    tokens = [{"input_ids": list(range(9, 9 + n)), "labels": [-100] * 2 + list(range(11, 9 + n))} for n in [6, 2, 12]]
+    for model in ["chatml", "windowed", "gemma"]:
+        yield f"text_{model}", model, text, {}
+        yield f"pairs_{model}", model, pairs, {"max_length": 40}
+    ended = {"chatml": "<|im_end|>"}["chatml"]
+    yield "text_ended", "chatml", [{"text": r["text"] + ended} for r in text], {}
+    yield "text_field", "chatml", [{"body": r["text"], "text": "no"} for r in text], {"dataset_text_field": "body"}
+    yield "pairs_all", "chatml", pairs, {"completion_only_loss": False}
+    yield "pairs_glued", "chatml", glued, {}
+    yield "pairs_cut", "chatml", pairs, {"max_length": 12}
+    yield "pairs_keep_end", "chatml", pairs, {"max_length": 12, "truncation_mode": "keep_end"}
+    yield "chat", "chatml", chat, {}
+    yield "chat_cut", "chatml", chat, {"max_length": 30}
+    yield "chat_assistant", "chatml", chat, {"assistant_only_loss": True, "max_length": 60}
+    yield "chat_pairs", "chatml", chat_pairs, {}
+    yield "chat_pairs_all", "chatml", chat_pairs, {"completion_only_loss": False}
+    yield "chat_pairs_assistant", "chatml", chat_pairs, {"assistant_only_loss": True}
+    yield "chat_pairs_assistant_all", "chatml", chat_pairs, {"assistant_only_loss": True, "completion_only_loss": False}
+    yield "shuffled", "chatml", many, {"shuffle_dataset": True, "seed": 7, "max_length": 16}
+    for strategy in ["bfd", "bfd_split", "wrapped"]:
+        yield f"packed_{strategy}", "chatml", many, {"packing": True, "packing_strategy": strategy, "max_length": 32}
+        yield f"packed_{strategy}_shuffled", "chatml", many, {
+            "packing": True, "packing_strategy": strategy, "max_length": 32, "shuffle_dataset": True, "seed": 7}
+    yield "packed_pairs", "chatml", pairs, {"packing": True, "max_length": 24}
+    yield "tokens", "chatml", tokens, {"max_length": 8}
+
+
+def render():
+    """Rows that TRL's own trainer prepares, for the tokenizers of tests/golden/models."""
+    import os
+    import tempfile
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import trl
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()
+    models = OUT.parents[1] / "golden" / "models"
+    cases = []
+    for name, model, rows, args in cases_to_render():
+        with tempfile.TemporaryDirectory() as out:
+            config = trl.SFTConfig(output_dir=out, report_to=[], bf16=False, use_cpu=True, **args)
+            trainer = trl.SFTTrainer(str(models / model), args=config, train_dataset=Dataset.from_list(rows))
+        prepared = [[r["input_ids"], [i for i, label in enumerate(r["labels"]) if label != -100],
+                     r.get("seq_lengths") or []] for r in trainer.train_dataset]
+        cases.append({"name": name, "model": model, "args": args, "rows": rows, "prepared": prepared})
+    # A case a line; masks as positions trained.
+    body = ",\n".join(json.dumps(c, separators=(",", ":"), ensure_ascii=False) for c in cases)
+    (OUT / "render.json").write_text(f"[{body}]\n")
+    print("render.json", (OUT / "render.json").stat().st_size, trl.__version__)
+
+
 def main():
-    steps = {"order": order, "pack": pack, "shards": shards, "rows": rows}
+    steps = {"order": order, "pack": pack, "shards": shards, "rows": rows, "render": render}
     for name in sys.argv[1:] or steps:
         steps[name]()
 

@@ -55,27 +55,46 @@ Json arrow_to_json(const arrow::Array& array, int64_t i) {
     return nullptr;
   }
   switch (array.type_id()) {
-    case arrow::Type::NA: return nullptr;
-    case arrow::Type::STRING: return text<arrow::StringArray>(array, i);
-    case arrow::Type::LARGE_STRING: return text<arrow::LargeStringArray>(array, i);
-    case arrow::Type::STRING_VIEW: return text<arrow::StringViewArray>(array, i);
-    case arrow::Type::BOOL: return number<arrow::BooleanArray>(array, i);
-    case arrow::Type::INT8: return number<arrow::Int8Array>(array, i);
-    case arrow::Type::INT16: return number<arrow::Int16Array>(array, i);
-    case arrow::Type::INT32: return number<arrow::Int32Array>(array, i);
-    case arrow::Type::INT64: return number<arrow::Int64Array>(array, i);
-    case arrow::Type::UINT8: return number<arrow::UInt8Array>(array, i);
-    case arrow::Type::UINT16: return number<arrow::UInt16Array>(array, i);
-    case arrow::Type::UINT32: return number<arrow::UInt32Array>(array, i);
-    case arrow::Type::UINT64: return number<arrow::UInt64Array>(array, i);
-    case arrow::Type::FLOAT: return number<arrow::FloatArray>(array, i);
-    case arrow::Type::DOUBLE: return number<arrow::DoubleArray>(array, i);
-    case arrow::Type::LIST: return list_to_json<arrow::ListArray>(array, i);
-    case arrow::Type::LARGE_LIST: return list_to_json<arrow::LargeListArray>(array, i);
-    case arrow::Type::FIXED_SIZE_LIST: return list_to_json<arrow::FixedSizeListArray>(array, i);
+    case arrow::Type::NA:
+      return nullptr;
+    case arrow::Type::STRING:
+      return text<arrow::StringArray>(array, i);
+    case arrow::Type::LARGE_STRING:
+      return text<arrow::LargeStringArray>(array, i);
+    case arrow::Type::STRING_VIEW:
+      return text<arrow::StringViewArray>(array, i);
+    case arrow::Type::BOOL:
+      return number<arrow::BooleanArray>(array, i);
+    case arrow::Type::INT8:
+      return number<arrow::Int8Array>(array, i);
+    case arrow::Type::INT16:
+      return number<arrow::Int16Array>(array, i);
+    case arrow::Type::INT32:
+      return number<arrow::Int32Array>(array, i);
+    case arrow::Type::INT64:
+      return number<arrow::Int64Array>(array, i);
+    case arrow::Type::UINT8:
+      return number<arrow::UInt8Array>(array, i);
+    case arrow::Type::UINT16:
+      return number<arrow::UInt16Array>(array, i);
+    case arrow::Type::UINT32:
+      return number<arrow::UInt32Array>(array, i);
+    case arrow::Type::UINT64:
+      return number<arrow::UInt64Array>(array, i);
+    case arrow::Type::FLOAT:
+      return number<arrow::FloatArray>(array, i);
+    case arrow::Type::DOUBLE:
+      return number<arrow::DoubleArray>(array, i);
+    case arrow::Type::LIST:
+      return list_to_json<arrow::ListArray>(array, i);
+    case arrow::Type::LARGE_LIST:
+      return list_to_json<arrow::LargeListArray>(array, i);
+    case arrow::Type::FIXED_SIZE_LIST:
+      return list_to_json<arrow::FixedSizeListArray>(array, i);
     case arrow::Type::STRUCT:
       return struct_to_json(static_cast<const arrow::StructArray&>(array), i);
-    case arrow::Type::MAP: return map_to_json(static_cast<const arrow::MapArray&>(array), i);
+    case arrow::Type::MAP:
+      return map_to_json(static_cast<const arrow::MapArray&>(array), i);
     case arrow::Type::DICTIONARY: {
       const auto& dictionary = static_cast<const arrow::DictionaryArray&>(array);
       return arrow_to_json(*dictionary.dictionary(), dictionary.GetValueIndex(i));

@@ -1,5 +1,5 @@
-// libsft_arrow.so: rows of parquet and arrow files. Loaded by read_arrow.cpp through the one function
-// below; everything else stays hidden.
+// libsft_arrow.so: rows of parquet and arrow files. Loaded by read_arrow.cpp through the one
+// function below; everything else stays hidden.
 #include <arrow/api.h>
 #include <arrow/io/file.h>
 #include <arrow/ipc/reader.h>
@@ -99,9 +99,9 @@ class ArrowReader : public RowReader {
 
   void check(const arrow::Status& status) const {
     if (!status.ok()) {
-      throw Error("D021", fmt::format("{} cannot be read: {}",
-                                      std::filesystem::path(*name_).filename().string(),
-                                      status.message()))
+      throw Error("D021",
+                  fmt::format("{} cannot be read: {}",
+                              std::filesystem::path(*name_).filename().string(), status.message()))
           .at(fmt::format("{}, row {}", *name_, row_ + 1))
           .hint("the file is damaged or cut short; fetch or write it again");
     }

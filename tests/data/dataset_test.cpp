@@ -1,0 +1,246 @@
+#include "data/dataset.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include "data/model.h"
+#include "data/support.h"
+
+namespace sft {
+namespace {
+
+using test::error_of;
+using test::Preparing;
+using test::TemporaryFolder;
+
+std::string lines(int from, int to, const std::string& word = "row") {
+  std::string out;
+  for (int i = from; i < to; ++i) {
+    out += Json{{"text", word + " " + std::to_string(i)}}.dump() + "\n";
+  }
+  return out;
+}
+
+std::vector<std::string> texts(const Preparing& preparing, const PreparedDataset& rows) {
+  std::vector<std::string> out;
+  for (int64_t i = 0; i < rows.size(); ++i) {
+    out.push_back(preparing.model.tokenizer.decode(rows.example(i).input_ids, true));
+  }
+  return out;
+}
+
+TEST(Dataset, CountsWhatItDropsAndCuts) {
+  const TemporaryFolder folder;
+  DataOptions options;
+  options.dataset_name =
+      folder
+          .write(
+              "train.jsonl",
+              R"({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]})"
+              "\n"
+              R"({"messages": []})"
+              "\n"
+              R"({"messages": [{"role": "user", "content": "alone"}]})"
+              "\n"
+              R"({"messages": [{"role": "user", "content": "a question far too long for so few tokens, which goes on and on and on"}, {"role": "assistant", "content": "a"}]})"
+              "\n"
+              R"({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "an answer far too long for so few tokens, which goes on and on"}]})"
+              "\n")
+          .string();
+  options.assistant_only_loss = true;
+  options.max_length = 30;
+  Preparing preparing;
+  const Prepared data = preparing.prepare(options);
+  const DataStatistics& s = data.statistics;
+  EXPECT_EQ(s.rows_read, 5);
+  EXPECT_EQ(s.rows, 2);
+  EXPECT_EQ(data.rows->size(), 2);
+  EXPECT_EQ(s.rows_empty, 1);
+  EXPECT_EQ(s.rows_without_assistant, 1);
+  EXPECT_EQ(s.rows_fully_masked, 1);
+  EXPECT_EQ(s.rows_truncated, 2);
+  EXPECT_GT(s.tokens_truncated, 0);
+  EXPECT_EQ(s.tokens, data.rows->length(0) + data.rows->length(1));
+  EXPECT_GT(s.tokens, s.tokens_trained);
+  ASSERT_GE(preparing.said.size(), 3U);
+  EXPECT_NE(preparing.said[0].find("trained: the assistant's turns"), std::string::npos);
+  EXPECT_NE(preparing.said[1].find("3 of 5 rows are left out"), std::string::npos);
+  EXPECT_NE(preparing.said[2].find("2 of 5 rows are longer than max_length 30"), std::string::npos);
+}
+
+TEST(Dataset, RefusesToTrainNothing) {
+  const TemporaryFolder folder;
+  DataOptions options;
+  options.assistant_only_loss = true;
+  options.dataset_name =
+      folder
+          .write("train.jsonl", R"({"messages": [{"role": "user", "content": "alone"}]})"
+                                "\n")
+          .string();
+  Preparing preparing;
+  const Error e = error_of([&] { preparing.prepare(options); });
+  EXPECT_EQ(e.code(), "D049");
+  EXPECT_NE(e.message().find("alone"), std::string::npos);
+  EXPECT_NE(e.where().find("train.jsonl:1"), std::string::npos);
+  options.dataset_name = folder.write("empty.jsonl", "\n").string();
+  EXPECT_EQ(error_of([&] { preparing.prepare(options); }).code(), "D048");
+  options.dataset_name.reset();
+  EXPECT_EQ(error_of([&] { preparing.prepare(options); }).code(), "D064");
+}
+
+TEST(Dataset, RefusesOptionsThatCannotBe) {
+  const TemporaryFolder folder;
+  Preparing preparing;
+  const auto code = [&](auto change) {
+    DataOptions options;
+    options.dataset_name = folder.write("train.jsonl", lines(0, 3)).string();
+    change(options);
+    return error_of([&] { preparing.prepare(options); }).code();
+  };
+  EXPECT_EQ(code([](DataOptions& o) { o.truncation_mode = "keep_middle"; }), "D052");
+  EXPECT_EQ(code([](DataOptions& o) {
+              o.packing = true;
+              o.max_length.reset();
+            }),
+            "D051");
+  EXPECT_EQ(code([](DataOptions& o) { o.max_length = 0; }), "D051");
+  EXPECT_EQ(code([](DataOptions& o) { o.padding_free = true; }), "D053");
+  EXPECT_EQ(code([](DataOptions& o) {
+              o.packing = true;
+              o.packing_strategy = "x";
+            }),
+            "D050");
+  EXPECT_EQ(code([](DataOptions& o) { o.dataset_kwargs = Json{{"skip_prepare_dataset", true}}; }),
+            "D054");
+}
+
+TEST(Dataset, FirstErrorIsTheFirstRowsWhateverTheThreads) {
+  const TemporaryFolder folder;
+  DataOptions options;
+  options.dataset_name =
+      folder.write("train.jsonl", lines(0, 900) + "{\"text\": 1}\n" + lines(0, 700) + "{]\n")
+          .string();
+  for (const int threads : {1, 4}) {
+    Preparing preparing("chatml", threads);
+    const Error e = error_of([&] { preparing.prepare(options); });
+    EXPECT_EQ(e.code(), "D031");
+    EXPECT_NE(e.where().find("train.jsonl:901"), std::string::npos);
+  }
+}
+
+TEST(Dataset, DoesNotDependOnThreads) {
+  const TemporaryFolder folder;
+  DataOptions options;
+  options.dataset_name = folder.write("train.jsonl", lines(0, 9000)).string();
+  Preparing one("chatml", 1), four("chatml", 4);
+  const Prepared a = one.prepare(options), b = four.prepare(options);
+  ASSERT_EQ(a.rows->size(), 9000);
+  ASSERT_EQ(b.rows->size(), 9000);
+  for (int64_t i = 0; i < 9000; ++i) {
+    ASSERT_EQ(a.rows->example(i).input_ids, b.rows->example(i).input_ids);
+  }
+}
+
+TEST(Dataset, TakesASlice) {
+  const TemporaryFolder folder;
+  folder.write("train.jsonl", lines(0, 10));
+  DataOptions options;
+  options.dataset_name = folder.path().string();
+  options.dataset_train_split = "train[20%:-5]";
+  Preparing preparing;
+  EXPECT_EQ(texts(preparing, *preparing.prepare(options).rows),
+            (std::vector<std::string>{"row 2", "row 3", "row 4"}));
+}
+
+TEST(Dataset, MixesDataSets) {
+  const TemporaryFolder folder;
+  folder.write("a/train.jsonl", lines(0, 10, "a"));
+  folder.write("b/train.jsonl", lines(0, 4, "b"));
+  DataOptions options;
+  options.datasets = Json::array(
+      {Json{{"path", (folder / "a").string()}, {"fraction", 1}},
+       Json{{"path", (folder / "b").string()}, {"fraction", 1}, {"columns", {"text"}}}});
+  Preparing preparing;
+  const auto rows = texts(preparing, *preparing.prepare(options).rows);
+  EXPECT_EQ(rows,
+            (std::vector<std::string>{"a 0", "a 1", "a 2", "a 3", "b 0", "b 1", "b 2", "b 3"}));
+  options.datasets[0].erase("fraction");
+  EXPECT_EQ(error_of([&] { preparing.prepare(options); }).code(), "D065");
+  options.datasets[1].erase("fraction");
+  EXPECT_EQ(preparing.prepare(options).rows->size(), 14);
+  EXPECT_EQ(error_of([&] { preparing.prepare(options, Part::eval); }).code(), "D008");
+  options.datasets[0]["columns"] = {"body"};
+  EXPECT_EQ(error_of([&] { preparing.prepare(options); }).code(), "D066");
+  options.datasets[0] = Json{{"paths", "x"}};
+  EXPECT_EQ(error_of([&] { preparing.prepare(options); }).code(), "D065");
+}
+
+TEST(Dataset, SplitsOffATest) {
+  const TemporaryFolder folder;
+  DataOptions options;
+  options.dataset_name = folder.write("train.jsonl", lines(0, 50)).string();
+  options.test_split_size = 0.1;
+  Preparing preparing;
+  const auto train = texts(preparing, *preparing.prepare(options, Part::train).rows);
+  const auto test = texts(preparing, *preparing.prepare(options, Part::eval).rows);
+  EXPECT_EQ(train.size(), 45U);
+  EXPECT_EQ(test.size(), 5U);
+  // The same rows in the same order as datasets' train_test_split(0.1, seed=42).
+  const Json golden = test::golden("order").at("splits").at(0);
+  for (size_t i = 0; i < test.size(); ++i) {
+    EXPECT_EQ(test[i], "row " + golden["test"][i].dump());
+  }
+  for (size_t i = 0; i < train.size(); ++i) {
+    EXPECT_EQ(train[i], "row " + golden["train"][i].dump());
+  }
+}
+
+TEST(Dataset, KeepsRowsOfAnyLengthWithoutMaxLength) {
+  const TemporaryFolder folder;
+  std::string text;
+  for (int i = 0; i < 3000; ++i) {
+    text += "word ";
+  }
+  DataOptions options;
+  options.dataset_name =
+      folder.write("train.json", Json::array({Json{{"text", text}}}).dump()).string();
+  options.max_length.reset();
+  Preparing preparing;
+  EXPECT_GT(preparing.prepare(options).rows->length(0), 3000);
+}
+
+TEST(Dataset, KeepsForeignLabels) {
+  const TemporaryFolder folder;
+  DataOptions options;
+  options.dataset_name =
+      folder
+          .write("train.jsonl", R"({"input_ids": [5, 6, 7], "labels": [-100, 6, 7]})"
+                                "\n"
+                                R"({"input_ids": [8, 9], "labels": [-100, 20]})"
+                                "\n"
+                                R"({"input_ids": [8, 9], "labels": [8, -100]})"
+                                "\n")
+          .string();
+  Preparing preparing;
+  const Prepared data = preparing.prepare(options);
+  EXPECT_EQ(data.rows->example(0).labels, (std::vector<int32_t>{-100, 6, 7}));
+  EXPECT_EQ(data.rows->example(1).labels, (std::vector<int32_t>{-100, 20}));
+  EXPECT_EQ(data.rows->example(2).labels, (std::vector<int32_t>{8, -100}));
+}
+
+TEST(Dataset, InspectsTheFirstRows) {
+  const TemporaryFolder folder;
+  DataOptions options;
+  options.dataset_name = folder.write("train.jsonl", lines(0, 10)).string();
+  Preparing preparing;
+  const auto rows = inspect_rows(options, Part::train, preparing.context(), 3);
+  ASSERT_EQ(rows.size(), 3U);
+  EXPECT_EQ(rows[2].text, "row 2<|im_end|>");
+  EXPECT_NE(rows[2].place.find("train.jsonl:3"), std::string::npos);
+  EXPECT_EQ(rows[2].example.input_ids.size(), rows[2].example.labels.size());
+  EXPECT_FALSE(rows[2].dropped);
+}
+
+}  // namespace
+}  // namespace sft
