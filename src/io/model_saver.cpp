@@ -189,8 +189,8 @@ SaveReport save_model(const fs::path& folder, const ModelSource& source,
                       ThreadPool* pool) {
   make_folder(folder);
   Saver saver(folder, source, options);
-  saver.weights(weights, pool);  // first: if the disk is full, the rest is left as it was
   try {
+    saver.weights(weights, pool);  // first: if the disk is full, the rest is left as it was
     saver.config();
     saver.generation_config();
     saver.tokenizer();

@@ -46,6 +46,10 @@ inline void put(const fs::path& path, std::string_view bytes) {
   std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<long>(bytes.size()));
 }
 
+inline std::string replace_first(std::string text, const std::string& from, const std::string& to) {
+  return text.replace(text.find(from), from.size(), to);
+}
+
 // The code of the Error that `action` throws, "" when it throws none.
 template <class Action>
 std::string code_of(Action action) {
