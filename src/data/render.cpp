@@ -62,6 +62,7 @@ Renderer::Renderer(const Shape& shape, const DataOptions& options, const Tokeniz
     : shape_(shape),
       tokenizer_(tokenizer),
       eos_(options.eos_token.value_or(tokenizer.eos_token())),
+      ends_texts_(options.dataset_text_field == "text"),
       completion_only_(options.completion_only_loss.value_or(true)),
       assistant_only_(options.assistant_only_loss) {
   if (shape.conversational() && chat_template == nullptr) {
@@ -92,6 +93,9 @@ std::string Renderer::trained_part() const {
     return has_completion && completion_only_ ? "the assistant's turns of the completion"
                                               : "the assistant's turns";
   }
+  if (shape_.kind() == RowKind::text && !ends_texts_) {
+    return "all tokens (no end-of-text token is added: TRL adds it to a column named text only)";
+  }
   return has_completion && completion_only_ ? "the completion" : "all tokens";
 }
 
@@ -119,7 +123,7 @@ RenderedRow Renderer::render(const Json& row, const std::string& place,
 RenderedRow Renderer::render_shaped(const ShapedRow& row, Tokenizer::Scratch& scratch) const {
   switch (row.kind) {
     case RowKind::text:
-      return render_text(with_eos(row.text), scratch);
+      return render_text(ends_texts_ ? with_eos(row.text) : row.text, scratch);
     case RowKind::prompt_completion:
       return render_prompt_completion(row, scratch);
     case RowKind::messages:

@@ -55,6 +55,7 @@ class Renderer {
   const Tokenizer& tokenizer_;
   std::optional<ChatTemplate> template_;
   std::string eos_;
+  bool ends_texts_;  // as TRL has it, the EOS is added to the column "text", not to another
   bool completion_only_;
   bool assistant_only_;
 };
