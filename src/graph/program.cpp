@@ -175,8 +175,24 @@ void Program::differentiate() {
   }
   replayed_.clear();
   block_ = -1;
+  zero_unwritten_gradients();
   differentiating_ = false;
   drop_unread_recomputation();
+}
+
+// A trained parameter that the loss does not depend on must not keep its last gradient.
+void Program::zero_unwritten_gradients() {
+  for (int id = 0; id < static_cast<int>(values_.size()); ++id) {
+    const Value v{id};
+    if (needs_grad(v) && info(v).kind == ValueInfo::Kind::parameter &&
+        gradients_[static_cast<size_t>(id)].shared) {
+      emit("zero", {}, {grad_out(v)}, [](const Run& r) {
+        if (!r.accumulate(0)) {
+          std::memset(r.out(0).data, 0, r.out(0).bytes());
+        }
+      });
+    }
+  }
 }
 
 void Program::drop_unread_recomputation() {

@@ -142,6 +142,7 @@ class Program {
   Value add_value(ValueInfo info);
   Value mapped(Value v) const;
   void replay_block(int block, size_t forward_end);
+  void zero_unwritten_gradients();
   void drop_unread_recomputation();
 
   Purpose purpose_;
