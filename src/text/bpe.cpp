@@ -13,44 +13,27 @@ namespace sft {
 namespace {
 
 constexpr int32_t kNone = Vocabulary::kNone;
+constexpr uint64_t kNoPair = MergeTable::kNoPair;
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581, SentencePiece's space
 constexpr size_t kShortWord = 64;                        // symbols; longer words use the heap
-
-uint64_t pair_key(int32_t left, int32_t right) {
-  return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
-}
-
-size_t pair_hash(uint64_t key) {
-  key *= 0x9E3779B97F4A7C15ull;
-  return static_cast<size_t>(key ^ key >> 32);
-}
 
 }  // namespace
 
 Bpe::Bpe(Vocabulary vocabulary, const std::vector<Merge>& merges, BpeOptions options,
          const std::string& name)
-    : vocabulary_(std::move(vocabulary)), options_(std::move(options)) {
-  build_pairs(merges);
+    : vocabulary_(std::move(vocabulary)), options_(std::move(options)), merges_(merges) {
   build_tables(name);
   const bool has_affixes =
       !options_.continuing_subword_prefix.empty() || !options_.end_of_word_suffix.empty();
   raw_is_plain_ = all_raw_bytes_known_ && !has_affixes;
+  if (raw_is_plain_) {
+    raw_pairs_.resize(size_t{1} << 16);
+    for (size_t i = 0; i < raw_pairs_.size(); ++i) {
+      raw_pairs_[i] = merges_.find(raw_ids_[i >> 8], raw_ids_[i & 0xFF]);
+    }
+  }
   cut_at_space_ = !has_affixes && !options_.ignore_merges && vocabulary_.find(kSpaceMark) != kNone &&
                   merges_never_join_at_space(merges);
-}
-
-void Bpe::build_pairs(const std::vector<Merge>& merges) {
-  pairs_.assign(std::bit_ceil(merges.size() * 2 + 16), PairSlot{kNoPair, 0, 0});
-  const size_t mask = pairs_.size() - 1;
-  for (size_t rank = 0; rank < merges.size(); ++rank) {
-    const Merge& merge = merges[rank];
-    const uint64_t key = pair_key(merge.left, merge.right);
-    size_t i = pair_hash(key) & mask;
-    while (pairs_[i].key != kNoPair && pairs_[i].key != key) {
-      i = (i + 1) & mask;
-    }
-    pairs_[i] = {key, static_cast<uint32_t>(rank), merge.result};
-  }
 }
 
 void Bpe::build_tables(const std::string& name) {
@@ -84,19 +67,6 @@ bool Bpe::merges_never_join_at_space(const std::vector<Merge>& merges) const {
     return vocabulary_.text(merge.right).starts_with(kSpaceMark) &&
            !vocabulary_.text(merge.left).ends_with(kSpaceMark);
   });
-}
-
-uint64_t Bpe::pair(int32_t left, int32_t right) const {
-  const uint64_t key = pair_key(left, right);
-  const size_t mask = pairs_.size() - 1;
-  for (size_t i = pair_hash(key) & mask;; i = (i + 1) & mask) {
-    if (pairs_[i].key == key) {
-      return static_cast<uint64_t>(pairs_[i].rank) << 32 | static_cast<uint32_t>(pairs_[i].result);
-    }
-    if (pairs_[i].key == kNoPair) {
-      return kNoPair;
-    }
-  }
 }
 
 void Bpe::encode(std::string_view piece, bool raw_bytes, BpeScratch& scratch,
@@ -168,10 +138,33 @@ void Bpe::encode_uncached(std::string_view word, bool raw_bytes, BpeScratch& scr
   } else {
     first_symbols(word, scratch);
   }
+  if (scratch.ids.size() < 2) {
+    return;
+  }
+  if (raw_bytes && raw_is_plain_) {
+    find_raw_pairs(word, scratch);
+  } else {
+    find_pairs(scratch);
+  }
   if (scratch.ids.size() <= kShortWord) {
     merge_short(scratch);
   } else {
     merge_long(scratch);
+  }
+}
+
+void Bpe::find_pairs(BpeScratch& scratch) const {
+  scratch.pairs.resize(scratch.ids.size() - 1);
+  for (size_t i = 0; i < scratch.pairs.size(); ++i) {
+    scratch.pairs[i] = merges_.find(scratch.ids[i], scratch.ids[i + 1]);
+  }
+}
+
+void Bpe::find_raw_pairs(std::string_view word, BpeScratch& scratch) const {
+  scratch.pairs.resize(word.size() - 1);
+  const auto* bytes = reinterpret_cast<const unsigned char*>(word.data());
+  for (size_t i = 0; i < scratch.pairs.size(); ++i) {
+    scratch.pairs[i] = raw_pairs_[size_t{bytes[i]} << 8 | bytes[i + 1]];
   }
 }
 
@@ -254,16 +247,9 @@ bool Bpe::add_byte_tokens(std::string_view symbol, BpeScratch& scratch) const {
 // Looks for the best pair from the front each time: quadratic, and the fastest for short words.
 void Bpe::merge_short(BpeScratch& scratch) const {
   size_t n = scratch.ids.size();
-  if (n < 2) {
-    return;
-  }
   int32_t* ids = scratch.ids.data();
   uint32_t* sizes = scratch.sizes.data();
-  scratch.pairs.resize(n);
   uint64_t* pairs = scratch.pairs.data();
-  for (size_t i = 0; i + 1 < n; ++i) {
-    pairs[i] = pair(ids[i], ids[i + 1]);
-  }
   while (n > 1) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < n; ++i) {
@@ -279,10 +265,10 @@ void Bpe::merge_short(BpeScratch& scratch) const {
     std::copy(sizes + best + 2, sizes + n + 1, sizes + best + 1);
     if (best + 1 < n) {
       std::copy(pairs + best + 2, pairs + n, pairs + best + 1);
-      pairs[best] = pair(ids[best], ids[best + 1]);
+      pairs[best] = merges_.find(ids[best], ids[best + 1]);
     }
     if (best > 0) {
-      pairs[best - 1] = pair(ids[best - 1], ids[best]);
+      pairs[best - 1] = merges_.find(ids[best - 1], ids[best]);
     }
   }
   scratch.ids.resize(n);
@@ -300,11 +286,16 @@ void Bpe::merge_long(BpeScratch& scratch) const {
     return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
   };
   const auto at = [](int32_t i) { return static_cast<size_t>(i); };
-  const auto push = [&](int32_t i) {
-    const int32_t right = next[at(i)];
-    if (const uint64_t found = pair(ids[at(i)], ids[at(right)]); found != kNoPair) {
+  const auto add = [&](int32_t i, uint64_t found) {
+    if (found != kNoPair) {
       heap.push_back({static_cast<uint32_t>(found >> 32), static_cast<uint32_t>(i), ids[at(i)],
-                      ids[at(right)]});
+                      ids[at(next[at(i)])]});
+    }
+  };
+  const auto push = [&](int32_t i) {
+    const size_t before = heap.size();
+    add(i, merges_.find(ids[at(i)], ids[at(next[at(i)])]));
+    if (heap.size() > before) {
       std::push_heap(heap.begin(), heap.end(), worse);
     }
   };
@@ -313,8 +304,9 @@ void Bpe::merge_long(BpeScratch& scratch) const {
     next[at(i)] = i + 1 < n ? i + 1 : -1;
   }
   for (int32_t i = 0; i + 1 < n; ++i) {
-    push(i);
+    add(i, pairs[at(i)]);
   }
+  std::make_heap(heap.begin(), heap.end(), worse);
   while (!heap.empty()) {
     std::pop_heap(heap.begin(), heap.end(), worse);
     const BpeScratch::Pending top = heap.back();
@@ -325,7 +317,7 @@ void Bpe::merge_long(BpeScratch& scratch) const {
     if (ids[at(i)] != top.left || right < 0 || ids[at(right)] != top.right) {
       continue;
     }
-    ids[at(i)] = static_cast<int32_t>(static_cast<uint32_t>(pair(top.left, top.right)));
+    ids[at(i)] = static_cast<int32_t>(static_cast<uint32_t>(merges_.find(top.left, top.right)));
     sizes[at(i)] += sizes[at(right)];
     ids[at(right)] = -1;
     next[at(i)] = next[at(right)];

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "text/merge_table.h"
 #include "text/vocabulary.h"
 #include "text/word_cache.h"
 
@@ -19,10 +20,6 @@ struct BpeOptions {
   bool fuse_unk = false;
   bool byte_fallback = false;
   bool ignore_merges = false;
-};
-
-struct Merge {
-  int32_t left, right, result;
 };
 
 // Where one thread keeps its words; belongs to one Bpe.
@@ -57,19 +54,8 @@ class Bpe {
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
  private:
-  struct PairSlot {
-    uint64_t key;
-    uint32_t rank;
-    int32_t result;
-  };
-  static constexpr uint64_t kNoPair = UINT64_MAX;
-
-  void build_pairs(const std::vector<Merge>& merges);
   void build_tables(const std::string& name);
   bool merges_never_join_at_space(const std::vector<Merge>& merges) const;
-  // rank << 32 | result, or kNoPair.
-  uint64_t pair(int32_t left, int32_t right) const;
-
   void encode_word(std::string_view word, bool raw_bytes, BpeScratch& scratch,
                    std::vector<int32_t>& ids, std::vector<uint32_t>* sizes) const;
   void encode_uncached(std::string_view word, bool raw_bytes, BpeScratch& scratch) const;
@@ -77,12 +63,15 @@ class Bpe {
   void first_symbols_raw(std::string_view word, BpeScratch& scratch) const;
   void first_symbols(std::string_view word, BpeScratch& scratch) const;
   bool add_byte_tokens(std::string_view symbol, BpeScratch& scratch) const;
+  void find_pairs(BpeScratch& scratch) const;
+  void find_raw_pairs(std::string_view word, BpeScratch& scratch) const;
   void merge_short(BpeScratch& scratch) const;
   void merge_long(BpeScratch& scratch) const;
 
   Vocabulary vocabulary_;
   BpeOptions options_;
-  std::vector<PairSlot> pairs_;
+  MergeTable merges_;
+  std::vector<uint64_t> raw_pairs_;      // merges_ for every two raw bytes, first << 8 | second
   std::array<int32_t, 256> raw_ids_{};   // of the byte-level alphabet's characters
   std::array<int32_t, 256> byte_ids_{};  // of <0x00> ... <0xFF>
   std::vector<uint32_t> raw_sizes_;      // characters of each token: its bytes when read raw
