@@ -64,6 +64,16 @@ bool is_assistant(const Json& message) {
          role->get_ref<const std::string&>() == "assistant";
 }
 
+// How much of the prompt's header an assistant turn really begins with. All of it, or all but a
+// thinking block that the prompt opens and the turn does not have; nothing when it is another.
+std::optional<size_t> header_length(std::string_view header, std::string_view text) {
+  const size_t same = parting(header, text);
+  const bool rest_is_thinking =
+      same > 0 && header.substr(same).starts_with('<') &&
+      header.substr(same).find("think") != std::string_view::npos;
+  return same == header.size() || rest_is_thinking ? std::optional<size_t>(same) : std::nullopt;
+}
+
 class Finder {
  public:
   Finder(const ChatTemplate& chat_template, const Json& messages, const RenderOptions& options,
@@ -117,11 +127,11 @@ class Finder {
       return std::nullopt;
     }
     const std::string_view rest = std::string_view(*after).substr(own_history);
-    const size_t own_header = parting(header, rest);
-    if (!header.empty() && own_header == 0) {
+    const auto own_header = header_length(header, rest);
+    if (!own_header) {
       return std::nullopt;
     }
-    const auto end = find_end(turn, *begin, rest.substr(own_header), closing);
+    const auto end = find_end(turn, *begin, rest.substr(*own_header), closing);
     if (!end) {
       return std::nullopt;
     }
@@ -142,11 +152,8 @@ class Finder {
     if (at < cursor_) {
       return std::nullopt;
     }
-    const size_t same = parting(header, full_.substr(at));
-    if (!header.empty() && same == 0) {
-      return std::nullopt;
-    }
-    return at + same;
+    const auto same = header_length(header, full_.substr(at));
+    return same ? std::optional<size_t>(at + *same) : std::nullopt;
   }
 
   std::optional<size_t> find_end(size_t turn, size_t begin, std::string_view text,

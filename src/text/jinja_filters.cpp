@@ -353,13 +353,13 @@ Value truncate(Interpreter&, const Value& self, Args& args) {
   const std::string_view end = a[2] == nullptr ? "..." : to_text(*a[2], "truncate: end");
   const int64_t leeway =
       a[3] == nullptr || a[3]->is(Kind::none) ? 5 : to_integer(*a[3], "truncate: leeway");
-  const std::string_view text = to_text(self, "truncate: the value");
   if (limit < length(end) || leeway < 0) {
     fail(kType, fmt::format("truncate: length {} and leeway {}", limit, leeway));
   }
-  if (length(text) <= limit + leeway) {
+  if (require_length(self) <= limit + leeway) {
     return self;
   }
+  const std::string_view text = to_text(self, "truncate: the value");
   std::string_view kept = substring(text, 0, limit - length(end));
   if (a[1] == nullptr || !truth(*a[1])) {
     kept = kept.substr(0, std::min(kept.rfind(' '), kept.size()));

@@ -59,14 +59,8 @@ bool Cursor::step(Value& element) {
                                             : Value::tuple({key, value});
       return true;
     }
-    case Kind::generator: {
-      auto& generator = source_.get<Generator>();
-      if (generator.next >= generator.items.size()) {
-        return false;
-      }
-      element = generator.items[generator.next++];
-      return true;
-    }
+    case Kind::generator:
+      return source_.get<Generator>().take(element);
     default:
       return false;
   }

@@ -405,8 +405,9 @@ bool contains(const Value& container, const Value& item, Budget& budget) {
     }
     case Kind::generator: {
       auto& generator = container.get<Generator>();
-      while (generator.next < generator.items.size()) {
-        if (equal(generator.items[generator.next++], item)) {
+      Value element;
+      while (generator.take(element)) {
+        if (equal(element, item)) {
           return true;
         }
       }
@@ -579,9 +580,10 @@ std::vector<Value> to_vector(const Value& value, Budget& budget) {
     }
     case Kind::generator: {
       auto& generator = value.get<Generator>();
-      out.assign(generator.items.begin() + static_cast<std::ptrdiff_t>(generator.next),
-                 generator.items.end());
-      generator.next = generator.items.size();
+      Value element;
+      while (generator.take(element)) {
+        out.push_back(std::move(element));
+      }
       break;
     }
     default:

@@ -91,9 +91,9 @@ Value first(Interpreter& interpreter, const Value& self, Args& args) {
                                 : self.items()[0];
   }
   if (self.is(Kind::generator)) {
-    auto& generator = self.get<Generator>();
-    return generator.next < generator.items.size()
-               ? generator.items[generator.next++]
+    Value element;
+    return self.get<Generator>().take(element)
+               ? element
                : Value::undefined("No first item, sequence was empty.");
   }
   const std::vector<Value> items = to_vector(self, interpreter.budget());
@@ -164,7 +164,7 @@ Value list(Interpreter& interpreter, const Value& self, Args& args) {
   return self.is(Kind::list) ? self : Value::list(to_vector(self, interpreter.budget()));
 }
 
-Value items(Interpreter&, const Value& self, Args& args) {
+std::vector<Value> items(Interpreter&, const Value& self, Args& args) {
   args.bind("items", {});
   std::vector<Value> pairs;
   if (!self.is_undefined()) {
@@ -175,7 +175,7 @@ Value items(Interpreter&, const Value& self, Args& args) {
       pairs.push_back(Value::tuple({key, value}));
     }
   }
-  return Value::generator(std::move(pairs));
+  return pairs;
 }
 
 Value reverse(Interpreter& interpreter, const Value& self, Args& args) {
@@ -183,10 +183,12 @@ Value reverse(Interpreter& interpreter, const Value& self, Args& args) {
   if (self.is(Kind::string)) {
     return get_slice(self, Value::none(), Value::none(), Value::integer(-1));
   }
-  const bool lazy = !self.is(Kind::generator);
   std::vector<Value> all = to_vector(self, interpreter.budget());
   std::reverse(all.begin(), all.end());
-  return lazy ? Value::generator(std::move(all)) : Value::list(std::move(all));
+  if (self.is(Kind::generator)) {
+    return Value::list(std::move(all));
+  }
+  return Value::generator(self, [all = std::move(all)] { return all; });
 }
 
 Value sort(Interpreter& interpreter, const Value& self, Args& args) {
@@ -233,7 +235,7 @@ Value dict_sort(Interpreter& interpreter, const Value& self, Args& args) {
   return values_of(std::move(keyed));
 }
 
-Value unique(Interpreter& interpreter, const Value& self, Args& args) {
+std::vector<Value> unique(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("unique", {"case_sensitive", "attribute"});
   const Path path(a[1]);
   Dict seen;
@@ -247,7 +249,7 @@ Value unique(Interpreter& interpreter, const Value& self, Args& args) {
       out.push_back(item);
     }
   }
-  return Value::generator(std::move(out));
+  return out;
 }
 
 Value group_by(Interpreter& interpreter, const Value& self, Args& args) {
@@ -275,7 +277,7 @@ Value group_by(Interpreter& interpreter, const Value& self, Args& args) {
   return Value::list(std::move(groups));
 }
 
-Value batch(Interpreter& interpreter, const Value& self, Args& args) {
+std::vector<Value> batch(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("batch", {"linecount", "fill_with"}, 1);
   const int64_t size = to_integer(*a[0], "batch: linecount");
   std::vector<Value> batches, current;
@@ -293,10 +295,10 @@ Value batch(Interpreter& interpreter, const Value& self, Args& args) {
     }
     batches.push_back(Value::list(std::move(current)));
   }
-  return Value::generator(std::move(batches));
+  return batches;
 }
 
-Value slice(Interpreter& interpreter, const Value& self, Args& args) {
+std::vector<Value> slice(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("slice", {"slices", "fill_with"}, 1);
   const int64_t slices = to_integer(*a[0], "slice: slices");
   const std::vector<Value> all = to_vector(self, interpreter.budget());
@@ -316,7 +318,7 @@ Value slice(Interpreter& interpreter, const Value& self, Args& args) {
     out.push_back(Value::list(std::move(part)));
     at = end;
   }
-  return Value::generator(std::move(out));
+  return out;
 }
 
 // ---- map, select and their kin
@@ -348,10 +350,10 @@ Inner inner(const Args& args, size_t at, bool filter) {
   return result;
 }
 
-Value map(Interpreter& interpreter, const Value& self, Args& args) {
+std::vector<Value> map(Interpreter& interpreter, const Value& self, Args& args) {
   std::vector<Value> out;
   if (!truth(self)) {
-    return Value::generator(std::move(out));
+    return out;
   }
   const bool by_attribute =
       args.positional.empty() &&
@@ -363,7 +365,7 @@ Value map(Interpreter& interpreter, const Value& self, Args& args) {
     for (const Value& item : to_vector(self, interpreter.budget())) {
       out.push_back(path.follow(item, a[1]));
     }
-    return Value::generator(std::move(out));
+    return out;
   }
   if (args.positional.empty()) {
     fail(kType, "map needs the name of a filter, or attribute=");
@@ -372,14 +374,14 @@ Value map(Interpreter& interpreter, const Value& self, Args& args) {
   for (const Value& item : to_vector(self, interpreter.budget())) {
     out.push_back(filter.call(interpreter, item));
   }
-  return Value::generator(std::move(out));
+  return out;
 }
 
 template <bool keep, bool by_attribute>
-Value select(Interpreter& interpreter, const Value& self, Args& args) {
+std::vector<Value> select(Interpreter& interpreter, const Value& self, Args& args) {
   std::vector<Value> out;
   if (!truth(self)) {
-    return Value::generator(std::move(out));
+    return out;
   }
   constexpr size_t offset = by_attribute ? 1 : 0;
   if (args.positional.size() < offset) {
@@ -394,30 +396,39 @@ Value select(Interpreter& interpreter, const Value& self, Args& args) {
       out.push_back(item);
     }
   }
-  return Value::generator(std::move(out));
+  return out;
+}
+
+// A filter that is a generator in Python: it runs when its first element is asked for.
+using Elements = std::vector<Value> (*)(Interpreter&, const Value&, Args&);
+template <Elements elements>
+Value lazy(Interpreter& interpreter, const Value& self, Args& args) {
+  return Value::generator(self, [&interpreter, self, args]() mutable {
+    return elements(interpreter, self, args);
+  });
 }
 
 constexpr NativeEntry kSequenceFilters[] = {
-    {"batch", batch},
+    {"batch", lazy<batch>},
     {"dictsort", dict_sort},
     {"first", first},
     {"groupby", group_by},
-    {"items", items},
+    {"items", lazy<items>},
     {"join", join},
     {"last", last},
     {"list", list},
-    {"map", map},
+    {"map", lazy<map>},
     {"max", min_or_max<true>},
     {"min", min_or_max<false>},
-    {"reject", select<false, false>},
-    {"rejectattr", select<false, true>},
+    {"reject", lazy<select<false, false>>},
+    {"rejectattr", lazy<select<false, true>>},
     {"reverse", reverse},
-    {"select", select<true, false>},
-    {"selectattr", select<true, true>},
-    {"slice", slice},
+    {"select", lazy<select<true, false>>},
+    {"selectattr", lazy<select<true, true>>},
+    {"slice", lazy<slice>},
     {"sort", sort},
     {"sum", sum},
-    {"unique", unique},
+    {"unique", lazy<unique>},
 };
 
 }  // namespace

@@ -113,11 +113,27 @@ Value Value::borrowed(std::string_view text) {
 Value Value::list(std::vector<Value> items) { return make_list(Kind::list, std::move(items)); }
 Value Value::tuple(std::vector<Value> items) { return make_list(Kind::tuple, std::move(items)); }
 
-Value Value::generator(std::vector<Value> items) {
+Value Value::generator(const Value& source, std::function<std::vector<Value>()> make) {
   auto generator = std::make_unique<Generator>();
-  generator->depth = depth_of(items);
-  generator->items = std::move(items);
+  generator->depth = deeper(depth_of(source));
+  generator->make = std::move(make);
   return Value(Kind::generator, generator.release());
+}
+
+void Generator::start() {
+  if (make) {
+    const auto run = std::exchange(make, nullptr);
+    items = run();
+  }
+}
+
+bool Generator::take(Value& element) {
+  start();
+  if (next >= items.size()) {
+    return false;
+  }
+  element = std::move(items[next++]);
+  return true;
 }
 
 Value Value::undefined(std::string hint, bool unsafe) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -77,7 +78,8 @@ class Value {
   static Value borrowed(std::string_view text);
   static Value list(std::vector<Value> items);   // M154 when nested too deep
   static Value tuple(std::vector<Value> items);  // M154 when nested too deep
-  static Value generator(std::vector<Value> items);
+  // `source` is what the elements will come from (it bounds how deep generators nest).
+  static Value generator(const Value& source, std::function<std::vector<Value>()> make);
   static Value undefined(std::string hint, bool unsafe = false);
   static Value undefined_name(std::string_view name);
   static Value undefined_attribute(const Value& owner, const Value& name);
@@ -172,9 +174,14 @@ struct View : Object {
   ViewOf of = ViewOf::keys;
 };
 
+// Computed when first asked for an element, as Python's generators are: one that nobody walks cannot
+// fail.
 struct Generator : Object {
+  std::function<std::vector<Value>()> make;  // empty once it has run
   std::vector<Value> items;
   size_t next = 0;
+  void start();
+  bool take(Value& element);  // the next element; false at the end
 };
 
 struct Namespace : Object {
