@@ -80,7 +80,7 @@ std::vector<int64_t> trained_rows(const Tensor& targets) {
 }  // namespace
 
 int64_t loss_chunk_rows(int64_t vocab) {
-  constexpr int64_t kLogits = int64_t{8} << 20;  // 32 MiB of float32
+  constexpr int64_t kLogits = int64_t{16} << 20;  // 64 MiB of float32
   return std::clamp<int64_t>(kLogits / vocab / 16 * 16, 32, 512);
 }
 
@@ -100,7 +100,10 @@ void linear_cross_entropy(ThreadPool& threads, const Tensor& hidden, const Tenso
   if (wants_weight && !accumulate_weight && count == 0) {
     std::memset(grad_weight.data, 0, grad_weight.bytes());
   }
-  const int64_t chunk = loss_chunk_rows(vocab);
+  // Chunks of equal size: a short last one would read the whole weight for a few rows.
+  const int64_t most = loss_chunk_rows(vocab);
+  const int64_t chunks = std::max<int64_t>((count + most - 1) / most, 1);
+  const int64_t chunk = (count + chunks - 1) / chunks;
   float* logits = workspace.f32();
   float* x = logits + chunk * vocab;      // (chunk, width): the trained rows, gathered
   float* grad_x = x + chunk * width;      // (chunk, width)

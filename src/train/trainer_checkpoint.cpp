@@ -129,7 +129,8 @@ void Trainer::resume(const fs::path& checkpoint) {
   }
   const Json state = read_json(checkpoint / kState);
   try {
-    for (const auto& [key, value] : batching().items()) {
+    const Json now = batching();
+    for (const auto& [key, value] : now.items()) {
       if (state.at("batching").at(key) != value) {
         throw Error("C060", fmt::format("{} was {} when {} was saved and is {} now, so the data "
                                         "cannot go on where it was", key,

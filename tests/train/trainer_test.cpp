@@ -1,0 +1,315 @@
+// What must not change a run: the number of ranks, where it was stopped and resumed, recompute, and
+// how a batch is cut into accumulated pieces. With the tiny models of tests/model/golden.
+#include "train/trainer.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <csignal>
+#include <cstring>
+#include <thread>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "train/loaded_model.h"
+
+namespace sft {
+namespace {
+
+const fs::path kModel = fs::path(SFT_TEST_DIR) / "model" / "golden" / "qwen2";
+
+// Random rows of 5 to 40 tokens; every third token is not trained.
+class Rows : public PreparedDataset {
+ public:
+  explicit Rows(int64_t count, int32_t vocab = 128) {
+    for (int64_t i = 0; i < count; ++i) {
+      Example e;
+      const auto row = static_cast<uint64_t>(i);
+      const int64_t n = 5 + philox(1, row, 0)[0] % 36;
+      for (int64_t t = 0; t < n; ++t) {
+        const auto id = static_cast<int32_t>(philox(2, row, static_cast<uint64_t>(t))[0] %
+                                             static_cast<uint32_t>(vocab));
+        e.input_ids.push_back(id);
+        e.labels.push_back(t % 3 == 0 ? kIgnored : id);
+      }
+      rows_.push_back(e);
+    }
+  }
+  int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
+  Example example(int64_t i) const override { return rows_[static_cast<size_t>(i)]; }
+  int64_t length(int64_t i) const override {
+    return static_cast<int64_t>(rows_[static_cast<size_t>(i)].input_ids.size());
+  }
+
+ private:
+  std::vector<Example> rows_;
+};
+
+TrainOptions options(const fs::path& out) {
+  TrainOptions o;
+  o.output_dir = out.string();
+  o.max_steps = 8;
+  o.per_device_train_batch_size = 4;
+  o.logging_steps = 1;
+  o.save_strategy = "no";
+  o.optim.learning_rate = 1e-3;
+  o.optim.weight_decay = 0.1;
+  return o;
+}
+
+fs::path fresh_folder(const std::string& name) {
+  const fs::path folder = fs::path(::testing::TempDir()) / ("sft_trainer_" + name);
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  return folder;
+}
+
+struct Result {
+  std::vector<float> weights;
+  Json log;
+  TrainOutcome outcome;
+};
+
+// One rank's run. `stop_at` raises the stop signal after that step.
+Result run_rank(const TrainOptions& o, const PreparedDataset& rows, Communicator& comm,
+                const std::string& resume_from = "", int64_t stop_at = -1,
+                const PreparedDataset* eval = nullptr, int threads = 1) {
+  const auto device = Device::cpu(threads);
+  const auto source = ModelSource::open(kModel.string(), "", {});
+  LoadedModel model = load_model(*source, *device);
+  std::optional<RunLog> log;
+  if (comm.rank() == 0) {
+    log.emplace(RunLog::Setup{o.output_dir, {}, [] { return 0.0; }});
+  }
+  std::atomic<int> stop{0};
+  TrainerHooks hooks;
+  hooks.export_model = [](const fs::path&) { return std::vector<WrittenFile>{}; };
+  hooks.on_step = [&](int64_t done, int64_t, std::string_view) {
+    if (done == stop_at) {
+      stop = SIGTERM;
+    }
+  };
+  const Logger quiet;
+  Trainer trainer({*device, comm, quiet, stop}, o, model, rows, eval, log ? &*log : nullptr, hooks);
+  if (!resume_from.empty()) {
+    trainer.resume(resume_from);
+  }
+  if (log) {
+    log->start(Json::object(), resume_from);
+  }
+  Result result;
+  result.outcome = trainer.run();
+  const float* w = model.weights.f32();
+  result.weights.assign(w, w + model.model.layout.elements);
+  if (log) {
+    result.log = log->state().log_history;
+  }
+  return result;
+}
+
+Result run_one(const TrainOptions& o, const PreparedDataset& rows) {
+  const auto comm = local_communicator();
+  return run_rank(o, rows, *comm);
+}
+
+double relative_distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double error = 0, norm = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    error += (a[i] - b[i]) * (a[i] - b[i]);
+    norm += a[i] * a[i];
+  }
+  return std::sqrt(error / norm);
+}
+
+void expect_same_steps(const Json& a, const Json& b, double tolerance) {
+  size_t compared = 0;
+  for (size_t i = 0; i < a.size() && i < b.size(); ++i) {
+    if (!a[i].contains("loss")) {
+      continue;
+    }
+    EXPECT_NEAR(a[i]["loss"].get<double>(), b[i]["loss"].get<double>(), tolerance) << i;
+    EXPECT_NEAR(a[i]["grad_norm"].get<double>(), b[i]["grad_norm"].get<double>(), 100 * tolerance);
+    EXPECT_EQ(a[i]["num_tokens"], b[i]["num_tokens"]);
+    EXPECT_EQ(a[i]["learning_rate"], b[i]["learning_rate"]);
+    EXPECT_NEAR(a[i]["mean_token_accuracy"].get<double>(),
+                b[i]["mean_token_accuracy"].get<double>(), 1e-6);
+    ++compared;
+  }
+  EXPECT_GT(compared, 0U);
+}
+
+TEST(Trainer, two_ranks_as_threads_train_as_one) {
+  const Rows rows(40);
+  TrainOptions one = options(fresh_folder("one"));
+  const Result single = run_one(one, rows);
+  // Two ranks of two rows each see the four rows of one rank's batch.
+  TrainOptions two = options(fresh_folder("two"));
+  two.per_device_train_batch_size = 2;
+  auto comms = thread_communicators(2);
+  std::vector<Result> results(2);
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < 2; ++rank) {
+    threads.emplace_back([&, rank] {
+      results[static_cast<size_t>(rank)] =
+          run_rank(two, rows, *comms[static_cast<size_t>(rank)]);
+    });
+  }
+  for (std::thread& t : threads) {
+    t.join();
+  }
+  EXPECT_EQ(results[0].weights, results[1].weights) << "ranks drift apart";
+  EXPECT_LT(relative_distance(single.weights, results[0].weights), 1e-5);
+  expect_same_steps(single.log, results[0].log, 2e-6);
+}
+
+TEST(Trainer, accumulation_equals_one_large_batch) {
+  const Rows rows(40);
+  const Result large = run_one(options(fresh_folder("large")), rows);
+  TrainOptions o = options(fresh_folder("accumulated"));
+  o.per_device_train_batch_size = 1;
+  o.gradient_accumulation_steps = 4;
+  const Result accumulated = run_one(o, rows);
+  EXPECT_LT(relative_distance(large.weights, accumulated.weights), 1e-5);
+  for (size_t i = 0; i < large.log.size(); ++i) {
+    if (large.log[i].contains("loss")) {
+      EXPECT_NEAR(large.log[i]["loss"].get<double>(), accumulated.log[i]["loss"].get<double>(), 2e-6);
+    }
+  }
+}
+
+TEST(Trainer, recompute_changes_no_bit) {
+  const Rows rows(40);
+  TrainOptions none = options(fresh_folder("none"));
+  none.gradient_checkpointing = "none";
+  TrainOptions block = options(fresh_folder("block"));
+  block.gradient_checkpointing = "block";
+  EXPECT_EQ(run_one(none, rows).weights, run_one(block, rows).weights);
+}
+
+TEST(Trainer, the_same_run_twice_gives_the_same_bits) {
+  const Rows rows(40);
+  const auto comm = local_communicator();
+  TrainOptions o = options(fresh_folder("twice"));
+  EXPECT_EQ(run_rank(o, rows, *comm, "", -1, nullptr, 2).weights,
+            run_rank(o, rows, *comm, "", -1, nullptr, 2).weights);
+}
+
+TEST(Trainer, stopping_and_resuming_changes_no_bit) {
+  const Rows rows(13);  // epochs end inside the run
+  const Rows eval(5);
+  const auto comm = local_communicator();
+  for (const int64_t stop_at : {1, 3, 5}) {
+    TrainOptions o = options(fresh_folder("whole"));
+    o.gradient_accumulation_steps = 2;
+    o.logging_steps = 2;  // a log line covers steps from both sides of the stop
+    o.eval_strategy = "steps";
+    o.eval_steps = 3;
+    o.optim.lr_scheduler_type = "cosine";
+    o.optim.warmup_steps = 2;
+    const Result whole = run_rank(o, rows, *comm, "", -1, &eval);
+    o.output_dir = fresh_folder("halves").string();
+    o.save_strategy = "steps";
+    o.save_steps = 100;
+    const Result first = run_rank(o, rows, *comm, "", stop_at, &eval);
+    EXPECT_EQ(first.outcome.stopped_by, SIGTERM);
+    ASSERT_EQ(fs::path(first.outcome.last_checkpoint).filename(),
+              fmt::format("checkpoint-{}", stop_at));
+    const Result second = run_rank(o, rows, *comm, first.outcome.last_checkpoint, -1, &eval);
+    EXPECT_EQ(whole.weights, second.weights);
+    nlohmann::json a = whole.log, b = second.log;  // with keys in one order
+    for (nlohmann::json* log : {&a, &b}) {  // wall time differs
+      for (nlohmann::json& line : *log) {
+        for (const char* key : {"eval_runtime", "eval_samples_per_second", "eval_steps_per_second",
+                                "train_runtime", "train_samples_per_second",
+                                "train_steps_per_second"}) {
+          line.erase(key);
+        }
+      }
+    }
+    EXPECT_EQ(a, b);
+  }
+}
+
+TEST(Trainer, resuming_with_other_batches_is_refused) {
+  const Rows rows(20);
+  const auto comm = local_communicator();
+  TrainOptions o = options(fresh_folder("other"));
+  o.save_strategy = "steps";
+  o.save_steps = 2;
+  o.max_steps = 2;
+  const Result first = run_one(o, rows);
+  o.per_device_train_batch_size = 2;
+  try {
+    run_rank(o, rows, *comm, first.outcome.last_checkpoint);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "C060");
+    EXPECT_NE(e.message().find("per_device_train_batch_size"), std::string::npos);
+  }
+}
+
+TEST(Trainer, three_steps_that_are_not_finite_end_the_run) {
+  const Rows rows(20);
+  TrainOptions o = options(fresh_folder("nan"));
+  o.optim.learning_rate = 1e30;  // the first update destroys the weights
+  try {
+    run_one(o, rows);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "X010");
+    EXPECT_EQ(e.exit_code(), ExitCode::failure);
+  }
+}
+
+TEST(Trainer, the_best_model_is_loaded_at_the_end) {
+  const Rows rows(20);
+  const Rows eval(5);
+  const auto comm = local_communicator();
+  TrainOptions o = options(fresh_folder("best"));
+  o.optim.learning_rate = 0.05;  // the evaluation gets worse soon
+  o.optim.lr_scheduler_type = "constant";
+  o.eval_strategy = o.save_strategy = "steps";
+  o.eval_steps = o.save_steps = 1;
+  o.metric_for_best_model = "loss";
+  o.greater_is_better = false;
+  o.load_best_model_at_end = true;
+  o.save_total_limit = 2;
+  const Result best = run_rank(o, rows, *comm, "", -1, &eval);
+  double lowest = 1e9;
+  int64_t step = 0;
+  for (const Json& line : best.log) {
+    if (line.contains("eval_loss") && line["eval_loss"].get<double>() < lowest) {
+      lowest = line["eval_loss"];
+      step = line["step"];
+    }
+  }
+  ASSERT_GT(step, 0);
+  TrainOptions shorter = options(fresh_folder("shorter"));
+  shorter.optim.learning_rate = 0.05;
+  shorter.optim.lr_scheduler_type = "constant";
+  shorter.max_steps = step;
+  EXPECT_EQ(run_one(shorter, rows).weights, best.weights);
+  EXPECT_TRUE(fs::exists(fs::path(o.output_dir) / fmt::format("checkpoint-{}", step)));
+}
+
+TEST(Trainer, a_row_longer_than_the_positions_is_refused) {
+  class Long : public PreparedDataset {
+   public:
+    int64_t size() const override { return 1; }
+    int64_t length(int64_t) const override { return 100000; }
+    Example example(int64_t) const override {
+      return {std::vector<int32_t>(100000, 1), std::vector<int32_t>(100000, 1), {}};
+    }
+  };
+  try {
+    run_one(options(fresh_folder("long")), Long());
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "M037");
+    EXPECT_NE(e.hint().find("--max_length"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace sft
