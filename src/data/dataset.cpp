@@ -204,7 +204,7 @@ class Preparation {
       throw Error("D054", "skip_prepare_dataset needs rows with input_ids")
           .at(block_[0].raw.place());
     }
-    renderer_.emplace(*shape_, options_, context_.tokenizer, context_.chat_template);
+    renderer_.emplace(*shape_, options_, context_.tokenizer, context_.chat_template, context_.vocab);
     first_row_ = preview(rows[0]);
     first_place_ = block_[0].raw.place();
   }

@@ -38,6 +38,7 @@ struct DataContext {
   const Logger& log;
   HubEnvironment hub;
   uint64_t seed = 42;  // --seed: of shuffle_dataset and test_split_size
+  int64_t vocab = 0;   // of the model, which may be larger than the tokenizer's; 0: not known
 };
 
 struct Prepared {

@@ -58,9 +58,10 @@ bool has_role(const Json& messages, std::string_view role) {
 }  // namespace
 
 Renderer::Renderer(const Shape& shape, const DataOptions& options, const Tokenizer& tokenizer,
-                   const ChatTemplate* chat_template)
+                   const ChatTemplate* chat_template, int64_t vocab)
     : shape_(shape),
       tokenizer_(tokenizer),
+      vocab_(vocab > 0 ? vocab : tokenizer.vocab_size()),
       eos_(options.eos_token.value_or(tokenizer.eos_token())),
       ends_texts_(options.dataset_text_field == "text"),
       completion_only_(options.completion_only_loss.value_or(true)),
@@ -251,9 +252,9 @@ RenderedRow Renderer::render_messages(const ShapedRow& row, Tokenizer::Scratch& 
 
 RenderedRow Renderer::render_tokens(const ShapedRow& row) const {
   for (const int32_t id : row.input_ids) {
-    if (id < 0 || id >= tokenizer_.vocab_size()) {
+    if (id < 0 || id >= vocab_) {
       throw Error("D047", fmt::format("the token id {} is not in the vocabulary of {} tokens", id,
-                                      tokenizer_.vocab_size()))
+                                      vocab_))
           .hint("the rows were tokenised for another model");
     }
   }
@@ -269,7 +270,7 @@ RenderedRow Renderer::render_tokens(const ShapedRow& row) const {
     }
   }
   for (const int32_t label : out.example.labels) {
-    if (label != kIgnored && (label < 0 || label >= tokenizer_.vocab_size())) {
+    if (label != kIgnored && (label < 0 || label >= vocab_)) {
       throw Error("D047", fmt::format("the label {} is neither -100 nor a token", label))
           .hint("labels are token ids, or -100 where nothing is trained");
     }

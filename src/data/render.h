@@ -27,8 +27,9 @@ class Renderer {
   // Keeps references to the shape and the tokenizer. `chat_template` may be null when the shape is
   // not conversational, else D040. D041 assistant_only_loss on data that is no conversation, D046
   // an eos_token that is no token.
+  // `vocab`: the ids that rows with input_ids may use, 0 for those of the tokenizer.
   Renderer(const Shape& shape, const DataOptions& options, const Tokenizer& tokenizer,
-           const ChatTemplate* chat_template);
+           const ChatTemplate* chat_template, int64_t vocab = 0);
 
   // Thread-safe with one scratch a thread. Errors stand at `place`: those of the shape, D055 a row
   // that the template refuses, D013 text that is not UTF-8, D044 a template that leaves out all
@@ -54,6 +55,7 @@ class Renderer {
   const Shape& shape_;
   const Tokenizer& tokenizer_;
   std::optional<ChatTemplate> template_;
+  int64_t vocab_;
   std::string eos_;
   bool ends_texts_;  // as TRL has it, the EOS is added to the column "text", not to another
   bool completion_only_;

@@ -121,7 +121,8 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
                             device->threads(),
                             log,
                             s.hub,
-                            static_cast<uint64_t>(o.seed)};
+                            static_cast<uint64_t>(o.seed),
+                            Model::from_config(source->config()).config.vocab};
   const Prepared train = prepare_dataset(o.data, Part::train, context);
   std::optional<Prepared> eval;
   if (o.eval_strategy != "no" || o.eval_on_start) {
