@@ -114,8 +114,7 @@ LatestCheckpoint find_latest_checkpoint(const fs::path& output_dir, ThreadPool* 
       result.path = it->path;
       result.step = it->step;
     } catch (const Error& e) {
-      result.skipped.push_back(
-          fmt::format("{}: {}", it->path.filename().string(), e.message()));
+      result.skipped.push_back(fmt::format("{}: {}", it->path.filename().string(), e.message()));
     }
   }
   return result;
@@ -129,9 +128,8 @@ std::vector<fs::path> rotate_checkpoints(const fs::path& output_dir, int64_t lim
     return removed;
   }
   const auto is_kept = [&](const fs::path& path) {
-    return std::any_of(keep.begin(), keep.end(), [&](const fs::path& k) {
-      return k.filename() == path.filename();
-    });
+    return std::any_of(keep.begin(), keep.end(),
+                       [&](const fs::path& k) { return k.filename() == path.filename(); });
   };
   auto left = static_cast<int64_t>(all.size());
   for (size_t i = 0; i + 1 < all.size() && left > limit; ++i) {

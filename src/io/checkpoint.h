@@ -1,8 +1,9 @@
-// Checkpoints: folders `output_dir/checkpoint-<step>` that are either whole or not there. Used by the
-// trainer for saving, resuming and pruning.
+// Checkpoints: folders `output_dir/checkpoint-<step>` that are either whole or not there. Used by
+// the trainer for saving, resuming and pruning.
 //
 // A checkpoint is written as `checkpoint-<step>.tmp-<pid>`, every file synced, manifest.json (size
-// and CRC-32C of each file) last, and then renamed; what was saved before is not touched until then.
+// and CRC-32C of each file) last, and then renamed; what was saved before is not touched until
+// then.
 #pragma once
 
 #include <cstdint>

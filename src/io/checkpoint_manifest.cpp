@@ -66,8 +66,8 @@ void check_size(const fs::path& path, const WrittenFile& file) {
         .hint(kHint);
   }
   if (size != file.bytes) {
-    throw Error("M262", fmt::format("{} has {} bytes, expected {}", path.string(), size,
-                                    file.bytes))
+    throw Error("M262",
+                fmt::format("{} has {} bytes, expected {}", path.string(), size, file.bytes))
         .hint(kHint);
   }
 }

@@ -24,8 +24,8 @@ inline float half_to_float(uint16_t h) {
   const uint32_t sign = uint32_t{h & 0x8000U} << 16;
   const uint32_t magnitude = h & 0x7fffU;
   const uint32_t normal = (magnitude << 13) + (112U << 23);
-  const auto tiny = std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(magnitude)) *
-                                            0x1p-24F);
+  const auto tiny =
+      std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24F);
   const uint32_t special = (magnitude << 13) | 0x7f800000U;
   uint32_t bits = magnitude < 0x400U ? tiny : normal;
   bits = magnitude >= 0x7c00U ? special : bits;
@@ -54,7 +54,8 @@ void widen(DType stored, const std::byte* source, int64_t begin, int64_t end, fl
         destination[i] = half_to_float(load<uint16_t>(source, i));
       }
       return;
-    default: SFT_ASSERT(is_weight_dtype(stored));
+    default:
+      SFT_ASSERT(is_weight_dtype(stored));
   }
 }
 
@@ -75,7 +76,8 @@ void narrow(DType stored, const float* source, int64_t begin, int64_t end, std::
         std::memcpy(destination + i * 2, &bits, 2);
       }
       return;
-    default: SFT_ASSERT(is_weight_dtype(stored));
+    default:
+      SFT_ASSERT(is_weight_dtype(stored));
   }
 }
 
@@ -97,17 +99,15 @@ void split_work(ThreadPool* pool, int64_t n, int64_t grain,
 void convert_to_f32(DType stored, const std::byte* source, int64_t n, float* destination,
                     ThreadPool* pool) {
   SFT_ASSERT(is_weight_dtype(stored));
-  split_work(pool, n, kGrain, [&](int64_t begin, int64_t end) {
-    widen(stored, source, begin, end, destination);
-  });
+  split_work(pool, n, kGrain,
+             [&](int64_t begin, int64_t end) { widen(stored, source, begin, end, destination); });
 }
 
 void convert_from_f32(DType stored, const float* source, int64_t n, std::byte* destination,
                       ThreadPool* pool) {
   SFT_ASSERT(is_weight_dtype(stored));
-  split_work(pool, n, kGrain, [&](int64_t begin, int64_t end) {
-    narrow(stored, source, begin, end, destination);
-  });
+  split_work(pool, n, kGrain,
+             [&](int64_t begin, int64_t end) { narrow(stored, source, begin, end, destination); });
 }
 
 }  // namespace sft

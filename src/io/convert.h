@@ -10,7 +10,8 @@
 
 namespace sft {
 
-// Runs `body` over [0, n), split over the pool's threads when there is one and the work is worth it.
+// Runs `body` over [0, n), split over the pool's threads when there is one and the work is worth
+// it.
 void split_work(ThreadPool* pool, int64_t n, int64_t grain,
                 const std::function<void(int64_t begin, int64_t end)>& body);
 

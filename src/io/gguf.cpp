@@ -25,9 +25,9 @@ void read_magic(GgufCursor& cursor) {
   const auto version = cursor.number<uint32_t>();
   if (version != 2 && version != 3) {
     const bool big_endian = __builtin_bswap32(version) <= 3;
-    throw Error("M221", fmt::format("{} is a GGUF file of version {}, expected 2 or 3{}",
-                                    cursor.file(), version,
-                                    big_endian ? " (it is big-endian)" : ""))
+    throw Error("M221",
+                fmt::format("{} is a GGUF file of version {}, expected 2 or 3{}", cursor.file(),
+                            version, big_endian ? " (it is big-endian)" : ""))
         .hint("convert the model again with a current converter");
   }
 }
@@ -61,8 +61,8 @@ GgufTensor read_tensor_info(GgufCursor& cursor) {
                                     "of {}",
                                     t.name, t.row_length(), t.type->name, t.type->block));
   }
-  t.bytes = elements / static_cast<uint64_t>(t.type->block) *
-            static_cast<uint64_t>(t.type->block_bytes);
+  t.bytes =
+      elements / static_cast<uint64_t>(t.type->block) * static_cast<uint64_t>(t.type->block_bytes);
   t.offset = cursor.number<uint64_t>();
   return t;
 }
@@ -126,7 +126,8 @@ GgufFile::GgufFile(const fs::path& path) : file_(path) {
   }
   const auto alignment = static_cast<uint64_t>(integer("general.alignment").value_or(32));
   if (!std::has_single_bit(alignment) || alignment > kMaxAlignment) {
-    cursor.fail("M224", fmt::format("the alignment {} is not a power of two up to 2^20", alignment));
+    cursor.fail("M224",
+                fmt::format("the alignment {} is not a power of two up to 2^20", alignment));
   }
   data_start_ = (cursor.position() + alignment - 1) / alignment * alignment;
   check_layout(cursor, tensors_, alignment, data_start_, file_.size());

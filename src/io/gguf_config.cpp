@@ -60,8 +60,8 @@ class Reader {
   int64_t vocab() const {
     const GgufTensor* embedding = file_.find("token_embd.weight");
     if (embedding == nullptr || embedding->shape.size() != 2) {
-      throw Error("M244", fmt::format("{} has no matrix \"token_embd.weight\"",
-                                      file_.path().string()))
+      throw Error("M244",
+                  fmt::format("{} has no matrix \"token_embd.weight\"", file_.path().string()))
           .hint("the file is incomplete; fetch or convert it again");
     }
     return embedding->shape[0];
@@ -178,10 +178,9 @@ void add_gemma(const Reader& r, Json& config, int64_t layers) {
 }
 
 void add_token_ids(const GgufFile& file, int64_t vocab, Json& config) {
-  for (const auto& [key, name] :
-       {std::pair{"tokenizer.ggml.bos_token_id", "bos_token_id"},
-        {"tokenizer.ggml.eos_token_id", "eos_token_id"},
-        {"tokenizer.ggml.padding_token_id", "pad_token_id"}}) {
+  for (const auto& [key, name] : {std::pair{"tokenizer.ggml.bos_token_id", "bos_token_id"},
+                                  {"tokenizer.ggml.eos_token_id", "eos_token_id"},
+                                  {"tokenizer.ggml.padding_token_id", "pad_token_id"}}) {
     const auto id = file.integer(key);
     if (id && (*id < 0 || *id >= vocab)) {
       throw Error("M230", fmt::format("{}: {} is {}, beyond the vocabulary of {}",

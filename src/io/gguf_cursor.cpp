@@ -13,7 +13,19 @@ namespace {
 
 // The file's codes for the types of metadata values.
 enum Code : uint32_t {
-  kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64
+  kU8,
+  kI8,
+  kU16,
+  kI16,
+  kU32,
+  kI32,
+  kF32,
+  kBool,
+  kString,
+  kArray,
+  kU64,
+  kI64,
+  kF64
 };
 
 // No tokenizer comes near this; it bounds the memory that a hostile file can make us take.
@@ -23,20 +35,23 @@ uint64_t smallest_size(uint32_t type) {
   switch (type) {
     case kU8:
     case kI8:
-    case kBool: return 1;
+    case kBool:
+      return 1;
     case kU16:
-    case kI16: return 2;
+    case kI16:
+      return 2;
     case kU32:
     case kI32:
-    case kF32: return 4;
-    case kArray: return 12;
-    default: return 8;
+    case kF32:
+      return 4;
+    case kArray:
+      return 12;
+    default:
+      return 8;
   }
 }
 
-bool is_integer(uint32_t type) {
-  return type <= kI32 || type == kU64 || type == kI64;
-}
+bool is_integer(uint32_t type) { return type <= kI32 || type == kU64 || type == kI64; }
 
 // 1e-5 stored as a float reads back as 1e-05, not as 9.999999747378752e-06: the shortest decimal
 // that gives the same float is what the converter was given.
@@ -83,14 +98,22 @@ uint64_t GgufCursor::count(const char* what, uint64_t bytes_each) {
 
 int64_t GgufCursor::integer(uint32_t type) {
   switch (type) {
-    case kU8: return number<uint8_t>();
-    case kI8: return number<int8_t>();
-    case kU16: return number<uint16_t>();
-    case kI16: return number<int16_t>();
-    case kU32: return number<uint32_t>();
-    case kI32: return number<int32_t>();
-    case kI64: return number<int64_t>();
-    default: break;
+    case kU8:
+      return number<uint8_t>();
+    case kI8:
+      return number<int8_t>();
+    case kU16:
+      return number<uint16_t>();
+    case kI16:
+      return number<int16_t>();
+    case kU32:
+      return number<uint32_t>();
+    case kI32:
+      return number<int32_t>();
+    case kI64:
+      return number<int64_t>();
+    default:
+      break;
   }
   const auto value = number<uint64_t>();
   if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
@@ -104,12 +127,18 @@ GgufValue GgufCursor::value(uint32_t type, int depth) {
     return {integer(type)};
   }
   switch (type) {
-    case kF32: return {shortest(number<float>())};
-    case kF64: return {number<double>()};
-    case kBool: return {number<uint8_t>() != 0};
-    case kString: return {string()};
-    case kArray: return array(depth);
-    default: fail("M223", fmt::format("a metadata value has the unknown type {}", type));
+    case kF32:
+      return {shortest(number<float>())};
+    case kF64:
+      return {number<double>()};
+    case kBool:
+      return {number<uint8_t>() != 0};
+    case kString:
+      return {string()};
+    case kArray:
+      return array(depth);
+    default:
+      fail("M223", fmt::format("a metadata value has the unknown type {}", type));
   }
 }
 
@@ -133,12 +162,18 @@ GgufValue GgufCursor::array(int depth) {
     return fill(std::vector<int64_t>(), [&] { return integer(type); });
   }
   switch (type) {
-    case kF32: return fill(std::vector<double>(), [&] { return double{number<float>()}; });
-    case kF64: return fill(std::vector<double>(), [&] { return number<double>(); });
-    case kBool: return fill(std::vector<bool>(), [&] { return number<uint8_t>() != 0; });
-    case kString: return fill(std::vector<std::string_view>(), [&] { return string(); });
-    case kArray: return fill(GgufValue::Array(), [&] { return array(depth + 1); });
-    default: fail("M223", fmt::format("a metadata list has the unknown type {}", type));
+    case kF32:
+      return fill(std::vector<double>(), [&] { return double{number<float>()}; });
+    case kF64:
+      return fill(std::vector<double>(), [&] { return number<double>(); });
+    case kBool:
+      return fill(std::vector<bool>(), [&] { return number<uint8_t>() != 0; });
+    case kString:
+      return fill(std::vector<std::string_view>(), [&] { return string(); });
+    case kArray:
+      return fill(GgufValue::Array(), [&] { return array(depth + 1); });
+    default:
+      fail("M223", fmt::format("a metadata list has the unknown type {}", type));
   }
 }
 

@@ -1,5 +1,6 @@
-// The number formats of GGUF files, and their decoding to float32. Used by GgufFile and ModelSource.
-// Block layouts: ggml's ggml-common.h; the decoded values equal those of gguf-py bit for bit.
+// The number formats of GGUF files, and their decoding to float32. Used by GgufFile and
+// ModelSource. Block layouts: ggml's ggml-common.h; the decoded values equal those of gguf-py bit
+// for bit.
 #pragma once
 
 #include <cstddef>

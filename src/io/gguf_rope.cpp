@@ -51,9 +51,9 @@ double snap(double x) {
   return std::abs(x - whole) < 1e-3 * std::max(1.0, std::abs(x)) ? whole : x;
 }
 
-// Between the two thresholds the interpolation weight is a straight line in the frequency; its slope
-// and intercept give the thresholds. A single point on it gives them together with the thresholds of
-// every published model, 1 and 4.
+// Between the two thresholds the interpolation weight is a straight line in the frequency; its
+// slope and intercept give the thresholds. A single point on it gives them together with the
+// thresholds of every published model, 1 and 4.
 std::optional<Llama3Rope> fit_line(const std::vector<float>& divisors,
                                    const std::vector<double>& frequencies, double factor) {
   double n = 0, sx = 0, sy = 0, sxx = 0, sxy = 0;
@@ -84,9 +84,8 @@ std::optional<Llama3Rope> fit_line(const std::vector<float>& divisors,
 }  // namespace
 
 std::optional<Json> llama3_rope_from_divisors(const std::vector<float>& divisors, double theta) {
-  if (divisors.empty() ||
-      !std::all_of(divisors.begin(), divisors.end(),
-                   [](float d) { return std::isfinite(d) && d >= 1; })) {
+  if (divisors.empty() || !std::all_of(divisors.begin(), divisors.end(),
+                                       [](float d) { return std::isfinite(d) && d >= 1; })) {
     return std::nullopt;
   }
   const auto frequencies = turns(divisors.size(), theta);

@@ -22,8 +22,9 @@ const GgufType* majority_type(const GgufFile& file) {
   for (const GgufTensor& t : file.tensors()) {
     elements[t.type] += t.elements();
   }
-  const auto most = std::max_element(elements.begin(), elements.end(),
-                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto most =
+      std::max_element(elements.begin(), elements.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
   return most == elements.end() ? find_gguf_type(0) : most->first;
 }
 

@@ -1,4 +1,5 @@
-// The tokenizer files of a Hugging Face folder, made from a GGUF file's metadata. Used by GgufSource.
+// The tokenizer files of a Hugging Face folder, made from a GGUF file's metadata. Used by
+// GgufSource.
 #pragma once
 
 #include <optional>

@@ -51,7 +51,8 @@ void HfSource::check_config() const {
   for (const char* key : {"quantization_config", "compression_config"}) {
     if (config().contains(key) && !config()[key].is_null()) {
       const Json& q = config()[key];
-      const Json method = q.is_object() && q.contains("quant_method") ? q["quant_method"] : Json("?");
+      const Json method =
+          q.is_object() && q.contains("quant_method") ? q["quant_method"] : Json("?");
       throw Error("M243", fmt::format("{} is already quantised (\"{}\" has quant_method {}); "
                                       "training starts from plain float weights",
                                       name(), key, method.dump()))

@@ -111,8 +111,8 @@ size_t JsonEditor::insert_position(const std::string& key) const {
   if (!std::is_sorted(members_.begin(), members_.end(), less)) {
     return members_.size();
   }
-  const auto it = std::find_if(members_.begin(), members_.end(),
-                               [&](const Member& m) { return m.key > key; });
+  const auto it =
+      std::find_if(members_.begin(), members_.end(), [&](const Member& m) { return m.key > key; });
   return static_cast<size_t>(it - members_.begin());
 }
 
@@ -134,12 +134,10 @@ void JsonEditor::set(const std::string& key, const Json& value) {
     const Member& first = members_.front();
     const size_t open = text_.find('{');
     const std::string before_key = text_.substr(open + 1, first.begin - open - 1);
-    const std::string key_end =
-        text_.substr(first.value_begin - 1, 1) == ":" ? ":" : ": ";
+    const std::string key_end = text_.substr(first.value_begin - 1, 1) == ":" ? ":" : ": ";
     const std::string member = Json(key).dump() + key_end + written;
     const size_t at = insert_position(key);
-    const std::string separator =
-        before_key.empty() && key_end == ": " ? ", " : "," + before_key;
+    const std::string separator = before_key.empty() && key_end == ": " ? ", " : "," + before_key;
     if (at == members_.size()) {
       text_.insert(members_.back().end, separator + member);
     } else {

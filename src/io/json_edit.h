@@ -1,5 +1,6 @@
 // Edits a JSON file's text by top-level key: everything that is not edited stays byte for byte, key
-// order, spacing and unknown keys included. Used by the model saver on config.json and its siblings.
+// order, spacing and unknown keys included. Used by the model saver on config.json and its
+// siblings.
 #pragma once
 
 #include <string>

@@ -36,8 +36,9 @@ std::string model_card(const fs::path& folder, const ModelSource& source, bool c
   // A path of the user's machine is nobody else's business.
   std::error_code ignored;
   const bool from_hub = is_hub_id(source.name()) && !fs::exists(source.name(), ignored);
-  const std::string base =
-      !options.base_model.empty() ? options.base_model : from_hub ? source.name() : "";
+  const std::string base = !options.base_model.empty() ? options.base_model
+                           : from_hub                  ? source.name()
+                                                       : "";
   const std::string license = license_in(source.file_text("README.md").value_or(""));
   std::string datasets;
   for (const std::string& id : options.datasets) {
@@ -52,16 +53,18 @@ std::string model_card(const fs::path& folder, const ModelSource& source, bool c
     }
   }
   card += license.empty() ? "" : fmt::format("license: {}\n", license);
-  card += "library_name: transformers\npipeline_tag: text-generation\ntags:\n- sft\n"
-          "- trl-compatible\n---\n\n";
+  card +=
+      "library_name: transformers\npipeline_tag: text-generation\ntags:\n- sft\n"
+      "- trl-compatible\n---\n\n";
   const std::string title = fs::absolute(folder).lexically_normal().filename().string();
   card += fmt::format("# {}\n\n", title.empty() ? "model" : title);
   card += fmt::format("{} fine-tuned with supervised examples{} by sft.cpp{}.\n\n",
                       base.empty() ? "A model" : linked(base, ""),
                       datasets.empty() ? "" : fmt::format(" from {}", datasets),
                       options.sft_version.empty() ? "" : " " + options.sft_version);
-  card += "```python\nfrom transformers import pipeline\n\n"
-          "generate = pipeline(\"text-generation\", model=\".\")  # this folder\n";
+  card +=
+      "```python\nfrom transformers import pipeline\n\n"
+      "generate = pipeline(\"text-generation\", model=\".\")  # this folder\n";
   card += chat ? "answer = generate([{\"role\": \"user\", \"content\": \"Hello!\"}], "
                  "max_new_tokens=128)\n"
                : "answer = generate(\"Once upon a time\", max_new_tokens=128)\n";

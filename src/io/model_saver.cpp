@@ -93,10 +93,9 @@ void Saver::weights(std::span<const NamedTensor> weights, ThreadPool* pool) {
     }
   }
   if (!left_out.empty()) {
-    report_.changes.push_back(fmt::format("weights: without {}{}", left_out.front(),
-                                          left_out.size() == 1 ? ""
-                                                               : fmt::format(" and {} more",
-                                                                             left_out.size() - 1)));
+    report_.changes.push_back(
+        fmt::format("weights: without {}{}", left_out.front(),
+                    left_out.size() == 1 ? "" : fmt::format(" and {} more", left_out.size() - 1)));
   }
   report_.files =
       write_safetensors_shards(folder_, kept, options_.dtype, options_.max_shard_bytes, pool);

@@ -1,6 +1,6 @@
-// Writes a trained model as a folder that transformers 4 and 5, vLLM and llama.cpp's converter load.
-// Used by the trainer for the final model and inside checkpoints. The source's JSON files are kept
-// byte for byte but for the keys listed in SaveReport::changes.
+// Writes a trained model as a folder that transformers 4 and 5, vLLM and llama.cpp's converter
+// load. Used by the trainer for the final model and inside checkpoints. The source's JSON files are
+// kept byte for byte but for the keys listed in SaveReport::changes.
 #pragma once
 
 #include <cstdint>
@@ -24,17 +24,17 @@ struct TokenRef {
 };
 
 struct SaveOptions {
-  DType dtype = DType::f32;                        // of the weights in the files
-  uint64_t max_shard_bytes = 5'000'000'000;        // parse_byte_size("5GB")
-  std::optional<TokenRef> turn_end;                // the token that training put at a turn's end
-  std::optional<TokenRef> pad;                     // the padding token used in training
-  std::optional<std::string> chat_template;        // replaces the source's
-  std::optional<std::string> tokenizer_json;       // replaces the source's (tokens were added)
-  Json tokenizer_config = Json::object();          // keys to set in tokenizer_config.json
-  std::string sft_version;                         // written to config.json unless empty
-  bool model_card = true;                          // README.md
-  std::string base_model;                          // hub id for the card; "" = the source's
-  std::vector<std::string> datasets;               // hub ids for the card
+  DType dtype = DType::f32;                   // of the weights in the files
+  uint64_t max_shard_bytes = 5'000'000'000;   // parse_byte_size("5GB")
+  std::optional<TokenRef> turn_end;           // the token that training put at a turn's end
+  std::optional<TokenRef> pad;                // the padding token used in training
+  std::optional<std::string> chat_template;   // replaces the source's
+  std::optional<std::string> tokenizer_json;  // replaces the source's (tokens were added)
+  Json tokenizer_config = Json::object();     // keys to set in tokenizer_config.json
+  std::string sft_version;                    // written to config.json unless empty
+  bool model_card = true;                     // README.md
+  std::string base_model;                     // hub id for the card; "" = the source's
+  std::vector<std::string> datasets;          // hub ids for the card
 };
 
 struct SaveReport {

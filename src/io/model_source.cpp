@@ -58,8 +58,9 @@ std::unique_ptr<ModelSource> open_only_gguf(const std::string& name,
                                   "model.safetensors.index.json",
                                   name, folder.string()));
   if (!files_ending(folder, ".bin").empty()) {
-    throw error.hint("it has PyTorch's .bin files only; save it once more as safetensors "
-                     "(save_pretrained of any current transformers does)");
+    throw error.hint(
+        "it has PyTorch's .bin files only; save it once more as safetensors "
+        "(save_pretrained of any current transformers does)");
   }
   throw error.hint("fetch all of the model's files");
 }
@@ -105,21 +106,20 @@ std::unique_ptr<ModelSource> open_any(const std::string& name_or_path, const std
     return open_file(name_or_path, name_or_path);
   }
   if (looks_like_path(name_or_path)) {
-    throw Error("M240", fmt::format("the model {} does not exist: no such file or folder",
-                                    name_or_path))
+    throw Error("M240",
+                fmt::format("the model {} does not exist: no such file or folder", name_or_path))
         .hint("give a model folder, a .gguf file, or a hub id like Qwen/Qwen2.5-0.5B");
   }
-  const HubLookup found =
-      find_in_hub_cache(HubKind::model, name_or_path, revision, environment);
+  const HubLookup found = find_in_hub_cache(HubKind::model, name_or_path, revision, environment);
   if (found.folder) {
     return open_folder(name_or_path, *found.folder);
   }
   std::vector<std::string> places{fs::absolute(name_or_path).string()};
   places.insert(places.end(), found.looked_at.begin(), found.looked_at.end());
-  throw Error("M240", fmt::format("the model {}{} is not on this machine; looked at {}",
-                                  name_or_path,
-                                  revision.empty() ? "" : fmt::format(" (revision {})", revision),
-                                  fmt::join(places, ", ")))
+  throw Error("M240",
+              fmt::format("the model {}{} is not on this machine; looked at {}", name_or_path,
+                          revision.empty() ? "" : fmt::format(" (revision {})", revision),
+                          fmt::join(places, ", ")))
       .hint(fmt::format("fetch it with  hf download {}  or give the path of its folder",
                         name_or_path));
 }
@@ -163,8 +163,8 @@ std::optional<Json> ModelSource::generation_config() const {
   }
   Json json = parse_json(*text, (path_ / "generation_config.json").string());
   if (!json.is_object()) {
-    throw Error("M248", fmt::format("{} is not a JSON object",
-                                    (path_ / "generation_config.json").string()))
+    throw Error("M248",
+                fmt::format("{} is not a JSON object", (path_ / "generation_config.json").string()))
         .hint("fetch the model's files again");
   }
   return json;

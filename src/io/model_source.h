@@ -1,6 +1,6 @@
 // The one way the program gets a model: a Hugging Face folder, a .gguf file, or a hub id found in
-// the local hub cache. Used by the trainer, the generator and the saver. A GGUF file is shown as the
-// folder transformers would have written for it: names, shapes, config.json, tokenizer files.
+// the local hub cache. Used by the trainer, the generator and the saver. A GGUF file is shown as
+// the folder transformers would have written for it: names, shapes, config.json, tokenizer files.
 //
 // The dtype of saved weights follows `stored_dtype()`. A quantised GGUF counts as float32: the
 // decoded values are exact in float32 only, so only then does transformers give the same logits for
@@ -63,8 +63,8 @@ class ModelSource {
   // A text file of the model's folder byte for byte ("tokenizer.json", ...), or nothing.
   virtual std::optional<std::string> file_text(const std::string& file) const = 0;
   // The chat templates by name, "default" the usual one: chat_template.jinja and
-  // additional_chat_templates/ win over those inside tokenizer_config.json. M249 when one is neither
-  // a text nor a list of {name, template}.
+  // additional_chat_templates/ win over those inside tokenizer_config.json. M249 when one is
+  // neither a text nor a list of {name, template}.
   std::map<std::string, std::string> chat_templates() const;
   std::optional<std::string> chat_template() const;  // the default one
 

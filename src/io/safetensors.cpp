@@ -20,10 +20,10 @@ constexpr uint64_t kMaxHeader = 100'000'000;  // the format's own limit
 // Bits per element, by the format's names; 0 for a name we do not know.
 uint64_t bits_of(std::string_view dtype) {
   static constexpr std::array<std::pair<std::string_view, uint64_t>, 21> kBits{
-      {{"F64", 64},     {"I64", 64},        {"U64", 64},     {"C64", 64},     {"F32", 32},
-       {"I32", 32},     {"U32", 32},        {"F16", 16},     {"BF16", 16},    {"I16", 16},
-       {"U16", 16},     {"F8_E5M2", 8},     {"F8_E4M3", 8},  {"F8_E8M0", 8},  {"F8_E5M2FNUZ", 8},
-       {"I8", 8},       {"F8_E4M3FNUZ", 8}, {"U8", 8},       {"BOOL", 8},     {"F4", 4},
+      {{"F64", 64},   {"I64", 64},        {"U64", 64},    {"C64", 64},    {"F32", 32},
+       {"I32", 32},   {"U32", 32},        {"F16", 16},    {"BF16", 16},   {"I16", 16},
+       {"U16", 16},   {"F8_E5M2", 8},     {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E5M2FNUZ", 8},
+       {"I8", 8},     {"F8_E4M3FNUZ", 8}, {"U8", 8},      {"BOOL", 8},    {"F4", 4},
        {"F6_E2M3", 6}}};
   for (const auto& [name, bits] : kBits) {
     if (name == dtype) {

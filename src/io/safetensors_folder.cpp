@@ -79,8 +79,8 @@ void SafetensorsFolder::open_index(const fs::path& folder, const fs::path& index
     }
     const StoredTensor* tensor = shard->find(name);
     if (tensor == nullptr) {
-      throw Error("M212", fmt::format("tensor \"{}\" is not in {}, where {} places it", name, file,
-                                      kIndex))
+      throw Error("M212",
+                  fmt::format("tensor \"{}\" is not in {}, where {} places it", name, file, kIndex))
           .at(shard->path().string())
           .hint("the files are of different versions of the model; fetch them all again");
     }

@@ -113,7 +113,8 @@ class Handler : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
 
-  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception&) override {
+  bool parse_error(size_t position, const std::string&,
+                   const nlohmann::detail::exception&) override {
     throw Error("M201", fmt::format("the header of {} is not valid JSON", file_))
         .at(fmt::format("{}@{}", file_, position + 7))
         .hint("the file is damaged; fetch or write it again");

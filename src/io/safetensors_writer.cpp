@@ -31,12 +31,18 @@ uint64_t stored_bytes(const Tensor& tensor, DType dtype) {
 
 std::string_view safetensors_name(DType t) {
   switch (t) {
-    case DType::f32: return "F32";
-    case DType::f16: return "F16";
-    case DType::bf16: return "BF16";
-    case DType::i32: return "I32";
-    case DType::i64: return "I64";
-    case DType::u8: return "U8";
+    case DType::f32:
+      return "F32";
+    case DType::f16:
+      return "F16";
+    case DType::bf16:
+      return "BF16";
+    case DType::i32:
+      return "I32";
+    case DType::i64:
+      return "I64";
+    case DType::u8:
+      return "U8";
   }
   return "";
 }
@@ -159,9 +165,9 @@ std::vector<WrittenFile> write_safetensors_shards(const fs::path& folder,
   const auto shards = cut_shards(tensors, dtype, max_shard_bytes);
   std::vector<std::string> names;
   for (size_t i = 0; i < shards.size(); ++i) {
-    names.push_back(shards.size() == 1 ? "model.safetensors"
-                                       : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1,
-                                                     shards.size()));
+    names.push_back(shards.size() == 1
+                        ? "model.safetensors"
+                        : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size()));
   }
   std::vector<std::unique_ptr<CountingWriter>> writers;
   for (size_t i = 0; i < shards.size(); ++i) {
@@ -181,9 +187,16 @@ std::vector<WrittenFile> write_safetensors_shards(const fs::path& folder,
 }
 
 uint64_t parse_byte_size(std::string_view text) {
-  static constexpr std::array<std::pair<std::string_view, double>, 10> kUnits{
-      {{"", 1}, {"B", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"KIB", 0x1p10},
-       {"MIB", 0x1p20}, {"GIB", 0x1p30}, {"TIB", 0x1p40}}};
+  static constexpr std::array<std::pair<std::string_view, double>, 10> kUnits{{{"", 1},
+                                                                               {"B", 1},
+                                                                               {"KB", 1e3},
+                                                                               {"MB", 1e6},
+                                                                               {"GB", 1e9},
+                                                                               {"TB", 1e12},
+                                                                               {"KIB", 0x1p10},
+                                                                               {"MIB", 0x1p20},
+                                                                               {"GIB", 0x1p30},
+                                                                               {"TIB", 0x1p40}}};
   const std::string lower = to_lower(trim(text));
   double number = 0;
   const auto [rest, status] = std::from_chars(lower.data(), lower.data() + lower.size(), number);

@@ -92,7 +92,9 @@ std::vector<int64_t> eos_ids(const Json& config) {
 }
 
 void complete_rope_forms(JsonEditor& config) {
-  const auto has = [&](const char* key) { return config.has(key) && !config.json()[key].is_null(); };
+  const auto has = [&](const char* key) {
+    return config.has(key) && !config.json()[key].is_null();
+  };
   if (has("rope_parameters") && config.json()["rope_parameters"].is_object()) {
     if (!has("rope_theta")) {
       add_old_rope_form(config);
@@ -142,8 +144,8 @@ void edit_generation_config(JsonEditor& generation, const Json& source_config,
   if (ids != eos_ids(generation.json())) {
     generation.set("eos_token_id", ids.size() == 1 ? Json(ids.front()) : Json(ids));
   }
-  const bool has_pad = generation.has("pad_token_id") &&
-                       !generation.json()["pad_token_id"].is_null();
+  const bool has_pad =
+      generation.has("pad_token_id") && !generation.json()["pad_token_id"].is_null();
   if (options.pad && !has_pad) {
     generation.set("pad_token_id", options.pad->id);
   }

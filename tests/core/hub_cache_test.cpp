@@ -36,7 +36,8 @@ TEST(HubCache, KnowsAnIdFromAPath) {
   for (const char* id : {"gpt2", "Qwen/Qwen2.5-0.5B", "BAAI/Infinity-Instruct", "a_b/c.d"}) {
     EXPECT_TRUE(is_hub_id(id)) << id;
   }
-  for (const char* path : {"", "/", "a/", "/a", "a/b/c", "../a", "a/..", ".", "a b", "a\\b", "~/a"}) {
+  for (const char* path :
+       {"", "/", "a/", "/a", "a/b/c", "../a", "a/..", ".", "a b", "a\\b", "~/a"}) {
     EXPECT_FALSE(is_hub_id(path)) << path;
   }
 }
@@ -64,7 +65,8 @@ TEST_F(HubCacheFolder, FollowsRefsToSnapshots) {
   const auto model = find_in_hub_cache(HubKind::model, "acme/tiny", "", environment_);
   EXPECT_EQ(model.folder, hub_ / "models--acme--tiny/snapshots/aaa");
   EXPECT_EQ(model.commit, "aaa");
-  EXPECT_EQ(find_in_hub_cache(HubKind::model, "acme/tiny", "refs/pr/1", environment_).commit, "bbb");
+  EXPECT_EQ(find_in_hub_cache(HubKind::model, "acme/tiny", "refs/pr/1", environment_).commit,
+            "bbb");
   EXPECT_EQ(find_in_hub_cache(HubKind::model, "acme/tiny", "bbb", environment_).commit, "bbb");
   EXPECT_EQ(find_in_hub_cache(HubKind::dataset, "acme/talk", "main", environment_).commit, "ccc");
 }

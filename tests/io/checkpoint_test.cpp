@@ -12,7 +12,8 @@ namespace {
 
 struct State {
   std::vector<float> moment = std::vector<float>(5000, 0.125F);
-  std::vector<NamedTensor> tensors{{"model.norm.weight", {moment.data(), Shape{50, 100}, DType::f32}}};
+  std::vector<NamedTensor> tensors{
+      {"model.norm.weight", {moment.data(), Shape{50, 100}, DType::f32}}};
 };
 
 fs::path save(const fs::path& folder, int64_t step) {
@@ -62,8 +63,8 @@ TEST(Checkpoint, IsWholeAfterCommitAndAbsentBefore) {
   EXPECT_TRUE(listing(folder.path()).empty());  // given up without a trace
   const fs::path path = save(folder.path(), 5);
   EXPECT_EQ(path, folder / "checkpoint-5");
-  EXPECT_EQ(listing(path),
-            (std::vector<std::string>{"manifest.json", "optimizer.safetensors", "trainer_state.json"}));
+  EXPECT_EQ(listing(path), (std::vector<std::string>{"manifest.json", "optimizer.safetensors",
+                                                     "trainer_state.json"}));
   ThreadPool pool(2);
   EXPECT_EQ(verify_checkpoint(path, &pool), 5);
   const SafetensorsFile file(path / "optimizer.safetensors");

@@ -102,8 +102,10 @@ TEST(Gguf, HostileFilesHaveTheirCodes) {
     deep.number(9U).number(uint64_t{1});
   }
   EXPECT_EQ(open_code(deep), "M223");
-  EXPECT_EQ(open_code(Bytes::start(0, 2).string("k").number(0U).number('a').string("k").number(0U).number('b')),
-            "M226");
+  EXPECT_EQ(
+      open_code(
+          Bytes::start(0, 2).string("k").number(0U).number('a').string("k").number(0U).number('b')),
+      "M226");
 }
 
 TEST(Gguf, HostileTensorListsHaveTheirCodes) {

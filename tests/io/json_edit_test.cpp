@@ -19,14 +19,16 @@ const char* const kPretty = R"({
 std::string after(std::string text, const std::string& key, const Json& value) {
   JsonEditor editor(std::move(text), "x.json");
   editor.set(key, value);
-  EXPECT_EQ(nlohmann::json::parse(editor.text()), nlohmann::json::parse(editor.json().dump())) << editor.text();
+  EXPECT_EQ(nlohmann::json::parse(editor.text()), nlohmann::json::parse(editor.json().dump()))
+      << editor.text();
   return editor.text();
 }
 
 std::string without(std::string text, const std::string& key) {
   JsonEditor editor(std::move(text), "x.json");
   editor.erase(key);
-  EXPECT_EQ(nlohmann::json::parse(editor.text()), nlohmann::json::parse(editor.json().dump())) << editor.text();
+  EXPECT_EQ(nlohmann::json::parse(editor.text()), nlohmann::json::parse(editor.json().dump()))
+      << editor.text();
   return editor.text();
 }
 
@@ -36,7 +38,8 @@ std::string replaced(std::string text, const std::string& from, const std::strin
 
 TEST(JsonEditor, ReplacesOnlyTheValue) {
   EXPECT_EQ(after(kPretty, "eps", 2), replaced(kPretty, "1e-06", "2"));
-  EXPECT_EQ(after(kPretty, "zeta", 3), replaced(kPretty, R"({"b": [1, {"c": "}"}], "a": null})", "3"));
+  EXPECT_EQ(after(kPretty, "zeta", 3),
+            replaced(kPretty, R"({"b": [1, {"c": "}"}], "a": null})", "3"));
   EXPECT_EQ(after(kPretty, "architectures", Json::array({"A", "B"})),
             replaced(kPretty, "[\n    \"LlamaForCausalLM\"\n  ]", "[\n    \"A\",\n    \"B\"\n  ]"));
 }
@@ -64,7 +67,8 @@ TEST(JsonEditor, ANewKeyGoesWhereTheAlphabetWantsIt) {
 
 TEST(JsonEditor, KeepsTheStyleOfCompactAndTabbedFiles) {
   EXPECT_EQ(after(R"({"a":1,"c":2})", "b", 3), R"({"a":1,"b":3,"c":2})");
-  EXPECT_EQ(after(R"({"a": 1, "c": 2})", "d", Json::array({1, 2})), R"({"a": 1, "c": 2, "d": [1,2]})");
+  EXPECT_EQ(after(R"({"a": 1, "c": 2})", "d", Json::array({1, 2})),
+            R"({"a": 1, "c": 2, "d": [1,2]})");
   EXPECT_EQ(after("{\n\t\"a\": 1\n}", "b", Json{{"c", 1}}),
             "{\n\t\"a\": 1,\n\t\"b\": {\n\t\t\"c\": 1\n\t}\n}");
   EXPECT_EQ(after("{}", "a", 1), "{\n  \"a\": 1\n}");

@@ -102,8 +102,9 @@ TEST(ModelSaver, OnlyNamedKeysOfAnOldConfigChange) {
 }
 )");
   ASSERT_EQ(report.changes.size(), 1U);
-  EXPECT_EQ(report.changes[0],
-            "config.json: dtype, rope_parameters, use_cache, vocab_size, _name_or_path, sft_version");
+  EXPECT_EQ(
+      report.changes[0],
+      "config.json: dtype, rope_parameters, use_cache, vocab_size, _name_or_path, sft_version");
 }
 
 TEST(ModelSaver, BothRopeFormsSayTheSame) {
@@ -141,7 +142,8 @@ TEST(ModelSaver, ATurnEndThatIsNotEosIsAddedEverywhere) {
   source.file("config.json", kOldConfig)
       .file("generation_config.json", "{\"eos_token_id\": 2, \"temperature\": 0.6}")
       .file("tokenizer.json", "{}")
-      .file("tokenizer_config.json", R"({"eos_token": "<end>", "tokenizer_class": "Qwen2Tokenizer"})")
+      .file("tokenizer_config.json",
+            R"({"eos_token": "<end>", "tokenizer_class": "Qwen2Tokenizer"})")
       .file("special_tokens_map.json", R"({"eos_token": {"content": "<end>"}})");
   SaveOptions options;
   options.turn_end = TokenRef{"<|im_end|>", 7};
@@ -158,7 +160,9 @@ TEST(ModelSaver, ATurnEndThatIsNotEosIsAddedEverywhere) {
 TEST(ModelSaver, ATurnEndAmongTheEosIdsChangesNothing) {
   Source source;
   const std::string generation = R"({"eos_token_id": [7, 2]})";
-  source.file("config.json", replace_first(kOldConfig, "\"eos_token_id\": 2", "\"eos_token_id\": [2, 7]"))
+  source
+      .file("config.json",
+            replace_first(kOldConfig, "\"eos_token_id\": 2", "\"eos_token_id\": [2, 7]"))
       .file("generation_config.json", generation)
       .file("tokenizer.json", "{}")
       .file("tokenizer_config.json", R"({"eos_token": "<end>", "tokenizer_class": "X"})");
@@ -202,9 +206,11 @@ TEST(ModelSaver, TokenizerFilesLoadInBothGenerations) {
 
 TEST(ModelSaver, TheTemplateUsedInTrainingIsSaved) {
   Source source;
-  source.file("tokenizer.json", "{}").file(
-      "tokenizer_config.json",
-      R"({"tokenizer_class": "X", "chat_template": [{"name": "default", "template": "d"}, {"name": "t", "template": "u"}]})");
+  source.file("tokenizer.json", "{}")
+      .file(
+          "tokenizer_config.json",
+          R"({"tokenizer_class": "X", "chat_template": [{"name": "default", "template": "d"},)"
+          R"( {"name": "t", "template": "u"}]})");
   source.save();
   EXPECT_EQ(source.saved_text("chat_template.jinja"), "d");
   EXPECT_EQ(source.saved_json("tokenizer_config.json")["chat_template"].size(), 2U);
@@ -287,8 +293,8 @@ TEST(ModelSaver, AFullDiskLeavesTheEarlierModel) {
 
 TEST(ModelSaver, WrongKindsOfSettingsAreErrorsNotCrashes) {
   for (const char* config :
-       {R"({"rope_parameters": {"rope_type": 5, "rope_theta": 1}})", R"({"tie_word_embeddings": "x"})",
-        R"({"rope_theta": 1, "rope_scaling": {"type": []}})"}) {
+       {R"({"rope_parameters": {"rope_type": 5, "rope_theta": 1}})",
+        R"({"tie_word_embeddings": "x"})", R"({"rope_theta": 1, "rope_scaling": {"type": []}})"}) {
     Source source;
     source.file("config.json", config);
     EXPECT_EQ(code_of([&] { source.save(); }), "M248") << config;

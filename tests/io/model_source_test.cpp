@@ -82,7 +82,8 @@ TEST(ModelSource, ChatTemplatesComeFromAllTheirPlaces) {
   put(folder / "m/tokenizer_config.json", R"({"chat_template": "inline"})");
   EXPECT_EQ(templates(), (Map{{"default", "inline"}}));
   put(folder / "m/tokenizer_config.json",
-      R"({"chat_template": [{"name": "default", "template": "d"}, {"name": "tool_use", "template": "t"}]})");
+      R"({"chat_template": [{"name": "default", "template": "d"},)"
+      R"( {"name": "tool_use", "template": "t"}]})");
   EXPECT_EQ(templates(), (Map{{"default", "d"}, {"tool_use", "t"}}));
   put(folder / "m/chat_template.jinja", "file");
   put(folder / "m/additional_chat_templates/rag.jinja", "r");
@@ -160,7 +161,8 @@ TEST(ModelSource, ABareModelGetsItsPrefix) {
   const TemporaryFolder folder;
   copy_model(golden("qwen2"), folder / "m");
   std::string bytes = read_text(golden("qwen2/model.safetensors"));
-  for (size_t at = bytes.find("\"model."); at != std::string::npos; at = bytes.find("\"model.", at)) {
+  for (size_t at = bytes.find("\"model."); at != std::string::npos;
+       at = bytes.find("\"model.", at)) {
     bytes.replace(at, 7, "\"");
     bytes.insert(bytes.find('}', at) + 1, "      ");
   }

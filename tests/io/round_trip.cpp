@@ -1,5 +1,6 @@
-// round_trip SOURCE FOLDER [DTYPE]: opens a model, reads every weight, saves it, and prints what was
-// changed and how long it took. For checking saved folders with transformers (tools/check_saved.py).
+// round_trip SOURCE FOLDER [DTYPE]: opens a model, reads every weight, saves it, and prints what
+// was changed and how long it took. For checking saved folders with transformers
+// (tools/check_saved.py).
 
 #include <fmt/format.h>
 
@@ -19,8 +20,8 @@ int round_trip(int argc, char** argv) {
   const auto start = std::chrono::steady_clock::now();
   const auto source =
       sft::ModelSource::open(argv[1], "", sft::HubEnvironment::read([](const char* name) {
-        return static_cast<const char*>(std::getenv(name));
-      }));
+                               return static_cast<const char*>(std::getenv(name));
+                             }));
   fmt::print("opened  {:.3f} s  {}\n", seconds_since(start), source->format());
   sft::ThreadPool pool(sft::default_threads());
   std::vector<std::vector<float>> storage;

@@ -42,22 +42,29 @@ TEST(Safetensors, EveryUnsoundHeaderHasItsCode) {
   EXPECT_EQ(open_code(folder, file_of("{\"a\":", 8)), "M201");
   EXPECT_EQ(open_code(folder, file_of("[1]", 8)), "M201");
   EXPECT_EQ(open_code(folder, file_of(R"({"a":{"dtype":"F32","shape":[2]}})", 8)), "M202");
-  EXPECT_EQ(open_code(folder, file_of(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8)),
-            "M202");
-  EXPECT_EQ(open_code(folder, file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8)),
-            "M202");
+  EXPECT_EQ(
+      open_code(folder, file_of(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8)),
+      "M202");
+  EXPECT_EQ(
+      open_code(folder, file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8)),
+      "M202");
   EXPECT_EQ(open_code(folder, file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
-                                      R"("a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}})", 16)),
+                                      R"("a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}})",
+                                      16)),
             "M203");
-  EXPECT_EQ(open_code(folder, file_of(R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8)),
-            "M204");
+  EXPECT_EQ(
+      open_code(folder, file_of(R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8)),
+      "M204");
   EXPECT_EQ(open_code(folder, file_of(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296,2],)"
-                                      R"("data_offsets":[0,8]}})", 8)),
+                                      R"("data_offsets":[0,8]}})",
+                                      8)),
             "M204");
-  EXPECT_EQ(open_code(folder, file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12)),
-            "M205");
-  EXPECT_EQ(open_code(folder, file_of(R"({"a":{"dtype":"X9","shape":[2],"data_offsets":[0,8]}})", 8)),
-            "M207");
+  EXPECT_EQ(
+      open_code(folder, file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12)),
+      "M205");
+  EXPECT_EQ(
+      open_code(folder, file_of(R"({"a":{"dtype":"X9","shape":[2],"data_offsets":[0,8]}})", 8)),
+      "M207");
   EXPECT_EQ(open_code(folder, std::string("\xff\xff\xff\xff\xff\xff\xff\x7f", 8) + "{}"), "M206");
   EXPECT_EQ(code_of([&] { SafetensorsFile file(folder / "absent"); }), "M001");
 }
@@ -81,7 +88,8 @@ TEST(Safetensors, AnUntrainableTypeIsNamedWhenRead) {
   EXPECT_EQ(code_of([&] { file.read_f32(*file.find("w"), values); }), "M246");
 }
 
-// What a reader may do with a damaged file: refuse it, or give the right numbers for the right name.
+// What a reader may do with a damaged file: refuse it, or give the right numbers for the right
+// name.
 void expect_error_or_same(const fs::path& path, const SafetensorsFile& original) {
   try {
     const SafetensorsFile file(path);
@@ -157,7 +165,8 @@ TEST(SafetensorsFolder, AnUnsoundIndexHasItsCode) {
 }
 
 struct Three {
-  std::vector<float> a = std::vector<float>(600, 1.5F), b = std::vector<float>(500, -2.25F), c = {7};
+  std::vector<float> a = std::vector<float>(600, 1.5F), b = std::vector<float>(500, -2.25F),
+                     c = {7};
   std::vector<NamedTensor> tensors{{"a", {a.data(), Shape{20, 30}, DType::f32}},
                                    {"b", {b.data(), Shape{500}, DType::f32}},
                                    {"c", {c.data(), Shape{1}, DType::f32}}};
