@@ -41,8 +41,11 @@ BatchRunner::Sized& BatchRunner::sized(int64_t tokens) {
 LossStats BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first) {
   const auto tokens = static_cast<int64_t>(batch.tokens.size());
   const int64_t size = ladder_size(tokens);
-  for (const int32_t id : batch.tokens) {
-    if (id < 0 || id >= model_.model.config.vocab) {
+  const auto vocab = static_cast<int32_t>(model_.model.config.vocab);
+  for (size_t i = 0; i < batch.tokens.size(); ++i) {
+    const int32_t token = batch.tokens[i];
+    const int32_t id = token < 0 ? token : std::max(token, batch.targets[i]);
+    if (id < 0 || id >= vocab) {
       throw Error("M036", fmt::format("token id {} is not in the model's vocabulary of {}", id,
                                       model_.model.config.vocab))
           .hint("the tokenizer and the model do not belong together");
