@@ -1,5 +1,6 @@
 // `sft --config …`: trains. The work is in train/run.cpp; here are the terminal and the signals.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <csignal>
@@ -21,6 +22,10 @@ std::atomic<int> stop_signal{0};  // NOLINT
 void on_signal(int signal) {
   stop_signal = signal;
   std::signal(signal, SIG_DFL);  // the second one ends the program at once
+  constexpr std::string_view kText =
+      "\nstopping after this step and saving; the same signal again ends at once\n";
+  const auto ignored = ::write(STDERR_FILENO, kText.data(), kText.size());
+  (void)ignored;
 }
 
 int exit_code(const TrainOutcome& outcome, const Logger& log) {
@@ -59,7 +64,7 @@ int run_train(Args args, Terminal& terminal) {
   surroundings.print = [&](std::string_view line) { terminal.print(line); };
   surroundings.on_step = [&](int64_t done, int64_t total, std::string_view tail) {
     if (bar && !steps) {
-      steps = std::make_unique<Progress>(terminal, "step", total, done - 1);
+      steps = std::make_unique<Progress>(terminal, "steps", total, done - 1);
     }
     if (steps) {
       steps->update(done, tail);
@@ -67,7 +72,7 @@ int run_train(Args args, Terminal& terminal) {
   };
   surroundings.on_eval_batch = [&](int64_t done, int64_t total) {
     if (bar && (!batches || done == 1)) {
-      batches = std::make_unique<Progress>(terminal, "evaluation batch", total);
+      batches = std::make_unique<Progress>(terminal, "evaluation batches", total);
     }
     if (batches) {
       batches->update(done);

@@ -115,6 +115,7 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   const auto device = Device::cpu(o.threads > 0 ? static_cast<int>(o.threads) : default_threads());
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
   make_output_dir(o.output_dir);
+  const auto checkpoint = checkpoint_to_resume(o, device->threads(), log);
   const TextSetup text = load_text(*source, o.data);
   const DataContext context{text.tokenizer,
                             text.chat ? &*text.chat : nullptr,
@@ -148,7 +149,6 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   Trainer trainer({*device, *comm, log, s.stop_signal}, o, model, *train.rows,
                   eval ? eval->rows.get() : nullptr, &run_log,
                   {export_model, s.on_step, s.on_eval_batch});
-  const auto checkpoint = checkpoint_to_resume(o, device->threads(), log);
   if (checkpoint) {
     trainer.resume(*checkpoint);
     log.note(fmt::format("resumed from {}", checkpoint->string()));
