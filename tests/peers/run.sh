@@ -26,8 +26,10 @@ check() {  # name, model folder, data set, further flags
   "$sft" --model_name_or_path "$1" --dataset_name "$2" --output_dir "$saved" --max_steps 4 --logging_steps 1 \
     --learning_rate 1e-3 --per_device_train_batch_size 4 --save_strategy no "${@:3}" >"$saved.log" 2>&1 ||
     { cat "$saved.log"; failed=1; return; }
-  "$PYTHON" tests/peers/load_model.py "$saved" "$saved.v5.json"
-  PYTHONPATH=$TRANSFORMERS4 "$PYTHON" tests/peers/load_model.py "$saved" "$saved.v4.json"
+  "$PYTHON" tests/peers/load_model.py "$saved" "$saved.v5.json" 2>>"$saved.log" ||
+    { tail -n 3 "$saved.log"; failed=1; return; }
+  PYTHONPATH=$TRANSFORMERS4 "$PYTHON" tests/peers/load_model.py "$saved" "$saved.v4.json" 2>>"$saved.log" ||
+    { tail -n 3 "$saved.log"; failed=1; return; }
   "$sft" generate --model_name_or_path "$saved" --chat --prompt "What does the miller do?" --max_new_tokens 16 \
     --do_sample false >"$saved.sft.txt" 2>>"$saved.log" || { tail -n 5 "$saved.log"; failed=1; return; }
   "$PYTHON" tests/peers/compare.py "$name" "$saved.v4.json" "$saved.v5.json" "$saved.sft.txt" || failed=1
