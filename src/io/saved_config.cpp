@@ -111,6 +111,9 @@ void edit_config(JsonEditor& config, const SaveOptions& options, const SavedFact
   if (options.turn_end && !contains(eos_ids(config.json()), options.turn_end->id)) {
     config.set("eos_token_id", options.turn_end->id);
   }
+  if (options.eos && eos_ids(config.json()).empty()) {
+    config.set("eos_token_id", options.eos->id);
+  }
   if (config.has("use_cache")) {
     config.set("use_cache", true);
   }
@@ -140,6 +143,9 @@ void edit_generation_config(JsonEditor& generation, const Json& source_config,
   }
   if (options.turn_end && !contains(ids, options.turn_end->id)) {
     ids.insert(ids.begin(), options.turn_end->id);
+  }
+  if (ids.empty() && options.eos) {
+    ids.push_back(options.eos->id);
   }
   if (ids != eos_ids(generation.json())) {
     generation.set("eos_token_id", ids.size() == 1 ? Json(ids.front()) : Json(ids));

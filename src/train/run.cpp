@@ -63,6 +63,9 @@ SaveOptions save_options(const TrainOptions& o, const ModelSource& source, const
   if (chat_trained) {
     s.turn_end = text.turn_end;
   }
+  if (text.tokenizer.eos_id()) {
+    s.eos = TokenRef{text.tokenizer.eos_token(), *text.tokenizer.eos_id()};
+  }
   s.chat_template = text.replaced_template;
   if (o.data.eos_token) {
     s.tokenizer_config["eos_token"] = *o.data.eos_token;
