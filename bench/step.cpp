@@ -38,8 +38,7 @@ int run(int argc, char** argv) {
   }
   AdamW optimizer(*device, model.specs, model.layout, {});
   Arena arena(*device);
-  auto recorded =
-      record_training(model, tokens, documents, LossType::nll, true, Recompute::none);
+  auto recorded = record_training(model, tokens, documents, LossType::nll, true, Recompute::none);
   Executor executor(*device, arena, std::move(recorded.program));
   Bindings b;
   for (size_t i = 0; i < model.specs.size(); ++i) {
@@ -59,7 +58,8 @@ int run(int argc, char** argv) {
   const auto bind = [&](const char* name, std::vector<int32_t>& v) {
     b.inputs[name] = {v.data(), {static_cast<int64_t>(v.size())}, DType::i32};
   };
-  bind("tokens", ids), bind("positions", positions), bind("targets", ids), bind("documents", starts);
+  bind("tokens", ids), bind("positions", positions), bind("targets", ids),
+      bind("documents", starts);
   b.inputs["loss_scale"] = {&scale, {1}, DType::f32};
   std::map<std::string, double> by_op;
   double best = 1e9, best_optimizer = 1e9;
@@ -78,9 +78,10 @@ int run(int argc, char** argv) {
       best_optimizer = std::min(best_optimizer, end - middle);
     }
   }
-  fmt::print("{} tokens: best step {:.3f} s = {:.1f} tokens/s, of it optimizer {:.3f} s; arena {} MB\n",
-             tokens, best, static_cast<double>(tokens) / best, best_optimizer,
-             executor.plan().bytes >> 20);
+  fmt::print(
+      "{} tokens: best step {:.3f} s = {:.1f} tokens/s, of it optimizer {:.3f} s; arena {} MB\n",
+      tokens, best, static_cast<double>(tokens) / best, best_optimizer,
+      executor.plan().bytes >> 20);
   std::vector<std::pair<double, std::string>> sorted;
   for (const auto& [name, s] : by_op) {
     sorted.emplace_back(s / static_cast<double>(steps), name);

@@ -32,13 +32,15 @@ struct GenerateOptions {
 
   void visit(OptionTable& v) {
     v.group("Input");
-    v("model_name_or_path", &model_name_or_path, "Model folder, .gguf file or hub id in the local cache.")
+    v("model_name_or_path", &model_name_or_path,
+      "Model folder, .gguf file or hub id in the local cache.")
         .alias("model");
     v("model_revision", &model_revision, "Branch, tag or commit of a hub id.");
     v("prompt", &prompt, "The text to go on from; a bare word on the command line is the same.");
     v("chat", &chat, "The prompt is a user's message: render it with the model's chat template.");
     v("system", &system, "The system message of the chat.");
-    v("chat_template_path", &chat_template_path, "Another template: a .jinja file or a model folder.");
+    v("chat_template_path", &chat_template_path,
+      "Another template: a .jinja file or a model folder.");
     v.group("Sampling");
     v("max_new_tokens", &max_new_tokens, "How many tokens to write at most.").at_least(1);
     v("do_sample", &do_sample, "Draw tokens by their probability; otherwise the likeliest one.");
@@ -49,7 +51,8 @@ struct GenerateOptions {
         .at_most(1);
     v("seed", &seed, "The same seed draws the same text.");
     v.group("Running");
-    v("threads", &threads, "Threads to compute with; 0: the cores this process may use.").at_least(0);
+    v("threads", &threads, "Threads to compute with; 0: the cores this process may use.")
+        .at_least(0);
     v("json", &json, "One JSON object: prompt, text, tokens, tokens_per_s.");
     v("color", &color, "auto, always or never.").one_of({"auto", "always", "never"});
     v("quiet", &quiet, "Only warnings (-qq: only errors).").short_name('q');
@@ -98,9 +101,9 @@ int run_generate(Args args, Terminal& terminal) {
   o.sampling.seed = static_cast<uint64_t>(o.seed);
 
   const auto device = Device::cpu(o.threads > 0 ? static_cast<int>(o.threads) : default_threads());
-  const auto source = ModelSource::open(
-      *o.model_name_or_path, o.model_revision,
-      HubEnvironment::read([](const char* name) { return std::getenv(name); }));
+  const auto source =
+      ModelSource::open(*o.model_name_or_path, o.model_revision,
+                        HubEnvironment::read([](const char* name) { return std::getenv(name); }));
   DataOptions data;
   data.chat_template_path = o.chat_template_path;
   const TextSetup text = load_text(*source, data);
@@ -112,9 +115,10 @@ int run_generate(Args args, Terminal& terminal) {
   }
   const int64_t room = static_cast<int64_t>(prompt.size()) + o.max_new_tokens;
   if (room > model.model.config.max_positions) {
-    throw Error("M037", fmt::format("{} prompt tokens and {} new ones are more than the model's {} "
-                                    "positions", prompt.size(), o.max_new_tokens,
-                                    model.model.config.max_positions))
+    throw Error("M037",
+                fmt::format("{} prompt tokens and {} new ones are more than the model's {} "
+                            "positions",
+                            prompt.size(), o.max_new_tokens, model.model.config.max_positions))
         .hint("shorten the prompt or lower --max_new_tokens");
   }
   Generator generator(*device, model, room);
@@ -142,9 +146,10 @@ int run_generate(Args args, Terminal& terminal) {
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (o.json) {
-    const Json result = {{"v", 1},          {"prompt_tokens", prompt.size()},
-                         {"text", written}, {"tokens", tokens},
-                         {"ended", ended},  {"tokens_per_s", static_cast<double>(tokens) / seconds}};
+    const Json result = {
+        {"v", 1},          {"prompt_tokens", prompt.size()},
+        {"text", written}, {"tokens", tokens},
+        {"ended", ended},  {"tokens_per_s", static_cast<double>(tokens) / seconds}};
     terminal.print(result.dump());
   } else {
     terminal.settings().write_out("\n");

@@ -58,9 +58,11 @@ int run_inspect(Args args, Terminal& terminal) {
   OptionTable table;
   o.visit(table);
   if (std::ranges::any_of(args, [](const std::string& a) { return a == "--help" || a == "-h"; })) {
-    terminal.print("sft inspect [--limit N] [--eval] [--json] [training options]\n\n"
-                   "Shows rows as training would see them; what is trained stands between « and ».\n"
-                   "--json prints one object a line: text, input_ids, labels.");
+    terminal.print(
+        "sft inspect [--limit N] [--eval] [--json] [training options]\n\n"
+        "Shows rows as training would see them; what is trained stands between « and ».\n"
+        "--json prints one object a line for each row that training keeps: text, input_ids,\n"
+        "labels.");
     return 0;
   }
   ParsedOptions parsed = parse_options(table, args);
@@ -70,25 +72,29 @@ int run_inspect(Args args, Terminal& terminal) {
   require_inputs(o.train);
   const Logger log = terminal.logger(o.train.quiet, o.train.verbose);
 
-  const HubEnvironment hub = HubEnvironment::read([](const char* name) { return std::getenv(name); });
+  const HubEnvironment hub =
+      HubEnvironment::read([](const char* name) { return std::getenv(name); });
   const auto source =
       ModelSource::open(*o.train.model.model_name_or_path, o.train.model.model_revision, hub);
   const TextSetup text = load_text(*source, o.train.data);
   ThreadPool pool(1);
-  const DataContext context{text.tokenizer, text.chat ? &*text.chat : nullptr, pool, log, hub,
+  const DataContext context{text.tokenizer,
+                            text.chat ? &*text.chat : nullptr,
+                            pool,
+                            log,
+                            hub,
                             static_cast<uint64_t>(o.train.seed)};
   const auto rows =
-      inspect_rows(o.train.data, o.eval ? Part::eval : Part::train, context, o.limit);
+      inspect_rows(o.train.data, o.eval ? Part::eval : Part::train, context, o.limit, o.train.json);
   for (const InspectedRow& row : rows) {
     if (o.train.json) {
-      terminal.print(Json{{"text", row.text},
-                          {"input_ids", row.example.input_ids},
-                          {"labels", row.example.labels}}
+      terminal.print(Json{
+          {"text", row.text}, {"input_ids", row.example.input_ids}, {"labels", row.example.labels}}
                          .dump());
       continue;
     }
-    const auto trained = std::ranges::count_if(row.example.labels,
-                                               [](int32_t label) { return label != kIgnored; });
+    const auto trained =
+        std::ranges::count_if(row.example.labels, [](int32_t label) { return label != kIgnored; });
     terminal.print(fmt::format("--- {}: {} tokens, {} trained{}", row.place,
                                row.example.input_ids.size(), trained,
                                row.dropped ? " (training leaves this row out)" : ""));

@@ -32,11 +32,11 @@ int exit_code(const TrainOutcome& outcome, const Logger& log) {
   if (outcome.stopped_by == 0) {
     return 0;
   }
-  log.warn(fmt::format("stopped at step {}; {}", outcome.steps,
-                       outcome.last_checkpoint.empty()
-                           ? "nothing was saved"
-                           : fmt::format("go on with  --resume_from_checkpoint {}",
-                                         outcome.last_checkpoint)));
+  log.warn(fmt::format(
+      "stopped at step {}; {}", outcome.steps,
+      outcome.last_checkpoint.empty()
+          ? "nothing was saved"
+          : fmt::format("go on with  --resume_from_checkpoint {}", outcome.last_checkpoint)));
   return static_cast<int>(outcome.stopped_by == SIGINT ? ExitCode::sigint : ExitCode::sigterm);
 }
 
@@ -58,7 +58,8 @@ int run_train(Args args, Terminal& terminal) {
 
   std::unique_ptr<Progress> steps, batches;
   const bool bar = !options.disable_tqdm.value_or(false);
-  const HubEnvironment hub = HubEnvironment::read([](const char* name) { return std::getenv(name); });
+  const HubEnvironment hub =
+      HubEnvironment::read([](const char* name) { return std::getenv(name); });
   RunSurroundings surroundings{log, hub, stop_signal, {}, {}, {}, SFT_VERSION, {}};
   surroundings.argv.assign(args.begin(), args.end());
   surroundings.print = [&](std::string_view line) { terminal.print(line); };

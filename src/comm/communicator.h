@@ -1,5 +1,5 @@
-// Collective operations between the ranks of a run. Used at world size 1 too, where they do nothing,
-// so that the trainer has one path.
+// Collective operations between the ranks of a run. Used at world size 1 too, where they do
+// nothing, so that the trainer has one path.
 #pragma once
 
 #include <cstdint>

@@ -28,13 +28,20 @@ Error& Error::context(std::string_view text) {
 
 ExitCode Error::exit_code() const {
   switch (code_.empty() ? 'X' : code_[0]) {
-    case 'C': return ExitCode::usage;
-    case 'D': return ExitCode::data;
-    case 'M': return ExitCode::model;
-    case 'G': return ExitCode::memory;
-    case 'S': return ExitCode::io;
-    case 'N': return ExitCode::restart;
-    default: return ExitCode::failure;
+    case 'C':
+      return ExitCode::usage;
+    case 'D':
+      return ExitCode::data;
+    case 'M':
+      return ExitCode::model;
+    case 'G':
+      return ExitCode::memory;
+    case 'S':
+      return ExitCode::io;
+    case 'N':
+      return ExitCode::restart;
+    default:
+      return ExitCode::failure;
   }
 }
 

@@ -94,7 +94,7 @@ void write_text(const fs::path& path, std::string_view text) {
 
 MappedFile::MappedFile(const fs::path& path) : path_(path) {
   const int fd = open_for_reading(path);
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd, &info) != 0) {
     close_and_fail(fd, path);
   }

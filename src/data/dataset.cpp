@@ -154,7 +154,7 @@ class Preparation {
     return out;
   }
 
-  std::vector<InspectedRow> inspect(int64_t limit) {
+  std::vector<InspectedRow> inspect(int64_t limit, bool only_kept) {
     std::vector<InspectedRow> out;
     DataStatistics unused;
     Tokenizer::Scratch scratch(context_.tokenizer);
@@ -166,7 +166,9 @@ class Preparation {
         }
         RenderedRow row = renderer_->render(task.json(), task.raw.place(), scratch);
         const bool kept = finish_row(row, options_, packing_, unused);
-        out.push_back({task.raw.place(), std::move(row.text), std::move(row.example), !kept});
+        if (kept || !only_kept) {
+          out.push_back({task.raw.place(), std::move(row.text), std::move(row.example), !kept});
+        }
       }
     }
     return out;
@@ -204,7 +206,8 @@ class Preparation {
       throw Error("D054", "skip_prepare_dataset needs rows with input_ids")
           .at(block_[0].raw.place());
     }
-    renderer_.emplace(*shape_, options_, context_.tokenizer, context_.chat_template, context_.vocab);
+    renderer_.emplace(*shape_, options_, context_.tokenizer, context_.chat_template,
+                      context_.vocab);
     first_row_ = preview(rows[0]);
     first_place_ = block_[0].raw.place();
   }
@@ -356,8 +359,8 @@ bool is_padding_free(const DataOptions& options) {
 }
 
 std::vector<InspectedRow> inspect_rows(const DataOptions& options, Part part,
-                                       const DataContext& context, int64_t limit) {
-  return Preparation(options, part, context).inspect(limit);
+                                       const DataContext& context, int64_t limit, bool only_kept) {
+  return Preparation(options, part, context).inspect(limit, only_kept);
 }
 
 }  // namespace sft

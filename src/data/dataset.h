@@ -63,8 +63,9 @@ struct InspectedRow {
   Example example;       // truncated
   bool dropped = false;  // training would leave it out
 };
-// The first `limit` rows.
+// The first `limit` rows; with `only_kept`, of those that training keeps.
 std::vector<InspectedRow> inspect_rows(const DataOptions& options, Part part,
-                                       const DataContext& context, int64_t limit);
+                                       const DataContext& context, int64_t limit,
+                                       bool only_kept = false);
 
 }  // namespace sft

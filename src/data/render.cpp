@@ -253,8 +253,8 @@ RenderedRow Renderer::render_messages(const ShapedRow& row, Tokenizer::Scratch& 
 RenderedRow Renderer::render_tokens(const ShapedRow& row) const {
   for (const int32_t id : row.input_ids) {
     if (id < 0 || id >= vocab_) {
-      throw Error("D047", fmt::format("the token id {} is not in the vocabulary of {} tokens", id,
-                                      vocab_))
+      throw Error("D047",
+                  fmt::format("the token id {} is not in the vocabulary of {} tokens", id, vocab_))
           .hint("the rows were tokenised for another model");
     }
   }

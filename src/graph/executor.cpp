@@ -27,10 +27,14 @@ Tensor Executor::resolve(Value v, const Bindings& bindings) const {
   const ValueInfo& info = program_.info(v);
   const auto index = static_cast<size_t>(info.index);
   switch (info.kind) {
-    case ValueInfo::Kind::arena: return tensor(v);
-    case ValueInfo::Kind::parameter: return bindings.parameters.at(index);
-    case ValueInfo::Kind::parameter_grad: return bindings.gradients.at(index);
-    case ValueInfo::Kind::input: break;
+    case ValueInfo::Kind::arena:
+      return tensor(v);
+    case ValueInfo::Kind::parameter:
+      return bindings.parameters.at(index);
+    case ValueInfo::Kind::parameter_grad:
+      return bindings.gradients.at(index);
+    case ValueInfo::Kind::input:
+      break;
   }
   const auto found = bindings.inputs.find(info.name);
   if (found == bindings.inputs.end()) {
@@ -38,9 +42,10 @@ Tensor Executor::resolve(Value v, const Bindings& bindings) const {
   }
   const Tensor& bound = found->second;
   if (bound.dtype != info.dtype || bound.shape.elements() > info.shape.elements()) {
-    throw Error("X003", fmt::format("internal error: input {} is bound to {} of {}, recorded as {} of {}",
-                                    info.name, bound.shape.text(), name_of(bound.dtype),
-                                    info.shape.text(), name_of(info.dtype)));
+    throw Error("X003",
+                fmt::format("internal error: input {} is bound to {} of {}, recorded as {} of {}",
+                            info.name, bound.shape.text(), name_of(bound.dtype), info.shape.text(),
+                            name_of(info.dtype)));
   }
   return bound;
 }
@@ -76,7 +81,8 @@ void Executor::run(const Bindings& bindings) {
       for (const Tensor& t : r.in_) {
         shapes += t.shape.text();
       }
-      throw e.context(fmt::format("in {} (block {}) of {}", instruction.name, instruction.block, shapes));
+      throw e.context(
+          fmt::format("in {} (block {}) of {}", instruction.name, instruction.block, shapes));
     }
     if (profile_ != nullptr) {
       (*profile_)[instruction.name] +=

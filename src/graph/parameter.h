@@ -29,7 +29,7 @@ struct ParamSpec {
 
 // Where each parameter lies in one flat buffer: contiguous by block, each start 16 elements apart.
 struct ParamLayout {
-  std::vector<int64_t> offsets;  // in elements, per parameter
+  std::vector<int64_t> offsets;        // in elements, per parameter
   std::vector<int64_t> block_offsets;  // per block, and the end
   int64_t elements = 0;
 };

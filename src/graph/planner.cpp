@@ -16,9 +16,7 @@ struct Lifetime {
   int64_t bytes = 0;
   int64_t offset = -1;
 
-  bool overlaps(const Lifetime& other) const {
-    return first <= other.last && other.first <= last;
-  }
+  bool overlaps(const Lifetime& other) const { return first <= other.last && other.first <= last; }
 };
 
 std::vector<Lifetime> lifetimes(const Program& program) {
@@ -95,7 +93,8 @@ Plan plan_memory(const Program& program) {
       }
     }
   }
-  std::ranges::stable_sort(order, [&](size_t a, size_t b) { return lives[a].bytes > lives[b].bytes; });
+  std::ranges::stable_sort(order,
+                           [&](size_t a, size_t b) { return lives[a].bytes > lives[b].bytes; });
 
   std::vector<size_t> done;  // by offset
   for (const size_t v : order) {

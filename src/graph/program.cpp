@@ -50,8 +50,7 @@ void Program::emit(std::string name, std::vector<Value> in, std::vector<Output> 
   if (differentiating_) {
     std::ranges::transform(in, in.begin(), [&](Value v) { return mapped(v); });
   } else {
-    const bool flows =
-        std::ranges::any_of(in, [&](Value v) { return v && needs_grad(v); });
+    const bool flows = std::ranges::any_of(in, [&](Value v) { return v && needs_grad(v); });
     for (const Output& o : out) {
       if (o.value && info(o.value).dtype == DType::f32) {
         values_[static_cast<size_t>(o.value.id)].grad |= flows;
@@ -72,7 +71,8 @@ void Program::on_backward(std::function<void(Program&)> backward) {
 
 Value Program::grad(Value v) const {
   const ValueInfo& i = info(v);
-  return i.kind == ValueInfo::Kind::parameter ? Value{} : gradients_[static_cast<size_t>(v.id)].value;
+  return i.kind == ValueInfo::Kind::parameter ? Value{}
+                                              : gradients_[static_cast<size_t>(v.id)].value;
 }
 
 Output Program::grad_out(Value v) {

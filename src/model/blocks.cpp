@@ -16,19 +16,27 @@ void add_embedding(std::vector<ParamSpec>& specs, const ModelConfig& c) {
 
 void add_head(std::vector<ParamSpec>& specs, const ModelConfig& c) {
   const std::string norm = "model.norm.weight";
-  specs.push_back({norm, {c.hidden}, {{norm, c.hidden}}, c.layers + 1, false,
+  specs.push_back({norm,
+                   {c.hidden},
+                   {{norm, c.hidden}},
+                   c.layers + 1,
+                   false,
                    c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros});
   if (!c.tied) {
     const std::string head = "lm_head.weight";
-    specs.push_back({head, {c.vocab, c.hidden}, {{head, c.vocab}}, c.layers + 1, true,
-                     Init::normal});
+    specs.push_back(
+        {head, {c.vocab, c.hidden}, {{head, c.vocab}}, c.layers + 1, true, Init::normal});
   }
 }
 
 void add_norm(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer,
               const std::string& name) {
   const std::string full = layer_prefix(layer) + name + ".weight";
-  specs.push_back({full, {c.hidden}, {{full, c.hidden}}, layer + 1, false,
+  specs.push_back({full,
+                   {c.hidden},
+                   {{full, c.hidden}},
+                   layer + 1,
+                   false,
                    c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros});
 }
 
@@ -42,23 +50,39 @@ void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& c, int laye
                                    {prefix + "v_proj." + kind, kv}};
   };
   const int block = layer + 1;
-  specs.push_back({prefix + "qkv_proj.weight", {q + 2 * kv, c.hidden}, pieces("weight"), block,
-                   true, Init::normal});
+  specs.push_back({prefix + "qkv_proj.weight",
+                   {q + 2 * kv, c.hidden},
+                   pieces("weight"),
+                   block,
+                   true,
+                   Init::normal});
   if (c.qkv_bias) {
-    specs.push_back({prefix + "qkv_proj.bias", {q + 2 * kv}, pieces("bias"), block, false,
-                     Init::zeros});
+    specs.push_back(
+        {prefix + "qkv_proj.bias", {q + 2 * kv}, pieces("bias"), block, false, Init::zeros});
   }
   if (qk_norm) {
     for (const char* name : {"q_norm.weight", "k_norm.weight"}) {
-      specs.push_back({prefix + name, {c.head_dim}, {{prefix + name, c.head_dim}}, block, false,
+      specs.push_back({prefix + name,
+                       {c.head_dim},
+                       {{prefix + name, c.head_dim}},
+                       block,
+                       false,
                        c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros});
     }
   }
-  specs.push_back({prefix + "o_proj.weight", {c.hidden, q}, {{prefix + "o_proj.weight", c.hidden}},
-                   block, true, Init::normal});
+  specs.push_back({prefix + "o_proj.weight",
+                   {c.hidden, q},
+                   {{prefix + "o_proj.weight", c.hidden}},
+                   block,
+                   true,
+                   Init::normal});
   if (c.output_bias) {
-    specs.push_back({prefix + "o_proj.bias", {c.hidden}, {{prefix + "o_proj.bias", c.hidden}},
-                     block, false, Init::zeros});
+    specs.push_back({prefix + "o_proj.bias",
+                     {c.hidden},
+                     {{prefix + "o_proj.bias", c.hidden}},
+                     block,
+                     false,
+                     Init::zeros});
   }
 }
 
@@ -70,15 +94,27 @@ void add_mlp(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
                                    {prefix + "up_proj." + kind, c.intermediate}};
   };
   const std::string down = prefix + "down_proj.";
-  specs.push_back({prefix + "gate_up_proj.weight", {2 * c.intermediate, c.hidden},
-                   pieces("weight"), block, true, Init::normal});
-  specs.push_back({down + "weight", {c.hidden, c.intermediate}, {{down + "weight", c.hidden}},
-                   block, true, Init::normal});
+  specs.push_back({prefix + "gate_up_proj.weight",
+                   {2 * c.intermediate, c.hidden},
+                   pieces("weight"),
+                   block,
+                   true,
+                   Init::normal});
+  specs.push_back({down + "weight",
+                   {c.hidden, c.intermediate},
+                   {{down + "weight", c.hidden}},
+                   block,
+                   true,
+                   Init::normal});
   if (c.mlp_bias) {
-    specs.push_back({prefix + "gate_up_proj.bias", {2 * c.intermediate}, pieces("bias"), block,
-                     false, Init::zeros});
-    specs.push_back({down + "bias", {c.hidden}, {{down + "bias", c.hidden}}, block, false,
+    specs.push_back({prefix + "gate_up_proj.bias",
+                     {2 * c.intermediate},
+                     pieces("bias"),
+                     block,
+                     false,
                      Init::zeros});
+    specs.push_back(
+        {down + "bias", {c.hidden}, {{down + "bias", c.hidden}}, block, false, Init::zeros});
   }
 }
 
@@ -87,7 +123,8 @@ Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const 
   const std::string prefix = layer_prefix(layer) + "self_attn.";
   const ModelConfig::Layer& kind = c.layer[static_cast<size_t>(layer)];
   const Heads heads = c.attention_heads();
-  Value qkv = linear(p, x, {w(prefix + "qkv_proj.weight"), w.optional(prefix + "qkv_proj.bias"), {}});
+  Value qkv =
+      linear(p, x, {w(prefix + "qkv_proj.weight"), w.optional(prefix + "qkv_proj.bias"), {}});
   if (const Value q_norm = w.optional(prefix + "q_norm.weight")) {
     qkv = qk_norm(p, qkv, q_norm, w(prefix + "k_norm.weight"), heads, c.norm);
   }
@@ -102,8 +139,8 @@ Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const 
 
 Value mlp_block(Program& p, const ModelConfig& c, const Weights& w, int layer, Value x) {
   const std::string prefix = layer_prefix(layer) + "mlp.";
-  const Value gate_up =
-      linear(p, x, {w(prefix + "gate_up_proj.weight"), w.optional(prefix + "gate_up_proj.bias"), {}});
+  const Value gate_up = linear(
+      p, x, {w(prefix + "gate_up_proj.weight"), w.optional(prefix + "gate_up_proj.bias"), {}});
   const Value y = gated_activation(p, gate_up, c.activation);
   return linear(p, y, {w(prefix + "down_proj.weight"), w.optional(prefix + "down_proj.bias"), {}});
 }

@@ -36,7 +36,8 @@ T value_or(const Json& config, const char* field, T fallback) {
 int positive(const Json& config, const char* field) {
   const auto value = required<int64_t>(config, field);
   if (value <= 0 || value > (int64_t{1} << 30)) {
-    throw Error("M034", fmt::format("config.json: \"{}\" is {}, not a positive size", field, value));
+    throw Error("M034",
+                fmt::format("config.json: \"{}\" is {}, not a positive size", field, value));
   }
   return static_cast<int>(value);
 }
@@ -134,7 +135,8 @@ ModelConfig read_common(const Json& config) {
     m.activation = Activation::gelu_tanh;
   } else {
     throw Error("M033", fmt::format("config.json: the activation \"{}\" is not supported "
-                                    "(silu and gelu_pytorch_tanh are)", activation));
+                                    "(silu and gelu_pytorch_tanh are)",
+                                    activation));
   }
   if (value_or<double>(config, "attention_dropout", 0.0) != 0.0) {
     throw Error("M033", "config.json: attention_dropout other than 0 is not supported")
@@ -144,8 +146,8 @@ ModelConfig read_common(const Json& config) {
 }
 
 RopeFrequencies rope_from(const Json& parameters, const Json& config, int head_dim) {
-  const auto theta = value_or<double>(parameters, "rope_theta",
-                                      value_or<double>(config, "rope_theta", 10000.0));
+  const auto theta =
+      value_or<double>(parameters, "rope_theta", value_or<double>(config, "rope_theta", 10000.0));
   const auto type = value_or<std::string>(parameters, "rope_type",
                                           value_or<std::string>(parameters, "type", "default"));
   if (value_or<double>(parameters, "partial_rotary_factor",
@@ -172,7 +174,8 @@ RopeFrequencies rope_from(const Json& parameters, const Json& config, int head_d
         scale_yarn(rope.inv_freq, with_original, theta, head_dim, max_positions);
   } else if (type != "default") {
     throw Error("M032", fmt::format("config.json: the rope type \"{}\" is not supported "
-                                    "(default, linear, llama3 and yarn are)", type));
+                                    "(default, linear, llama3 and yarn are)",
+                                    type));
   }
   return rope;
 }
@@ -197,7 +200,8 @@ void read_windows(const Json& config, ModelConfig& model, bool (*slides)(const J
     if (listed) {
       const auto type = config["layer_types"][static_cast<size_t>(i)].get<std::string>();
       if (type != "sliding_attention" && type != "full_attention") {
-        throw Error("M033", fmt::format("config.json: the layer type \"{}\" is not supported", type));
+        throw Error("M033",
+                    fmt::format("config.json: the layer type \"{}\" is not supported", type));
       }
       sliding = type == "sliding_attention";
     }

@@ -33,9 +33,13 @@ std::vector<RopeFrequencies> read_ropes(const Json& config, int head_dim) {
 
 ModelConfig read(const Json& source) {
   Json config = source;  // with the defaults that published files leave out
-  const Json defaults = {{"head_dim", 256}, {"num_attention_heads", 8}, {"num_key_value_heads", 4},
-                         {"hidden_activation", "gelu_pytorch_tanh"}, {"sliding_window", 4096},
-                         {"tie_word_embeddings", true}, {"max_position_embeddings", 131072}};
+  const Json defaults = {{"head_dim", 256},
+                         {"num_attention_heads", 8},
+                         {"num_key_value_heads", 4},
+                         {"hidden_activation", "gelu_pytorch_tanh"},
+                         {"sliding_window", 4096},
+                         {"tie_word_embeddings", true},
+                         {"max_position_embeddings", 131072}};
   for (const auto& [key, value] : defaults.items()) {
     if (!config.contains(key)) {
       config[key] = value;

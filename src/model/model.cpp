@@ -78,7 +78,8 @@ TrainingProgram record_training(const Model& model, int64_t tokens, int64_t docu
 LogitsProgram record_logits(const Model& model, int64_t tokens, int64_t documents) {
   Program p(Program::Purpose::inference, Recompute::none);
   const Weights w(p, model.specs);
-  const Value hidden = model.family->forward(p, model.config, w, batch_inputs(p, tokens, documents));
+  const Value hidden =
+      model.family->forward(p, model.config, w, batch_inputs(p, tokens, documents));
   const Value logits = linear(p, hidden, {w(model.head_name()), {}, {}});
   p.keep(logits);
   return {std::move(p), logits};

@@ -40,10 +40,10 @@ struct ModelConfig {
 
 // The program's inputs, one micro-batch flat: see the ops for their meaning.
 struct ModelInputs {
-  Value tokens, positions;     // (tokens) i32
-  Value documents;             // (documents + 1) i32; null when generating
-  std::vector<Value> caches;   // one per layer when generating
-  Value past;                  // (1) i32 when generating
+  Value tokens, positions;    // (tokens) i32
+  Value documents;            // (documents + 1) i32; null when generating
+  std::vector<Value> caches;  // one per layer when generating
+  Value past;                 // (1) i32 when generating
 };
 
 // A model's parameters inside one program, by name.

@@ -9,7 +9,8 @@ namespace {
 
 // Off unless `use_sliding_window`, and then from layer `max_window_layers` on.
 bool slides(const Json& config, int layer) {
-  return config.value("use_sliding_window", false) && layer >= config.value("max_window_layers", 28);
+  return config.value("use_sliding_window", false) &&
+         layer >= config.value("max_window_layers", 28);
 }
 
 ModelConfig read(const Json& config) {

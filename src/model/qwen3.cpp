@@ -8,7 +8,8 @@ namespace sft {
 namespace {
 
 bool slides(const Json& config, int layer) {
-  return config.value("use_sliding_window", false) && layer >= config.value("max_window_layers", 28);
+  return config.value("use_sliding_window", false) &&
+         layer >= config.value("max_window_layers", 28);
 }
 
 ModelConfig read(const Json& config) {

@@ -152,17 +152,29 @@ void attention_forward(ThreadPool& threads, const Tensor& qkv, const Tensor& doc
     std::vector<float>& scores = scratch[static_cast<size_t>(thread)];
     scores.resize(static_cast<size_t>(kTile * tile.keys()));
     const int64_t keys = tile.keys();
-    gemm_serial({.transpose_b = true, .m = tile.rows(), .n = keys, .k = d, .alpha = options.scale,
-                 .a = base + tile.begin * row + at.query, .lda = row,
-                 .b = base + tile.first * row + at.key, .ldb = row,
-                 .c = scores.data(), .ldc = keys});
+    gemm_serial({.transpose_b = true,
+                 .m = tile.rows(),
+                 .n = keys,
+                 .k = d,
+                 .alpha = options.scale,
+                 .a = base + tile.begin * row + at.query,
+                 .lda = row,
+                 .b = base + tile.first * row + at.key,
+                 .ldb = row,
+                 .c = scores.data(),
+                 .ldc = keys});
     for (int64_t i = 0; i < tile.rows(); ++i) {
       const int64_t q = tile.begin + i;
-      log_sum.f32()[w.head * tokens + w.start + q] = softmax_row(
-          scores.data() + i * keys, tile.from(q, options.window), tile.to(q), keys);
+      log_sum.f32()[w.head * tokens + w.start + q] =
+          softmax_row(scores.data() + i * keys, tile.from(q, options.window), tile.to(q), keys);
     }
-    gemm_serial({.m = tile.rows(), .n = d, .k = keys, .a = scores.data(), .lda = keys,
-                 .b = base + tile.first * row + at.value, .ldb = row,
+    gemm_serial({.m = tile.rows(),
+                 .n = d,
+                 .k = keys,
+                 .a = scores.data(),
+                 .lda = keys,
+                 .b = base + tile.first * row + at.value,
+                 .ldb = row,
                  .c = y.f32() + (w.start + tile.begin) * y.shape[1] + at.query,
                  .ldc = y.shape[1]});
   });
@@ -201,10 +213,27 @@ struct HeadBackward {
     p.resize(static_cast<size_t>(kTile * keys));
     grad_p.resize(static_cast<size_t>(kTile * keys));
 
-    gemm_serial({.transpose_b = true, .m = tile.rows(), .n = keys, .k = d, .alpha = options.scale,
-                 .a = query, .lda = row, .b = key, .ldb = row, .c = p.data(), .ldc = keys});
-    gemm_serial({.transpose_b = true, .m = tile.rows(), .n = keys, .k = d, .a = g, .lda = out_row,
-                 .b = value, .ldb = row, .c = grad_p.data(), .ldc = keys});
+    gemm_serial({.transpose_b = true,
+                 .m = tile.rows(),
+                 .n = keys,
+                 .k = d,
+                 .alpha = options.scale,
+                 .a = query,
+                 .lda = row,
+                 .b = key,
+                 .ldb = row,
+                 .c = p.data(),
+                 .ldc = keys});
+    gemm_serial({.transpose_b = true,
+                 .m = tile.rows(),
+                 .n = keys,
+                 .k = d,
+                 .a = g,
+                 .lda = out_row,
+                 .b = value,
+                 .ldb = row,
+                 .c = grad_p.data(),
+                 .ldc = keys});
     for (int64_t i = 0; i < tile.rows(); ++i) {
       const int64_t q = tile.begin + i;
       const int64_t from = tile.from(q, options.window);
@@ -219,15 +248,39 @@ struct HeadBackward {
         std::fill(r + to, r + keys, 0.0F);
       }
     }
-    gemm_serial({.m = tile.rows(), .n = d, .k = keys, .alpha = options.scale, .a = grad_p.data(),
-                 .lda = keys, .b = key, .ldb = row,
-                 .c = grad_qkv.f32() + (start + tile.begin) * row + at.query, .ldc = row});
+    gemm_serial({.m = tile.rows(),
+                 .n = d,
+                 .k = keys,
+                 .alpha = options.scale,
+                 .a = grad_p.data(),
+                 .lda = keys,
+                 .b = key,
+                 .ldb = row,
+                 .c = grad_qkv.f32() + (start + tile.begin) * row + at.query,
+                 .ldc = row});
     float* grad_key = grad_kv + tile.first * 2 * d;
-    gemm_serial({.transpose_a = true, .m = keys, .n = d, .k = tile.rows(), .alpha = options.scale,
-                 .a = grad_p.data(), .lda = keys, .b = query, .ldb = row, .beta = 1.0F,
-                 .c = grad_key, .ldc = 2 * d});
-    gemm_serial({.transpose_a = true, .m = keys, .n = d, .k = tile.rows(), .a = p.data(),
-                 .lda = keys, .b = g, .ldb = out_row, .beta = 1.0F, .c = grad_key + d,
+    gemm_serial({.transpose_a = true,
+                 .m = keys,
+                 .n = d,
+                 .k = tile.rows(),
+                 .alpha = options.scale,
+                 .a = grad_p.data(),
+                 .lda = keys,
+                 .b = query,
+                 .ldb = row,
+                 .beta = 1.0F,
+                 .c = grad_key,
+                 .ldc = 2 * d});
+    gemm_serial({.transpose_a = true,
+                 .m = keys,
+                 .n = d,
+                 .k = tile.rows(),
+                 .a = p.data(),
+                 .lda = keys,
+                 .b = g,
+                 .ldb = out_row,
+                 .beta = 1.0F,
+                 .c = grad_key + d,
                  .ldc = 2 * d});
   }
 };

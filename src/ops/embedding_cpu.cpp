@@ -28,15 +28,18 @@ void embedding_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor&
     });
   }
   // By columns: a token that occurs twice is then added by one thread, in order.
-  threads.parallel_for(hidden, [&](int64_t begin, int64_t end) {
-    for (int64_t t = 0; t < tokens.shape[0]; ++t) {
-      const float* g = grad_y.f32() + t * hidden;
-      float* row = grad_weight.f32() + tokens.i32()[t] * hidden;
-      for (int64_t i = begin; i < end; ++i) {
-        row[i] += g[i] * scale;
-      }
-    }
-  }, 16);
+  threads.parallel_for(
+      hidden,
+      [&](int64_t begin, int64_t end) {
+        for (int64_t t = 0; t < tokens.shape[0]; ++t) {
+          const float* g = grad_y.f32() + t * hidden;
+          float* row = grad_weight.f32() + tokens.i32()[t] * hidden;
+          for (int64_t i = begin; i < end; ++i) {
+            row[i] += g[i] * scale;
+          }
+        }
+      },
+      16);
 }
 
 }  // namespace sft::cpu

@@ -16,52 +16,80 @@ void linear_forward(ThreadPool& threads, const Tensor& x, const Tensor& weight, 
       }
     });
   }
-  gemm(threads, {.transpose_b = true, .m = rows, .n = out, .k = in, .alpha = alpha,
-                 .a = x.f32(), .lda = in, .b = weight.f32(), .ldb = in,
+  gemm(threads, {.transpose_b = true,
+                 .m = rows,
+                 .n = out,
+                 .k = in,
+                 .alpha = alpha,
+                 .a = x.f32(),
+                 .lda = in,
+                 .b = weight.f32(),
+                 .ldb = in,
                  .beta = accumulate || bias.data != nullptr ? 1.0F : 0.0F,
-                 .c = y.f32(), .ldc = out});
+                 .c = y.f32(),
+                 .ldc = out});
 }
 
 void linear_backward_input(ThreadPool& threads, const Tensor& grad_y, const Tensor& weight,
                            float alpha, const Tensor& grad_x, bool accumulate) {
   const int64_t in = weight.shape[1];
   const int64_t out = weight.shape[0];
-  gemm(threads, {.m = grad_y.shape[0], .n = in, .k = out, .alpha = alpha,
-                 .a = grad_y.f32(), .lda = out, .b = weight.f32(), .ldb = in,
-                 .beta = accumulate ? 1.0F : 0.0F, .c = grad_x.f32(), .ldc = in});
+  gemm(threads, {.m = grad_y.shape[0],
+                 .n = in,
+                 .k = out,
+                 .alpha = alpha,
+                 .a = grad_y.f32(),
+                 .lda = out,
+                 .b = weight.f32(),
+                 .ldb = in,
+                 .beta = accumulate ? 1.0F : 0.0F,
+                 .c = grad_x.f32(),
+                 .ldc = in});
 }
 
 void linear_backward_weight(ThreadPool& threads, const Tensor& grad_y, const Tensor& x, float alpha,
                             const Tensor& grad_weight, bool accumulate) {
   const int64_t in = x.shape[1];
   const int64_t out = grad_y.shape[1];
-  gemm(threads, {.transpose_a = true, .m = out, .n = in, .k = x.shape[0], .alpha = alpha,
-                 .a = grad_y.f32(), .lda = out, .b = x.f32(), .ldb = in,
-                 .beta = accumulate ? 1.0F : 0.0F, .c = grad_weight.f32(), .ldc = in});
+  gemm(threads, {.transpose_a = true,
+                 .m = out,
+                 .n = in,
+                 .k = x.shape[0],
+                 .alpha = alpha,
+                 .a = grad_y.f32(),
+                 .lda = out,
+                 .b = x.f32(),
+                 .ldb = in,
+                 .beta = accumulate ? 1.0F : 0.0F,
+                 .c = grad_weight.f32(),
+                 .ldc = in});
 }
 
 void linear_backward_bias(ThreadPool& threads, const Tensor& grad_y, const Tensor& grad_bias,
                           bool accumulate) {
   const int64_t n = grad_y.shape[1];
-  threads.parallel_for(n, [&](int64_t begin, int64_t end) {
-    float* sum = grad_bias.f32();
-    if (!accumulate) {
-      std::fill(sum + begin, sum + end, 0.0F);
-    }
-    for (int64_t t = 0; t < grad_y.shape[0]; ++t) {
-      const float* g = grad_y.f32() + t * n;
-      for (int64_t i = begin; i < end; ++i) {
-        sum[i] += g[i];
-      }
-    }
-  }, 16);
+  threads.parallel_for(
+      n,
+      [&](int64_t begin, int64_t end) {
+        float* sum = grad_bias.f32();
+        if (!accumulate) {
+          std::fill(sum + begin, sum + end, 0.0F);
+        }
+        for (int64_t t = 0; t < grad_y.shape[0]; ++t) {
+          const float* g = grad_y.f32() + t * n;
+          for (int64_t i = begin; i < end; ++i) {
+            sum[i] += g[i];
+          }
+        }
+      },
+      16);
 }
 
 void widen(ThreadPool& threads, const Tensor& x, const Tensor& y) {
   threads.parallel_for(x.shape.elements(), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      y.f32()[i] = x.dtype == DType::bf16 ? to_float(x.as<BFloat16>()[i])
-                                          : to_float(x.as<Float16>()[i]);
+      y.f32()[i] =
+          x.dtype == DType::bf16 ? to_float(x.as<BFloat16>()[i]) : to_float(x.as<Float16>()[i]);
     }
   });
 }

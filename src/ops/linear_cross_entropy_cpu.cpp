@@ -105,8 +105,8 @@ void linear_cross_entropy(ThreadPool& threads, const Tensor& hidden, const Tenso
   const int64_t chunks = std::max<int64_t>((count + most - 1) / most, 1);
   const int64_t chunk = (count + chunks - 1) / chunks;
   float* logits = workspace.f32();
-  float* x = logits + chunk * vocab;      // (chunk, width): the trained rows, gathered
-  float* grad_x = x + chunk * width;      // (chunk, width)
+  float* x = logits + chunk * vocab;  // (chunk, width): the trained rows, gathered
+  float* grad_x = x + chunk * width;  // (chunk, width)
   std::vector<LossStats> row_stats(rows.size());
   for (int64_t begin = 0; begin < count; begin += chunk) {
     const int64_t n = std::min(chunk, count - begin);
@@ -115,8 +115,16 @@ void linear_cross_entropy(ThreadPool& threads, const Tensor& hidden, const Tenso
       std::memcpy(x + i * width, hidden.f32() + rows[static_cast<size_t>(begin + i)] * width,
                   row_bytes);
     }
-    gemm(threads, {.transpose_b = true, .m = n, .n = vocab, .k = width, .a = x, .lda = width,
-                   .b = weight.f32(), .ldb = width, .c = logits, .ldc = vocab});
+    gemm(threads, {.transpose_b = true,
+                   .m = n,
+                   .n = vocab,
+                   .k = width,
+                   .a = x,
+                   .lda = width,
+                   .b = weight.f32(),
+                   .ldb = width,
+                   .c = logits,
+                   .ldc = vocab});
     threads.parallel_for(n, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) {
         const auto row = static_cast<size_t>(begin + i);
@@ -125,18 +133,32 @@ void linear_cross_entropy(ThreadPool& threads, const Tensor& hidden, const Tenso
       }
     });
     if (wants_hidden) {
-      gemm(threads, {.m = n, .n = width, .k = vocab, .a = logits, .lda = vocab,
-                     .b = weight.f32(), .ldb = width, .c = grad_x, .ldc = width});
+      gemm(threads, {.m = n,
+                     .n = width,
+                     .k = vocab,
+                     .a = logits,
+                     .lda = vocab,
+                     .b = weight.f32(),
+                     .ldb = width,
+                     .c = grad_x,
+                     .ldc = width});
       for (int64_t i = 0; i < n; ++i) {
         std::memcpy(grad_hidden.f32() + rows[static_cast<size_t>(begin + i)] * width,
                     grad_x + i * width, row_bytes);
       }
     }
     if (wants_weight) {
-      gemm(threads, {.transpose_a = true, .m = vocab, .n = width, .k = n, .a = logits,
-                     .lda = vocab, .b = x, .ldb = width,
+      gemm(threads, {.transpose_a = true,
+                     .m = vocab,
+                     .n = width,
+                     .k = n,
+                     .a = logits,
+                     .lda = vocab,
+                     .b = x,
+                     .ldb = width,
                      .beta = accumulate_weight || begin > 0 ? 1.0F : 0.0F,
-                     .c = grad_weight.f32(), .ldc = width});
+                     .c = grad_weight.f32(),
+                     .ldc = width});
     }
   }
   double loss = 0, correct = 0, entropy = 0;

@@ -73,8 +73,8 @@ void rmsnorm_forward(ThreadPool& threads, const Tensor& x, const Tensor& delta,
         add_row(from, delta.f32() + row * n, sum.f32() + row * n, n);
         from = sum.f32() + row * n;
       }
-      rstd.f32()[row] = norm_row(from, weight.f32(), y.f32() + row * n, n, options.eps,
-                                 options.weight_offset);
+      rstd.f32()[row] =
+          norm_row(from, weight.f32(), y.f32() + row * n, n, options.eps, options.weight_offset);
     }
   });
 }
@@ -93,10 +93,9 @@ void rmsnorm_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& x
     float* mine = wants_weight ? partial.data() + thread * n : nullptr;
     for (int64_t row = rows * thread / parts; row < rows * (thread + 1) / parts; ++row) {
       const int64_t at = row * n;
-      norm_row_backward(grad_y.f32() + at, x.f32() + at, weight.f32(), rstd.f32()[row],
-                        options.weight_offset,
-                        grad_sum.data == nullptr ? nullptr : grad_sum.f32() + at, grad_x.f32() + at,
-                        mine, n);
+      norm_row_backward(
+          grad_y.f32() + at, x.f32() + at, weight.f32(), rstd.f32()[row], options.weight_offset,
+          grad_sum.data == nullptr ? nullptr : grad_sum.f32() + at, grad_x.f32() + at, mine, n);
     }
   });
   if (wants_weight) {

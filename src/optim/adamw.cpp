@@ -73,20 +73,22 @@ void AdamW::step(float* weights, const float* gradients, double learning_rate, d
                 static_cast<float>(1.0 / std::sqrt(correction2)),
                 static_cast<float>(options_.epsilon)};
   const int64_t total = segments_.empty() ? 0 : segments_.back().end;
-  device_.threads().parallel_for(total, [&](int64_t begin, int64_t end) {
-    for (const Segment& s : segments_) {
-      const int64_t from = std::max(begin, s.begin);
-      const int64_t to = std::min(end, s.end);
-      if (from < to) {
-        Update mine = update;
-        mine.decay = s.decay
-                         ? static_cast<float>(1.0 - learning_rate * options_.weight_decay)
-                         : 1.0F;
-        adamw_row(weights + from, gradients + from, first_.f32() + from, second_.f32() + from,
-                  to - from, mine);
-      }
-    }
-  }, 4096);
+  device_.threads().parallel_for(
+      total,
+      [&](int64_t begin, int64_t end) {
+        for (const Segment& s : segments_) {
+          const int64_t from = std::max(begin, s.begin);
+          const int64_t to = std::min(end, s.end);
+          if (from < to) {
+            Update mine = update;
+            mine.decay =
+                s.decay ? static_cast<float>(1.0 - learning_rate * options_.weight_decay) : 1.0F;
+            adamw_row(weights + from, gradients + from, first_.f32() + from, second_.f32() + from,
+                      to - from, mine);
+          }
+        }
+      },
+      4096);
 }
 
 double l2_norm(ThreadPool& threads, const float* x, int64_t n) {

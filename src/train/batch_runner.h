@@ -23,7 +23,8 @@ struct BatchRunnerOptions {
 
 class BatchRunner {
  public:
-  // `gradients` is a flat buffer in the model's layout, or null when not training. Keeps references.
+  // `gradients` is a flat buffer in the model's layout, or null when not training. Keeps
+  // references.
   BatchRunner(Device& device, Arena& arena, const LoadedModel& model, float* gradients,
               const BatchRunnerOptions& options);
 

@@ -20,8 +20,8 @@ Evaluation evaluate(BatchRunner& runner, EvalLoader& loader, Communicator& comm,
     const double own_loss = own.tokens > 0 ? static_cast<double>(own.loss) / own.tokens : 0.0;
     std::array<double, 5> sums{own.correct, own.entropy, own.tokens, own_loss * rows, rows};
     comm.all_reduce(std::span<double>(sums));
-    interval.add_batch({0, static_cast<float>(sums[0]), static_cast<float>(sums[1]),
-                        static_cast<float>(sums[2])});
+    interval.add_batch(
+        {0, static_cast<float>(sums[0]), static_cast<float>(sums[1]), static_cast<float>(sums[2])});
     weighted_loss += sums[3];
     result.rows += static_cast<int64_t>(sums[4]);
     on_batch(++result.batches);

@@ -72,7 +72,8 @@ std::span<const float> Generator::feed(std::span<const int32_t> tokens) {
   }
   for (const int32_t id : tokens) {
     if (id < 0 || id >= vocab) {
-      throw Error("M036", fmt::format("token id {} is not in the model's vocabulary of {}", id, vocab))
+      throw Error("M036",
+                  fmt::format("token id {} is not in the model's vocabulary of {}", id, vocab))
           .hint("the tokenizer and the model do not belong together");
     }
   }

@@ -1,4 +1,5 @@
-// Text generation with a key-value cache, for `sft generate` and for looking at a model in training.
+// Text generation with a key-value cache, for `sft generate` and for looking at a model in
+// training.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,5 @@
-// What is summed up between two log lines, and in an evaluation, in TRL's way of averaging. Its JSON
-// is part of a checkpoint, so that a resumed run prints the same next line.
+// What is summed up between two log lines, and in an evaluation, in TRL's way of averaging. Its
+// JSON is part of a checkpoint, so that a resumed run prints the same next line.
 #pragma once
 
 #include <cstdint>

@@ -38,8 +38,7 @@ Recompute plan_run(const std::string& wanted, const LoadedModel& model, int64_t 
   const double fixed = 3.0 * weights;  // gradients and both moments; the weights are there already
   const auto free = static_cast<double>(available_memory());
   Recompute chosen = wanted == "block" ? Recompute::block : Recompute::none;
-  auto activations =
-      static_cast<double>(activation_bytes(model, batch_tokens, loss, chosen));
+  auto activations = static_cast<double>(activation_bytes(model, batch_tokens, loss, chosen));
   if (wanted == "auto" && fixed + activations > free) {
     chosen = Recompute::block;
     activations = static_cast<double>(activation_bytes(model, batch_tokens, loss, chosen));
@@ -52,10 +51,10 @@ Recompute plan_run(const std::string& wanted, const LoadedModel& model, int64_t 
   if (fixed + activations > free) {
     throw Error("G010", fmt::format("this run needs {} more memory than the {} that are free",
                                     human_bytes(fixed + activations - free), human_bytes(free)))
-        .hint(chosen == Recompute::none
-                  ? "add --gradient_checkpointing block, or use a smaller "
-                    "--per_device_train_batch_size or --max_length"
-                  : "use a smaller --per_device_train_batch_size or --max_length, or a smaller model");
+        .hint(chosen == Recompute::none ? "add --gradient_checkpointing block, or use a smaller "
+                                          "--per_device_train_batch_size or --max_length"
+                                        : "use a smaller --per_device_train_batch_size or "
+                                          "--max_length, or a smaller model");
   }
   return chosen;
 }
@@ -67,12 +66,12 @@ void check_lengths(const PreparedDataset& data, const ModelConfig& config) {
     }
     const Example example = data.example(i);
     const int64_t longest =
-        example.documents.empty()
-            ? data.length(i)
-            : *std::ranges::max_element(example.documents);
+        example.documents.empty() ? data.length(i) : *std::ranges::max_element(example.documents);
     if (longest > config.max_positions) {
-      throw Error("M037", fmt::format("row {} of the prepared data has {} tokens, but the model has "
-                                      "{} positions", i, longest, config.max_positions))
+      throw Error("M037",
+                  fmt::format("row {} of the prepared data has {} tokens, but the model has "
+                              "{} positions",
+                              i, longest, config.max_positions))
           .hint(fmt::format("add --max_length {}", config.max_positions));
     }
   }

@@ -77,7 +77,8 @@ SaveOptions save_options(const TrainOptions& o, const ModelSource& source, const
   return s;
 }
 
-// Whether training ever ends a turn with the template's token; only then may the model's EOS change.
+// Whether training ever ends a turn with the template's token; only then may the model's EOS
+// change.
 bool trains_turn_end(const PreparedDataset& data, const TextSetup& text) {
   if (!text.turn_end) {
     return false;

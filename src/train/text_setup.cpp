@@ -67,7 +67,8 @@ TextSetup load_text(const ModelSource& source, const DataOptions& options) {
         .hint("use a model folder that has one; transformers writes it with save_pretrained");
   }
   const auto config_text = source.file_text("tokenizer_config.json");
-  const Json config = config_text ? parse_json(*config_text, "tokenizer_config.json") : Json::object();
+  const Json config =
+      config_text ? parse_json(*config_text, "tokenizer_config.json") : Json::object();
   TextSetup setup{Tokenizer::from_text(*tokenizer_json, config, source.name()), {}, {}, {}};
   std::optional<std::string> chat = source.chat_template();
   if (options.chat_template_path) {

@@ -21,7 +21,8 @@ struct TextSetup {
   std::optional<TokenRef> turn_end;              // what the template puts at the end of a turn
 };
 
-// M250 when the model comes without a tokenizer; D070 for a --chat_template_path that cannot be used.
+// M250 when the model comes without a tokenizer; D070 for a --chat_template_path that cannot be
+// used.
 TextSetup load_text(const ModelSource& source, const DataOptions& options);
 
 // The ids that end a generated turn: the tokenizer's, generation_config.json's and the template's.

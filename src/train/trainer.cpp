@@ -31,8 +31,7 @@ LoaderOptions loader_options(const TrainOptions& o, const Communicator& comm, bo
   l.sampling = training ? parse_sampling(o.data.train_sampling_strategy) : Sampling::sequential;
   const bool packed = training ? o.data.packing : o.data.packs_eval();
   l.padding_free = o.data.padding_free || (packed && o.data.packing_strategy != "wrapped");
-  l.pad_to_multiple_of =
-      o.data.pad_to_multiple_of ? std::stoll(*o.data.pad_to_multiple_of) : 0;
+  l.pad_to_multiple_of = o.data.pad_to_multiple_of ? std::stoll(*o.data.pad_to_multiple_of) : 0;
   return l;
 }
 
@@ -40,7 +39,8 @@ LossType loss_type(const TrainOptions& o) {
   return o.loss_type == "dft" ? LossType::dft : LossType::nll;
 }
 
-// The longest row times the rows: what a padded batch would have, which transformers counts flops by.
+// The longest row times the rows: what a padded batch would have, which transformers counts flops
+// by.
 double padded_tokens(const MicroBatch& batch) {
   int64_t longest = 0;
   for (size_t i = 1; i < batch.cu_seqlens.size(); ++i) {
@@ -69,11 +69,11 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
                   options.optim.weight_decay}) {
   check_lengths(train, model.model.config);
   const OptimOptions& o = options.optim;
-  schedule_ = make_schedule(
-      o.lr_scheduler_type,
-      {o.learning_rate,
-       warmup_step_count(o.warmup_steps, o.warmup_ratio.value_or(0.0), total_steps_), total_steps_,
-       o.lr_scheduler_kwargs});
+  schedule_ =
+      make_schedule(o.lr_scheduler_type,
+                    {o.learning_rate,
+                     warmup_step_count(o.warmup_steps, o.warmup_ratio.value_or(0.0), total_steps_),
+                     total_steps_, o.lr_scheduler_kwargs});
   if (o.lr_scheduler_type == "reduce_lr_on_plateau") {
     plateau_.emplace(o.learning_rate, o.lr_scheduler_kwargs);
   }
@@ -101,8 +101,7 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
 }
 
 double Trainer::learning_rate() const {
-  return plateau_ ? plateau_->learning_rate()
-                  : options_.optim.learning_rate * schedule_(step_);
+  return plateau_ ? plateau_->learning_rate() : options_.optim.learning_rate * schedule_(step_);
 }
 
 LossStats Trainer::run_batches(const std::vector<MicroBatch>& batches, double trained) {
@@ -119,8 +118,8 @@ LossStats Trainer::run_batches(const std::vector<MicroBatch>& batches, double tr
                                padded_tokens(batch)};
     context_.comm.all_reduce(std::span<double>(sums));
     loss += sums[0];
-    interval_.add_batch({0, static_cast<float>(sums[1]), static_cast<float>(sums[2]),
-                         static_cast<float>(sums[3])});
+    interval_.add_batch(
+        {0, static_cast<float>(sums[1]), static_cast<float>(sums[2]), static_cast<float>(sums[3])});
     num_tokens_ += static_cast<int64_t>(sums[4]);
     interval_.tokens += static_cast<int64_t>(sums[4]);
     flos_ += 6.0 * sums[5] * parameters_without_embeddings_;
@@ -166,16 +165,21 @@ void Trainer::update(double learning_rate) {
 void Trainer::skip_update() {
   ++skipped_;
   const std::string text = fmt::format(
-      "step {}: the loss or the gradient is not finite (grad_norm {}); the step is skipped, {} so far",
+      "step {}: the loss or the gradient is not finite (grad_norm {}); the step is skipped, {} so "
+      "far",
       step_ + 1, grad_norm_, skipped_);
   context_.logger.warn(text);
   if (log_ != nullptr) {
     log_->event("warn", "X010", text);
   }
   if (++skipped_in_a_row_ >= 3) {
-    throw Error("X010", fmt::format("the loss or the gradient was not finite in three steps in a row, "
-                                    "the last of them step {}", step_ + 1))
-        .hint("use a smaller --learning_rate or a longer warmup, and look at the rows with  sft inspect");
+    throw Error("X010",
+                fmt::format("the loss or the gradient was not finite in three steps in a row, "
+                            "the last of them step {}",
+                            step_ + 1))
+        .hint(
+            "use a smaller --learning_rate or a longer warmup, and look at the rows with  sft "
+            "inspect");
   }
 }
 
@@ -192,13 +196,14 @@ void Trainer::after_step() {
   }
   const bool last = step_ == total_steps_;
   if (eval_loader_ && (due(evaluation_) || (last && evaluation_.strategy == "steps"))) {
-    const double reached = evaluation_.strategy == "epoch" ? std::round(loader_.epoch())
-                                                           : static_cast<double>(step_);
+    const double reached =
+        evaluation_.strategy == "epoch" ? std::round(loader_.epoch()) : static_cast<double>(step_);
     if (options_.eval_delay <= reached) {
       run_evaluation();
     }
   }
-  if (due(saving_) || (last && saving_.strategy == "steps") || (saving_.strategy == "best" && new_best_)) {
+  if (due(saving_) || (last && saving_.strategy == "steps") ||
+      (saving_.strategy == "best" && new_best_)) {
     save_checkpoint();
   }
   new_best_ = false;
@@ -234,9 +239,8 @@ void Trainer::run_evaluation() {
   });
   last_evaluated_ = step_;
   fill_state();
-  Json values = {{"eval_loss", e.loss},
-                 {"eval_entropy", e.entropy},
-                 {"eval_mean_token_accuracy", e.accuracy}};
+  Json values = {
+      {"eval_loss", e.loss}, {"eval_entropy", e.entropy}, {"eval_mean_token_accuracy", e.accuracy}};
   if (log_ != nullptr) {
     values = log_->eval({e.loss, e.seconds, e.rows, e.batches, e.entropy,
                          static_cast<double>(num_tokens_), e.accuracy});
@@ -319,9 +323,9 @@ TrainOutcome Trainer::finish(double seconds, int64_t first_step) {
   if (log_ != nullptr) {
     fill_state();
     const int64_t steps = step_ - first_step;
-    const auto rows_a_step = static_cast<double>(options_.per_device_train_batch_size *
-                                                 options_.gradient_accumulation_steps *
-                                                 context_.comm.size());
+    const auto rows_a_step =
+        static_cast<double>(options_.per_device_train_batch_size *
+                            options_.gradient_accumulation_steps * context_.comm.size());
     TrainSummary summary;
     summary.runtime = seconds;
     summary.steps = steps;

@@ -50,8 +50,8 @@ struct TrainOutcome {
 
 class Trainer {
  public:
-  // `eval` may be null; `log` is null on every rank but 0. Throws before the first step: M037 when a
-  // row is longer than the model's positions, G010 when the run does not fit in memory.
+  // `eval` may be null; `log` is null on every rank but 0. Throws before the first step: M037 when
+  // a row is longer than the model's positions, G010 when the run does not fit in memory.
   Trainer(RankContext context, const TrainOptions& options, LoadedModel& model,
           const PreparedDataset& train, const PreparedDataset* eval, RunLog* log,
           TrainerHooks hooks);
@@ -112,10 +112,10 @@ class Trainer {
   std::optional<BatchRunner> runner_, eval_runner_;
 
   // The state that a checkpoint holds beside weights and moments.
-  int64_t step_ = 0;            // optimizer steps done, skipped ones included
-  int64_t updates_ = 0;         // optimizer steps that changed the weights
-  int64_t num_tokens_ = 0;      // TRL's num_tokens
-  double flos_ = 0;             // transformers' total_flos
+  int64_t step_ = 0;        // optimizer steps done, skipped ones included
+  int64_t updates_ = 0;     // optimizer steps that changed the weights
+  int64_t num_tokens_ = 0;  // TRL's num_tokens
+  double flos_ = 0;         // transformers' total_flos
   double total_loss_ = 0;
   int64_t skipped_ = 0, skipped_in_a_row_ = 0;
   Interval interval_;

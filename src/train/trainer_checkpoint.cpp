@@ -1,8 +1,8 @@
 // What of a trainer goes into a checkpoint, and how it comes back.
 //   model files            as the final folder has them, in the dtype they are saved in
 //   optimizer.safetensors  master.<name> (float32 weights), exp_avg.<name>, exp_avg_sq.<name>
-//   trainer_state.json     transformers' schema;  sft_state.json  everything else that resuming needs
-//   training_args.json     the configuration
+//   trainer_state.json     transformers' schema;  sft_state.json  everything else that resuming
+//   needs training_args.json     the configuration
 #include <fmt/format.h>
 
 #include "core/error.h"
@@ -90,8 +90,9 @@ void Trainer::read_tensors(const fs::path& path, std::span<const NamedTensor> te
   for (const NamedTensor& t : tensors) {
     const StoredTensor* stored = file.find(t.name);
     if (stored == nullptr || stored->shape != t.tensor.shape.dims()) {
-      throw Error("M264", fmt::format("{} {} {}: the checkpoint is of another model", path.string(),
-                                      stored == nullptr ? "has no" : "has another shape of", t.name))
+      throw Error("M264",
+                  fmt::format("{} {} {}: the checkpoint is of another model", path.string(),
+                              stored == nullptr ? "has no" : "has another shape of", t.name))
           .hint("resume with the model that the run began with");
     }
     file.read_f32(*stored, t.tensor.f32(), &context_.device.threads());
@@ -133,17 +134,19 @@ void Trainer::resume(const fs::path& checkpoint) {
     for (const auto& [key, value] : now.items()) {
       if (state.at("batching").at(key) != value) {
         throw Error("C060", fmt::format("{} was {} when {} was saved and is {} now, so the data "
-                                        "cannot go on where it was", key,
-                                        state["batching"][key].dump(), checkpoint.string(),
+                                        "cannot go on where it was",
+                                        key, state["batching"][key].dump(), checkpoint.string(),
                                         value.dump()))
-            .hint("resume with the same data and batch sizes, or start a new run with "
-                  "--model_name_or_path set to the checkpoint");
+            .hint(
+                "resume with the same data and batch sizes, or start a new run with "
+                "--model_name_or_path set to the checkpoint");
       }
     }
     read_tensors(checkpoint / kTensors, state_tensors());
     restore(state);
   } catch (const Json::exception& e) {
-    throw Error("M264", fmt::format("{} cannot be used: {}", (checkpoint / kState).string(), e.what()));
+    throw Error("M264",
+                fmt::format("{} cannot be used: {}", (checkpoint / kState).string(), e.what()));
   }
   last_saved_ = step_;
   last_checkpoint_ = checkpoint.string();
@@ -154,8 +157,7 @@ void Trainer::resume(const fs::path& checkpoint) {
 }
 
 void Trainer::load_best() {
-  const fs::path best =
-      fs::path(options_.output_dir) / fmt::format("checkpoint-{}", best_step_);
+  const fs::path best = fs::path(options_.output_dir) / fmt::format("checkpoint-{}", best_step_);
   context_.comm.barrier();
   if (fs::exists(best / kTensors)) {
     std::vector<NamedTensor> masters;

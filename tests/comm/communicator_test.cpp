@@ -29,7 +29,8 @@ TEST(ThreadCommunicators, every_rank_gets_the_same_sum) {
         std::iota(x.begin(), x.end(), static_cast<float>(comm.rank()));
         comm.all_reduce(x);
         for (size_t i = 0; i < n; ++i) {
-          const auto expected = static_cast<float>(world * static_cast<int>(i) + world * (world - 1) / 2);
+          const auto expected =
+              static_cast<float>(world * static_cast<int>(i) + world * (world - 1) / 2);
           ASSERT_EQ(x[i], expected);
         }
         EXPECT_EQ(comm.sum(comm.rank() + 1.0), world * (world + 1) / 2.0);

@@ -27,14 +27,16 @@ std::vector<std::string> folders() {
 std::vector<Document> documents(const Json& expected) {
   std::vector<Document> out;
   for (const Json& d : expected["documents"]) {
-    out.push_back({d["input_ids"].get<std::vector<int32_t>>(), d["labels"].get<std::vector<int32_t>>()});
+    out.push_back(
+        {d["input_ids"].get<std::vector<int32_t>>(), d["labels"].get<std::vector<int32_t>>()});
   }
   return out;
 }
 
 class Families : public ::testing::TestWithParam<std::string> {
  protected:
-  Families() : expected(read_json(kGolden / GetParam() / "expected.json")), run(kGolden / GetParam()) {
+  Families()
+      : expected(read_json(kGolden / GetParam() / "expected.json")), run(kGolden / GetParam()) {
     run.set_documents(documents(expected));
   }
   Json expected;
@@ -49,8 +51,8 @@ TEST_P(Families, logits) {
     for (size_t r = 0; r < e["rows"].size(); ++r) {
       const int64_t row = start + e["rows"][r].get<int64_t>();
       for (size_t c = 0; c < e["cols"].size(); ++c) {
-        const float got = logits[static_cast<size_t>(row * run.model.config.vocab +
-                                                     e["cols"][c].get<int64_t>())];
+        const float got =
+            logits[static_cast<size_t>(row * run.model.config.vocab + e["cols"][c].get<int64_t>())];
         ASSERT_NEAR(got, e["values"][r][c].get<float>(), 2e-5) << "document " << d << " row " << r;
       }
     }

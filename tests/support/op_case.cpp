@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -19,9 +20,12 @@ constexpr uint64_t kSeed = 20;
 double rounded_to(DType dtype, double x) {
   const auto f = static_cast<float>(x);
   switch (dtype) {
-    case DType::bf16: return to_float(to_bfloat16(f));
-    case DType::f16: return to_float(to_float16(f));
-    default: return f;
+    case DType::bf16:
+      return to_float(to_bfloat16(f));
+    case DType::f16:
+      return to_float(to_float16(f));
+    default:
+      return f;
   }
 }
 
@@ -158,8 +162,10 @@ void expect_same_bits(const std::vector<std::vector<float>>& a,
   ASSERT_EQ(a.size(), b.size());
   for (size_t i = 0; i < a.size(); ++i) {
     ASSERT_EQ(a[i].size(), b[i].size());
-    ASSERT_EQ(0, std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(float)))
-        << what << " changes bits of " << i;
+    for (size_t k = 0; k < a[i].size(); ++k) {
+      ASSERT_EQ(std::bit_cast<uint32_t>(a[i][k]), std::bit_cast<uint32_t>(b[i][k]))
+          << what << " changes element " << k << " of " << i;
+    }
   }
 }
 
@@ -228,8 +234,10 @@ Operand frozen(Shape shape, DType dtype, uint64_t seed, double spread) {
 }
 
 Operand indices(const std::vector<int>& values) {
-  return {Operand::Kind::index, {static_cast<int64_t>(values.size())},
-          Numbers(values.begin(), values.end()), DType::i32};
+  return {Operand::Kind::index,
+          {static_cast<int64_t>(values.size())},
+          Numbers(values.begin(), values.end()),
+          DType::i32};
 }
 
 OpResult run_op(const OpCase& c, const OpRun& options) {

@@ -151,8 +151,7 @@ TEST(Trainer, two_ranks_as_threads_train_as_one) {
   std::vector<std::thread> threads;
   for (int rank = 0; rank < 2; ++rank) {
     threads.emplace_back([&, rank] {
-      results[static_cast<size_t>(rank)] =
-          run_rank(two, rows, *comms[static_cast<size_t>(rank)]);
+      results[static_cast<size_t>(rank)] = run_rank(two, rows, *comms[static_cast<size_t>(rank)]);
     });
   }
   for (std::thread& t : threads) {
@@ -173,7 +172,8 @@ TEST(Trainer, accumulation_equals_one_large_batch) {
   EXPECT_LT(relative_distance(large.weights, accumulated.weights), 1e-5);
   for (size_t i = 0; i < large.log.size(); ++i) {
     if (large.log[i].contains("loss")) {
-      EXPECT_NEAR(large.log[i]["loss"].get<double>(), accumulated.log[i]["loss"].get<double>(), 2e-6);
+      EXPECT_NEAR(large.log[i]["loss"].get<double>(), accumulated.log[i]["loss"].get<double>(),
+                  2e-6);
     }
   }
 }
@@ -218,11 +218,11 @@ TEST(Trainer, stopping_and_resuming_changes_no_bit) {
     const Result second = run_rank(o, rows, *comm, first.outcome.last_checkpoint, -1, &eval);
     EXPECT_EQ(whole.weights, second.weights);
     nlohmann::json a = whole.log, b = second.log;  // with keys in one order
-    for (nlohmann::json* log : {&a, &b}) {  // wall time differs
+    for (nlohmann::json* log : {&a, &b}) {         // wall time differs
       for (nlohmann::json& line : *log) {
-        for (const char* key : {"eval_runtime", "eval_samples_per_second", "eval_steps_per_second",
-                                "train_runtime", "train_samples_per_second",
-                                "train_steps_per_second"}) {
+        for (const char* key :
+             {"eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "train_runtime",
+              "train_samples_per_second", "train_steps_per_second"}) {
           line.erase(key);
         }
       }

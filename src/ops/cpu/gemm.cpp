@@ -15,9 +15,9 @@ void gemm_serial(const Gemm& g) {
   if (g.m == 0 || g.n == 0) {
     return;
   }
-  const dnnl_status_t status = dnnl_sgemm(
-      g.transpose_a ? 'T' : 'N', g.transpose_b ? 'T' : 'N', g.m, g.n, g.k, g.alpha, g.a,
-      g.lda, g.b, g.ldb, g.beta, g.c, g.ldc);
+  const dnnl_status_t status =
+      dnnl_sgemm(g.transpose_a ? 'T' : 'N', g.transpose_b ? 'T' : 'N', g.m, g.n, g.k, g.alpha, g.a,
+                 g.lda, g.b, g.ldb, g.beta, g.c, g.ldc);
   if (status != dnnl_success) {
     throw Error("G002", fmt::format("oneDNN could not multiply ({}, {}) by ({}, {}): status {}",
                                     g.m, g.k, g.k, g.n, static_cast<int>(status)));

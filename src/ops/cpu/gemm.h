@@ -8,7 +8,8 @@
 
 namespace sft::cpu {
 
-// C (m, n) = alpha * op(A) (m, k) * op(B) (k, n) + beta * C, row-major, ld = elements per stored row.
+// C (m, n) = alpha * op(A) (m, k) * op(B) (k, n) + beta * C, row-major, ld = elements per stored
+// row.
 struct Gemm {
   bool transpose_a = false, transpose_b = false;
   int64_t m = 0, n = 0, k = 0;

@@ -3,7 +3,6 @@
 // the loop stays readable as the kernel's specification.
 #pragma once
 
-
 #include <cstdint>
 
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
