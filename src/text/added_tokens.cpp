@@ -179,7 +179,8 @@ void AddedTokens::finish(const Normalizer* normalizer) {
   in_normalized_.finish();
 }
 
-void AddedTokens::find(std::string_view text, bool normalized, std::vector<TokenPart>& parts) const {
+void AddedTokens::find(std::string_view text, bool normalized,
+                       std::vector<TokenPart>& parts) const {
   const TokenMatcher& matcher = normalized ? in_normalized_ : in_original_;
   size_t done = 0;
   for (size_t from = 0; from < text.size();) {
@@ -205,7 +206,7 @@ void AddedTokens::find(std::string_view text, bool normalized, std::vector<Token
     if (begin < end) {  // nothing is left when the token before swallowed it
       parts.push_back(make_part(begin, end, token.id));
     }
-    done = std::max(done, end);
+    done = end;
   }
   if (done < text.size()) {
     parts.push_back(make_part(done, text.size(), Vocabulary::kNone));

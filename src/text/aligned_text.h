@@ -1,5 +1,6 @@
 // A text that may have been rewritten, and where each of its bytes comes from in the original text.
-// The normalizers and pre-tokenizers rewrite it; the tokenizer turns token ranges into spans with it.
+// The normalizers and pre-tokenizers rewrite it; the tokenizer turns token ranges into spans with
+// it.
 //
 // As long as nothing is rewritten, nothing is copied. Origins are kept only when asked for.
 #pragma once
@@ -16,7 +17,8 @@ namespace sft {
 
 class AlignedText {
  public:
-  // Starts over with a part of the original that stands at byte `base` of it. The original outlives this.
+  // Starts over with a part of the original that stands at byte `base` of it. The original outlives
+  // this.
   void reset(std::string_view original, uint32_t base, bool track_origins);
 
   std::string_view text() const { return rewritten_ ? std::string_view(owned_) : original_; }
@@ -54,8 +56,8 @@ class TextRewriter {
  public:
   explicit TextRewriter(const AlignedText& source) : source_(source) {}
 
-  void copy(uint32_t begin, uint32_t end);           // as it stands in the source
-  void put(std::string_view text, Span origin);      // new text that comes from `origin`
+  void copy(uint32_t begin, uint32_t end);       // as it stands in the source
+  void put(std::string_view text, Span origin);  // new text that comes from `origin`
   void put_char(uint32_t code, Span origin);
   uint32_t size() const { return static_cast<uint32_t>(text_.size()); }
   void finish(AlignedText& target) { target.assign(std::move(text_), std::move(origins_)); }

@@ -15,7 +15,7 @@ namespace {
 constexpr int32_t kNone = Vocabulary::kNone;
 constexpr uint64_t kNoPair = MergeTable::kNoPair;
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581, SentencePiece's space
-constexpr size_t kShortWord = 64;                        // symbols; longer words use the heap
+constexpr int32_t kShortWord = 64;                       // symbols; longer words use the heap
 
 }  // namespace
 
@@ -32,8 +32,8 @@ Bpe::Bpe(Vocabulary vocabulary, const std::vector<Merge>& merges, BpeOptions opt
       raw_pairs_[i] = merges_.find(raw_ids_[i >> 8], raw_ids_[i & 0xFF]);
     }
   }
-  cut_at_space_ = !has_affixes && !options_.ignore_merges && vocabulary_.find(kSpaceMark) != kNone &&
-                  merges_never_join_at_space(merges);
+  cut_at_space_ = !has_affixes && !options_.ignore_merges &&
+                  vocabulary_.find(kSpaceMark) != kNone && merges_never_join_at_space(merges);
 }
 
 void Bpe::build_tables(const std::string& name) {
@@ -48,8 +48,9 @@ void Bpe::build_tables(const std::string& name) {
   raw_sizes_.resize(static_cast<size_t>(vocabulary_.id_end()));
   for (size_t id = 0; id < raw_sizes_.size(); ++id) {
     const std::string_view text = vocabulary_.text(static_cast<int32_t>(id));
-    raw_sizes_[id] = static_cast<uint32_t>(
-        text.size() - static_cast<size_t>(std::count_if(text.begin(), text.end(), is_continuation)));
+    raw_sizes_[id] =
+        static_cast<uint32_t>(text.size() - static_cast<size_t>(std::count_if(
+                                                text.begin(), text.end(), is_continuation)));
   }
   if (!options_.unk_token.empty()) {
     unk_id_ = vocabulary_.find(options_.unk_token);
@@ -146,7 +147,7 @@ void Bpe::encode_uncached(std::string_view word, bool raw_bytes, BpeScratch& scr
   } else {
     find_pairs(scratch);
   }
-  if (scratch.ids.size() <= kShortWord) {
+  if (scratch.ids.size() <= static_cast<size_t>(kShortWord)) {
     merge_short(scratch);
   } else {
     merge_long(scratch);
@@ -244,35 +245,68 @@ bool Bpe::add_byte_tokens(std::string_view symbol, BpeScratch& scratch) const {
   return true;
 }
 
-// Looks for the best pair from the front each time: quadratic, and the fastest for short words.
+// Looks at all pairs for the best each time: the fastest for short words, as the minimum over a few
+// dozen numbers is a handful of vector instructions.
 void Bpe::merge_short(BpeScratch& scratch) const {
-  size_t n = scratch.ids.size();
+  const size_t n = scratch.ids.size();
   int32_t* ids = scratch.ids.data();
   uint32_t* sizes = scratch.sizes.data();
   uint64_t* pairs = scratch.pairs.data();
-  while (n > 1) {
-    size_t best = 0;
-    for (size_t i = 1; i + 1 < n; ++i) {
-      best = pairs[i] < pairs[best] ? i : best;
-    }
-    if (pairs[best] == kNoPair) {
-      break;
-    }
-    ids[best] = static_cast<int32_t>(static_cast<uint32_t>(pairs[best]));
-    sizes[best] += sizes[best + 1];
-    --n;
-    std::copy(ids + best + 2, ids + n + 1, ids + best + 1);
-    std::copy(sizes + best + 2, sizes + n + 1, sizes + best + 1);
-    if (best + 1 < n) {
-      std::copy(pairs + best + 2, pairs + n, pairs + best + 1);
-      pairs[best] = merges_.find(ids[best], ids[best + 1]);
-    }
-    if (best > 0) {
-      pairs[best - 1] = merges_.find(ids[best - 1], ids[best]);
+  constexpr int32_t never = INT32_MAX;
+  // rank << 6 | place, so that of equal ranks the first wins; `never` where nothing merges.
+  alignas(64) std::array<int32_t, kShortWord> keys;
+  std::array<uint8_t, kShortWord> previous{}, next{};
+  constexpr uint8_t none = kShortWord;
+  const auto set_key = [&](size_t i) {
+    keys[i] = pairs[i] == kNoPair ? never : static_cast<int32_t>(pairs[i] >> 32 << 6 | i);
+  };
+  const auto look_up = [&](size_t i) {
+    pairs[i] = merges_.find(ids[i], ids[next[i]]);
+    set_key(i);
+  };
+  const size_t padded = (n + 15) / 16 * 16;
+  std::fill(keys.begin() + static_cast<long>(n - 1), keys.begin() + static_cast<long>(padded),
+            never);
+  for (size_t i = 0; i < n; ++i) {
+    previous[i] = static_cast<uint8_t>(i == 0 ? none : i - 1);
+    next[i] = static_cast<uint8_t>(i + 1 == n ? none : i + 1);
+    if (i + 1 < n) {
+      set_key(i);
     }
   }
-  scratch.ids.resize(n);
-  scratch.sizes.resize(n);
+  while (true) {
+    int32_t best = never;
+    for (size_t block = 0; block < padded; block += 16) {
+      for (size_t k = 0; k < 16; ++k) {
+        best = std::min(best, keys[block + k]);
+      }
+    }
+    if (best == never) {
+      break;
+    }
+    const auto i = static_cast<size_t>(best & (kShortWord - 1));
+    const size_t right = next[i];
+    ids[i] = static_cast<int32_t>(static_cast<uint32_t>(pairs[i]));
+    sizes[i] += sizes[right];
+    keys[right] = never;
+    next[i] = next[right];
+    if (next[i] != none) {
+      previous[next[i]] = static_cast<uint8_t>(i);
+      look_up(i);
+    } else {
+      keys[i] = never;
+    }
+    if (previous[i] != none) {
+      look_up(previous[i]);
+    }
+  }
+  size_t kept = 0;
+  for (size_t i = 0; i != none; i = next[i]) {
+    ids[kept] = ids[i];
+    sizes[kept++] = sizes[i];
+  }
+  scratch.ids.resize(kept);
+  scratch.sizes.resize(kept);
 }
 
 // A linked list of symbols and a heap of pairs: n log n for words of any length.

@@ -39,13 +39,15 @@ struct BpeScratch {
 
 class Bpe {
  public:
-  // `merges` in order of rank; of equal pairs the last one counts. M111 when unk_token is not in the
-  // vocabulary.
+  static constexpr size_t kMaxMerges = size_t{1} << 25;
+
+  // At most kMaxMerges `merges` in order of rank; of equal pairs the last one counts. M111 when
+  // unk_token is not in the vocabulary.
   Bpe(Vocabulary vocabulary, const std::vector<Merge>& merges, BpeOptions options,
       const std::string& name);
 
-  // Appends the ids of one piece, and the bytes of the piece each covers when `sizes` is given. With
-  // `raw_bytes` each byte of the piece stands for its character of the byte-level alphabet.
+  // Appends the ids of one piece, and the bytes of the piece each covers when `sizes` is given.
+  // With `raw_bytes` each byte of the piece stands for its character of the byte-level alphabet.
   void encode(std::string_view piece, bool raw_bytes, BpeScratch& scratch,
               std::vector<int32_t>& ids, std::vector<uint32_t>* sizes) const;
 

@@ -163,7 +163,8 @@ class SuffixDecoder : public Decoder {
       std::vector<PatternPart> parts;
       pattern.find(tokens[i], 0, parts);
       for (const auto& [span, matched] : parts) {
-        out += matched ? (i + 1 == tokens.size() ? "" : " ") : tokens[i].substr(span.begin, span.size());
+        out += matched ? (i + 1 == tokens.size() ? "" : " ")
+                       : tokens[i].substr(span.begin, span.size());
       }
       tokens[i] = std::move(out);
     }
@@ -175,7 +176,8 @@ class SuffixDecoder : public Decoder {
 
 class DecoderSequence : public Decoder {
  public:
-  explicit DecoderSequence(std::vector<std::unique_ptr<Decoder>> parts) : parts_(std::move(parts)) {}
+  explicit DecoderSequence(std::vector<std::unique_ptr<Decoder>> parts)
+      : parts_(std::move(parts)) {}
   void apply(Tokens& tokens) const override {
     for (const auto& part : parts_) {
       part->apply(tokens);

@@ -18,7 +18,8 @@ struct Candidate {
 };
 
 size_t count_chars(std::string_view text) {
-  return text.size() - static_cast<size_t>(std::count_if(text.begin(), text.end(), is_continuation));
+  return text.size() -
+         static_cast<size_t>(std::count_if(text.begin(), text.end(), is_continuation));
 }
 
 }  // namespace

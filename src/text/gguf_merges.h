@@ -12,7 +12,8 @@ struct ScoredToken {
   float score;
 };
 
-// "left right" lines, best first: every way to make a token out of two others, by the token's score.
+// "left right" lines, best first: every way to make a token out of two others, by the token's
+// score.
 std::vector<std::string> merges_from_scores(const std::vector<ScoredToken>& tokens);
 
 }  // namespace sft

@@ -64,7 +64,9 @@ bool adds_bos(const GgufVocabulary& v) {
 }
 bool adds_space(const GgufVocabulary& v) { return v.add_space_prefix.value_or(true); }
 
-int type_of(const GgufVocabulary& v, size_t i) { return v.token_types.empty() ? 1 : v.token_types[i]; }
+int type_of(const GgufVocabulary& v, size_t i) {
+  return v.token_types.empty() ? 1 : v.token_types[i];
+}
 
 void check(const GgufVocabulary& v) {
   if (v.tokens.empty()) {
@@ -75,7 +77,8 @@ void check(const GgufVocabulary& v) {
                        v.token_types.size()));
   }
   if (is_sentencepiece(v) && v.scores.size() != v.tokens.size()) {
-    misfit(fmt::format("the GGUF file has {} tokens but {} scores", v.tokens.size(), v.scores.size()));
+    misfit(
+        fmt::format("the GGUF file has {} tokens but {} scores", v.tokens.size(), v.scores.size()));
   }
   for (size_t i = 0; i < v.tokens.size(); ++i) {
     if (find_invalid_utf8(v.tokens[i]) != std::string::npos) {
@@ -145,7 +148,8 @@ Json merges(const GgufVocabulary& v) {
   }
   for (const std::string& line : lines) {
     if (std::count(line.begin(), line.end(), ' ') != 1) {
-      misfit(fmt::format("the merge \"{}\" of the GGUF file is not two tokens with a space between", line));
+      misfit(fmt::format("the merge \"{}\" of the GGUF file is not two tokens with a space between",
+                         line));
     }
   }
   return Json(lines);
@@ -189,8 +193,8 @@ Json sentencepiece_normalizer(bool with_space) {
 }
 
 Json sentencepiece_decoder(bool with_space) {
-  Json parts = Json::array({replace(kSpaceMark, " "), Json{{"type", "ByteFallback"}},
-                            Json{{"type", "Fuse"}}});
+  Json parts = Json::array(
+      {replace(kSpaceMark, " "), Json{{"type", "ByteFallback"}}, Json{{"type", "Fuse"}}});
   if (with_space) {
     parts.push_back(Json{{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
   }
@@ -203,7 +207,8 @@ Json post_processor(const GgufVocabulary& v) {
   const auto add_special = [&](int64_t id, int type_id, Json& target) {
     const std::string text = token_text(v, id);
     target.push_back(Json{{"SpecialToken", Json{{"id", text}, {"type_id", type_id}}}});
-    specials[text] = Json{{"id", text}, {"ids", Json::array({id})}, {"tokens", Json::array({text})}};
+    specials[text] =
+        Json{{"id", text}, {"ids", Json::array({id})}, {"tokens", Json::array({text})}};
   };
   const bool with_eos = v.eos_id && v.add_eos.value_or(false);
   if (!adds_bos(v) && !with_eos) {
@@ -281,8 +286,9 @@ Json tokenizer_config_from_gguf(const GgufVocabulary& v) {
     }
   }
   config["added_tokens_decoder"] = Json(std::move(decoder));
-  for (const auto& [key, id] : {std::pair{"bos_token", v.bos_id}, std::pair{"eos_token", v.eos_id},
-                                std::pair{"pad_token", v.pad_id}, std::pair{"unk_token", v.unk_id}}) {
+  for (const auto& [key, id] :
+       {std::pair{"bos_token", v.bos_id}, std::pair{"eos_token", v.eos_id},
+        std::pair{"pad_token", v.pad_id}, std::pair{"unk_token", v.unk_id}}) {
     config[key] = id ? Json(token_text(v, id)) : Json(nullptr);
   }
   if (!v.chat_template.empty()) {

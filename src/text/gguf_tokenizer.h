@@ -25,8 +25,8 @@ struct GgufVocabulary {
   std::optional<int64_t> context_length;  // becomes model_max_length
 };
 
-// M112 for a model or pre that is not known, M113 for lists that do not fit together. Write the result
-// with dump(); do not look keys up in its "vocab", which is far too long for that.
+// M112 for a model or pre that is not known, M113 for lists that do not fit together. Write the
+// result with dump(); do not look keys up in its "vocab", which is far too long for that.
 Json tokenizer_json_from_gguf(const GgufVocabulary& vocabulary);
 Json tokenizer_config_from_gguf(const GgufVocabulary& vocabulary);
 

@@ -72,8 +72,8 @@ void sort_marks(Changes& changes) {
 }
 
 Changes decompose(std::string_view text, bool compatible) {
-  const auto options = static_cast<utf8proc_option_t>(
-      UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0));
+  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE |
+                                                      (compatible ? UTF8PROC_COMPAT : 0));
   Changes changes;
   changes.reserve(text.size());
   for (size_t i = 0; i < text.size();) {
@@ -128,8 +128,7 @@ void normalize(AlignedText& text, NormalForm form) {
   if (form == NormalForm::nfc ? surely_nfc(view) : is_ascii(view)) {
     return;
   }
-  Changes changes =
-      decompose(view, form == NormalForm::nfkc || form == NormalForm::nfkd);
+  Changes changes = decompose(view, form == NormalForm::nfkc || form == NormalForm::nfkd);
   if (form == NormalForm::nfc || form == NormalForm::nfkc) {
     recompose(changes);
   }

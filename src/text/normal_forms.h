@@ -7,7 +7,8 @@ namespace sft {
 
 enum class NormalForm { nfc, nfd, nfkc, nfkd };
 
-// Does nothing, and copies nothing, when the text is already in the form as far as a quick look tells.
+// Does nothing, and copies nothing, when the text is already in the form as far as a quick look
+// tells.
 void normalize(AlignedText& text, NormalForm form);
 
 }  // namespace sft

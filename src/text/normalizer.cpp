@@ -207,8 +207,9 @@ std::unique_ptr<Normalizer> make_normalizer(const Json& json, const std::string&
   }
   throw Error("M102", fmt::format("the normalizer \"{}\" is not supported", type))
       .at(where)
-      .hint("supported: NFC NFD NFKC NFKD Lowercase Strip StripAccents Replace Prepend ByteLevel "
-            "Sequence");
+      .hint(
+          "supported: NFC NFD NFKC NFKD Lowercase Strip StripAccents Replace Prepend ByteLevel "
+          "Sequence");
 }
 
 }  // namespace sft

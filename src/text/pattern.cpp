@@ -93,8 +93,8 @@ void Pattern::find_literal(std::string_view text, uint32_t offset,
   size_t previous = 0;
   const auto add = [&](size_t begin, size_t end, bool matched) {
     if (begin < end) {
-      parts.push_back({{offset + static_cast<uint32_t>(begin), offset + static_cast<uint32_t>(end)},
-                       matched});
+      parts.push_back(
+          {{offset + static_cast<uint32_t>(begin), offset + static_cast<uint32_t>(end)}, matched});
     }
   };
   if (!source_.empty()) {

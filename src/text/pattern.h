@@ -37,7 +37,8 @@ class Pattern {
   // M115 when a regular expression gives up on the text.
   void find(std::string_view text, uint32_t offset, std::vector<PatternPart>& parts) const;
 
-  // The hand-written equal of this expression, which cuts a text into matches without gaps; or null.
+  // The hand-written equal of this expression, which cuts a text into matches without gaps; or
+  // null.
   const WordScanner* scanner() const { return scanner_.get(); }
 
  private:

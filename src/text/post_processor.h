@@ -35,8 +35,8 @@ class PostProcessor {
   std::vector<Step> steps_;
 };
 
-// Takes white space off both ends of a token's span, as ByteLevel with trim_offsets does. `token` is
-// the token as the vocabulary spells it.
+// Takes white space off both ends of a token's span, as ByteLevel with trim_offsets does. `token`
+// is the token as the vocabulary spells it.
 Span trim_span(std::string_view text, std::string_view token, Span span, bool is_first,
                bool keeps_first_space);
 

@@ -65,8 +65,7 @@ void add_pieces(const std::vector<PatternPart>& parts, bool invert, Behavior beh
     case Behavior::merged_with_next:
       for (size_t i = 0; i < parts.size(); ++i) {
         // A match joins what follows, unless that is a match too.
-        const bool joins =
-            matched(parts[i]) && i + 1 < parts.size() && !matched(parts[i + 1]);
+        const bool joins = matched(parts[i]) && i + 1 < parts.size() && !matched(parts[i + 1]);
         add_piece(pieces, {parts[i].span.begin, parts[i + joins].span.end});
         i += joins;
       }
@@ -205,7 +204,8 @@ class Metaspace : public PreTokenizer {
         out.put(replacement_, split.text.origin(piece.begin));
       }
       for (uint32_t i = piece.begin; i < piece.end;) {
-        const uint32_t space = static_cast<uint32_t>(std::min<size_t>(text.find(' ', i), piece.end));
+        const uint32_t space =
+            static_cast<uint32_t>(std::min<size_t>(text.find(' ', i), piece.end));
         out.copy(i, space);
         if (space < piece.end) {
           out.put(replacement_, split.text.origin(space));
@@ -292,7 +292,8 @@ std::unique_ptr<PreTokenizer> make_metaspace(const Json& json, const std::string
   const std::string scheme =
       string_field(json, "prepend_scheme", old_prefix ? "always" : "never", where);
   if (scheme != "always" && scheme != "first" && scheme != "never") {
-    throw Error("M100", fmt::format("\"{}\" is not a prepend_scheme of Metaspace", scheme)).at(where);
+    throw Error("M100", fmt::format("\"{}\" is not a prepend_scheme of Metaspace", scheme))
+        .at(where);
   }
   return std::make_unique<Metaspace>(string_field(json, "replacement", "\xE2\x96\x81", where),
                                      scheme == "always"  ? Metaspace::Prepend::always
@@ -352,8 +353,9 @@ std::unique_ptr<PreTokenizer> make_stage(const Json& json, const std::string& wh
   }
   throw Error("M103", fmt::format("the pre-tokenizer \"{}\" is not supported", type))
       .at(where)
-      .hint("supported: Split ByteLevel Digits Punctuation Whitespace WhitespaceSplit "
-            "CharDelimiterSplit Metaspace Sequence");
+      .hint(
+          "supported: Split ByteLevel Digits Punctuation Whitespace WhitespaceSplit "
+          "CharDelimiterSplit Metaspace Sequence");
 }
 
 }  // namespace

@@ -13,11 +13,18 @@
 namespace sft {
 namespace {
 
+// What \w means within [...]: there the engine leaves out superscripts and fractions of Latin-1.
+constexpr uint16_t kClassWord = kRegexWord | kPlainWord;
+
 // The inside of a class that holds exactly the characters with one of `bits` (or none of them).
 std::string explicit_ranges(uint16_t bits, bool negated) {
   const uint16_t* classes = char_classes();
   const auto member = [&](uint32_t c) {
-    return c < 0x110000 && !(c >= 0xD800 && c < 0xE000) && ((classes[c] & bits) != 0) != negated;
+    if (c >= 0x110000 || (c >= 0xD800 && c < 0xE000)) {
+      return false;
+    }
+    const auto common = static_cast<uint16_t>(classes[c] & bits);
+    return (bits == kClassWord ? common == bits : common != 0) != negated;
   };
   std::string out;
   for (uint32_t first = 0; first < 0x110000; ++first) {
@@ -50,7 +57,11 @@ std::string newer_members(std::string_view category) {
 }
 
 uint16_t category_bits(std::string_view name) {
-  return name == "L" ? kLetter : name == "N" ? kNumber : name == "M" ? kMark : name == "Nd" ? kDigit : 0;
+  return name == "L"    ? kLetter
+         : name == "N"  ? kNumber
+         : name == "M"  ? kMark
+         : name == "Nd" ? kDigit
+                        : 0;
 }
 
 constexpr std::array<std::string_view, 36> categories = {
@@ -58,13 +69,19 @@ constexpr std::array<std::string_view, 36> categories = {
     "Nl", "No", "P",  "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S",  "Sm",
     "Sc", "Sk", "So", "Z",  "Zs", "Zl", "Zp", "C",  "Cc", "Cf", "Co", "Cs"};
 constexpr std::array<std::string_view, 12> scripts = {
-    "Han",    "Hiragana", "Katakana", "Hangul", "Latin",      "Cyrillic",
-    "Greek",  "Arabic",   "Hebrew",   "Thai",   "Devanagari", "Armenian"};
+    "Han",   "Hiragana", "Katakana", "Hangul", "Latin",      "Cyrillic",
+    "Greek", "Arabic",   "Hebrew",   "Thai",   "Devanagari", "Armenian"};
 
 std::string long_name(std::string_view name) {
-  static constexpr std::array<std::pair<std::string_view, std::string_view>, 8> names = {{
-      {"letter", "L"}, {"mark", "M"}, {"number", "N"}, {"punctuation", "P"},
-      {"symbol", "S"}, {"separator", "Z"}, {"punct", "P"}, {"uppercase_letter", "Lu"}}};
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 8> names = {
+      {{"letter", "L"},
+       {"mark", "M"},
+       {"number", "N"},
+       {"punctuation", "P"},
+       {"symbol", "S"},
+       {"separator", "Z"},
+       {"punct", "P"},
+       {"uppercase_letter", "Lu"}}};
   std::string lower(name);
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -89,8 +106,9 @@ class Translator {
 
  private:
   [[noreturn]] void refuse(std::string_view what) const {
-    throw Error("M108", fmt::format("the regular expression of {} uses {}, which is not supported: {}",
-                                    where_, what, in_))
+    throw Error("M108",
+                fmt::format("the regular expression of {} uses {}, which is not supported: {}",
+                            where_, what, in_))
         .hint("report the model's name, so that its pattern can be added");
   }
 
@@ -134,9 +152,7 @@ class Translator {
     }
   }
 
-  void begin_atom() {
-    atom_ = out_.size();
-  }
+  void begin_atom() { atom_ = out_.size(); }
 
   void open_group() {
     const bool group_at_start = out_.empty() || out_.back() == '(' || out_.back() == ':';
@@ -225,13 +241,13 @@ class Translator {
       return;
     }
     bool negated = false;
-    const std::string members = escape_members(&negated);
+    const std::string members = escape_members(&negated, kRegexWord);
     const bool single = members.front() == '\\' && members.size() == 2;
     out_ += single ? members : fmt::format("[{}{}]", negated ? "^" : "", members);
   }
 
   // What one escape stands for, as the inside of a class; the caller negates when told to.
-  std::string escape_members(bool* negated) {
+  std::string escape_members(bool* negated, uint16_t word_bits) {
     const char c = peek();
     ++at_;
     switch (c) {
@@ -242,7 +258,7 @@ class Translator {
       case 'w':
       case 'W':
         *negated = c == 'W';
-        return explicit_ranges(kRegexWord, false);
+        return explicit_ranges(word_bits, false);
       case 'd':
       case 'D':
         *negated = c == 'D';
@@ -271,7 +287,8 @@ class Translator {
       default:
         break;
     }
-    if (c == '\0' || std::isalnum(static_cast<unsigned char>(c)) || static_cast<unsigned char>(c) >= 0x80) {
+    if (c == '\0' || std::isalnum(static_cast<unsigned char>(c)) ||
+        static_cast<unsigned char>(c) >= 0x80) {
       refuse(fmt::format("the escape \\{}", c));
     }
     return {'\\', c};
@@ -304,7 +321,8 @@ class Translator {
     const size_t end = braced ? in_.find('}', begin) : begin + digits;
     const std::string_view code =
         end == std::string_view::npos || end > in_.size() ? "" : in_.substr(begin, end - begin);
-    if (code.empty() || code.find_first_not_of("0123456789abcdefABCDEF") != std::string_view::npos) {
+    if (code.empty() ||
+        code.find_first_not_of("0123456789abcdefABCDEF") != std::string_view::npos) {
       refuse("a malformed character code");
     }
     at_ = end + (braced ? 1 : 0);
@@ -346,7 +364,7 @@ class Translator {
     }
     const size_t begin = at_;
     bool negated = false;
-    const std::string members = escape_members(&negated);
+    const std::string members = escape_members(&negated, kClassWord);
     out_ += negated ? negated_members(in_.substr(begin, at_ - begin)) : members;
   }
 
@@ -356,7 +374,7 @@ class Translator {
       case 'S':
         return explicit_ranges(kSpace, true);
       case 'W':
-        return explicit_ranges(kRegexWord, true);
+        return explicit_ranges(kClassWord, true);
       case 'D':
         return explicit_ranges(kDigit, true);
       case 'P':

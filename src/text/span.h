@@ -1,4 +1,5 @@
-// A half-open range of bytes in a text; used by the tokenizer, the chat templates and their callers.
+// A half-open range of bytes in a text; used by the tokenizer, the chat templates and their
+// callers.
 #pragma once
 
 #include <cstdint>

@@ -68,7 +68,8 @@ struct Tokenizer::Impl {
     size_t first;
   };
   void encode(std::string_view text, bool add_special, Scratch::Impl& scratch, Output out) const;
-  void encode_segment(std::string_view text, Span segment, Scratch::Impl& scratch, Output& out) const;
+  void encode_segment(std::string_view text, Span segment, Scratch::Impl& scratch,
+                      Output& out) const;
   void encode_pieces(Scratch::Impl& scratch, Output& out) const;
   void add_found_token(int32_t id, Span span, Scratch::Impl& scratch, Output& out) const;
   void post_process(std::string_view text, bool add_special, Scratch::Impl& scratch,
@@ -80,7 +81,8 @@ struct Tokenizer::Impl {
 
   std::string_view token(int32_t id) const {
     const AddedToken* added_token = added.by_id(id);
-    return added_token != nullptr ? std::string_view(added_token->shown) : bpe->vocabulary().text(id);
+    return added_token != nullptr ? std::string_view(added_token->shown)
+                                  : bpe->vocabulary().text(id);
   }
   bool has(int32_t id) const { return added.by_id(id) != nullptr || bpe->vocabulary().has(id); }
   std::string decode(std::span<const int32_t> ids, bool skip_special) const;
@@ -135,7 +137,8 @@ void Tokenizer::Impl::read_config(const Json& config) {
 void Tokenizer::Impl::encode(std::string_view text, bool add_special, Scratch::Impl& scratch,
                              Output out) const {
   if (text.size() >= std::numeric_limits<uint32_t>::max()) {
-    throw Error("M116", fmt::format("a text of {} bytes is too long to tokenize at once", text.size()))
+    throw Error("M116",
+                fmt::format("a text of {} bytes is too long to tokenize at once", text.size()))
         .hint("cut it into texts of less than 4 GiB");
   }
   if (const size_t bad = find_invalid_utf8(text); bad != std::string_view::npos) {

@@ -1,8 +1,9 @@
 // The tokenizer of a model, built from the tokenizer.json and tokenizer_config.json of a model
 // folder. Used by data, io, train and cli.
 //
-// Ids are those of Hugging Face's `tokenizers` library. A Tokenizer does not change after it is made
-// and may be used by many threads at once; a thread that encodes much keeps a Scratch of its own.
+// Ids are those of Hugging Face's `tokenizers` library. A Tokenizer does not change after it is
+// made and may be used by many threads at once; a thread that encodes much keeps a Scratch of its
+// own.
 #pragma once
 
 #include <cstdint>
@@ -67,8 +68,8 @@ class Tokenizer {
   std::string decode(std::span<const int32_t> ids, bool skip_special_tokens) const;
 
   std::optional<int32_t> id_of(std::string_view token) const;
-  // The token as the vocabulary spells it (spaces may be written as U+0120 or U+2581); "" when there
-  // is none. Valid as long as the tokenizer.
+  // The token as the vocabulary spells it (spaces may be written as U+0120 or U+2581); "" when
+  // there is none. Valid as long as the tokenizer.
   std::string_view token(int32_t id) const;
   bool is_special(int32_t id) const;
   // One more than the largest id, added tokens included: what an embedding needs at least.

@@ -87,9 +87,11 @@ class Reader {
     for (auto field : value.get_object()) {
       const std::string_view token = field.unescaped_key();
       int64_t id = 0;
-      if (field.value().get_int64().get(id) != simdjson::SUCCESS || !file_.vocabulary.add(token, id)) {
-        throw Error("M109", fmt::format("the token \"{}\" of {} has no id of its own between 0 and {}",
-                                        token, name_, Vocabulary::kMaxId))
+      if (field.value().get_int64().get(id) != simdjson::SUCCESS ||
+          !file_.vocabulary.add(token, id)) {
+        throw Error("M109",
+                    fmt::format("the token \"{}\" of {} has no id of its own between 0 and {}",
+                                token, name_, Vocabulary::kMaxId))
             .at(name_)
             .hint("the file is damaged or not a tokenizer.json; fetch it again");
       }
@@ -127,7 +129,8 @@ class Reader {
   void parse_line(std::string_view line) {
     const size_t space = line.find(' ');
     if (space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos) {
-      malformed(fmt::format("has the merge \"{}\", which is not two tokens with a space between", line));
+      malformed(
+          fmt::format("has the merge \"{}\", which is not two tokens with a space between", line));
     }
     pairs_.push_back({line.substr(0, space), line.substr(space + 1)});
   }
@@ -143,7 +146,8 @@ class Reader {
     }
     if (const auto dropout = model.find("dropout");
         dropout != model.end() && dropout->is_number() && dropout->get<double>() != 0) {
-      throw Error("M106", fmt::format("BPE with dropout {} is not supported", dropout->get<double>()))
+      throw Error("M106",
+                  fmt::format("BPE with dropout {} is not supported", dropout->get<double>()))
           .at(name_)
           .hint("set \"dropout\" to null: token ids must not be random");
     }
@@ -160,6 +164,10 @@ class Reader {
   }
 
   void resolve_merges() {
+    if (pairs_.size() > Bpe::kMaxMerges) {
+      malformed(fmt::format("has {} merges, more than the {} that are supported", pairs_.size(),
+                            Bpe::kMaxMerges));
+    }
     const size_t prefix = file_.options.continuing_subword_prefix.size();
     file_.merges.reserve(pairs_.size());
     std::string joined;
@@ -172,9 +180,10 @@ class Reader {
         const std::string_view lost = merge.left < 0    ? pair.left
                                       : merge.right < 0 ? pair.right
                                                         : std::string_view(joined);
-        throw Error("M107", fmt::format("the merge \"{} {}\" of {} needs the token \"{}\", which is not "
-                                        "in the vocabulary",
-                                        pair.left, pair.right, name_, lost))
+        throw Error("M107",
+                    fmt::format("the merge \"{} {}\" of {} needs the token \"{}\", which is not "
+                                "in the vocabulary",
+                                pair.left, pair.right, name_, lost))
             .at(name_)
             .hint("the file is damaged; fetch it again");
       }

@@ -1,5 +1,5 @@
-// Reads tokenizer.json. The vocabulary and the merges, nearly all of the file, go straight into their
-// tables; the small rest becomes Json. Used by Tokenizer alone.
+// Reads tokenizer.json. The vocabulary and the merges, nearly all of the file, go straight into
+// their tables; the small rest becomes Json. Used by Tokenizer alone.
 #pragma once
 
 #include <string>

@@ -1,7 +1,8 @@
 // UTF-8 and the character classes that tokenizers use, as Hugging Face's library sees them.
 //
-// All functions that decode expect valid UTF-8: `find_invalid_utf8` is asked first, once, where text
-// enters. Classes come from one table of 0x110000 entries that is built on first use and never changes.
+// All functions that decode expect valid UTF-8: `find_invalid_utf8` is asked first, once, where
+// text enters. Classes come from one table of 0x110000 entries that is built on first use and never
+// changes.
 #pragma once
 
 #include <cstddef>

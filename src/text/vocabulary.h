@@ -51,8 +51,8 @@ class Vocabulary {
     return id >= 0 && static_cast<size_t>(id) < entries_.size() &&
            entries_[static_cast<size_t>(id)].used;
   }
-  int32_t count() const { return count_; }                                      // tokens
-  int32_t id_end() const { return static_cast<int32_t>(entries_.size()); }      // largest id + 1
+  int32_t count() const { return count_; }                                  // tokens
+  int32_t id_end() const { return static_cast<int32_t>(entries_.size()); }  // largest id + 1
 
  private:
   struct Entry {

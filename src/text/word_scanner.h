@@ -1,5 +1,6 @@
 // Hand-written equals of the regular expressions that most byte-level tokenizers cut words with
-// (GPT-2, Qwen 2, Llama 3): the same cuts, many times faster. Used by Pattern and the ByteLevel stage.
+// (GPT-2, Qwen 2, Llama 3): the same cuts, many times faster. Used by Pattern and the ByteLevel
+// stage.
 #pragma once
 
 #include <memory>

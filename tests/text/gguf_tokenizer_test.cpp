@@ -28,8 +28,9 @@ GgufVocabulary to_gguf(const Json& tokenizer, const std::string& pre) {
     v.token_types[id] = token["special"] ? 3 : 4;
   }
   for (const Json& merge : tokenizer["model"]["merges"]) {
-    v.merges.push_back(merge.is_string() ? merge.get<std::string>()
-                                         : merge[0].get<std::string>() + " " + merge[1].get<std::string>());
+    v.merges.push_back(merge.is_string()
+                           ? merge.get<std::string>()
+                           : merge[0].get<std::string>() + " " + merge[1].get<std::string>());
   }
   return v;
 }
@@ -44,14 +45,17 @@ std::string code_of(const GgufVocabulary& v) {
 }
 
 TEST(GgufTokenizer, EncodesAsTheTokenizerItCameFrom) {
-  for (const auto& [kind, pre] : {std::pair{"smollm", "smollm"}, std::pair{"qwen", "qwen2"}, std::pair{"tekken", "tekken"}}) {
-    const Json file = read_json(fs::path(SFT_TEST_DIR) / "text/golden" / (std::string("tokenizer_") + kind + ".json"));
+  for (const auto& [kind, pre] :
+       {std::pair{"smollm", "smollm"}, std::pair{"qwen", "qwen2"}, std::pair{"tekken", "tekken"}}) {
+    const Json file = read_json(fs::path(SFT_TEST_DIR) / "text/golden" /
+                                (std::string("tokenizer_") + kind + ".json"));
     GgufVocabulary v = to_gguf(file["tokenizer"], pre);
     v.add_bos = false;
     const Tokenizer tokenizer =
         Tokenizer::from_json(tokenizer_json_from_gguf(v), tokenizer_config_from_gguf(v), kind);
     for (const Json& one : file["cases"]) {
-      EXPECT_EQ(tokenizer.encode(one[0].get<std::string>(), true), one[1].get<std::vector<int32_t>>())
+      EXPECT_EQ(tokenizer.encode(one[0].get<std::string>(), true),
+                one[1].get<std::vector<int32_t>>())
           << kind << " " << one[0].dump();
     }
   }
@@ -81,7 +85,17 @@ TEST(GgufTokenizer, KeepsTheSpecialTokensAndTheTemplate) {
 TEST(GgufTokenizer, MakesMergesFromScores) {
   GgufVocabulary v;
   v.model = "llama";
-  v.tokens = {"<unk>", "<s>", "</s>", "\xE2\x96\x81", "a", "b", "ab", "\xE2\x96\x81" "a", "\xE2\x96\x81" "ab"};
+  v.tokens = {"<unk>",
+              "<s>",
+              "</s>",
+              "\xE2\x96\x81",
+              "a",
+              "b",
+              "ab",
+              "\xE2\x96\x81"
+              "a",
+              "\xE2\x96\x81"
+              "ab"};
   v.token_types = {2, 3, 3, 1, 1, 1, 1, 1, 1};
   v.scores = {0, 0, 0, -9, -8, -7, -1, -2, -3};
   v.unk_id = 0;
@@ -92,7 +106,8 @@ TEST(GgufTokenizer, MakesMergesFromScores) {
     v.token_types.push_back(6);
     v.scores.push_back(0);
   }
-  const Tokenizer tokenizer = Tokenizer::from_json(tokenizer_json_from_gguf(v), tokenizer_config_from_gguf(v), "x");
+  const Tokenizer tokenizer =
+      Tokenizer::from_json(tokenizer_json_from_gguf(v), tokenizer_config_from_gguf(v), "x");
   const auto ids = tokenizer.encode("ab a\n", true);
   // ▁ab, ▁a, and the byte 0x0A: "ab" has the best score and goes first.
   EXPECT_EQ(ids, std::vector<int32_t>({1, 8, 7, 9 + 10}));

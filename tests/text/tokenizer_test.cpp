@@ -99,8 +99,8 @@ TEST(Tokenizer, ManyThreadsEncodeAtOnce) {
   for (size_t t = 0; t < wrong.size(); ++t) {
     threads.emplace_back([&, t] {
       for (const Json& one : file["cases"]) {
-        wrong[t] += tokenizer.encode(one[0].get<std::string>(), true) !=
-                    one[1].get<std::vector<int32_t>>();
+        wrong[t] +=
+            tokenizer.encode(one[0].get<std::string>(), true) != one[1].get<std::vector<int32_t>>();
       }
     });
   }
@@ -132,8 +132,8 @@ TEST(Tokenizer, ReadsTheConfiguration) {
   EXPECT_EQ(tokenizer.model_max_length(), 32768);
   EXPECT_EQ(tokenizer.vocab_size(), *tokenizer.id_of("<tool>") + 1);
   EXPECT_FALSE(tokenizer.is_special(*tokenizer.id_of("<tool>")));
-  const Tokenizer endless = Tokenizer::from_json(golden("qwen")["tokenizer"],
-                                                 Json{{"model_max_length", 1e30}}, "qwen");
+  const Tokenizer endless =
+      Tokenizer::from_json(golden("qwen")["tokenizer"], Json{{"model_max_length", 1e30}}, "qwen");
   EXPECT_EQ(endless.model_max_length(), std::nullopt);
 }
 
@@ -183,9 +183,9 @@ TEST(Tokenizer, RefusesByNameWhatItDoesNotSupport) {
   EXPECT_EQ(with("/model/merges", Json::array({"zz qq"})), "M107");
   EXPECT_EQ(with("/model/unk_token", "<nowhere>"), "M111");
   const auto with_regex = [&](const char* regex) {
-    return with("/pre_tokenizer", Json{{"type", "Split"},
-                                       {"pattern", Json{{"Regex", regex}}},
-                                       {"behavior", "Isolated"}});
+    return with(
+        "/pre_tokenizer",
+        Json{{"type", "Split"}, {"pattern", Json{{"Regex", regex}}}, {"behavior", "Isolated"}});
   };
   EXPECT_EQ(with_regex("a|b"), "");
   EXPECT_EQ(with_regex("(a"), "M108");
@@ -210,8 +210,10 @@ TEST(Tokenizer, RefusesDamagedFiles) {
   EXPECT_EQ(code_of("[1, 2]"), "M100");
   EXPECT_EQ(code_of(good + "x"), "M010");
   EXPECT_EQ(code_of(R"({"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}})"), "M109");
-  EXPECT_EQ(code_of(R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 0}, "merges": []}})"), "M109");
-  EXPECT_EQ(code_of(R"({"model": {"type": "BPE", "vocab": {"a": 99999999999}, "merges": []}})"), "M109");
+  EXPECT_EQ(code_of(R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 0}, "merges": []}})"),
+            "M109");
+  EXPECT_EQ(code_of(R"({"model": {"type": "BPE", "vocab": {"a": 99999999999}, "merges": []}})"),
+            "M109");
   EXPECT_EQ(code_of(R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a"]}})"), "M100");
   EXPECT_EQ(code_of(R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [["a"]]}})"), "M100");
   for (size_t cut = 1; cut < good.size(); cut += good.size() / 97) {

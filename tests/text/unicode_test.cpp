@@ -24,9 +24,9 @@ TEST(Unicode, FindsTheFirstInvalidByte) {
   EXPECT_EQ(find_invalid_utf8("abc"), std::string::npos);
   EXPECT_EQ(find_invalid_utf8("ab\xFFz"), 2u);
   EXPECT_EQ(find_invalid_utf8("\xC3\xA9\xC3"), 2u);
-  EXPECT_EQ(find_invalid_utf8("a\xED\xA0\x80"), 1u);      // a surrogate
-  EXPECT_EQ(find_invalid_utf8("\xC0\x80"), 0u);           // too long a form
-  EXPECT_EQ(find_invalid_utf8("\xF4\x90\x80\x80"), 0u);   // above U+10FFFF
+  EXPECT_EQ(find_invalid_utf8("a\xED\xA0\x80"), 1u);     // a surrogate
+  EXPECT_EQ(find_invalid_utf8("\xC0\x80"), 0u);          // too long a form
+  EXPECT_EQ(find_invalid_utf8("\xF4\x90\x80\x80"), 0u);  // above U+10FFFF
 }
 
 TEST(Unicode, ReplacesInvalidParts) {
@@ -36,7 +36,7 @@ TEST(Unicode, ReplacesInvalidParts) {
     return out;
   };
   EXPECT_EQ(lossy("a\xE4\xBD\xA0"), "a\xE4\xBD\xA0");
-  EXPECT_EQ(lossy("a\xE4\xBD"), "a\xEF\xBF\xBD");          // one mark for a part that began well
+  EXPECT_EQ(lossy("a\xE4\xBD"), "a\xEF\xBF\xBD");  // one mark for a part that began well
   EXPECT_EQ(lossy("\x80\x80z"), "\xEF\xBF\xBD\xEF\xBF\xBDz");
 }
 
@@ -45,7 +45,7 @@ TEST(Unicode, KnowsAnIncompleteTail) {
   EXPECT_EQ(incomplete_utf8_tail("a\xF0\x9F\x91"), 3u);
   EXPECT_EQ(incomplete_utf8_tail("a\xF0\x9F\x91\x8D"), 0u);
   EXPECT_EQ(incomplete_utf8_tail("a\xE4"), 1u);
-  EXPECT_EQ(incomplete_utf8_tail("a\xC0"), 0u);            // can never become a character
+  EXPECT_EQ(incomplete_utf8_tail("a\xC0"), 0u);  // can never become a character
 }
 
 TEST(Unicode, ClassesOfCharacters) {

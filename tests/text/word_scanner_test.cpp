@@ -12,10 +12,36 @@ namespace sft {
 namespace {
 
 std::string random_text(std::mt19937& rng) {
-  static const std::vector<std::string> parts = {
-      " ", "  ", "\n", "\r\n", "\t", "\xC2\xA0", "\xE3\x80\x80", "a", "Bc", "\xC3\xA9", "\xE4\xB8\xAD",
-      "'s", "'LL", "'\xC5\xBF", "'v", "''", "1", "23", "\xC2\xBC", "\xD9\xA3", ".", "!?", "-", "\xF0\x9F\x91\x8D",
-      "\xCC\x81", "_", "\xE2\x80\x8B", "\xC2\x85", "\xE2\x80\xA8", "\x1C"};
+  static const std::vector<std::string> parts = {" ",
+                                                 "  ",
+                                                 "\n",
+                                                 "\r\n",
+                                                 "\t",
+                                                 "\xC2\xA0",
+                                                 "\xE3\x80\x80",
+                                                 "a",
+                                                 "Bc",
+                                                 "\xC3\xA9",
+                                                 "\xE4\xB8\xAD",
+                                                 "'s",
+                                                 "'LL",
+                                                 "'\xC5\xBF",
+                                                 "'v",
+                                                 "''",
+                                                 "1",
+                                                 "23",
+                                                 "\xC2\xBC",
+                                                 "\xD9\xA3",
+                                                 ".",
+                                                 "!?",
+                                                 "-",
+                                                 "\xF0\x9F\x91\x8D",
+                                                 "\xCC\x81",
+                                                 "_",
+                                                 "\xE2\x80\x8B",
+                                                 "\xC2\x85",
+                                                 "\xE2\x80\xA8",
+                                                 "\x1C"};
   std::string text;
   for (int n = static_cast<int>(rng() % 12); n >= 0; --n) {
     text += parts[rng() % parts.size()];
