@@ -10,8 +10,8 @@ namespace sft {
 namespace {
 
 size_t common_prefix(std::string_view a, std::string_view b) {
-  return static_cast<size_t>(
-      std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+  return static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first -
+                             a.begin());
 }
 
 // Where two texts part, moved back out of a tag like <|eot_id|> or a character they part within.
@@ -26,8 +26,8 @@ size_t parting(std::string_view a, std::string_view b) {
   const size_t open = a.substr(0, n).rfind('<');
   const size_t close = a.substr(0, n).rfind('>');
   const bool inside_tag = open != std::string_view::npos &&
-                          (close == std::string_view::npos || close < open) &&
-                          n - open < 64 && a.find_first_of(" \n", open) >= n;
+                          (close == std::string_view::npos || close < open) && n - open < 64 &&
+                          a.find_first_of(" \n", open) >= n;
   return inside_tag ? open : n;
 }
 
@@ -68,9 +68,8 @@ bool is_assistant(const Json& message) {
 // thinking block that the prompt opens and the turn does not have; nothing when it is another.
 std::optional<size_t> header_length(std::string_view header, std::string_view text) {
   const size_t same = parting(header, text);
-  const bool rest_is_thinking =
-      same > 0 && header.substr(same).starts_with('<') &&
-      header.substr(same).find("think") != std::string_view::npos;
+  const bool rest_is_thinking = same > 0 && header.substr(same).starts_with('<') &&
+                                header.substr(same).find("think") != std::string_view::npos;
   return same == header.size() || rest_is_thinking ? std::optional<size_t>(same) : std::nullopt;
 }
 
@@ -176,8 +175,7 @@ class Finder {
     const size_t overlap = longest_overlap(ahead, text);
     const std::string_view kept = text.substr(text.size() - overlap);
     const std::string_view content = visible_content(messages_[turn]);
-    if (overlap == 0 || kept.find(content) == std::string_view::npos ||
-        trimmed(kept).empty()) {
+    if (overlap == 0 || kept.find(content) == std::string_view::npos || trimmed(kept).empty()) {
       return std::nullopt;
     }
     return begin + overlap;
@@ -192,9 +190,8 @@ class Finder {
     std::string_view text = content->get_ref<const std::string&>();
     constexpr std::string_view end_of_thought = "</think>";
     const size_t thought = text.rfind(end_of_thought);
-    return trimmed(thought == std::string_view::npos
-                       ? text
-                       : text.substr(thought + end_of_thought.size()));
+    return trimmed(
+        thought == std::string_view::npos ? text : text.substr(thought + end_of_thought.size()));
   }
 
   const ChatTemplate& template_;

@@ -126,13 +126,12 @@ Value mark_final_message(const Value& message, std::string& original) {
 // Cuts the rendering at the mark; a template that trims messages has trimmed the mark's blank too.
 void cut_at_mark(std::string& text, const std::string& original) {
   const std::string_view bare = kContinueMark.substr(0, kContinueMark.size() - 1);
-  const auto trimmed = [](std::string_view s) {
-    return jinja::strip_right(jinja::strip_left(s));
-  };
+  const auto trimmed = [](std::string_view s) { return jinja::strip_right(jinja::strip_left(s)); };
   const size_t at = text.rfind(bare);
   if (at == std::string::npos || text.find(trimmed(original)) == std::string::npos) {
-    throw Error("M159", "the final message does not appear as it is in the rendered chat, so it "
-                        "cannot be continued")
+    throw Error("M159",
+                "the final message does not appear as it is in the rendered chat, so it "
+                "cannot be continued")
         .hint("the template leaves part of the message out; choose another template");
   }
   const bool whole = std::string_view(text).substr(at, kContinueMark.size()) == kContinueMark;

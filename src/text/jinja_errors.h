@@ -33,8 +33,8 @@ inline constexpr int kMaxDepth = 200;  // of data, of nested expressions and of 
 
 // What one rendering may use; every unit is counted down and M154 thrown at zero.
 struct Budget {
-  int64_t steps = 50'000'000;   // statements and loop rounds and elements looked at
-  int64_t bytes = 1LL << 30;    // of text and lists made, in all
+  int64_t steps = 10'000'000;  // statements and loop rounds and elements looked at
+  int64_t bytes = 1LL << 29;   // of text and lists made, in all
 
   void step(int64_t n = 1) {
     if ((steps -= n) < 0) {

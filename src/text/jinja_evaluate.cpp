@@ -153,8 +153,8 @@ Args Interpreter::arguments(const Arguments& node) {
   if (node.star_star != nullptr) {
     args.keep = evaluate(*node.star_star);
     if (!args.keep.is(Kind::dict)) {
-      fail(kType, fmt::format("the argument after ** must be a mapping, not {}",
-                              type_name(args.keep)));
+      fail(kType,
+           fmt::format("the argument after ** must be a mapping, not {}", type_name(args.keep)));
     }
     for (const auto& [key, value] : args.keep.dict().items) {
       args.named.emplace_back(to_text(key, "a keyword"), value);
@@ -233,8 +233,8 @@ Value Interpreter::call_macro(const MacroObject& macro, Args& args) {
   const Macro& node = *macro.node;
   const Level level(depth_);
   if (++macro_depth_ > kMaxDepth) {
-    fail(kLimit, fmt::format("macro '{}' calls itself more than {} levels deep", node.name,
-                             kMaxDepth));
+    fail(kLimit,
+         fmt::format("macro '{}' calls itself more than {} levels deep", node.name, kMaxDepth));
   }
   const int line = line_;
   auto owned = std::make_unique<Activation>();
@@ -289,13 +289,12 @@ void Interpreter::bind_macro(const Macro& node, Args& args, Activation& activati
     }
     activation.slots[static_cast<size_t>(node.kwargs_slot)] = rest.release()->finish();
   } else if (!args.named.empty()) {
-    fail(kType, fmt::format("macro '{}' takes no keyword argument '{}'", node.name,
-                            args.named[0].first));
+    fail(kType,
+         fmt::format("macro '{}' takes no keyword argument '{}'", node.name, args.named[0].first));
   }
   if (node.varargs_slot >= 0) {
-    activation.slots[static_cast<size_t>(node.varargs_slot)] =
-        Value::tuple({args.positional.begin() + static_cast<std::ptrdiff_t>(given),
-                      args.positional.end()});
+    activation.slots[static_cast<size_t>(node.varargs_slot)] = Value::tuple(
+        {args.positional.begin() + static_cast<std::ptrdiff_t>(given), args.positional.end()});
   } else if (args.positional.size() > count) {
     fail(kType, fmt::format("macro '{}' takes not more than {} argument(s)", node.name, count));
   }
@@ -307,8 +306,7 @@ void Interpreter::bind_macro(const Macro& node, Args& args, Activation& activati
     activation.slots[i] =
         i >= first_default
             ? evaluate(*node.defaults[i - first_default])
-            : Value::undefined(
-                  fmt::format("parameter '{}' was not provided", node.parameters[i]));
+            : Value::undefined(fmt::format("parameter '{}' was not provided", node.parameters[i]));
   }
 }
 

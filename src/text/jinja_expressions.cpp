@@ -116,8 +116,8 @@ ExprPtr ExpressionParser::condition() {
       const Nesting nesting(*this);
       otherwise = condition();
     }
-    value = std::make_unique<Condition>(line, std::move(test), std::move(value),
-                                        std::move(otherwise));
+    value =
+        std::make_unique<Condition>(line, std::move(test), std::move(value), std::move(otherwise));
   }
   return value;
 }
@@ -234,8 +234,8 @@ ExprPtr ExpressionParser::power() {
   while (current().is_op("**")) {
     chain();
     const int line = next().line;
-    left = std::make_unique<Binary>(ExprKind::binary, line, std::move(left), unary(),
-                                    BinaryOp::power);
+    left =
+        std::make_unique<Binary>(ExprKind::binary, line, std::move(left), unary(), BinaryOp::power);
   }
   return left;
 }
@@ -416,6 +416,10 @@ ExprPtr ExpressionParser::subscript(ExprPtr value) {
 ExprPtr ExpressionParser::subscripted(ExprPtr object, int line) {
   const auto ends = [&] { return current().is_op("]") || current().is_op(","); };
   ExprPtr first;
+  if (current().is_op("]")) {
+    return std::make_unique<Item>(line, std::move(object),
+                                  std::make_unique<Sequence>(ExprKind::tuple, line, ExprList()));
+  }
   if (!current().is_op(":")) {
     first = expression();
     if (!current().is_op(":")) {

@@ -50,7 +50,8 @@ std::string title_words(std::string_view text) {
     }
   };
   for (const std::string_view c : characters(text)) {
-    if (is_space(decode(c, 0).value) || std::string_view("-({[<").find(c) != std::string_view::npos) {
+    if (is_space(decode(c, 0).value) ||
+        std::string_view("-({[<").find(c) != std::string_view::npos) {
       flush();
       out += c;
     } else {
@@ -137,7 +138,8 @@ std::string number_text(std::string_view text) {
   std::string out;
   text = strip_right(strip_left(text));
   for (size_t i = 0; i < text.size(); ++i) {
-    const bool between = i > 0 && i + 1 < text.size() && std::isalnum(static_cast<unsigned char>(text[i - 1])) &&
+    const bool between = i > 0 && i + 1 < text.size() &&
+                         std::isalnum(static_cast<unsigned char>(text[i - 1])) &&
                          std::isalnum(static_cast<unsigned char>(text[i + 1]));
     if (text[i] != '_' || !between) {
       out += text[i];
@@ -303,10 +305,8 @@ Value round_filter(Interpreter& interpreter, const Value& self, Args& args) {
   }
   const Value scale =
       binary(BinaryOp::power, Value::integer(10), Value::integer(precision), interpreter.budget());
-  const double scaled =
-      binary(BinaryOp::multiply, self, scale, interpreter.budget()).as_real();
-  return Value::real((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) /
-                     scale.as_real());
+  const double scaled = binary(BinaryOp::multiply, self, scale, interpreter.budget()).as_real();
+  return Value::real((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale.as_real());
 }
 
 // ---- text
@@ -396,8 +396,7 @@ Value format_filter(Interpreter& interpreter, const Value& self, Args& args) {
 }
 
 Value to_json_filter(Interpreter& interpreter, const Value& self, Args& args) {
-  const Bound a =
-      args.bind("tojson", {"ensure_ascii", "indent", "separators", "sort_keys"});
+  const Bound a = args.bind("tojson", {"ensure_ascii", "indent", "separators", "sort_keys"});
   const auto given = [](const Value* v) { return v != nullptr && !v->is(Kind::none); };
   JsonStyle style;
   style.ensure_ascii = a[0] != nullptr && truth(*a[0]);

@@ -109,8 +109,9 @@ std::string format_real(double value, const Field& field) {
   if (field.type == 0 && field.precision < 0) {
     digits = repr_real(magnitude);
   } else {
-    const char type = field.type == '%' ? 'f' : field.type == 0 || field.type == 'n' ? 'g'
-                                                                                     : field.type;
+    const char type = field.type == '%'                      ? 'f'
+                      : field.type == 0 || field.type == 'n' ? 'g'
+                                                             : field.type;
     const std::string pattern = fmt::format("%{}.*{}", field.alternate ? "#" : "", type);
     const int precision = static_cast<int>(field.precision < 0 ? 6 : field.precision);
     const double scaled = field.type == '%' ? magnitude * 100 : magnitude;
@@ -127,8 +128,8 @@ std::string format_real(double value, const Field& field) {
 
 void check_field(const Field& field) {
   if (field.width > kMaxWidth || field.precision > 1000) {
-    fail(kLimit, fmt::format("a format asks for width {} and precision {}", field.width,
-                             field.precision));
+    fail(kLimit,
+         fmt::format("a format asks for width {} and precision {}", field.width, field.precision));
   }
 }
 
@@ -157,9 +158,9 @@ class Percent {
         i = field(i + 1);
       }
     }
-    const bool leftover = value_.is(Kind::tuple) ? used_ < value_.items().size()
-                                                 : used_ == 0 && !value_.is(Kind::dict) &&
-                                                       !value_.is(Kind::list);
+    const bool leftover = value_.is(Kind::tuple)
+                              ? used_ < value_.items().size()
+                              : used_ == 0 && !value_.is(Kind::dict) && !value_.is(Kind::list);
     if (leftover) {
       fail(kType, "not all arguments converted during string formatting");
     }
@@ -198,7 +199,8 @@ class Percent {
       }
       i = end + 1;
     }
-    for (; i < format_.size() && std::string_view("-+ #0").find(format_[i]) != std::string_view::npos;
+    for (;
+         i < format_.size() && std::string_view("-+ #0").find(format_[i]) != std::string_view::npos;
          ++i) {
       const char c = format_[i];
       if (c == '-') {
@@ -220,7 +222,8 @@ class Percent {
       ++i;
       f.precision = std::max<int64_t>(0, number_or_star(i));
     }
-    while (i < format_.size() && std::string_view("hlL").find(format_[i]) != std::string_view::npos) {
+    while (i < format_.size() &&
+           std::string_view("hlL").find(format_[i]) != std::string_view::npos) {
       ++i;
     }
     if (i >= format_.size()) {
@@ -267,18 +270,18 @@ class Percent {
       if (value.is_undefined()) {
         fail_undefined(value);
       }
-      fail(kType, fmt::format("%{} format: a number is required, not {}", f.type,
-                              type_name(value)));
+      fail(kType,
+           fmt::format("%{} format: a number is required, not {}", f.type, type_name(value)));
     }
     if (std::string_view("fFeEgG").find(f.type) != std::string_view::npos) {
       return pad(format_real(value.as_real(), f), f, '>');
     }
-    if (value.is(Kind::real) &&
-        (!(std::fabs(value.as_real()) < 9e18) || std::string_view("xXo").find(f.type) != std::string_view::npos)) {
+    if (value.is(Kind::real) && (!(std::fabs(value.as_real()) < 9e18) ||
+                                 std::string_view("xXo").find(f.type) != std::string_view::npos)) {
       fail(kType, fmt::format("%{} format: an integer is required, not float", f.type));
     }
-    const int64_t n = value.is(Kind::real) ? static_cast<int64_t>(value.as_real())
-                                           : value.as_integer();
+    const int64_t n =
+        value.is(Kind::real) ? static_cast<int64_t>(value.as_real()) : value.as_integer();
     std::string text = format_integer(n, f);
     if (f.precision >= 0) {
       const size_t digits = text.find_first_of("0123456789abcdefABCDEF");
@@ -351,8 +354,8 @@ std::string format_value(const Value& value, std::string_view spec) {
   }
   Field f = parse_spec(spec);
   const auto invalid = [&]() -> std::string {
-    fail(kType, fmt::format("invalid format '{}' for an object of type {}", spec,
-                            type_name(value)));
+    fail(kType,
+         fmt::format("invalid format '{}' for an object of type {}", spec, type_name(value)));
   };
   if (value.is(Kind::string)) {
     if ((f.type != 0 && f.type != 's') || f.grouping != 0 || f.sign != '-') {
@@ -380,7 +383,8 @@ std::string format_value(const Value& value, std::string_view spec) {
   if (value.is(Kind::boolean) && f.type == 0) {
     return pad(to_string(value), f, '<');
   }
-  if (f.precision >= 0 || (f.type != 0 && std::string_view("bcdoxXn").find(f.type) == std::string_view::npos)) {
+  if (f.precision >= 0 ||
+      (f.type != 0 && std::string_view("bcdoxXn").find(f.type) == std::string_view::npos)) {
     return invalid();
   }
   if (f.type == 'c') {
@@ -477,9 +481,9 @@ class Brace {
         const std::string_view key = name.substr(i + 1, stop - i - 1);
         size_t digits = 0;
         const int64_t index = read_number(key, digits);
-        value = get_item(value, digits == key.size() && digits > 0
-                                    ? Value::integer(index)
-                                    : Value::string(std::string(key)));
+        value =
+            get_item(value, digits == key.size() && digits > 0 ? Value::integer(index)
+                                                               : Value::string(std::string(key)));
         i = stop + 1;
       }
     }

@@ -65,8 +65,9 @@ std::string Interpreter::run(FindVariable find, void* context) {
 void Interpreter::locate_captured_generation() {
   for (const auto& [begin, text] : captured_generation_) {
     if (out_.compare(begin, text.size(), text) != 0) {
-      throw Error("M158", "a generation block stands inside a macro or a block set, and its text "
-                          "is not where the output had come to")
+      throw Error("M158",
+                  "a generation block stands inside a macro or a block set, and its text "
+                  "is not where the output had come to")
           .hint("put {% generation %} around the place where the macro's text is printed");
     }
     generation_.push_back(
@@ -272,8 +273,8 @@ void Interpreter::assign(const Target& target, Value value) {
                               target.attribute, target.name));
     }
     if (target.attribute.starts_with('_')) {
-      fail(kUnsafe, fmt::format("a namespace cannot hold '{}': its name starts with '_'",
-                                target.attribute));
+      fail(kUnsafe,
+           fmt::format("a namespace cannot hold '{}': its name starts with '_'", target.attribute));
     }
     object.get<Namespace>().attributes.set(Value::borrowed(target.attribute), std::move(value));
     return;
@@ -284,8 +285,8 @@ void Interpreter::assign(const Target& target, Value value) {
   }
   std::vector<Value> parts = to_vector(value, budget_);
   if (parts.size() != target.parts.size()) {
-    fail(kType, fmt::format("cannot unpack {} values into {} names", parts.size(),
-                            target.parts.size()));
+    fail(kType,
+         fmt::format("cannot unpack {} values into {} names", parts.size(), target.parts.size()));
   }
   for (size_t i = 0; i < parts.size(); ++i) {
     assign(target.parts[i], std::move(parts[i]));

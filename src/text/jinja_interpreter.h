@@ -99,9 +99,9 @@ class Interpreter {
 
   const Template& template_;
   Budget budget_;
-  std::string out_;          // the text of the innermost block that captures, else the result
+  std::string out_;  // the text of the innermost block that captures, else the result
   int captures_ = 0;
-  size_t main_size_ = 0;     // of the result, while a block captures
+  size_t main_size_ = 0;  // of the result, while a block captures
   int line_ = 0;
   int depth_ = 0;
   int macro_depth_ = 0;
@@ -110,7 +110,8 @@ class Interpreter {
   std::vector<std::unique_ptr<Activation>> activations_;
   std::vector<Value> namespaces_;
   std::vector<Span> generation_;
-  // Generation blocks inside captured text: where jinja2 places them, and their text, to be checked.
+  // Generation blocks inside captured text: where jinja2 places them, and their text, to be
+  // checked.
   std::vector<std::pair<size_t, std::string>> captured_generation_;
 };
 

@@ -51,7 +51,9 @@ class Lexer {
   }
 
  private:
-  [[noreturn]] void fail_here(std::string message) { fail_syntax(name_, line_, std::move(message)); }
+  [[noreturn]] void fail_here(std::string message) {
+    fail_syntax(name_, line_, std::move(message));
+  }
 
   void push(TokenType type, std::string text) {
     Token token;
@@ -285,7 +287,8 @@ class Lexer {
     }
     if (end < source_.size() && (source_[end] == 'e' || source_[end] == 'E')) {
       size_t exponent = end + 1;
-      exponent += exponent < source_.size() && (source_[exponent] == '+' || source_[exponent] == '-');
+      exponent +=
+          exponent < source_.size() && (source_[exponent] == '+' || source_[exponent] == '-');
       if (exponent < source_.size() && is_digit_char(source_[exponent])) {
         end = digits(exponent, is_digit_char);
         real = true;
@@ -329,9 +332,9 @@ class Lexer {
     const int base = kind == 'x' ? 16 : kind == 'o' ? 8 : kind == 'b' ? 2 : 10;
     if (base != 10) {
       const size_t end = digits(at_ + 2, [&](char c) {
-        const int v = is_digit_char(c) ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f'
-                                                       ? (c | 0x20) - 'a' + 10
-                                                       : 99;
+        const int v = is_digit_char(c)                         ? c - '0'
+                      : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                               : 99;
         return v < base;
       });
       if (end > at_ + 2) {

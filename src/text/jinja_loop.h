@@ -28,7 +28,7 @@ class Cursor {
   Interpreter& interpreter_;
   Value source_;
   const For& node_;
-  size_t at_ = 0;  // an index, or a byte of a string
+  size_t at_ = 0;             // an index, or a byte of a string
   std::vector<Value> ahead_;  // looked at already, from `ahead_at_` on
   size_t ahead_at_ = 0;
 };

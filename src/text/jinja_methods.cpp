@@ -51,9 +51,9 @@ Value same(Interpreter&, const Value& self, Args& args) {
 }
 
 constexpr NativeEntry kDictMethods[] = {
-    {"get", dict_get},     {"items", dict_items},     {"keys", dict_keys}, {"values", dict_values},
-    {"copy", same},        {"clear", nullptr},        {"pop", nullptr},    {"popitem", nullptr},
-    {"update", nullptr},   {"setdefault", nullptr},   {"fromkeys", nullptr}};
+    {"get", dict_get},   {"items", dict_items},   {"keys", dict_keys},  {"values", dict_values},
+    {"copy", same},      {"clear", nullptr},      {"pop", nullptr},     {"popitem", nullptr},
+    {"update", nullptr}, {"setdefault", nullptr}, {"fromkeys", nullptr}};
 
 // ---- list, tuple and range
 
@@ -82,7 +82,7 @@ Value list_count(Interpreter& interpreter, const Value& self, Args& args) {
 }
 
 constexpr NativeEntry kListMethods[] = {
-    {"index", list_index}, {"count", list_count}, {"copy", same},     {"append", nullptr},
+    {"index", list_index}, {"count", list_count}, {"copy", same},       {"append", nullptr},
     {"clear", nullptr},    {"pop", nullptr},      {"reverse", nullptr}, {"insert", nullptr},
     {"sort", nullptr},     {"extend", nullptr},   {"remove", nullptr}};
 constexpr NativeEntry kTupleMethods[] = {{"index", list_index}, {"count", list_count}};
@@ -91,7 +91,8 @@ constexpr NativeEntry kTupleMethods[] = {{"index", list_index}, {"count", list_c
 
 Value real_is_integer(Interpreter&, const Value& self, Args& args) {
   args.bind("is_integer", {});
-  return Value::boolean(self.as_real() == static_cast<double>(static_cast<int64_t>(self.as_real())));
+  return Value::boolean(self.as_real() ==
+                        static_cast<double>(static_cast<int64_t>(self.as_real())));
 }
 constexpr NativeEntry kRealMethods[] = {{"is_integer", real_is_integer}};
 
@@ -108,9 +109,8 @@ Value loop_cycle(Interpreter&, const Value& self, Args& args) {
 Value loop_changed(Interpreter&, const Value& self, Args& args) {
   auto& loop = self.get<LoopObject>();
   const bool same_as_before =
-      loop.changed_called &&
-      std::equal(loop.changed.begin(), loop.changed.end(), args.positional.begin(),
-                 args.positional.end(), equal);
+      loop.changed_called && std::equal(loop.changed.begin(), loop.changed.end(),
+                                        args.positional.begin(), args.positional.end(), equal);
   loop.changed = args.positional;
   loop.changed_called = true;
   return Value::boolean(!same_as_before);
@@ -151,8 +151,8 @@ Value global_range(Interpreter&, const Value&, Args& args) {
   const bool empty = up ? range->start >= range->stop : range->start <= range->stop;
   const auto low = static_cast<uint64_t>(up ? range->start : range->stop);
   const auto high = static_cast<uint64_t>(up ? range->stop : range->start);
-  const uint64_t step = up ? static_cast<uint64_t>(range->step)
-                           : uint64_t{0} - static_cast<uint64_t>(range->step);
+  const uint64_t step =
+      up ? static_cast<uint64_t>(range->step) : uint64_t{0} - static_cast<uint64_t>(range->step);
   if (!empty && (high - low - 1) / step + 1 > kMaxRange) {
     fail(kLimit, fmt::format("range is larger than the {} a template may have", kMaxRange));
   }
@@ -170,8 +170,8 @@ std::unique_ptr<Dict> make_dict(Interpreter& interpreter, Args& args, std::strin
     for (const Value& pair : to_vector(args.positional[0], interpreter.budget())) {
       const std::vector<Value> parts = to_vector(pair, interpreter.budget());
       if (parts.size() != 2) {
-        fail(kType, fmt::format("{}: an element has {} parts, 2 are needed", function,
-                                parts.size()));
+        fail(kType,
+             fmt::format("{}: an element has {} parts, 2 are needed", function, parts.size()));
       }
       dict->set(parts[0], parts[1]);
     }
@@ -236,9 +236,8 @@ Value global_strftime(Interpreter&, const Value&, Args& args) {
 }
 
 constexpr NativeEntry kGlobals[] = {
-    {"range", global_range},   {"dict", global_dict},
-    {"namespace", global_namespace}, {"cycler", global_cycler},
-    {"joiner", global_joiner}, {"raise_exception", global_raise},
+    {"range", global_range},          {"dict", global_dict},     {"namespace", global_namespace},
+    {"cycler", global_cycler},        {"joiner", global_joiner}, {"raise_exception", global_raise},
     {"strftime_now", global_strftime}};
 
 const NativeEntry* find_in(std::span<const NativeEntry> table, std::string_view name) {

@@ -16,6 +16,9 @@ enum class CompareOp : uint8_t { eq, ne, lt, le, gt, ge, in, not_in };
 // M152 or M156, with the reason it is undefined.
 [[noreturn]] void fail_undefined(const Value& value);
 
+// M153: `op` does not work on these two (M152 when one of them is undefined).
+[[noreturn]] void fail_operands(std::string_view op, const Value& a, const Value& b);
+
 bool truth(const Value& value);
 bool equal(const Value& a, const Value& b);
 bool less(const Value& a, const Value& b);

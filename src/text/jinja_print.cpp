@@ -202,9 +202,9 @@ void json_string(std::string& out, std::string_view text, bool ensure_ascii) {
           const CodePoint p = decode(text, i);
           bytes = p.bytes;
           const auto c = static_cast<uint32_t>(p.value);
-          out += c < 0x10000 ? fmt::format("\\u{:04x}", c)
-                             : fmt::format("\\u{:04x}\\u{:04x}", 0xD7C0 + (c >> 10),
-                                           0xDC00 + (c & 0x3FF));
+          out += c < 0x10000
+                     ? fmt::format("\\u{:04x}", c)
+                     : fmt::format("\\u{:04x}\\u{:04x}", 0xD7C0 + (c >> 10), 0xDC00 + (c & 0x3FF));
         }
     }
     i += bytes;
@@ -241,8 +241,8 @@ class JsonWriter {
         object(value.dict(), depth + 1);
         break;
       default:
-        fail(kType, fmt::format("tojson: an object of type {} has no form in JSON",
-                                type_name(value)));
+        fail(kType,
+             fmt::format("tojson: an object of type {} has no form in JSON", type_name(value)));
     }
   }
 
@@ -346,9 +346,9 @@ std::string repr_real(double value) {
     return value > 0 ? "inf" : "-inf";
   }
   char buffer[40];
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, std::fabs(value),
-                                 std::chars_format::scientific)
-                       .ptr;
+  const auto end =
+      std::to_chars(buffer, buffer + sizeof buffer, std::fabs(value), std::chars_format::scientific)
+          .ptr;
   const std::string_view scientific(buffer, static_cast<size_t>(end - buffer));
   const size_t e = scientific.find('e');
   int exponent = 0;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <set>
 
 #include "text/jinja_errors.h"
 #include "text/jinja_lexer.h"
@@ -23,7 +24,7 @@ struct Frame {
 struct Scope {
   Scope* parent = nullptr;
   Frame* frame = nullptr;
-  For* loop = nullptr;         // of a loop's body: who wants to know that `loop` is used
+  For* loop = nullptr;  // of a loop's body: who wants to know that `loop` is used
   bool frame_outermost = false;
   std::map<std::string, uint16_t, std::less<>> names;
 };
@@ -36,9 +37,12 @@ class Resolver {
     Frame frame;
     Scope root{nullptr, &frame, nullptr, true, {}};
     ScopeEntry ignored;
+    root_ = &root;
     enter(root, template_.body, ignored);
     visit(template_.body, root);
     template_.slots = frame.slots;
+    std::erase_if(template_.variables,
+                  [&](const auto& variable) { return assigned_first_.contains(variable.first); });
   }
 
  private:
@@ -94,6 +98,40 @@ class Resolver {
     }
   }
 
+  // As in Jinja: a name whose first appearance in the template's outermost scope assigns it, and
+  // not only in a branch of an if, is never given from outside, even where an inner scope reads it
+  // sooner.
+  void note_assignment(const Scope& scope, const std::string& name) {
+    if (&scope == root_ && used_.insert(name).second) {
+      assigned_first_.insert(name);
+    }
+  }
+
+  void note_use(const Scope& scope, const std::string& name) {
+    if (&scope == root_) {
+      used_.insert(name);
+    }
+  }
+
+  void visit(If& node, Scope& scope) {
+    const std::set<std::string> assigned_before = assigned_first_;
+    std::set<std::string> used_before, used_after;
+    const auto end_branch = [&] {
+      used_after.insert(used_.begin(), used_.end());
+      used_ = used_before;
+    };
+    for (auto& [test, body] : node.branches) {
+      visit(test, scope);
+      used_before = used_;
+      visit(body, scope);
+      end_branch();
+    }
+    visit(node.otherwise, scope);
+    end_branch();
+    used_ = std::move(used_after);
+    assigned_first_ = assigned_before;
+  }
+
   void declare_target(const Target& target, Scope& scope) {
     if (!target.name.empty()) {
       if (target.attribute.empty()) {
@@ -108,6 +146,11 @@ class Resolver {
 
   void resolve_target(Target& target, Scope& scope) {
     if (!target.name.empty()) {
+      if (target.attribute.empty()) {
+        note_assignment(scope, target.name);
+      } else {
+        note_use(scope, target.name);
+      }
       target.place = find(scope, target.name);
       return;
     }
@@ -190,15 +233,9 @@ class Resolver {
       case StatementKind::print:
         visit(static_cast<Print&>(statement).value, scope);
         break;
-      case StatementKind::condition: {
-        auto& node = static_cast<If&>(statement);
-        for (auto& [test, body] : node.branches) {
-          visit(test, scope);
-          visit(body, scope);
-        }
-        visit(node.otherwise, scope);
+      case StatementKind::condition:
+        visit(static_cast<If&>(statement), scope);
         break;
-      }
       case StatementKind::loop:
         visit(static_cast<For&>(statement), scope);
         break;
@@ -221,6 +258,7 @@ class Resolver {
         visit(static_cast<With&>(statement), scope);
         break;
       case StatementKind::macro:
+        note_assignment(scope, static_cast<Macro&>(statement).name);
         static_cast<Macro&>(statement).place = find(scope, static_cast<Macro&>(statement).name);
         visit(static_cast<Macro&>(statement), scope);
         break;
@@ -302,6 +340,7 @@ class Resolver {
         break;
       case ExprKind::name: {
         auto& name = static_cast<Name&>(*expr);
+        note_use(scope, name.name);
         name.place = find(scope, name.name);
         break;
       }
@@ -361,6 +400,10 @@ class Resolver {
   }
 
   Template& template_;
+  const Scope* root_ = nullptr;
+  // Of the outermost scope, in the order of its text: names met so far, and those of them that were
+  // assigned before anything read them.
+  std::set<std::string> used_, assigned_first_;
 };
 
 }  // namespace

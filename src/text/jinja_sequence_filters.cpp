@@ -50,9 +50,9 @@ class Path {
     for (size_t at = 0; at <= text.size();) {
       const size_t end = std::min(text.find('.', at), text.size());
       const std::string_view part = text.substr(at, end - at);
-      const bool number = !part.empty() && part.size() < 18 &&
-                          std::all_of(part.begin(), part.end(),
-                                      [](char c) { return c >= '0' && c <= '9'; });
+      const bool number =
+          !part.empty() && part.size() < 18 &&
+          std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
       parts_.push_back(number ? Value::integer(std::stoll(std::string(part)))
                               : Value::string(std::string(part)));
       at = end + 1;
@@ -268,8 +268,8 @@ Value group_by(Interpreter& interpreter, const Value& self, Args& args) {
     for (; end < keyed.size() && equal(keyed[begin].key, keyed[end].key); ++end) {
       members.push_back(keyed[end].value);
     }
-    Value group = Value::tuple(
-        {path.follow(keyed[begin].value, a[1]), Value::list(std::move(members))});
+    Value group =
+        Value::tuple({path.follow(keyed[begin].value, a[1]), Value::list(std::move(members))});
     group.get<List>().group = true;
     groups.push_back(std::move(group));
     begin = std::max(end, begin + 1);
@@ -344,8 +344,8 @@ Inner inner(const Args& args, size_t at, bool filter) {
     fail(kUnknown, fmt::format("the chat template uses a {} named '{}', which there is not",
                                filter ? "filter" : "test", name));
   }
-  result.args.positional.assign(
-      args.positional.begin() + static_cast<std::ptrdiff_t>(at) + 1, args.positional.end());
+  result.args.positional.assign(args.positional.begin() + static_cast<std::ptrdiff_t>(at) + 1,
+                                args.positional.end());
   result.args.named = args.named;
   return result;
 }
@@ -403,9 +403,8 @@ std::vector<Value> select(Interpreter& interpreter, const Value& self, Args& arg
 using Elements = std::vector<Value> (*)(Interpreter&, const Value&, Args&);
 template <Elements elements>
 Value lazy(Interpreter& interpreter, const Value& self, Args& args) {
-  return Value::generator(self, [&interpreter, self, args]() mutable {
-    return elements(interpreter, self, args);
-  });
+  return Value::generator(
+      self, [&interpreter, self, args]() mutable { return elements(interpreter, self, args); });
 }
 
 constexpr NativeEntry kSequenceFilters[] = {

@@ -159,8 +159,8 @@ Value partition(Interpreter&, const Value& self, Args& args) {
     return from_right ? Value::tuple({part(""), part(""), self})
                       : Value::tuple({self, part(""), part("")});
   }
-  return Value::tuple({part(text.substr(0, found)), part(separator),
-                       part(text.substr(found + separator.size()))});
+  return Value::tuple(
+      {part(text.substr(0, found)), part(separator), part(text.substr(found + separator.size()))});
 }
 
 Value join(Interpreter& interpreter, const Value& self, Args& args) {

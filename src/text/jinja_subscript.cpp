@@ -17,9 +17,9 @@ bool is_private(std::string_view name) {
 }
 
 Value unsafe(const Value& object, std::string_view name) {
-  return Value::undefined(fmt::format("access to attribute '{}' of '{}' object is unsafe.", name,
-                                      type_name(object)),
-                          true);
+  return Value::undefined(
+      fmt::format("access to attribute '{}' of '{}' object is unsafe.", name, type_name(object)),
+      true);
 }
 
 // The attribute Python finds on the object itself; missing when it has none of that name.

@@ -49,8 +49,8 @@ Value iterable(Interpreter&, const Value& self, Args& args) {
 
 Value callable(Interpreter&, const Value& self, Args& args) {
   args.bind("callable", {});
-  constexpr Kind kinds[] = {Kind::function, Kind::method, Kind::macro, Kind::joiner, Kind::loop,
-                            Kind::undefined, Kind::missing};
+  constexpr Kind kinds[] = {Kind::function, Kind::method,    Kind::macro,  Kind::joiner,
+                            Kind::loop,     Kind::undefined, Kind::missing};
   return Value::boolean(std::find(std::begin(kinds), std::end(kinds), self.kind()) !=
                         std::end(kinds));
 }

@@ -174,8 +174,8 @@ struct View : Object {
   ViewOf of = ViewOf::keys;
 };
 
-// Computed when first asked for an element, as Python's generators are: one that nobody walks cannot
-// fail.
+// Computed when first asked for an element, as Python's generators are: one that nobody walks
+// cannot fail.
 struct Generator : Object {
   std::function<std::vector<Value>()> make;  // empty once it has run
   std::vector<Value> items;

@@ -75,7 +75,8 @@ TEST(chat_template, gives_special_tokens_in_both_their_forms) {
   const Json tokens = {{"bos_token", {{"content", "<s>"}, {"lstrip", false}}},
                        {"eos_token", "</s>"},
                        {"pad_token", nullptr}};
-  EXPECT_EQ(ChatTemplate("{{ bos_token }}{{ eos_token }}{{ pad_token }}{{ pad_token is defined }}", tokens)
+  EXPECT_EQ(ChatTemplate("{{ bos_token }}{{ eos_token }}{{ pad_token }}{{ pad_token is defined }}",
+                         tokens)
                 .render(Json::array())
                 .text,
             "<s></s>False");
@@ -174,25 +175,30 @@ TEST(assistant_spans, cover_content_and_end_of_turn) {
 }
 
 TEST(assistant_spans, follow_templates_that_trim_and_have_no_header) {
-  EXPECT_EQ(turns(ChatTemplate("{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} "
-                               "[/INST]{% else %}{{ ' ' + m.content | trim + '</s>' }}{% endif %}{% endfor %}"),
-                  kChat),
-            (Strings{" 1</s>", " <b>2</b></s>"}));
+  EXPECT_EQ(
+      turns(ChatTemplate(
+                "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} "
+                "[/INST]{% else %}{{ ' ' + m.content | trim + '</s>' }}{% endif %}{% endfor %}"),
+            kChat),
+      (Strings{" 1</s>", " <b>2</b></s>"}));
 }
 
 TEST(assistant_spans, leave_out_what_a_rendering_adds_at_its_end) {
   const ChatTemplate t(
       "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}{% endfor %}"
-      "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ '<|endoftext|>' }}{% endif %}");
+      "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ '<|endoftext|>' }}{% "
+      "endif %}");
   EXPECT_EQ(turns(t, kChat), (Strings{" 1 <|end|>\n", "<b>2</b><|end|>\n<|endoftext|>"}));
 }
 
-// In the style of Qwen3: the thinking of earlier turns is dropped, the last turn always has a block.
+// In the style of Qwen3: the thinking of earlier turns is dropped, the last turn always has a
+// block.
 const char* const kDropsThinking =
     "{% for m in messages %}{% set c = m.content %}{% set r = '' %}{% if '</think>' in c %}"
     "{% set r = c.split('</think>')[0].split('<think>')[-1].strip() %}"
     "{% set c = c.split('</think>')[-1].lstrip() %}{% endif %}{{ '<' + m.role + '>\n' }}"
-    "{% if m.role == 'assistant' and loop.last %}{{ '<think>\n' + r + '\n</think>\n\n' }}{% endif %}"
+    "{% if m.role == 'assistant' and loop.last %}{{ '<think>\n' + r + '\n</think>\n\n' }}{% endif "
+    "%}"
     "{{ c + '<end>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<assistant>\n' }}"
     "{% if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}"
     "{% endif %}{% endif %}";
@@ -220,10 +226,12 @@ TEST(assistant_spans, find_turns_behind_a_prompt_that_opens_a_thinking_block) {
 TEST(assistant_spans, report_a_turn_they_cannot_place) {
   // the first turn is written in another way once something follows it
   const ChatTemplate t(
-      "{% for m in messages %}{{ '<' + m.role + '>' }}{{ m.content | upper if m.role == 'assistant' and not loop.last else m.content }}"
+      "{% for m in messages %}{{ '<' + m.role + '>' }}{{ m.content | upper if m.role == "
+      "'assistant' and not loop.last else m.content }}"
       "{{ '<end>' }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}");
-  EXPECT_EQ(turns(t, Json::array({message("user", "a"), message("assistant", "abc"),
-                                  message("user", "b"), message("assistant", "xyz")}),
+  EXPECT_EQ(turns(t,
+                  Json::array({message("user", "a"), message("assistant", "abc"),
+                               message("user", "b"), message("assistant", "xyz")}),
                   {1}),
             Strings{"xyz<end>"});
   // a template that cannot render the conversation without its first message
@@ -231,7 +239,8 @@ TEST(assistant_spans, report_a_turn_they_cannot_place) {
   EXPECT_EQ(turns(strict, Json::array({message("assistant", "abc")}), {0}), Strings{});
   // a default system message that only a non-empty conversation has is no part of the turn
   const ChatTemplate with_default(
-      "{% for m in messages %}{% if loop.first and m.role != 'system' %}<|s|>system\nBe kind.<|e|>\n{% endif %}"
+      "{% for m in messages %}{% if loop.first and m.role != 'system' %}<|s|>system\nBe "
+      "kind.<|e|>\n{% endif %}"
       "{{ '<|s|>' + m.role + '\n' + m.content + '<|e|>\n' }}{% endfor %}"
       "{% if add_generation_prompt %}{{ '<|s|>assistant\n' }}{% endif %}");
   EXPECT_EQ(turns(with_default, Json::array({message("assistant", "abc")}), {0}), Strings{});

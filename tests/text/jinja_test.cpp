@@ -1,4 +1,5 @@
-// The template language itself: what no golden file can hold, namely bounds, error codes and places.
+// The template language itself: what no golden file can hold, namely bounds, error codes and
+// places.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -29,10 +30,13 @@ Failure failure(const std::string& source, Json variables = Json::object()) {
 }
 
 TEST(jinja, keeps_variables_in_their_scopes) {
-  EXPECT_EQ(render("{% set a = 1 %}{% for i in [1, 2] %}{% set a = a + i %}{{ a }}{% endfor %}{{ a }}"),
-            "231");
-  EXPECT_EQ(render("{% macro m() %}{{ x }}{% endmacro %}{% set x = 1 %}{{ m() }}{% set x = 2 %}{{ m() }}"),
-            "12");
+  EXPECT_EQ(
+      render("{% set a = 1 %}{% for i in [1, 2] %}{% set a = a + i %}{{ a }}{% endfor %}{{ a }}"),
+      "231");
+  EXPECT_EQ(
+      render(
+          "{% macro m() %}{{ x }}{% endmacro %}{% set x = 1 %}{{ m() }}{% set x = 2 %}{{ m() }}"),
+      "12");
   // a macro outlives the call it was defined in
   EXPECT_EQ(render("{% set ns = namespace() %}{% macro outer(v) %}{% macro inner() %}{{ v }}"
                    "{% endmacro %}{% set ns.f = inner %}{% endmacro %}{{ outer(7) }}{{ ns.f() }}"),
@@ -51,8 +55,9 @@ TEST(jinja, prints_numbers_as_python_does) {
   EXPECT_EQ(render("{{ [x, 1e22, 5e-324, 1.7976931348623157e308, -0.0, 0.1, 1e16, 123456.0] }}",
                    {{"x", 2.0}}),
             "[2.0, 1e+22, 5e-324, 1.7976931348623157e+308, -0.0, 0.1, 1e+16, 123456.0]");
-  EXPECT_EQ(render("{{ x }} {{ y }}", {{"x", -9223372036854775807LL - 1}, {"y", 9223372036854775807LL}}),
-            "-9223372036854775808 9223372036854775807");
+  EXPECT_EQ(
+      render("{{ x }} {{ y }}", {{"x", -9223372036854775807LL - 1}, {"y", 9223372036854775807LL}}),
+      "-9223372036854775808 9223372036854775807");
 }
 
 TEST(jinja, says_where_and_why_a_template_fails) {
@@ -97,10 +102,18 @@ TEST(jinja, stops_templates_that_would_not_end) {
   expect_limit("{{ range(1000000000) }}");
   expect_limit("{{ range(-9223372036854775807, 9223372036854775807) }}");
   expect_limit("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}");
-  expect_limit("{% set ns = namespace(s='ab') %}{% for i in range(64) %}{% set ns.s = ns.s + ns.s %}{% endfor %}");
-  expect_limit("{% set ns = namespace(l=[]) %}{% for i in range(1000) %}{% set ns.l = [ns.l] %}{% endfor %}");
-  expect_limit("{% set ns = namespace(d={}) %}{% for i in range(1000) %}{% set ns.d = {'k': ns.d} %}{% endfor %}");
-  expect_limit("{% set ns = namespace(g=[1]) %}{% for i in range(1000) %}{% set ns.g = ns.g | map('abs') %}{% endfor %}{{ ns.g | list }}");
+  expect_limit(
+      "{% set ns = namespace(s='ab') %}{% for i in range(64) %}{% set ns.s = ns.s + ns.s %}{% "
+      "endfor %}");
+  expect_limit(
+      "{% set ns = namespace(l=[]) %}{% for i in range(1000) %}{% set ns.l = [ns.l] %}{% endfor "
+      "%}");
+  expect_limit(
+      "{% set ns = namespace(d={}) %}{% for i in range(1000) %}{% set ns.d = {'k': ns.d} %}{% "
+      "endfor %}");
+  expect_limit(
+      "{% set ns = namespace(g=[1]) %}{% for i in range(1000) %}{% set ns.g = ns.g | map('abs') "
+      "%}{% endfor %}{{ ns.g | list }}");
   expect_limit("{% set ns = namespace() %}{% set ns.self = ns %}{{ ns }}");
   expect_limit("{{ 'x'.center(10000000000) }}{{ '%99999999d' % 1 }}");
   expect_limit("{{ ('a' * 1000000) | replace('a', 'b' * 1000000) }}");
@@ -141,10 +154,11 @@ TEST(jinja, does_not_leak_objects_that_hold_themselves) {
 TEST(jinja, survives_damaged_templates) {
   const std::string source =
       "{%- for m in messages %}{{ m['x'] | trim ~ \"\\u00e9\" }}{# c #}{% raw %}{{{% endraw %}"
-      "{%- set a, b = (1, [2, {'k': 3.5e1}]) -%}{% endfor %}{{ 'é'[::-1] if a is not none else b.c }}";
+      "{%- set a, b = (1, [2, {'k': 3.5e1}]) -%}{% endfor %}{{ 'é'[::-1] if a is not none else b.c "
+      "}}";
   for (size_t cut = 0; cut < source.size(); ++cut) {
-    for (const std::string& broken :
-         {source.substr(0, cut), source.substr(cut), source.substr(0, cut) + "%" + source.substr(cut)}) {
+    for (const std::string& broken : {source.substr(0, cut), source.substr(cut),
+                                      source.substr(0, cut) + "%" + source.substr(cut)}) {
       try {
         render(broken);
       } catch (const Error& error) {

@@ -430,6 +430,10 @@ SNIPPETS = [
     "{{ n.0.1 }}{{ x.1 }}",
     "{{ f(a=1, 2) }}",
     "{% if n == 7: %}colon{% endif %}",
+    "{% set n %}[{{ n }}]{% endset %}{{ n }}",
+    "{% for i in l %}{{ n }}{% endfor %}{% set n = 1 %}{{ n }}",
+    "{% for i in l %}{{ n }}{% endfor %}{% if x %}{% set n = 1 %}{% endif %}{{ n }}",
+    "{% macro m() %}{{ n }}{% endmacro %}{{ m() }}{% set n = n + 1 %}{{ m() }}",
     "{{- s -}}",
     "{{-1}} {{ -1 }} {{+1}}",
 ]
