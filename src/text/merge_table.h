@@ -19,8 +19,8 @@ class MergeTable {
 
   // rank << 32 | result, or kNoPair.
   uint64_t find(int32_t left, int32_t right) const {
-    const uint64_t key = static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 |
-                         static_cast<uint32_t>(right);
+    const uint64_t key =
+        static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
     const uint64_t hash = hash_of(key);
     // Most pairs do not merge: a small bit set knows it for nearly all of them.
     const uint64_t bit = hash & filter_mask_;
