@@ -1,12 +1,13 @@
 # Apache Arrow C++ and Parquet: a system package where there is one, else the headers and libraries
-# inside a pyarrow wheel. SFT_PYARROW_DIR names the unpacked `pyarrow` folder; without it, python3 is
-# asked. Sets ArrowFromPython_FOUND and the target ArrowFromPython::parquet.
+# inside a pyarrow wheel. SFT_PYARROW_DIR names the unpacked `pyarrow` folder; without it, the python3
+# of .venv (which the Makefile makes) and then the system's are asked. Sets ArrowFromPython_FOUND and the target ArrowFromPython::parquet.
 set(SFT_PYARROW_DIR "" CACHE PATH "the `pyarrow` folder of an installed or unpacked wheel")
 set(ArrowFromPython_FOUND FALSE)
 find_package(Parquet QUIET CONFIG)
 
 set(_pyarrow "${SFT_PYARROW_DIR}")
 if(NOT Parquet_FOUND AND NOT _pyarrow)
+  find_program(_python NAMES python3 PATHS ${CMAKE_SOURCE_DIR}/.venv/bin NO_DEFAULT_PATH)
   find_program(_python NAMES python3)
   if(_python)
     execute_process(

@@ -209,6 +209,11 @@ void read_windows(const Json& config, ModelConfig& model, bool (*slides)(const J
   }
 }
 
+bool slides_as_qwen(const Json& config, int layer) {
+  return config.value("use_sliding_window", false) &&
+         layer >= config.value("max_window_layers", 28);
+}
+
 void refuse_field(const Json& config, const char* field) {
   if (present(config, field) && config[field] != false) {
     throw Error("M033", fmt::format("config.json: \"{}\": {} is not supported", field,

@@ -17,6 +17,9 @@ RopeFrequencies rope_from(const Json& parameters, const Json& config, int head_d
 // Sets every layer's window from `layer_types` where it is given, else from `slides(layer)`.
 void read_windows(const Json& config, ModelConfig& model, bool (*slides)(const Json&, int layer));
 
+// Qwen's rule: off unless `use_sliding_window`, and then from layer `max_window_layers` on.
+bool slides_as_qwen(const Json& config, int layer);
+
 // A field that must be null or absent because we do not compute it; M033 otherwise.
 void refuse_field(const Json& config, const char* field);
 

@@ -7,17 +7,11 @@ namespace sft {
 
 namespace {
 
-// Off unless `use_sliding_window`, and then from layer `max_window_layers` on.
-bool slides(const Json& config, int layer) {
-  return config.value("use_sliding_window", false) &&
-         layer >= config.value("max_window_layers", 28);
-}
-
 ModelConfig read(const Json& config) {
   ModelConfig m = read_common(config);
   m.qkv_bias = true;
   m.ropes = {read_rope(config, m.head_dim)};
-  read_windows(config, m, slides);
+  read_windows(config, m, slides_as_qwen);
   return m;
 }
 

@@ -7,11 +7,6 @@ namespace sft {
 
 namespace {
 
-bool slides(const Json& config, int layer) {
-  return config.value("use_sliding_window", false) &&
-         layer >= config.value("max_window_layers", 28);
-}
-
 ModelConfig read(const Json& config) {
   Json with_head_dim = config;
   if (!config.contains("head_dim")) {
@@ -20,7 +15,7 @@ ModelConfig read(const Json& config) {
   ModelConfig m = read_common(with_head_dim);
   m.qkv_bias = m.output_bias = config.value("attention_bias", false);
   m.ropes = {read_rope(config, m.head_dim)};
-  read_windows(config, m, slides);
+  read_windows(config, m, slides_as_qwen);
   return m;
 }
 

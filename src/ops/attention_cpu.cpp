@@ -8,6 +8,7 @@
 
 #include "ops/attention.h"
 #include "ops/cpu/gemm.h"
+#include "ops/cpu/rows.h"
 #include "ops/cpu/simd.h"
 
 namespace sft::cpu {
@@ -27,43 +28,11 @@ SFT_SIMD float exp_row(float* x, int64_t n, float shift) {
   return sum;
 }
 
-SFT_SIMD float max_row(const float* x, int64_t n) {
-  float top = x[0];
-#pragma omp simd reduction(max : top)
-  for (int64_t i = 0; i < n; ++i) {
-    top = top > x[i] ? top : x[i];
-  }
-  return top;
-}
-
-SFT_SIMD void scale_row(float* x, int64_t n, float factor) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) {
-    x[i] *= factor;
-  }
-}
-
-SFT_SIMD float dot(const float* x, const float* y, int64_t n) {
-  float sum = 0.0F;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) {
-    sum += x[i] * y[i];
-  }
-  return sum;
-}
-
 // grad_scores = p (grad_p - delta)
 SFT_SIMD void score_gradient_row(const float* p, float* grad_p, int64_t n, float delta) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     grad_p[i] = p[i] * (grad_p[i] - delta);
-  }
-}
-
-SFT_SIMD void add_row(const float* x, float* y, int64_t n) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) {
-    y[i] += x[i];
   }
 }
 

@@ -4,21 +4,13 @@
 #include <vector>
 
 #include "ops/cpu/gemm.h"
+#include "ops/cpu/rows.h"
 #include "ops/cpu/simd.h"
 #include "ops/linear_cross_entropy.h"
 
 namespace sft::cpu {
 
 namespace {
-
-SFT_SIMD float max_of(const float* x, int64_t n) {
-  float top = x[0];
-#pragma omp simd reduction(max : top)
-  for (int64_t i = 0; i < n; ++i) {
-    top = top > x[i] ? top : x[i];
-  }
-  return top;
-}
 
 // x becomes e^(x - top); returns the sum of those, and of those times (x - top).
 struct Sums {
@@ -38,17 +30,10 @@ SFT_SIMD Sums exponentials(float* x, int64_t n, float top) {
   return {sum, weighted};
 }
 
-SFT_SIMD void scale_row(float* x, int64_t n, float factor) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) {
-    x[i] *= factor;
-  }
-}
-
 // One row of logits -> its statistics; the logits become the loss's gradient times `scale`.
 LossStats loss_row(float* logits, int64_t vocab, int32_t target, LossType type, float scale,
                    bool wants_gradient) {
-  const float top = max_of(logits, vocab);
+  const float top = max_row(logits, vocab);
   const float shifted_target = logits[target] - top;
   // The first of equal maxima is the prediction, as torch.argmax has it on the CPU.
   const bool correct =

@@ -1,47 +1,10 @@
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
-#include "ops/cpu/simd.h"
+#include "ops/cpu/rows.h"
 #include "ops/qk_norm.h"
 
 namespace sft::cpu {
-
-namespace {
-
-SFT_SIMD float norm_head(const float* x, const float* weight, float* y, int n, float eps,
-                         float offset) {
-  float squares = 0.0F;
-#pragma omp simd reduction(+ : squares)
-  for (int i = 0; i < n; ++i) {
-    squares += x[i] * x[i];
-  }
-  const float rstd = 1.0F / std::sqrt(squares / static_cast<float>(n) + eps);
-#pragma omp simd
-  for (int i = 0; i < n; ++i) {
-    y[i] = x[i] * rstd * (offset + weight[i]);
-  }
-  return rstd;
-}
-
-// The same gradient as rmsnorm's, over one head.
-SFT_SIMD void norm_head_backward(const float* grad_y, const float* x, const float* weight,
-                                 float rstd, float offset, float* grad_x, float* grad_weight,
-                                 int n) {
-  float dot = 0.0F;
-#pragma omp simd reduction(+ : dot)
-  for (int i = 0; i < n; ++i) {
-    dot += grad_y[i] * (offset + weight[i]) * x[i];
-  }
-  const float shift = dot / static_cast<float>(n) * rstd * rstd * rstd;
-#pragma omp simd
-  for (int i = 0; i < n; ++i) {
-    grad_weight[i] += grad_y[i] * x[i] * rstd;
-    grad_x[i] = rstd * grad_y[i] * (offset + weight[i]) - shift * x[i];
-  }
-}
-
-}  // namespace
 
 void qk_norm_forward(ThreadPool& threads, const Tensor& qkv, const Tensor& query_weight,
                      const Tensor& key_weight, const Heads& heads, const RmsNorm& options,
@@ -55,7 +18,7 @@ void qk_norm_forward(ThreadPool& threads, const Tensor& qkv, const Tensor& query
       for (int h = 0; h < normed; ++h) {
         const float* weight = h < heads.heads ? query_weight.f32() : key_weight.f32();
         rstd.f32()[t * normed + h] =
-            norm_head(x + h * d, weight, out + h * d, d, options.eps, options.weight_offset);
+            norm_row(x + h * d, weight, out + h * d, d, options.eps, options.weight_offset);
       }
       std::copy(x + normed * d, x + heads.row(), out + normed * d);
     }
@@ -81,10 +44,9 @@ void qk_norm_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& q
       float* out = grad_qkv.f32() + at;
       for (int h = 0; h < normed; ++h) {
         const bool query = h < heads.heads;
-        norm_head_backward(g + h * d, qkv.f32() + at + h * d,
-                           query ? query_weight.f32() : key_weight.f32(),
-                           rstd.f32()[t * normed + h], options.weight_offset, out + h * d,
-                           query ? mine : mine + d, d);
+        norm_row_backward(g + h * d, qkv.f32() + at + h * d,
+                          query ? query_weight.f32() : key_weight.f32(), rstd.f32()[t * normed + h],
+                          options.weight_offset, nullptr, out + h * d, query ? mine : mine + d, d);
       }
       std::copy(g + normed * d, g + heads.row(), out + normed * d);
     }

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <vector>
 
+#include "ops/cpu/rows.h"
 #include "ops/cpu/simd.h"
 #include "ops/rmsnorm.h"
 
@@ -8,55 +9,10 @@ namespace sft::cpu {
 
 namespace {
 
-SFT_SIMD void add_row(const float* x, const float* delta, float* sum, int64_t n) {
+SFT_SIMD void sum_row(const float* x, const float* delta, float* sum, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     sum[i] = x[i] + delta[i];
-  }
-}
-
-SFT_SIMD float norm_row(const float* x, const float* weight, float* y, int64_t n, float eps,
-                        float offset) {
-  float squares = 0.0F;
-#pragma omp simd reduction(+ : squares)
-  for (int64_t i = 0; i < n; ++i) {
-    squares += x[i] * x[i];
-  }
-  const float rstd = 1.0F / std::sqrt(squares / static_cast<float>(n) + eps);
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) {
-    y[i] = x[i] * rstd * (offset + weight[i]);
-  }
-  return rstd;
-}
-
-// With xhat = x rstd and g = grad_y (offset + weight):
-// grad_x = rstd (g - xhat mean(g xhat)); grad_weight += grad_y xhat.
-SFT_SIMD void norm_row_backward(const float* grad_y, const float* x, const float* weight,
-                                float rstd, float offset, const float* grad_sum, float* grad_x,
-                                float* grad_weight, int64_t n) {
-  float dot = 0.0F;
-#pragma omp simd reduction(+ : dot)
-  for (int64_t i = 0; i < n; ++i) {
-    dot += grad_y[i] * (offset + weight[i]) * x[i];
-  }
-  const float shift = dot / static_cast<float>(n) * rstd * rstd * rstd;
-  if (grad_weight != nullptr) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) {
-      grad_weight[i] += grad_y[i] * x[i] * rstd;
-    }
-  }
-  if (grad_sum != nullptr) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) {
-      grad_x[i] = grad_sum[i] + rstd * grad_y[i] * (offset + weight[i]) - shift * x[i];
-    }
-  } else {
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) {
-      grad_x[i] = rstd * grad_y[i] * (offset + weight[i]) - shift * x[i];
-    }
   }
 }
 
@@ -70,7 +26,7 @@ void rmsnorm_forward(ThreadPool& threads, const Tensor& x, const Tensor& delta,
     for (int64_t row = begin; row < end; ++row) {
       const float* from = x.f32() + row * n;
       if (delta.data != nullptr) {
-        add_row(from, delta.f32() + row * n, sum.f32() + row * n, n);
+        sum_row(from, delta.f32() + row * n, sum.f32() + row * n, n);
         from = sum.f32() + row * n;
       }
       rstd.f32()[row] =
