@@ -133,6 +133,19 @@ TEST(Render, FindsAssistantTurnsWithoutMarks) {
   EXPECT_EQ(text.find("user"), std::string::npos) << text;
 }
 
+// TRL 1.10 adds it to a column called text, whatever the user says the text column is.
+TEST(Render, AddsTheEndOfTextToTheColumnTextOnly) {
+  Preparing preparing;
+  const TemporaryFolder folder;
+  DataOptions options;
+  options.dataset_name =
+      folder.write("train.jsonl", "{\"text\": \"a\", \"body\": \"a\"}\n").string();
+  const auto end = *preparing.model.tokenizer.eos_id();
+  EXPECT_EQ(preparing.prepare(options).rows->example(0).input_ids.back(), end);
+  options.dataset_text_field = "body";
+  EXPECT_NE(preparing.prepare(options).rows->example(0).input_ids.back(), end);
+}
+
 TEST(Render, LeavesOutASecondBos) {
   Preparing preparing("windowed");
   const auto bos = preparing.model.tokenizer.bos_id();

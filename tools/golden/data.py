@@ -156,9 +156,7 @@ def cases_to_render():
     for model in ["chatml", "windowed", "gemma"]:
         yield f"text_{model}", model, text, {}
         yield f"pairs_{model}", model, pairs, {"max_length": 40}
-    ended = {"chatml": "<|im_end|>"}["chatml"]
-    yield "text_ended", "chatml", [{"text": r["text"] + ended} for r in text], {}
-    yield "text_field", "chatml", [{"body": r["text"], "text": "no"} for r in text], {"dataset_text_field": "body"}
+    yield "text_ended", "chatml", [{"text": r["text"] + "<|im_end|>"} for r in text], {}
     yield "pairs_all", "chatml", pairs, {"completion_only_loss": False}
     yield "pairs_glued", "chatml", glued, {}
     yield "pairs_cut", "chatml", pairs, {"max_length": 12}
