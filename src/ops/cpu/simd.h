@@ -21,7 +21,8 @@ SFT_INLINE float fast_exp(float x) {
   const float low = x < -87.0F ? -87.0F : x;
   const float clamped = low > 88.0F ? 88.0F : low;
   constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to a whole number
-  const float n = (clamped * 1.44269504F + kRound) - kRound;
+  const float shifted = clamped * 1.44269504F + kRound;
+  const float n = shifted - kRound;
   const float r = (clamped - n * 0.693359375F) + n * 2.12194440e-4F;
   float p = 1.9875691500e-4F;
   p = p * r + 1.3981999507e-3F;
@@ -30,7 +31,10 @@ SFT_INLINE float fast_exp(float x) {
   p = p * r + 1.6666665459e-1F;
   p = p * r + 5.0000001201e-1F;
   const float e = p * r * r + r + 1.0F;
-  return e * __builtin_bit_cast(float, (static_cast<int32_t>(n) + 127) << 23);
+  // The low bits of `shifted` are n; a conversion to an integer would have no meaning for a NaN.
+  const uint32_t exponent =
+      __builtin_bit_cast(uint32_t, shifted) - __builtin_bit_cast(uint32_t, kRound) + 127U;
+  return e * __builtin_bit_cast(float, exponent << 23);
 }
 
 SFT_INLINE float fast_sigmoid(float x) { return 1.0F / (1.0F + fast_exp(-x)); }
