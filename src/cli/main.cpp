@@ -125,6 +125,7 @@ int run(Args args) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader that went away is a write error, not a death
+  std::signal(SIGXFSZ, SIG_IGN);  // so is a file that may grow no further
   const std::vector<std::string> args(argv + 1, argv + argc);
   return sft::run(args);
 }

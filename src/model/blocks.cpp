@@ -169,7 +169,8 @@ std::vector<ParamSpec> prenorm_parameters(const ModelConfig& c, bool qk_norm) {
 Value prenorm_forward(Program& p, const ModelConfig& c, const Weights& w,
                       const ModelInputs& inputs) {
   const std::vector<Value> tables = rope_tables(p, c, inputs);
-  Value x = embedding(p, inputs.tokens, w("model.embed_tokens.weight"), c.embedding_scale);
+  Value x =
+      embedding(p, inputs.tokens, w("model.embed_tokens.weight"), c.embedding_scale, c.padding);
   Value delta;  // what the block before has yet to add to x
   Value h;
   for (int layer = 0; layer < c.layers; ++layer) {

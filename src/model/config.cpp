@@ -123,6 +123,7 @@ ModelConfig read_common(const Json& config) {
   }
   m.max_positions = value_or<int>(config, "max_position_embeddings", 2048);
   m.tied = value_or<bool>(config, "tie_word_embeddings", false);
+  m.padding = value_or<int64_t>(config, "pad_token_id", -1);
   m.norm.eps = value_or<float>(config, "rms_norm_eps", 1e-6F);
   m.initializer_range = value_or<float>(config, "initializer_range", 0.02F);
   m.attention_scale = 1.0F / std::sqrt(static_cast<float>(m.head_dim));

@@ -39,7 +39,8 @@ ModelConfig read(const Json& source) {
                          {"hidden_activation", "gelu_pytorch_tanh"},
                          {"sliding_window", 4096},
                          {"tie_word_embeddings", true},
-                         {"max_position_embeddings", 131072}};
+                         {"max_position_embeddings", 131072},
+                         {"pad_token_id", 0}};
   for (const auto& [key, value] : defaults.items()) {
     if (!config.contains(key)) {
       config[key] = value;
@@ -80,7 +81,8 @@ std::vector<ParamSpec> parameters(const ModelConfig& c) {
 
 Value forward(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs) {
   const std::vector<Value> tables = rope_tables(p, c, inputs);
-  Value x = embedding(p, inputs.tokens, w("model.embed_tokens.weight"), c.embedding_scale);
+  Value x =
+      embedding(p, inputs.tokens, w("model.embed_tokens.weight"), c.embedding_scale, c.padding);
   Value delta, h;
   for (int layer = 0; layer < c.layers; ++layer) {
     const std::string prefix = layer_prefix(layer);

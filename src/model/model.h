@@ -21,6 +21,8 @@ struct ModelConfig {
   int layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
   int max_positions = 0;
   bool tied = false;  // the head is the embedding table
+  int64_t padding =
+      -1;  // token whose embedding is not trained through the input, as in transformers
   bool qkv_bias = false, output_bias = false, mlp_bias = false;
   float embedding_scale = 1.0F;
   float attention_scale = 1.0F;

@@ -2,7 +2,7 @@
 
 namespace sft {
 
-Value embedding(Program& p, Value tokens, Value weight, float scale) {
+Value embedding(Program& p, Value tokens, Value weight, float scale, int64_t padding) {
   const Value y = p.make("embedding", {p.shape(tokens)[0], p.shape(weight)[1]});
   p.emit("embedding", {tokens, weight}, {y}, [scale](const Run& r) {
     cpu::embedding_forward(r.threads(), r.in(0), r.in(1), scale, r.out(0));
@@ -11,9 +11,11 @@ Value embedding(Program& p, Value tokens, Value weight, float scale) {
     if (!b.has_grad(y) || !b.needs_grad(weight)) {
       return;
     }
-    b.emit("embedding.backward", {b.grad(y), tokens}, {b.grad_out(weight)}, [scale](const Run& r) {
-      cpu::embedding_backward(r.threads(), r.in(0), r.in(1), scale, r.out(0), r.accumulate(0));
-    });
+    b.emit("embedding.backward", {b.grad(y), tokens}, {b.grad_out(weight)},
+           [scale, padding](const Run& r) {
+             cpu::embedding_backward(r.threads(), r.in(0), r.in(1), scale, padding, r.out(0),
+                                     r.accumulate(0));
+           });
   });
   return y;
 }

@@ -20,7 +20,7 @@ void embedding_forward(ThreadPool& threads, const Tensor& tokens, const Tensor& 
 }
 
 void embedding_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& tokens,
-                        float scale, const Tensor& grad_weight, bool accumulate) {
+                        float scale, int64_t padding, const Tensor& grad_weight, bool accumulate) {
   const int64_t hidden = grad_weight.shape[1];
   if (!accumulate) {
     threads.parallel_for(grad_weight.shape.elements(), [&](int64_t begin, int64_t end) {
@@ -32,6 +32,9 @@ void embedding_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor&
       hidden,
       [&](int64_t begin, int64_t end) {
         for (int64_t t = 0; t < tokens.shape[0]; ++t) {
+          if (tokens.i32()[t] == padding) {
+            continue;
+          }
           const float* g = grad_y.f32() + t * hidden;
           float* row = grad_weight.f32() + tokens.i32()[t] * hidden;
           for (int64_t i = begin; i < end; ++i) {

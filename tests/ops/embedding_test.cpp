@@ -7,11 +7,12 @@
 namespace sft::testing {
 namespace {
 
-OpCase embedding_case(const std::vector<int>& tokens, int64_t vocab, int64_t hidden, float scale) {
+OpCase embedding_case(const std::vector<int>& tokens, int64_t vocab, int64_t hidden, float scale,
+                      int64_t padding = -1) {
   OpCase c;
   c.operands = {indices(tokens), parameter({vocab, hidden}, 1)};
   c.build = [=](Program& p, const std::vector<Value>& in) {
-    return std::vector{embedding(p, in[0], in[1], scale)};
+    return std::vector{embedding(p, in[0], in[1], scale, padding)};
   };
   c.reference = [=](const std::vector<Numbers>& in) {
     Numbers y;
@@ -37,6 +38,14 @@ TEST(Embedding, rows_of_absent_tokens_have_no_gradient) {
   const OpResult r = run_op(embedding_case({1, 1}, 4, 8, 1.0F));
   for (size_t i = 0; i < 32; ++i) {
     EXPECT_EQ(r.gradients[1][i] == 0.0F, i / 8 != 1);
+  }
+}
+
+TEST(Embedding, the_padding_row_has_no_gradient) {
+  const OpResult plain = run_op(embedding_case({1, 2, 1, 3}, 4, 8, 1.0F));
+  const OpResult padded = run_op(embedding_case({1, 2, 1, 3}, 4, 8, 1.0F, 2));
+  for (size_t i = 0; i < 32; ++i) {
+    EXPECT_EQ(padded.gradients[1][i], i / 8 == 2 ? 0.0F : plain.gradients[1][i]);
   }
 }
 
