@@ -1,6 +1,7 @@
 # Apache Arrow C++ and Parquet: a system package where there is one, else the headers and libraries
 # inside a pyarrow wheel. SFT_PYARROW_DIR names the unpacked `pyarrow` folder; without it, the python3
-# of .venv (which the Makefile makes) and then the system's are asked. Sets ArrowFromPython_FOUND and the target ArrowFromPython::parquet.
+# of .venv (which the Makefile makes) and then the system's are asked. Sets ArrowFromPython_FOUND and
+# the target ArrowFromPython::parquet.
 set(SFT_PYARROW_DIR "" CACHE PATH "the `pyarrow` folder of an installed or unpacked wheel")
 set(ArrowFromPython_FOUND FALSE)
 find_package(Parquet QUIET CONFIG)
