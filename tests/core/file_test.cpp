@@ -22,7 +22,8 @@ class Files : public ::testing::Test {
   ~Files() override { fs::remove_all(folder); }
 
   int entries() const {
-    return static_cast<int>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+    return static_cast<int>(
+        std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
   }
   fs::path folder;
 };

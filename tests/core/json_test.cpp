@@ -37,9 +37,7 @@ TEST(Json, whatever_is_broken_is_our_error) {
   EXPECT_EQ(error_of(std::string(100000, '[')).code(), "M010");
 }
 
-TEST(Json, a_file_that_is_missing) {
-  EXPECT_THROW(read_json("/nowhere/config.json"), Error);
-}
+TEST(Json, a_file_that_is_missing) { EXPECT_THROW(read_json("/nowhere/config.json"), Error); }
 
 }  // namespace
 }  // namespace sft

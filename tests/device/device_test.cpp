@@ -15,7 +15,8 @@ TEST(Buffer, is_zeroed_and_aligned) {
   const Buffer b(100001);
   EXPECT_EQ(b.size(), 100001U);
   EXPECT_EQ(reinterpret_cast<uintptr_t>(b.data()) % 64, 0U);
-  EXPECT_TRUE(std::all_of(b.data(), b.data() + b.size(), [](std::byte x) { return x == std::byte{0}; }));
+  EXPECT_TRUE(
+      std::all_of(b.data(), b.data() + b.size(), [](std::byte x) { return x == std::byte{0}; }));
 }
 
 TEST(Buffer, moves_with_its_memory) {

@@ -83,9 +83,8 @@ int check_plan(const Program& p) {
       }
       // Alive at one time in one place: only at the instruction where one dies and the other, of
       // the same size, asked for its place.
-      const bool granted =
-          (mine.first == other.last && asks_for(p, mine.first, vb, va)) ||
-          (other.first == mine.last && asks_for(p, other.first, va, vb));
+      const bool granted = (mine.first == other.last && asks_for(p, mine.first, vb, va)) ||
+                           (other.first == mine.last && asks_for(p, other.first, va, vb));
       EXPECT_TRUE(granted && at == there) << "values " << a << " and " << b;
       ++reused;
     }
@@ -147,7 +146,9 @@ class RandomPrograms {
   }
 
  private:
-  Value any(const std::vector<Value>& values) { return values[static_cast<size_t>(below(static_cast<int>(values.size())))]; }
+  Value any(const std::vector<Value>& values) {
+    return values[static_cast<size_t>(below(static_cast<int>(values.size())))];
+  }
 
   Value op(Program& p, std::vector<Value> in) {
     const Value y = p.make("y", {64});

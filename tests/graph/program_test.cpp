@@ -22,7 +22,8 @@ struct Tape {
     p.on_backward([=](Program& b) {
       for (const Value x : in) {
         if (b.has_grad(y)) {
-          b.emit(name + ".backward", {b.grad(y), reads_output ? y : in[0]}, {b.grad_out(x)}, nothing);
+          b.emit(name + ".backward", {b.grad(y), reads_output ? y : in[0]}, {b.grad_out(x)},
+                 nothing);
         }
       }
     });
@@ -124,7 +125,7 @@ TEST(Program, a_shared_gradient_is_copied_before_it_is_added_to) {
   EXPECT_EQ(t.p.grad(b), g);  // untouched
   EXPECT_EQ(t.p.grad_out(a).value, more.value);
   EXPECT_EQ(t.p.instructions().size(), before + 1);  // no second copy
-  EXPECT_NE(t.p.grad_out(y).value, g);  // y, whose own gradient was shared, copies too
+  EXPECT_NE(t.p.grad_out(y).value, g);               // y, whose own gradient was shared, copies too
 }
 
 TEST(Program, sharing_adds_to_a_gradient_that_is_there) {
@@ -196,9 +197,9 @@ TEST(Program, recomputation_repeats_only_what_the_backward_pass_reads) {
   Tape t(Recompute::block);
   const Value x = t.op("x", {t.weight});
   t.p.begin_block(0);
-  const Value a = t.op("a", {x});         // read by b's backward
-  const Value b = t.op("b", {a});         // read by c's backward
-  const Value c = t.op("c", {b});         // the block's output: read by no backward of the block
+  const Value a = t.op("a", {x});  // read by b's backward
+  const Value b = t.op("b", {a});  // read by c's backward
+  const Value c = t.op("c", {b});  // the block's output: read by no backward of the block
   t.p.end_block();
   t.loss(t.op("y", {c}));
   t.p.differentiate();
@@ -231,7 +232,8 @@ TEST(Program, each_block_is_repeated_just_before_its_backward_pass) {
   for (const Instruction& i : t.p.instructions()) {
     all.push_back(i.name);
   }
-  EXPECT_EQ(all, (Names{"x", "a", "b", "loss", "b", "b.backward", "a", "a.backward", "x.backward"}));
+  EXPECT_EQ(all,
+            (Names{"x", "a", "b", "loss", "b", "b.backward", "a", "a.backward", "x.backward"}));
 }
 
 TEST(Program, a_value_written_twice_is_repeated_as_one) {

@@ -48,8 +48,8 @@ Network random_network(uint32_t seed) {
       const auto kind = static_cast<Kind>(below(7));
       const int a = kParameters + below(nodes.size());
       const bool weighted = kind == Kind::gain || kind == Kind::late;
-      nodes.push_back({kind, a, weighted ? below(kParameters) : kParameters + below(nodes.size()),
-                       block});
+      nodes.push_back(
+          {kind, a, weighted ? below(kParameters) : kParameters + below(nodes.size()), block});
     }
   }
   return nodes;
@@ -64,13 +64,25 @@ std::vector<std::vector<double>> evaluate(const Network& network,
       const double a = values[static_cast<size_t>(n.a)][i];
       const double b = values[static_cast<size_t>(n.b)][i];
       switch (n.kind) {
-        case Kind::add: y[i] = a + b; break;
+        case Kind::add:
+          y[i] = a + b;
+          break;
         case Kind::mul:
-        case Kind::gain: y[i] = a * b; break;
-        case Kind::wave: y[i] = std::sin(a); break;
-        case Kind::curve: y[i] = std::tanh(a); break;
-        case Kind::twice: y[i] = 2.0 * a; break;
-        case Kind::late: y[i] = a + a * b; break;
+        case Kind::gain:
+          y[i] = a * b;
+          break;
+        case Kind::wave:
+          y[i] = std::sin(a);
+          break;
+        case Kind::curve:
+          y[i] = std::tanh(a);
+          break;
+        case Kind::twice:
+          y[i] = 2.0 * a;
+          break;
+        case Kind::late:
+          y[i] = a + a * b;
+          break;
       }
     }
     values.push_back(y);
@@ -113,14 +125,15 @@ Value emit_gain(Program& p, Value x, Value w) {
     }
     const Value all = g.like(x, "gain.grad");
     g.emit("gain.weight", {g.grad(y), x}, {g.grad_out(w)}, kProduct);
-    g.emit("gain.input", {g.grad(x), g.grad(y), w}, {all},
-           [](const Run& r) {
-             for (int64_t i = 0; i < kWidth; ++i) {
-               const float so_far = r.in(0).data == nullptr ? 0.0F : r.in(0).f32()[i];
-               r.out(0).f32()[i] = so_far + r.in(1).f32()[i] * r.in(2).f32()[i];
-             }
-           },
-           0);
+    g.emit(
+        "gain.input", {g.grad(x), g.grad(y), w}, {all},
+        [](const Run& r) {
+          for (int64_t i = 0; i < kWidth; ++i) {
+            const float so_far = r.in(0).data == nullptr ? 0.0F : r.in(0).f32()[i];
+            r.out(0).f32()[i] = so_far + r.in(1).f32()[i] * r.in(2).f32()[i];
+          }
+        },
+        0);
     g.replace_grad(x, all);
   });
   return y;
@@ -148,8 +161,11 @@ Value emit_function(Program& p, const char* name, Value x, const Kernel& forward
   p.on_backward([=](Program& g) {
     if (g.has_grad(y)) {
       const Value grad = g.like(x, "function.grad");
-      g.emit("function.backward", {g.grad(y), reuse == 0 ? Value() : reads_output ? y : x}, {grad},
-             backward, 0);
+      g.emit("function.backward",
+             {g.grad(y), reuse == 0     ? Value()
+                         : reads_output ? y
+                                        : x},
+             {grad}, backward, 0);
       g.share_grad(x, grad);
     }
   });
@@ -169,26 +185,29 @@ Value emit_node(Program& p, const Node& n, Value a, Value b) {
       });
       return y;
     }
-    case Kind::mul: return emit_product(p, a, b);
-    case Kind::gain: return emit_gain(p, a, b);
-    case Kind::late: return emit_late(p, a, b);
+    case Kind::mul:
+      return emit_product(p, a, b);
+    case Kind::gain:
+      return emit_gain(p, a, b);
+    case Kind::late:
+      return emit_late(p, a, b);
     case Kind::wave:
       return emit_function(p, "wave", a, elementwise([](auto in) { return std::sin(in(0)); }), -1,
-                           false,
-                           elementwise([](auto in) { return in(0) * std::cos(in(1)); }));
+                           false, elementwise([](auto in) { return in(0) * std::cos(in(1)); }));
     case Kind::curve:
       return emit_function(p, "curve", a, elementwise([](auto in) { return std::tanh(in(0)); }), -1,
                            true,
                            elementwise([](auto in) { return in(0) * (1.0F - in(1) * in(1)); }));
-    case Kind::twice: break;
+    case Kind::twice:
+      break;
   }
   return emit_function(p, "twice", a, elementwise([](auto in) { return 2.0F * in(0); }), 0, false,
                        elementwise([](auto in) { return 2.0F * in(0); }));
 }
 
 struct Outcome {
-  std::vector<float> loss_input;                  // the network's last value
-  std::vector<std::vector<float>> gradients;      // by parameter
+  std::vector<float> loss_input;              // the network's last value
+  std::vector<std::vector<float>> gradients;  // by parameter
   int64_t bytes = 0;
 };
 
@@ -221,8 +240,7 @@ Outcome run(const Network& network, const std::vector<std::vector<float>>& param
   Bindings bindings;
   bindings.first_micro_batch = first_micro_batch;
   for (size_t i = 0; i < kParameters; ++i) {
-    bindings.parameters.push_back(
-        {const_cast<float*>(parameters[i].data()), {kWidth}, DType::f32});
+    bindings.parameters.push_back({const_cast<float*>(parameters[i].data()), {kWidth}, DType::f32});
     bindings.gradients.push_back({outcome.gradients[i].data(), {kWidth}, DType::f32});
   }
   outcome.bytes = executor.plan().bytes;

@@ -25,8 +25,7 @@ inline Numbers attention_reference(const Numbers& qkv, const Numbers& documents,
     const auto start = static_cast<int64_t>(documents[document]);
     const auto end = static_cast<int64_t>(documents[document + 1]);
     for (int64_t t = start; t < end; ++t) {
-      const int64_t first =
-          options.window > 0 ? std::max(start, t - options.window + 1) : start;
+      const int64_t first = options.window > 0 ? std::max(start, t - options.window + 1) : start;
       for (int h = 0; h < heads.heads; ++h) {
         const int key = heads.heads + h / (heads.heads / heads.kv_heads);
         Numbers scores;
@@ -46,8 +45,8 @@ inline Numbers attention_reference(const Numbers& qkv, const Numbers& documents,
         double* out = y.data() + (t * heads.heads + h) * d;
         for (int64_t k = first; k <= t; ++k) {
           for (int i = 0; i < d; ++i) {
-            out[i] += scores[static_cast<size_t>(k - first)] / sum *
-                      head_of(k, key + heads.kv_heads)[i];
+            out[i] +=
+                scores[static_cast<size_t>(k - first)] / sum * head_of(k, key + heads.kv_heads)[i];
           }
         }
       }

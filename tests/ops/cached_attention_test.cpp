@@ -26,8 +26,8 @@ std::vector<float> run_cached(const Operand& qkv, const Attention& options,
     const Value out = cached_attention(p, in, held, p.input("past", {1}, DType::i32), options);
     Executor executor(*device, arena, std::move(p));
     Bindings bindings;
-    bindings.inputs["qkv"] = {x.data() + past * options.heads.row(), {step, options.heads.row()},
-                              DType::f32};
+    bindings.inputs["qkv"] = {
+        x.data() + past * options.heads.row(), {step, options.heads.row()}, DType::f32};
     bindings.inputs["cache"] = {cache.data(), {tokens, cache_row}, DType::f32};
     bindings.inputs["past"] = {&past, {1}, DType::i32};
     executor.run(bindings);

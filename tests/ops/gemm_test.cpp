@@ -38,9 +38,19 @@ TEST(Gemm, equals_the_sum_of_products) {
       for (const int threads : {1, 3}) {
         ThreadPool pool(threads);
         auto c = before;
-        gemm(pool, {.transpose_a = ta, .transpose_b = tb, .m = s.m, .n = s.n, .k = s.k,
-                    .alpha = 1.25F, .a = a.data(), .lda = lda, .b = b.data(), .ldb = ldb,
-                    .beta = beta, .c = c.data(), .ldc = ldc});
+        gemm(pool, {.transpose_a = ta,
+                    .transpose_b = tb,
+                    .m = s.m,
+                    .n = s.n,
+                    .k = s.k,
+                    .alpha = 1.25F,
+                    .a = a.data(),
+                    .lda = lda,
+                    .b = b.data(),
+                    .ldb = ldb,
+                    .beta = beta,
+                    .c = c.data(),
+                    .ldc = ldc});
         for (int64_t i = 0; i < s.m; ++i) {
           for (int64_t j = 0; j < ldc; ++j) {
             const auto at = static_cast<size_t>(i * ldc + j);
@@ -68,8 +78,15 @@ TEST(Gemm, ignores_the_old_values_when_beta_is_zero) {
   const auto a = random(80 * 64, 1);
   const auto b = random(64 * 80, 2);
   std::vector<float> c(80 * 80, NAN);
-  gemm(pool, {.m = 80, .n = 80, .k = 64, .a = a.data(), .lda = 64, .b = b.data(), .ldb = 80,
-              .c = c.data(), .ldc = 80});
+  gemm(pool, {.m = 80,
+              .n = 80,
+              .k = 64,
+              .a = a.data(),
+              .lda = 64,
+              .b = b.data(),
+              .ldb = 80,
+              .c = c.data(),
+              .ldc = 80});
   for (const float x : c) {
     ASSERT_TRUE(std::isfinite(x));
   }

@@ -63,7 +63,9 @@ OpCase loss_case(const std::vector<int>& targets, int64_t width, int64_t vocab, 
                  double scale = 0.25) {
   OpCase c;
   const auto tokens = static_cast<int64_t>(targets.size());
-  c.operands = {activation({tokens, width}, 1), parameter({vocab, width}, 2), indices(targets),
+  c.operands = {activation({tokens, width}, 1),
+                parameter({vocab, width}, 2),
+                indices(targets),
                 {Operand::Kind::index, {1}, {scale}, DType::f32}};
   c.build = [=](Program& p, const std::vector<Value>& in) {
     return std::vector{linear_cross_entropy(p, in[0], in[1], in[2], in[3], type)};
@@ -178,7 +180,8 @@ TEST_P(LinearCrossEntropy, a_broken_logit_breaks_the_loss) {
         }
         logits[at] = bad;
         const OpResult r = run_op(logits_case(logits, target, GetParam()));
-        EXPECT_FALSE(std::isfinite(r.outputs[0][0])) << bad << " at " << at << ", target " << target;
+        EXPECT_FALSE(std::isfinite(r.outputs[0][0]))
+            << bad << " at " << at << ", target " << target;
       }
     }
   }
@@ -190,8 +193,7 @@ TEST_P(LinearCrossEntropy, a_broken_hidden_value_breaks_the_loss) {
   EXPECT_FALSE(std::isfinite(run_op(c).outputs[0][0]));
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, LinearCrossEntropy,
-                         ::testing::Values(LossType::nll, LossType::dft),
+INSTANTIATE_TEST_SUITE_P(Types, LinearCrossEntropy, ::testing::Values(LossType::nll, LossType::dft),
                          [](const auto& kind) {
                            return kind.param == LossType::nll ? "nll" : "dft";
                          });

@@ -135,7 +135,8 @@ TEST(Linear, a_chain) {
   check_op(c);
 }
 
-// The output of a product with LoRA is written twice; what reads it in the backward pass needs both.
+// The output of a product with LoRA is written twice; what reads it in the backward pass needs
+// both.
 TEST(Linear, lora_in_a_chain) {
   OpCase c;
   c.operands = {activation({7, 12}, 1), frozen({20, 12}, DType::bf16, 2), parameter({4, 12}, 3),

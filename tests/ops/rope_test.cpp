@@ -38,7 +38,9 @@ OpCase table_case(const std::vector<int>& positions, const RopeFrequencies& f) {
   c.build = [=](Program& p, const std::vector<Value>& in) {
     return std::vector{rope_table(p, in[0], f)};
   };
-  c.reference = [=](const std::vector<Numbers>& in) { return std::vector<Numbers>{table_of(in[0], f)}; };
+  c.reference = [=](const std::vector<Numbers>& in) {
+    return std::vector<Numbers>{table_of(in[0], f)};
+  };
   c.tolerance = 2e-7;
   return c;
 }
@@ -98,8 +100,8 @@ TEST(Rope, the_inverse_turns_back) {
   const std::vector<float> before = x;
   const Tensor table_tensor{table.data(), {3, 8}, DType::f32};
   const Tensor x_tensor{x.data(), {3, heads.row()}, DType::f32};
-  cpu::rope_table_forward(threads, {positions.data(), {3}, DType::i32},
-                          frequencies(8, 10000.0), table_tensor);
+  cpu::rope_table_forward(threads, {positions.data(), {3}, DType::i32}, frequencies(8, 10000.0),
+                          table_tensor);
   cpu::rope_rotate(threads, x_tensor, table_tensor, heads, false, x_tensor);  // in place
   EXPECT_NE(x, before);
   cpu::rope_rotate(threads, x_tensor, table_tensor, heads, true, x_tensor);
