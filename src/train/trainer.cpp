@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/strings.h"
+#include "data/dataset.h"
 #include "train/memory_plan.h"
 
 namespace sft {
@@ -29,8 +30,7 @@ LoaderOptions loader_options(const TrainOptions& o, const Communicator& comm, bo
   l.seed = static_cast<uint64_t>(o.data_seed.value_or(o.seed));
   l.drop_last = o.data.dataloader_drop_last;
   l.sampling = training ? parse_sampling(o.data.train_sampling_strategy) : Sampling::sequential;
-  const bool packed = training ? o.data.packing : o.data.packs_eval();
-  l.padding_free = o.data.padding_free || (packed && o.data.packing_strategy != "wrapped");
+  l.padding_free = is_padding_free(o.data);
   l.pad_to_multiple_of = o.data.pad_to_multiple_of ? std::stoll(*o.data.pad_to_multiple_of) : 0;
   return l;
 }
@@ -228,7 +228,6 @@ void Trainer::log_interval() {
     log_->log(line);
   }
   interval_ = {};
-  last_logged_ = step_;
 }
 
 void Trainer::run_evaluation() {
@@ -237,7 +236,6 @@ void Trainer::run_evaluation() {
       hooks_.on_eval_batch(done, eval_loader_->batches());
     }
   });
-  last_evaluated_ = step_;
   fill_state();
   Json values = {
       {"eval_loss", e.loss}, {"eval_entropy", e.entropy}, {"eval_mean_token_accuracy", e.accuracy}};

@@ -126,7 +126,7 @@ class Trainer {
 
   Rhythm logging_, evaluation_, saving_;
   bool epoch_ended_ = false;
-  int64_t last_logged_ = 0, last_evaluated_ = -1, last_saved_ = -1;
+  int64_t last_saved_ = -1;
   std::string last_checkpoint_;
 };
 
