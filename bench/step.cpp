@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <numeric>
 
 #include "core/error.h"
 #include "core/json.h"
@@ -38,7 +39,7 @@ int run(int argc, char** argv) {
   }
   AdamW optimizer(*device, model.specs, model.layout, {});
   Arena arena(*device);
-  auto recorded = record_training(model, tokens, documents, LossType::nll, true, Recompute::none);
+  auto recorded = record_training(model, {tokens, documents, length}, LossType::nll, true, Recompute::none);
   Executor executor(*device, arena, std::move(recorded.program));
   Bindings b;
   for (size_t i = 0; i < model.specs.size(); ++i) {
@@ -58,6 +59,9 @@ int run(int argc, char** argv) {
   const auto bind = [&](const char* name, std::vector<int32_t>& v) {
     b.inputs[name] = {v.data(), {static_cast<int64_t>(v.size())}, DType::i32};
   };
+  std::vector<int32_t> rows(ids.size());
+  std::iota(rows.begin(), rows.end(), 0);
+  bind("rows", rows);
   bind("tokens", ids), bind("positions", positions), bind("targets", ids),
       bind("documents", starts);
   b.inputs["loss_scale"] = {&scale, {1}, DType::f32};
@@ -70,7 +74,7 @@ int run(int argc, char** argv) {
     const double start = seconds();
     executor.run(b);
     const double middle = seconds();
-    const double norm = l2_norm(device->threads(), gradients.f32(), model.layout.elements);
+    const double norm = l2_norm(*device, gradients.f32(), model.layout.elements);
     optimizer.step(weights.f32(), gradients.f32(), 1e-5, clip_factor(norm, 1.0), step + 1);
     const double end = seconds();
     if (step > 0) {

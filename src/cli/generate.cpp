@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/option_parser.h"
 #include "core/option_text.h"
+#include "train/choose_device.h"
 #include "train/generator.h"
 #include "train/options.h"
 #include "train/text_setup.h"
@@ -27,6 +28,7 @@ struct GenerateOptions {
   bool do_sample = false;
   SamplingOptions sampling;
   int64_t seed = 42, threads = 0, quiet = 0, verbose = 0;
+  bool use_cpu = false;
   bool json = false;
   std::string color = "auto";
 
@@ -51,6 +53,7 @@ struct GenerateOptions {
         .at_most(1);
     v("seed", &seed, "The same seed draws the same text.");
     v.group("Running");
+    v("use_cpu", &use_cpu, "Use the CPU even where there is a GPU.");
     v("threads", &threads, "Threads to compute with; 0: the cores this process may use.")
         .at_least(0);
     v("json", &json, "One JSON object: prompt, text, tokens, tokens_per_s.");
@@ -100,14 +103,17 @@ int run_generate(Args args, Terminal& terminal) {
   o.sampling.sample = o.do_sample;
   o.sampling.seed = static_cast<uint64_t>(o.seed);
 
-  const auto device = Device::cpu(o.threads > 0 ? static_cast<int>(o.threads) : default_threads());
+  const Logger quiet_log;
+  const ChosenDevice chosen =
+      choose_device({o.use_cpu, {}, static_cast<int>(o.threads), 0}, quiet_log);
+  Device* const device = chosen.device.get();
   const auto source =
       ModelSource::open(*o.model_name_or_path, o.model_revision,
                         HubEnvironment::read([](const char* name) { return std::getenv(name); }));
   DataOptions data;
   data.chat_template_path = o.chat_template_path;
   const TextSetup text = load_text(*source, data);
-  const LoadedModel model = load_model(*source, *device);
+  const LoadedModel model = load_model(*source, *device, chosen.compute);
   // A rendered chat brings its own special tokens.
   const std::vector<int32_t> prompt = text.tokenizer.encode(rendered_prompt(o, text), !o.chat);
   if (prompt.empty()) {

@@ -27,6 +27,10 @@ constexpr size_t size_of(DType t) {
   return 0;
 }
 
+constexpr bool is_floating(DType t) {
+  return t == DType::f32 || t == DType::f16 || t == DType::bf16;
+}
+
 // PyTorch's spelling: "float32", "bfloat16", ...
 std::string_view name_of(DType t);
 // Accepts PyTorch's ("bfloat16") and safetensors' ("BF16") spellings.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include <cstring>
 #include <fstream>
 #include <utility>
 
@@ -24,25 +25,81 @@ Buffer::Buffer(size_t bytes) : size_(bytes) {
   }
   ::madvise(p, bytes, MADV_HUGEPAGE);
   data_ = static_cast<std::byte*>(p);
+  release_ = [](void* data, size_t size) { ::munmap(data, size); };
 }
 
 Buffer::~Buffer() {
   if (data_ != nullptr) {
-    ::munmap(data_, size_);
+    release_(data_, size_);
   }
 }
 
 Buffer::Buffer(Buffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      release_(other.release_) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(release_, other.release_);
   return *this;
 }
 
-std::unique_ptr<Device> Device::cpu(int threads) {
-  return std::unique_ptr<Device>(new Device(DeviceKind::cpu, threads));
+namespace {
+
+class CpuDevice : public Device {
+ public:
+  explicit CpuDevice(int count) : Device(DeviceKind::cpu, count) {}
+
+  std::string name() const override {
+    return fmt::format("cpu, {} threads", const_cast<CpuDevice*>(this)->threads().size());
+  }
+  size_t free_memory() const override { return available_memory(); }
+  Buffer allocate(size_t bytes) override { return Buffer(bytes); }
+  void upload(void* to, const void* from, size_t bytes) override { move(to, from, bytes); }
+  void download(void* to, const void* from, size_t bytes) override { move(to, from, bytes); }
+  void copy(void* to, const void* from, size_t bytes) override { move(to, from, bytes); }
+  void zero(void* to, size_t bytes) override { std::memset(to, 0, bytes); }
+
+  void add(const Tensor& x, const Tensor& y, bool accumulate) override {
+    const float* from = x.f32();
+    float* to = y.f32();
+    threads().parallel_for(
+        x.shape.elements(),
+        [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) {
+            to[i] = from[i] + (accumulate ? to[i] : 0.0F);
+          }
+        },
+        16384);
+  }
+
+ private:
+  static void move(void* to, const void* from, size_t bytes) {
+    if (to != from && bytes > 0) {
+      std::memcpy(to, from, bytes);
+    }
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Device> Device::cpu(int threads) { return std::make_unique<CpuDevice>(threads); }
+
+HostView::HostView(Device& device, void* data, size_t bytes)
+    : device_(device), on_device_(data), data_(data) {
+  if (device.kind() != DeviceKind::cpu) {
+    copy_ = Buffer(bytes);
+    data_ = copy_.data();
+    device.download(data_, data, bytes);
+  }
+}
+
+void HostView::write_back() {
+  if (data_ != on_device_) {
+    device_.upload(on_device_, data_, copy_.size());
+  }
 }
 
 std::string cpu_features() {

@@ -1,19 +1,29 @@
-// A rank's device: its memory and its threads. Kernels run on it through graph/program.h.
+// A rank's device: its memory, its threads, and the order in which its work happens. Kernels run on
+// it through graph/program.h. The CPU is built in; the CUDA device lives in libsft_cuda.so.
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 
+#include "core/tensor.h"
 #include "core/thread_pool.h"
 
 namespace sft {
 
-// Owns zeroed memory on a device; move-only; 64-byte aligned.
+struct OpKernels;     // ops/kernels.h
+struct OptimKernels;  // optim/kernels.h
+
+// Owns zeroed memory of a device; move-only; at least 64-byte aligned. Only memory of the CPU may
+// be read and written through data().
 class Buffer {
  public:
+  using Release = void (*)(void*, size_t);
   Buffer() = default;
-  explicit Buffer(size_t bytes);  // G001 when the system refuses
+  explicit Buffer(size_t bytes);  // the CPU's; G001 when the system refuses
+  Buffer(void* data, size_t bytes, Release release)
+      : data_(static_cast<std::byte*>(data)), size_(bytes), release_(release) {}
   ~Buffer();
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
@@ -25,25 +35,85 @@ class Buffer {
  private:
   std::byte* data_ = nullptr;
   size_t size_ = 0;
+  Release release_ = nullptr;
 };
 
-enum class DeviceKind { cpu };
+enum class DeviceKind { cpu, cuda };
 
-// One per rank; calls return when the work is done.
+// What a program is recorded for: the kind of device decides workspaces, `compute` is the type of
+// activations and of the weights that matmuls read.
+struct Target {
+  DeviceKind device = DeviceKind::cpu;
+  DType compute = DType::f32;
+};
+
+// Work that a device has recorded and can start again in one call.
+class RecordedWork {
+ public:
+  virtual ~RecordedWork() = default;
+  virtual void launch() = 0;
+};
+
+// One per rank. On the CPU calls return when the work is done; on a GPU work runs in the order of
+// the calls, and `download` and `synchronize` wait for it.
 class Device {
  public:
+  virtual ~Device() = default;
   static std::unique_ptr<Device> cpu(int threads);
+  // G020 when there is no such GPU or libsft_cuda.so cannot be used; the message says why.
+  static std::unique_ptr<Device> cuda(int ordinal, int threads);
 
   DeviceKind kind() const { return kind_; }
-  Buffer allocate(size_t bytes) const { return Buffer(bytes); }
   ThreadPool& threads() { return threads_; }
 
- private:
+  virtual std::string name() const = 0;  // "cpu, 8 threads", "NVIDIA H100 80GB HBM3"
+  virtual size_t free_memory() const = 0;
+  // G001 when there is not enough.
+  virtual Buffer allocate(size_t bytes) = 0;
+
+  // `from` may be used again at once.
+  virtual void upload(void* to, const void* from, size_t bytes) = 0;
+  virtual void download(void* to, const void* from, size_t bytes) = 0;
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  virtual void zero(void* to, size_t bytes) = 0;
+  // y = x, or y += x
+  virtual void add(const Tensor& x, const Tensor& y, bool accumulate) = 0;
+  virtual void synchronize() {}
+
+  // Records what `work` does without doing it; null on devices that do not record.
+  virtual std::unique_ptr<RecordedWork> record(const std::function<void()>& /*work*/) {
+    return nullptr;
+  }
+
+  // The kernels of a device that is not the CPU.
+  virtual const OpKernels* op_kernels() const { return nullptr; }
+  virtual const OptimKernels* optim_kernels() const { return nullptr; }
+
+ protected:
   Device(DeviceKind kind, int threads) : kind_(kind), threads_(threads) {}
+
+ private:
   DeviceKind kind_;
   ThreadPool threads_;
 };
 
+// A flat device buffer where the host can read and write it: the buffer itself on the CPU, else a
+// copy, made on construction; `write_back` brings changes to the device.
+class HostView {
+ public:
+  HostView(Device& device, void* data, size_t bytes);
+  float* f32() const { return static_cast<float*>(data_); }
+  void write_back();
+
+ private:
+  Device& device_;
+  void* on_device_;
+  void* data_;
+  Buffer copy_;
+};
+
+// Whether a GPU can be used, and why not: "" or "no NVIDIA driver".
+std::string why_no_cuda();
 // Instruction sets that the kernels can use here, for `sft env`: "avx2 fma".
 std::string cpu_features();
 // Memory that the system says is free for use, in bytes.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -56,11 +57,71 @@ Tensor Executor::tensor(Value v) const {
   return {offset < 0 ? nullptr : base_ + offset, info.shape, info.dtype};
 }
 
+std::vector<Executor::Stretch> Executor::stretches() const {
+  const auto& code = program_.instructions();
+  const auto stepwise = [&](const Instruction& instruction) {
+    return std::ranges::any_of(
+        instruction.in, [&](Value v) { return v && program_.info(v).sized_by_host; });
+  };
+  std::vector<Stretch> out;
+  for (size_t i = 0; i < code.size(); ++i) {
+    const bool single = stepwise(code[i]);
+    if (out.empty() || single || out.back().stepwise) {
+      out.push_back({i, i + 1, single});
+    } else {
+      out.back().end = i + 1;
+    }
+  }
+  return out;
+}
+
+std::vector<const void*> Executor::memory_of(const Bindings& bindings) const {
+  std::vector<const void*> memory{base_};
+  for (const auto& [name, tensor] : bindings.inputs) {
+    memory.push_back(tensor.data);
+  }
+  for (const auto* tensors : {&bindings.parameters, &bindings.gradients}) {
+    for (const Tensor& tensor : *tensors) {
+      memory.push_back(tensor.data);
+    }
+  }
+  return memory;
+}
+
 void Executor::run(const Bindings& bindings) {
   base_ = arena_.reserve(plan_.bytes);
+  if (device_.kind() == DeviceKind::cpu || profile_ != nullptr) {
+    run_instructions(0, program_.instructions().size(), bindings);
+    return;
+  }
+  Recording& recording = recordings_[bindings.first_micro_batch ? 0 : 1];
+  std::vector<const void*> memory = memory_of(bindings);
+  if (memory != recording.memory) {  // kernels may choose their algorithms now, by trying them
+    recording = {std::move(memory), {}};
+    run_instructions(0, program_.instructions().size(), bindings);
+    return;
+  }
+  if (recording.stretches.empty()) {
+    recording.stretches = stretches();
+  }
+  for (Stretch& stretch : recording.stretches) {
+    if (stretch.stepwise) {
+      run_instructions(stretch.begin, stretch.end, bindings);
+      continue;
+    }
+    if (!stretch.work) {
+      stretch.work = device_.record(
+          [&] { run_instructions(stretch.begin, stretch.end, bindings); });
+    }
+    stretch.work->launch();
+  }
+}
+
+void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindings) {
   Run r;
   r.device_ = &device_;
-  for (const Instruction& instruction : program_.instructions()) {
+  for (size_t i = begin; i < end; ++i) {
+    const Instruction& instruction = program_.instructions()[i];
     r.in_.clear();
     r.out_.clear();
     r.accumulate_.clear();
@@ -85,6 +146,7 @@ void Executor::run(const Bindings& bindings) {
           fmt::format("in {} (block {}) of {}", instruction.name, instruction.block, shapes));
     }
     if (profile_ != nullptr) {
+      device_.synchronize();
       (*profile_)[instruction.name] +=
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     }

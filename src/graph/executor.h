@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -35,7 +36,8 @@ class Executor {
   Executor(Device& device, Arena& arena, Program program);
 
   // Runs every instruction in order. An Error that rises from a kernel says which instruction,
-  // block and shapes it came from.
+  // block and shapes it came from. A device that records work does so in the second run with the
+  // same memory, and starts the recording from then on.
   void run(const Bindings& bindings);
 
   // From now on adds each instruction's seconds to `by_op`, by its name; null ends it.
@@ -47,7 +49,23 @@ class Executor {
   const Plan& plan() const { return plan_; }
 
  private:
+  // A stretch of instructions that is recorded as one piece, or runs step by step because it
+  // depends on a shape that the host gives.
+  struct Stretch {
+    size_t begin, end;
+    bool stepwise;
+    std::unique_ptr<RecordedWork> work{};
+  };
+  // How the program ran last in each of the two modes (first micro-batch, later ones).
+  struct Recording {
+    std::vector<const void*> memory;  // what it was made on
+    std::vector<Stretch> stretches;
+  };
+
   Tensor resolve(Value v, const Bindings& bindings) const;
+  void run_instructions(size_t begin, size_t end, const Bindings& bindings);
+  std::vector<Stretch> stretches() const;
+  std::vector<const void*> memory_of(const Bindings& bindings) const;
 
   Device& device_;
   Arena& arena_;
@@ -55,6 +73,7 @@ class Executor {
   Plan plan_;
   std::byte* base_ = nullptr;
   std::map<std::string, double>* profile_ = nullptr;
+  Recording recordings_[2];
 };
 
 }  // namespace sft

@@ -18,14 +18,19 @@ struct ParamPiece {
 
 enum class Init { normal, ones, zeros };
 
+// Only matrices decay, as transformers' decay_parameters decides; norms are read in float32 always.
+enum class ParamKind { matrix, bias, norm };
+
 struct ParamSpec {
   std::string name;  // ours; equal to Hugging Face's where there is one piece
   Shape shape;       // (out, in) or (n)
   std::vector<ParamPiece> pieces;
   int block = 0;      // bucket: 0 embeddings, 1..layers the blocks, layers + 1 what follows
-  bool decay = true;  // false for norms and biases, as transformers' decay_parameters decides
+  ParamKind kind = ParamKind::matrix;
   Init init = Init::normal;
 };
+
+inline bool decays(const ParamSpec& spec) { return spec.kind == ParamKind::matrix; }
 
 // Where each parameter lies in one flat buffer: contiguous by block, each start 16 elements apart.
 struct ParamLayout {

@@ -1,7 +1,6 @@
 #include "graph/program.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "core/error.h"
@@ -15,8 +14,10 @@ Value Program::add_value(ValueInfo info) {
   return {static_cast<int>(values_.size()) - 1};
 }
 
-Value Program::input(std::string name, Shape shape, DType dtype) {
-  return add_value({ValueInfo::Kind::input, std::move(name), shape, dtype, inputs_++});
+Value Program::input(std::string name, Shape shape, DType dtype, bool sized_by_host) {
+  const Value v = add_value({ValueInfo::Kind::input, std::move(name), shape, dtype, inputs_++});
+  values_[static_cast<size_t>(v.id)].sized_by_host = sized_by_host;
+  return v;
 }
 
 Value Program::parameter(int index, std::string name, Shape shape, DType dtype, bool trained) {
@@ -52,7 +53,7 @@ void Program::emit(std::string name, std::vector<Value> in, std::vector<Output> 
   } else {
     const bool flows = std::ranges::any_of(in, [&](Value v) { return v && needs_grad(v); });
     for (const Output& o : out) {
-      if (o.value && info(o.value).dtype == DType::f32) {
+      if (o.value && is_floating(info(o.value).dtype)) {
         values_[static_cast<size_t>(o.value.id)].grad |= flows;
       }
     }
@@ -95,7 +96,7 @@ Output Program::grad_out(Value v) {
     const Value copy = like(v, info(v).name + ".grad");
     Gradient& now = gradients_[static_cast<size_t>(v.id)];
     emit("copy", {now.value}, {copy},
-         [](const Run& r) { std::memcpy(r.out(0).data, r.in(0).data, r.out(0).bytes()); });
+         [](const Run& r) { r.device().copy(r.out(0).data, r.in(0).data, r.out(0).bytes()); });
     now = {copy, false};
   }
   return {gradients_[static_cast<size_t>(v.id)].value, Output::Mode::add};
@@ -120,19 +121,8 @@ void Program::share_grad(Value v, Value g) {
     }
     return;
   }
-  emit("add", {g}, {grad_out(v)}, [](const Run& r) {
-    const float* x = r.in(0).f32();
-    float* y = r.out(0).f32();
-    const bool add = r.accumulate(0);
-    r.threads().parallel_for(
-        r.in(0).shape.elements(),
-        [&](int64_t begin, int64_t end) {
-          for (int64_t i = begin; i < end; ++i) {
-            y[i] = x[i] + (add ? y[i] : 0.0F);
-          }
-        },
-        16384);
-  });
+  emit("add", {g}, {grad_out(v)},
+       [](const Run& r) { r.device().add(r.in(0), r.out(0), r.accumulate(0)); });
 }
 
 void Program::replay_block(int block, size_t forward_end) {
@@ -188,7 +178,7 @@ void Program::zero_unwritten_gradients() {
         gradients_[static_cast<size_t>(id)].shared) {
       emit("zero", {}, {grad_out(v)}, [](const Run& r) {
         if (!r.accumulate(0)) {
-          std::memset(r.out(0).data, 0, r.out(0).bytes());
+          r.device().zero(r.out(0).data, r.out(0).bytes());
         }
       });
     }

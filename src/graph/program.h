@@ -77,6 +77,7 @@ struct ValueInfo {
   int block = -1;     // in which it was made
   bool grad = false;  // a gradient flows to it
   bool kept = false;  // read from outside after the run
+  bool sized_by_host = false;  // an input whose bound shape, not its data, says how much there is
 };
 
 enum class Recompute { none, block };
@@ -84,14 +85,20 @@ enum class Recompute { none, block };
 class Program {
  public:
   enum class Purpose { training, inference };
-  Program(Purpose purpose, Recompute recompute) : purpose_(purpose), recompute_(recompute) {}
+  Program(Purpose purpose, Recompute recompute, Target target = {})
+      : purpose_(purpose), recompute_(recompute), target_(target) {}
 
   // --- recording -------------------------------------------------------------------------------
-  // External memory, bound by name before a run; at most `shape` large.
-  Value input(std::string name, Shape shape, DType dtype);
+  // External memory, bound by name before a run; at most `shape` large. With `sized_by_host` the
+  // kernels that read it look at the bound shape, so they are never part of recorded device work.
+  Value input(std::string name, Shape shape, DType dtype, bool sized_by_host = false);
   // Parameter `index` of the model; a gradient is kept for it when it is trained.
   Value parameter(int index, std::string name, Shape shape, DType dtype, bool trained);
   Value make(std::string name, Shape shape, DType dtype = DType::f32);
+  // An activation: of the target's compute type.
+  Value activation(std::string name, Shape shape) {
+    return make(std::move(name), shape, target_.compute);
+  }
   Value like(Value v, std::string name);
 
   // `reuse_in`: see Instruction. Outputs get a gradient when any of `in` does.
@@ -106,6 +113,7 @@ class Program {
   void end_block() { block_ = -1; }
 
   bool training() const { return purpose_ == Purpose::training; }
+  const Target& target() const { return target_; }
   const Shape& shape(Value v) const { return info(v).shape; }
   const ValueInfo& info(Value v) const { return values_[static_cast<size_t>(v.id)]; }
 
@@ -147,6 +155,7 @@ class Program {
 
   Purpose purpose_;
   Recompute recompute_;
+  Target target_;
   int block_ = -1;
   bool differentiating_ = false;
   std::vector<ValueInfo> values_;

@@ -11,7 +11,7 @@ std::string layer_prefix(int layer) { return fmt::format("model.layers.{}.", lay
 
 void add_embedding(std::vector<ParamSpec>& specs, const ModelConfig& c) {
   const std::string name = "model.embed_tokens.weight";
-  specs.push_back({name, {c.vocab, c.hidden}, {{name, c.vocab}}, 0, true, Init::normal});
+  specs.push_back({name, {c.vocab, c.hidden}, {{name, c.vocab}}, 0, ParamKind::matrix, Init::normal});
 }
 
 void add_head(std::vector<ParamSpec>& specs, const ModelConfig& c) {
@@ -20,12 +20,12 @@ void add_head(std::vector<ParamSpec>& specs, const ModelConfig& c) {
                    {c.hidden},
                    {{norm, c.hidden}},
                    c.layers + 1,
-                   false,
+                   ParamKind::norm,
                    c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros});
   if (!c.tied) {
     const std::string head = "lm_head.weight";
     specs.push_back(
-        {head, {c.vocab, c.hidden}, {{head, c.vocab}}, c.layers + 1, true, Init::normal});
+        {head, {c.vocab, c.hidden}, {{head, c.vocab}}, c.layers + 1, ParamKind::matrix, Init::normal});
   }
 }
 
@@ -36,7 +36,7 @@ void add_norm(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer,
                    {c.hidden},
                    {{full, c.hidden}},
                    layer + 1,
-                   false,
+                   ParamKind::norm,
                    c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros});
 }
 
@@ -54,11 +54,11 @@ void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& c, int laye
                    {q + 2 * kv, c.hidden},
                    pieces("weight"),
                    block,
-                   true,
+                   ParamKind::matrix,
                    Init::normal});
   if (c.qkv_bias) {
     specs.push_back(
-        {prefix + "qkv_proj.bias", {q + 2 * kv}, pieces("bias"), block, false, Init::zeros});
+        {prefix + "qkv_proj.bias", {q + 2 * kv}, pieces("bias"), block, ParamKind::bias, Init::zeros});
   }
   if (qk_norm) {
     for (const char* name : {"q_norm.weight", "k_norm.weight"}) {
@@ -66,7 +66,7 @@ void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& c, int laye
                        {c.head_dim},
                        {{prefix + name, c.head_dim}},
                        block,
-                       false,
+                       ParamKind::norm,
                        c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros});
     }
   }
@@ -74,14 +74,14 @@ void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& c, int laye
                    {c.hidden, q},
                    {{prefix + "o_proj.weight", c.hidden}},
                    block,
-                   true,
+                   ParamKind::matrix,
                    Init::normal});
   if (c.output_bias) {
     specs.push_back({prefix + "o_proj.bias",
                      {c.hidden},
                      {{prefix + "o_proj.bias", c.hidden}},
                      block,
-                     false,
+                     ParamKind::bias,
                      Init::zeros});
   }
 }
@@ -98,23 +98,23 @@ void add_mlp(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
                    {2 * c.intermediate, c.hidden},
                    pieces("weight"),
                    block,
-                   true,
+                   ParamKind::matrix,
                    Init::normal});
   specs.push_back({down + "weight",
                    {c.hidden, c.intermediate},
                    {{down + "weight", c.hidden}},
                    block,
-                   true,
+                   ParamKind::matrix,
                    Init::normal});
   if (c.mlp_bias) {
     specs.push_back({prefix + "gate_up_proj.bias",
                      {2 * c.intermediate},
                      pieces("bias"),
                      block,
-                     false,
+                     ParamKind::bias,
                      Init::zeros});
     specs.push_back(
-        {down + "bias", {c.hidden}, {{down + "bias", c.hidden}}, block, false, Init::zeros});
+        {down + "bias", {c.hidden}, {{down + "bias", c.hidden}}, block, ParamKind::bias, Init::zeros});
   }
 }
 
@@ -129,7 +129,7 @@ Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const 
     qkv = qk_norm(p, qkv, q_norm, w(prefix + "k_norm.weight"), heads, c.norm);
   }
   qkv = rope(p, qkv, tables[static_cast<size_t>(kind.rope)], heads);
-  const Attention options{heads, c.attention_scale, kind.window};
+  const Attention options{heads, c.attention_scale, kind.window, inputs.longest};
   const Value y = inputs.caches.empty()
                       ? attention(p, qkv, inputs.documents, options)
                       : cached_attention(p, qkv, inputs.caches[static_cast<size_t>(layer)],

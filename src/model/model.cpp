@@ -10,8 +10,9 @@ namespace sft {
 
 Weights::Weights(Program& p, const std::vector<ParamSpec>& specs) : specs_(specs) {
   for (size_t i = 0; i < specs.size(); ++i) {
+    const DType type = specs[i].kind == ParamKind::norm ? DType::f32 : p.target().compute;
     values_.push_back(
-        p.parameter(static_cast<int>(i), specs[i].name, specs[i].shape, DType::f32, true));
+        p.parameter(static_cast<int>(i), specs[i].name, specs[i].shape, type, true));
   }
 }
 
@@ -48,26 +49,29 @@ std::string Model::head_name() const {
 
 namespace {
 
-ModelInputs batch_inputs(Program& p, int64_t tokens, int64_t documents) {
+ModelInputs batch_inputs(Program& p, const Model& model, const BatchSize& size) {
   ModelInputs inputs;
-  inputs.tokens = p.input("tokens", {tokens}, DType::i32);
-  inputs.positions = p.input("positions", {tokens}, DType::i32);
-  inputs.documents = p.input("documents", {documents + 1}, DType::i32);
+  inputs.tokens = p.input("tokens", {size.tokens}, DType::i32);
+  inputs.positions = p.input("positions", {size.tokens}, DType::i32);
+  const Value documents = p.input("documents", {size.documents + 1}, DType::i32);
+  inputs.documents = document_table(p, documents, model.config.attention_heads());
+  inputs.longest = size.longest > 0 ? size.longest : size.tokens;
   return inputs;
 }
 
 }  // namespace
 
-TrainingProgram record_training(const Model& model, int64_t tokens, int64_t documents,
-                                LossType loss, bool training, Recompute recompute) {
-  Program p(training ? Program::Purpose::training : Program::Purpose::inference, recompute);
+TrainingProgram record_training(const Model& model, const BatchSize& size, LossType loss,
+                                bool training, Recompute recompute, Target target) {
+  Program p(training ? Program::Purpose::training : Program::Purpose::inference, recompute, target);
   const Weights w(p, model.specs);
-  const ModelInputs inputs = batch_inputs(p, tokens, documents);
-  const Value targets = p.input("targets", {tokens}, DType::i32);
+  const ModelInputs inputs = batch_inputs(p, model, size);
+  const Value targets = p.input("targets", {size.tokens}, DType::i32);
+  const Value rows = p.input("rows", {size.tokens}, DType::i32, true);
   const Value loss_scale = p.input("loss_scale", {1}, DType::f32);
   const Value hidden = model.family->forward(p, model.config, w, inputs);
   const Value stats =
-      linear_cross_entropy(p, hidden, w(model.head_name()), targets, loss_scale, loss);
+      linear_cross_entropy(p, hidden, w(model.head_name()), targets, rows, loss_scale, loss);
   p.keep(stats);
   if (training) {
     p.differentiate();
@@ -75,18 +79,19 @@ TrainingProgram record_training(const Model& model, int64_t tokens, int64_t docu
   return {std::move(p), stats};
 }
 
-LogitsProgram record_logits(const Model& model, int64_t tokens, int64_t documents) {
-  Program p(Program::Purpose::inference, Recompute::none);
+LogitsProgram record_logits(const Model& model, const BatchSize& size, Target target) {
+  Program p(Program::Purpose::inference, Recompute::none, target);
   const Weights w(p, model.specs);
   const Value hidden =
-      model.family->forward(p, model.config, w, batch_inputs(p, tokens, documents));
+      model.family->forward(p, model.config, w, batch_inputs(p, model, size));
   const Value logits = linear(p, hidden, {w(model.head_name()), {}, {}});
   p.keep(logits);
   return {std::move(p), logits};
 }
 
-LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capacity) {
-  Program p(Program::Purpose::inference, Recompute::none);
+LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capacity,
+                                Target target) {
+  Program p(Program::Purpose::inference, Recompute::none, target);
   const Weights w(p, model.specs);
   ModelInputs inputs;
   inputs.tokens = p.input("tokens", {tokens}, DType::i32);
@@ -94,7 +99,7 @@ LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capa
   inputs.past = p.input("past", {1}, DType::i32);
   const int64_t row = 2 * int64_t{model.config.kv_heads} * model.config.head_dim;
   for (int layer = 0; layer < model.config.layers; ++layer) {
-    inputs.caches.push_back(p.input(fmt::format("cache.{}", layer), {capacity, row}, DType::f32));
+    inputs.caches.push_back(p.input(fmt::format("cache.{}", layer), {capacity, row}, target.compute));
   }
   const Value last = p.input("row", {1}, DType::i32);
   const Value hidden = model.family->forward(p, model.config, w, inputs);

@@ -43,7 +43,8 @@ struct ModelConfig {
 // The program's inputs, one micro-batch flat: see the ops for their meaning.
 struct ModelInputs {
   Value tokens, positions;    // (tokens) i32
-  Value documents;            // (documents + 1) i32; null when generating
+  Value documents;            // the document_table; null when generating
+  int64_t longest = 0;        // no document has more tokens
   std::vector<Value> caches;  // one per layer when generating
   Value past;                 // (1) i32 when generating
 };
@@ -86,24 +87,33 @@ struct Model {
 };
 
 // --- programs ------------------------------------------------------------------------------------
-// Inputs are named "tokens", "positions", "documents", "targets", "loss_scale"; generation has
+// Inputs are named "tokens", "positions", "documents", "targets", "rows" (the trained ones),
+// "loss_scale"; generation has
 // "tokens", "positions", "past", "row" and "cache.<layer>".
 
 struct TrainingProgram {
   Program program;
   Value stats;  // LossStats
 };
+// What a program of a micro-batch is made for.
+struct BatchSize {
+  int64_t tokens = 0;
+  int64_t documents = 0;  // some may be empty
+  int64_t longest = 0;    // no document has more tokens; 0: tokens
+  auto operator<=>(const BatchSize&) const = default;
+};
 // `training` false leaves the backward pass out, for evaluation.
-TrainingProgram record_training(const Model& model, int64_t tokens, int64_t documents,
-                                LossType loss, bool training, Recompute recompute);
+TrainingProgram record_training(const Model& model, const BatchSize& size, LossType loss,
+                                bool training, Recompute recompute, Target target = {});
 
 struct LogitsProgram {
   Program program;
   Value logits;
 };
 // All logits of all rows, (tokens, vocab): for tests and inspection of small inputs.
-LogitsProgram record_logits(const Model& model, int64_t tokens, int64_t documents);
+LogitsProgram record_logits(const Model& model, const BatchSize& size, Target target = {});
 // The logits after `tokens` new tokens, (1, vocab), with a cache of `capacity` positions.
-LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capacity);
+LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capacity,
+                                Target target = {});
 
 }  // namespace sft

@@ -1,17 +1,49 @@
 #include "ops/attention.h"
 
 #include "core/error.h"
+#include "ops/kernels.h"
 
 namespace sft {
 
-Value attention(Program& p, Value qkv, Value documents, const Attention& options) {
+namespace {
+
+// What each device keeps for the backward pass and needs in it. On a GPU the sums stand by document,
+// each padded to the longest, and the workspace is the attention library's own.
+Shape log_sum_shape(const Target& target, const Attention& options, int64_t tokens,
+                    int64_t documents) {
+  if (target.device == DeviceKind::cpu) {
+    return {options.heads.heads, tokens};
+  }
+  return {documents, options.heads.heads, options.longest > 0 ? options.longest : tokens};
+}
+
+Shape workspace_shape(const Target& target, const Attention& options, int64_t tokens) {
+  if (target.device == DeviceKind::cpu) {
+    return {options.heads.heads, tokens, 2 * int64_t{options.heads.head_dim}};
+  }
+  return {1};
+}
+
+}  // namespace
+
+Value document_table(Program& p, Value documents, const Heads& heads) {
+  const Value table = p.make("document_table", {4, p.shape(documents)[0]}, DType::i32);
+  p.emit("document_table", {documents}, {table}, [heads](const Run& r) {
+    kernels(r).document_table(r.device(), r.in(0), heads, r.out(0));
+  });
+  return table;
+}
+
+Value attention(Program& p, Value qkv, Value table, const Attention& options) {
   const Heads& heads = options.heads;
   SFT_ASSERT(p.shape(qkv)[1] == heads.row() && heads.heads % heads.kv_heads == 0);
   const int64_t tokens = p.shape(qkv)[0];
-  const Value y = p.make("attention", {tokens, int64_t{heads.heads} * heads.head_dim});
-  const Value log_sum = p.make("attention.log_sum", {heads.heads, tokens});
-  p.emit("attention", {qkv, documents}, {y, log_sum}, [options](const Run& r) {
-    cpu::attention_forward(r.threads(), r.in(0), r.in(1), options, r.out(0), r.out(1));
+  const Value y = p.activation("attention", {tokens, int64_t{heads.heads} * heads.head_dim});
+  const Value log_sum =
+      p.make("attention.log_sum",
+             log_sum_shape(p.target(), options, tokens, p.shape(table)[1] - 1));
+  p.emit("attention", {qkv, table}, {y, log_sum}, [options](const Run& r) {
+    kernels(r).attention_forward(r.device(), r.in(0), r.in(1), options, r.out(0), r.out(1));
   });
   p.on_backward([=](Program& b) {
     if (!b.has_grad(y)) {
@@ -19,10 +51,10 @@ Value attention(Program& p, Value qkv, Value documents, const Attention& options
     }
     const Value grad = b.like(qkv, "attention.grad");
     const Value workspace =
-        b.make("attention.workspace", {heads.heads, tokens, 2 * int64_t{heads.head_dim}});
-    b.emit("attention.backward", {b.grad(y), qkv, y, log_sum, documents}, {grad, workspace},
+        b.make("attention.workspace", workspace_shape(b.target(), options, tokens));
+    b.emit("attention.backward", {b.grad(y), qkv, y, log_sum, table}, {grad, workspace},
            [options](const Run& r) {
-             cpu::attention_backward(r.threads(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4),
+             kernels(r).attention_backward(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4),
                                      options, r.out(0), r.out(1));
            });
     b.share_grad(qkv, grad);
@@ -32,9 +64,9 @@ Value attention(Program& p, Value qkv, Value documents, const Attention& options
 
 Value cached_attention(Program& p, Value qkv, Value cache, Value past, const Attention& options) {
   const Heads& heads = options.heads;
-  const Value y = p.make("attention", {p.shape(qkv)[0], int64_t{heads.heads} * heads.head_dim});
+  const Value y = p.activation("attention", {p.shape(qkv)[0], int64_t{heads.heads} * heads.head_dim});
   p.emit("cached_attention", {qkv, cache, past}, {y}, [options](const Run& r) {
-    cpu::cached_attention_forward(r.threads(), r.in(0), r.in(1), r.in(2), options, r.out(0));
+    kernels(r).cached_attention_forward(r.device(), r.in(0), r.in(1), r.in(2), options, r.out(0));
   });
   return y;
 }

@@ -61,10 +61,10 @@ struct Work {
   int64_t tile;
 };
 
-std::vector<Work> tiles(const Tensor& documents, int heads) {
+std::vector<Work> tiles(const Tensor& table, int heads) {
   std::vector<Work> work;
-  const int32_t* start = documents.i32();
-  for (int64_t d = 0; d + 1 < documents.shape[0]; ++d) {
+  const int32_t* start = table.i32();
+  for (int64_t d = 0; d + 1 < table.shape[1]; ++d) {
     const int64_t length = start[d + 1] - start[d];
     // The last tiles see the most keys: longest first keeps the threads even.
     for (int64_t tile = (length + kTile - 1) / kTile; tile-- > 0;) {
@@ -95,8 +95,8 @@ float softmax_row(float* row, int64_t from, int64_t to, int64_t keys) {
   return top + std::log(sum);
 }
 
-void zero_padding(const Tensor& documents, const Tensor& y) {
-  const int64_t end = documents.i32()[documents.shape[0] - 1];
+void zero_padding(const Tensor& table, const Tensor& y) {
+  const int64_t end = table.i32()[table.shape[1] - 1];
   const int64_t row = y.shape[1];
   std::memset(y.f32() + end * row, 0,
               static_cast<size_t>((y.shape[0] - end) * row) * sizeof(float));
@@ -104,16 +104,31 @@ void zero_padding(const Tensor& documents, const Tensor& y) {
 
 }  // namespace
 
-void attention_forward(ThreadPool& threads, const Tensor& qkv, const Tensor& documents,
+void document_table(Device& /*device*/, const Tensor& documents, const Heads& heads,
+                    const Tensor& table) {
+  const int64_t n = documents.shape[0];
+  const int32_t* start = documents.i32();
+  int32_t* out = table.i32();
+  const auto row = static_cast<int32_t>(heads.row());
+  const int32_t y_row = heads.heads * heads.head_dim;
+  for (int64_t d = 0; d < n; ++d) {
+    out[d] = start[d];
+    out[n + d] = d + 1 < n ? start[d + 1] - start[d] : 0;
+    out[2 * n + d] = start[d] * row;
+    out[3 * n + d] = start[d] * y_row;
+  }
+}
+
+void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
                        const Attention& options, const Tensor& y, const Tensor& log_sum) {
   const Heads& heads = options.heads;
   const int64_t d = heads.head_dim;
   const int64_t row = heads.row();
   const int64_t tokens = qkv.shape[0];
-  const std::vector<Work> work = tiles(documents, heads.heads);
-  zero_padding(documents, y);
-  std::vector<std::vector<float>> scratch(static_cast<size_t>(threads.size()));
-  threads.for_each(static_cast<int64_t>(work.size()), [&](int64_t item, int thread) {
+  const std::vector<Work> work = tiles(table, heads.heads);
+  zero_padding(table, y);
+  std::vector<std::vector<float>> scratch(static_cast<size_t>(device.threads().size()));
+  device.threads().for_each(static_cast<int64_t>(work.size()), [&](int64_t item, int thread) {
     const Work& w = work[static_cast<size_t>(item)];
     const Tile tile = tile_of(w.tile, w.length, options.window);
     const HeadOffsets at(heads, w.head);
@@ -255,12 +270,12 @@ struct HeadBackward {
 };
 
 // Adds up the query heads that share a key head.
-void collect_key_gradients(ThreadPool& threads, const Heads& heads, const Tensor& workspace,
+void collect_key_gradients(Device& device, const Heads& heads, const Tensor& workspace,
                            const Tensor& grad_qkv, int64_t end) {
   const int64_t d = heads.head_dim;
   const int64_t tokens = grad_qkv.shape[0];
   const int group = heads.heads / heads.kv_heads;
-  threads.parallel_for(end, [&](int64_t from, int64_t to) {
+  device.threads().parallel_for(end, [&](int64_t from, int64_t to) {
     for (int64_t t = from; t < to; ++t) {
       for (int kv = 0; kv < heads.kv_heads; ++kv) {
         float* key = grad_qkv.f32() + t * heads.row() + (heads.heads + kv) * d;
@@ -282,18 +297,18 @@ void collect_key_gradients(ThreadPool& threads, const Heads& heads, const Tensor
 
 }  // namespace
 
-void attention_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& qkv,
-                        const Tensor& y, const Tensor& log_sum, const Tensor& documents,
+void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
+                        const Tensor& y, const Tensor& log_sum, const Tensor& table,
                         const Attention& options, const Tensor& grad_qkv, const Tensor& workspace) {
   const Heads& heads = options.heads;
-  const int32_t* start = documents.i32();
-  const int64_t count = documents.shape[0] - 1;
-  zero_padding(documents, grad_qkv);
+  const int32_t* start = table.i32();
+  const int64_t count = table.shape[1] - 1;
+  zero_padding(table, grad_qkv);
   struct Scratch {
     std::vector<float> p, grad_p;
   };
-  std::vector<Scratch> scratch(static_cast<size_t>(threads.size()));
-  threads.for_each(count * heads.heads, [&](int64_t item, int thread) {
+  std::vector<Scratch> scratch(static_cast<size_t>(device.threads().size()));
+  device.threads().for_each(count * heads.heads, [&](int64_t item, int thread) {
     const int64_t document = item / heads.heads;
     const int head = static_cast<int>(item % heads.heads);
     const int64_t length = start[document + 1] - start[document];
@@ -305,10 +320,10 @@ void attention_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor&
     backward.run(head, start[document], length,
                  workspace.f32() + (head * qkv.shape[0] + start[document]) * 2 * heads.head_dim);
   });
-  collect_key_gradients(threads, heads, workspace, grad_qkv, start[count]);
+  collect_key_gradients(device, heads, workspace, grad_qkv, start[count]);
 }
 
-void cached_attention_forward(ThreadPool& threads, const Tensor& qkv, const Tensor& cache,
+void cached_attention_forward(Device& device, const Tensor& qkv, const Tensor& cache,
                               const Tensor& past, const Attention& options, const Tensor& y) {
   const Heads& heads = options.heads;
   const int64_t d = heads.head_dim;
@@ -320,7 +335,7 @@ void cached_attention_forward(ThreadPool& threads, const Tensor& qkv, const Tens
                 cache.f32() + (before + t) * cache_row);
   }
   const int64_t blocks = (qkv.shape[0] + kTile - 1) / kTile;
-  threads.for_each(blocks * heads.heads, [&](int64_t item, int) {
+  device.threads().for_each(blocks * heads.heads, [&](int64_t item, int) {
     const int head = static_cast<int>(item % heads.heads);
     const HeadOffsets at(heads, head);
     const int64_t key = at.key - int64_t{heads.heads} * d;  // in a row of the cache

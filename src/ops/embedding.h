@@ -11,10 +11,10 @@ namespace sft {
 Value embedding(Program& p, Value tokens, Value weight, float scale, int64_t padding = -1);
 
 namespace cpu {
-void embedding_forward(ThreadPool& threads, const Tensor& tokens, const Tensor& weight, float scale,
+void embedding_forward(Device& device, const Tensor& tokens, const Tensor& weight, float scale,
                        const Tensor& y);
 // Adds to, or replaces, the whole gradient of the table.
-void embedding_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& tokens,
+void embedding_backward(Device& device, const Tensor& grad_y, const Tensor& tokens,
                         float scale, int64_t padding, const Tensor& grad_weight, bool accumulate);
 }  // namespace cpu
 

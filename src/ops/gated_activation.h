@@ -12,10 +12,10 @@ enum class Activation { silu, gelu_tanh };
 Value gated_activation(Program& p, Value gate_up, Activation activation);
 
 namespace cpu {
-void gated_activation_forward(ThreadPool& threads, const Tensor& gate_up, Activation activation,
+void gated_activation_forward(Device& device, const Tensor& gate_up, Activation activation,
                               const Tensor& y);
 // grad_gate_up may be gate_up's own memory.
-void gated_activation_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& gate_up,
+void gated_activation_backward(Device& device, const Tensor& grad_y, const Tensor& gate_up,
                                Activation activation, const Tensor& grad_gate_up);
 }  // namespace cpu
 

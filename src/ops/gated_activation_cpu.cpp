@@ -52,11 +52,11 @@ SFT_SIMD void gelu_row_backward(const float* g, const float* gate, const float* 
 
 }  // namespace
 
-void gated_activation_forward(ThreadPool& threads, const Tensor& gate_up, Activation activation,
+void gated_activation_forward(Device& device, const Tensor& gate_up, Activation activation,
                               const Tensor& y) {
   const int64_t n = y.shape[1];
   const auto row = activation == Activation::silu ? silu_row : gelu_row;
-  threads.parallel_for(y.shape[0], [&](int64_t begin, int64_t end) {
+  device.threads().parallel_for(y.shape[0], [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float* gate = gate_up.f32() + t * 2 * n;
       row(gate, gate + n, y.f32() + t * n, n);
@@ -64,11 +64,11 @@ void gated_activation_forward(ThreadPool& threads, const Tensor& gate_up, Activa
   });
 }
 
-void gated_activation_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& gate_up,
+void gated_activation_backward(Device& device, const Tensor& grad_y, const Tensor& gate_up,
                                Activation activation, const Tensor& grad_gate_up) {
   const int64_t n = grad_y.shape[1];
   const auto row = activation == Activation::silu ? silu_row_backward : gelu_row_backward;
-  threads.parallel_for(grad_y.shape[0], [&](int64_t begin, int64_t end) {
+  device.threads().parallel_for(grad_y.shape[0], [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float* gate = gate_up.f32() + t * 2 * n;
       float* grad = grad_gate_up.f32() + t * 2 * n;

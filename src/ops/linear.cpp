@@ -1,6 +1,7 @@
 #include "ops/linear.h"
 
 #include "core/error.h"
+#include "ops/kernels.h"
 
 namespace sft {
 
@@ -8,19 +9,19 @@ namespace {
 
 // A weight that a product can use: itself, or a widened copy that lives as long as it is read.
 Value usable(Program& p, Value weight) {
-  if (p.info(weight).dtype == DType::f32) {
+  if (p.info(weight).dtype == p.target().compute) {
     return weight;
   }
-  const Value wide = p.make("linear.widened", p.shape(weight));
+  const Value wide = p.activation("linear.widened", p.shape(weight));
   p.emit("widen", {weight}, {wide},
-         [](const Run& r) { cpu::widen(r.threads(), r.in(0), r.out(0)); });
+         [](const Run& r) { kernels(r).widen(r.device(), r.in(0), r.out(0)); });
   return wide;
 }
 
 // y (+)= alpha x W^T (+ bias)
 void emit_product(Program& p, Value x, Value weight, Value bias, float alpha, Output y) {
   p.emit("linear", {x, usable(p, weight), bias}, {y}, [alpha](const Run& r) {
-    cpu::linear_forward(r.threads(), r.in(0), r.in(1), r.in(2), alpha, r.out(0), r.accumulate(0));
+    kernels(r).linear_forward(r.device(), r.in(0), r.in(1), r.in(2), alpha, r.out(0), r.accumulate(0));
   });
 }
 
@@ -28,12 +29,12 @@ void emit_product(Program& p, Value x, Value weight, Value bias, float alpha, Ou
 void emit_backward(Program& b, Value grad_y, Value x, Value weight, float alpha, Output grad_x) {
   if (grad_x.value) {
     b.emit("linear.backward.input", {grad_y, usable(b, weight)}, {grad_x}, [alpha](const Run& r) {
-      cpu::linear_backward_input(r.threads(), r.in(0), r.in(1), alpha, r.out(0), r.accumulate(0));
+      kernels(r).linear_backward_input(r.device(), r.in(0), r.in(1), alpha, r.out(0), r.accumulate(0));
     });
   }
   if (b.needs_grad(weight)) {
     b.emit("linear.backward.weight", {grad_y, x}, {b.grad_out(weight)}, [alpha](const Run& r) {
-      cpu::linear_backward_weight(r.threads(), r.in(0), r.in(1), alpha, r.out(0), r.accumulate(0));
+      kernels(r).linear_backward_weight(r.device(), r.in(0), r.in(1), alpha, r.out(0), r.accumulate(0));
     });
   }
 }
@@ -42,11 +43,11 @@ void emit_backward(Program& b, Value grad_y, Value x, Value weight, float alpha,
 
 Value linear(Program& p, Value x, const Linear& layer) {
   SFT_ASSERT(p.shape(layer.weight)[1] == p.shape(x)[1]);
-  const Value y = p.make("linear", {p.shape(x)[0], p.shape(layer.weight)[0]});
+  const Value y = p.activation("linear", {p.shape(x)[0], p.shape(layer.weight)[0]});
   emit_product(p, x, layer.weight, layer.bias, 1.0F, y);
   Value low;
   if (layer.lora) {
-    low = p.make("linear.lora", {p.shape(x)[0], p.shape(layer.lora->a)[0]});
+    low = p.activation("linear.lora", {p.shape(x)[0], p.shape(layer.lora->a)[0]});
     emit_product(p, x, layer.lora->a, {}, 1.0F, low);
     emit_product(p, low, layer.lora->b, {}, layer.lora->scale, {y, Output::Mode::add});
   }
@@ -63,7 +64,7 @@ Value linear(Program& p, Value x, const Linear& layer) {
     emit_backward(b, grad_y, x, layer.weight, 1.0F, b.grad_out(x));
     if (layer.bias && b.needs_grad(layer.bias)) {
       b.emit("linear.backward.bias", {grad_y}, {b.grad_out(layer.bias)}, [](const Run& r) {
-        cpu::linear_backward_bias(r.threads(), r.in(0), r.out(0), r.accumulate(0));
+        kernels(r).linear_backward_bias(r.device(), r.in(0), r.out(0), r.accumulate(0));
       });
     }
   });

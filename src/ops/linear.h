@@ -24,19 +24,19 @@ struct Linear {
 Value linear(Program& p, Value x, const Linear& layer);
 
 namespace cpu {
-void linear_forward(ThreadPool& threads, const Tensor& x, const Tensor& weight, const Tensor& bias,
+void linear_forward(Device& device, const Tensor& x, const Tensor& weight, const Tensor& bias,
                     float alpha, const Tensor& y, bool accumulate);
 // grad_x (+)= alpha grad_y W
-void linear_backward_input(ThreadPool& threads, const Tensor& grad_y, const Tensor& weight,
+void linear_backward_input(Device& device, const Tensor& grad_y, const Tensor& weight,
                            float alpha, const Tensor& grad_x, bool accumulate);
 // grad_weight (+)= alpha grad_y^T x
-void linear_backward_weight(ThreadPool& threads, const Tensor& grad_y, const Tensor& x, float alpha,
+void linear_backward_weight(Device& device, const Tensor& grad_y, const Tensor& x, float alpha,
                             const Tensor& grad_weight, bool accumulate);
 // grad_bias (+)= the column sums of grad_y
-void linear_backward_bias(ThreadPool& threads, const Tensor& grad_y, const Tensor& grad_bias,
+void linear_backward_bias(Device& device, const Tensor& grad_y, const Tensor& grad_bias,
                           bool accumulate);
 // A 16-bit weight as float32.
-void widen(ThreadPool& threads, const Tensor& x, const Tensor& y);
+void widen(Device& device, const Tensor& x, const Tensor& y);
 }  // namespace cpu
 
 }  // namespace sft

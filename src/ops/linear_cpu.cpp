@@ -4,19 +4,19 @@
 
 namespace sft::cpu {
 
-void linear_forward(ThreadPool& threads, const Tensor& x, const Tensor& weight, const Tensor& bias,
+void linear_forward(Device& device, const Tensor& x, const Tensor& weight, const Tensor& bias,
                     float alpha, const Tensor& y, bool accumulate) {
   const int64_t rows = x.shape[0];
   const int64_t in = x.shape[1];
   const int64_t out = weight.shape[0];
   if (bias.data != nullptr) {
-    threads.parallel_for(rows, [&](int64_t begin, int64_t end) {
+    device.threads().parallel_for(rows, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         std::copy_n(bias.f32(), out, y.f32() + t * out);
       }
     });
   }
-  gemm(threads, {.transpose_b = true,
+  gemm(device.threads(), {.transpose_b = true,
                  .m = rows,
                  .n = out,
                  .k = in,
@@ -30,11 +30,11 @@ void linear_forward(ThreadPool& threads, const Tensor& x, const Tensor& weight, 
                  .ldc = out});
 }
 
-void linear_backward_input(ThreadPool& threads, const Tensor& grad_y, const Tensor& weight,
+void linear_backward_input(Device& device, const Tensor& grad_y, const Tensor& weight,
                            float alpha, const Tensor& grad_x, bool accumulate) {
   const int64_t in = weight.shape[1];
   const int64_t out = weight.shape[0];
-  gemm(threads, {.m = grad_y.shape[0],
+  gemm(device.threads(), {.m = grad_y.shape[0],
                  .n = in,
                  .k = out,
                  .alpha = alpha,
@@ -47,11 +47,11 @@ void linear_backward_input(ThreadPool& threads, const Tensor& grad_y, const Tens
                  .ldc = in});
 }
 
-void linear_backward_weight(ThreadPool& threads, const Tensor& grad_y, const Tensor& x, float alpha,
+void linear_backward_weight(Device& device, const Tensor& grad_y, const Tensor& x, float alpha,
                             const Tensor& grad_weight, bool accumulate) {
   const int64_t in = x.shape[1];
   const int64_t out = grad_y.shape[1];
-  gemm(threads, {.transpose_a = true,
+  gemm(device.threads(), {.transpose_a = true,
                  .m = out,
                  .n = in,
                  .k = x.shape[0],
@@ -65,10 +65,10 @@ void linear_backward_weight(ThreadPool& threads, const Tensor& grad_y, const Ten
                  .ldc = in});
 }
 
-void linear_backward_bias(ThreadPool& threads, const Tensor& grad_y, const Tensor& grad_bias,
+void linear_backward_bias(Device& device, const Tensor& grad_y, const Tensor& grad_bias,
                           bool accumulate) {
   const int64_t n = grad_y.shape[1];
-  threads.parallel_for(
+  device.threads().parallel_for(
       n,
       [&](int64_t begin, int64_t end) {
         float* sum = grad_bias.f32();
@@ -85,8 +85,8 @@ void linear_backward_bias(ThreadPool& threads, const Tensor& grad_y, const Tenso
       16);
 }
 
-void widen(ThreadPool& threads, const Tensor& x, const Tensor& y) {
-  threads.parallel_for(x.shape.elements(), [&](int64_t begin, int64_t end) {
+void widen(Device& device, const Tensor& x, const Tensor& y) {
+  device.threads().parallel_for(x.shape.elements(), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       y.f32()[i] =
           x.dtype == DType::bf16 ? to_float(x.as<BFloat16>()[i]) : to_float(x.as<Float16>()[i]);

@@ -1,21 +1,40 @@
 #include "ops/linear_cross_entropy.h"
 
+#include <algorithm>
+
 #include "core/error.h"
+#include "ops/kernels.h"
 
 namespace sft {
 
-Value linear_cross_entropy(Program& p, Value hidden, Value weight, Value targets, Value loss_scale,
-                           LossType type) {
+Shape loss_workspace(const Target& target, int64_t tokens, int64_t vocab, int64_t hidden) {
+  if (target.device == DeviceKind::cpu) {
+    constexpr int64_t kLogits = int64_t{16} << 20;  // 64 MiB of float32
+    return {std::clamp<int64_t>(kLogits / vocab / 16 * 16, 32, 512), vocab + 2 * hidden};
+  }
+  // Large enough for full-speed products; rows start on 128 bytes.
+  constexpr int64_t kLogits = int64_t{640} << 20;
+  const int64_t row = (vocab + 63) / 64 * 64;
+  const int64_t rows = std::clamp<int64_t>(kLogits / row / 128 * 128, 128, 4096);
+  return {std::min(rows, (tokens + 127) / 128 * 128), row + 2 * hidden};
+}
+
+Value linear_cross_entropy(Program& p, Value hidden, Value weight, Value targets, Value rows,
+                           Value loss_scale, LossType type) {
   const int64_t width = p.shape(hidden)[1];
   const int64_t vocab = p.shape(weight)[0];
   SFT_ASSERT(p.shape(weight)[1] == width);
   const Value stats = p.make("loss.stats", {4});
+  const int64_t tokens = p.shape(hidden)[0];
   const Value workspace =
-      p.make("loss.workspace", {cpu::loss_chunk_rows(vocab), vocab + 2 * width});
-  p.emit("linear_cross_entropy", {hidden, weight, targets, loss_scale},
-         {stats, workspace, p.grad_out(hidden), p.grad_out(weight)}, [type](const Run& r) {
-           cpu::linear_cross_entropy(r.threads(), r.in(0), r.in(1), r.in(2), r.in(3), type,
-                                     r.out(1), r.out(0), r.out(2), r.out(3), r.accumulate(3));
+      p.activation("loss.workspace", loss_workspace(p.target(), tokens, vocab, width));
+  const Value row_stats = p.make("loss.row_stats", {tokens, 4});
+  p.emit("linear_cross_entropy", {hidden, weight, targets, rows, loss_scale},
+         {stats, workspace, row_stats, p.grad_out(hidden), p.grad_out(weight)},
+         [type](const Run& r) {
+           kernels(r).linear_cross_entropy(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4),
+                                           type, r.out(1), r.out(2), r.out(0), r.out(3), r.out(4),
+                                           r.accumulate(4));
          });
   return stats;
 }

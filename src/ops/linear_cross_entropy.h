@@ -16,20 +16,22 @@ struct LossStats {
   float loss = 0, correct = 0, entropy = 0, tokens = 0;
 };
 
-// hidden (tokens, hidden), weight (vocab, hidden), targets (tokens) i32 with -100 where nothing is
-// trained, loss_scale (1): what a token's loss is multiplied by for the gradient (one over the
+// hidden (tokens, hidden), weight (vocab, hidden), targets (tokens) i32, rows (at most tokens) i32:
+// the rows that are trained, sized by the host, loss_scale (1): what a token's loss is multiplied by for the gradient (one over the
 // tokens of the whole step). -> stats (4) as in LossStats, not scaled. In a training program
 // the gradients of hidden and weight are made in the same pass, while the logits are at hand.
-Value linear_cross_entropy(Program& p, Value hidden, Value weight, Value targets, Value loss_scale,
-                           LossType type);
+Value linear_cross_entropy(Program& p, Value hidden, Value weight, Value targets, Value rows,
+                           Value loss_scale, LossType type);
+
+// The workspace: (rows of logits that are held at a time, a row of logits padded + 2 hidden).
+Shape loss_workspace(const Target& target, int64_t tokens, int64_t vocab, int64_t hidden);
 
 namespace cpu {
-// Rows of logits that are held at a time.
-int64_t loss_chunk_rows(int64_t vocab);
-// grad_hidden and grad_weight may have no data; `workspace` (loss_chunk_rows, vocab + 2 hidden).
-void linear_cross_entropy(ThreadPool& threads, const Tensor& hidden, const Tensor& weight,
-                          const Tensor& targets, const Tensor& loss_scale, LossType type,
-                          const Tensor& workspace, const Tensor& stats, const Tensor& grad_hidden,
+// grad_hidden and grad_weight may have no data; `workspace` as above; row_stats (tokens, 4).
+void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& weight,
+                          const Tensor& targets, const Tensor& rows, const Tensor& loss_scale,
+                          LossType type, const Tensor& workspace, const Tensor& row_stats,
+                          const Tensor& stats, const Tensor& grad_hidden,
                           const Tensor& grad_weight, bool accumulate_weight);
 }  // namespace cpu
 

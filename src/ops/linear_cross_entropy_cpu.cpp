@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <vector>
 
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/rows.h"
@@ -52,33 +51,19 @@ LossStats loss_row(float* logits, int64_t vocab, int32_t target, LossType type, 
   return {loss, correct ? 1.0F : 0.0F, entropy, 1.0F};
 }
 
-std::vector<int64_t> trained_rows(const Tensor& targets) {
-  std::vector<int64_t> rows;
-  for (int64_t t = 0; t < targets.shape[0]; ++t) {
-    if (targets.i32()[t] >= 0) {
-      rows.push_back(t);
-    }
-  }
-  return rows;
-}
-
 }  // namespace
 
-int64_t loss_chunk_rows(int64_t vocab) {
-  constexpr int64_t kLogits = int64_t{16} << 20;  // 64 MiB of float32
-  return std::clamp<int64_t>(kLogits / vocab / 16 * 16, 32, 512);
-}
-
-void linear_cross_entropy(ThreadPool& threads, const Tensor& hidden, const Tensor& weight,
-                          const Tensor& targets, const Tensor& loss_scale, LossType type,
-                          const Tensor& workspace, const Tensor& stats, const Tensor& grad_hidden,
+void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& weight,
+                          const Tensor& targets, const Tensor& rows, const Tensor& loss_scale,
+                          LossType type, const Tensor& workspace, const Tensor& row_stats,
+                          const Tensor& stats, const Tensor& grad_hidden,
                           const Tensor& grad_weight, bool accumulate_weight) {
   const int64_t width = hidden.shape[1];
   const int64_t vocab = weight.shape[0];
   const bool wants_hidden = grad_hidden.data != nullptr;
   const bool wants_weight = grad_weight.data != nullptr;
-  const std::vector<int64_t> rows = trained_rows(targets);
-  const auto count = static_cast<int64_t>(rows.size());
+  const int64_t count = rows.shape[0];
+  const int32_t* row_of = rows.i32();
   if (wants_hidden) {
     std::memset(grad_hidden.data, 0, grad_hidden.bytes());
   }
@@ -86,21 +71,21 @@ void linear_cross_entropy(ThreadPool& threads, const Tensor& hidden, const Tenso
     std::memset(grad_weight.data, 0, grad_weight.bytes());
   }
   // Chunks of equal size: a short last one would read the whole weight for a few rows.
-  const int64_t most = loss_chunk_rows(vocab);
+  const int64_t most = workspace.shape[0];
   const int64_t chunks = std::max<int64_t>((count + most - 1) / most, 1);
   const int64_t chunk = (count + chunks - 1) / chunks;
   float* logits = workspace.f32();
   float* x = logits + chunk * vocab;  // (chunk, width): the trained rows, gathered
   float* grad_x = x + chunk * width;  // (chunk, width)
-  std::vector<LossStats> row_stats(rows.size());
+  auto* of_row = row_stats.as<LossStats>();
   for (int64_t begin = 0; begin < count; begin += chunk) {
     const int64_t n = std::min(chunk, count - begin);
     const auto row_bytes = static_cast<size_t>(width) * sizeof(float);
     for (int64_t i = 0; i < n; ++i) {
-      std::memcpy(x + i * width, hidden.f32() + rows[static_cast<size_t>(begin + i)] * width,
+      std::memcpy(x + i * width, hidden.f32() + row_of[begin + i] * width,
                   row_bytes);
     }
-    gemm(threads, {.transpose_b = true,
+    gemm(device.threads(), {.transpose_b = true,
                    .m = n,
                    .n = vocab,
                    .k = width,
@@ -110,15 +95,15 @@ void linear_cross_entropy(ThreadPool& threads, const Tensor& hidden, const Tenso
                    .ldb = width,
                    .c = logits,
                    .ldc = vocab});
-    threads.parallel_for(n, [&](int64_t from, int64_t to) {
+    device.threads().parallel_for(n, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) {
-        const auto row = static_cast<size_t>(begin + i);
-        row_stats[row] = loss_row(logits + i * vocab, vocab, targets.i32()[rows[row]], type,
-                                  loss_scale.f32()[0], wants_hidden || wants_weight);
+        of_row[begin + i] =
+            loss_row(logits + i * vocab, vocab, targets.i32()[row_of[begin + i]], type,
+                     loss_scale.f32()[0], wants_hidden || wants_weight);
       }
     });
     if (wants_hidden) {
-      gemm(threads, {.m = n,
+      gemm(device.threads(), {.m = n,
                      .n = width,
                      .k = vocab,
                      .a = logits,
@@ -128,12 +113,12 @@ void linear_cross_entropy(ThreadPool& threads, const Tensor& hidden, const Tenso
                      .c = grad_x,
                      .ldc = width});
       for (int64_t i = 0; i < n; ++i) {
-        std::memcpy(grad_hidden.f32() + rows[static_cast<size_t>(begin + i)] * width,
+        std::memcpy(grad_hidden.f32() + row_of[begin + i] * width,
                     grad_x + i * width, row_bytes);
       }
     }
     if (wants_weight) {
-      gemm(threads, {.transpose_a = true,
+      gemm(device.threads(), {.transpose_a = true,
                      .m = vocab,
                      .n = width,
                      .k = n,
@@ -147,10 +132,10 @@ void linear_cross_entropy(ThreadPool& threads, const Tensor& hidden, const Tenso
     }
   }
   double loss = 0, correct = 0, entropy = 0;
-  for (const LossStats& s : row_stats) {
-    loss += s.loss;
-    correct += s.correct;
-    entropy += s.entropy;
+  for (int64_t i = 0; i < count; ++i) {
+    loss += of_row[i].loss;
+    correct += of_row[i].correct;
+    entropy += of_row[i].entropy;
   }
   const LossStats total{static_cast<float>(loss), static_cast<float>(correct),
                         static_cast<float>(entropy), static_cast<float>(count)};

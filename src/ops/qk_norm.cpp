@@ -1,6 +1,7 @@
 #include "ops/qk_norm.h"
 
 #include "core/error.h"
+#include "ops/kernels.h"
 
 namespace sft {
 
@@ -10,7 +11,7 @@ Value qk_norm(Program& p, Value qkv, Value query_weight, Value key_weight, const
   const Value y = p.like(qkv, "qk_norm");
   const Value rstd = p.make("qk_norm.rstd", {p.shape(qkv)[0], heads.heads + heads.kv_heads});
   p.emit("qk_norm", {qkv, query_weight, key_weight}, {y, rstd}, [=](const Run& r) {
-    cpu::qk_norm_forward(r.threads(), r.in(0), r.in(1), r.in(2), heads, options, r.out(0),
+    kernels(r).qk_norm_forward(r.device(), r.in(0), r.in(1), r.in(2), heads, options, r.out(0),
                          r.out(1));
   });
   p.on_backward([=](Program& b) {
@@ -20,7 +21,7 @@ Value qk_norm(Program& p, Value qkv, Value query_weight, Value key_weight, const
     const Value grad = b.like(qkv, "qk_norm.grad");
     b.emit("qk_norm.backward", {b.grad(y), qkv, query_weight, key_weight, rstd},
            {grad, b.grad_out(query_weight), b.grad_out(key_weight)}, [=](const Run& r) {
-             cpu::qk_norm_backward(r.threads(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4), heads,
+             kernels(r).qk_norm_backward(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4), heads,
                                    options, r.out(0), r.out(1), r.accumulate(1), r.out(2),
                                    r.accumulate(2));
            });

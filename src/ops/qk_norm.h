@@ -20,10 +20,10 @@ Value qk_norm(Program& p, Value qkv, Value query_weight, Value key_weight, const
 
 namespace cpu {
 // rstd (tokens, heads + kv_heads) is kept for the backward pass.
-void qk_norm_forward(ThreadPool& threads, const Tensor& qkv, const Tensor& query_weight,
+void qk_norm_forward(Device& device, const Tensor& qkv, const Tensor& query_weight,
                      const Tensor& key_weight, const Heads& heads, const RmsNorm& options,
                      const Tensor& y, const Tensor& rstd);
-void qk_norm_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& qkv,
+void qk_norm_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
                       const Tensor& query_weight, const Tensor& key_weight, const Tensor& rstd,
                       const Heads& heads, const RmsNorm& options, const Tensor& grad_qkv,
                       const Tensor& grad_query_weight, bool accumulate_query,

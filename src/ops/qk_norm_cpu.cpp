@@ -6,12 +6,12 @@
 
 namespace sft::cpu {
 
-void qk_norm_forward(ThreadPool& threads, const Tensor& qkv, const Tensor& query_weight,
+void qk_norm_forward(Device& device, const Tensor& qkv, const Tensor& query_weight,
                      const Tensor& key_weight, const Heads& heads, const RmsNorm& options,
                      const Tensor& y, const Tensor& rstd) {
   const int normed = heads.heads + heads.kv_heads;
   const int d = heads.head_dim;
-  threads.parallel_for(qkv.shape[0], [&](int64_t begin, int64_t end) {
+  device.threads().parallel_for(qkv.shape[0], [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float* x = qkv.f32() + t * heads.row();
       float* out = y.f32() + t * heads.row();
@@ -25,7 +25,7 @@ void qk_norm_forward(ThreadPool& threads, const Tensor& qkv, const Tensor& query
   });
 }
 
-void qk_norm_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& qkv,
+void qk_norm_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
                       const Tensor& query_weight, const Tensor& key_weight, const Tensor& rstd,
                       const Heads& heads, const RmsNorm& options, const Tensor& grad_qkv,
                       const Tensor& grad_query_weight, bool accumulate_query,
@@ -33,10 +33,10 @@ void qk_norm_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& q
   const int normed = heads.heads + heads.kv_heads;
   const int d = heads.head_dim;
   const int64_t rows = qkv.shape[0];
-  const int parts = threads.size();
+  const int parts = device.threads().size();
   // Per thread: the query weight's partial gradient, then the key weight's.
   std::vector<float> partial(static_cast<size_t>(parts * 2 * d), 0.0F);
-  threads.run([&](int thread) {
+  device.threads().run([&](int thread) {
     float* mine = partial.data() + thread * 2 * d;
     for (int64_t t = rows * thread / parts; t < rows * (thread + 1) / parts; ++t) {
       const int64_t at = t * heads.row();

@@ -1,6 +1,7 @@
 #include "ops/rmsnorm.h"
 
 #include "core/error.h"
+#include "ops/kernels.h"
 
 namespace sft {
 
@@ -18,7 +19,7 @@ Value emit_backward(Program& b, Value x, Value weight, Value rstd, Value y,
   b.emit(
       "rmsnorm.backward", {so_far, b.grad(y), x, weight, rstd}, {grad_x, b.grad_out(weight)},
       [options](const Run& r) {
-        cpu::rmsnorm_backward(r.threads(), r.in(1), r.in(2), r.in(3), r.in(4), r.in(0), options,
+        kernels(r).rmsnorm_backward(r.device(), r.in(1), r.in(2), r.in(3), r.in(4), r.in(0), options,
                               r.out(0), r.out(1), r.accumulate(1));
       },
       0);
@@ -32,7 +33,7 @@ Value rmsnorm(Program& p, Value x, Value weight, const RmsNorm& options) {
   const Value y = p.like(x, "rmsnorm");
   const Value rstd = p.make("rmsnorm.rstd", {p.shape(x)[0]});
   p.emit("rmsnorm", {x, weight}, {y, rstd}, [options](const Run& r) {
-    cpu::rmsnorm_forward(r.threads(), r.in(0), {}, r.in(1), options, r.out(0), r.out(1), {});
+    kernels(r).rmsnorm_forward(r.device(), r.in(0), {}, r.in(1), options, r.out(0), r.out(1), {});
   });
   p.on_backward([=](Program& b) {
     const Value grad_x = emit_backward(b, x, weight, rstd, y, options);
@@ -48,7 +49,7 @@ std::pair<Value, Value> add_rmsnorm(Program& p, Value residual, Value delta, Val
   const Value y = p.like(residual, "rmsnorm");
   const Value rstd = p.make("rmsnorm.rstd", {p.shape(residual)[0]});
   p.emit("add_rmsnorm", {residual, delta, weight}, {sum, y, rstd}, [options](const Run& r) {
-    cpu::rmsnorm_forward(r.threads(), r.in(0), r.in(1), r.in(2), options, r.out(1), r.out(2),
+    kernels(r).rmsnorm_forward(r.device(), r.in(0), r.in(1), r.in(2), options, r.out(1), r.out(2),
                          r.out(0));
   });
   p.on_backward([=](Program& b) {

@@ -18,11 +18,11 @@ SFT_SIMD void sum_row(const float* x, const float* delta, float* sum, int64_t n)
 
 }  // namespace
 
-void rmsnorm_forward(ThreadPool& threads, const Tensor& x, const Tensor& delta,
+void rmsnorm_forward(Device& device, const Tensor& x, const Tensor& delta,
                      const Tensor& weight, const RmsNorm& options, const Tensor& y,
                      const Tensor& rstd, const Tensor& sum) {
   const int64_t n = x.shape[1];
-  threads.parallel_for(x.shape[0], [&](int64_t begin, int64_t end) {
+  device.threads().parallel_for(x.shape[0], [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* from = x.f32() + row * n;
       if (delta.data != nullptr) {
@@ -35,17 +35,17 @@ void rmsnorm_forward(ThreadPool& threads, const Tensor& x, const Tensor& delta,
   });
 }
 
-void rmsnorm_backward(ThreadPool& threads, const Tensor& grad_y, const Tensor& x,
+void rmsnorm_backward(Device& device, const Tensor& grad_y, const Tensor& x,
                       const Tensor& weight, const Tensor& rstd, const Tensor& grad_sum,
                       const RmsNorm& options, const Tensor& grad_x, const Tensor& grad_weight,
                       bool accumulate_weight) {
   const int64_t rows = x.shape[0];
   const int64_t n = x.shape[1];
-  const int parts = threads.size();
+  const int parts = device.threads().size();
   const bool wants_weight = grad_weight.data != nullptr;
   // One partial sum per thread, added in thread order: the same bits every time.
   std::vector<float> partial(wants_weight ? static_cast<size_t>(parts * n) : 0, 0.0F);
-  threads.run([&](int thread) {
+  device.threads().run([&](int thread) {
     float* mine = wants_weight ? partial.data() + thread * n : nullptr;
     for (int64_t row = rows * thread / parts; row < rows * (thread + 1) / parts; ++row) {
       const int64_t at = row * n;

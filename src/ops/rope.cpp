@@ -1,6 +1,7 @@
 #include "ops/rope.h"
 
 #include "core/error.h"
+#include "ops/kernels.h"
 
 namespace sft {
 
@@ -8,7 +9,7 @@ Value rope_table(Program& p, Value positions, const RopeFrequencies& frequencies
   const auto head_dim = static_cast<int64_t>(frequencies.inv_freq.size()) * 2;
   const Value table = p.make("rope_table", {p.shape(positions)[0], head_dim});
   p.emit("rope_table", {positions}, {table}, [frequencies](const Run& r) {
-    cpu::rope_table_forward(r.threads(), r.in(0), frequencies, r.out(0));
+    kernels(r).rope_table_forward(r.device(), r.in(0), frequencies, r.out(0));
   });
   return table;
 }
@@ -17,7 +18,7 @@ Value rope(Program& p, Value qkv, Value table, const Heads& heads) {
   SFT_ASSERT(p.shape(qkv)[1] == heads.row() && p.shape(table)[1] == heads.head_dim);
   const auto rotate = [heads](bool inverse) {
     return [heads, inverse](const Run& r) {
-      cpu::rope_rotate(r.threads(), r.in(0), r.in(1), heads, inverse, r.out(0));
+      kernels(r).rope_rotate(r.device(), r.in(0), r.in(1), heads, inverse, r.out(0));
     };
   };
   const Value y = p.like(qkv, "rope");

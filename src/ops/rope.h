@@ -23,10 +23,10 @@ Value rope_table(Program& p, Value positions, const RopeFrequencies& frequencies
 Value rope(Program& p, Value qkv, Value table, const Heads& heads);
 
 namespace cpu {
-void rope_table_forward(ThreadPool& threads, const Tensor& positions,
+void rope_table_forward(Device& device, const Tensor& positions,
                         const RopeFrequencies& frequencies, const Tensor& table);
 // The backward pass is the rotation by the negative angle. y may be x.
-void rope_rotate(ThreadPool& threads, const Tensor& x, const Tensor& table, const Heads& heads,
+void rope_rotate(Device& device, const Tensor& x, const Tensor& table, const Heads& heads,
                  bool inverse, const Tensor& y);
 }  // namespace cpu
 

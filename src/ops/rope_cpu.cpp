@@ -23,10 +23,10 @@ SFT_SIMD void rotate_head(const float* x, const float* cosine, const float* sine
 
 }  // namespace
 
-void rope_table_forward(ThreadPool& threads, const Tensor& positions,
+void rope_table_forward(Device& device, const Tensor& positions,
                         const RopeFrequencies& frequencies, const Tensor& table) {
   const auto half = static_cast<int64_t>(frequencies.inv_freq.size());
-  threads.parallel_for(positions.shape[0], [&](int64_t begin, int64_t end) {
+  device.threads().parallel_for(positions.shape[0], [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       float* row = table.f32() + t * 2 * half;
       const auto position = static_cast<float>(positions.i32()[t]);
@@ -39,12 +39,12 @@ void rope_table_forward(ThreadPool& threads, const Tensor& positions,
   });
 }
 
-void rope_rotate(ThreadPool& threads, const Tensor& x, const Tensor& table, const Heads& heads,
+void rope_rotate(Device& device, const Tensor& x, const Tensor& table, const Heads& heads,
                  bool inverse, const Tensor& y) {
   const int d = heads.head_dim;
   const int rotated = heads.heads + heads.kv_heads;
   const float sign = inverse ? -1.0F : 1.0F;
-  threads.parallel_for(x.shape[0], [&](int64_t begin, int64_t end) {
+  device.threads().parallel_for(x.shape[0], [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float* cosine = table.f32() + t * d;
       const float* from = x.f32() + t * heads.row();

@@ -21,9 +21,9 @@ class AdamW {
         const AdamWOptions& options);
 
   // One update of `weights` by `gradients`, both flat in the layout, each gradient first multiplied
-  // by `clip`. `step` counts from 1.
+  // by `clip`. `step` counts from 1. `copy` (null: none) gets the new weights in `copy_type`.
   void step(float* weights, const float* gradients, double learning_rate, double clip,
-            int64_t step);
+            int64_t step, void* copy = nullptr, DType copy_type = DType::f32);
 
   // The moments, flat in the same layout: what a checkpoint holds.
   float* first_moment() { return first_.f32(); }
@@ -41,9 +41,8 @@ class AdamW {
   Buffer first_, second_;
 };
 
-// The L2 norm of a flat buffer: float32 within a chunk, double across; the same for any number of
-// threads.
-double l2_norm(ThreadPool& threads, const float* x, int64_t n);
+// The L2 norm of a flat buffer of the device; the same for any number of threads.
+double l2_norm(Device& device, const float* x, int64_t n);
 
 // What gradients are multiplied by so that their norm is at most `max_norm` (0: no limit), as
 // torch.nn.utils.clip_grad_norm_ has it.

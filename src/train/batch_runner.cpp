@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
+#include <utility>
 
 #include "core/error.h"
 
@@ -16,63 +16,125 @@ int64_t ladder_size(int64_t tokens) {
   return (tokens + step - 1) / step * step;
 }
 
+BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int64_t longest) {
+  const int64_t size = ladder_size(tokens);
+  if (device == DeviceKind::cpu) {
+    return {size, size, size};
+  }
+  const auto up = [](int64_t n, int64_t least) {
+    return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max(n, least))));
+  };
+  return {size, up(documents, 4), up(longest, 128)};
+}
+
+namespace {
+
+constexpr size_t kResults = 1024;  // micro-batches
+
+}  // namespace
+
 BatchRunner::BatchRunner(Device& device, Arena& arena, const LoadedModel& model, float* gradients,
                          const BatchRunnerOptions& options)
-    : device_(device), arena_(arena), model_(model), options_(options) {
+    : device_(device),
+      arena_(arena),
+      model_(model),
+      options_(options),
+      results_(device.allocate(kResults * sizeof(LossStats))) {
   bindings_.parameters = model.parameters();
   if (gradients != nullptr) {
     bindings_.gradients = model.views(gradients);
   }
 }
 
-BatchRunner::Sized& BatchRunner::sized(int64_t tokens) {
-  auto found = programs_.find(tokens);
+BatchRunner::Sized& BatchRunner::sized(const BatchSize& size) {
+  auto found = programs_.find(size);
   if (found == programs_.end()) {
-    TrainingProgram recorded = record_training(model_.model, tokens, tokens, options_.loss,
-                                               options_.training, options_.recompute);
+    TrainingProgram recorded = record_training(model_.model, size, options_.loss, options_.training,
+                                               options_.recompute, model_.target);
+    const auto words = static_cast<size_t>(4 * size.tokens + size.documents + 1 + 64);
     found = programs_
-                .emplace(tokens, Sized{Executor(device_, arena_, std::move(recorded.program)),
-                                       recorded.stats})
+                .emplace(size, Sized{Executor(device_, arena_, std::move(recorded.program)),
+                                     recorded.stats, device_.allocate(words * sizeof(int32_t))})
                 .first;
   }
   return found->second;
 }
 
-LossStats BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first) {
-  const auto tokens = static_cast<int64_t>(batch.tokens.size());
-  const int64_t size = ladder_size(tokens);
-  const auto vocab = static_cast<int32_t>(model_.model.config.vocab);
+namespace {
+
+void check_tokens(const MicroBatch& batch, int64_t vocab) {
   for (size_t i = 0; i < batch.tokens.size(); ++i) {
     const int32_t token = batch.tokens[i];
     const int32_t id = token < 0 ? token : std::max(token, batch.targets[i]);
     if (id < 0 || id >= vocab) {
-      throw Error("M036", fmt::format("token id {} is not in the model's vocabulary of {}", id,
-                                      model_.model.config.vocab))
+      throw Error("M036",
+                  fmt::format("token id {} is not in the model's vocabulary of {}", id, vocab))
           .hint("the tokenizer and the model do not belong together");
     }
   }
-  const auto padded = [&](const std::vector<int32_t>& values, int32_t fill) {
-    std::vector<int32_t> out = values;
-    out.resize(static_cast<size_t>(size), fill);
-    return out;
+}
+
+int64_t longest_document(const MicroBatch& batch) {
+  int64_t longest = 0;
+  for (size_t i = 1; i < batch.cu_seqlens.size(); ++i) {
+    longest = std::max<int64_t>(longest, batch.cu_seqlens[i] - batch.cu_seqlens[i - 1]);
+  }
+  return longest;
+}
+
+}  // namespace
+
+// One upload for all inputs. Tokens after the last document fill the program's size.
+void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, Sized& program,
+                       float loss_scale) {
+  std::vector<int32_t> all;
+  const auto add = [&](const char* name, const std::vector<int32_t>& values, int64_t count,
+                       int64_t shown, int32_t fill) {
+    bindings_.inputs[name] = {program.inputs.data() + all.size() * sizeof(int32_t), {shown},
+                              DType::i32};
+    const size_t end = all.size() + static_cast<size_t>(count);
+    all.insert(all.end(), values.begin(), values.end());
+    all.resize(end, fill);
+    all.resize((end + 15) / 16 * 16);  // each on 64 bytes
   };
-  std::vector<int32_t> ids = padded(batch.tokens, 0);
-  std::vector<int32_t> positions = padded(batch.positions, 0);
-  std::vector<int32_t> targets = padded(batch.targets, kIgnored);
-  std::vector<int32_t> documents = batch.cu_seqlens;
-  const auto bind = [&](const char* name, std::vector<int32_t>& v) {
-    bindings_.inputs[name] = {v.data(), {static_cast<int64_t>(v.size())}, DType::i32};
-  };
-  bind("tokens", ids);
-  bind("positions", positions);
-  bind("targets", targets);
-  bind("documents", documents);
-  bindings_.inputs["loss_scale"] = {&loss_scale, {1}, DType::f32};
-  bindings_.first_micro_batch = first;
+  std::vector<int32_t> rows;
+  for (size_t i = 0; i < batch.targets.size(); ++i) {
+    if (batch.targets[i] != kIgnored) {
+      rows.push_back(static_cast<int32_t>(i));
+    }
+  }
+  const int64_t n = size.tokens;
+  add("tokens", batch.tokens, n, n, 0);
+  add("positions", batch.positions, n, n, 0);
+  add("targets", batch.targets, n, n, kIgnored);
+  add("documents", batch.cu_seqlens, size.documents + 1, size.documents + 1,
+      batch.cu_seqlens.back());
+  add("loss_scale", {std::bit_cast<int32_t>(loss_scale)}, 1, 1, 0);
+  bindings_.inputs["loss_scale"].dtype = DType::f32;
+  const auto trained = static_cast<int64_t>(rows.size());
+  add("rows", rows, trained, trained, 0);
+  device_.upload(program.inputs.data(), all.data(), all.size() * sizeof(int32_t));
+}
+
+void BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first) {
+  SFT_ASSERT(pending_ < kResults);
+  check_tokens(batch, model_.model.config.vocab);
+  const BatchSize size = program_size(
+      device_.kind(), static_cast<int64_t>(batch.tokens.size()),
+      static_cast<int64_t>(batch.cu_seqlens.size()) - 1, longest_document(batch));
   Sized& program = sized(size);
+  bind(batch, size, program, loss_scale);
+  bindings_.first_micro_batch = first;
   program.executor.run(bindings_);
-  const float* stats = program.executor.tensor(program.stats).f32();
-  return {stats[0], stats[1], stats[2], stats[3]};
+  device_.copy(results_.data() + pending_ * sizeof(LossStats),
+               program.executor.tensor(program.stats).data, sizeof(LossStats));
+  ++pending_;
+}
+
+std::vector<LossStats> BatchRunner::collect() {
+  std::vector<LossStats> out(std::exchange(pending_, 0));
+  device_.download(out.data(), results_.data(), out.size() * sizeof(LossStats));
+  return out;
 }
 
 }  // namespace sft

@@ -15,7 +15,8 @@ Evaluation evaluate(BatchRunner& runner, EvalLoader& loader, Communicator& comm,
   double weighted_loss = 0;
   loader.rewind();
   while (const auto batch = loader.next()) {
-    const LossStats own = runner.run(*batch, 1.0F, true);
+    runner.run(*batch, 1.0F, true);
+    const LossStats own = runner.collect()[0];
     const auto rows = static_cast<double>(batch->fresh_rows);
     const double own_loss = own.tokens > 0 ? static_cast<double>(own.loss) / own.tokens : 0.0;
     std::array<double, 5> sums{own.correct, own.entropy, own.tokens, own_loss * rows, rows};

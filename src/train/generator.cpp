@@ -55,10 +55,12 @@ Generator::Generator(Device& device, const LoadedModel& model, int64_t capacity)
   const ModelConfig& config = model.model.config;
   const int64_t row = 2 * int64_t{config.kv_heads} * config.head_dim;
   bindings_.parameters = model.parameters();
+  const DType type = model.target.compute;
+  logits_.resize(static_cast<size_t>(config.vocab));
   for (int layer = 0; layer < config.layers; ++layer) {
-    caches_.push_back(device.allocate(static_cast<size_t>(capacity * row) * sizeof(float)));
+    caches_.push_back(device.allocate(static_cast<size_t>(capacity * row) * size_of(type)));
     bindings_.inputs[fmt::format("cache.{}", layer)] = {
-        caches_.back().data(), {capacity, row}, DType::f32};
+        caches_.back().data(), {capacity, row}, type};
   }
 }
 
@@ -79,22 +81,41 @@ std::span<const float> Generator::feed(std::span<const int32_t> tokens) {
   }
   Step& step = count == 1 ? decode_ : prefill_;
   if (step.tokens != count) {
-    LogitsProgram recorded = record_generation(model_.model, count, capacity_);
+    LogitsProgram recorded = record_generation(model_.model, count, capacity_, model_.target);
     step = {count, std::make_unique<Executor>(device_, arena_, std::move(recorded.program)),
             recorded.logits};
   }
-  std::vector<int32_t> ids(tokens.begin(), tokens.end());
-  std::vector<int32_t> positions(ids.size());
-  std::iota(positions.begin(), positions.end(), static_cast<int32_t>(past_));
-  auto past = static_cast<int32_t>(past_);
-  auto last = static_cast<int32_t>(count - 1);
-  bindings_.inputs["tokens"] = {ids.data(), {count}, DType::i32};
-  bindings_.inputs["positions"] = {positions.data(), {count}, DType::i32};
-  bindings_.inputs["past"] = {&past, {1}, DType::i32};
-  bindings_.inputs["row"] = {&last, {1}, DType::i32};
+  if (inputs_.size() < static_cast<size_t>(2 * count + 32) * sizeof(int32_t)) {
+    inputs_ = device_.allocate(static_cast<size_t>(2 * count + 32) * sizeof(int32_t));
+  }
+  // past and row, each on 64 bytes, then the tokens and their positions
+  std::vector<int32_t> all(32);
+  all[0] = static_cast<int32_t>(past_);
+  all[16] = static_cast<int32_t>(count - 1);
+  all.insert(all.end(), tokens.begin(), tokens.end());
+  for (int64_t i = 0; i < count; ++i) {
+    all.push_back(static_cast<int32_t>(past_ + i));
+  }
+  device_.upload(inputs_.data(), all.data(), all.size() * sizeof(int32_t));
+  const auto bind = [&](const char* name, int64_t at, int64_t n) {
+    bindings_.inputs[name] = {
+        inputs_.data() + static_cast<size_t>(at) * sizeof(int32_t), {n}, DType::i32};
+  };
+  bind("past", 0, 1);
+  bind("row", 16, 1);
+  bind("tokens", 32, count);
+  bind("positions", 32 + count, count);
   step.executor->run(bindings_);
   past_ += count;
-  return {step.executor->tensor(step.logits).f32(), static_cast<size_t>(vocab)};
+  const Tensor logits = step.executor->tensor(step.logits);
+  if (logits.dtype == DType::f32) {
+    device_.download(logits_.data(), logits.data, logits.bytes());
+  } else {
+    std::vector<BFloat16> narrow(logits_.size());
+    device_.download(narrow.data(), logits.data, logits.bytes());
+    std::ranges::transform(narrow, logits_.begin(), [](BFloat16 x) { return to_float(x); });
+  }
+  return logits_;
 }
 
 void Generator::generate(std::span<const int32_t> prompt, int64_t max_new_tokens,

@@ -51,6 +51,8 @@ class Generator {
     Value logits;
   };
   Step prefill_{}, decode_{};
+  Buffer inputs_;
+  std::vector<float> logits_;
 };
 
 }  // namespace sft

@@ -26,17 +26,19 @@ namespace {
 int64_t activation_bytes(const LoadedModel& model, int64_t tokens, LossType loss,
                          Recompute recompute) {
   const TrainingProgram recorded =
-      record_training(model.model, ladder_size(tokens), tokens, loss, true, recompute);
+      record_training(model.model, program_size(model.target.device, tokens, tokens, tokens), loss,
+                      true, recompute, model.target);
   return plan_memory(recorded.program).bytes;
 }
 
 }  // namespace
 
-Recompute plan_run(const std::string& wanted, const LoadedModel& model, int64_t batch_tokens,
+Recompute plan_run(const std::string& wanted, const LoadedModel& model,
+                   const Device& device, int64_t batch_tokens,
                    LossType loss, const Logger& logger) {
   const auto weights = static_cast<double>(model.weights.size());
   const double fixed = 3.0 * weights;  // gradients and both moments; the weights are there already
-  const auto free = static_cast<double>(available_memory());
+  const auto free = static_cast<double>(device.free_memory());
   Recompute chosen = wanted == "block" ? Recompute::block : Recompute::none;
   auto activations = static_cast<double>(activation_bytes(model, batch_tokens, loss, chosen));
   if (wanted == "auto" && fixed + activations > free) {

@@ -11,6 +11,7 @@
 #include "core/strings.h"
 #include "data/dataset.h"
 #include "io/model_saver.h"
+#include "train/choose_device.h"
 #include "train/text_setup.h"
 
 namespace sft {
@@ -94,7 +95,7 @@ bool trains_turn_end(const PreparedDataset& data, const TextSetup& text) {
 }
 
 Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedModel& model,
-               const ModelSource& source, const Prepared& data, int threads) {
+               const ModelSource& source, const Prepared& data, const Device& device) {
   std::array<char, 256> host{};
   ::gethostname(host.data(), host.size() - 1);
   return {{"version", s.version},
@@ -107,7 +108,7 @@ Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedMode
             {"parameters", count_parameters(model.model.specs)}}},
           {"data", data.report},
           {"world", 1},
-          {"devices", {fmt::format("cpu, {} threads", threads)}},
+          {"devices", {device.name()}},
           {"config", option_values(o)}};
 }
 
@@ -116,7 +117,9 @@ Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedMode
 TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   require_inputs(o);
   const Logger& log = s.logger;
-  const auto device = Device::cpu(o.threads > 0 ? static_cast<int>(o.threads) : default_threads());
+  const ChosenDevice chosen = choose_device(
+      {o.use_cpu, o.bf16, static_cast<int>(o.threads), 0}, log);
+  Device* const device = chosen.device.get();
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
   make_output_dir(o.output_dir);
   const auto checkpoint = checkpoint_to_resume(o, device->threads(), log);
@@ -133,18 +136,19 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   if (o.eval_strategy != "no" || o.eval_on_start) {
     eval = prepare_dataset(o.data, Part::eval, context);
   }
-  LoadedModel model = load_model(*source, *device);
-  log.note(fmt::format("model: {} ({}), {} parameters, {}, trained in float32 on {} threads",
-                       source->name(), model.model.config.architecture,
+  LoadedModel model = load_model(*source, *device, chosen.compute);
+  log.note(fmt::format("model: {} ({}), {} parameters, {}, trained in {} on {}", source->name(),
+                       model.model.config.architecture,
                        with_commas(count_parameters(model.model.specs)), source->format(),
-                       device->threads().size()));
+                       name_of(chosen.compute), device->name()));
 
   const SaveOptions saving =
       save_options(o, *source, text, trains_turn_end(*train.rows, text), s.version);
   std::vector<std::string> changes;
   const auto export_model = [&](const fs::path& folder) {
-    SaveReport report = save_model(folder, *source, model.published(model.weights.f32()), saving,
-                                   &device->threads());
+    const HostView weights(*device, model.weights.data(), model.weights.size());
+    SaveReport report =
+        save_model(folder, *source, model.published(weights.f32()), saving, &device->threads());
     changes = report.changes;
     return report.files;
   };
@@ -157,7 +161,7 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
     trainer.resume(*checkpoint);
     log.note(fmt::format("resumed from {}", checkpoint->string()));
   }
-  run_log.start(about_run(o, s, model, *source, train, device->threads().size()),
+  run_log.start(about_run(o, s, model, *source, train, *device),
                 checkpoint ? checkpoint->string() : "");
   try {
     const TrainOutcome outcome = trainer.run();

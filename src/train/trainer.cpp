@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 
 #include "core/error.h"
 #include "core/strings.h"
@@ -77,7 +79,7 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
   if (o.lr_scheduler_type == "reduce_lr_on_plateau") {
     plateau_.emplace(o.learning_rate, o.lr_scheduler_kwargs);
   }
-  recompute_ = plan_run(options.recompute(), model,
+  recompute_ = plan_run(options.recompute(), model, context.device,
                         longest_batch(train, options.per_device_train_batch_size),
                         loss_type(options), context.logger);
   gradients_ = context.device.allocate(model.weights.size());
@@ -108,8 +110,16 @@ LossStats Trainer::run_batches(const std::vector<MicroBatch>& batches, double tr
   LossStats total;
   const auto scale = static_cast<float>(1.0 / std::max(trained, 1.0));
   double loss = 0;
-  for (const MicroBatch& batch : batches) {
-    const LossStats own = runner_->run(batch, scale, &batch == &batches.front());
+  std::vector<LossStats> results;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    runner_->run(batches[i], scale, i == 0);
+    if (i % 1000 == 999 || i + 1 == batches.size()) {
+      std::ranges::copy(runner_->collect(), std::back_inserter(results));
+    }
+  }
+  for (size_t i = 0; i < batches.size(); ++i) {
+    const MicroBatch& batch = batches[i];
+    const LossStats& own = results[i];
     std::array<double, 6> sums{own.loss,
                                own.correct,
                                own.entropy,
@@ -139,8 +149,12 @@ void Trainer::train_step() {
   trained = context_.comm.sum(trained);
   const LossStats total = run_batches(batches, trained);
   const auto n = static_cast<size_t>(model_.model.layout.elements);
-  context_.comm.all_reduce(std::span(gradients_.f32(), n));
-  grad_norm_ = l2_norm(context_.device.threads(), gradients_.f32(), static_cast<int64_t>(n));
+  if (context_.comm.size() > 1) {
+    HostView gradients(context_.device, gradients_.data(), gradients_.size());
+    context_.comm.all_reduce(std::span(gradients.f32(), n));
+    gradients.write_back();
+  }
+  grad_norm_ = l2_norm(context_.device, gradients_.f32(), static_cast<int64_t>(n));
   last_learning_rate_ = learning_rate();
   interval_.loss += total.loss;
   total_loss_ += total.loss;
@@ -159,7 +173,8 @@ void Trainer::train_step() {
 void Trainer::update(double learning_rate) {
   ++updates_;
   optimizer_.step(model_.weights.f32(), gradients_.f32(), learning_rate,
-                  clip_factor(grad_norm_, options_.optim.max_grad_norm), updates_);
+                  clip_factor(grad_norm_, options_.optim.max_grad_norm), updates_,
+                  model_.copy.size() > 0 ? model_.copy.data() : nullptr, model_.target.compute);
 }
 
 void Trainer::skip_update() {

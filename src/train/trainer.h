@@ -90,7 +90,13 @@ class Trainer {
   Json state_json() const;
   Json batching() const;
   void restore(const Json& state);
-  std::vector<NamedTensor> state_tensors();
+  // Weights and moments where files can be written from and read into.
+  struct HostState {
+    explicit HostState(Trainer& trainer);
+    void write_back();
+    std::vector<HostView> views;
+    std::vector<NamedTensor> tensors;
+  };
   void read_tensors(const fs::path& file, std::span<const NamedTensor> tensors) const;
 
   RankContext context_;

@@ -18,17 +18,23 @@ constexpr const char* kState = "sft_state.json";
 
 }  // namespace
 
-std::vector<NamedTensor> Trainer::state_tensors() {
-  std::vector<NamedTensor> tensors;
-  const auto add = [&](const char* prefix, float* base) {
-    for (NamedTensor& t : model_.published(base)) {
+Trainer::HostState::HostState(Trainer& trainer) {
+  const size_t bytes = trainer.model_.weights.size();
+  const auto add = [&](const char* prefix, float* on_device) {
+    views.emplace_back(trainer.context_.device, on_device, bytes);
+    for (NamedTensor& t : trainer.model_.published(views.back().f32())) {
       tensors.push_back({fmt::format("{}.{}", prefix, t.name), t.tensor});
     }
   };
-  add("master", model_.weights.f32());
-  add("exp_avg", optimizer_.first_moment());
-  add("exp_avg_sq", optimizer_.second_moment());
-  return tensors;
+  add("master", trainer.model_.weights.f32());
+  add("exp_avg", trainer.optimizer_.first_moment());
+  add("exp_avg_sq", trainer.optimizer_.second_moment());
+}
+
+void Trainer::HostState::write_back() {
+  for (HostView& view : views) {
+    view.write_back();
+  }
 }
 
 Json Trainer::batching() const {
@@ -69,7 +75,7 @@ void Trainer::save_checkpoint() {
     CheckpointWriter writer(options_.output_dir, step_);
     writer.add(hooks_.export_model(writer.folder()));
     if (!options_.save_only_model) {
-      writer.write_tensors(kTensors, state_tensors(), &context_.device.threads());
+      writer.write_tensors(kTensors, HostState(*this).tensors, &context_.device.threads());
       writer.write_json(kState, state_json());
     }
     writer.write_text("trainer_state.json", log_->state().text());
@@ -142,7 +148,10 @@ void Trainer::resume(const fs::path& checkpoint) {
                 "--model_name_or_path set to the checkpoint");
       }
     }
-    read_tensors(checkpoint / kTensors, state_tensors());
+    HostState host(*this);
+    read_tensors(checkpoint / kTensors, host.tensors);
+    host.write_back();
+    model_.refresh_copy(context_.device);
     restore(state);
   } catch (const Json::exception& e) {
     throw Error("M264",
@@ -159,15 +168,16 @@ void Trainer::resume(const fs::path& checkpoint) {
 void Trainer::load_best() {
   const fs::path best = fs::path(options_.output_dir) / fmt::format("checkpoint-{}", best_step_);
   context_.comm.barrier();
+  HostView weights(context_.device, model_.weights.data(), model_.weights.size());
   if (fs::exists(best / kTensors)) {
     std::vector<NamedTensor> masters;
-    for (const NamedTensor& t : model_.published(model_.weights.f32())) {
+    for (const NamedTensor& t : model_.published(weights.f32())) {
       masters.push_back({"master." + t.name, t.tensor});
     }
     read_tensors(best / kTensors, masters);
   } else {
     const SafetensorsFolder folder(best);
-    for (const NamedTensor& t : model_.published(model_.weights.f32())) {
+    for (const NamedTensor& t : model_.published(weights.f32())) {
       const auto entry = folder.find(t.name);
       if (!entry) {
         throw Error("M264", fmt::format("{} has no {}", best.string(), t.name));
@@ -175,6 +185,8 @@ void Trainer::load_best() {
       entry->file->read_f32(*entry->tensor, t.tensor.f32(), &context_.device.threads());
     }
   }
+  weights.write_back();
+  model_.refresh_copy(context_.device);
   context_.logger.note(fmt::format("the best model, of step {}, is loaded again", best_step_));
 }
 

@@ -18,7 +18,7 @@ OpCase attention_case(const std::vector<int>& lengths, int padding, const Attent
   OpCase c;
   c.operands = {activation({starts.back() + padding, options.heads.row()}, 1), indices(starts)};
   c.build = [=](Program& p, const std::vector<Value>& in) {
-    return std::vector{attention(p, in[0], in[1], options)};
+    return std::vector{attention(p, in[0], document_table(p, in[1], options.heads), options)};
   };
   c.reference = [=](const std::vector<Numbers>& in) {
     return std::vector<Numbers>{attention_reference(in[0], in[1], options)};

@@ -59,6 +59,18 @@ Numbers stats_of(const std::vector<Numbers>& in, int64_t width, LossType type) {
   return stats;
 }
 
+Operand trained_rows(const std::vector<int>& targets) {
+  std::vector<int> rows;
+  for (size_t t = 0; t < targets.size(); ++t) {
+    if (targets[t] >= 0) {
+      rows.push_back(static_cast<int>(t));
+    }
+  }
+  Operand o = indices(rows);
+  o.sized_by_host = true;
+  return o;
+}
+
 OpCase loss_case(const std::vector<int>& targets, int64_t width, int64_t vocab, LossType type,
                  double scale = 0.25) {
   OpCase c;
@@ -66,9 +78,10 @@ OpCase loss_case(const std::vector<int>& targets, int64_t width, int64_t vocab, 
   c.operands = {activation({tokens, width}, 1),
                 parameter({vocab, width}, 2),
                 indices(targets),
-                {Operand::Kind::index, {1}, {scale}, DType::f32}};
+                {Operand::Kind::index, {1}, {scale}, DType::f32},
+                trained_rows(targets)};
   c.build = [=](Program& p, const std::vector<Value>& in) {
-    return std::vector{linear_cross_entropy(p, in[0], in[1], in[2], in[3], type)};
+    return std::vector{linear_cross_entropy(p, in[0], in[1], in[2], in[4], in[3], type)};
   };
   c.reference = [=](const std::vector<Numbers>& in) {
     return std::vector<Numbers>{stats_of(in, width, type)};
@@ -118,7 +131,7 @@ TEST_P(LinearCrossEntropy, masked_rows_have_no_part) {
 }
 
 TEST_P(LinearCrossEntropy, several_chunks_of_rows) {
-  const auto rows = static_cast<int>(cpu::loss_chunk_rows(11));
+  const auto rows = static_cast<int>(loss_workspace({}, 1, 11, 6)[0]);
   OpCase c = loss_case(some_targets(2 * rows + 2 * rows / 5 + 1, 11, 5), 6, 11, GetParam(), 1e-3);
   c.checked = 40;
   check_op(c);
@@ -200,7 +213,7 @@ INSTANTIATE_TEST_SUITE_P(Types, LinearCrossEntropy, ::testing::Values(LossType::
 
 TEST(LossChunks, hold_at_most_64_mib_and_at_least_32_rows) {
   for (const int64_t vocab : {1, 128, 32000, 151936, 262144, 2000000}) {
-    const int64_t rows = cpu::loss_chunk_rows(vocab);
+    const int64_t rows = loss_workspace({}, 1, vocab, 64)[0];
     EXPECT_GE(rows, 32);
     EXPECT_LE(rows, 512);
     EXPECT_TRUE(rows == 32 || rows * vocab * 4 <= int64_t{64} << 20);

@@ -91,7 +91,7 @@ TEST(Rope, values_and_gradients) {
 }
 
 TEST(Rope, the_inverse_turns_back) {
-  ThreadPool threads(2);
+  const auto device = Device::cpu(2);
   const Heads heads{2, 1, 8};
   const OpCase c = rope_case({0, 3, 500}, heads);
   std::vector<int32_t> positions{0, 3, 500};
@@ -100,11 +100,11 @@ TEST(Rope, the_inverse_turns_back) {
   const std::vector<float> before = x;
   const Tensor table_tensor{table.data(), {3, 8}, DType::f32};
   const Tensor x_tensor{x.data(), {3, heads.row()}, DType::f32};
-  cpu::rope_table_forward(threads, {positions.data(), {3}, DType::i32}, frequencies(8, 10000.0),
+  cpu::rope_table_forward(*device, {positions.data(), {3}, DType::i32}, frequencies(8, 10000.0),
                           table_tensor);
-  cpu::rope_rotate(threads, x_tensor, table_tensor, heads, false, x_tensor);  // in place
+  cpu::rope_rotate(*device, x_tensor, table_tensor, heads, false, x_tensor);  // in place
   EXPECT_NE(x, before);
-  cpu::rope_rotate(threads, x_tensor, table_tensor, heads, true, x_tensor);
+  cpu::rope_rotate(*device, x_tensor, table_tensor, heads, true, x_tensor);
   for (size_t i = 0; i < x.size(); ++i) {
     EXPECT_NEAR(x[i], before[i], 1e-6);
   }

@@ -20,7 +20,7 @@ struct Replay {
     for (const Json& p : golden["parameters"]) {
       const auto n = static_cast<int64_t>(p["values"].size());
       const std::string name = std::to_string(specs.size());
-      specs.push_back({name, {n}, {{name, n}}, 0, p["decay"].get<bool>(), Init::normal});
+      specs.push_back({name, {n}, {{name, n}}, 0, p["decay"].get<bool>() ? ParamKind::matrix : ParamKind::norm, Init::normal});
     }
     layout = layout_parameters(specs);
     weights.resize(static_cast<size_t>(layout.elements));
@@ -48,7 +48,7 @@ struct Replay {
       scatter(i, s["gradients"][i], gradients);
     }
     const double norm =
-        l2_norm(device->threads(), gradients.data(), static_cast<int64_t>(gradients.size()));
+        l2_norm(*device, gradients.data(), static_cast<int64_t>(gradients.size()));
     optimizer->step(weights.data(), gradients.data(), s["rate"].get<double>(),
                     clip_factor(norm, golden["max_grad_norm"].get<double>()),
                     static_cast<int64_t>(index) + 1);
@@ -105,8 +105,8 @@ TEST(AdamW, follows_torch) {
 TEST(AdamW, gives_the_same_bits_for_any_number_of_threads) {
   constexpr int64_t kElements = 50000;
   const std::vector<ParamSpec> specs{
-      {"a", {kElements}, {{"a", kElements}}, 0, true, Init::normal},
-      {"b", {kElements + 3}, {{"b", kElements + 3}}, 1, false, Init::ones}};
+      {"a", {kElements}, {{"a", kElements}}, 0, ParamKind::matrix, Init::normal},
+      {"b", {kElements + 3}, {{"b", kElements + 3}}, 1, ParamKind::norm, Init::ones}};
   const ParamLayout layout = layout_parameters(specs);
   std::vector<std::vector<float>> results;
   for (const int threads : {1, 2, 3}) {
@@ -128,8 +128,8 @@ TEST(AdamW, gives_the_same_bits_for_any_number_of_threads) {
 }
 
 TEST(AdamW, decays_only_where_it_should) {
-  const std::vector<ParamSpec> specs{{"norm", {4}, {{"norm", 4}}, 0, false, Init::ones},
-                                     {"matrix", {4}, {{"matrix", 4}}, 0, true, Init::normal}};
+  const std::vector<ParamSpec> specs{{"norm", {4}, {{"norm", 4}}, 0, ParamKind::norm, Init::ones},
+                                     {"matrix", {4}, {{"matrix", 4}}, 0, ParamKind::matrix, Init::normal}};
   const ParamLayout layout = layout_parameters(specs);
   const auto device = Device::cpu(1);
   AdamW optimizer(*device, specs, layout, {0.9, 0.999, 1e-8, 0.5});
@@ -151,8 +151,8 @@ TEST(L2Norm, is_exact_and_the_same_for_any_number_of_threads) {
     }
     std::vector<double> norms;
     for (const int threads : {1, 2, 5}) {
-      ThreadPool pool(threads);
-      norms.push_back(l2_norm(pool, x.data(), static_cast<int64_t>(n)));
+      const auto device = Device::cpu(threads);
+      norms.push_back(l2_norm(*device, x.data(), static_cast<int64_t>(n)));
     }
     EXPECT_NEAR(norms[0], std::sqrt(squares), 1e-6 * std::sqrt(squares));
     EXPECT_EQ(norms[0], norms[1]);
@@ -161,10 +161,10 @@ TEST(L2Norm, is_exact_and_the_same_for_any_number_of_threads) {
 }
 
 TEST(L2Norm, of_what_is_no_number_is_none) {
-  ThreadPool pool(2);
+  const auto device = Device::cpu(2);
   std::vector<float> x(9000, 1.0F);
   x[8999] = NAN;
-  EXPECT_TRUE(std::isnan(l2_norm(pool, x.data(), 9000)));
+  EXPECT_TRUE(std::isnan(l2_norm(*device, x.data(), 9000)));
 }
 
 TEST(ClipFactor, as_clip_grad_norm_has_it) {

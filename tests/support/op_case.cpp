@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 
 #include "core/rng.h"
 #include "graph/executor.h"
@@ -37,39 +39,73 @@ Operand random_operand(Operand::Kind kind, Shape shape, DType dtype, uint64_t se
   return o;
 }
 
-// An operand's memory, in its own type.
-std::vector<std::byte> stored(const Operand& o) {
-  std::vector<std::byte> memory(o.values.size() * size_of(o.dtype));
-  for (size_t i = 0; i < o.values.size(); ++i) {
-    const auto x = static_cast<float>(o.values[i]);
-    std::byte* at = memory.data() + i * size_of(o.dtype);
-    if (o.dtype == DType::i32) {
-      const auto n = static_cast<int32_t>(o.values[i]);
+// Numbers in memory of a type, and back.
+std::vector<std::byte> stored(const Numbers& values, DType dtype) {
+  std::vector<std::byte> memory(values.size() * size_of(dtype));
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto x = static_cast<float>(values[i]);
+    std::byte* at = memory.data() + i * size_of(dtype);
+    if (dtype == DType::i32) {
+      const auto n = static_cast<int32_t>(values[i]);
       std::memcpy(at, &n, sizeof n);
-    } else if (o.dtype == DType::f32) {
+    } else if (dtype == DType::f32) {
       std::memcpy(at, &x, sizeof x);
     } else {
-      const uint16_t bits = o.dtype == DType::bf16 ? to_bfloat16(x).bits : to_float16(x).bits;
+      const uint16_t bits = dtype == DType::bf16 ? to_bfloat16(x).bits : to_float16(x).bits;
       std::memcpy(at, &bits, sizeof bits);
     }
   }
   return memory;
 }
 
+std::vector<float> loaded(const std::vector<std::byte>& memory, DType dtype) {
+  std::vector<float> values(memory.size() / size_of(dtype));
+  for (size_t i = 0; i < values.size(); ++i) {
+    const std::byte* at = memory.data() + i * size_of(dtype);
+    if (dtype == DType::f32) {
+      std::memcpy(&values[i], at, sizeof(float));
+    } else if (dtype == DType::bf16) {
+      values[i] = to_float(*reinterpret_cast<const BFloat16*>(at));
+    } else {
+      values[i] = to_float(*reinterpret_cast<const Float16*>(at));
+    }
+  }
+  return values;
+}
+
+// Memory of a device with something in it.
+class OnDevice {
+ public:
+  OnDevice(Device& device, const std::vector<std::byte>& bytes)
+      : device_(device), size_(bytes.size()), buffer_(device.allocate(std::max<size_t>(size_, 64))) {
+    device.upload(buffer_.data(), bytes.data(), size_);
+  }
+  void* data() const { return buffer_.data(); }
+  std::vector<std::byte> bytes() const {
+    std::vector<std::byte> out(size_);
+    device_.download(out.data(), buffer_.data(), size_);
+    return out;
+  }
+
+ private:
+  Device& device_;
+  size_t size_;
+  Buffer buffer_;
+};
+
+// The type an operand has when a program computes in `compute`.
+DType type_of(const Operand& o, DType compute) { return o.differentiable() ? compute : o.dtype; }
+
 // y = x, so that a parameter can play the part of an activation.
 Value leaf(Program& p, Value x) {
-  const Value y = p.make("leaf", p.shape(x));
-  p.emit("leaf", {x}, {y},
-         [](const Run& r) { std::memcpy(r.out(0).data, r.in(0).data, r.in(0).bytes()); });
+  const Value y = p.activation("leaf", p.shape(x));
+  p.emit("leaf", {x}, {y}, [](const Run& r) { r.device().add(r.in(0), r.out(0), false); });
   p.on_backward([=](Program& b) {
     if (!b.has_grad(y) || !b.needs_grad(x)) {
       return;
     }
-    b.emit("leaf.backward", {b.grad(y)}, {b.grad_out(x)}, [](const Run& r) {
-      for (int64_t i = 0; i < r.in(0).shape.elements(); ++i) {
-        r.out(0).f32()[i] = r.in(0).f32()[i] + (r.accumulate(0) ? r.out(0).f32()[i] : 0.0F);
-      }
-    });
+    b.emit("leaf.backward", {b.grad(y)}, {b.grad_out(x)},
+           [](const Run& r) { r.device().add(r.in(0), r.out(0), r.accumulate(0)); });
   });
   return y;
 }
@@ -85,9 +121,9 @@ std::vector<float> projection(size_t output, size_t elements) {
 // Copies y to the external `copy` and, when asked, starts y's gradient at `weights`.
 void emit_watch(Program& p, Value y, Value copy, Value weights, bool seeds) {
   p.emit("watch", {y, copy, weights}, {seeds ? p.grad_out(y) : Output()}, [](const Run& r) {
-    std::memcpy(r.in(1).data, r.in(0).data, r.in(0).bytes());
-    for (int64_t i = 0; r.wants(0) && i < r.in(0).shape.elements(); ++i) {
-      r.out(0).f32()[i] = r.in(2).f32()[i] + (r.accumulate(0) ? r.out(0).f32()[i] : 0.0F);
+    r.device().copy(r.in(1).data, r.in(0).data, r.in(0).bytes());
+    if (r.wants(0)) {
+      r.device().add(r.in(2), r.out(0), r.accumulate(0));
     }
   });
 }
@@ -99,11 +135,11 @@ std::vector<Value> record_operands(Program& p, const OpCase& c, int freeze) {
     const auto index = static_cast<int>(i);
     const std::string name = fmt::format("operand {}", i);
     if (o.kind == Operand::Kind::index) {
-      values.push_back(p.input(name, o.shape, o.dtype));
+      values.push_back(p.input(name, o.shape, o.dtype, o.sized_by_host));
       continue;
     }
     const bool trained = o.differentiable() && index != freeze;
-    const Value v = p.parameter(index, name, o.shape, o.dtype, trained);
+    const Value v = p.parameter(index, name, o.shape, type_of(o, p.target().compute), trained);
     values.push_back(o.kind == Operand::Kind::activation ? leaf(p, v) : v);
   }
   return values;
@@ -241,53 +277,94 @@ Operand indices(const std::vector<int>& values) {
 }
 
 OpResult run_op(const OpCase& c, const OpRun& options) {
+  const auto cpu = options.device == nullptr ? Device::cpu(options.threads) : nullptr;
+  Device& device = cpu ? *cpu : *options.device;
   Program p(options.training ? Program::Purpose::training : Program::Purpose::inference,
-            options.recompute);
+            options.recompute, {device.kind(), options.compute});
   const std::vector<Value> operands = record_operands(p, c, options.freeze);
   if (!c.loss) {  // what starts gradients stands outside every block
     p.begin_block(0);
   }
   const std::vector<Value> outputs = c.build(p, operands);
   p.end_block();
-  OpResult result;
-  std::vector<std::vector<float>> weights;
+  std::vector<Tensor> out_types;
   for (size_t o = 0; o < outputs.size(); ++o) {
-    const Shape shape = p.shape(outputs[o]);
-    const auto n = static_cast<size_t>(shape.elements());
-    result.outputs.emplace_back(n);
-    weights.push_back(projection(o, n));
-    const Value copy = p.input(fmt::format("copy {}", o), shape, DType::f32);
-    const Value w = p.input(fmt::format("weights {}", o), shape, DType::f32);
+    out_types.push_back({nullptr, p.shape(outputs[o]), p.info(outputs[o]).dtype});
+    const Value copy = p.input(fmt::format("copy {}", o), out_types[o].shape, out_types[o].dtype);
+    const Value w = p.input(fmt::format("weights {}", o), out_types[o].shape, DType::f32);
     emit_watch(p, outputs[o], copy, w, options.training && !c.loss);
   }
   if (options.training) {
     p.differentiate();
   }
 
-  const auto device = Device::cpu(options.threads);
-  Arena arena(*device);
-  Executor executor(*device, arena, std::move(p));
+  Arena arena(device);
+  Executor executor(device, arena, std::move(p));
   Bindings bindings;
   bindings.first_micro_batch = options.first_micro_batch;
-  std::vector<std::vector<std::byte>> memory;
+  std::vector<OnDevice> memory, gradients, copies, weights;
   for (size_t i = 0; i < c.operands.size(); ++i) {
     const Operand& o = c.operands[i];
-    memory.push_back(stored(o));
-    result.gradients.emplace_back(o.differentiable() ? o.values.size() : 0, kGradientBefore);
-    bindings.inputs[fmt::format("operand {}", i)] = {memory[i].data(), o.shape, o.dtype};
-    bindings.parameters.push_back({memory[i].data(), o.shape, o.dtype});
-    bindings.gradients.push_back({result.gradients[i].data(), o.shape, DType::f32});
+    const DType type = type_of(o, options.compute);
+    memory.emplace_back(device, stored(o.values, type));
+    gradients.emplace_back(
+        device,
+        stored(Numbers(o.differentiable() ? o.values.size() : 0, kGradientBefore), DType::f32));
+    bindings.inputs[fmt::format("operand {}", i)] = {memory[i].data(), o.shape, type};
+    bindings.parameters.push_back({memory[i].data(), o.shape, type});
+    bindings.gradients.push_back({gradients[i].data(), o.shape, DType::f32});
   }
   for (size_t o = 0; o < outputs.size(); ++o) {
-    const Shape shape = executor.program().shape(outputs[o]);
-    bindings.inputs[fmt::format("copy {}", o)] = {result.outputs[o].data(), shape, DType::f32};
-    bindings.inputs[fmt::format("weights {}", o)] = {weights[o].data(), shape, DType::f32};
+    const auto n = static_cast<size_t>(out_types[o].shape.elements());
+    const std::vector<float> w = projection(o, n);
+    copies.emplace_back(device, stored(Numbers(n), out_types[o].dtype));
+    weights.emplace_back(device, stored(Numbers(w.begin(), w.end()), DType::f32));
+    bindings.inputs[fmt::format("copy {}", o)] = {copies[o].data(), out_types[o].shape,
+                                                  out_types[o].dtype};
+    bindings.inputs[fmt::format("weights {}", o)] = {weights[o].data(), out_types[o].shape,
+                                                     DType::f32};
   }
-  std::memset(arena.reserve(executor.plan().bytes), 0xff,
-              static_cast<size_t>(executor.plan().bytes));
+  const auto bytes = static_cast<size_t>(executor.plan().bytes);
+  const std::vector<std::byte> nans(bytes, std::byte{0xff});
+  device.upload(arena.reserve(executor.plan().bytes), nans.data(), bytes);
   executor.run(bindings);
+  OpResult result;
+  for (size_t o = 0; o < outputs.size(); ++o) {
+    result.outputs.push_back(loaded(copies[o].bytes(), out_types[o].dtype));
+  }
+  for (const OnDevice& g : gradients) {
+    result.gradients.push_back(loaded(g.bytes(), DType::f32));
+  }
   return result;
 }
+
+Device* test_gpu() {
+  static const std::unique_ptr<Device> gpu =
+      std::getenv("SFT_TEST_CUDA") != nullptr ? Device::cuda(0, 2) : nullptr;
+  return gpu.get();
+}
+
+namespace {
+
+// The GPU's float32 differs from the CPU's by the order of sums; 16 bits also by every rounding.
+void check_on_gpu(const OpCase& c, const OpResult& base) {
+  for (const auto& [compute, tolerance] :
+       {std::pair(DType::f32, 2e-5), std::pair(DType::bf16, 3e-2)}) {
+    const std::string what = fmt::format("the GPU in {}", name_of(compute));
+    const OpRun options{.device = test_gpu(), .compute = compute};
+    const OpResult once = run_op(c, options);
+    expect_close(once.outputs, base.outputs, tolerance, 0.0, what);
+    expect_close(once.gradients, base.gradients, tolerance, 0.0, what);
+    const OpResult twice = run_op(c, options);
+    expect_same_bits(once.outputs, twice.outputs, what);
+    expect_same_bits(once.gradients, twice.gradients, what);
+    OpRun more = options;
+    more.first_micro_batch = false;
+    expect_close(run_op(c, more).gradients, once.gradients, 1e-3, kGradientBefore, what);
+  }
+}
+
+}  // namespace
 
 void check_op(const OpCase& c) {
   const OpResult base = run_op(c);
@@ -316,6 +393,9 @@ void check_op(const OpCase& c) {
   expect_same_bits(recomputed.gradients, kept.gradients, "recomputation");
   expect_same_bits(run_op(c, {.training = false}).outputs, base.outputs, "inference");
   check_frozen(c, base);
+  if (test_gpu() != nullptr) {
+    check_on_gpu(c, base);
+  }
 }
 
 }  // namespace sft::testing

@@ -18,6 +18,7 @@ struct Operand {
   Shape shape;
   Numbers values;  // exactly representable in dtype
   DType dtype = DType::f32;
+  bool sized_by_host = false;  // see Program::input
   bool differentiable() const { return kind == Kind::activation || kind == Kind::parameter; }
 };
 
@@ -47,6 +48,8 @@ struct OpRun {
   bool training = true;
   Recompute recompute = Recompute::none;
   int freeze = -1;  // an operand that shall get no gradient
+  Device* device = nullptr;  // null: a CPU with `threads`
+  DType compute = DType::f32;
 };
 
 // What gradient buffers hold before a run.
@@ -62,6 +65,11 @@ OpResult run_op(const OpCase& c, const OpRun& options = {});
 
 // Everything that holds for any op: values, gradients, the same bits in a second run and with
 // recomputation, nearly the same for other numbers of threads, accumulation, frozen operands.
+// With SFT_TEST_CUDA in the environment also that the GPU agrees with the CPU, in float32 and in
+// bfloat16, and with itself.
 void check_op(const OpCase& c);
+
+// The GPU that tests shall run on, or null.
+Device* test_gpu();
 
 }  // namespace sft::testing

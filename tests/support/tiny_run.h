@@ -65,6 +65,13 @@ class TinyRun {
     };
     bind("tokens", tokens), bind("positions", positions), bind("targets", targets);
     bind("documents", starts);
+    rows.clear();
+    for (size_t i = 0; i < targets.size(); ++i) {
+      if (targets[i] >= 0) {
+        rows.push_back(static_cast<int32_t>(i));
+      }
+    }
+    bind("rows", rows);
     bindings.inputs["loss_scale"] = {&scale, {1}, DType::f32};
     return trained;
   }
@@ -72,8 +79,7 @@ class TinyRun {
   // One forward (and backward) pass; gradients land in `gradients`.
   LossStats train(LossType type = LossType::nll, Recompute recompute = Recompute::none,
                   bool first = true) {
-    auto recorded = record_training(model, static_cast<int64_t>(tokens.size()),
-                                    static_cast<int64_t>(starts.size()) - 1, type, true, recompute);
+    auto recorded = record_training(model, size(), type, true, recompute);
     Executor executor(*device, arena, std::move(recorded.program));
     bindings.first_micro_batch = first;
     executor.run(bindings);
@@ -82,10 +88,13 @@ class TinyRun {
     return {s[0], s[1], s[2], s[3]};
   }
 
+  BatchSize size() const {
+    return {static_cast<int64_t>(tokens.size()), static_cast<int64_t>(starts.size()) - 1};
+  }
+
   // (tokens, vocab)
   std::vector<float> logits() {
-    auto recorded = record_logits(model, static_cast<int64_t>(tokens.size()),
-                                  static_cast<int64_t>(starts.size()) - 1);
+    auto recorded = record_logits(model, size());
     Executor executor(*device, arena, std::move(recorded.program));
     executor.run(bindings);
     const Tensor t = executor.tensor(recorded.logits);
@@ -97,7 +106,7 @@ class TinyRun {
   Model model;
   Buffer weights, gradients;
   Bindings bindings;
-  std::vector<int32_t> tokens, positions, targets, starts;
+  std::vector<int32_t> tokens, positions, targets, starts, rows;
   float scale = 1.0F;
   int64_t arena_bytes = 0;
 };

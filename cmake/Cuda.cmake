@@ -1,0 +1,57 @@
+# libsft_cuda.so: the CUDA half of device/, ops/ and optim/, loaded at run time when a GPU is there. Built where
+# nvcc is found (SFT_CUDA=OFF leaves it out). cuDNN's fused attention needs cuDNN's headers and those of PyPI's
+# nvidia-cudnn-frontend (SFT_CUDNN_FRONTEND names its include folder); without them attention runs in plain kernels.
+option(SFT_CUDA "build the CUDA half when nvcc is found" ON)
+set(SFT_CUDA_ARCHITECTURES "90a" CACHE STRING "compute capabilities to compile for, as CMake names them")
+set(SFT_CUDNN_FRONTEND "" CACHE PATH "the include folder of cudnn-frontend")
+if(NOT SFT_CUDA)
+  return()
+endif()
+find_program(SFT_NVCC nvcc PATHS /usr/local/cuda/bin)
+if(NOT SFT_NVCC)
+  message(STATUS "nvcc not found: building for the CPU only")
+  return()
+endif()
+set(CMAKE_CUDA_COMPILER ${SFT_NVCC})
+set(CMAKE_CUDA_ARCHITECTURES ${SFT_CUDA_ARCHITECTURES})
+if(CCACHE)
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+endif()
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+
+if(NOT SFT_CUDNN_FRONTEND)
+  file(GLOB _frontend ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/include/cudnn_frontend.h)
+  if(_frontend)
+    list(GET _frontend 0 _frontend)
+    get_filename_component(SFT_CUDNN_FRONTEND "${_frontend}" DIRECTORY)
+  endif()
+endif()
+find_path(SFT_CUDNN_INCLUDE cudnn.h PATHS ${CUDAToolkit_INCLUDE_DIRS})
+
+add_library(sft_cuda SHARED
+  src/core/dtype.cpp src/core/error.cpp src/core/strings.cpp src/core/tensor.cpp src/core/thread_pool.cpp
+  src/device/device.cpp
+  src/device/cuda/cuda_device.cu
+  src/ops/cuda/attention_cudnn.cpp src/ops/cuda/cuda_kernels.cpp src/ops/cuda/gemm.cpp src/ops/cuda/rows.cu
+  src/ops/attention_cuda.cu src/ops/embedding_cuda.cu src/ops/gated_activation_cuda.cu
+  src/ops/linear_cross_entropy_cuda.cu src/ops/linear_cuda.cu src/ops/qk_norm_cuda.cu
+  src/ops/rmsnorm_cuda.cu src/ops/rope_cuda.cu src/ops/select_row_cuda.cu
+  src/optim/adamw_cuda.cu src/optim/cuda_kernels.cpp)
+target_include_directories(sft_cuda PRIVATE src)
+target_link_libraries(sft_cuda PRIVATE CUDA::cudart CUDA::cublasLt fmt::fmt Threads::Threads ${CMAKE_DL_LIBS})
+# CMake 3.25 knows no C++20 flag for nvcc 13.
+set_target_properties(sft_cuda PROPERTIES
+  CUDA_STANDARD_REQUIRED OFF CUDA_EXTENSIONS OFF
+  LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}
+  CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden)
+target_compile_options(sft_cuda PRIVATE
+  $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 --expt-relaxed-constexpr --extended-lambda -Xcompiler=-Wall>
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>)
+if(SFT_CUDNN_FRONTEND AND SFT_CUDNN_INCLUDE)
+  set_source_files_properties(src/ops/cuda/attention_cudnn.cpp PROPERTIES COMPILE_OPTIONS "-w")
+  target_compile_definitions(sft_cuda PRIVATE SFT_CUDNN)
+  target_include_directories(sft_cuda SYSTEM PRIVATE ${SFT_CUDNN_FRONTEND} ${SFT_CUDNN_INCLUDE})
+else()
+  message(STATUS "cuDNN or cudnn-frontend not found: attention on GPUs runs in plain kernels")
+endif()

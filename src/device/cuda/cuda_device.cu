@@ -1,0 +1,209 @@
+#include "device/cuda/cuda_device.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "core/error.h"
+#include "device/cuda/vec.cuh"
+#include "device/cuda_library.h"
+
+namespace sft {
+
+void check_cuda(cudaError_t result, const char* what) {
+  if (result != cudaSuccess) {
+    throw Error("G021", std::string("the GPU failed in ") + what + ": " +
+                            cudaGetErrorString(result));
+  }
+}
+
+CudaDevice::CudaDevice(int ordinal, int threads)
+    : Device(DeviceKind::cuda, threads), ordinal_(ordinal) {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess || ordinal >= count) {
+    throw Error("G020", "there is no GPU " + std::to_string(ordinal) + " (found " +
+                            std::to_string(count) + ")");
+  }
+  check_cuda(cudaSetDevice(ordinal), "choosing the device");
+  cudaDeviceProp properties{};
+  check_cuda(cudaGetDeviceProperties(&properties, ordinal), "asking for its properties");
+  name_ = properties.name;
+  multiprocessors_ = properties.multiProcessorCount;
+  check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+  check_cuda(cudaMallocHost(&staging_, kPieces * kPiece), "allocating pinned memory");
+  for (cudaEvent_t& event : staged_) {
+    check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
+  }
+}
+
+CudaDevice::~CudaDevice() {
+  cudaStreamSynchronize(stream_);
+  states_.clear();
+  for (const cudaEvent_t event : staged_) {
+    cudaEventDestroy(event);
+  }
+  cudaFreeHost(staging_);
+  cudaStreamDestroy(stream_);
+}
+
+size_t CudaDevice::free_memory() const {
+  size_t free = 0;
+  size_t total = 0;
+  check_cuda(cudaMemGetInfo(&free, &total), "asking for free memory");
+  return free;
+}
+
+Buffer CudaDevice::allocate(size_t bytes) {
+  if (bytes == 0) {
+    return {};
+  }
+  void* data = nullptr;
+  if (cudaMalloc(&data, bytes) != cudaSuccess) {
+    cudaGetLastError();
+    const auto gib = [](size_t n) {
+      return std::to_string(static_cast<double>(n) / (1U << 30U)).substr(0, 5) + " GiB";
+    };
+    throw Error("G001", "cannot allocate " + gib(bytes) + " on the GPU (" + gib(free_memory()) +
+                            " free)")
+        .hint("use a smaller --per_device_train_batch_size or --max_length");
+  }
+  check_cuda(cudaMemsetAsync(data, 0, bytes, stream_), "clearing memory");
+  return {data, bytes, [](void* p, size_t) { cudaFree(p); }};
+}
+
+void CudaDevice::upload(void* to, const void* from, size_t bytes) {
+  for (size_t done = 0; done < bytes;) {
+    const size_t n = std::min(kPiece, bytes - done);
+    const size_t piece = next_piece_++ % kPieces;
+    check_cuda(cudaEventSynchronize(staged_[piece]), "an upload");
+    std::memcpy(staging_ + piece * kPiece, static_cast<const std::byte*>(from) + done, n);
+    check_cuda(cudaMemcpyAsync(static_cast<std::byte*>(to) + done, staging_ + piece * kPiece, n,
+                               cudaMemcpyHostToDevice, stream_),
+               "an upload");
+    check_cuda(cudaEventRecord(staged_[piece], stream_), "an upload");
+    done += n;
+  }
+}
+
+void CudaDevice::download(void* to, const void* from, size_t bytes) {
+  // Two pieces ahead of the copy out of pinned memory.
+  const auto start = [&](size_t done, size_t piece) {
+    const size_t n = std::min(kPiece, bytes - done);
+    check_cuda(cudaMemcpyAsync(staging_ + piece * kPiece,
+                               static_cast<const std::byte*>(from) + done, n,
+                               cudaMemcpyDeviceToHost, stream_),
+               "a download");
+    check_cuda(cudaEventRecord(staged_[piece], stream_), "a download");
+  };
+  if (bytes == 0) {
+    return;
+  }
+  synchronize();
+  for (size_t i = 0; i < kPieces && i * kPiece < bytes; ++i) {
+    start(i * kPiece, i);
+  }
+  for (size_t done = 0, i = 0; done < bytes; done += kPiece, ++i) {
+    const size_t piece = i % kPieces;
+    check_cuda(cudaEventSynchronize(staged_[piece]), "a download");
+    std::memcpy(static_cast<std::byte*>(to) + done, staging_ + piece * kPiece,
+                std::min(kPiece, bytes - done));
+    if (done + kPieces * kPiece < bytes) {
+      start(done + kPieces * kPiece, piece);
+    }
+  }
+}
+
+void CudaDevice::copy(void* to, const void* from, size_t bytes) {
+  if (to != from && bytes > 0) {
+    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "a copy");
+  }
+}
+
+void CudaDevice::zero(void* to, size_t bytes) {
+  check_cuda(cudaMemsetAsync(to, 0, bytes, stream_), "clearing memory");
+}
+
+void CudaDevice::synchronize() { check_cuda(cudaStreamSynchronize(stream_), "the work before"); }
+
+namespace {
+
+template <class X, class Y>
+__global__ void add_kernel(const X* x, Y* y, int64_t n, bool accumulate) {
+  const int64_t stride = int64_t{gridDim.x} * blockDim.x * kVec;
+  for (int64_t i = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * kVec; i < n; i += stride) {
+    const bool whole = i + kVec <= n;
+    Vec a = whole ? load_vec(x + i) : load_some(x + i, n - i);
+    if (accumulate) {
+      const Vec b = whole ? load_vec(y + i) : load_some(y + i, n - i);
+#pragma unroll
+      for (int k = 0; k < kVec; ++k) {
+        a.v[k] += b.v[k];
+      }
+    }
+    if (whole) {
+      store_vec(y + i, a);
+    } else {
+      store_some(y + i, a, n - i);
+    }
+  }
+}
+
+// Device work in a CUDA graph.
+class RecordedGraph : public RecordedWork {
+ public:
+  RecordedGraph(cudaGraph_t graph, cudaStream_t stream) : stream_(stream) {
+    check_cuda(cudaGraphInstantiate(&work_, graph, 0), "instantiating a graph");
+  }
+  ~RecordedGraph() override { cudaGraphExecDestroy(work_); }
+  void launch() override { check_cuda(cudaGraphLaunch(work_, stream_), "launching a graph"); }
+
+ private:
+  cudaGraphExec_t work_ = nullptr;
+  cudaStream_t stream_;
+};
+
+}  // namespace
+
+void CudaDevice::add(const Tensor& x, const Tensor& y, bool accumulate) {
+  const int64_t n = x.shape.elements();
+  if (n == 0) {
+    return;
+  }
+  constexpr int kThreads = 256;
+  const int64_t wanted = (n + kThreads * kVec - 1) / (kThreads * kVec);
+  const auto blocks = static_cast<unsigned>(std::min<int64_t>(wanted, multiprocessors_ * 16L));
+  with_type(x.dtype, [&](auto from) {
+    with_type(y.dtype, [&](auto to) {
+      using X = decltype(from);
+      using Y = decltype(to);
+      add_kernel<<<blocks, kThreads, 0, stream_>>>(x.as<X>(), y.as<Y>(), n, accumulate);
+    });
+  });
+  check_cuda(cudaGetLastError(), "add");
+}
+
+std::unique_ptr<RecordedWork> CudaDevice::record(const std::function<void()>& work) {
+  check_cuda(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "recording");
+  recording_ = true;
+  cudaGraph_t graph = nullptr;
+  try {
+    work();
+  } catch (...) {
+    recording_ = false;
+    cudaStreamEndCapture(stream_, &graph);
+    cudaGraphDestroy(graph);
+    throw;
+  }
+  recording_ = false;
+  check_cuda(cudaStreamEndCapture(stream_, &graph), "recording");
+  auto recorded = std::make_unique<RecordedGraph>(graph, stream_);
+  cudaGraphDestroy(graph);
+  return recorded;
+}
+
+}  // namespace sft
+
+extern "C" __attribute__((visibility("default"))) sft::Device* sft_open_cuda(int ordinal,
+                                                                            int threads) {
+  return new sft::CudaDevice(ordinal, threads);
+}

@@ -1,0 +1,71 @@
+// The CUDA device: one stream, pinned staging for uploads, and a place for what the kernels'
+// libraries keep (handles, plans). Used inside libsft_cuda.so only.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <array>
+#include <memory>
+#include <string>
+#include <typeindex>
+#include <unordered_map>
+
+#include "device/device.h"
+
+namespace sft {
+
+// Throws G021 with CUDA's own words when a call failed.
+void check_cuda(cudaError_t result, const char* what);
+
+class CudaDevice : public Device {
+ public:
+  CudaDevice(int ordinal, int threads);
+  ~CudaDevice() override;
+
+  std::string name() const override { return name_; }
+  size_t free_memory() const override;
+  Buffer allocate(size_t bytes) override;
+  void upload(void* to, const void* from, size_t bytes) override;
+  void download(void* to, const void* from, size_t bytes) override;
+  void copy(void* to, const void* from, size_t bytes) override;
+  void zero(void* to, size_t bytes) override;
+  void add(const Tensor& x, const Tensor& y, bool accumulate) override;
+  void synchronize() override;
+  std::unique_ptr<RecordedWork> record(const std::function<void()>& work) override;
+  const OpKernels* op_kernels() const override;
+  const OptimKernels* optim_kernels() const override;
+
+  cudaStream_t stream() const { return stream_; }
+  int ordinal() const { return ordinal_; }
+  int multiprocessors() const { return multiprocessors_; }
+  bool recording() const { return recording_; }
+
+  // The device's own T, made from the device when first asked for; lives as long as the device.
+  template <class T>
+  T& state() {
+    std::shared_ptr<void>& slot = states_[std::type_index(typeid(T))];
+    if (!slot) {
+      slot = std::make_shared<T>(*this);
+    }
+    return *static_cast<T*>(slot.get());
+  }
+
+ private:
+  // Pinned memory that uploads pass through, piece after piece; an event says when a piece is free.
+  static constexpr size_t kPiece = size_t{4} << 20;
+  static constexpr size_t kPieces = 8;
+
+  int ordinal_;
+  std::string name_;
+  int multiprocessors_ = 0;
+  cudaStream_t stream_ = nullptr;
+  std::byte* staging_ = nullptr;
+  std::array<cudaEvent_t, kPieces> staged_{};
+  size_t next_piece_ = 0;
+  bool recording_ = false;
+  std::unordered_map<std::type_index, std::shared_ptr<void>> states_;
+};
+
+inline CudaDevice& cuda(Device& device) { return static_cast<CudaDevice&>(device); }
+
+}  // namespace sft

@@ -1,0 +1,365 @@
+// Attention: cuDNN's fused kernels where they take the shape, else plain ones of our own, in which
+// a warp takes a row and looks at 32 keys (or queries) at a time.
+#include "ops/cuda/attention_cudnn.h"
+#include "ops/cuda/cuda_kernels.h"
+#include "ops/cuda/rows.cuh"
+
+namespace sft::gpu {
+
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kMostPerLane = 8;  // values of a head that a lane holds: heads of up to 256
+
+struct Layout {
+  int heads, kv_heads, d, window;
+  float scale;
+  int64_t tokens, documents, longest;
+
+  __device__ int64_t row() const { return int64_t{heads + 2 * kv_heads} * d; }
+  __device__ int group() const { return heads / kv_heads; }
+};
+
+// The document of a token: its first and its end; an empty one for tokens after the last.
+struct Document {
+  int64_t index, begin, end;
+};
+
+__device__ inline Document document_of(const int32_t* start, const Layout& l, int64_t t) {
+  if (t >= start[l.documents]) {
+    return {0, t, t};
+  }
+  int64_t low = 0;
+  int64_t high = l.documents;  // start[low] <= t < start[high]
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    if (start[middle] <= t) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return {low, start[low], start[high]};
+}
+
+__device__ inline int64_t log_sum_at(const Layout& l, const Document& doc, int head, int64_t t) {
+  return (doc.index * l.heads + head) * l.longest + t - doc.begin;
+}
+
+// x . y over a head.
+template <class T>
+__device__ inline float dot(const T* x, const T* y, int d) {
+  float sum = 0.0F;
+  for (int i = 0; i < d; ++i) {
+    sum += sft::widen(x[i]) * sft::widen(y[i]);
+  }
+  return sum;
+}
+
+// One query row against keys [from, to) of `keys`: running softmax; y and log_sum.
+template <class T>
+__device__ void attend(const T* query, const T* keys, const T* values, int64_t stride, int64_t from,
+                       int64_t to, const Layout& l, T* y, float* log_sum) {
+  const int lane = static_cast<int>(threadIdx.x);
+  float top = -INFINITY;
+  float sum = 0.0F;
+  float out[kMostPerLane] = {};
+  for (int64_t base = from; base < to; base += 32) {
+    const int64_t key = base + lane;
+    const float score = key < to ? dot(query, keys + key * stride, l.d) * l.scale : -INFINITY;
+    float peak = score;
+#pragma unroll
+    for (int w = 16; w > 0; w /= 2) {
+      peak = fmaxf(peak, __shfl_xor_sync(0xffffffffU, peak, w));
+    }
+    const float now = fmaxf(top, peak);
+    const float shrink = top == -INFINITY ? 0.0F : __expf(top - now);
+    const float p = key < to ? __expf(score - now) : 0.0F;
+    sum = sum * shrink + warp_sum(p);
+#pragma unroll
+    for (int k = 0; k < kMostPerLane; ++k) {
+      out[k] *= shrink;
+    }
+    for (int j = 0; j < 32 && base + j < to; ++j) {
+      const float weight = __shfl_sync(0xffffffffU, p, j);
+      const T* value = values + (base + j) * stride;
+#pragma unroll
+      for (int k = 0; k < kMostPerLane; ++k) {
+        const int i = lane + k * 32;
+        if (i < l.d) {
+          out[k] += weight * sft::widen(value[i]);
+        }
+      }
+    }
+    top = now;
+  }
+#pragma unroll
+  for (int k = 0; k < kMostPerLane; ++k) {
+    const int i = lane + k * 32;
+    if (i < l.d) {
+      y[i] = narrow<T>(to > from ? out[k] / sum : 0.0F);
+    }
+  }
+  if (lane == 0 && log_sum != nullptr && to > from) {
+    *log_sum = top + logf(sum);
+  }
+}
+
+template <class T>
+__global__ void forward_kernel(const T* qkv, const int32_t* start, Layout l, T* y,
+                               float* log_sum) {
+  const int64_t t = int64_t{blockIdx.x} * kWarps + threadIdx.y;
+  const int head = static_cast<int>(blockIdx.y);
+  if (t >= l.tokens) {
+    return;
+  }
+  const Document doc = document_of(start, l, t);
+  const int64_t from = l.window > 0 ? max(doc.begin, t - l.window + 1) : doc.begin;
+  const int64_t to = doc.end > doc.begin ? t + 1 : from;
+  const T* keys = qkv + (l.heads + head / l.group()) * l.d;
+  attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, l.row(), from, to, l,
+         y + (t * l.heads + head) * l.d,
+         to > from ? log_sum + log_sum_at(l, doc, head, t) : nullptr);
+}
+
+// grad_q of one row: sum over keys of p (grad_p - delta) k.
+template <class T>
+__global__ void query_gradient_kernel(const T* grad_y, const T* qkv, const T* y,
+                                      const float* log_sum, const int32_t* start, Layout l,
+                                      T* grad_qkv) {
+  const int lane = static_cast<int>(threadIdx.x);
+  const int64_t t = int64_t{blockIdx.x} * kWarps + threadIdx.y;
+  const int head = static_cast<int>(blockIdx.y);
+  if (t >= l.tokens) {
+    return;
+  }
+  const Document doc = document_of(start, l, t);
+  const int64_t from = l.window > 0 ? max(doc.begin, t - l.window + 1) : doc.begin;
+  const int64_t to = doc.end > doc.begin ? t + 1 : from;
+  const T* query = qkv + t * l.row() + head * l.d;
+  const T* keys = qkv + (l.heads + head / l.group()) * l.d;
+  const T* values = keys + l.kv_heads * l.d;
+  const T* g = grad_y + (t * l.heads + head) * l.d;
+  float grad[kMostPerLane] = {};
+  const float delta = to > from ? dot(g, y + (t * l.heads + head) * l.d, l.d) : 0.0F;
+  const float lse = to > from ? log_sum[log_sum_at(l, doc, head, t)] : 0.0F;
+  for (int64_t base = from; base < to; base += 32) {
+    const int64_t key = base + lane;
+    float ds = 0.0F;
+    if (key < to) {
+      const float p = __expf(dot(query, keys + key * l.row(), l.d) * l.scale - lse);
+      ds = p * (dot(g, values + key * l.row(), l.d) - delta) * l.scale;
+    }
+    for (int j = 0; j < 32 && base + j < to; ++j) {
+      const float weight = __shfl_sync(0xffffffffU, ds, j);
+      const T* k_row = keys + (base + j) * l.row();
+#pragma unroll
+      for (int k = 0; k < kMostPerLane; ++k) {
+        const int i = lane + k * 32;
+        if (i < l.d) {
+          grad[k] += weight * sft::widen(k_row[i]);
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < kMostPerLane; ++k) {
+    const int i = lane + k * 32;
+    if (i < l.d) {
+      grad_qkv[t * l.row() + head * l.d + i] = narrow<T>(grad[k]);
+    }
+  }
+}
+
+// grad_k and grad_v of one row: sums over the queries, of all heads of the group, that see it.
+template <class T>
+__global__ void key_gradient_kernel(const T* grad_y, const T* qkv, const T* y,
+                                    const float* log_sum, const int32_t* start, Layout l,
+                                    T* grad_qkv) {
+  const int lane = static_cast<int>(threadIdx.x);
+  const int64_t t = int64_t{blockIdx.x} * kWarps + threadIdx.y;
+  const int kv = static_cast<int>(blockIdx.y);
+  if (t >= l.tokens) {
+    return;
+  }
+  const Document doc = document_of(start, l, t);
+  const int64_t end = l.window > 0 ? min(doc.end, t + l.window) : doc.end;
+  const T* key = qkv + t * l.row() + (l.heads + kv) * l.d;
+  const T* value = key + l.kv_heads * l.d;
+  float grad_k[kMostPerLane] = {};
+  float grad_v[kMostPerLane] = {};
+  for (int head = kv * l.group(); head < (kv + 1) * l.group(); ++head) {
+    for (int64_t base = t; base < end; base += 32) {
+      const int64_t q = base + lane;
+      float p = 0.0F;
+      float ds = 0.0F;
+      if (q < end) {
+        const T* g = grad_y + (q * l.heads + head) * l.d;
+        const float delta = dot(g, y + (q * l.heads + head) * l.d, l.d);
+        p = __expf(dot(qkv + q * l.row() + head * l.d, key, l.d) * l.scale -
+                   log_sum[log_sum_at(l, doc, head, q)]);
+        ds = p * (dot(g, value, l.d) - delta) * l.scale;
+      }
+      for (int j = 0; j < 32 && base + j < end; ++j) {
+        const float p_j = __shfl_sync(0xffffffffU, p, j);
+        const float ds_j = __shfl_sync(0xffffffffU, ds, j);
+        const T* query = qkv + (base + j) * l.row() + head * l.d;
+        const T* g = grad_y + ((base + j) * l.heads + head) * l.d;
+#pragma unroll
+        for (int k = 0; k < kMostPerLane; ++k) {
+          const int i = lane + k * 32;
+          if (i < l.d) {
+            grad_k[k] += ds_j * sft::widen(query[i]);
+            grad_v[k] += p_j * sft::widen(g[i]);
+          }
+        }
+      }
+    }
+  }
+  T* const out = grad_qkv + t * l.row() + (l.heads + kv) * l.d;
+#pragma unroll
+  for (int k = 0; k < kMostPerLane; ++k) {
+    const int i = lane + k * 32;
+    if (i < l.d) {
+      out[i] = narrow<T>(grad_k[k]);
+      out[l.kv_heads * l.d + i] = narrow<T>(grad_v[k]);
+    }
+  }
+}
+
+// Rows after the last document become 0.
+template <class T>
+__global__ void zero_tail_kernel(const int32_t* start, int64_t documents, int64_t rows,
+                                 int64_t width, T* y) {
+  const int64_t n = rows * width;
+  const int64_t stride = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{start[documents]} * width + int64_t{blockIdx.x} * blockDim.x +
+                   threadIdx.x;
+       i < n; i += stride) {
+    y[i] = narrow<T>(0.0F);
+  }
+}
+
+// Adds the new keys and values to the cache.
+template <class T>
+__global__ void fill_cache_kernel(const T* qkv, const int32_t* past, int64_t row, int64_t width,
+                                  T* cache) {
+  const int64_t t = blockIdx.x;
+  for (int64_t i = threadIdx.x; i < width; i += blockDim.x) {
+    cache[(past[0] + t) * width + i] = qkv[t * row + row - width + i];
+  }
+}
+
+template <class T>
+__global__ void cached_kernel(const T* qkv, const T* cache, const int32_t* past, Layout l, T* y) {
+  const int64_t t = int64_t{blockIdx.x} * kWarps + threadIdx.y;
+  const int head = static_cast<int>(blockIdx.y);
+  if (t >= l.tokens) {
+    return;
+  }
+  const int64_t to = past[0] + t + 1;
+  const int64_t from = l.window > 0 ? max(int64_t{0}, to - l.window) : 0;
+  const T* keys = cache + head / l.group() * l.d;
+  attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, int64_t{2} * l.kv_heads * l.d,
+         from, to, l, y + (t * l.heads + head) * l.d, static_cast<float*>(nullptr));
+}
+
+__global__ void table_kernel(const int32_t* start, int n, int32_t qkv_row, int32_t y_row,
+                             int32_t* table) {
+  const int d = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (d < n) {
+    table[d] = start[d];
+    table[n + d] = d + 1 < n ? start[d + 1] - start[d] : 0;
+    table[2 * n + d] = start[d] * qkv_row;
+    table[3 * n + d] = start[d] * y_row;
+  }
+}
+
+Layout layout_of(const Tensor& qkv, const Attention& o, int64_t documents) {
+  SFT_ASSERT(o.heads.head_dim <= 32 * kMostPerLane);
+  return {o.heads.heads, o.heads.kv_heads, o.heads.head_dim, o.window,
+          o.scale,       qkv.shape[0],     documents,        o.longest > 0 ? o.longest
+                                                                           : qkv.shape[0]};
+}
+
+FusedAttentionShape fused_shape(const Layout& l, DType type) {
+  return {l.heads, l.kv_heads, l.d, l.window, l.scale, l.documents, l.longest, l.tokens, type};
+}
+
+dim3 grid(int64_t tokens, int heads) {
+  return {static_cast<unsigned>((tokens + kWarps - 1) / kWarps), static_cast<unsigned>(heads)};
+}
+
+void zero_tail(CudaDevice& gpu, const Tensor& table, const Tensor& y) {
+  with_type(y.dtype, [&](auto type) {
+    using T = decltype(type);
+    zero_tail_kernel<<<static_cast<unsigned>(gpu.multiprocessors()), 256, 0, gpu.stream()>>>(
+        table.i32(), table.shape[1] - 1, y.shape[0], y.shape[1], y.as<T>());
+  });
+}
+
+}  // namespace
+
+void document_table(Device& device, const Tensor& documents, const Heads& heads,
+                    const Tensor& table) {
+  const auto n = static_cast<int>(documents.shape[0]);
+  table_kernel<<<static_cast<unsigned>((n + 127) / 128), 128, 0, cuda(device).stream()>>>(
+      documents.i32(), n, static_cast<int32_t>(heads.row()), heads.heads * heads.head_dim,
+      table.i32());
+  check_cuda(cudaGetLastError(), "document_table");
+}
+
+void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
+                       const Attention& options, const Tensor& y, const Tensor& log_sum) {
+  CudaDevice& gpu = cuda(device);
+  const Layout l = layout_of(qkv, options, table.shape[1] - 1);
+  auto& fused = gpu.state<FusedAttention>();
+  if (const auto shape = fused_shape(l, qkv.dtype); fused.takes(shape)) {
+    fused.forward(shape, qkv, table, y, log_sum);
+    zero_tail(gpu, table, y);
+  } else {
+    with_type(qkv.dtype, [&](auto type) {
+      using T = decltype(type);
+      forward_kernel<<<grid(l.tokens, l.heads), dim3(32, kWarps), 0, gpu.stream()>>>(
+          qkv.as<T>(), table.i32(), l, y.as<T>(), log_sum.f32());
+    });
+  }
+  check_cuda(cudaGetLastError(), "attention");
+}
+
+void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv, const Tensor& y,
+                        const Tensor& log_sum, const Tensor& table, const Attention& options,
+                        const Tensor& grad_qkv, const Tensor& /*workspace*/) {
+  CudaDevice& gpu = cuda(device);
+  const Layout l = layout_of(qkv, options, table.shape[1] - 1);
+  auto& fused = gpu.state<FusedAttention>();
+  if (const auto shape = fused_shape(l, qkv.dtype); fused.takes(shape)) {
+    fused.backward(shape, grad_y, qkv, y, log_sum, table, grad_qkv);
+    zero_tail(gpu, table, grad_qkv);
+  } else {
+    with_type(qkv.dtype, [&](auto type) {
+      using T = decltype(type);
+      query_gradient_kernel<<<grid(l.tokens, l.heads), dim3(32, kWarps), 0, gpu.stream()>>>(
+          grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l, grad_qkv.as<T>());
+      key_gradient_kernel<<<grid(l.tokens, l.kv_heads), dim3(32, kWarps), 0, gpu.stream()>>>(
+          grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l, grad_qkv.as<T>());
+    });
+  }
+  check_cuda(cudaGetLastError(), "attention.backward");
+}
+
+void cached_attention_forward(Device& device, const Tensor& qkv, const Tensor& cache,
+                              const Tensor& past, const Attention& options, const Tensor& y) {
+  CudaDevice& gpu = cuda(device);
+  const Layout l = layout_of(qkv, options, 0);
+  with_type(qkv.dtype, [&](auto type) {
+    using T = decltype(type);
+    fill_cache_kernel<<<static_cast<unsigned>(l.tokens), 128, 0, gpu.stream()>>>(
+        qkv.as<T>(), past.i32(), qkv.shape[1], cache.shape[1], cache.as<T>());
+    cached_kernel<<<grid(l.tokens, l.heads), dim3(32, kWarps), 0, gpu.stream()>>>(
+        qkv.as<T>(), cache.as<T>(), past.i32(), l, y.as<T>());
+  });
+  check_cuda(cudaGetLastError(), "cached_attention");
+}
+
+}  // namespace sft::gpu

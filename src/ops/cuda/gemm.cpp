@@ -1,0 +1,212 @@
+#include "ops/cuda/gemm.h"
+
+#include <cublasLt.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "core/error.h"
+
+namespace sft {
+
+namespace {
+
+void check_cublas(cublasStatus_t status, const char* what) {
+  if (status != CUBLAS_STATUS_SUCCESS) {
+    throw Error("G022", std::string("cuBLASLt failed in ") + what + ": " +
+                            cublasLtGetStatusString(status));
+  }
+}
+
+cudaDataType_t cuda_type(DType type) {
+  switch (type) {
+    case DType::f32:
+      return CUDA_R_32F;
+    case DType::bf16:
+      return CUDA_R_16BF;
+    case DType::f16:
+      return CUDA_R_16F;
+    default:
+      assertion_failed("a floating type", __FILE__, __LINE__);
+  }
+}
+
+// Everything an algorithm was chosen for.
+using Key = std::tuple<bool, bool, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, DType,
+                       DType, bool, bool>;
+
+Key key_of(const CudaGemm& g) {
+  return {g.transpose_a, g.transpose_b, g.m,    g.n,        g.k,
+          g.lda,         g.ldb,         g.ldc,  g.type,     g.out_type,
+          g.bias != nullptr, g.beta != 0.0F};
+}
+
+// A product as cuBLASLt sees it: column-major, so a and b change places.
+class Operation {
+ public:
+  explicit Operation(const CudaGemm& g) {
+    check_cublas(cublasLtMatmulDescCreate(&desc_, CUBLAS_COMPUTE_32F, CUDA_R_32F), "a description");
+    set(CUBLASLT_MATMUL_DESC_TRANSA, g.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(CUBLASLT_MATMUL_DESC_TRANSB, g.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+    if (g.bias != nullptr) {
+      set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(g.out_type));
+      set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, g.bias);
+    }
+    const auto layout = [](bool transposed, int64_t rows, int64_t columns, int64_t ld,
+                           DType type) {
+      cublasLtMatrixLayout_t out = nullptr;
+      check_cublas(cublasLtMatrixLayoutCreate(
+                       &out, cuda_type(type), static_cast<uint64_t>(transposed ? columns : rows),
+                       static_cast<uint64_t>(transposed ? rows : columns), ld),
+                   "a layout");
+      return out;
+    };
+    a = layout(g.transpose_b, g.n, g.k, g.ldb, g.type);
+    b = layout(g.transpose_a, g.k, g.m, g.lda, g.type);
+    c = layout(false, g.n, g.m, g.ldc, g.out_type);
+  }
+  ~Operation() {
+    cublasLtMatrixLayoutDestroy(a);
+    cublasLtMatrixLayoutDestroy(b);
+    cublasLtMatrixLayoutDestroy(c);
+    cublasLtMatmulDescDestroy(desc_);
+  }
+  Operation(const Operation&) = delete;
+  Operation& operator=(const Operation&) = delete;
+
+  cublasLtMatmulDesc_t desc() const { return desc_; }
+  cublasLtMatrixLayout_t a = nullptr, b = nullptr, c = nullptr;
+
+ private:
+  template <class T>
+  void set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
+    check_cublas(cublasLtMatmulDescSetAttribute(desc_, attribute, &value, sizeof value),
+                 "an attribute");
+  }
+  cublasLtMatmulDesc_t desc_ = nullptr;
+};
+
+// The handle, the workspace and the algorithms chosen so far.
+class Products {
+ public:
+  explicit Products(CudaDevice& device)
+      : device_(device), workspace_(device.allocate(kWorkspace)) {
+    check_cublas(cublasLtCreate(&handle_), "starting");
+  }
+  ~Products() { cublasLtDestroy(handle_); }
+
+  void run(const CudaGemm& g) {
+    const Operation operation(g);
+    const auto found = chosen_.find(key_of(g));
+    if (found != chosen_.end()) {
+      launch(g, operation, found->second, g.c);
+      return;
+    }
+    const std::vector<cublasLtMatmulAlgo_t> guesses = candidates(g, operation);
+    cublasLtMatmulAlgo_t best = guesses[0];
+    if (!device_.recording()) {
+      best = guesses[fastest(g, operation, guesses)];
+      chosen_[key_of(g)] = best;
+    }
+    launch(g, operation, best, g.c);
+  }
+
+ private:
+  static constexpr size_t kWorkspace = size_t{64} << 20;
+  static constexpr int kGuesses = 12;
+
+  std::vector<cublasLtMatmulAlgo_t> candidates(const CudaGemm& g, const Operation& o) {
+    cublasLtMatmulPreference_t preference = nullptr;
+    check_cublas(cublasLtMatmulPreferenceCreate(&preference), "a preference");
+    const size_t workspace = kWorkspace;
+    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                         &workspace, sizeof workspace);
+    const auto alignment = [&](cublasLtMatmulPreferenceAttributes_t attribute, const void* p) {
+      uint32_t bytes = 256;
+      while (reinterpret_cast<uintptr_t>(p) % bytes != 0) {
+        bytes /= 2;
+      }
+      cublasLtMatmulPreferenceSetAttribute(preference, attribute, &bytes, sizeof bytes);
+    };
+    alignment(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, g.b);
+    alignment(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, g.a);
+    alignment(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, g.c);
+    alignment(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, g.c);
+    std::array<cublasLtMatmulHeuristicResult_t, kGuesses> results{};
+    int count = 0;
+    const cublasStatus_t status =
+        cublasLtMatmulAlgoGetHeuristic(handle_, o.desc(), o.a, o.b, o.c, o.c, preference, kGuesses,
+                                       results.data(), &count);
+    cublasLtMatmulPreferenceDestroy(preference);
+    check_cublas(status, "choosing an algorithm");
+    std::vector<cublasLtMatmulAlgo_t> out;
+    for (int i = 0; i < count; ++i) {
+      if (results[static_cast<size_t>(i)].state == CUBLAS_STATUS_SUCCESS) {
+        out.push_back(results[static_cast<size_t>(i)].algo);
+      }
+    }
+    if (out.empty()) {
+      throw Error("G022", "cuBLASLt has no algorithm for a product of " + std::to_string(g.m) +
+                              " x " + std::to_string(g.n) + " x " + std::to_string(g.k));
+    }
+    return out;
+  }
+
+  // Tries them on memory of its own, so that c stays what it is.
+  size_t fastest(const CudaGemm& g, const Operation& o,
+                 const std::vector<cublasLtMatmulAlgo_t>& guesses) {
+    const auto bytes = static_cast<size_t>(g.m * g.ldc) * size_of(g.out_type);
+    if (guesses.size() == 1 || bytes + (size_t{256} << 20) > device_.free_memory()) {
+      return 0;
+    }
+    const Buffer out = device_.allocate(bytes);
+    cudaEvent_t start = nullptr;
+    cudaEvent_t stop = nullptr;
+    check_cuda(cudaEventCreate(&start), "an event");
+    check_cuda(cudaEventCreate(&stop), "an event");
+    std::vector<float> best(guesses.size(), 1e30F);
+    for (int round = 0; round < 3; ++round) {
+      for (size_t i = 0; i < guesses.size(); ++i) {
+        check_cuda(cudaEventRecord(start, device_.stream()), "an event");
+        launch(g, o, guesses[i], out.data());
+        check_cuda(cudaEventRecord(stop, device_.stream()), "an event");
+        check_cuda(cudaEventSynchronize(stop), "a product");
+        float milliseconds = 0.0F;
+        check_cuda(cudaEventElapsedTime(&milliseconds, start, stop), "an event");
+        if (round > 0) {
+          best[i] = std::min(best[i], milliseconds);
+        }
+      }
+    }
+    cudaEventDestroy(start);
+    cudaEventDestroy(stop);
+    return static_cast<size_t>(std::ranges::min_element(best) - best.begin());
+  }
+
+  void launch(const CudaGemm& g, const Operation& o, const cublasLtMatmulAlgo_t& algorithm,
+              void* c) {
+    check_cublas(cublasLtMatmul(handle_, o.desc(), &g.alpha, g.b, o.a, g.a, o.b, &g.beta, c, o.c, c,
+                                o.c, &algorithm, workspace_.data(), kWorkspace, device_.stream()),
+                 "a product");
+  }
+
+  CudaDevice& device_;
+  cublasLtHandle_t handle_ = nullptr;
+  Buffer workspace_;
+  std::map<Key, cublasLtMatmulAlgo_t> chosen_;
+};
+
+}  // namespace
+
+void gemm(CudaDevice& device, const CudaGemm& g) {
+  if (g.m > 0 && g.n > 0) {
+    device.state<Products>().run(g);
+  }
+}
+
+}  // namespace sft

@@ -1,0 +1,27 @@
+// Matrix products through cuBLASLt. Row-major on the outside: c (m, n) = alpha op(a) op(b) + beta c.
+#pragma once
+
+#include <cstdint>
+
+#include "core/dtype.h"
+#include "device/cuda/cuda_device.h"
+
+namespace sft {
+
+struct CudaGemm {
+  bool transpose_a = false, transpose_b = false;
+  int64_t m = 0, n = 0, k = 0;
+  float alpha = 1.0F, beta = 0.0F;
+  const void *a = nullptr, *b = nullptr;
+  void* c = nullptr;
+  int64_t lda = 0, ldb = 0, ldc = 0;
+  DType type = DType::f32;      // of a and b
+  DType out_type = DType::f32;  // of c: `type` or float32
+  const void* bias = nullptr;   // (n), of out_type: added to each row of c
+};
+
+// The algorithm is chosen by trying cuBLASLt's best guesses on the first call of a shape outside of
+// recording, and kept from then on.
+void gemm(CudaDevice& device, const CudaGemm& g);
+
+}  // namespace sft

@@ -1,0 +1,11 @@
+#include "optim/cuda_kernels.h"
+
+#include "device/cuda/cuda_device.h"
+
+namespace sft {
+
+const OptimKernels gpu::kOptimKernels{.adamw = gpu::adamw, .l2_norm = gpu::l2_norm};
+
+const OptimKernels* CudaDevice::optim_kernels() const { return &gpu::kOptimKernels; }
+
+}  // namespace sft

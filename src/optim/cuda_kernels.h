@@ -1,0 +1,13 @@
+// The optimizer's CUDA kernels; see optim/kernels.h.
+#pragma once
+
+#include "optim/kernels.h"
+
+namespace sft::gpu {
+
+extern const OptimKernels kOptimKernels;
+
+void adamw(Device& device, const AdamWSlice& slice, const AdamWUpdate& update);
+double l2_norm(Device& device, const float* x, int64_t n);
+
+}  // namespace sft::gpu

@@ -1,0 +1,21 @@
+#include "train/choose_device.h"
+
+#include <fmt/format.h>
+
+namespace sft {
+
+ChosenDevice choose_device(const DeviceWish& wish, const Logger& log) {
+  const int threads = wish.threads > 0 ? wish.threads : default_threads();
+  if (wish.use_cpu || !why_no_cuda().empty()) {
+    return {Device::cpu(threads), DType::f32};
+  }
+  ChosenDevice chosen{Device::cuda(wish.local_rank, threads), DType::bf16};
+  if (!wish.bf16.value_or(true)) {
+    chosen.compute = DType::f32;
+  }
+  log.note(fmt::format("device: {}, computing in {}", chosen.device->name(),
+                       name_of(chosen.compute)));
+  return chosen;
+}
+
+}  // namespace sft

@@ -1,0 +1,27 @@
+// Which device a run uses and in which type it computes there. Used by training and generation.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "core/log.h"
+#include "device/device.h"
+
+namespace sft {
+
+struct DeviceWish {
+  bool use_cpu = false;
+  std::optional<bool> bf16;  // none: where the device has it
+  int threads = 0;           // 0: default_threads()
+  int local_rank = 0;        // which GPU
+};
+
+struct ChosenDevice {
+  std::unique_ptr<Device> device;
+  DType compute = DType::f32;
+};
+
+// The GPU where there is one, else the CPU, which computes in float32.
+ChosenDevice choose_device(const DeviceWish& wish, const Logger& log);
+
+}  // namespace sft
