@@ -80,6 +80,12 @@ class Device {
   virtual void add(const Tensor& x, const Tensor& y, bool accumulate) = 0;
   virtual void synchronize() {}
 
+  // Work between these two may run beside what follows it, and after what came before it. Returns a
+  // number for wait_aside: what follows that call comes after it.
+  virtual void begin_aside() {}
+  virtual int end_aside() { return 0; }
+  virtual void wait_aside(int /*ticket*/) {}
+
   // Records what `work` does without doing it; null on devices that do not record.
   virtual std::unique_ptr<RecordedWork> record(const std::function<void()>& /*work*/) {
     return nullptr;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <utility>
+#include <vector>
 
 #include "core/error.h"
 
@@ -120,6 +121,8 @@ void Executor::run(const Bindings& bindings) {
 void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindings) {
   Run r;
   r.device_ = &device_;
+  // Instructions aside follow each other, so only the latest one to wait for counts.
+  std::vector<std::pair<int, int>> pending;  // where to join, ticket
   for (size_t i = begin; i < end; ++i) {
     const Instruction& instruction = program_.instructions()[i];
     r.in_.clear();
@@ -134,9 +137,23 @@ void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindin
           o.mode == Output::Mode::add ||
           (o.mode == Output::Mode::add_after_first && !bindings.first_micro_batch));
     }
+    int due = -1;
+    while (!pending.empty() && pending.front().first <= static_cast<int>(i)) {
+      due = pending.front().second;
+      pending.erase(pending.begin());
+    }
+    if (due >= 0) {
+      device_.wait_aside(due);
+    }
     const auto start = std::chrono::steady_clock::now();
     try {
+      if (instruction.aside) {
+        device_.begin_aside();
+      }
       instruction.kernel(r);
+      if (instruction.aside) {
+        pending.emplace_back(plan_.joins[i], device_.end_aside());
+      }
     } catch (Error& e) {
       std::string shapes;
       for (const Tensor& t : r.in_) {
@@ -150,6 +167,9 @@ void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindin
       (*profile_)[instruction.name] +=
           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     }
+  }
+  if (!pending.empty()) {
+    device_.wait_aside(pending.back().second);
   }
 }
 

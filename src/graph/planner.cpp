@@ -19,7 +19,7 @@ struct Lifetime {
   bool overlaps(const Lifetime& other) const { return first <= other.last && other.first <= last; }
 };
 
-std::vector<Lifetime> lifetimes(const Program& program) {
+std::vector<Lifetime> lifetimes(const Program& program, const std::vector<int>& joins) {
   const auto& values = program.values();
   std::vector<Lifetime> lives(values.size());
   for (size_t v = 0; v < values.size(); ++v) {
@@ -37,6 +37,10 @@ std::vector<Lifetime> lifetimes(const Program& program) {
     };
     for (const Value v : code[static_cast<size_t>(i)].in) {
       touch(v);
+      if (v && joins[static_cast<size_t>(i)] >= 0) {
+        int& last = lives[static_cast<size_t>(v.id)].last;
+        last = std::max(last, joins[static_cast<size_t>(i)] - 1);
+      }
     }
     for (const Output& o : code[static_cast<size_t>(i)].out) {
       touch(o.value);
@@ -52,10 +56,40 @@ std::vector<Lifetime> lifetimes(const Program& program) {
 
 }  // namespace
 
+std::vector<int> join_points(const Program& program) {
+  const auto& code = program.instructions();
+  const auto touches = [](const Instruction& instruction, const std::vector<Output>& written) {
+    return std::ranges::any_of(written, [&](const Output& w) {
+      return w.value &&
+             (std::ranges::find(instruction.in, w.value) != instruction.in.end() ||
+              std::ranges::any_of(instruction.out,
+                                  [&](const Output& o) { return o.value == w.value; }));
+    });
+  };
+  std::vector<int> joins(code.size(), -1);
+  for (size_t i = 0; i < code.size(); ++i) {
+    if (!code[i].aside) {
+      continue;
+    }
+    int changes = 0;
+    size_t j = i + 1;
+    for (; j < code.size(); ++j) {
+      changes += code[j].block != code[j - 1].block ? 1 : 0;
+      if (changes == 2 || (!code[j].aside && touches(code[j], code[i].out))) {
+        break;
+      }
+    }
+    joins[i] = static_cast<int>(j);
+  }
+  return joins;
+}
+
 Plan plan_memory(const Program& program) {
   const auto& values = program.values();
   const auto& code = program.instructions();
-  std::vector<Lifetime> lives = lifetimes(program);
+  Plan plan;
+  plan.joins = join_points(program);
+  std::vector<Lifetime> lives = lifetimes(program, plan.joins);
   const auto in_arena = [&](Value v) {
     return v && values[static_cast<size_t>(v.id)].kind == ValueInfo::Kind::arena;
   };
@@ -83,7 +117,6 @@ Plan plan_memory(const Program& program) {
   }
 
   std::vector<size_t> order;
-  Plan plan;
   for (size_t v = 0; v < values.size(); ++v) {
     const bool placed = values[v].kind == ValueInfo::Kind::arena && lives[v].last >= 0;
     if (placed) {

@@ -59,10 +59,17 @@ void Program::emit(std::string name, std::vector<Value> in, std::vector<Output> 
     }
   }
   instructions_.push_back(
-      {std::move(name), block_, std::move(in), std::move(out), std::move(kernel), reuse_in, false});
+      {std::move(name), block_, std::move(in), std::move(out), std::move(kernel), reuse_in});
 }
 
 void Program::keep(Value v) { values_[static_cast<size_t>(v.id)].kept = true; }
+
+void Program::run_aside() {
+  for (const Output& o : instructions_.back().out) {
+    SFT_ASSERT(!o.value || info(o.value).kind == ValueInfo::Kind::parameter_grad);
+  }
+  instructions_.back().aside = true;
+}
 
 void Program::on_backward(std::function<void(Program&)> backward) {
   if (training()) {

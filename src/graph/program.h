@@ -65,6 +65,7 @@ struct Instruction {
   Kernel kernel;
   int reuse_in = -1;        // out[0] may take the memory of this input, when nobody reads it later
   bool recomputed = false;  // a second copy, made for the backward pass
+  bool aside = false;       // see Program::run_aside
 };
 
 struct ValueInfo {
@@ -104,6 +105,9 @@ class Program {
   // `reuse_in`: see Instruction. Outputs get a gradient when any of `in` does.
   void emit(std::string name, std::vector<Value> in, std::vector<Output> out, Kernel kernel,
             int reuse_in = -1);
+  // Says that what was emitted last writes parameter gradients only, so that it may run beside the
+  // instructions that follow: see join_points in graph/planner.h.
+  void run_aside();
   void on_backward(std::function<void(Program&)> backward);
 
   // Says that the caller reads v after the run: nothing else may take its memory.

@@ -36,6 +36,7 @@ void emit_backward(Program& b, Value grad_y, Value x, Value weight, float alpha,
     b.emit("linear.backward.weight", {grad_y, x}, {b.grad_out(weight)}, [alpha](const Run& r) {
       kernels(r).linear_backward_weight(r.device(), r.in(0), r.in(1), alpha, r.out(0), r.accumulate(0));
     });
+    b.run_aside();
   }
 }
 
@@ -66,6 +67,7 @@ Value linear(Program& p, Value x, const Linear& layer) {
       b.emit("linear.backward.bias", {grad_y}, {b.grad_out(layer.bias)}, [](const Run& r) {
         kernels(r).linear_backward_bias(r.device(), r.in(0), r.out(0), r.accumulate(0));
       });
+      b.run_aside();
     }
   });
   return y;

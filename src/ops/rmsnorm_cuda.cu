@@ -1,5 +1,6 @@
-// A block takes a row at a time and holds it in registers: each value is read once.
+// The threads of a row hold it in registers: each value is read once.
 #include <algorithm>
+#include <type_traits>
 
 #include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/rows.cuh"
@@ -9,19 +10,50 @@ namespace sft::gpu {
 
 namespace {
 
-// Vectors a thread holds: rows of up to kHeld * 1024 * kVec values.
-template <int kHeld, class T>
-__global__ void forward_kernel(const T* x, const T* delta, const float* weight, int64_t n,
-                               float eps, float offset, T* y, float* rstd, T* sum) {
-  __shared__ float shared[33];
+constexpr int kThreads = 256;  // of a block, which takes kThreads / kWide rows at a time
+constexpr int kHeld = 4;       // vectors that a thread holds of a row
+
+// The sum over the kWide threads of a row.
+template <int kWide>
+__device__ inline float row_sum(float x) {
+  x = warp_sum(x);
+  if constexpr (kWide > 32) {
+    __shared__ float shared[kThreads / 32];
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) {
+      shared[threadIdx.x / 32] = x;
+    }
+    __syncthreads();
+    const int first = static_cast<int>(threadIdx.x) / kWide * (kWide / 32);
+    x = 0.0F;
+#pragma unroll
+    for (int w = 0; w < kWide / 32; ++w) {
+      x += shared[first + w];
+    }
+  }
+  return x;
+}
+
+// The column of a thread's k-th vector.
+template <int kWide>
+__device__ inline int64_t column(int k) {
+  return (k * kWide + static_cast<int>(threadIdx.x) % kWide) * kVec;
+}
+
+template <int kWide, class T>
+__global__ void __launch_bounds__(kThreads)
+    forward_kernel(const T* x, const T* delta, const float* weight, int64_t rows, int64_t n,
+                   float eps, float offset, T* y, float* rstd, T* sum) {
   const bool aligned = n % kVec == 0;
-  const int64_t at = int64_t{blockIdx.x} * n;
+  const int64_t row = int64_t{blockIdx.x} * (kThreads / kWide) + threadIdx.x / kWide;
+  const bool live = row < rows;
+  const int64_t at = row * n;
   Vec held[kHeld];
   float squares = 0.0F;
 #pragma unroll
   for (int k = 0; k < kHeld; ++k) {
-    const int64_t i = (int64_t{k} * blockDim.x + threadIdx.x) * kVec;
-    if (i < n) {
+    const int64_t i = column<kWide>(k);
+    if (live && i < n) {
       held[k] = load_row(x + at, i, n, aligned);
       if (delta != nullptr) {
         const Vec d = load_row(delta + at, i, n, aligned);
@@ -38,14 +70,14 @@ __global__ void forward_kernel(const T* x, const T* delta, const float* weight, 
       }
     }
   }
-  const float r = rsqrtf(block_sum(squares, shared) / static_cast<float>(n) + eps);
-  if (threadIdx.x == 0) {
-    rstd[blockIdx.x] = r;
+  const float r = rsqrtf(row_sum<kWide>(squares) / static_cast<float>(n) + eps);
+  if (live && threadIdx.x % kWide == 0) {
+    rstd[row] = r;
   }
 #pragma unroll
   for (int k = 0; k < kHeld; ++k) {
-    const int64_t i = (int64_t{k} * blockDim.x + threadIdx.x) * kVec;
-    if (i < n) {
+    const int64_t i = column<kWide>(k);
+    if (live && i < n) {
       const Vec w = load_row(weight, i, n, aligned);
 #pragma unroll
       for (int j = 0; j < kVec; ++j) {
@@ -56,50 +88,51 @@ __global__ void forward_kernel(const T* x, const T* delta, const float* weight, 
   }
 }
 
-// grad_x = grad_sum + rstd (w g - x rstd^2 mean(w g x)); each block sums its rows' part of the
-// weight's gradient, g x rstd, into partial (blocks, n).
-template <int kHeld, class T>
-__global__ void backward_kernel(const T* grad_y, const T* x, const float* weight,
-                                const float* rstd, const T* grad_sum, int64_t rows, int64_t n,
-                                float offset, T* grad_x, float* partial) {
-  __shared__ float shared[33];
+// grad_x = grad_sum + rstd (w g - x rstd^2 mean(w g x)); each block sums its rows' part
+// of the weight's gradient, g x rstd, into partial (gridDim.x, n).
+template <int kWide, class T>
+__global__ void __launch_bounds__(kThreads)
+    backward_kernel(const T* grad_y, const T* x, const float* weight, const float* rstd,
+                    const T* grad_sum, int64_t rows, int64_t n, float offset, T* grad_x,
+                    float* partial) {
+  constexpr int kPlaces = kThreads / kWide;
   const bool aligned = n % kVec == 0;
-  Vec w[kHeld], sums[kHeld];
-#pragma unroll
-  for (int k = 0; k < kHeld; ++k) {
-    const int64_t i = (int64_t{k} * blockDim.x + threadIdx.x) * kVec;
-#pragma unroll
-    for (int j = 0; j < kVec; ++j) {
-      sums[k].v[j] = 0.0F;
-    }
-    if (i < n) {
-      w[k] = load_row(weight, i, n, aligned);
-    }
-  }
-  for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
+  const int64_t place = int64_t{blockIdx.x} * kPlaces + threadIdx.x / kWide;
+  const int64_t places = int64_t{gridDim.x} * kPlaces;
+  Vec sums[kHeld] = {};
+  for (int64_t base = 0; base < rows; base += places) {  // the same for all: row_sum waits
+    const int64_t row = base + place;
+    const bool live = row < rows;
     const int64_t at = row * n;
-    const float r = rstd[row];
+    const float r = live ? rstd[row] : 0.0F;
     Vec xs[kHeld], gs[kHeld];
     float dot = 0.0F;
 #pragma unroll
     for (int k = 0; k < kHeld; ++k) {
-      const int64_t i = (int64_t{k} * blockDim.x + threadIdx.x) * kVec;
-      if (i < n) {
+      const int64_t i = column<kWide>(k);
+      if (live && i < n) {
         xs[k] = load_row(x + at, i, n, aligned);
         gs[k] = load_row(grad_y + at, i, n, aligned);
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k) {
+      const int64_t i = column<kWide>(k);
+      if (live && i < n) {
+        const Vec w = load_row(weight, i, n, aligned);
 #pragma unroll
         for (int j = 0; j < kVec; ++j) {
           sums[k].v[j] += gs[k].v[j] * xs[k].v[j] * r;
-          gs[k].v[j] *= offset + w[k].v[j];
+          gs[k].v[j] *= offset + w.v[j];
           dot += gs[k].v[j] * xs[k].v[j];
         }
       }
     }
-    const float mean = block_sum(dot, shared) * r * r / static_cast<float>(n);
+    const float mean = row_sum<kWide>(dot) * r * r / static_cast<float>(n);
 #pragma unroll
     for (int k = 0; k < kHeld; ++k) {
-      const int64_t i = (int64_t{k} * blockDim.x + threadIdx.x) * kVec;
-      if (i < n) {
+      const int64_t i = column<kWide>(k);
+      if (live && i < n) {
         Vec out;
 #pragma unroll
         for (int j = 0; j < kVec; ++j) {
@@ -117,31 +150,39 @@ __global__ void backward_kernel(const T* grad_y, const T* x, const float* weight
     }
   }
   if (partial != nullptr) {
+    __shared__ float places_sums[kPlaces][kWide * kHeld * kVec];
 #pragma unroll
     for (int k = 0; k < kHeld; ++k) {
-      const int64_t i = (int64_t{k} * blockDim.x + threadIdx.x) * kVec;
-      if (i < n) {
-        store_row(partial + int64_t{blockIdx.x} * n, i, n, aligned, sums[k]);
+#pragma unroll
+      for (int j = 0; j < kVec; ++j) {
+        places_sums[threadIdx.x / kWide][column<kWide>(k) + j] = sums[k].v[j];
       }
+    }
+    __syncthreads();
+    for (int64_t i = threadIdx.x; i < n; i += kThreads) {
+      float total = 0.0F;
+#pragma unroll
+      for (int p = 0; p < kPlaces; ++p) {
+        total += places_sums[p][i];
+      }
+      partial[int64_t{blockIdx.x} * n + i] = total;
     }
   }
 }
 
-int threads_for(int64_t n) {
-  return static_cast<int>(std::min<int64_t>(1024, ((n + kVec - 1) / kVec + 31) / 32 * 32));
-}
-
-// Calls f with the number of vectors that a thread must hold for rows of n values.
+// Calls f with the number of threads that a row of n values takes.
 template <class F>
-void with_held(int64_t n, F&& f) {
-  const int64_t held = (n + 1024 * kVec - 1) / (1024 * kVec);
-  if (held <= 1) {
-    f(std::integral_constant<int, 1>{});
-  } else if (held <= 2) {
-    f(std::integral_constant<int, 2>{});
+void with_wide(int64_t n, F&& f) {
+  const int64_t wide = (n + kHeld * kVec - 1) / (kHeld * kVec);
+  if (wide <= 32) {
+    f(std::integral_constant<int, 32>{});
+  } else if (wide <= 64) {
+    f(std::integral_constant<int, 64>{});
+  } else if (wide <= 128) {
+    f(std::integral_constant<int, 128>{});
   } else {
-    SFT_ASSERT(held <= 4);
-    f(std::integral_constant<int, 4>{});
+    SFT_ASSERT(wide <= kThreads);  // 8192 values
+    f(std::integral_constant<int, kThreads>{});
   }
 }
 
@@ -150,14 +191,16 @@ void with_held(int64_t n, F&& f) {
 void rmsnorm_forward(Device& device, const Tensor& x, const Tensor& delta, const Tensor& weight,
                      const RmsNorm& options, const Tensor& y, const Tensor& rstd,
                      const Tensor& sum) {
+  const int64_t rows = x.shape[0];
   const int64_t n = x.shape[1];
-  const auto rows = static_cast<unsigned>(x.shape[0]);
   with_type(x.dtype, [&](auto type) {
     using T = decltype(type);
-    with_held(n, [&](auto held) {
-      forward_kernel<held()><<<rows, threads_for(n), 0, cuda(device).stream()>>>(
-          x.as<T>(), delta.as<T>(), weight.f32(), n, options.eps, options.weight_offset, y.as<T>(),
-          rstd.f32(), sum.as<T>());
+    with_wide(n, [&](auto wide) {
+      constexpr int kPlaces = kThreads / wide();
+      const auto blocks = static_cast<unsigned>((rows + kPlaces - 1) / kPlaces);
+      forward_kernel<wide()><<<blocks, kThreads, 0, cuda(device).stream()>>>(
+          x.as<T>(), delta.as<T>(), weight.f32(), rows, n, options.eps, options.weight_offset,
+          y.as<T>(), rstd.f32(), sum.as<T>());
     });
   });
   check_cuda(cudaGetLastError(), "rmsnorm");
@@ -169,23 +212,24 @@ void rmsnorm_backward(Device& device, const Tensor& grad_y, const Tensor& x, con
   CudaDevice& gpu = cuda(device);
   const int64_t rows = x.shape[0];
   const int64_t n = x.shape[1];
-  const int threads = threads_for(n);
-  const int64_t resident = int64_t{gpu.multiprocessors()} * std::max(1, 1024 / threads);
-  const int64_t blocks = std::min(rows, resident);
-  float* const partial =
-      grad_weight.data == nullptr ? nullptr : gpu.state<Scratch>().take<float>(blocks * n);
   with_type(x.dtype, [&](auto type) {
     using T = decltype(type);
-    with_held(n, [&](auto held) {
-      backward_kernel<held()><<<static_cast<unsigned>(blocks), threads, 0, gpu.stream()>>>(
+    with_wide(n, [&](auto wide) {
+      constexpr int kPlaces = kThreads / wide();
+      const int64_t blocks =
+          std::min<int64_t>((rows + kPlaces - 1) / kPlaces, gpu.multiprocessors() * 2L);
+      float* const partial = grad_weight.data == nullptr
+                                 ? nullptr
+                                 : gpu.state<Scratch>().take<float>(blocks * n);
+      backward_kernel<wide()><<<static_cast<unsigned>(blocks), kThreads, 0, gpu.stream()>>>(
           grad_y.as<T>(), x.as<T>(), weight.f32(), rstd.f32(), grad_sum.as<T>(), rows, n,
           options.weight_offset, grad_x.as<T>(), partial);
+      if (partial != nullptr) {
+        column_sums(gpu, partial, blocks, n, grad_weight.f32(), accumulate_weight);
+      }
     });
   });
   check_cuda(cudaGetLastError(), "rmsnorm.backward");
-  if (partial != nullptr) {
-    column_sums(gpu, partial, blocks, n, grad_weight.f32(), accumulate_weight);
-  }
 }
 
 }  // namespace sft::gpu

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <string>
 
 #include "data/loader.h"
 #include "graph/executor.h"
@@ -36,6 +37,12 @@ class BatchRunner {
   void run(const MicroBatch& batch, float loss_scale, bool first);
   // Waits for the micro-batches since the last call and gives the sums of each.
   std::vector<LossStats> collect();
+  // See Executor::profile; for the programs made so far.
+  void profile(std::map<std::string, double>* by_op) {
+    for (auto& [size, program] : programs_) {
+      program.executor.profile(by_op);
+    }
+  }
 
  private:
   struct Sized {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -18,10 +19,12 @@
 namespace sft {
 namespace {
 
-constexpr double kLoss = 2e-5;         // absolute
-constexpr double kGradNorm = 1e-4;     // relative
-constexpr double kEntropy = 1e-4;      // absolute
-constexpr double kWeight = 5e-5;       // absolute, per value
+// With SFT_TEST_CUDA the runs go to the GPU, in float32, where sums have another order.
+const bool kOnGpu = std::getenv("SFT_TEST_CUDA") != nullptr;
+const double kLoss = kOnGpu ? 5e-4 : 2e-5;      // absolute
+const double kGradNorm = kOnGpu ? 5e-4 : 1e-4;  // relative
+const double kEntropy = kOnGpu ? 5e-4 : 1e-4;   // absolute
+const double kWeight = kOnGpu ? 5e-4 : 5e-5;    // absolute, per value
 constexpr double kAccuracyTokens = 2;  // tokens that may fall on the other side of a tie
 
 const fs::path kFolder = fs::path(SFT_TEST_DIR) / "golden";
@@ -45,6 +48,9 @@ std::vector<std::string> arguments(const Json& run, const fs::path& out) {
                                     out,
                                     "--do_train"};
   for (const auto& [key, value] : run["args"].items()) {
+    if (kOnGpu && key == "use_cpu") {
+      continue;
+    }
     words.push_back("--" + key);
     words.push_back(flag_value(key, value));
   }

@@ -11,8 +11,8 @@ namespace {
 
 OpCase qk_norm_case(int64_t tokens, const Heads& heads, const RmsNorm& options) {
   OpCase c;
-  c.operands = {activation({tokens, heads.row()}, 1), parameter({heads.head_dim}, 2),
-                parameter({heads.head_dim}, 3)};
+  c.operands = {activation({tokens, heads.row()}, 1), norm_weight({heads.head_dim}, 2),
+                norm_weight({heads.head_dim}, 3)};
   c.build = [=](Program& p, const std::vector<Value>& in) {
     return std::vector{qk_norm(p, in[0], in[1], in[2], heads, options)};
   };

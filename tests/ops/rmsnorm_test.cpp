@@ -35,7 +35,7 @@ Numbers sum_of(const Numbers& a, const Numbers& b) {
 
 OpCase norm_case(int64_t rows, int64_t hidden, const RmsNorm& options, double spread = 1.0) {
   OpCase c;
-  c.operands = {activation({rows, hidden}, 1, spread), parameter({hidden}, 2)};
+  c.operands = {activation({rows, hidden}, 1, spread), norm_weight({hidden}, 2)};
   c.build = [=](Program& p, const std::vector<Value>& in) {
     return std::vector{rmsnorm(p, in[0], in[1], options)};
   };
@@ -84,7 +84,7 @@ TEST(RmsNorm, of_a_value_that_has_another_reader) {
 
 OpCase add_norm_case(bool sum_is_used, bool norm_is_used, const RmsNorm& options) {
   OpCase c;
-  c.operands = {activation({6, 40}, 1), activation({6, 40}, 2), parameter({40}, 3)};
+  c.operands = {activation({6, 40}, 1), activation({6, 40}, 2), norm_weight({40}, 3)};
   c.build = [=](Program& p, const std::vector<Value>& in) {
     const auto [sum, y] = add_rmsnorm(p, in[0], in[1], in[2], options);
     std::vector<Value> out;
@@ -123,7 +123,7 @@ TEST(AddRmsNorm, only_the_sum_is_used) {
 TEST(AddRmsNorm, of_a_value_with_itself) {
   OpCase c;
   const RmsNorm options{1e-6F, 0.0F};
-  c.operands = {activation({3, 16}, 1), parameter({16}, 3)};
+  c.operands = {activation({3, 16}, 1), norm_weight({16}, 3)};
   c.build = [=](Program& p, const std::vector<Value>& in) {
     const auto [sum, y] = add_rmsnorm(p, in[0], in[0], in[1], options);
     return std::vector{sum, y};
@@ -140,7 +140,7 @@ TEST(AddRmsNorm, a_chain_of_two) {
   OpCase c;
   const RmsNorm options{1e-6F, 0.0F};
   c.operands = {activation({5, 32}, 1), activation({5, 32}, 2), activation({5, 32}, 3),
-                parameter({32}, 4), parameter({32}, 5)};
+                norm_weight({32}, 4), norm_weight({32}, 5)};
   c.build = [=](Program& p, const std::vector<Value>& in) {
     const auto [a, ya] = add_rmsnorm(p, in[0], in[1], in[3], options);
     const auto [b, yb] = add_rmsnorm(p, a, in[2], in[4], options);

@@ -19,12 +19,14 @@ struct Operand {
   Numbers values;  // exactly representable in dtype
   DType dtype = DType::f32;
   bool sized_by_host = false;  // see Program::input
+  bool wide = false;           // float32 whatever the program computes in: a norm's weight
   bool differentiable() const { return kind == Kind::activation || kind == Kind::parameter; }
 };
 
 // Normal random numbers times `spread`, different for each seed.
 Operand activation(Shape shape, uint64_t seed, double spread = 1.0);
 Operand parameter(Shape shape, uint64_t seed, double spread = 1.0);
+Operand norm_weight(Shape shape, uint64_t seed, double spread = 1.0);
 Operand frozen(Shape shape, DType dtype, uint64_t seed, double spread = 1.0);
 Operand indices(const std::vector<int>& values);
 
@@ -39,6 +41,7 @@ struct OpCase {
   std::function<double(const std::vector<Numbers>&)> loss;
   double tolerance = 3e-6;           // of outputs, relative to the largest
   double gradient_tolerance = 1e-5;  // likewise
+  double bf16_tolerance = 3e-2;      // of both, when a GPU computes in bfloat16
   int checked = 150;                 // elements of each operand whose gradient is checked
 };
 

@@ -29,7 +29,16 @@ CudaDevice::CudaDevice(int ordinal, int threads)
   check_cuda(cudaGetDeviceProperties(&properties, ordinal), "asking for its properties");
   name_ = properties.name;
   multiprocessors_ = properties.multiProcessorCount;
-  check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+  int least = 0;
+  int most = 0;
+  check_cuda(cudaDeviceGetStreamPriorityRange(&least, &most), "asking for priorities");
+  check_cuda(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, most),
+             "making a stream");
+  check_cuda(cudaStreamCreateWithPriority(&side_, cudaStreamNonBlocking, least),
+             "making a stream");
+  for (cudaEvent_t& event : tickets_) {
+    check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
+  }
   check_cuda(cudaMallocHost(&staging_, kPieces * kPiece), "allocating pinned memory");
   for (cudaEvent_t& event : staged_) {
     check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
@@ -43,7 +52,11 @@ CudaDevice::~CudaDevice() {
     cudaEventDestroy(event);
   }
   cudaFreeHost(staging_);
+  for (const cudaEvent_t event : tickets_) {
+    cudaEventDestroy(event);
+  }
   cudaStreamDestroy(stream_);
+  cudaStreamDestroy(side_);
 }
 
 size_t CudaDevice::free_memory() const {
@@ -68,6 +81,7 @@ Buffer CudaDevice::allocate(size_t bytes) {
         .hint("use a smaller --per_device_train_batch_size or --max_length");
   }
   check_cuda(cudaMemsetAsync(data, 0, bytes, stream_), "clearing memory");
+  synchronize();  // before another stream uses it
   return {data, bytes, [](void* p, size_t) { cudaFree(p); }};
 }
 
@@ -115,15 +129,36 @@ void CudaDevice::download(void* to, const void* from, size_t bytes) {
 
 void CudaDevice::copy(void* to, const void* from, size_t bytes) {
   if (to != from && bytes > 0) {
-    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "a copy");
+    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()), "a copy");
   }
 }
 
 void CudaDevice::zero(void* to, size_t bytes) {
-  check_cuda(cudaMemsetAsync(to, 0, bytes, stream_), "clearing memory");
+  check_cuda(cudaMemsetAsync(to, 0, bytes, stream()), "clearing memory");
 }
 
-void CudaDevice::synchronize() { check_cuda(cudaStreamSynchronize(stream_), "the work before"); }
+void CudaDevice::synchronize() {
+  check_cuda(cudaStreamSynchronize(side_), "the work before");
+  check_cuda(cudaStreamSynchronize(stream_), "the work before");
+}
+
+void CudaDevice::begin_aside() {
+  const cudaEvent_t now = tickets_[static_cast<size_t>(next_ticket_++ % kTickets)];
+  check_cuda(cudaEventRecord(now, stream_), "branching");
+  check_cuda(cudaStreamWaitEvent(side_, now), "branching");
+  lane_ = 1;
+}
+
+int CudaDevice::end_aside() {
+  lane_ = 0;
+  const int ticket = next_ticket_++ % kTickets;
+  check_cuda(cudaEventRecord(tickets_[static_cast<size_t>(ticket)], side_), "branching");
+  return ticket;
+}
+
+void CudaDevice::wait_aside(int ticket) {
+  check_cuda(cudaStreamWaitEvent(stream_, tickets_[static_cast<size_t>(ticket)]), "joining");
+}
 
 namespace {
 
@@ -176,7 +211,7 @@ void CudaDevice::add(const Tensor& x, const Tensor& y, bool accumulate) {
     with_type(y.dtype, [&](auto to) {
       using X = decltype(from);
       using Y = decltype(to);
-      add_kernel<<<blocks, kThreads, 0, stream_>>>(x.as<X>(), y.as<Y>(), n, accumulate);
+      add_kernel<<<blocks, kThreads, 0, stream()>>>(x.as<X>(), y.as<Y>(), n, accumulate);
     });
   });
   check_cuda(cudaGetLastError(), "add");
@@ -190,6 +225,7 @@ std::unique_ptr<RecordedWork> CudaDevice::record(const std::function<void()>& wo
     work();
   } catch (...) {
     recording_ = false;
+    lane_ = 0;
     cudaStreamEndCapture(stream_, &graph);
     cudaGraphDestroy(graph);
     throw;

@@ -31,11 +31,16 @@ class CudaDevice : public Device {
   void zero(void* to, size_t bytes) override;
   void add(const Tensor& x, const Tensor& y, bool accumulate) override;
   void synchronize() override;
+  void begin_aside() override;
+  int end_aside() override;
+  void wait_aside(int ticket) override;
   std::unique_ptr<RecordedWork> record(const std::function<void()>& work) override;
   const OpKernels* op_kernels() const override;
   const OptimKernels* optim_kernels() const override;
 
-  cudaStream_t stream() const { return stream_; }
+  // The stream that kernels are launched on now, and which of the two it is.
+  cudaStream_t stream() const { return lane_ == 0 ? stream_ : side_; }
+  int lane() const { return lane_; }
   int ordinal() const { return ordinal_; }
   int multiprocessors() const { return multiprocessors_; }
   bool recording() const { return recording_; }
@@ -58,7 +63,11 @@ class CudaDevice : public Device {
   int ordinal_;
   std::string name_;
   int multiprocessors_ = 0;
-  cudaStream_t stream_ = nullptr;
+  cudaStream_t stream_ = nullptr, side_ = nullptr;  // the main one goes first
+  int lane_ = 0;
+  static constexpr int kTickets = 256;
+  std::array<cudaEvent_t, kTickets> tickets_{};
+  int next_ticket_ = 0;
   std::byte* staging_ = nullptr;
   std::array<cudaEvent_t, kPieces> staged_{};
   size_t next_piece_ = 0;

@@ -95,7 +95,8 @@ class Operation {
 class Products {
  public:
   explicit Products(CudaDevice& device)
-      : device_(device), workspace_(device.allocate(kWorkspace)) {
+      : device_(device),
+        workspaces_{device.allocate(kWorkspace), device.allocate(kWorkspace)} {
     check_cublas(cublasLtCreate(&handle_), "starting");
   }
   ~Products() { cublasLtDestroy(handle_); }
@@ -165,6 +166,7 @@ class Products {
       return 0;
     }
     const Buffer out = device_.allocate(bytes);
+    device_.synchronize();
     cudaEvent_t start = nullptr;
     cudaEvent_t stop = nullptr;
     check_cuda(cudaEventCreate(&start), "an event");
@@ -191,13 +193,13 @@ class Products {
   void launch(const CudaGemm& g, const Operation& o, const cublasLtMatmulAlgo_t& algorithm,
               void* c) {
     check_cublas(cublasLtMatmul(handle_, o.desc(), &g.alpha, g.b, o.a, g.a, o.b, &g.beta, c, o.c, c,
-                                o.c, &algorithm, workspace_.data(), kWorkspace, device_.stream()),
+                                o.c, &algorithm, workspaces_[device_.lane()].data(), kWorkspace, device_.stream()),
                  "a product");
   }
 
   CudaDevice& device_;
   cublasLtHandle_t handle_ = nullptr;
-  Buffer workspace_;
+  Buffer workspaces_[2];  // one for each stream
   std::map<Key, cublasLtMatmulAlgo_t> chosen_;
 };
 

@@ -1,0 +1,144 @@
+// `sft bench`: tokens per second of a model's shape on this device, and where the time goes.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+
+#include "cli/commands.h"
+#include "cli/terminal.h"
+#include "core/error.h"
+#include "core/option_parser.h"
+#include "core/option_text.h"
+#include "core/strings.h"
+#include "train/bench.h"
+
+namespace sft {
+
+namespace {
+
+struct BenchOptions {
+  std::optional<std::string> model_name_or_path, gradient_checkpointing;
+  BenchSettings settings;
+  DeviceWish wish;
+  int64_t threads = 0;
+  bool json = false;
+
+  void visit(OptionTable& v) {
+    v.group("Work");
+    v("model_name_or_path", &model_name_or_path,
+      "A model folder or a config.json; the weights are random.")
+        .alias("model");
+    v("seq", &settings.seq, "Tokens a document.").at_least(1);
+    v("per_device_train_batch_size", &settings.batch, "Documents a micro-batch.")
+        .alias("batch")
+        .at_least(1);
+    v("gradient_accumulation_steps", &settings.accumulation, "Micro-batches a step.").at_least(1);
+    v("steps", &settings.steps, "Steps that are timed; two more come before.").at_least(1);
+    v("trained_share", &settings.trained_share, "Share of the tokens that have a label.")
+        .at_least(0)
+        .at_most(1);
+    v("gradient_checkpointing", &gradient_checkpointing, "none or block.")
+        .one_of({"none", "block"});
+    v("by_op", &settings.by_op, "Also the milliseconds of each op, run one by one.");
+    v.group("Running");
+    v("bf16", &wish.bf16, "Compute in bfloat16 where the device has it; none: the same.");
+    v("use_cpu", &wish.use_cpu, "Use the CPU even where there is a GPU.");
+    v("threads", &threads, "Threads to compute with; 0: the cores this process may use.")
+        .at_least(0);
+    v("json", &json, "One JSON object.");
+  }
+};
+
+// bfloat16 operations a second without sparsity, from the makers' data sheets; 0: not known.
+double peak_flops(const std::string& device) {
+  struct Peak {
+    const char* name;
+    double flops;
+  };
+  constexpr Peak kPeaks[] = {{"H100 PCIe", 756e12}, {"H100", 989e12}, {"H200", 989e12},
+                             {"B200", 2250e12},     {"A100", 312e12}, {"L40S", 362e12},
+                             {"RTX 4090", 165e12},  {"A10", 125e12}};
+  for (const Peak& peak : kPeaks) {
+    if (device.find(peak.name) != std::string::npos) {
+      return peak.flops;
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+int run_bench(Args args, Terminal& terminal) {
+  BenchOptions o;
+  OptionTable table;
+  o.visit(table);
+  if (std::ranges::find(args, "--help") != args.end() || std::ranges::find(args, "-h") != args.end()) {
+    terminal.print(
+        "sft bench --model FOLDER [options]\n\nTimes training steps of a model's shape on random "
+        "weights and tokens.\n\n" +
+        help_text(table, {terminal.settings().width, terminal.settings().out_color}));
+    return 0;
+  }
+  parse_options(table, args, {.positionals = false, .config = false});
+  if (!o.model_name_or_path) {
+    throw Error("C061", "no model is given").hint("sft bench --model FOLDER --seq 1024");
+  }
+  std::filesystem::path config = *o.model_name_or_path;
+  if (std::filesystem::is_directory(config)) {
+    config /= "config.json";
+  }
+  o.wish.threads = static_cast<int>(o.threads);
+  o.settings.recompute =
+      o.gradient_checkpointing.value_or("none") == "block" ? Recompute::block : Recompute::none;
+  const Logger quiet;
+  const ChosenDevice chosen = choose_device(o.wish, quiet);
+  LoadedModel model = random_model(config, *chosen.device, chosen.compute);
+  const BenchResult r = run_bench(o.settings, model, *chosen.device);
+  const double peak = peak_flops(chosen.device->name());
+  const double mfu = peak > 0 ? r.tokens_per_s * r.flops_per_token / peak : 0;
+  if (o.json) {
+    Json ops = Json::object();
+    for (const auto& [name, ms] : r.ms_by_op) {
+      ops[name] = ms;
+    }
+    const Json out = {{"device", chosen.device->name()},
+                      {"compute", name_of(chosen.compute)},
+                      {"seq", o.settings.seq},
+                      {"batch", o.settings.batch},
+                      {"accumulation", o.settings.accumulation},
+                      {"tokens_per_s", r.tokens_per_s},
+                      {"step_s", r.step_s},
+                      {"fastest_step_s", r.fastest_step_s},
+                      {"flops_per_token", r.flops_per_token},
+                      {"mfu", mfu},
+                      {"memory_bytes", r.device_bytes},
+                      {"loss", r.loss},
+                      {"ms_by_op", ops}};
+    fmt::print("{}\n", out.dump());
+    return 0;
+  }
+  fmt::print("{}, {}: {} tokens x {} documents x {} micro-batches a step\n", chosen.device->name(),
+             name_of(chosen.compute), o.settings.seq, o.settings.batch, o.settings.accumulation);
+  fmt::print("{:.0f} tokens/s, {:.1f} ms a step (fastest {:.1f}), {} on the device, loss {:.3f}\n",
+             r.tokens_per_s, r.step_s * 1e3, r.fastest_step_s * 1e3, human_bytes(r.device_bytes),
+             r.loss);
+  if (peak > 0) {
+    fmt::print("MFU {:.1f} % = tokens/s x {:.3f} GFLOP a token (6 N + 6 layers heads head_dim seq) "
+               "/ {:.0f} TFLOP/s\n",
+               mfu * 100, r.flops_per_token / 1e9, peak / 1e12);
+  }
+  std::vector<std::pair<double, std::string>> sorted;
+  double total = 0;
+  for (const auto& [name, ms] : r.ms_by_op) {
+    sorted.emplace_back(ms, name);
+    total += ms;
+  }
+  std::ranges::sort(sorted, std::greater<>());
+  for (const auto& [ms, name] : sorted) {
+    fmt::print("{:10.3f} ms {:5.1f} %  {}\n", ms, 100 * ms / total, name);
+  }
+  return 0;
+}
+
+}  // namespace sft

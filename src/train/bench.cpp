@@ -1,0 +1,152 @@
+#include "train/bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <vector>
+
+#include "core/json.h"
+#include "core/rng.h"
+#include "optim/adamw.h"
+#include "train/batch_runner.h"
+
+namespace sft {
+
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+MicroBatch random_batch(const BenchSettings& s, int64_t vocab, uint64_t number) {
+  MicroBatch b;
+  b.cu_seqlens = {0};
+  const auto untrained =
+      static_cast<int64_t>(std::lround((1.0 - s.trained_share) * static_cast<double>(s.seq)));
+  for (int64_t d = 0; d < s.batch; ++d) {
+    for (int64_t i = 0; i < s.seq; ++i) {
+      const auto at = static_cast<uint64_t>(d * s.seq + i);
+      const auto token =
+          static_cast<int32_t>(philox(3, number, at)[0] % static_cast<uint32_t>(vocab));
+      if (i > 0) {
+        b.targets.push_back(i >= untrained ? token : kIgnored);
+      }
+      b.tokens.push_back(token);
+      b.positions.push_back(static_cast<int32_t>(i));
+    }
+    b.targets.push_back(kIgnored);
+    b.cu_seqlens.push_back(static_cast<int32_t>(b.tokens.size()));
+  }
+  b.num_tokens = static_cast<int64_t>(b.tokens.size());
+  b.trained = std::ranges::count_if(b.targets, [](int32_t t) { return t != kIgnored; });
+  b.rows = b.fresh_rows = s.batch;
+  return b;
+}
+
+double flops_per_token(const LoadedModel& model, int64_t seq) {
+  double parameters = 0;
+  for (const ParamSpec& spec : model.model.specs) {
+    if (spec.name != "model.embed_tokens.weight" || model.model.config.tied) {
+      parameters += static_cast<double>(spec.shape.elements());
+    }
+  }
+  const ModelConfig& c = model.model.config;
+  return 6.0 * parameters +
+         6.0 * c.layers * c.heads * c.head_dim * static_cast<double>(seq);
+}
+
+}  // namespace
+
+LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute) {
+  LoadedModel loaded;
+  loaded.model = Model::from_config(read_json(config));
+  loaded.target = {device.kind(), compute};
+  const auto elements = static_cast<size_t>(loaded.model.layout.elements);
+  loaded.weights = device.allocate(elements * sizeof(float));
+  // A stretch of random numbers, repeated: speed does not depend on more.
+  std::vector<float> noise(size_t{1} << 20);
+  for (size_t i = 0; i < noise.size(); ++i) {
+    noise[i] = loaded.model.config.initializer_range * normal(1, 0, i);
+  }
+  const std::vector<float> ones(size_t{1} << 16, 1.0F);
+  for (size_t i = 0; i < loaded.model.specs.size(); ++i) {
+    const ParamSpec& spec = loaded.model.specs[i];
+    if (spec.init == Init::zeros) {
+      continue;
+    }
+    const std::vector<float>& from = spec.init == Init::ones ? ones : noise;
+    const auto n = static_cast<size_t>(spec.shape.elements());
+    float* const to = loaded.weights.f32() + loaded.model.layout.offsets[i];
+    for (size_t at = 0; at < n; at += from.size()) {
+      device.upload(to + at, from.data(), std::min(from.size(), n - at) * sizeof(float));
+    }
+  }
+  if (compute != DType::f32) {
+    loaded.copy = device.allocate(elements * size_of(compute));
+    loaded.refresh_copy(device);
+  }
+  return loaded;
+}
+
+BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device) {
+  const auto free_before = static_cast<double>(device.free_memory());
+  const Buffer gradients = device.allocate(model.weights.size());
+  AdamW optimizer(device, model.model.specs, model.model.layout, {});
+  Arena arena(device);
+  BatchRunner runner(device, arena, model, gradients.f32(), {LossType::nll, s.recompute, true});
+  std::vector<MicroBatch> batches;
+  for (int64_t i = 0; i < std::min<int64_t>(s.accumulation, 4); ++i) {
+    batches.push_back(random_batch(s, model.model.config.vocab, static_cast<uint64_t>(i)));
+  }
+  BenchResult result;
+  std::vector<double> times;
+  const double tokens = static_cast<double>(s.seq * s.batch * s.accumulation);
+  double trained = 0;
+  for (int64_t i = 0; i < s.accumulation; ++i) {
+    trained += static_cast<double>(batches[static_cast<size_t>(i) % batches.size()].trained);
+  }
+  constexpr int64_t kWarmUp = 2;
+  for (int64_t step = 0; step < s.steps + kWarmUp; ++step) {
+    const double start = now();
+    for (int64_t i = 0; i < s.accumulation; ++i) {
+      runner.run(batches[static_cast<size_t>(i) % batches.size()],
+                 static_cast<float>(1.0 / std::max(trained, 1.0)), i == 0);
+    }
+    const std::vector<LossStats> stats = runner.collect();
+    const double norm = l2_norm(device, gradients.f32(), model.model.layout.elements);
+    optimizer.step(model.weights.f32(), gradients.f32(), 1e-5, clip_factor(norm, 1.0), step + 1,
+                   model.copy.size() > 0 ? model.copy.data() : nullptr, model.target.compute);
+    device.synchronize();
+    if (step >= kWarmUp) {
+      times.push_back(now() - start);
+    }
+    result.loss = static_cast<double>(stats.back().loss) / std::max(1.0F, stats.back().tokens);
+  }
+  std::ranges::sort(times);
+  result.step_s = times[times.size() / 2];
+  result.fastest_step_s = times.front();
+  result.tokens_per_s = tokens / result.step_s;
+  result.flops_per_token = flops_per_token(model, s.seq);
+  result.device_bytes = free_before - static_cast<double>(device.free_memory()) +
+                        static_cast<double>(model.weights.size() + model.copy.size());
+  if (s.by_op) {
+    runner.profile(&result.ms_by_op);
+    runner.run(batches[0], 1.0F, false);
+    runner.collect();
+    runner.profile(nullptr);
+    const double start = now();
+    const double norm = l2_norm(device, gradients.f32(), model.model.layout.elements);
+    const double middle = now();
+    optimizer.step(model.weights.f32(), gradients.f32(), 1e-5, clip_factor(norm, 1.0), 100,
+                   model.copy.size() > 0 ? model.copy.data() : nullptr, model.target.compute);
+    device.synchronize();
+    for (auto& [name, value] : result.ms_by_op) {
+      value *= 1e3;
+    }
+    result.ms_by_op["(grad norm)"] = (middle - start) * 1e3;
+    result.ms_by_op["(adamw)"] = (now() - middle) * 1e3;
+  }
+  return result;
+}
+
+}  // namespace sft
