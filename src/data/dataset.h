@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "core/hub_cache.h"
+#include "hub/cache.h"
 #include "core/log.h"
 #include "core/thread_pool.h"
 #include "data/example.h"

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "core/hub_cache.h"
+#include "hub/cache.h"
 #include "core/json.h"
 
 namespace sft {

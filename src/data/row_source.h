@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/hub_cache.h"
+#include "hub/cache.h"
 #include "data/options.h"
 #include "data/reader.h"
 #include "data/resolve.h"

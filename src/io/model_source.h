@@ -15,7 +15,7 @@
 
 #include "core/dtype.h"
 #include "core/file.h"
-#include "core/hub_cache.h"
+#include "hub/cache.h"
 #include "core/json.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"

@@ -1,7 +1,6 @@
-#include "core/hub_cache.h"
+#include "hub/cache.h"
 
 #include <algorithm>
-#include <cctype>
 #include <system_error>
 
 #include "core/error.h"
@@ -11,18 +10,6 @@
 namespace sft {
 
 namespace {
-
-std::string value_of(const std::function<const char*(const char*)>& getenv, const char* name) {
-  const char* value = getenv(name);
-  return value == nullptr ? "" : value;
-}
-
-fs::path expand_home(const std::string& path, const std::string& home) {
-  if (!home.empty() && (path == "~" || path.starts_with("~/"))) {
-    return fs::path(home + path.substr(1));
-  }
-  return path;
-}
 
 // A revision becomes part of a path, so it may not climb out of the cache.
 bool is_safe_revision(const std::string& revision) {
@@ -52,45 +39,6 @@ std::string read_ref(const fs::path& path) {
 }
 
 }  // namespace
-
-HubEnvironment HubEnvironment::read(const std::function<const char*(const char*)>& getenv) {
-  HubEnvironment e;
-  e.hf_hub_cache = value_of(getenv, "HF_HUB_CACHE");
-  if (e.hf_hub_cache.empty()) {
-    e.hf_hub_cache = value_of(getenv, "HUGGINGFACE_HUB_CACHE");
-  }
-  e.hf_home = value_of(getenv, "HF_HOME");
-  e.xdg_cache = value_of(getenv, "XDG_CACHE_HOME");
-  e.home = value_of(getenv, "HOME");
-  return e;
-}
-
-fs::path HubEnvironment::hub_folder() const {
-  if (!hf_hub_cache.empty()) {
-    return expand_home(hf_hub_cache, home);
-  }
-  if (!hf_home.empty()) {
-    return expand_home(hf_home, home) / "hub";
-  }
-  if (!xdg_cache.empty()) {
-    return expand_home(xdg_cache, home) / "huggingface" / "hub";
-  }
-  return home.empty() ? fs::path() : fs::path(home) / ".cache" / "huggingface" / "hub";
-}
-
-bool is_hub_id(const std::string& id) {
-  const auto parts = split(id, '/');
-  if (parts.empty() || parts.size() > 2) {
-    return false;
-  }
-  return std::all_of(parts.begin(), parts.end(), [](const std::string& part) {
-    return !part.empty() && part.size() <= 96 && part.front() != '.' && part.front() != '-' &&
-           part.find("--") == std::string::npos && part.find("..") == std::string::npos &&
-           std::all_of(part.begin(), part.end(), [](unsigned char c) {
-             return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
-           });
-  });
-}
 
 HubLookup find_in_hub_cache(HubKind kind, const std::string& id, const std::string& revision,
                             const HubEnvironment& environment) {
