@@ -4,10 +4,12 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "text/bpe_search.h"
 #include "text/merge_table.h"
 #include "text/vocabulary.h"
 #include "text/word_cache.h"
@@ -33,6 +35,7 @@ struct BpeScratch {
   std::vector<uint64_t> pairs;
   std::vector<int32_t> previous, next;
   std::vector<Pending> heap;
+  std::vector<uint8_t> dead;
   std::string spelled;
   WordCache cache;
 };
@@ -73,6 +76,7 @@ class Bpe {
   Vocabulary vocabulary_;
   BpeOptions options_;
   MergeTable merges_;
+  std::unique_ptr<BpeSearch> search_;    // for raw bytes; null where it cannot stand for merging
   std::vector<uint64_t> raw_pairs_;      // merges_ for every two raw bytes, first << 8 | second
   std::array<int32_t, 256> raw_ids_{};   // of the byte-level alphabet's characters
   std::array<int32_t, 256> byte_ids_{};  // of <0x00> ... <0xFF>
