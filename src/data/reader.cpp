@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 #include "core/error.h"
 #include "core/strings.h"
-#include "data/compressed.h"
 #include "data/glob.h"
 
 namespace sft {
@@ -20,11 +20,6 @@ constexpr std::array kFormats = {
     FileFormat{"csv", "csv", open_csv},           FileFormat{"text", "txt", open_text},
     FileFormat{"csv", "tsv", open_tsv},           FileFormat{"json", "ndjson", open_json},
 };
-
-std::string extension_of(const std::filesystem::path& path) {
-  const std::string extension = to_lower(path.extension().string());
-  return extension.empty() ? extension : extension.substr(1);
-}
 
 }  // namespace
 
@@ -56,9 +51,15 @@ Json RawRow::json() const {
 std::span<const FileFormat> file_formats() { return kFormats; }
 
 const FileFormat* format_of(const std::filesystem::path& path) {
-  const std::string extension = extension_of(without_compression(path));
-  const auto* found = std::ranges::find(kFormats, extension, &FileFormat::extension);
-  return found == kFormats.end() ? nullptr : found;
+  // The last ending that is one: "train.jsonl.gz" and "train.json.bak" are JSON.
+  const std::vector<std::string> endings = split(to_lower(path.filename().string()), '.');
+  for (size_t i = endings.size(); i-- > 1;) {
+    const auto* found = std::ranges::find(kFormats, endings[i], &FileFormat::extension);
+    if (found != kFormats.end()) {
+      return found;
+    }
+  }
+  return nullptr;
 }
 
 std::unique_ptr<RowReader> open_reader(const std::filesystem::path& path) {
