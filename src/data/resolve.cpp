@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/strings.h"
 #include "data/dataset_card.h"
+#include "data/dataset_folder.h"
 #include "data/glob.h"
 #include "data/reader.h"
 #include "data/split_files.h"
@@ -22,7 +23,7 @@ using SplitPatterns = std::vector<std::pair<std::string, std::vector<std::string
 
 // The files that one pattern asks for, as paths from `folder`. Only the folder that the pattern
 // itself names is listed, which may lie elsewhere.
-std::vector<std::string> files_of_pattern(const fs::path& folder, const std::string& pattern) {
+std::vector<std::string> files_of_pattern(const DatasetFolder& folder, const std::string& pattern) {
   if (pattern.find("://") != std::string::npos) {
     throw Error("D005", fmt::format("data_files may not be addresses on the network: {}", pattern))
         .hint("download the file, or name its data set in `path`");
@@ -31,14 +32,14 @@ std::vector<std::string> files_of_pattern(const fs::path& folder, const std::str
   fixed = pattern.rfind('/', fixed);  // npos: the last one of all
   const std::string prefix = fixed == std::string::npos ? "" : pattern.substr(0, fixed + 1);
   std::vector<std::string> files =
-      matching_files(list_files(folder / prefix), pattern.substr(prefix.size()));
+      matching_files((folder / prefix).list_files(), pattern.substr(prefix.size()));
   for (std::string& file : files) {
     file.insert(0, prefix);
   }
   return files;
 }
 
-Splits splits_by_pattern(const fs::path& folder, const SplitPatterns& patterns) {
+Splits splits_by_pattern(const DatasetFolder& folder, const SplitPatterns& patterns) {
   Splits splits;
   for (const auto& [split, globs] : patterns) {
     SplitFiles found{split, {}};
@@ -100,31 +101,31 @@ Error not_saved_by_datasets(const fs::path& file, std::string_view wanted) {
 }
 
 // What `Dataset.save_to_disk` leaves: state.json names the arrow files.
-std::vector<std::string> saved_files(const fs::path& folder) {
-  const Json state = read_json(folder / "state.json");
+std::vector<std::string> saved_files(const DatasetFolder& folder) {
+  const Json state = read_json((folder / "state.json").fetched());
   std::vector<std::string> files;
   const auto list = state.is_object() ? state.find("_data_files") : state.end();
   if (list == state.end() || !list->is_array()) {
-    throw not_saved_by_datasets(folder / "state.json", "list `_data_files`");
+    throw not_saved_by_datasets(folder.path() / "state.json", "list `_data_files`");
   }
   for (const Json& file : *list) {
     if (!file.is_object() || !file.contains("filename") || !file["filename"].is_string()) {
-      throw not_saved_by_datasets(folder / "state.json", "file names in `_data_files`");
+      throw not_saved_by_datasets(folder.path() / "state.json", "file names in `_data_files`");
     }
     files.push_back(file["filename"]);
   }
   return files;
 }
 
-Splits saved_splits(const fs::path& folder) {
-  if (is_file(folder / "state.json")) {
+Splits saved_splits(const DatasetFolder& folder) {
+  if ((folder / "state.json").is_file()) {
     return {{"train", saved_files(folder)}};
   }
   Splits splits;
-  const Json dict = read_json(folder / "dataset_dict.json");
+  const Json dict = read_json((folder / "dataset_dict.json").fetched());
   const Json names = dict.is_object() ? dict.value("splits", Json()) : Json();
   if (!names.is_array() || !std::ranges::all_of(names, &Json::is_string)) {
-    throw not_saved_by_datasets(folder / "dataset_dict.json", "list of `splits`");
+    throw not_saved_by_datasets(folder.path() / "dataset_dict.json", "list of `splits`");
   }
   for (const Json& name : names) {
     SplitFiles found{name.get<std::string>(), {}};
@@ -136,85 +137,102 @@ Splits saved_splits(const fs::path& folder) {
   return splits;
 }
 
-bool is_saved(const fs::path& folder) {
-  if (is_file(folder / "state.json")) {
+bool is_saved(const DatasetFolder& folder) {
+  if ((folder / "state.json").is_file()) {
     return true;
   }
   // Repositories on the hub may have a dataset_dict.json among ordinary data files.
-  return is_file(folder / "dataset_dict.json") &&
-         std::ranges::any_of(list_files(folder),
+  return (folder / "dataset_dict.json").is_file() &&
+         std::ranges::any_of(folder.list_files(),
                              [](const std::string& file) { return file.ends_with("/state.json"); });
 }
 
 struct FolderSplits {
-  fs::path base;
+  DatasetFolder base;
   std::string config;
   Splits splits;
 };
 
-FolderSplits folder_without_configs(const DatasetSource& source, const fs::path& folder) {
+FolderSplits folder_without_configs(const DatasetSource& source, const DatasetFolder& folder) {
   FolderSplits out{folder, "", {}};
   if (source.config && source.data_dir.empty()) {
     // A folder copied without its README: a subfolder of the config's name is what was meant.
-    out.base /= *source.config;
+    out.base = out.base / *source.config;
     out.config = *source.config;
-    if (!is_folder(out.base)) {
+    if (!out.base.is_folder()) {
       throw Error("D006", fmt::format("{} declares no configs, so there is no \"{}\"", source.name,
                                       *source.config))
           .at((folder / "README.md").string())
           .hint("leave --dataset_config out, or fetch the data set with its README.md");
     }
   }
-  out.splits = is_saved(out.base) ? saved_splits(out.base) : splits_by_name(list_files(out.base));
+  out.splits = is_saved(out.base) ? saved_splits(out.base) : splits_by_name(out.base.list_files());
   return out;
 }
 
-FolderSplits folder_splits(const DatasetSource& source, const fs::path& folder) {
+FolderSplits folder_splits(const DatasetSource& source, const DatasetFolder& folder) {
   if (!source.data_files.is_null()) {
-    const fs::path base = folder / source.data_dir;
+    const DatasetFolder base = folder / source.data_dir;
     return {base, "", splits_by_pattern(base, patterns_of(source.data_files))};
   }
   if (!source.data_dir.empty()) {
     return folder_without_configs(source, folder / source.data_dir);
   }
-  const std::vector<DatasetConfig> configs = read_configs(folder);
+  const std::vector<DatasetConfig> configs = read_configs(folder.path());
   if (configs.empty()) {
     return folder_without_configs(source, folder);
   }
   const DatasetConfig& config = choose_config(configs, source.config, source.name);
   if (config.data_files.empty()) {
-    const fs::path base = folder / config.data_dir;
-    return {base, config.name, splits_by_name(list_files(base))};
+    const DatasetFolder base = folder / config.data_dir;
+    return {base, config.name, splits_by_name(base.list_files())};
   }
-  const fs::path base = folder / config.data_dir;
+  const DatasetFolder base = folder / config.data_dir;
   return {base, config.name, splits_by_pattern(base, config.data_files)};
 }
 
-fs::path find_folder(const DatasetSource& source, const HubEnvironment& hub) {
-  std::string name = source.name;
-  constexpr std::string_view kRemote = "hf://datasets/";
-  const bool remote = name.starts_with(kRemote);
-  if (remote) {
-    name.erase(0, kRemote.size());
-  } else if (is_folder(name)) {
-    return name;
+// A data set of the hub, its card at hand; from the cache alone where there is no network.
+DatasetFolder find_on_hub(const std::string& written, std::string id, const HubEnvironment& hub) {
+  std::string revision;
+  if (const size_t at = id.find('@'); at != std::string::npos) {
+    revision = id.substr(at + 1);
+    id.resize(at);
   }
-  if (!source.data_files.is_null() &&
-      std::ranges::any_of(file_formats(), [&](const FileFormat& f) { return f.name == name; })) {
-    return fs::current_path();  // `path: json` with data_files, as in load_dataset
-  }
-  if (!is_hub_id(name)) {
-    throw Error("D001", fmt::format("there is no data set {}: no such file or folder", source.name))
+  if (!is_hub_id(id)) {
+    throw Error("D001", fmt::format("there is no data set {}: no such file or folder", written))
         .hint("--dataset_name takes a file, a folder, or a hub id such as trl-lib/Capybara");
   }
-  const HubLookup found = find_in_hub_cache(HubKind::dataset, name, "", hub);
-  if (!found.folder) {
-    throw Error("D004", fmt::format("{} is neither a file nor a folder, and not in the hub cache",
-                                    source.name))
+  const HubLookup found = find_in_hub_cache(HubKind::dataset, id, revision, hub);
+  if (!found.folder && !hub.online()) {
+    throw Error("D004",
+                fmt::format("{} is neither a file nor a folder, and not in the hub cache", written))
         .at(fmt::format("{}", fmt::join(found.looked_at, ", ")))
-        .hint(fmt::format("hf download --repo-type dataset {}", name));
+        .hint(hub.offline ? "HF_HUB_OFFLINE is set: unset it once to download the data set"
+                          : fmt::format("hf download --repo-type dataset {}", id));
   }
-  return *found.folder;
+  const auto repository = std::make_shared<HubRepository>(HubKind::dataset, id, revision, hub);
+  for (const char* card : {"README.md", ".huggingface.yaml"}) {
+    if (repository->has(card)) {
+      repository->fetch({card});
+    }
+  }
+  return DatasetFolder(repository);
+}
+
+DatasetFolder find_folder(const DatasetSource& source, const HubEnvironment& hub) {
+  constexpr std::string_view kRemote = "hf://datasets/";
+  if (source.name.starts_with(kRemote)) {
+    return find_on_hub(source.name, source.name.substr(kRemote.size()), hub);
+  }
+  if (is_folder(source.name)) {
+    return fs::path(source.name);
+  }
+  if (!source.data_files.is_null() && std::ranges::any_of(file_formats(), [&](const FileFormat& f) {
+        return f.name == source.name;
+      })) {
+    return fs::current_path();  // `path: json` with data_files, as in load_dataset
+  }
+  return find_on_hub(source.name, source.name, hub);
 }
 
 void check_single_file(const DatasetSource& source, const std::vector<SplitTerm>& terms) {
@@ -235,7 +253,7 @@ void check_single_file(const DatasetSource& source, const std::vector<SplitTerm>
 }
 
 FolderSplits single_file(const DatasetSource& source) {
-  return {"", "", {{"train", {source.name}}}};
+  return {fs::path(), "", {{"train", {source.name}}}};
 }
 
 DatasetFiles pick_split(const DatasetSource& source, const FolderSplits& found,
@@ -249,8 +267,9 @@ DatasetFiles pick_split(const DatasetSource& source, const FolderSplits& found,
   for (const SplitFiles& candidate : found.splits) {
     names.push_back(candidate.split);
     if (candidate.split == term.split) {
+      found.base.fetch(candidate.files);
       for (const std::string& file : candidate.files) {
-        out.files.push_back(found.base / file);
+        out.files.push_back(found.base.path() / file);
       }
     }
   }
