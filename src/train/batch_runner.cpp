@@ -51,6 +51,14 @@ LossStats BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first
           .hint("the tokenizer and the model do not belong together");
     }
   }
+  for (size_t d = 1; d < batch.cu_seqlens.size(); ++d) {
+    const int64_t length = batch.cu_seqlens[d] - batch.cu_seqlens[d - 1];
+    if (length > model_.model.config.max_positions) {
+      throw Error("M037", fmt::format("a row has {} tokens, but the model has {} positions", length,
+                                      model_.model.config.max_positions))
+          .hint(fmt::format("add --max_length {}", model_.model.config.max_positions));
+    }
+  }
   const auto padded = [&](const std::vector<int32_t>& values, int32_t fill) {
     std::vector<int32_t> out = values;
     out.resize(static_cast<size_t>(size), fill);
