@@ -73,6 +73,25 @@ bool Bpe::merges_never_join_at_space(const std::vector<Merge>& merges) const {
   });
 }
 
+void Bpe::encode(std::string_view text, std::span<const Span> pieces, bool raw_bytes,
+                 ModelScratch& scratch, std::vector<int32_t>& ids, std::vector<Span>* spans) const {
+  auto& work = static_cast<BpeScratch&>(scratch);
+  for (const Span piece : pieces) {
+    const std::string_view word = text.substr(piece.begin, piece.size());
+    if (spans == nullptr) {
+      encode(word, raw_bytes, work, ids, nullptr);
+      continue;
+    }
+    work.piece_sizes.clear();
+    encode(word, raw_bytes, work, ids, &work.piece_sizes);
+    uint32_t at = piece.begin;
+    for (const uint32_t size : work.piece_sizes) {
+      spans->push_back({at, at + size});
+      at += size;
+    }
+  }
+}
+
 void Bpe::encode(std::string_view piece, bool raw_bytes, BpeScratch& scratch,
                  std::vector<int32_t>& ids, std::vector<uint32_t>* sizes) const {
   if (!cut_at_space_ || raw_bytes) {
@@ -325,7 +344,12 @@ void Bpe::merge_short(BpeScratch& scratch) const {
 
 // A linked list of symbols and a heap of pairs: n log n for words of any length.
 void Bpe::merge_long(BpeScratch& scratch) const {
-  auto& [ids, sizes, pairs, previous, next, heap, dead, spelled, cache] = scratch;
+  auto& ids = scratch.ids;
+  auto& sizes = scratch.sizes;
+  auto& pairs = scratch.pairs;
+  auto& previous = scratch.previous;
+  auto& next = scratch.next;
+  auto& heap = scratch.heap;
   const auto n = static_cast<int32_t>(ids.size());
   previous.resize(ids.size());
   next.resize(ids.size());

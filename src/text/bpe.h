@@ -11,6 +11,7 @@
 
 #include "text/bpe_search.h"
 #include "text/merge_table.h"
+#include "text/token_model.h"
 #include "text/vocabulary.h"
 #include "text/word_cache.h"
 
@@ -25,13 +26,13 @@ struct BpeOptions {
 };
 
 // Where one thread keeps its words; belongs to one Bpe.
-struct BpeScratch {
+struct BpeScratch : ModelScratch {
   struct Pending {
     uint32_t rank, position;
     int32_t left, right;
   };
   std::vector<int32_t> ids;
-  std::vector<uint32_t> sizes;
+  std::vector<uint32_t> sizes, piece_sizes;
   std::vector<uint64_t> pairs;
   std::vector<int32_t> previous, next;
   std::vector<Pending> heap;
@@ -40,7 +41,7 @@ struct BpeScratch {
   WordCache cache;
 };
 
-class Bpe {
+class Bpe : public TokenModel {
  public:
   static constexpr size_t kMaxMerges = size_t{1} << 25;
 
@@ -54,9 +55,15 @@ class Bpe {
   void encode(std::string_view piece, bool raw_bytes, BpeScratch& scratch,
               std::vector<int32_t>& ids, std::vector<uint32_t>* sizes) const;
 
-  // Sizes of raw pieces are exact: every byte is in the vocabulary, and tokens have no affixes.
-  bool raw_is_plain() const { return raw_is_plain_; }
-  const Vocabulary& vocabulary() const { return vocabulary_; }
+  void encode(std::string_view text, std::span<const Span> pieces, bool raw_bytes,
+              ModelScratch& scratch, std::vector<int32_t>& ids,
+              std::vector<Span>* spans) const override;
+  std::unique_ptr<ModelScratch> make_scratch() const override {
+    return std::make_unique<BpeScratch>();
+  }
+  // Sizes of raw pieces are exact when every byte is in the vocabulary and tokens have no affixes.
+  bool takes_raw_bytes(bool with_spans) const override { return !with_spans || raw_is_plain_; }
+  const Vocabulary& vocabulary() const override { return vocabulary_; }
 
  private:
   void build_tables(const std::string& name);
