@@ -9,6 +9,7 @@
 #include "core/strings.h"
 #include "hub/answers.h"
 #include "hub/digest.h"
+#include "hub/upload.h"
 
 namespace sft::testing {
 
@@ -250,7 +251,8 @@ Reply FakeHub::list(const Request& request, const std::string& key, const std::s
                  {"size", file.contents.size()},
                  {"path", name}};
       if (file.lfs) {
-        entry["oid"] = git_blob_of_text("pointer to " + sha256_of(file.contents));
+        entry["oid"] =
+            lfs_pointer_blob(sha256_of(file.contents), static_cast<int64_t>(file.contents.size()));
         entry["lfs"] = {{"oid", sha256_of(file.contents)},
                         {"size", file.contents.size()},
                         {"pointerSize", 134}};

@@ -3,6 +3,7 @@
 #include "core/strings.h"
 #include "hub/digest.h"
 #include "hub/fake_hub.h"
+#include "hub/upload.h"
 
 namespace sft::testing {
 
@@ -60,7 +61,8 @@ Reply FakeHub::preupload(const Request& request, const std::string& key,
   }
   const FakeFiles& there = repositories_.at(key).commits.at(commit);
   Json answer{{"files", Json::array()}};
-  for (const Json& file : Json::parse(request.body).at("files")) {
+  const Json asked = Json::parse(request.body);
+  for (const Json& file : asked.at("files")) {
     const std::string path = file.at("path");
     const bool lfs = path.ends_with(".safetensors") || file.at("size") > 200'000;
     Json about{{"path", path},
@@ -68,7 +70,8 @@ Reply FakeHub::preupload(const Request& request, const std::string& key,
                {"shouldIgnore", path.ends_with(".ignored")}};
     if (const auto it = there.find(path); it != there.end()) {
       about["oid"] = it->second.lfs
-                         ? git_blob_of_text("pointer to " + sha256_of(it->second.contents))
+                         ? lfs_pointer_blob(sha256_of(it->second.contents),
+                                            static_cast<int64_t>(it->second.contents.size()))
                          : git_blob_of_text(it->second.contents);
     }
     answer["files"].push_back(about);
@@ -81,7 +84,8 @@ Reply FakeHub::lfs_batch(const Request& request, const std::string& key) {
     return refusal(401, "", "Invalid username or password.");
   }
   Json answer{{"transfer", part_size > 0 ? "multipart" : "basic"}, {"objects", Json::array()}};
-  for (const Json& object : Json::parse(request.body).at("objects")) {
+  const Json asked = Json::parse(request.body);
+  for (const Json& object : asked.at("objects")) {
     const std::string oid = object.at("oid");
     const int64_t size = object.at("size");
     Json about{{"oid", oid}, {"size", size}};
@@ -116,7 +120,8 @@ Reply FakeHub::take_upload(const Request& request) {
   }
   if (parts[1] == "complete") {
     std::string whole;
-    for (const Json& part : Json::parse(request.body).at("parts")) {
+    const Json asked = Json::parse(request.body);
+    for (const Json& part : asked.at("parts")) {
       const int number = part.at("partNumber");
       if (part.at("etag") != fmt::format("\"etag-{}\"", number)) {
         return {.status = 400};
