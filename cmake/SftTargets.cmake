@@ -1,5 +1,6 @@
 # sft_module(name SOURCES ... DEPENDS ...): one static library per folder of src/.
-# sft_test(name SOURCES ... DEPENDS ...): one GoogleTest binary per folder of tests/.
+# sft_test(name SOURCES ... DEPENDS ...): one GoogleTest binary per folder of tests/. No test reaches the
+# network; those of the hub turn HF_HUB_OFFLINE off and name a server on loopback.
 
 add_library(sft_options INTERFACE)
 target_compile_options(sft_options INTERFACE
@@ -29,5 +30,5 @@ function(sft_test name)
     SFT_TEST_DIR="${CMAKE_SOURCE_DIR}/tests" SFT_BINARY="${CMAKE_BINARY_DIR}/sft")
   include(GoogleTest)
   gtest_discover_tests(${name}_test DISCOVERY_TIMEOUT 60 DISCOVERY_MODE PRE_TEST
-                       PROPERTIES TIMEOUT 600)
+                       PROPERTIES TIMEOUT 600 ENVIRONMENT "HF_HUB_OFFLINE=1")
 endfunction()

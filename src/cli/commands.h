@@ -21,6 +21,7 @@ int run_train(Args args, Terminal& terminal);
 int run_bench(Args args, Terminal& terminal);
 int run_generate(Args args, Terminal& terminal);
 int run_inspect(Args args, Terminal& terminal);
+int run_tokenize(Args args, Terminal& terminal);
 
 // Puts the variables of a YAML file's `env:` into this process's environment. Call before threads.
 void apply_environment(const std::vector<std::pair<std::string, std::string>>& variables);

@@ -22,6 +22,7 @@ usage: sft [options]                    train
        sft config [options]             print the whole configuration of such a run
        sft inspect [options]            show examples with the trained tokens marked
        sft generate [options] PROMPT    write text with a model
+       sft tokenize [options]           token ids of a file's lines, and how fast they come
        sft env                          what this machine has
        sft help TOPIC                   data, memory, distributed, env, exit-codes
 

@@ -1,110 +1,95 @@
+// How a data set is prepared: which of the three ways (rows made while training runs, rows in
+// windows, all rows tokenised first), and what is said about it.
 #include "data/dataset.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <exception>
+#include <array>
+#include <chrono>
 #include <optional>
 #include <vector>
 
 #include "core/error.h"
 #include "core/strings.h"
-#include "data/render.h"
-#include "data/shapes.h"
+#include "data/lazy_rows.h"
+#include "data/row_preparer.h"
+#include "data/token_cache.h"
+#include "data/token_pass.h"
 #include "data/token_store.h"
 #include "data/torch_random.h"
+#include "data/window_rows.h"
 
 namespace sft {
 
 namespace {
 
-constexpr size_t kBlockRows = 4096;  // read ahead of the workers
-constexpr int64_t kWorkRows = 16;    // a worker's bite
-constexpr size_t kRowsToDecide = 64;
-
-struct RowTask {
-  RawRow raw;
-  const std::vector<std::string>* columns = nullptr;
-  int64_t index = 0;  // among all rows of the source
-  RenderedRow out;
-  std::exception_ptr error;
-
-  Json json() const {
-    Json row = raw.json();
-    if (columns == nullptr || columns->empty()) {
-      return row;
-    }
-    Json kept = Json::object();
-    for (const std::string& column : *columns) {
-      if (!row.contains(column)) {
-        throw Error("D066",
-                    fmt::format("this row has no column \"{}\", which the mixture selects", column))
-            .at(raw.place());
-      }
-      kept[column] = std::move(row[column]);
-    }
-    return kept;
-  }
-};
+// Fewer rows and bytes than this are tokenised at once: nobody waits for that, and then their
+// lengths are known.
+constexpr int64_t kFewRows = 4096;
+constexpr int64_t kFewBytes = 8 << 20;
+constexpr double kSecondsThatPay = 1;  // a shorter pass is not worth a file
 
 bool packs(const DataOptions& options, Part part) {
   return part == Part::train ? options.packing : options.packs_eval();
 }
 
-void check_options(const DataOptions& options, bool packing) {
-  if (options.truncation_mode != "keep_start" && options.truncation_mode != "keep_end") {
-    throw Error("D052", fmt::format("there is no truncation_mode \"{}\"", options.truncation_mode))
-        .hint("use keep_start or keep_end");
+// The members of the statistics that a token pass counts.
+constexpr std::array kCounted = {&DataStatistics::rows_read,
+                                 &DataStatistics::rows,
+                                 &DataStatistics::rows_empty,
+                                 &DataStatistics::rows_without_assistant,
+                                 &DataStatistics::rows_fully_masked,
+                                 &DataStatistics::rows_truncated,
+                                 &DataStatistics::tokens_truncated,
+                                 &DataStatistics::rows_with_prefix_mismatch,
+                                 &DataStatistics::rows_with_second_bos,
+                                 &DataStatistics::tokens,
+                                 &DataStatistics::tokens_trained};
+
+Json about_statistics(const DataStatistics& stats) {
+  Json json = Json::array();
+  for (const auto member : kCounted) {
+    json.push_back(stats.*member);
   }
-  if (options.max_length && *options.max_length <= 0) {
-    throw Error("D051", fmt::format("max_length must be positive, not {}", *options.max_length));
-  }
-  if (packing && !options.max_length) {
-    throw Error("D051", "packing needs a max_length").hint("give --max_length, for example 1024");
-  }
-  if (options.padding_free && !options.packing && options.max_length) {
-    throw Error("D053", fmt::format("padding_free without packing does not enforce max_length {}",
-                                    *options.max_length))
-        .hint("give --max_length none to train rows of any length, or --packing");
-  }
+  return json;
 }
 
-// Cuts the row to max_length and says whether it is kept; counts what happens to it.
-bool finish_row(RenderedRow& row, const DataOptions& options, bool packing, DataStatistics& stats) {
-  Example& example = row.example;
-  stats.rows_with_prefix_mismatch += row.prefix_mismatch ? 1 : 0;
-  stats.rows_with_second_bos += row.second_bos ? 1 : 0;
-  if (example.input_ids.empty()) {
-    ++stats.rows_empty;
-    return false;
+DataStatistics statistics_of(const Json& json) {
+  DataStatistics stats;
+  for (size_t i = 0; i < kCounted.size(); ++i) {
+    stats.*kCounted[i] = json.at(i);
   }
-  if (row.without_assistant) {
-    ++stats.rows_without_assistant;
-    return false;
+  return stats;
+}
+
+// What rows are made from; lives as long as they do.
+struct Sources {
+  RowSource source;
+  std::shared_ptr<const RowTable> table;  // null: rows can only be read in order
+  std::shared_ptr<const RowPreparer> preparer;
+};
+
+// What was done to rows that were kept.
+void say_changes(const DataStatistics& stats, const DataOptions& options,
+                 const Tokenizer& tokenizer, const Logger& log) {
+  if (stats.rows_truncated > 0) {
+    log.warn(
+        fmt::format("{} of {} rows are longer than max_length {} and are cut: {} tokens lost",
+                    with_commas(stats.rows_truncated), with_commas(stats.rows_read),
+                    *options.max_length, with_commas(stats.tokens_truncated)));
   }
-  const auto trained = [&] {
-    return std::ranges::count_if(example.labels, [](int32_t label) { return label != kIgnored; });
-  };
-  if (options.max_length && !packing) {
-    const auto length = static_cast<long>(example.input_ids.size());
-    const long excess = length - static_cast<long>(*options.max_length);
-    if (excess > 0) {
-      const long begin = options.truncation_mode == "keep_end" ? 0 : length - excess;
-      for (auto* values : {&example.input_ids, &example.labels}) {
-        values->erase(values->begin() + begin, values->begin() + begin + excess);
-      }
-      ++stats.rows_truncated;
-      stats.tokens_truncated += excess;
-    }
-    if (trained() == 0) {
-      ++stats.rows_fully_masked;
-      return false;
-    }
+  if (stats.rows_with_prefix_mismatch > 0) {
+    log.warn(
+        fmt::format("in {} rows the prompt is tokenised otherwise when it stands alone; the "
+                    "completion is taken to begin where the two part",
+                    with_commas(stats.rows_with_prefix_mismatch)));
   }
-  ++stats.rows;
-  stats.tokens += static_cast<int64_t>(example.input_ids.size());
-  stats.tokens_trained += trained();
-  return true;
+  if (stats.rows_with_second_bos > 0) {
+    log.note(fmt::format("{} rows already begin with {}, and get no second one",
+                         with_commas(stats.rows_with_second_bos),
+                         tokenizer.bos_token()));
+  }
 }
 
 class Preparation {
@@ -114,39 +99,170 @@ class Preparation {
         part_(part),
         packing_(packs(options, part)),
         context_(context),
-        source_(open_source(options, part, context.seed, context.hub)),
-        stream_(source_) {
-    check_options(options, packing_);
-    if (source_.ordered) {
-      wanted_ = source_.order;
-      std::ranges::sort(wanted_);
-    }
+        sources_(std::make_shared<Sources>()) {
+    sources_->source = open_source(options, part, context.seed, context.hub, context.pool);
   }
 
   Prepared run() {
+    if (!options_.dataset_streaming) {
+      sources_->table = RowTable::open(source(), context_.pool);
+    }
+    std::vector<SourceRow> first;
+    RowStream stream(source());
+    read_first(stream, first, RowPreparer::kRowsToDecide);
+    sources_->preparer = std::make_shared<RowPreparer>(options_, packing_, context_, first);
+    if (part_ == Part::train && (options_.dataset_streaming || options_.dataset_order == "windowed")) {
+      return windowed();
+    }
+    return can_wait(first) ? lazy() : whole();
+  }
+
+  std::vector<InspectedRow> inspect(int64_t limit, bool only_kept) {
+    std::vector<InspectedRow> out;
+    DataStatistics unused;
+    Tokenizer::Scratch scratch(context_.tokenizer);
+    RowStream stream(source());
+    std::vector<SourceRow> rows;
+    read_first(stream, rows, RowPreparer::kRowsToDecide);
+    const RowPreparer preparer(options_, packing_, context_, rows);
+    while (!rows.empty()) {
+      for (const SourceRow& source_row : rows) {
+        if (static_cast<int64_t>(out.size()) == limit) {
+          return out;
+        }
+        RenderedRow row = preparer.render(source_row, scratch);
+        const bool kept = preparer.finish(row, unused);
+        if (kept || !only_kept) {
+          out.push_back(
+              {source_row.raw.place(), std::move(row.text), std::move(row.example), !kept});
+        }
+      }
+      rows.clear();
+      read_rows(stream, rows, RowPreparer::kRowsToDecide);
+    }
+    return out;
+  }
+
+ private:
+  const RowSource& source() const { return sources_->source; }
+  const RowPreparer& preparer() const { return *sources_->preparer; }
+
+  // The next rows that count, at most so many.
+  void read_rows(RowStream& stream, std::vector<SourceRow>& rows, size_t most) {
+    if (source().ordered && wanted_.empty()) {
+      wanted_ = source().order;
+      std::ranges::sort(wanted_);
+    }
+    SourceRow row;
+    while (rows.size() < most && stream.next(row.raw)) {
+      if (!source().ordered || std::ranges::binary_search(wanted_, next_row_++)) {
+        row.columns = &stream.columns();
+        rows.push_back(std::move(row));
+        row = {};
+      }
+    }
+  }
+
+  void read_first(RowStream& stream, std::vector<SourceRow>& rows, size_t most) {
+    read_rows(stream, rows, most);
+    if (rows.empty()) {
+      throw Error("D048", fmt::format("{} has no rows", source().describe()))
+          .at(source().parts[0].files.files[0].string());
+    }
+  }
+
+  int64_t count() const {
+    return source().ordered ? static_cast<int64_t>(source().order.size())
+                            : sources_->table->count();
+  }
+
+  // Whether TRL's order needs only the number of rows, and rows may be made when they are needed.
+  bool can_wait(const std::vector<SourceRow>& first) const {
+    if (packing_ || sources_->table == nullptr || !options_.max_length ||
+        !preparer().trains_all() || options_.train_sampling_strategy == "group_by_length" ||
+        (count() <= kFewRows && sources_->table->bytes() <= kFewBytes)) {
+      return false;
+    }
+    Tokenizer::Scratch scratch(context_.tokenizer);
+    return std::ranges::any_of(first, [&](const SourceRow& row) {
+      return !noted_example(preparer(), row, scratch).input_ids.empty();
+    });
+  }
+
+  Prepared lazy() {
+    Prepared out;
+    out.sources = sources_;
+    out.report = preparer().report(part_, source().describe(), count());
+    std::vector<int64_t> order = source().order;
+    if (options_.shuffle_dataset) {
+      std::vector<int64_t> shuffle = shuffled(count());
+      for (int64_t& row : shuffle) {
+        row = order.empty() ? row : order[static_cast<size_t>(row)];
+      }
+      order = std::move(shuffle);
+    }
+    out.rows = std::make_unique<LazyRows>(sources_->table, sources_->preparer, context_,
+                                          std::move(order), *options_.max_length);
+    out.statistics.rows_read = out.statistics.rows = count();
+    context_.log.note(out.report + "; rows are read while training runs");
+    return out;
+  }
+
+  Prepared windowed() {
+    if (!options_.max_length) {
+      throw Error("D051", "rows in windows need a max_length").hint("give --max_length");
+    }
+    Prepared out;
+    out.sources = sources_;
+    const bool streaming = options_.dataset_streaming;
+    if (!streaming && sources_->table == nullptr) {
+      throw Error("D067", fmt::format("--dataset_order windowed cannot find rows at random in {}",
+                                      source().describe()))
+          .hint("write parquet with row groups of at most 16384 rows, or use --dataset_streaming");
+    }
+    WindowSettings settings{.packing = packing_,
+                            .shuffle = !streaming || options_.shuffle_dataset,
+                            .seed = context_.seed,
+                            .threads = context_.pool.size()};
+    if (streaming) {
+      settings.epoch_rows = kEndless;
+    } else if (!packing_ && preparer().trains_all()) {
+      settings.epoch_rows = count();
+    }
+    auto rows = std::make_unique<WindowRows>(source(), sources_->table, sources_->preparer,
+                                             options_, context_, settings);
+    out.report = preparer().report(part_, source().describe(), streaming ? 0 : count());
+    context_.log.note(out.report);
+    context_.log.note(
+        streaming
+            ? fmt::format("streaming: rows come as the files have them{}",
+                          settings.shuffle ? ", shuffled within windows of 1,000" : "")
+            : fmt::format("windowed order: rows are shuffled{} within windows of four blocks of "
+                          "1,000 neighbouring rows, not over all rows as TRL does; an epoch counts "
+                          "as {} rows{}",
+                          packing_ ? " and packed" : "", with_commas(rows->size()),
+                          settings.epoch_rows == 0 ? ", estimated from the first window" : ""));
+    out.rows = std::move(rows);
+    return out;
+  }
+
+  Prepared whole() {
     Prepared out;
     TokenStore store;
     std::vector<int64_t> stored;  // the source row of each stored one
-    while (read_block()) {
-      understand();
-      render_block();
-      for (RowTask& task : block_) {
-        if (task.error) {
-          std::rethrow_exception(task.error);
-        }
-        if (finish_row(task.out, options_, packing_, out.statistics)) {
-          store.append(task.out.example);
-          stored.push_back(task.index);
-        }
-      }
+    std::optional<TokenCache> cache = open_cache();
+    auto file = cache && !options_.overwrite_cache ? cache->find() : nullptr;
+    if (file != nullptr) {
+      out.statistics = statistics_of(file->about());
+      stored.assign(file->numbers().begin(), file->numbers().end());
+      context_.log.note("the tokenised data are in the cache");
+      store = TokenStore::of_file(std::move(file));
+    } else {
+      tokenise(store, stored, out.statistics, cache);
     }
-    out.statistics.rows_read = rows_rendered_;
-    check_something_trains(out.statistics);
-    out.report =
-        fmt::format("{} data: {}: {} rows, {}; trained: {}",
-                    part_ == Part::train ? "training" : "evaluation", source_.describe(),
-                    with_commas(rows_rendered_), shape_->report(), renderer_->trained_part());
-    if (source_.ordered) {
+    cache.reset();
+    out.report = preparer().report(part_, source().describe(), out.statistics.rows_read);
+    if (source().ordered) {
       store.select(split_order(stored));
     }
     out.rows = arrange(std::move(store), out.statistics);
@@ -154,92 +270,56 @@ class Preparation {
     return out;
   }
 
-  std::vector<InspectedRow> inspect(int64_t limit, bool only_kept) {
-    std::vector<InspectedRow> out;
-    DataStatistics unused;
-    Tokenizer::Scratch scratch(context_.tokenizer);
-    while (static_cast<int64_t>(out.size()) < limit && read_block()) {
-      understand();
-      for (RowTask& task : block_) {
-        if (static_cast<int64_t>(out.size()) == limit) {
-          break;
-        }
-        RenderedRow row = renderer_->render(task.json(), task.raw.place(), scratch);
-        const bool kept = finish_row(row, options_, packing_, unused);
-        if (kept || !only_kept) {
-          out.push_back({task.raw.place(), std::move(row.text), std::move(row.example), !kept});
-        }
-      }
+  // Nothing where the data are so few that another pass over them costs nothing.
+  std::optional<TokenCache> open_cache() const {
+    const bool few = sources_->table != nullptr && sources_->table->bytes() <= kFewBytes;
+    if (few || context_.cache_folder.empty() || !options_.data_cache) {
+      return std::nullopt;
     }
-    return out;
+    return std::make_optional<TokenCache>(
+        context_.cache_folder, token_cache_key(source(), options_, part_, packing_, context_),
+        context_.log);
   }
 
- private:
-  bool read_block() {
-    block_.clear();
-    RowTask task;
-    while (block_.size() < kBlockRows && stream_.next(task.raw)) {
-      task.index = next_index_++;
-      if (!source_.ordered || std::ranges::binary_search(wanted_, task.index)) {
-        task.columns = &stream_.columns();
-        block_.push_back(std::move(task));
-        task = {};
+  void tokenise(TokenStore& store, std::vector<int64_t>& stored, DataStatistics& stats,
+                const std::optional<TokenCache>& cache) const {
+    const auto or_in_memory = [&](const auto& write) {
+      try {
+        write();
+      } catch (const Error& e) {
+        context_.log.warn(fmt::format(
+            "the tokenised data are not kept for the next run: {}", e.message()));
       }
+    };
+    if (cache) {
+      store.spill_to([&] { return cache->writer(); });
     }
-    if (block_.empty() && !shape_) {
-      throw Error("D048", fmt::format("{} has no rows", source_.describe()))
-          .at(source_.parts[0].files.files[0].string());
+    const auto start = std::chrono::steady_clock::now();
+    stats = run_token_pass(source(), sources_->table.get(), preparer(), context_,
+                           [&](const Example& row, int64_t number) {
+                             stored.push_back(number);
+                             or_in_memory([&] { store.append(row); });
+                           });
+    if (stats.tokens_trained == 0) {
+      preparer().fail_untrained(stats.rows_read, stats);
     }
-    return !block_.empty();
-  }
-
-  void understand() {
-    if (shape_) {
-      return;
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    if (took.count() > kSecondsThatPay) {
+      context_.log.note(fmt::format("tokenised {} rows, {} tokens, in {:.1f} s",
+                                    with_commas(stats.rows_read), with_commas(stats.tokens),
+                                    took.count()));
     }
-    std::vector<Json> rows;
-    for (size_t i = 0; i < std::min(kRowsToDecide, block_.size()); ++i) {
-      rows.push_back(block_[i].json());
+    if (store.can_save() && (took.count() > kSecondsThatPay || store.spilled())) {
+      or_in_memory([&] {
+        store.save(stored, about_statistics(stats), [&] { return cache->find(); });
+        cache->prune(options_.data_cache_gb << 30);
+      });
     }
-    shape_.emplace(rows, block_[0].raw.place(), options_.dataset_text_field);
-    if (skips_preparation() && shape_->kind() != RowKind::tokens) {
-      throw Error("D054", "skip_prepare_dataset needs rows with input_ids")
-          .at(block_[0].raw.place());
-    }
-    renderer_.emplace(*shape_, options_, context_.tokenizer, context_.chat_template,
-                      context_.vocab);
-    first_row_ = preview(rows[0]);
-    first_place_ = block_[0].raw.place();
-  }
-
-  bool skips_preparation() const {
-    return options_.dataset_kwargs.is_object() &&
-           options_.dataset_kwargs.value("skip_prepare_dataset", Json(false)) == true;
-  }
-
-  void render_block() {
-    const auto rows = static_cast<int64_t>(block_.size());
-    scratches_.resize(static_cast<size_t>(context_.pool.size()));
-    context_.pool.for_each((rows + kWorkRows - 1) / kWorkRows, [&](int64_t item, int thread) {
-      auto& scratch = scratches_[static_cast<size_t>(thread)];
-      if (!scratch) {
-        scratch.emplace(context_.tokenizer);
-      }
-      for (int64_t i = item * kWorkRows; i < std::min(rows, (item + 1) * kWorkRows); ++i) {
-        RowTask& task = block_[static_cast<size_t>(i)];
-        try {
-          task.out = renderer_->render(task.json(), task.raw.place(), *scratch);
-        } catch (...) {
-          task.error = std::current_exception();  // thrown in the rows' order, whoever met it
-        }
-      }
-    });
-    rows_rendered_ += rows;
   }
 
   std::vector<int64_t> split_order(const std::vector<int64_t>& stored) const {
     std::vector<int64_t> order;
-    for (const int64_t row : source_.order) {
+    for (const int64_t row : source().order) {
       const auto found = std::ranges::lower_bound(stored, row);
       if (found != stored.end() && *found == row) {
         order.push_back(found - stored.begin());
@@ -278,52 +358,18 @@ class Preparation {
     return packed;
   }
 
-  void check_something_trains(const DataStatistics& stats) const {
-    if (stats.tokens_trained > 0) {
-      return;
-    }
-    throw Error(
-        "D049",
-        fmt::format("nothing would be trained: of {} rows {} are empty, {} have no assistant "
-                    "turn, and in the others every label is masked{}; the first row is {}",
-                    rows_rendered_, stats.rows_empty, stats.rows_without_assistant,
-                    stats.rows_truncated > 0
-                        ? fmt::format(" once cut to max_length {}", *options_.max_length)
-                        : "",
-                    first_row_))
-        .at(first_place_)
-        .hint(fmt::format("what is trained is {}; look at rows with `sft inspect`",
-                          renderer_->trained_part()));
-  }
-
   void say(const Prepared& out) const {
     const DataStatistics& stats = out.statistics;
     const Logger& log = context_.log;
     log.note(out.report);
-    if (const int64_t dropped = rows_rendered_ - stats.rows; dropped > 0) {
+    if (const int64_t dropped = stats.rows_read - stats.rows; dropped > 0) {
       log.warn(fmt::format(
           "{} of {} rows are left out: {} with nothing to train, {} empty, {} without "
           "an assistant turn",
-          with_commas(dropped), with_commas(rows_rendered_), with_commas(stats.rows_fully_masked),
+          with_commas(dropped), with_commas(stats.rows_read), with_commas(stats.rows_fully_masked),
           with_commas(stats.rows_empty), with_commas(stats.rows_without_assistant)));
     }
-    if (stats.rows_truncated > 0) {
-      log.warn(
-          fmt::format("{} of {} rows are longer than max_length {} and are cut: {} tokens lost",
-                      with_commas(stats.rows_truncated), with_commas(rows_rendered_),
-                      *options_.max_length, with_commas(stats.tokens_truncated)));
-    }
-    if (stats.rows_with_prefix_mismatch > 0) {
-      log.warn(
-          fmt::format("in {} rows the prompt is tokenised otherwise when it stands alone; the "
-                      "completion is taken to begin where the two part",
-                      with_commas(stats.rows_with_prefix_mismatch)));
-    }
-    if (stats.rows_with_second_bos > 0) {
-      log.note(fmt::format("{} rows already begin with {}, and get no second one",
-                           with_commas(stats.rows_with_second_bos),
-                           context_.tokenizer.bos_token()));
-    }
+    say_changes(stats, options_, context_.tokenizer, log);
     if (stats.packed_rows > 0) {
       log.note(fmt::format(
           "packed ({}) into {} rows of at most {} tokens{}", options_.packing_strategy,
@@ -337,21 +383,38 @@ class Preparation {
   const Part part_;
   const bool packing_;
   const DataContext& context_;
-  const RowSource source_;
-  RowStream stream_;
-  std::vector<int64_t> wanted_;  // sorted
-  std::vector<RowTask> block_;
-  std::vector<std::optional<Tokenizer::Scratch>> scratches_;
-  int64_t next_index_ = 0, rows_rendered_ = 0;
-  std::optional<Shape> shape_;
-  std::optional<Renderer> renderer_;
-  std::string first_row_, first_place_;
+  std::shared_ptr<Sources> sources_;
+  std::vector<int64_t> wanted_;  // sorted, of the rows that `read_rows` gives
+  int64_t next_row_ = 0;
 };
 
 }  // namespace
 
+DataStatistics& DataStatistics::operator+=(const DataStatistics& other) {
+  for (const auto member : kCounted) {
+    this->*member += other.*member;
+  }
+  packed_rows += other.packed_rows;
+  return *this;
+}
+
 Prepared prepare_dataset(const DataOptions& options, Part part, const DataContext& context) {
   return Preparation(options, part, context).run();
+}
+
+void say_notes(const RowNotes& notes, const DataOptions& options, const Tokenizer& tokenizer,
+               const Logger& log) {
+  if (notes.empty > 0) {
+    log.warn(fmt::format("{} of {} rows had nothing to train", with_commas(notes.empty),
+                         with_commas(notes.rows)));
+  }
+  DataStatistics stats;
+  stats.rows_read = notes.rows;
+  stats.rows_truncated = notes.truncated;
+  stats.tokens_truncated = notes.tokens_truncated;
+  stats.rows_with_prefix_mismatch = notes.prefix_mismatch;
+  stats.rows_with_second_bos = notes.second_bos;
+  say_changes(stats, options, tokenizer, log);
 }
 
 bool is_padding_free(const DataOptions& options) {

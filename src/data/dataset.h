@@ -2,10 +2,11 @@
 // truncates, packs and orders them. Used by the trainer and `sft inspect`.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <string>
 
-#include "core/hub_cache.h"
+#include "hub/cache.h"
 #include "core/log.h"
 #include "core/thread_pool.h"
 #include "data/example.h"
@@ -29,6 +30,8 @@ struct DataStatistics {
   int64_t tokens = 0;          // of the examples kept, after truncation
   int64_t tokens_trained = 0;  // of those, labels that are not kIgnored
   int64_t packed_rows = 0;     // 0: not packed
+
+  DataStatistics& operator+=(const DataStatistics& other);
 };
 
 struct DataContext {
@@ -39,19 +42,28 @@ struct DataContext {
   HubEnvironment hub;
   uint64_t seed = 42;  // --seed: of shuffle_dataset and test_split_size
   int64_t vocab = 0;   // of the model, which may be larger than the tokenizer's; 0: not known
+  std::string text_key{};                // tells tokenizers apart, by their contents
+  std::filesystem::path cache_folder{};  // of tokenised data; empty: none is kept
 };
 
 struct Prepared {
+  std::shared_ptr<const void> sources{};  // what `rows` stands on
   std::unique_ptr<PreparedDataset> rows;
   DataStatistics statistics;
   std::string report;  // one line: what was read, as which shape, what is trained and ignored
 };
 
-// TRL's preparation; the result does not depend on the number of threads. Says the report and what
-// was dropped or cut through `log`. Beside the errors of the parts: D048 no rows, D049 nothing
+// TRL's preparation; the result does not depend on the number of threads. Where TRL's order needs
+// only the number of rows, and there are more than a few, rows are made when they are asked for and
+// carry notes; otherwise all are tokenised first. Options and context outlive the result. Says the
+// report, and what was dropped or cut as far as it is known, through `log`. Beside the errors of the parts: D048 no rows, D049 nothing
 // would be trained (the first row is shown), D052 truncation_mode, D053 padding_free with
 // max_length.
 Prepared prepare_dataset(const DataOptions& options, Part part, const DataContext& context);
+
+// What the notes of rows that were made during training add up to, said through `log`.
+void say_notes(const RowNotes& notes, const DataOptions& options, const Tokenizer& tokenizer,
+               const Logger& log);
 
 // Whether TRL would lay batches out without padding, which decides how it counts num_tokens.
 bool is_padding_free(const DataOptions& options);

@@ -23,13 +23,23 @@ Error malformed(const std::string& file, int line, std::string message) {
 }
 
 // The block between the two "---" lines that begin a README.md; empty when there is none.
-std::string front_matter(const std::string& text) {
-  if (!text.starts_with("---")) {
+std::string front_matter(std::string_view text) {
+  if (text.starts_with("\xef\xbb\xbf")) {
+    text.remove_prefix(3);
+  }
+  text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+  if (!text.starts_with("---\n") && !text.starts_with("---\r")) {
     return "";
   }
-  const size_t begin = text.find('\n');
-  const size_t end = begin == std::string::npos ? begin : text.find("\n---", begin);
-  return end == std::string::npos ? "" : text.substr(begin + 1, end - begin);
+  for (size_t end = text.find("\n---"); end != std::string_view::npos;
+       end = text.find("\n---", end + 1)) {
+    const size_t after = end + 4;
+    if (after == text.size() || text[after] == '\n' || text[after] == '\r') {
+      const size_t begin = text.find('\n') + 1;
+      return std::string(text.substr(begin, end < begin ? 0 : end - begin));
+    }
+  }
+  return "";
 }
 
 class CardReader {
@@ -39,7 +49,7 @@ class CardReader {
   std::vector<DatasetConfig> read(const std::string& text) const {
     try {
       const YAML::Node root = YAML::Load(text);
-      if (!root.IsMap() || !root["configs"].IsDefined()) {
+      if (!root.IsMap() || !root["configs"].IsDefined() || root["configs"].IsNull()) {
         return {};
       }
       if (!root["configs"].IsSequence()) {

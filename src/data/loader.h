@@ -3,10 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "core/json.h"
+#include "data/ahead.h"
 #include "data/example.h"
 #include "data/sampler.h"
 
@@ -22,12 +26,15 @@ struct MicroBatch {
   int64_t trained = 0;     // targets that are not kIgnored
   int64_t rows = 0;
   int64_t fresh_rows = 0;  // rows, less those repeated to give every rank a full batch
+  RowNotes notes{};
 };
 
-// Where a run stands: `step_in_epoch` optimizer steps of `epoch` are done.
+// Where a run stands: `step_in_epoch` optimizer steps of `epoch` are done. Where rows come in
+// windows, the next row is row `row` of window `window`.
 struct Cursor {
   int64_t epoch = 0;
   int64_t step_in_epoch = 0;
+  int64_t window = 0, row = 0;
   bool operator==(const Cursor&) const = default;
 };
 Json to_json(const Cursor& cursor);
@@ -43,13 +50,16 @@ struct LoaderOptions {
   Sampling sampling = Sampling::random;
   bool padding_free = false;       // only changes num_tokens
   int64_t pad_to_multiple_of = 0;  // only changes num_tokens; 0: none
+  int64_t max_steps = 0;           // of the run: an epoch of rows without end
+  int workers = 0;                 // threads that make batches ahead; 0: made when asked for
 };
 
-class Loader {
+// What the trainer asks for batches. Made by make_loader; D063 when there are no rows, or too few
+// for one batch and drop_last. Keeps a reference to the data.
+class TrainLoader {
  public:
-  // Keeps a reference to `data`. D063 when there are no rows, or too few for one batch and
-  // drop_last.
-  Loader(const PreparedDataset& data, LoaderOptions options);
+  TrainLoader(const PreparedDataset& data, LoaderOptions options);
+  virtual ~TrainLoader() = default;
 
   int64_t batches_per_epoch() const { return plan_.batches(); }  // micro-batches of this rank
   int64_t steps_per_epoch() const;                               // the last one may be short
@@ -57,23 +67,58 @@ class Loader {
   int64_t total_steps(double num_train_epochs, int64_t max_steps) const;
 
   // The micro-batches of the next optimizer step, at most `accumulation` of them; goes on into the
-  // next epoch without end.
-  std::vector<MicroBatch> next();
+  // next epoch without end. Throws what making a row threw.
+  virtual std::vector<MicroBatch> next() = 0;
 
   // Epochs done after the last step of `next`, as TRL logs them: 1.5 is half of the second.
   double epoch() const;
   Cursor cursor() const { return cursor_; }
   // Goes to a place given by `cursor` of a loader with the same options. D062 beyond the epoch's
   // end.
-  void seek(const Cursor& cursor);
+  virtual void seek(const Cursor& cursor);
 
- private:
+ protected:
   const PreparedDataset& data_;
   LoaderOptions options_;
   BatchPlan plan_;
   Cursor cursor_;
-  std::optional<int64_t> order_epoch_;  // the epoch `order_` belongs to
-  std::vector<int64_t> order_;
+};
+
+std::unique_ptr<TrainLoader> make_loader(const PreparedDataset& data, const LoaderOptions& options);
+
+// Rows in an order over all of them.
+class Loader : public TrainLoader {
+ public:
+  using TrainLoader::TrainLoader;
+  ~Loader() override { ahead_.reset(); }
+  std::vector<MicroBatch> next() override;
+  void seek(const Cursor& cursor) override;
+
+ private:
+  using Order = std::shared_ptr<const std::vector<int64_t>>;
+  Order order_of(int64_t epoch);
+  // Micro-batch `serial` of this rank, counted through all epochs.
+  MicroBatch make(int64_t serial);
+
+  std::mutex mutex_;
+  std::map<int64_t, Order> orders_;  // of the epochs at work
+  std::unique_ptr<Ahead<MicroBatch>> ahead_;
+};
+
+// Rows that come in windows: one endless row of them, each step taking those of all ranks.
+class WindowLoader : public TrainLoader {
+ public:
+  using TrainLoader::TrainLoader;
+  ~WindowLoader() override { ahead_.reset(); }
+  std::vector<MicroBatch> next() override;
+  void seek(const Cursor& cursor) override;
+
+ private:
+  Example next_row();
+
+  std::unique_ptr<Ahead<std::vector<Example>>> ahead_;
+  std::vector<Example> window_;
+  bool has_window_ = false;
 };
 
 // The batches of an evaluation, in order, once.
@@ -83,7 +128,8 @@ class EvalLoader {
   int64_t batches() const { return plan_.batches(); }
   // The next micro-batch of this rank, nothing at the end.
   std::optional<MicroBatch> next();
-  void rewind() { next_ = 0; }
+  void rewind();
+  ~EvalLoader() { ahead_.reset(); }
 
  private:
   const PreparedDataset& data_;
@@ -91,6 +137,7 @@ class EvalLoader {
   BatchPlan plan_;
   std::vector<int64_t> order_;
   int64_t next_ = 0;
+  std::unique_ptr<Ahead<MicroBatch>> ahead_;
 };
 
 // Rows `order[p % order.size()]` for each position, joined.

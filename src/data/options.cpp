@@ -17,8 +17,8 @@ void visit_source(DataOptions& o, OptionTable& v) {
       .planned("it belongs to mixtures of data sets");
   v("streaming", &o.streaming, "Stream the mixture.")
       .planned("it belongs to mixtures of data sets");
-  v("dataset_streaming", &o.dataset_streaming, "Read rows while they are being downloaded.")
-      .planned("streaming comes with downloads from the hub; files on disk are never copied");
+  v("dataset_streaming", &o.dataset_streaming,
+    "Read rows once, in the files' order, while training runs; needs max_steps.");
   v("dataset_kwargs", &o.dataset_kwargs, "Only skip_prepare_dataset, in TRL.")
       .planned("rows are always prepared; those with input_ids are taken as they are");
 }
@@ -60,6 +60,10 @@ void visit_loading(DataOptions& o, OptionTable& v) {
   v("train_sampling_strategy", &o.train_sampling_strategy, "The order of the training rows.")
       .one_of({"random", "sequential", "group_by_length"})
       .built_only({"random", "sequential"}, "batches of similar length are not made yet");
+  v("dataset_order", &o.dataset_order,
+    "trl: TRL's order, which with packing or masks needs every row first; windowed: rows shuffled "
+    "and packed within windows of four blocks of 1,000 rows, so that training starts at once.")
+      .one_of({"trl", "windowed"});
   v("length_column_name", &o.length_column_name, "Column of lengths for group_by_length.")
       .inert("rows are measured, not looked up");
   v("dataloader_drop_last", &o.dataloader_drop_last, "Leave out the last, incomplete batch.");
@@ -75,8 +79,15 @@ void visit_loading(DataOptions& o, OptionTable& v) {
       .inert(workers);
   v("dataloader_in_order", &o.dataloader_in_order, "Keep the workers' batches in order.")
       .inert("the order never depends on workers");
-  v("dataset_num_proc", &o.dataset_num_proc, "Processes that prepare rows.")
-      .inert("all threads prepare rows, and the result does not depend on how many");
+  v("dataset_num_proc", &o.dataset_num_proc,
+    "Threads that prepare rows; none: all. The result does not depend on it.")
+      .at_least(1);
+  v("data_cache", &o.data_cache,
+    "Keep tokenised data on disk for the next run, in $SFT_CACHE or ~/.cache/sft.");
+  v("overwrite_cache", &o.overwrite_cache, "Tokenise again although the cache has the data.");
+  v("data_cache_gb", &o.data_cache_gb,
+    "GiB of tokenised data to keep; those used longest ago go first.")
+      .at_least(0);
   v("remove_unused_columns", &o.remove_unused_columns, "Drop columns that nobody reads.")
       .inert("only the columns that are needed are read");
   v("ignore_bias_buffers", &o.ignore_bias_buffers, "A workaround for DDP.")

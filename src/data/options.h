@@ -43,6 +43,7 @@ struct DataOptions {
 
   // Order and loading
   std::string train_sampling_strategy = "random";
+  std::string dataset_order = "trl";
   std::string length_column_name = "length";
   bool dataloader_drop_last = false;
   int64_t dataloader_num_workers = 0;
@@ -50,6 +51,9 @@ struct DataOptions {
   bool dataloader_persistent_workers = false;
   std::optional<int64_t> dataloader_prefetch_factor;
   std::optional<int64_t> dataset_num_proc;
+  bool data_cache = true;
+  bool overwrite_cache = false;
+  int64_t data_cache_gb = 50;
   bool remove_unused_columns = true;
   std::optional<std::string> dataloader_multiprocessing_context;
   bool dataloader_in_order = true;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "data/reader.h"
+#include "data/row_file.h"
 
 namespace sft {
 
@@ -19,6 +19,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kLibrary = "libsft_arrow.so";
 
 using OpenArrow = RowReader* (*)(const char*);
+using OpenArrowRows = RowFile* (*)(const char*);
 
 std::vector<std::string> places() {
   std::error_code failed;
@@ -33,12 +34,12 @@ std::vector<std::string> places() {
 }
 
 // The library stays loaded: rows made by it may outlive their reader.
-OpenArrow load_arrow(const fs::path& path) {
+void* load_arrow(const fs::path& path, const char* function) {
   std::string reason = "it was not built";
   for (const std::string& place : places()) {
     if (void* library = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL)) {
-      if (void* symbol = ::dlsym(library, "sft_open_arrow")) {
-        return reinterpret_cast<OpenArrow>(symbol);
+      if (void* symbol = ::dlsym(library, function)) {
+        return symbol;
       }
     }
     const char* error = ::dlerror();
@@ -58,7 +59,13 @@ OpenArrow load_arrow(const fs::path& path) {
 }  // namespace
 
 std::unique_ptr<RowReader> open_arrow(const std::filesystem::path& path) {
-  return std::unique_ptr<RowReader>(load_arrow(path)(path.c_str()));
+  const auto open = reinterpret_cast<OpenArrow>(load_arrow(path, "sft_open_arrow"));
+  return std::unique_ptr<RowReader>(open(path.c_str()));
+}
+
+std::unique_ptr<RowFile> open_arrow_rows(const std::filesystem::path& path) {
+  const auto open = reinterpret_cast<OpenArrowRows>(load_arrow(path, "sft_open_arrow_rows"));
+  return std::unique_ptr<RowFile>(open(path.c_str()));
 }
 
 }  // namespace sft

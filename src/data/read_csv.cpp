@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/file.h"
-#include "data/reader.h"
+#include "data/compressed.h"
+#include "data/row_file.h"
 
 namespace sft {
 
@@ -16,8 +16,8 @@ namespace {
 class CsvReader : public RowReader {
  public:
   CsvReader(const std::filesystem::path& path, char separator)
-      : file_(path),
-        text_(file_.text()),
+      : file_(std::make_shared<const DataFile>(path)),
+        text_(file_->text()),
         separator_(separator),
         name_(std::make_shared<const std::string>(path.string())) {
     if (text_.starts_with("\xef\xbb\xbf")) {
@@ -56,6 +56,16 @@ class CsvReader : public RowReader {
       return true;
     }
     return false;
+  }
+
+  struct Place {
+    size_t at;
+    int64_t line;
+  };
+  Place place() const { return {at_, line_}; }
+  void go_to(Place place) {
+    at_ = place.at;
+    line_ = place.line;
   }
 
  private:
@@ -119,7 +129,7 @@ class CsvReader : public RowReader {
             "inside");
   }
 
-  MappedFile file_;
+  std::shared_ptr<const DataFile> file_;
   std::string_view text_;
   char separator_;
   std::shared_ptr<const std::string> name_;
@@ -128,7 +138,42 @@ class CsvReader : public RowReader {
   int64_t line_ = 1, row_line_ = 1;
 };
 
+constexpr int64_t kEvery = 64;
+
+class CsvRows : public RowFile {
+ public:
+  CsvRows(const std::filesystem::path& path, char separator)
+      : reader_(std::make_unique<CsvReader>(path, separator)) {
+    CsvReader walker(*reader_);
+    RawRow row;
+    for (CsvReader::Place place = walker.place(); walker.next(row); place = walker.place()) {
+      if (count_++ % kEvery == 0) {
+        places_.push_back(place);
+      }
+    }
+  }
+
+  int64_t count() const override { return count_; }
+  void read(int64_t i, RawRow& row) const override {
+    CsvReader walker(*reader_);
+    walker.go_to(places_[static_cast<size_t>(i / kEvery)]);
+    for (int64_t skip = i % kEvery; skip >= 0; --skip) {
+      walker.next(row);
+    }
+  }
+  int64_t chunk_end(int64_t i) const override { return std::min(i + kEvery, count_); }
+
+ private:
+  std::unique_ptr<CsvReader> reader_;
+  std::vector<CsvReader::Place> places_;
+  int64_t count_ = 0;
+};
+
 }  // namespace
+
+std::unique_ptr<RowFile> open_csv_rows(const std::filesystem::path& path, char separator) {
+  return std::make_unique<CsvRows>(path, separator);
+}
 
 std::unique_ptr<RowReader> open_csv(const std::filesystem::path& path) {
   return std::make_unique<CsvReader>(path, ',');

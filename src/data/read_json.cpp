@@ -5,9 +5,9 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "core/file.h"
 #include "core/strings.h"
-#include "data/reader.h"
+#include "data/compressed.h"
+#include "data/row_file.h"
 
 namespace sft {
 
@@ -19,7 +19,7 @@ std::string_view without_bom(std::string_view text) {
 
 class JsonLinesReader : public RowReader {
  public:
-  explicit JsonLinesReader(MappedFile file)
+  explicit JsonLinesReader(DataFile file)
       : file_(std::move(file)),
         rest_(without_bom(file_.text())),
         name_(std::make_shared<const std::string>(file_.path().string())) {}
@@ -39,35 +39,10 @@ class JsonLinesReader : public RowReader {
   }
 
  private:
-  MappedFile file_;
+  DataFile file_;
   std::string_view rest_;
   std::shared_ptr<const std::string> name_;
   int64_t line_ = 0;
-};
-
-class JsonRowsReader : public RowReader {
- public:
-  JsonRowsReader(Json rows, std::string name)
-      : rows_(std::move(rows)), name_(std::make_shared<const std::string>(std::move(name))) {}
-
-  bool next(RawRow& row) override {
-    if (next_ >= rows_.size()) {
-      return false;
-    }
-    Json& value = rows_[next_++];
-    // An array of strings is a data set with the one column "text".
-    Json object = value.is_string() ? Json{{"text", std::move(value)}} : std::move(value);
-    row = {.value = std::move(object),
-           .parsed = true,
-           .file = name_,
-           .number = static_cast<int64_t>(next_)};
-    return true;
-  }
-
- private:
-  Json rows_;
-  size_t next_ = 0;
-  std::shared_ptr<const std::string> name_;
 };
 
 // {"prompt": [...], "completion": [...]} -> rows; null when the object is not made of columns.
@@ -106,23 +81,86 @@ Json parse_document(std::string_view text, const std::string& name) {
   }
 }
 
-}  // namespace
-
-std::unique_ptr<RowReader> open_json(const std::filesystem::path& path) {
-  MappedFile file(path);
+bool is_lines(const DataFile& file) {
   const std::string_view text = trim(without_bom(file.text()));
   const std::string_view first_line = trim(text.substr(0, text.find('\n')));
-  const bool object_over_lines = text.starts_with('{') && !Json::accept(first_line) &&
-                                 (path.extension() == ".json" || first_line == "{");
-  if (!text.starts_with('[') && !object_over_lines) {
-    return std::make_unique<JsonLinesReader>(std::move(file));
-  }
-  Json document = parse_document(text, path.string());
+  const bool object_over_lines =
+      text.starts_with('{') && !Json::accept(first_line) &&
+      (without_compression(file.path()).extension() == ".json" || first_line == "{");
+  return !text.starts_with('[') && !object_over_lines;
+}
+
+Json document_rows(const DataFile& file) {
+  Json document = parse_document(trim(without_bom(file.text())), file.path().string());
   if (document.is_object()) {
     Json rows = rows_of_columns(document);
     document = rows.is_null() ? Json::array({std::move(document)}) : std::move(rows);
   }
-  return std::make_unique<JsonRowsReader>(std::move(document), path.string());
+  return document;
+}
+
+// An array of strings is a data set with the one column "text".
+RawRow row_of_value(Json value, std::shared_ptr<const std::string> name, int64_t number) {
+  RawRow row;
+  row.value = value.is_string() ? Json{{"text", std::move(value)}} : std::move(value);
+  row.parsed = true;
+  row.file = std::move(name);
+  row.number = number;
+  return row;
+}
+
+class JsonRowsReader : public RowReader {
+ public:
+  JsonRowsReader(Json rows, std::string name)
+      : rows_(std::move(rows)), name_(std::make_shared<const std::string>(std::move(name))) {}
+
+  bool next(RawRow& row) override {
+    if (next_ >= rows_.size()) {
+      return false;
+    }
+    Json value = std::move(rows_[next_++]);
+    row = row_of_value(std::move(value), name_, static_cast<int64_t>(next_));
+    return true;
+  }
+
+ private:
+  Json rows_;
+  size_t next_ = 0;
+  std::shared_ptr<const std::string> name_;
+};
+
+class DocumentRows : public RowFile {
+ public:
+  DocumentRows(Json rows, std::string name)
+      : rows_(std::move(rows)), name_(std::make_shared<const std::string>(std::move(name))) {}
+
+  int64_t count() const override { return static_cast<int64_t>(rows_.size()); }
+  void read(int64_t i, RawRow& row) const override {
+    row = row_of_value(rows_[static_cast<size_t>(i)], name_, i + 1);
+  }
+  int64_t chunk_end(int64_t i) const override { return std::min(i + 64, count()); }
+
+ private:
+  Json rows_;
+  std::shared_ptr<const std::string> name_;
+};
+
+}  // namespace
+
+std::unique_ptr<RowReader> open_json(const std::filesystem::path& path) {
+  DataFile file(path);
+  if (is_lines(file)) {
+    return std::make_unique<JsonLinesReader>(std::move(file));
+  }
+  return std::make_unique<JsonRowsReader>(document_rows(file), path.string());
+}
+
+std::unique_ptr<RowFile> open_json_rows(const std::filesystem::path& path, ThreadPool& pool) {
+  DataFile file(path);
+  if (is_lines(file)) {
+    return open_line_file(std::move(file), Lines::json, pool);
+  }
+  return std::make_unique<DocumentRows>(document_rows(file), path.string());
 }
 
 }  // namespace sft

@@ -1,5 +1,5 @@
 // Plain text: one row a line, in the column "text"; empty lines are rows too, as in `datasets`.
-#include "core/file.h"
+#include "data/compressed.h"
 #include "data/reader.h"
 
 namespace sft {
@@ -32,7 +32,7 @@ class TextReader : public RowReader {
   }
 
  private:
-  MappedFile file_;
+  DataFile file_;
   std::string_view rest_;
   std::shared_ptr<const std::string> name_;
   int64_t line_ = 0;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 #include "core/error.h"
 #include "core/strings.h"
@@ -20,14 +21,6 @@ constexpr std::array kFormats = {
     FileFormat{"csv", "tsv", open_tsv},           FileFormat{"json", "ndjson", open_json},
 };
 
-constexpr std::array<std::string_view, 7> kCompressed = {"gz",  "zst", "bz2", "xz",
-                                                         "lz4", "zip", "tar"};
-
-std::string extension_of(const std::filesystem::path& path) {
-  const std::string extension = to_lower(path.extension().string());
-  return extension.empty() ? extension : extension.substr(1);
-}
-
 }  // namespace
 
 std::string RawRow::place() const {
@@ -35,8 +28,8 @@ std::string RawRow::place() const {
 }
 
 Json RawRow::json() const {
-  Json row = value;
-  if (!parsed) {
+  Json row = batch != nullptr ? batch->row(in_batch) : value;
+  if (!parsed && batch == nullptr) {
     try {
       row = Json::parse(text);
     } catch (const Json::parse_error& e) {
@@ -58,9 +51,15 @@ Json RawRow::json() const {
 std::span<const FileFormat> file_formats() { return kFormats; }
 
 const FileFormat* format_of(const std::filesystem::path& path) {
-  const std::string extension = extension_of(path);
-  const auto* found = std::ranges::find(kFormats, extension, &FileFormat::extension);
-  return found == kFormats.end() ? nullptr : found;
+  // The last ending that is one: "train.jsonl.gz" and "train.json.bak" are JSON.
+  const std::vector<std::string> endings = split(to_lower(path.filename().string()), '.');
+  for (size_t i = endings.size(); i-- > 1;) {
+    const auto* found = std::ranges::find(kFormats, endings[i], &FileFormat::extension);
+    if (found != kFormats.end()) {
+      return found;
+    }
+  }
+  return nullptr;
 }
 
 std::unique_ptr<RowReader> open_reader(const std::filesystem::path& path) {
@@ -70,20 +69,15 @@ std::unique_ptr<RowReader> open_reader(const std::filesystem::path& path) {
   if (const FileFormat* format = format_of(path)) {
     return format->open(path);
   }
-  const std::string extension = extension_of(path);
-  if (std::ranges::find(kCompressed, extension) != kCompressed.end()) {
-    throw Error("D002", fmt::format("{} is compressed, and compressed data cannot be read yet",
-                                    path.filename().string()))
-        .at(path.string())
-        .hint("unpack it first");
-  }
   std::string known;
   for (const FileFormat& format : kFormats) {
     known += fmt::format("{}.{}", known.empty() ? "" : ", ", format.extension);
   }
   throw Error("D003", fmt::format("{} is in no format that can be read", path.filename().string()))
       .at(path.string())
-      .hint(fmt::format("formats are told by the extension: {}", known));
+      .hint(fmt::format("formats are told by the extension: {}; each may be followed by .gz, "
+                        ".zst, .bz2 or .xz",
+                        known));
 }
 
 }  // namespace sft

@@ -17,13 +17,22 @@
 
 namespace sft {
 
+// Rows that were decoded together, of a parquet row group for example. Thread-safe.
+class RowBatch {
+ public:
+  virtual ~RowBatch() = default;
+  virtual Json row(int64_t i) const = 0;
+};
+
 struct RawRow {
-  std::string text{};  // the row's JSON, when `parsed` is false
+  std::string text{};  // the row's JSON, when `parsed` is false and there is no `batch`
   Json value{};
   bool parsed = false;
   bool by_line = false;                       // `number` counts lines, not rows
   std::shared_ptr<const std::string> file{};  // as shown to the user
   int64_t number = 0;                         // line or row in the file, from 1
+  std::shared_ptr<const RowBatch> batch{};    // the row is row `in_batch` of it
+  int64_t in_batch = 0;
 
   // "train.jsonl:17", or "train.parquet, row 17".
   std::string place() const;
@@ -50,7 +59,8 @@ struct FileFormat {
 std::span<const FileFormat> file_formats();
 // The format of a file by its extension, if it is one that can be read.
 const FileFormat* format_of(const std::filesystem::path& path);
-// D001 the file does not exist, D002 it is compressed, D003 its format cannot be read.
+// D001 the file does not exist, D002 it is compressed in a way
+// that is not known, D003 its format cannot be read.
 std::unique_ptr<RowReader> open_reader(const std::filesystem::path& path);
 
 std::unique_ptr<RowReader> open_json(const std::filesystem::path& path);

@@ -8,8 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "core/hub_cache.h"
 #include "core/json.h"
+#include "data/split_spec.h"
+#include "hub/cache.h"
 
 namespace sft {
 
@@ -24,21 +25,19 @@ struct DatasetFiles {
   std::string name;    // as the user wrote it
   std::string config;  // the config used, "" when there is none
   std::string split;   // without its slice
-  std::string slice;   // the part of "train[:100]" between the brackets, or ""
+  std::string slice;   // "[:100]" of "train[:100]", or ""; see slice_range
   std::vector<std::filesystem::path> files;
 };
 
-// `split` may carry a slice. A single file serves any split named "train".
+// One for each term of the sum `spec` ("train[:1%]+test"), or for each split there is when it is
+// "all". A single file has the one split "train".
 // D001 nothing of that name, D004 a hub id that is not in the cache, D006 config missing or
-// unknown, D007 no data files, D008 no such split (the splits found are listed).
-DatasetFiles resolve_dataset(const DatasetSource& source, const std::string& split,
+// unknown, D007 no data files, D008 no such split (the splits found are listed),
+// D009 a slice that is none.
+std::vector<DatasetFiles> resolve_splits(const DatasetSource& source, const std::string& spec,
+                                         const HubEnvironment& hub);
+// The same for a `spec` of one term; D009 for a sum.
+DatasetFiles resolve_dataset(const DatasetSource& source, const std::string& spec,
                              const HubEnvironment& hub);
-
-// Rows [begin, end) of n that a slice such as ":100", "10%:20%" or "-50:" keeps; D009 when it is
-// not a slice. "" keeps all.
-struct RowRange {
-  int64_t begin, end;
-};
-RowRange slice_range(const std::string& slice, int64_t n);
 
 }  // namespace sft

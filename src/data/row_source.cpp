@@ -12,13 +12,25 @@ namespace sft {
 
 namespace {
 
-int64_t count_rows(const DatasetFiles& files) {
+// Opens the files of the part for that, and keeps them open where they can be read at random.
+int64_t count_rows(SourcePart& part, ThreadPool& pool) {
   int64_t rows = 0;
-  RawRow row;
-  for (const auto& file : files.files) {
-    for (const auto reader = open_reader(file); reader->next(row);) {
+  bool all = true;
+  part.opened.clear();
+  for (const auto& path : part.files.files) {
+    part.opened.push_back(open_row_file(path, pool));
+    if (part.opened.back() != nullptr) {
+      rows += part.opened.back()->count();
+      continue;
+    }
+    all = false;
+    RawRow row;
+    for (const auto reader = open_reader(path); reader->next(row);) {
       ++rows;
     }
+  }
+  if (!all) {
+    part.opened.clear();
   }
   return rows;
 }
@@ -94,7 +106,7 @@ MixtureEntry mixture_entry(const Json& entry, const HubEnvironment& hub) {
 int64_t round_even(double x) { return static_cast<int64_t>(std::nearbyint(x)); }
 
 // Fractions are shares of the mixture, which is as large as it can be without repeating any row.
-void apply_fractions(std::vector<MixtureEntry>& entries) {
+void apply_fractions(std::vector<MixtureEntry>& entries, ThreadPool& pool) {
   const auto given = std::ranges::count_if(entries, [](auto& e) { return e.fraction.has_value(); });
   if (given == 0) {
     return;
@@ -111,7 +123,7 @@ void apply_fractions(std::vector<MixtureEntry>& entries) {
   double total = INFINITY;
   for (MixtureEntry& entry : entries) {
     RowRange& rows = entry.part.rows;
-    rows.end = std::min(rows.end, count_rows(entry.part.files));
+    rows.end = std::min(rows.end, count_rows(entry.part, pool));
     if (*entry.fraction > 0) {
       total = std::min(total, static_cast<double>(rows.end - rows.begin) / (*entry.fraction / sum));
     }
@@ -122,16 +134,17 @@ void apply_fractions(std::vector<MixtureEntry>& entries) {
   }
 }
 
-void apply_slice(SourcePart& part) {
+void apply_slice(SourcePart& part, ThreadPool& pool) {
   if (!part.files.slice.empty()) {
-    part.rows = slice_range(part.files.slice, count_rows(part.files));
+    part.rows = slice_range(part.files.slice, count_rows(part, pool));
   }
 }
 
-void split_off_test(RowSource& source, double test_size, Part part, uint64_t seed) {
+void split_off_test(RowSource& source, double test_size, Part part, uint64_t seed,
+                    ThreadPool& pool) {
   int64_t rows = 0;
-  for (const SourcePart& p : source.parts) {
-    rows += std::min(p.rows.end, count_rows(p.files)) - p.rows.begin;
+  for (SourcePart& p : source.parts) {
+    rows += std::min(p.rows.end, count_rows(p, pool)) - p.rows.begin;
   }
   TrainTestSplit split = train_test_split(rows, test_size, seed);
   source.order = part == Part::train ? std::move(split.train) : std::move(split.test);
@@ -141,15 +154,15 @@ void split_off_test(RowSource& source, double test_size, Part part, uint64_t see
 }  // namespace
 
 RowSource open_source(const DataOptions& options, Part part, uint64_t seed,
-                      const HubEnvironment& hub) {
+                      const HubEnvironment& hub, ThreadPool& pool) {
   RowSource source;
   if (options.datasets.is_array() && !options.datasets.empty()) {
     std::vector<MixtureEntry> entries;
     for (const Json& entry : options.datasets) {
       entries.push_back(mixture_entry(entry, hub));
-      apply_slice(entries.back().part);
+      apply_slice(entries.back().part, pool);
     }
-    apply_fractions(entries);
+    apply_fractions(entries, pool);
     for (MixtureEntry& entry : entries) {
       source.parts.push_back(std::move(entry.part));
     }
@@ -159,10 +172,10 @@ RowSource open_source(const DataOptions& options, Part part, uint64_t seed,
     }
   } else {
     source.parts.push_back(single_source(options, part, hub));
-    apply_slice(source.parts.back());
+    apply_slice(source.parts.back(), pool);
   }
   if (options.test_split_size) {
-    split_off_test(source, *options.test_split_size, part, seed);
+    split_off_test(source, *options.test_split_size, part, seed, pool);
   }
   return source;
 }

@@ -6,10 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "core/hub_cache.h"
+#include "hub/cache.h"
 #include "data/options.h"
 #include "data/reader.h"
 #include "data/resolve.h"
+#include "data/row_file.h"
 
 namespace sft {
 
@@ -20,6 +21,8 @@ struct SourcePart {
   DatasetFiles files;
   std::vector<std::string> columns;  // empty: all
   RowRange rows{0, INT64_MAX};
+  // The files, where their rows had to be counted and all of them can be read at random.
+  std::vector<std::shared_ptr<const RowFile>> opened{};
 };
 
 struct RowSource {
@@ -35,7 +38,7 @@ struct RowSource {
 // Resolves --dataset_name or the `datasets:` mixture. Rows are counted only where a slice, a
 // fraction or test_split_size needs it. D064 neither is given, D065 a mixture's entry is wrong.
 RowSource open_source(const DataOptions& options, Part part, uint64_t seed,
-                      const HubEnvironment& hub);
+                      const HubEnvironment& hub, ThreadPool& pool);
 
 // Walks the rows of a source; belongs to one thread.
 class RowStream {

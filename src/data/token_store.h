@@ -1,11 +1,15 @@
-// Tokenised rows in memory, and the same rows packed. Made by prepare_dataset.
+// Tokenised rows in memory or in a mapped file, and the same rows packed. Made by prepare_dataset.
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
 #include <vector>
 
 #include "data/example.h"
 #include "data/pack.h"
+#include "data/token_file.h"
 
 namespace sft {
 
@@ -17,6 +21,18 @@ class TokenStore : public PreparedDataset {
   // Row i becomes what row rows[i] was; rows that are not named are seen no more.
   void select(const std::vector<int64_t>& rows);
 
+  // From now on tokens go to the file of such a writer once they are many; `save` ends it, and the store
+  // then reads from the file. `numbers`: one for each row appended, for the file alone. Where there
+  // is no room the tokens come back into memory, and S001 is thrown once; the store stays usable.
+  using MakeWriter = std::function<std::unique_ptr<TokenFileWriter>()>;
+  void spill_to(MakeWriter make_writer) { make_writer_ = std::move(make_writer); }
+  bool can_save() const { return make_writer_ != nullptr; }
+  void save(std::span<const int64_t> numbers, const Json& about,
+            const std::function<std::shared_ptr<const TokenFile>()>& open);
+  bool spilled() const { return spilled_ > 0; }
+  // All rows of a file.
+  static TokenStore of_file(std::shared_ptr<const TokenFile> file);
+
   int64_t size() const override { return static_cast<int64_t>(order_.size()); }
   Example example(int64_t i) const override { return piece({i, 0, length(i)}); }
   int64_t length(int64_t i) const override;
@@ -25,11 +41,22 @@ class TokenStore : public PreparedDataset {
   std::vector<int64_t> lengths() const;
 
  private:
-  std::vector<int32_t> tokens_, labels_;
-  std::vector<bool> trained_;
+  void spill();
+  void take_back();
+  void stop_writing();
+  std::span<const int64_t> begins() const {
+    return file_ != nullptr ? file_->begins() : std::span<const int64_t>(begins_);
+  }
+
+  std::vector<int32_t> tokens_, labels_;  // tokens_ begins with token `spilled_`
+  std::vector<uint64_t> trained_;         // a bit for each token
   bool whole_labels_ = false;
   std::vector<int64_t> begins_ = {0};
   std::vector<int64_t> order_;
+  int64_t spilled_ = 0;
+  MakeWriter make_writer_;
+  std::unique_ptr<TokenFileWriter> writer_;
+  std::shared_ptr<const TokenFile> file_;  // where set, all of the above but order_ is in it
 };
 
 class PackedStore : public PreparedDataset {

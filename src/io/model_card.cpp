@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "core/hub_cache.h"
+#include "hub/cache.h"
 #include "core/strings.h"
 
 namespace sft {

@@ -6,12 +6,15 @@
 
 #include "core/error.h"
 #include "core/strings.h"
+#include "hub/repository.h"
 #include "io/gguf_source.h"
 #include "io/hf_source.h"
 
 namespace sft {
 
 namespace {
+
+constexpr const char* kIndex = "model.safetensors.index.json";
 
 bool is_there(const fs::path& path) {
   std::error_code ignored;
@@ -53,11 +56,12 @@ std::unique_ptr<ModelSource> open_only_gguf(const std::string& name,
   throw error.hint("give a folder with config.json and model.safetensors, or a .gguf file");
 }
 
-[[noreturn]] void fail_without_weights(const std::string& name, const fs::path& folder) {
+[[noreturn]] void fail_without_weights(const std::string& name, const fs::path& folder,
+                                       bool has_bin) {
   Error error("M242", fmt::format("{} has no weights: {} holds neither model.safetensors nor "
                                   "model.safetensors.index.json",
                                   name, folder.string()));
-  if (!files_ending(folder, ".bin").empty()) {
+  if (has_bin) {
     throw error.hint(
         "it has PyTorch's .bin files only; save it once more as safetensors "
         "(save_pretrained of any current transformers does)");
@@ -77,7 +81,7 @@ std::unique_ptr<ModelSource> open_folder(const std::string& name, const fs::path
   if (!has_config) {
     fail_without_config(name, folder);
   }
-  fail_without_weights(name, folder);
+  fail_without_weights(name, folder, !files_ending(folder, ".bin").empty());
 }
 
 std::unique_ptr<ModelSource> open_file(const std::string& name, const fs::path& file) {
@@ -93,6 +97,101 @@ bool looks_like_path(const std::string& name) {
          name.ends_with(".gguf") || name.ends_with("/") || !is_hub_id(name);
 }
 
+bool is_text_file(const std::string& path) {
+  return path.find('/') == std::string::npos &&
+         (path == "config.json" || path == "generation_config.json" || path == "merges.txt" ||
+          path == "vocab.txt" || path == "vocab.json" || path == "tokenizer.json" ||
+          path == "tokenizer.model" || path == "special_tokens_map.json" ||
+          path == "added_tokens.json" || path == "tokenizer_config.json" ||
+          path == "chat_template.jinja" || path == "chat_template.json" ||
+          path == "adapter_config.json" || path == kIndex);
+}
+
+// The shards that the index of a model names.
+std::vector<std::string> shards_of(const fs::path& index) {
+  const Json json = read_json(index);
+  std::vector<std::string> shards;
+  if (json.is_object() && json.contains("weight_map") && json["weight_map"].is_object()) {
+    for (const Json& shard : json["weight_map"]) {
+      const std::string name = shard.is_string() ? shard.get<std::string>() : "";
+      if (!name.empty() && std::ranges::find(shards, name) == shards.end()) {
+        shards.push_back(name);
+      }
+    }
+  }
+  return shards;
+}
+
+// Fetches what a model needs and no more: its configuration and tokenizer, and its weights as
+// safetensors where it has them, else its only GGUF file.
+fs::path fetch_model(HubRepository& hub) {
+  std::vector<std::string> texts, gguf_files;
+  bool has_bin = false;
+  for (const HubFile& file : hub.files()) {
+    const bool below = file.path.find('/') != std::string::npos;
+    if (is_text_file(file.path) ||
+        (file.path.starts_with("additional_chat_templates/") && file.path.ends_with(".jinja"))) {
+      texts.push_back(file.path);
+    } else if (!below && file.path.ends_with(".gguf")) {
+      gguf_files.push_back(file.path);
+    }
+    has_bin = has_bin || (!below && file.path.ends_with(".bin"));
+  }
+  const fs::path& folder = hub.fetch(texts);
+  hub.note_absent({"added_tokens.json", "special_tokens_map.json", "generation_config.json",
+                   "chat_template.jinja", "tokenizer.model"});
+  if (hub.has("model.safetensors")) {
+    return hub.fetch({"model.safetensors"});
+  }
+  if (hub.has(kIndex)) {
+    return hub.fetch(shards_of(folder / kIndex));
+  }
+  if (gguf_files.size() == 1) {
+    return hub.fetch(gguf_files);
+  }
+  if (gguf_files.size() > 1) {
+    throw Error("M247", fmt::format("{} holds {} GGUF files: {}", hub.id(), gguf_files.size(),
+                                    fmt::join(gguf_files, ", ")))
+        .hint(fmt::format("write the one to use behind the name: {}/{}", hub.id(), gguf_files[0]));
+  }
+  if (hub.has("config.json")) {
+    fail_without_weights(hub.id(), folder, has_bin);
+  }
+  fail_without_config(hub.id(), folder);
+}
+
+// "owner/name/file.gguf": one file of a repository. Empty when `name` is nothing of the kind.
+std::string gguf_in_repository(const std::string& name) {
+  const size_t first = name.find('/');
+  const size_t second = first == std::string::npos ? first : name.find('/', first + 1);
+  const bool is_one = second != std::string::npos && name.ends_with(".gguf") &&
+                      is_hub_id(name.substr(0, second)) && !name.starts_with(".");
+  return is_one ? name.substr(second + 1) : "";
+}
+
+std::unique_ptr<ModelSource> open_from_hub(const std::string& name, const std::string& revision,
+                                           const HubEnvironment& environment) {
+  const std::string gguf = gguf_in_repository(name);
+  const std::string id = gguf.empty() ? name : name.substr(0, name.size() - gguf.size() - 1);
+  const HubLookup found = find_in_hub_cache(HubKind::model, id, revision, environment);
+  if (!found.folder && !environment.online()) {
+    std::vector<std::string> places{fs::absolute(name).string()};
+    places.insert(places.end(), found.looked_at.begin(), found.looked_at.end());
+    throw Error("M240", fmt::format("the model {}{} is not on this machine; looked at {}", name,
+                                    revision.empty() ? "" : fmt::format(" (revision {})", revision),
+                                    fmt::join(places, ", ")))
+        .hint(environment.offline
+                  ? "HF_HUB_OFFLINE is set: unset it once to download the model, or give a folder"
+                  : fmt::format("fetch it with  hf download {}  or give the path of its folder",
+                                name));
+  }
+  HubRepository hub(HubKind::model, id, revision, environment);
+  if (!gguf.empty()) {
+    return open_file(name, hub.fetch({gguf}) / gguf);
+  }
+  return open_folder(name, fetch_model(hub));
+}
+
 std::unique_ptr<ModelSource> open_any(const std::string& name_or_path, const std::string& revision,
                                       const HubEnvironment& environment) {
   std::error_code ignored;
@@ -105,23 +204,12 @@ std::unique_ptr<ModelSource> open_any(const std::string& name_or_path, const std
   if (is_there(name_or_path)) {
     return open_file(name_or_path, name_or_path);
   }
-  if (looks_like_path(name_or_path)) {
+  if (looks_like_path(name_or_path) && gguf_in_repository(name_or_path).empty()) {
     throw Error("M240",
                 fmt::format("the model {} does not exist: no such file or folder", name_or_path))
         .hint("give a model folder, a .gguf file, or a hub id like Qwen/Qwen2.5-0.5B");
   }
-  const HubLookup found = find_in_hub_cache(HubKind::model, name_or_path, revision, environment);
-  if (found.folder) {
-    return open_folder(name_or_path, *found.folder);
-  }
-  std::vector<std::string> places{fs::absolute(name_or_path).string()};
-  places.insert(places.end(), found.looked_at.begin(), found.looked_at.end());
-  throw Error("M240",
-              fmt::format("the model {}{} is not on this machine; looked at {}", name_or_path,
-                          revision.empty() ? "" : fmt::format(" (revision {})", revision),
-                          fmt::join(places, ", ")))
-      .hint(fmt::format("fetch it with  hf download {}  or give the path of its folder",
-                        name_or_path));
+  return open_from_hub(name_or_path, revision, environment);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
-// The one way the program gets a model: a Hugging Face folder, a .gguf file, or a hub id found in
-// the local hub cache. Used by the trainer, the generator and the saver. A GGUF file is shown as
-// the folder transformers would have written for it: names, shapes, config.json, tokenizer files.
+// The one way the program gets a model: a Hugging Face folder, a .gguf file, or a hub id (from the
+// cache or downloaded; "owner/name/file.gguf" is one file of it). Used by the trainer, the
+// generator and the saver. A GGUF file is shown as the folder transformers would have written for
+// it: names, shapes, config.json, tokenizer files.
 //
 // The dtype of saved weights follows `stored_dtype()`. A quantised GGUF counts as float32: the
 // decoded values are exact in float32 only, so only then does transformers give the same logits for
@@ -15,17 +16,18 @@
 
 #include "core/dtype.h"
 #include "core/file.h"
-#include "core/hub_cache.h"
 #include "core/json.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"
+#include "hub/cache.h"
 
 namespace sft {
 
 class ModelSource {
  public:
   // A path to a folder or file that exists wins over a hub id. `revision` is a branch, tag or
-  // commit of the hub id ("" means main). M240 names every place looked at when it is not there;
+  // commit of the hub id ("" means main). M240 names every place looked at when it is not there
+  // and there is no network; M300-M310, N301-N308, S030 and S031 when fetching it fails (hub);
   // M200-M247 when what is there cannot be used.
   static std::unique_ptr<ModelSource> open(const std::string& name_or_path,
                                            const std::string& revision,

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "core/hub_cache.h"
+#include "hub/cache.h"
 
 namespace sft {
 

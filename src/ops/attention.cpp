@@ -7,16 +7,7 @@ namespace sft {
 
 namespace {
 
-// What each device keeps for the backward pass and needs in it. On a GPU the sums stand by document,
-// each padded to the longest, and the workspace is the attention library's own.
-Shape log_sum_shape(const Target& target, const Attention& options, int64_t tokens,
-                    int64_t documents) {
-  if (target.device == DeviceKind::cpu) {
-    return {options.heads.heads, tokens};
-  }
-  return {documents, options.heads.heads, options.longest > 0 ? options.longest : tokens};
-}
-
+// On a GPU the workspace is the attention library's own.
 Shape workspace_shape(const Target& target, const Attention& options, int64_t tokens) {
   if (target.device == DeviceKind::cpu) {
     return {options.heads.heads, tokens, 2 * int64_t{options.heads.head_dim}};
@@ -27,7 +18,7 @@ Shape workspace_shape(const Target& target, const Attention& options, int64_t to
 }  // namespace
 
 Value document_table(Program& p, Value documents, const Heads& heads) {
-  const Value table = p.make("document_table", {4, p.shape(documents)[0]}, DType::i32);
+  const Value table = p.make("document_table", {5, p.shape(documents)[0]}, DType::i32);
   p.emit("document_table", {documents}, {table}, [heads](const Run& r) {
     kernels(r).document_table(r.device(), r.in(0), heads, r.out(0));
   });
@@ -40,8 +31,8 @@ Value attention(Program& p, Value qkv, Value table, const Attention& options) {
   const int64_t tokens = p.shape(qkv)[0];
   const Value y = p.activation("attention", {tokens, int64_t{heads.heads} * heads.head_dim});
   const Value log_sum =
-      p.make("attention.log_sum",
-             log_sum_shape(p.target(), options, tokens, p.shape(table)[1] - 1));
+      p.target().device == DeviceKind::cpu ? p.make("attention.log_sum", {heads.heads, tokens})
+                                           : p.make("attention.log_sum", {tokens, heads.heads});
   p.emit("attention", {qkv, table}, {y, log_sum}, [options](const Run& r) {
     kernels(r).attention_forward(r.device(), r.in(0), r.in(1), options, r.out(0), r.out(1));
   });

@@ -15,8 +15,8 @@ struct Attention {
 };
 
 // documents (documents + 1) i32: where each document starts, and the end; empty documents are
-// allowed -> (4, documents + 1) i32, made once for all layers: the same; the documents' lengths;
-// and where their rows start in qkv and in the output, in elements.
+// allowed -> (5, documents + 1) i32, made once for all layers: the same; the documents' lengths;
+// and where their rows start in qkv, in the output and in log_sum, in elements.
 Value document_table(Program& p, Value documents, const Heads& heads);
 
 // qkv (tokens, heads.row()), table as above -> (tokens, heads * head_dim). Rows after the last
@@ -30,8 +30,8 @@ Value cached_attention(Program& p, Value qkv, Value cache, Value past, const Att
 namespace cpu {
 void document_table(Device& device, const Tensor& documents, const Heads& heads,
                     const Tensor& table);
-// log_sum: the logarithm of each row's softmax denominator, for the backward pass; laid out as
-// the device likes, (heads, tokens) here.
+// log_sum: the logarithm of each row's softmax denominator, for the backward pass: (heads, tokens)
+// here, (tokens, heads) on a GPU.
 void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
                        const Attention& options, const Tensor& y, const Tensor& log_sum);
 // workspace (heads, tokens, 2 * head_dim) here: key and value gradients by query head.

@@ -116,6 +116,7 @@ void document_table(Device& /*device*/, const Tensor& documents, const Heads& he
     out[n + d] = d + 1 < n ? start[d + 1] - start[d] : 0;
     out[2 * n + d] = start[d] * row;
     out[3 * n + d] = start[d] * y_row;
+    out[4 * n + d] = start[d] * heads.heads;
   }
 }
 

@@ -22,12 +22,12 @@ struct Layout {
 
 // The document of a token: its first and its end; an empty one for tokens after the last.
 struct Document {
-  int64_t index, begin, end;
+  int64_t begin, end;
 };
 
 __device__ inline Document document_of(const int32_t* start, const Layout& l, int64_t t) {
   if (t >= start[l.documents]) {
-    return {0, t, t};
+    return {t, t};
   }
   int64_t low = 0;
   int64_t high = l.documents;  // start[low] <= t < start[high]
@@ -39,11 +39,11 @@ __device__ inline Document document_of(const int32_t* start, const Layout& l, in
       high = middle;
     }
   }
-  return {low, start[low], start[high]};
+  return {start[low], start[high]};
 }
 
-__device__ inline int64_t log_sum_at(const Layout& l, const Document& doc, int head, int64_t t) {
-  return (doc.index * l.heads + head) * l.longest + t - doc.begin;
+__device__ inline int64_t log_sum_at(const Layout& l, int head, int64_t t) {
+  return t * l.heads + head;
 }
 
 // x . y over a head.
@@ -119,7 +119,7 @@ __global__ void forward_kernel(const T* qkv, const int32_t* start, Layout l, T* 
   const T* keys = qkv + (l.heads + head / l.group()) * l.d;
   attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, l.row(), from, to, l,
          y + (t * l.heads + head) * l.d,
-         to > from ? log_sum + log_sum_at(l, doc, head, t) : nullptr);
+         to > from ? log_sum + log_sum_at(l, head, t) : nullptr);
 }
 
 // grad_q of one row: sum over keys of p (grad_p - delta) k.
@@ -142,7 +142,7 @@ __global__ void query_gradient_kernel(const T* grad_y, const T* qkv, const T* y,
   const T* g = grad_y + (t * l.heads + head) * l.d;
   float grad[kMostPerLane] = {};
   const float delta = to > from ? dot(g, y + (t * l.heads + head) * l.d, l.d) : 0.0F;
-  const float lse = to > from ? log_sum[log_sum_at(l, doc, head, t)] : 0.0F;
+  const float lse = to > from ? log_sum[log_sum_at(l, head, t)] : 0.0F;
   for (int64_t base = from; base < to; base += 32) {
     const int64_t key = base + lane;
     float ds = 0.0F;
@@ -197,7 +197,7 @@ __global__ void key_gradient_kernel(const T* grad_y, const T* qkv, const T* y,
         const T* g = grad_y + (q * l.heads + head) * l.d;
         const float delta = dot(g, y + (q * l.heads + head) * l.d, l.d);
         p = __expf(dot(qkv + q * l.row() + head * l.d, key, l.d) * l.scale -
-                   log_sum[log_sum_at(l, doc, head, q)]);
+                   log_sum[log_sum_at(l, head, q)]);
         ds = p * (dot(g, value, l.d) - delta) * l.scale;
       }
       for (int j = 0; j < 32 && base + j < end; ++j) {
@@ -265,13 +265,14 @@ __global__ void cached_kernel(const T* qkv, const T* cache, const int32_t* past,
 }
 
 __global__ void table_kernel(const int32_t* start, int n, int32_t qkv_row, int32_t y_row,
-                             int32_t* table) {
+                             int32_t heads, int32_t* table) {
   const int d = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (d < n) {
     table[d] = start[d];
     table[n + d] = d + 1 < n ? start[d + 1] - start[d] : 0;
     table[2 * n + d] = start[d] * qkv_row;
     table[3 * n + d] = start[d] * y_row;
+    table[4 * n + d] = start[d] * heads;
   }
 }
 
@@ -305,7 +306,7 @@ void document_table(Device& device, const Tensor& documents, const Heads& heads,
   const auto n = static_cast<int>(documents.shape[0]);
   table_kernel<<<static_cast<unsigned>((n + 127) / 128), 128, 0, cuda(device).stream()>>>(
       documents.i32(), n, static_cast<int32_t>(heads.row()), heads.heads * heads.head_dim,
-      table.i32());
+      heads.heads, table.i32());
   check_cuda(cudaGetLastError(), "document_table");
 }
 

@@ -32,6 +32,9 @@ Bpe::Bpe(Vocabulary vocabulary, const std::vector<Merge>& merges, BpeOptions opt
       raw_pairs_[i] = merges_.find(raw_ids_[i >> 8], raw_ids_[i & 0xFF]);
     }
   }
+  if (raw_is_plain_) {
+    search_ = BpeSearch::make(vocabulary_, merges, merges_, raw_ids_);
+  }
   cut_at_space_ = !has_affixes && !options_.ignore_merges &&
                   vocabulary_.find(kSpaceMark) != kNone && merges_never_join_at_space(merges);
 }
@@ -70,6 +73,25 @@ bool Bpe::merges_never_join_at_space(const std::vector<Merge>& merges) const {
   });
 }
 
+void Bpe::encode(std::string_view text, std::span<const Span> pieces, bool raw_bytes,
+                 ModelScratch& scratch, std::vector<int32_t>& ids, std::vector<Span>* spans) const {
+  auto& work = static_cast<BpeScratch&>(scratch);
+  for (const Span piece : pieces) {
+    const std::string_view word = text.substr(piece.begin, piece.size());
+    if (spans == nullptr) {
+      encode(word, raw_bytes, work, ids, nullptr);
+      continue;
+    }
+    work.piece_sizes.clear();
+    encode(word, raw_bytes, work, ids, &work.piece_sizes);
+    uint32_t at = piece.begin;
+    for (const uint32_t size : work.piece_sizes) {
+      spans->push_back({at, at + size});
+      at += size;
+    }
+  }
+}
+
 void Bpe::encode(std::string_view piece, bool raw_bytes, BpeScratch& scratch,
                  std::vector<int32_t>& ids, std::vector<uint32_t>* sizes) const {
   if (!cut_at_space_ || raw_bytes) {
@@ -101,7 +123,9 @@ void Bpe::encode_word(std::string_view word, bool raw_bytes, BpeScratch& scratch
   if (!cacheable) {
     encode_uncached(word, raw_bytes, scratch);
     ids.insert(ids.end(), scratch.ids.begin(), scratch.ids.end());
-    if (sizes != nullptr) {
+    if (sizes_from_ids) {
+      add_sizes(scratch.ids.data(), scratch.ids.size());
+    } else if (sizes != nullptr) {
       sizes->insert(sizes->end(), scratch.sizes.begin(), scratch.sizes.end());
     }
     return;
@@ -127,6 +151,15 @@ void Bpe::encode_word(std::string_view word, bool raw_bytes, BpeScratch& scratch
 void Bpe::encode_uncached(std::string_view word, bool raw_bytes, BpeScratch& scratch) const {
   scratch.ids.clear();
   scratch.sizes.clear();
+  if (raw_bytes && search_) {  // sizes come from the ids
+    const int32_t whole = options_.ignore_merges ? search_->whole(word) : kNone;
+    if (whole != kNone) {
+      scratch.ids.push_back(whole);
+    } else {
+      search_->encode(word, scratch.dead, scratch.ids);
+    }
+    return;
+  }
   if (options_.ignore_merges && whole_word(word, raw_bytes, scratch)) {
     return;
   }
@@ -311,7 +344,12 @@ void Bpe::merge_short(BpeScratch& scratch) const {
 
 // A linked list of symbols and a heap of pairs: n log n for words of any length.
 void Bpe::merge_long(BpeScratch& scratch) const {
-  auto& [ids, sizes, pairs, previous, next, heap, spelled, cache] = scratch;
+  auto& ids = scratch.ids;
+  auto& sizes = scratch.sizes;
+  auto& pairs = scratch.pairs;
+  auto& previous = scratch.previous;
+  auto& next = scratch.next;
+  auto& heap = scratch.heap;
   const auto n = static_cast<int32_t>(ids.size());
   previous.resize(ids.size());
   next.resize(ids.size());

@@ -4,11 +4,14 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "text/bpe_search.h"
 #include "text/merge_table.h"
+#include "text/token_model.h"
 #include "text/vocabulary.h"
 #include "text/word_cache.h"
 
@@ -23,21 +26,22 @@ struct BpeOptions {
 };
 
 // Where one thread keeps its words; belongs to one Bpe.
-struct BpeScratch {
+struct BpeScratch : ModelScratch {
   struct Pending {
     uint32_t rank, position;
     int32_t left, right;
   };
   std::vector<int32_t> ids;
-  std::vector<uint32_t> sizes;
+  std::vector<uint32_t> sizes, piece_sizes;
   std::vector<uint64_t> pairs;
   std::vector<int32_t> previous, next;
   std::vector<Pending> heap;
+  std::vector<uint8_t> dead;
   std::string spelled;
   WordCache cache;
 };
 
-class Bpe {
+class Bpe : public TokenModel {
  public:
   static constexpr size_t kMaxMerges = size_t{1} << 25;
 
@@ -51,9 +55,15 @@ class Bpe {
   void encode(std::string_view piece, bool raw_bytes, BpeScratch& scratch,
               std::vector<int32_t>& ids, std::vector<uint32_t>* sizes) const;
 
-  // Sizes of raw pieces are exact: every byte is in the vocabulary, and tokens have no affixes.
-  bool raw_is_plain() const { return raw_is_plain_; }
-  const Vocabulary& vocabulary() const { return vocabulary_; }
+  void encode(std::string_view text, std::span<const Span> pieces, bool raw_bytes,
+              ModelScratch& scratch, std::vector<int32_t>& ids,
+              std::vector<Span>* spans) const override;
+  std::unique_ptr<ModelScratch> make_scratch() const override {
+    return std::make_unique<BpeScratch>();
+  }
+  // Sizes of raw pieces are exact when every byte is in the vocabulary and tokens have no affixes.
+  bool takes_raw_bytes(bool with_spans) const override { return !with_spans || raw_is_plain_; }
+  const Vocabulary& vocabulary() const override { return vocabulary_; }
 
  private:
   void build_tables(const std::string& name);
@@ -73,6 +83,7 @@ class Bpe {
   Vocabulary vocabulary_;
   BpeOptions options_;
   MergeTable merges_;
+  std::unique_ptr<BpeSearch> search_;    // for raw bytes; null where it cannot stand for merging
   std::vector<uint64_t> raw_pairs_;      // merges_ for every two raw bytes, first << 8 | second
   std::array<int32_t, 256> raw_ids_{};   // of the byte-level alphabet's characters
   std::array<int32_t, 256> byte_ids_{};  // of <0x00> ... <0xFF>

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "core/error.h"
@@ -174,6 +175,68 @@ class SuffixDecoder : public Decoder {
   std::string suffix_;
 };
 
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  for (size_t at = 0; !from.empty() && (at = text.find(from, at)) != std::string::npos;
+       at += to.size()) {
+    text.replace(at, from.size(), to);
+  }
+}
+
+// Takes back the spaces that word by word decoding puts before punctuation and English endings.
+std::string without_artefacts(std::string text) {
+  constexpr std::pair<std::string_view, std::string_view> rules[] = {
+      {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+      {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+      {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+  for (const auto& [from, to] : rules) {
+    replace_all(text, from, to);
+  }
+  return text;
+}
+
+class WordPieceDecoder : public Decoder {
+ public:
+  WordPieceDecoder(std::string prefix, bool cleanup)
+      : prefix_(std::move(prefix)), cleanup_(cleanup) {}
+  void apply(Tokens& tokens) const override {
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      if (i > 0 && tokens[i].starts_with(prefix_)) {
+        tokens[i].erase(0, prefix_.size());
+      } else if (i > 0) {
+        tokens[i].insert(0, 1, ' ');
+      }
+      if (cleanup_) {
+        tokens[i] = without_artefacts(std::move(tokens[i]));
+      }
+    }
+  }
+
+ private:
+  std::string prefix_;
+  bool cleanup_;
+};
+
+class CtcDecoder : public Decoder {
+ public:
+  CtcDecoder(std::string pad, std::string delimiter, bool cleanup)
+      : pad_(std::move(pad)), delimiter_(std::move(delimiter)), cleanup_(cleanup) {}
+  void apply(Tokens& tokens) const override {
+    tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
+    for (std::string& token : tokens) {
+      replace_all(token, pad_, "");
+      if (cleanup_) {
+        token = without_artefacts(std::move(token));
+        replace_all(token, delimiter_, " ");
+      }
+    }
+    std::erase(tokens, "");
+  }
+
+ private:
+  std::string pad_, delimiter_;
+  bool cleanup_;
+};
+
 class DecoderSequence : public Decoder {
  public:
   explicit DecoderSequence(std::vector<std::unique_ptr<Decoder>> parts)
@@ -234,12 +297,23 @@ std::unique_ptr<Decoder> make_decoder(const Json& json, const std::string& where
   if (type == "BPEDecoder") {
     return std::make_unique<SuffixDecoder>(string_field(json, "suffix", "</w>", where));
   }
+  if (type == "WordPiece") {
+    return std::make_unique<WordPieceDecoder>(string_field(json, "prefix", "##", where),
+                                              bool_field(json, "cleanup", true, where));
+  }
+  if (type == "CTC") {
+    return std::make_unique<CtcDecoder>(string_field(json, "pad_token", "<pad>", where),
+                                        string_field(json, "word_delimiter_token", "|", where),
+                                        bool_field(json, "cleanup", true, where));
+  }
   if (type == "Sequence") {
     return make_sequence(json, where);
   }
   throw Error("M105", fmt::format("the decoder \"{}\" is not supported", type))
       .at(where)
-      .hint("supported: ByteLevel ByteFallback Fuse Replace Strip Metaspace BPEDecoder Sequence");
+      .hint(
+          "supported: ByteLevel ByteFallback Fuse Replace Strip Metaspace BPEDecoder WordPiece CTC "
+          "Sequence");
 }
 
 }  // namespace sft

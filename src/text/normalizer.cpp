@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "text/byte_level.h"
 #include "text/json_fields.h"
+#include "text/model_normalizers.h"
 #include "text/normal_forms.h"
 #include "text/pattern.h"
 
@@ -22,24 +23,7 @@ class FormNormalizer : public Normalizer {
 
 class Lowercase : public Normalizer {
  public:
-  void apply(AlignedText& text) const override {
-    const std::string_view view = text.text();
-    std::vector<AlignedText::Change> changes;
-    changes.reserve(view.size());
-    for (size_t i = 0; i < view.size();) {
-      const DecodedChar c = decode_utf8(view.data() + i);
-      i += c.size;
-      if (c.code == 0x130) {  // the one character whose lower case is two characters
-        changes.emplace_back('i', 0);
-        changes.emplace_back(0x307, 1);
-      } else if (c.code < 0x80) {
-        changes.emplace_back(c.code >= 'A' && c.code <= 'Z' ? c.code + 32 : c.code, 0);
-      } else {
-        changes.emplace_back(lower_char(c.code), 0);
-      }
-    }
-    text.transform(changes);
-  }
+  void apply(AlignedText& text) const override { lowercase(text); }
 };
 
 class StripAccents : public Normalizer {
@@ -202,6 +186,15 @@ std::unique_ptr<Normalizer> make_normalizer(const Json& json, const std::string&
   if (type == "ByteLevel") {
     return std::make_unique<ByteLevelNormalizer>();
   }
+  if (type == "BertNormalizer") {
+    return make_bert_normalizer(json, where);
+  }
+  if (type == "Precompiled") {
+    return make_precompiled(json, where);
+  }
+  if (type == "Nmt") {
+    return make_nmt();
+  }
   if (type == "Sequence") {
     return make_sequence(json, where);
   }
@@ -209,7 +202,7 @@ std::unique_ptr<Normalizer> make_normalizer(const Json& json, const std::string&
       .at(where)
       .hint(
           "supported: NFC NFD NFKC NFKD Lowercase Strip StripAccents Replace Prepend ByteLevel "
-          "Sequence");
+          "BertNormalizer Precompiled Nmt Sequence");
 }
 
 }  // namespace sft

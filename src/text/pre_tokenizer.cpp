@@ -166,6 +166,50 @@ class WordsAndSymbols : public Cutter {
   }
 };
 
+// Cuts where the script changes. What comes before the first character that has a script is lost,
+// as it is in the library.
+class UnicodeScripts : public Cutter {
+ private:
+  void cut(SplitText& split, Span piece) const override {
+    const char* text = split.text.text().data();
+    int last = -1;
+    for (uint32_t i = piece.begin; i < piece.end;) {
+      const DecodedChar c = decode_utf8(text + i);
+      const int script = script_of(c.code);
+      if (script != 0 && script != last) {
+        split.next_pieces.push_back({i, i + c.size});
+        last = script;
+      } else if (last >= 0) {
+        split.next_pieces.back().end = i + c.size;
+      }
+      i += c.size;
+    }
+  }
+};
+
+// "FixedLength": pieces of so many characters.
+class FixedLength : public Cutter {
+ public:
+  explicit FixedLength(int64_t length) : length_(length) {}
+
+ private:
+  void cut(SplitText& split, Span piece) const override {
+    const char* text = split.text.text().data();
+    int64_t room = 0;
+    for (uint32_t i = piece.begin; i < piece.end;) {
+      if (room == 0) {
+        split.next_pieces.push_back({i, i});
+        room = length_;
+      }
+      --room;
+      i += decode_utf8(text + i).size;
+      split.next_pieces.back().end = i;
+    }
+  }
+
+  int64_t length_;
+};
+
 class Metaspace : public PreTokenizer {
  public:
   enum class Prepend { always, first, never };
@@ -351,11 +395,28 @@ std::unique_ptr<PreTokenizer> make_stage(const Json& json, const std::string& wh
   if (type == "Metaspace") {
     return make_metaspace(json, where);
   }
+  if (type == "BertPreTokenizer") {
+    std::vector<std::unique_ptr<PreTokenizer>> stages;
+    stages.push_back(std::make_unique<ClassSplit>(kSpace, Behavior::removed));
+    stages.push_back(std::make_unique<ClassSplit>(kPunctuation, Behavior::isolated));
+    return std::make_unique<PreTokenizerSequence>(std::move(stages));
+  }
+  if (type == "UnicodeScripts") {
+    return std::make_unique<UnicodeScripts>();
+  }
+  if (type == "FixedLength") {
+    const int64_t length = int_field(json, "length", 5, where);
+    if (length < 1) {
+      throw Error("M100", fmt::format("the length {} of FixedLength is not 1 or more", length))
+          .at(where);
+    }
+    return std::make_unique<FixedLength>(length);
+  }
   throw Error("M103", fmt::format("the pre-tokenizer \"{}\" is not supported", type))
       .at(where)
       .hint(
           "supported: Split ByteLevel Digits Punctuation Whitespace WhitespaceSplit "
-          "CharDelimiterSplit Metaspace Sequence");
+          "CharDelimiterSplit Metaspace BertPreTokenizer UnicodeScripts FixedLength Sequence");
 }
 
 }  // namespace

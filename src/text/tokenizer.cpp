@@ -8,13 +8,13 @@
 
 #include "core/error.h"
 #include "text/added_tokens.h"
-#include "text/bpe.h"
 #include "text/byte_level.h"
 #include "text/decoder.h"
 #include "text/json_fields.h"
 #include "text/normalizer.h"
 #include "text/post_processor.h"
 #include "text/pre_tokenizer.h"
+#include "text/token_model.h"
 #include "text/tokenizer_file.h"
 #include "text/unicode.h"
 
@@ -41,9 +41,9 @@ std::string config_token(const Json& config, const std::string& key) {
 
 struct Tokenizer::Scratch::Impl {
   SplitText split;
-  BpeScratch bpe;
+  std::unique_ptr<ModelScratch> model;
   std::vector<TokenPart> parts, inner_parts;
-  std::vector<uint32_t> sizes;
+  std::vector<Span> token_spans;
   AlignedText whole;
   std::vector<size_t> found_tokens;  // which ids of the output stand for added tokens of the text
   std::shared_ptr<const Tokenizer::Impl> owner;  // whose words the cache holds
@@ -52,7 +52,7 @@ struct Tokenizer::Scratch::Impl {
 struct Tokenizer::Impl {
   std::unique_ptr<Normalizer> normalizer;
   std::unique_ptr<PreTokenizer> pre_tokenizer;
-  std::unique_ptr<Bpe> bpe;
+  std::unique_ptr<TokenModel> model;
   AddedTokens added;
   PostProcessor post_processor;
   std::unique_ptr<Decoder> decoder;
@@ -82,9 +82,9 @@ struct Tokenizer::Impl {
   std::string_view token(int32_t id) const {
     const AddedToken* added_token = added.by_id(id);
     return added_token != nullptr ? std::string_view(added_token->shown)
-                                  : bpe->vocabulary().text(id);
+                                  : model->vocabulary().text(id);
   }
-  bool has(int32_t id) const { return added.by_id(id) != nullptr || bpe->vocabulary().has(id); }
+  bool has(int32_t id) const { return added.by_id(id) != nullptr || model->vocabulary().has(id); }
   std::string decode(std::span<const int32_t> ids, bool skip_special) const;
 
   // Scratches for calls that bring none.
@@ -106,6 +106,7 @@ void Tokenizer::Impl::with_spare_scratch(const Work& work) const {
   }
   if (!scratch) {
     scratch = std::make_unique<Scratch::Impl>();
+    scratch->model = model->make_scratch();
   }
   work(*scratch);
   const std::lock_guard lock(spare_mutex);
@@ -117,7 +118,7 @@ void Tokenizer::Impl::read_config(const Json& config) {
     NamedToken token{config_token(config, key), std::nullopt};
     if (const AddedToken* known = added.by_content(token.text)) {
       token.id = known->id;
-    } else if (const int32_t id = bpe->vocabulary().find(token.text); id != Vocabulary::kNone) {
+    } else if (const int32_t id = model->vocabulary().find(token.text); id != Vocabulary::kNone) {
       token.id = id;
     }
     return token;
@@ -196,23 +197,15 @@ void Tokenizer::Impl::encode_pieces(Scratch::Impl& scratch, Output& out) const {
   if (pre_tokenizer) {
     pre_tokenizer->apply(split);
   }
-  if (split.raw_bytes && out.spans != nullptr && !bpe->raw_is_plain()) {
-    spell_out_bytes(split);  // sizes then count the bytes of the spelling
+  if (split.raw_bytes && !model->takes_raw_bytes(out.spans != nullptr)) {
+    spell_out_bytes(split);
   }
   const std::string_view text = split.text.text();
-  for (const Span piece : split.pieces) {
-    const std::string_view word = text.substr(piece.begin, piece.size());
-    if (out.spans == nullptr) {
-      bpe->encode(word, split.raw_bytes, scratch.bpe, out.ids, nullptr);
-      continue;
-    }
-    scratch.sizes.clear();
-    bpe->encode(word, split.raw_bytes, scratch.bpe, out.ids, &scratch.sizes);
-    uint32_t at = piece.begin;
-    for (const uint32_t size : scratch.sizes) {
-      out.spans->push_back(split.text.origin(at, at + size));
-      at += size;
-    }
+  scratch.token_spans.clear();
+  model->encode(text, split.pieces, split.raw_bytes, *scratch.model, out.ids,
+                out.spans != nullptr ? &scratch.token_spans : nullptr);
+  for (const Span span : scratch.token_spans) {
+    out.spans->push_back(split.text.origin(span.begin, span.end));
   }
 }
 
@@ -312,6 +305,7 @@ std::string Tokenizer::Impl::decode(std::span<const int32_t> ids, bool skip_spec
 
 Tokenizer::Scratch::Scratch(const Tokenizer& tokenizer) : impl_(std::make_unique<Impl>()) {
   impl_->owner = tokenizer.impl_;
+  impl_->model = tokenizer.impl_->model->make_scratch();
 }
 Tokenizer::Scratch::~Scratch() = default;
 Tokenizer::Scratch::Scratch(Scratch&&) noexcept = default;
@@ -336,8 +330,8 @@ Tokenizer Tokenizer::from_text(std::string_view tokenizer_json, const Json& toke
   impl->pre_tokenizer = make_pre_tokenizer(component("pre_tokenizer"), where("pre_tokenizer"));
   impl->post_processor = PostProcessor(component("post_processor"), where("post_processor"));
   impl->decoder = make_decoder(component("decoder"), where("decoder"));
-  impl->bpe = std::make_unique<Bpe>(std::move(file.vocabulary), file.merges, file.options, name);
-  impl->added.add(component("added_tokens"), impl->bpe->vocabulary(), where("added_tokens"));
+  impl->model = std::move(file.model);
+  impl->added.add(component("added_tokens"), impl->model->vocabulary(), where("added_tokens"));
   impl->added.finish(impl->normalizer.get());
   impl->read_config(tokenizer_config);
   return Tokenizer(std::move(impl));
@@ -386,14 +380,14 @@ std::optional<int32_t> Tokenizer::id_of(std::string_view token) const {
   if (const AddedToken* added = impl_->added.by_content(token)) {
     return added->id;
   }
-  const int32_t id = impl_->bpe->vocabulary().find(token);
+  const int32_t id = impl_->model->vocabulary().find(token);
   return id == Vocabulary::kNone ? std::nullopt : std::optional(id);
 }
 
 std::string_view Tokenizer::token(int32_t id) const { return impl_->token(id); }
 bool Tokenizer::is_special(int32_t id) const { return impl_->added.is_special(id); }
 int Tokenizer::vocab_size() const {
-  return std::max(impl_->bpe->vocabulary().id_end(), impl_->added.id_end());
+  return std::max(impl_->model->vocabulary().id_end(), impl_->added.id_end());
 }
 
 std::optional<int32_t> Tokenizer::bos_id() const { return impl_->bos.id; }

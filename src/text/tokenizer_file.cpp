@@ -7,6 +7,8 @@
 
 #include "core/error.h"
 #include "text/json_fields.h"
+#include "text/unigram.h"
+#include "text/word_models.h"
 
 namespace sft {
 namespace {
@@ -28,8 +30,7 @@ class Reader {
       parse_json(text_, name_);  // says where, when it is not JSON at all
       malformed(fmt::format("has a part of an unexpected kind ({})", e.what()));
     }
-    check_model();
-    resolve_merges();
+    make_model();
     return std::move(file_);
   }
 
@@ -71,8 +72,8 @@ class Reader {
       } else if (key == "merges") {
         parse_merges(part);
       } else if (key == "vocab") {
-        vocab_is_list_ = true;  // Unigram's; check_model refuses it by name
-        skip(part);
+        vocab_is_list_ = true;
+        parse_scores(part);
       } else {
         model[key] = generic(part);
       }
@@ -80,21 +81,43 @@ class Reader {
     file_.components["model"] = std::move(model);
   }
 
-  static void skip(sj::value value) { (void)simdjson::to_json_string(value).value(); }
-
   void parse_vocabulary(sj::value value) {
-    file_.vocabulary.reserve(text_.size() / 48, text_.size() / 4);
+    vocabulary_.reserve(text_.size() / 48, text_.size() / 4);
     for (auto field : value.get_object()) {
       const std::string_view token = field.unescaped_key();
       int64_t id = 0;
-      if (field.value().get_int64().get(id) != simdjson::SUCCESS ||
-          !file_.vocabulary.add(token, id)) {
+      if (field.value().get_int64().get(id) != simdjson::SUCCESS || !vocabulary_.add(token, id)) {
         throw Error("M109",
                     fmt::format("the token \"{}\" of {} has no id of its own between 0 and {}",
                                 token, name_, Vocabulary::kMaxId))
             .at(name_)
             .hint("the file is damaged or not a tokenizer.json; fetch it again");
       }
+    }
+  }
+
+  // Unigram's: [["text", score], ...], the ids in order.
+  void parse_scores(sj::value value) {
+    for (auto item : value.get_array()) {
+      std::string_view token;
+      double score = 0;
+      size_t count = 0;
+      for (auto part : item.get_array()) {
+        if (count == 0) {
+          token = part.get_string();
+        } else {
+          score = part.get_double();
+        }
+        ++count;
+      }
+      if (count != 2) {
+        malformed(
+            fmt::format("has a token of {} parts where a text and a score are wanted", count));
+      }
+      if (!vocabulary_.append(token, static_cast<int64_t>(scores_.size()))) {
+        malformed(fmt::format("has more than {} tokens", Vocabulary::kMaxId));
+      }
+      scores_.push_back(score);
     }
   }
 
@@ -135,15 +158,63 @@ class Reader {
     pairs_.push_back({line.substr(0, space), line.substr(space + 1)});
   }
 
-  void check_model() {
+  // Old files name no type; then the fields tell.
+  std::string model_type(const Json& model) const {
+    const auto has = [&](const char* key) { return model.contains(key); };
+    const std::string guess = !pairs_.empty()                    ? "BPE"
+                              : vocab_is_list_                   ? "Unigram"
+                              : has("continuing_subword_prefix") ? "WordPiece"
+                                                                 : "WordLevel";
+    return string_field(model, "type", guess, name_);
+  }
+
+  void make_model() {
     const Json& model = required_field(file_.components, "model", name_);
-    // Old files name no type; only BPE has merges.
-    const std::string type = string_field(model, "type", pairs_.empty() ? "unknown" : "BPE", name_);
-    if (type != "BPE" || vocab_is_list_) {
+    const std::string type = model_type(model);
+    if (type != "BPE" && type != "Unigram" && type != "WordPiece" && type != "WordLevel") {
       throw Error("M101", fmt::format("the tokenizer model \"{}\" is not supported", type))
           .at(name_)
-          .hint("use a model whose tokenizer.json is of type BPE");
+          .hint("supported: BPE Unigram WordPiece WordLevel");
     }
+    if (vocabulary_.count() == 0) {
+      malformed("has no vocabulary");
+    }
+    if (vocab_is_list_ != (type == "Unigram")) {
+      malformed(fmt::format("has a vocabulary that is not of the kind {} has", type));
+    }
+    if (type == "BPE") {
+      make_bpe(model);
+    } else if (type == "Unigram") {
+      make_unigram(model);
+    } else if (type == "WordPiece") {
+      WordPieceOptions options;
+      options.unk_token = string_field(model, "unk_token", options.unk_token, name_);
+      options.continuing_subword_prefix = string_field(model, "continuing_subword_prefix",
+                                                       options.continuing_subword_prefix, name_);
+      options.max_input_chars_per_word =
+          int_field(model, "max_input_chars_per_word", options.max_input_chars_per_word, name_);
+      file_.model = std::make_unique<WordPiece>(std::move(vocabulary_), options, name_);
+    } else {
+      file_.model = std::make_unique<WordLevel>(
+          std::move(vocabulary_), string_field(model, "unk_token", "<unk>", name_), name_);
+    }
+  }
+
+  void make_unigram(const Json& model) {
+    const int64_t unk_id = int_field(model, "unk_id", Vocabulary::kNone, name_);
+    if (model.contains("unk_id") && !model["unk_id"].is_null() &&
+        (unk_id < 0 || unk_id >= vocabulary_.id_end())) {
+      throw Error("M111", fmt::format("the unk_id {} of {} is not one of its {} tokens", unk_id,
+                                      name_, vocabulary_.id_end()))
+          .at(name_)
+          .hint("the file is damaged; fetch it again");
+    }
+    file_.model = std::make_unique<Unigram>(
+        std::move(vocabulary_), std::move(scores_), static_cast<int32_t>(unk_id),
+        bool_field(model, "byte_fallback", false, name_), name_);
+  }
+
+  void make_bpe(const Json& model) {
     if (const auto dropout = model.find("dropout");
         dropout != model.end() && dropout->is_number() && dropout->get<double>() != 0) {
       throw Error("M106",
@@ -151,31 +222,30 @@ class Reader {
           .at(name_)
           .hint("set \"dropout\" to null: token ids must not be random");
     }
-    BpeOptions& options = file_.options;
+    BpeOptions options;
     options.unk_token = string_field(model, "unk_token", "", name_);
     options.continuing_subword_prefix = string_field(model, "continuing_subword_prefix", "", name_);
     options.end_of_word_suffix = string_field(model, "end_of_word_suffix", "", name_);
     options.fuse_unk = bool_field(model, "fuse_unk", false, name_);
     options.byte_fallback = bool_field(model, "byte_fallback", false, name_);
     options.ignore_merges = bool_field(model, "ignore_merges", false, name_);
-    if (file_.vocabulary.count() == 0) {
-      malformed("has no vocabulary");
-    }
+    const std::vector<Merge> merges = resolve_merges(options.continuing_subword_prefix.size());
+    file_.model = std::make_unique<Bpe>(std::move(vocabulary_), merges, options, name_);
   }
 
-  void resolve_merges() {
+  std::vector<Merge> resolve_merges(size_t prefix) const {
     if (pairs_.size() > Bpe::kMaxMerges) {
       malformed(fmt::format("has {} merges, more than the {} that are supported", pairs_.size(),
                             Bpe::kMaxMerges));
     }
-    const size_t prefix = file_.options.continuing_subword_prefix.size();
-    file_.merges.reserve(pairs_.size());
+    std::vector<Merge> merges;
+    merges.reserve(pairs_.size());
     std::string joined;
     for (const TextPair& pair : pairs_) {
       joined = pair.left;
       joined += pair.right.substr(std::min(prefix, pair.right.size()));
-      const Merge merge{file_.vocabulary.find(pair.left), file_.vocabulary.find(pair.right),
-                        file_.vocabulary.find(joined)};
+      const Merge merge{vocabulary_.find(pair.left), vocabulary_.find(pair.right),
+                        vocabulary_.find(joined)};
       if (merge.left < 0 || merge.right < 0 || merge.result < 0) {
         const std::string_view lost = merge.left < 0    ? pair.left
                                       : merge.right < 0 ? pair.right
@@ -187,8 +257,9 @@ class Reader {
             .at(name_)
             .hint("the file is damaged; fetch it again");
       }
-      file_.merges.push_back(merge);
+      merges.push_back(merge);
     }
+    return merges;
   }
 
   std::string_view text_;
@@ -196,6 +267,8 @@ class Reader {
   simdjson::padded_string padded_;
   sj::parser parser_;  // owns the unescaped texts that pairs_ points to
   std::vector<TextPair> pairs_;
+  Vocabulary vocabulary_;
+  std::vector<double> scores_;
   bool vocab_is_list_ = false;
   TokenizerFile file_;
 };

@@ -15,6 +15,11 @@ struct ClassRun {
   uint32_t count;
   uint16_t bits;
 };
+struct ScriptRun {
+  uint32_t first;
+  uint32_t count;
+  uint8_t script;
+};
 struct LowerRun {
   uint32_t first, last;
   int32_t delta;
@@ -68,6 +73,17 @@ int scan_char(std::string_view s) {
 const uint16_t* char_classes() {
   static const std::vector<uint16_t> classes = build_classes();
   return classes.data();
+}
+
+uint8_t script_of(uint32_t code) {
+  const auto* after =
+      std::upper_bound(std::begin(tables::script_runs), std::end(tables::script_runs), code,
+                       [](uint32_t c, const ScriptRun& run) { return c < run.first; });
+  if (after == std::begin(tables::script_runs)) {
+    return 0;
+  }
+  const ScriptRun& run = after[-1];
+  return code - run.first < run.count ? run.script : 0;
 }
 
 DecodedChar decode_utf8_before(std::string_view text, size_t end) {

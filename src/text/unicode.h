@@ -24,15 +24,21 @@ enum CharClass : uint16_t {
   kNumber = 0x30,
   kSpace = 0x40,
   kPunctuation = 0x80,
-  kRegexWord = 0x100,    // \w of the regex engine
-  kPlainWord = 0x200,    // \w of the "Whitespace" pre-tokenizer and of single_word
-  kNumeric = 0x400,      // what the "Digits" pre-tokenizer cuts at
-  kAccent = 0x800,       // what the "StripAccents" normalizer removes
-  kNfcUnsafe = 0x1000,   // NFC may change it, or join it to what stands before it
-  kNormalInert = 0x2000  // unknown to the library's normalization, which leaves it alone
+  kRegexWord = 0x100,     // \w of the regex engine
+  kPlainWord = 0x200,     // \w of the "Whitespace" pre-tokenizer and of single_word
+  kNumeric = 0x400,       // what the "Digits" pre-tokenizer cuts at
+  kAccent = 0x800,        // what the "StripAccents" normalizer removes
+  kNfcUnsafe = 0x1000,    // NFC may change it, or join it to what stands before it
+  kNormalInert = 0x2000,  // unknown to the library's normalization, which leaves it alone
+  kControl = 0x4000,      // what the "BertNormalizer" cleans away
+  kNonspacing = 0x8000    // what it strips as an accent
 };
 
 const uint16_t* char_classes();
+
+// The script of a character as the "UnicodeScripts" pre-tokenizer sees it: a number that means
+// nothing but itself; 0 for the characters that it never cuts at.
+uint8_t script_of(uint32_t code);
 
 struct DecodedChar {
   uint32_t code;

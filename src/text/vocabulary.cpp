@@ -28,21 +28,23 @@ int32_t Vocabulary::find(std::string_view text) const {
   }
 }
 
-void Vocabulary::insert(uint64_t hash, int32_t id) {
+// Makes `find` give this id for the text, whatever it gave before.
+void Vocabulary::insert(std::string_view text, int32_t id) {
+  const uint64_t hash = hash_bytes(text.data(), text.size());
+  const auto tag = static_cast<uint32_t>(hash >> 32);
   const size_t mask = slots_.size() - 1;
   size_t i = hash & mask;
-  while (slots_[i].id != kNone) {
+  while (slots_[i].id != kNone && !(slots_[i].tag == tag && this->text(slots_[i].id) == text)) {
     i = (i + 1) & mask;
   }
-  slots_[i] = {static_cast<uint32_t>(hash >> 32), id};
+  slots_[i] = {tag, id};
 }
 
 void Vocabulary::grow() {
   slots_.assign(slots_.size() * 2, Slot{});
   for (size_t id = 0; id < entries_.size(); ++id) {
     if (entries_[id].used) {
-      const std::string_view text = this->text(static_cast<int32_t>(id));
-      insert(hash_bytes(text.data(), text.size()), static_cast<int32_t>(id));
+      insert(text(static_cast<int32_t>(id)), static_cast<int32_t>(id));
     }
   }
 }
@@ -51,7 +53,19 @@ bool Vocabulary::add(std::string_view text, int64_t id) {
   if (id < 0 || id > kMaxId || has(static_cast<int32_t>(id)) || find(text) != kNone) {
     return false;
   }
-  const auto index = static_cast<size_t>(id);
+  put(text, static_cast<size_t>(id));
+  return true;
+}
+
+bool Vocabulary::append(std::string_view text, int64_t id) {
+  if (id != id_end() || id > kMaxId) {
+    return false;
+  }
+  put(text, static_cast<size_t>(id));
+  return true;
+}
+
+void Vocabulary::put(std::string_view text, size_t index) {
   if (index >= entries_.size()) {
     entries_.resize(index + 1);
   }
@@ -61,9 +75,8 @@ bool Vocabulary::add(std::string_view text, int64_t id) {
   if (static_cast<size_t>(count_) * 2 > slots_.size()) {
     grow();
   } else {
-    insert(hash_bytes(text.data(), text.size()), static_cast<int32_t>(id));
+    insert(text, static_cast<int32_t>(index));
   }
-  return true;
 }
 
 }  // namespace sft

@@ -1,4 +1,4 @@
-// Token texts and ids of a BPE model. Built once, then read by any number of threads.
+// Token texts and ids of a model. Built once, then read by any number of threads.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +39,10 @@ class Vocabulary {
   // False when the id is negative or above kMaxId, or the text or the id is already there.
   bool add(std::string_view text, int64_t id);
 
+  // For lists, where a text may stand twice: `find` gives the last of them. False when the id is
+  // not the next one or above kMaxId.
+  bool append(std::string_view text, int64_t id);
+
   int32_t find(std::string_view text) const;  // kNone when it is not there
   std::string_view text(int32_t id) const {   // "" for an id that is not there
     if (id < 0 || static_cast<size_t>(id) >= entries_.size()) {
@@ -64,8 +68,9 @@ class Vocabulary {
     uint32_t tag = 0;
     int32_t id = kNone;
   };
+  void put(std::string_view text, size_t index);
   void grow();
-  void insert(uint64_t hash, int32_t id);
+  void insert(std::string_view text, int32_t id);
 
   std::string pool_;
   std::vector<Entry> entries_;

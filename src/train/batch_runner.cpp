@@ -62,7 +62,16 @@ BatchRunner::Sized& BatchRunner::sized(const BatchSize& size) {
 
 namespace {
 
-void check_tokens(const MicroBatch& batch, int64_t vocab) {
+int64_t longest_document(const MicroBatch& batch) {
+  int64_t longest = 0;
+  for (size_t i = 1; i < batch.cu_seqlens.size(); ++i) {
+    longest = std::max<int64_t>(longest, batch.cu_seqlens[i] - batch.cu_seqlens[i - 1]);
+  }
+  return longest;
+}
+
+void check_batch(const MicroBatch& batch, const ModelConfig& config) {
+  const int64_t vocab = config.vocab;
   for (size_t i = 0; i < batch.tokens.size(); ++i) {
     const int32_t token = batch.tokens[i];
     const int32_t id = token < 0 ? token : std::max(token, batch.targets[i]);
@@ -72,14 +81,11 @@ void check_tokens(const MicroBatch& batch, int64_t vocab) {
           .hint("the tokenizer and the model do not belong together");
     }
   }
-}
-
-int64_t longest_document(const MicroBatch& batch) {
-  int64_t longest = 0;
-  for (size_t i = 1; i < batch.cu_seqlens.size(); ++i) {
-    longest = std::max<int64_t>(longest, batch.cu_seqlens[i] - batch.cu_seqlens[i - 1]);
+  if (const int64_t longest = longest_document(batch); longest > config.max_positions) {
+    throw Error("M037", fmt::format("a row has {} tokens, but the model has {} positions", longest,
+                                    config.max_positions))
+        .hint(fmt::format("add --max_length {}", config.max_positions));
   }
-  return longest;
 }
 
 }  // namespace
@@ -118,7 +124,7 @@ void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, Sized& pr
 
 void BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first) {
   SFT_ASSERT(pending_ < kResults);
-  check_tokens(batch, model_.model.config.vocab);
+  check_batch(batch, model_.model.config);
   const BatchSize size = program_size(
       device_.kind(), static_cast<int64_t>(batch.tokens.size()),
       static_cast<int64_t>(batch.cu_seqlens.size()) - 1, longest_document(batch));

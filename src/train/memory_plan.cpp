@@ -12,6 +12,9 @@
 namespace sft {
 
 int64_t longest_batch(const PreparedDataset& data, int64_t rows) {
+  if (data.bound()) {
+    return *data.bound() * std::min(rows, data.size());
+  }
   std::vector<int64_t> lengths(static_cast<size_t>(data.size()));
   for (int64_t i = 0; i < data.size(); ++i) {
     lengths[static_cast<size_t>(i)] = data.length(i);
@@ -62,6 +65,9 @@ Recompute plan_run(const std::string& wanted, const LoadedModel& model,
 }
 
 void check_lengths(const PreparedDataset& data, const ModelConfig& config) {
+  if (data.bound()) {
+    return;  // BatchRunner looks at each batch
+  }
   for (int64_t i = 0; i < data.size(); ++i) {
     if (data.length(i) <= config.max_positions) {
       continue;

@@ -5,11 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <system_error>
 
 #include "core/error.h"
 #include "core/strings.h"
 #include "data/dataset.h"
+#include "data/token_cache.h"
 #include "io/model_saver.h"
 #include "train/choose_device.h"
 #include "train/text_setup.h"
@@ -124,13 +126,19 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   make_output_dir(o.output_dir);
   const auto checkpoint = checkpoint_to_resume(o, device->threads(), log);
   const TextSetup text = load_text(*source, o.data);
+  std::optional<ThreadPool> own_pool;
+  if (o.data.dataset_num_proc) {
+    own_pool.emplace(static_cast<int>(*o.data.dataset_num_proc));
+  }
   const DataContext context{text.tokenizer,
                             text.chat ? &*text.chat : nullptr,
-                            device->threads(),
+                            own_pool ? *own_pool : device->threads(),
                             log,
                             s.hub,
                             static_cast<uint64_t>(o.seed),
-                            Model::from_config(source->config()).config.vocab};
+                            Model::from_config(source->config()).config.vocab,
+                            text.key,
+                            token_cache_folder([](const char* name) { return std::getenv(name); })};
   const Prepared train = prepare_dataset(o.data, Part::train, context);
   std::optional<Prepared> eval;
   if (o.eval_strategy != "no" || o.eval_on_start) {
@@ -165,6 +173,7 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
                 checkpoint ? checkpoint->string() : "");
   try {
     const TrainOutcome outcome = trainer.run();
+    say_notes(trainer.notes(), o.data, text.tokenizer, log);
     if (outcome.stopped_by == 0) {
       export_model(o.output_dir);
       write_text(fs::path(o.output_dir) / "training_args.json", option_values(o).dump(2) + "\n");

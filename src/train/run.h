@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/hub_cache.h"
+#include "hub/cache.h"
 #include "core/log.h"
 #include "train/options.h"
 #include "train/trainer.h"

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/content_hash.h"
 #include "core/error.h"
 #include "core/file.h"
 
@@ -70,6 +71,7 @@ TextSetup load_text(const ModelSource& source, const DataOptions& options) {
   const Json config =
       config_text ? parse_json(*config_text, "tokenizer_config.json") : Json::object();
   TextSetup setup{Tokenizer::from_text(*tokenizer_json, config, source.name()), {}, {}, {}};
+  setup.key = ContentHash().add(*tokenizer_json).add(config_text.value_or("")).hex();
   std::optional<std::string> chat = source.chat_template();
   if (options.chat_template_path) {
     chat = setup.replaced_template = template_from(*options.chat_template_path);

@@ -19,6 +19,7 @@ struct TextSetup {
   std::optional<ChatTemplate> chat;
   std::optional<std::string> replaced_template;  // given by --chat_template_path
   std::optional<TokenRef> turn_end;              // what the template puts at the end of a turn
+  std::string key{};                             // of the tokenizer's contents, for caches
 };
 
 // M250 when the model comes without a tokenizer; D070 for a --chat_template_path that cannot be

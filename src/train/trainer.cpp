@@ -34,6 +34,8 @@ LoaderOptions loader_options(const TrainOptions& o, const Communicator& comm, bo
   l.sampling = training ? parse_sampling(o.data.train_sampling_strategy) : Sampling::sequential;
   l.padding_free = is_padding_free(o.data);
   l.pad_to_multiple_of = o.data.pad_to_multiple_of ? std::stoll(*o.data.pad_to_multiple_of) : 0;
+  l.max_steps = o.max_steps;
+  l.workers = static_cast<int>(o.data.dataset_num_proc.value_or(1));
   return l;
 }
 
@@ -63,8 +65,8 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
       log_(log),
       hooks_(std::move(hooks)),
       train_rows_(train.size()),
-      loader_(train, loader_options(options, context.comm, true)),
-      total_steps_(loader_.total_steps(options.num_train_epochs, options.max_steps)),
+      loader_(make_loader(train, loader_options(options, context.comm, true))),
+      total_steps_(loader_->total_steps(options.num_train_epochs, options.max_steps)),
       arena_(context.device),
       optimizer_(context.device, model.model.specs, model.model.layout,
                  {options.optim.adam_beta1, options.optim.adam_beta2, options.optim.adam_epsilon,
@@ -141,10 +143,11 @@ LossStats Trainer::run_batches(const std::vector<MicroBatch>& batches, double tr
 
 void Trainer::train_step() {
   const auto start = Clock::now();
-  const std::vector<MicroBatch> batches = loader_.next();
+  const std::vector<MicroBatch> batches = loader_->next();
   double trained = 0;
   for (const MicroBatch& batch : batches) {
     trained += static_cast<double>(batch.trained);
+    notes_ += batch.notes;
   }
   trained = context_.comm.sum(trained);
   const LossStats total = run_batches(batches, trained);
@@ -166,7 +169,7 @@ void Trainer::train_step() {
     skip_update();
   }
   ++step_;
-  epoch_ended_ = loader_.cursor().step_in_epoch == loader_.steps_per_epoch();
+  epoch_ended_ = loader_->cursor().step_in_epoch == loader_->steps_per_epoch();
   interval_.seconds += seconds_since(start);
 }
 
@@ -212,7 +215,7 @@ void Trainer::after_step() {
   const bool last = step_ == total_steps_;
   if (eval_loader_ && (due(evaluation_) || (last && evaluation_.strategy == "steps"))) {
     const double reached =
-        evaluation_.strategy == "epoch" ? std::round(loader_.epoch()) : static_cast<double>(step_);
+        evaluation_.strategy == "epoch" ? std::round(loader_->epoch()) : static_cast<double>(step_);
     if (options_.eval_delay <= reached) {
       run_evaluation();
     }
@@ -282,12 +285,12 @@ void Trainer::fill_state() {
     return;
   }
   TrainerState& s = log_->state();
-  s.epoch = loader_.epoch();
+  s.epoch = loader_->epoch();
   s.global_step = step_;
   s.max_steps = total_steps_;
   s.num_train_epochs =
       options_.max_steps > 0
-          ? (options_.max_steps + loader_.steps_per_epoch() - 1) / loader_.steps_per_epoch()
+          ? (options_.max_steps + loader_->steps_per_epoch() - 1) / loader_->steps_per_epoch()
           : static_cast<int64_t>(std::ceil(options_.num_train_epochs));
   s.logging_steps = logging_.every;
   s.save_steps = saving_.every;

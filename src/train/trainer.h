@@ -56,6 +56,7 @@ class Trainer {
           const PreparedDataset& train, const PreparedDataset* eval, RunLog* log,
           TrainerHooks hooks);
 
+  const RowNotes& notes() const { return notes_; }
   int64_t total_steps() const { return total_steps_; }
   Recompute recompute() const { return recompute_; }
 
@@ -105,7 +106,7 @@ class Trainer {
   RunLog* log_;
   TrainerHooks hooks_;
   int64_t train_rows_;
-  Loader loader_;
+  std::unique_ptr<TrainLoader> loader_;
   std::optional<EvalLoader> eval_loader_;
   int64_t total_steps_ = 0;
   Schedule schedule_;
@@ -132,6 +133,7 @@ class Trainer {
 
   Rhythm logging_, evaluation_, saving_;
   bool epoch_ended_ = false;
+  RowNotes notes_;  // of the rows that this process trained
   int64_t last_saved_ = -1;
   std::string last_checkpoint_;
 };

@@ -48,7 +48,7 @@ Json Trainer::batching() const {
 Json Trainer::state_json() const {
   Json state = {{"version", 1},
                 {"batching", batching()},
-                {"cursor", to_json(loader_.cursor())},
+                {"cursor", to_json(loader_->cursor())},
                 {"step", step_},
                 {"updates", updates_},
                 {"num_tokens", num_tokens_},
@@ -106,7 +106,7 @@ void Trainer::read_tensors(const fs::path& path, std::span<const NamedTensor> te
 }
 
 void Trainer::restore(const Json& s) {
-  loader_.seek(cursor_from_json(s.at("cursor")));
+  loader_->seek(cursor_from_json(s.at("cursor")));
   step_ = s.at("step");
   updates_ = s.at("updates");
   num_tokens_ = s.at("num_tokens");

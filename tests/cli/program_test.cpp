@@ -130,6 +130,31 @@ TEST(Program, NotesAreQuietable) {
             std::string::npos);
 }
 
+TEST(Program, TokenizeCountsOrPrintsIds) {
+  const fs::path file = fs::temp_directory_path() / ("sft_lines_" + std::to_string(getpid()));
+  const std::string command =
+      "tokenize --model " SFT_TEST_DIR "/../examples/tiny-model --file " + file.string();
+  write_text(file, "The miller\r\n\nThe miller");
+  const RunResult counts = run_sft(command);
+  EXPECT_TRUE(counts.out.starts_with("3 texts, 20 bytes, ")) << counts.out << counts.err;
+  EXPECT_EQ(counts.err, "");
+  const RunResult ids = run_sft(command + " --json --spans --threads 2");
+  const std::vector<std::string> lines = split(ids.out, '\n');
+  ASSERT_EQ(lines.size(), 4u) << ids.out << ids.err;
+  EXPECT_EQ(lines[0], lines[2]);
+  EXPECT_EQ(lines[1], R"({"ids": [], "spans": []})");
+  const Json first = Json::parse(lines[0]);
+  EXPECT_EQ(first["ids"].size(), first["spans"].size());
+  EXPECT_EQ(first["spans"].back(), Json::array({first["spans"].back()[0], 10}));
+  EXPECT_TRUE(run_sft(command + " --whole").out.starts_with("1 texts, 23 bytes, "));
+  write_text(file, "good\nbad \xFF\n");
+  const RunResult bad = run_sft(command);
+  EXPECT_EQ(bad.code, 4);
+  EXPECT_NE(bad.err.find("--> " + file.string() + ":2\n"), std::string::npos) << bad.err;
+  EXPECT_EQ(run_sft("tokenize --file x").code, 2);
+  fs::remove(file);
+}
+
 TEST(Program, EnvIsTextOrJson) {
   const RunResult text = run_sft("env");
   EXPECT_EQ(text.code, 0);

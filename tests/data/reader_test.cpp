@@ -96,7 +96,7 @@ TEST(Reader, ReadsTextByLine) {
 TEST(Reader, RefusesWhatItCannotRead) {
   const TemporaryFolder folder;
   EXPECT_EQ(error_of([&] { open_reader(folder / "none.jsonl"); }).code(), "D001");
-  EXPECT_EQ(error_of([&] { open_reader(folder.write("a.jsonl.gz", "x")); }).code(), "D002");
+  EXPECT_EQ(error_of([&] { open_reader(folder.write("a.zip", "x")); }).code(), "D003");
   EXPECT_EQ(error_of([&] { open_reader(folder.write("a.png", "x")); }).code(), "D003");
   EXPECT_EQ(error_of([&] { open_reader(folder.path()); }).code(), "D001");
   // Without libsft_arrow.so it says what to install; with it, that the file is not parquet.

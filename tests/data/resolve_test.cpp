@@ -186,19 +186,86 @@ TEST_F(Resolve, RefusesWhatIsNotThere) {
   EXPECT_EQ(error("train").code(), "D007");
 }
 
+TEST_F(Resolve, TakesSumsOfSplits) {
+  files({"train.jsonl", "test.jsonl", "dev.jsonl"});
+  const DatasetSource source{folder.path().string(), {}, "", {}};
+  const auto parts = resolve_splits(source, "train[:10%] + test[-5:]", {});
+  ASSERT_EQ(parts.size(), 2U);
+  EXPECT_EQ(parts[0].split, "train");
+  EXPECT_EQ(parts[0].slice, "[:10%]");
+  EXPECT_EQ(parts[1].files, std::vector<fs::path>{folder / "test.jsonl"});
+  EXPECT_EQ(parts[1].slice, "[-5:]");
+  EXPECT_EQ(resolve_splits(source, "all", {}).size(), 3U);
+  EXPECT_EQ(error("train+other").code(), "D008");
+  EXPECT_EQ(error("train+test").code(), "D009");
+  EXPECT_EQ(error("train+").code(), "D009");
+}
+
+TEST_F(Resolve, TakesWhatSaveToDiskLeft) {
+  folder.write("one/state.json",
+               R"({"_data_files": [{"filename": "data-00000-of-00002.arrow"},
+                                    {"filename": "data-00001-of-00002.arrow"}]})");
+  folder.write("two/dataset_dict.json", R"({"splits": ["train", "test"]})");
+  for (const char* split : {"train", "test"}) {
+    folder.write(std::string("two/") + split + "/state.json",
+                 R"({"_data_files": [{"filename": "data-00000-of-00001.arrow"}]})");
+  }
+  const auto of = [&](const char* name, const char* split) {
+    return resolve_dataset({(folder / name).string(), {}, "", {}}, split, {}).files;
+  };
+  EXPECT_EQ(of("one", "train"), (std::vector<fs::path>{folder / "one/data-00000-of-00002.arrow",
+                                                       folder / "one/data-00001-of-00002.arrow"}));
+  EXPECT_EQ(of("two", "test"),
+            std::vector<fs::path>{folder / "two/test/data-00000-of-00001.arrow"});
+  EXPECT_EQ(error_of([&] { of("two", "dev"); }).code(), "D008");
+  folder.write("one/state.json", R"(["nothing"])");
+  EXPECT_EQ(error_of([&] { of("one", "train"); }).code(), "D005");
+}
+
+TEST_F(Resolve, ReadsAFileThatFitsTwoPatternsOnce) {
+  files({"test-eval.jsonl", "x/y.jsonl"});
+  EXPECT_EQ(names("test"), Names{"test-eval.jsonl"});
+}
+
+TEST_F(Resolve, CountsFormatsBehindCompressions) {
+  files({"a.jsonl.gz", "b.json.zst", "c.csv", "d.jsonl.xz"});
+  EXPECT_EQ(names("train"), (Names{"a.jsonl.gz", "b.json.zst", "d.jsonl.xz"}));
+  files({"e.zip"});
+  EXPECT_EQ(error("train").code(), "D002");
+}
+
+TEST_F(Resolve, LooksForDataFilesElsewhere) {
+  files({"home/x.jsonl", "away/deep/a1.jsonl", "away/deep/a2.jsonl"});
+  const auto of = [&](const std::string& pattern) {
+    const DatasetSource source{(folder / "home").string(), {}, "", pattern};
+    return resolve_dataset(source, "train", {}).files.size();
+  };
+  EXPECT_EQ(of((folder / "away/deep/a1.jsonl").string()), 1U);
+  EXPECT_EQ(of((folder / "away").string() + "/**/a?.jsonl"), 2U);
+  EXPECT_EQ(of("../away/*/a1.jsonl"), 1U);
+  EXPECT_EQ(error_of([&] { of("https://x.org/a.jsonl"); }).code(), "D005");
+}
+
 TEST(Slice, KeepsThePartAsked) {
-  const auto range = [](const std::string& slice) {
-    const RowRange r = slice_range(slice, 200);
+  const auto range = [](const std::string& slice, int64_t n = 200) {
+    const RowRange r = slice_range(slice, n);
     return std::pair(r.begin, r.end);
   };
-  EXPECT_EQ(range(""), std::pair(int64_t{0}, int64_t{200}));
-  EXPECT_EQ(range(":100"), std::pair(int64_t{0}, int64_t{100}));
-  EXPECT_EQ(range("10%:20%"), std::pair(int64_t{20}, int64_t{40}));
-  EXPECT_EQ(range("-50:"), std::pair(int64_t{150}, int64_t{200}));
-  EXPECT_EQ(range(":1%"), std::pair(int64_t{0}, int64_t{2}));
-  EXPECT_EQ(range("150:100"), std::pair(int64_t{150}, int64_t{150}));
-  EXPECT_EQ(range(":999"), std::pair(int64_t{0}, int64_t{200}));
-  for (const char* wrong : {"5", "a:b", ":1.5", "99999999999999999999:"}) {
+  const auto rows = [](int64_t begin, int64_t end) { return std::pair(begin, end); };
+  EXPECT_EQ(range(""), rows(0, 200));
+  EXPECT_EQ(range("[:100]"), rows(0, 100));
+  EXPECT_EQ(range("[10%:20%]"), rows(20, 40));
+  EXPECT_EQ(range("[10:20%]"), rows(20, 40));  // one sign counts for both ends
+  EXPECT_EQ(range("[-50:]"), rows(150, 200));
+  EXPECT_EQ(range("[-5%:]", 30), rows(28, 30));  // -1.5 rounds to the even -2
+  EXPECT_EQ(range("[:50%]", 5), rows(0, 2));     // 2.5 rounds to the even 2
+  EXPECT_EQ(range("[:1%]"), rows(0, 2));
+  EXPECT_EQ(range("[:3%](pct1_dropremainder)", 250), rows(0, 6));
+  EXPECT_EQ(range("[150:100]"), rows(150, 150));
+  EXPECT_EQ(range("[:1_0]"), rows(0, 10));
+  EXPECT_EQ(range("[:999]"), rows(0, 200));
+  for (const char* wrong : {"[5]", "[a:b]", "[:1.5]", "[99999999999999999999:]", "[:101%]",
+                            "[:5](closest)", "5:", "[:3%](pct1)"}) {
     EXPECT_EQ(error_of([&] { slice_range(wrong, 200); }).code(), "D009") << wrong;
   }
 }

@@ -11,7 +11,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "core/hub_cache.h"
+#include "hub/cache.h"
 #include "core/tensor.h"
 #include "io/model_source.h"
 

@@ -173,12 +173,11 @@ TEST(Tokenizer, RefusesByNameWhatItDoesNotSupport) {
     return load_error(changed);
   };
   EXPECT_EQ(load_error(good), "");
-  EXPECT_EQ(with("/model/type", "WordPiece"), "M101");
-  EXPECT_EQ(with("/model", Json::parse(R"({"type": "Unigram", "vocab": [["a", -1.0]]})")), "M101");
-  EXPECT_EQ(with("/normalizer", Json{{"type", "Precompiled"}}), "M102");
-  EXPECT_EQ(with("/pre_tokenizer", Json{{"type", "UnicodeScripts"}}), "M103");
+  EXPECT_EQ(with("/model/type", "Magic"), "M101");
+  EXPECT_EQ(with("/normalizer", Json{{"type", "Magic"}}), "M102");
+  EXPECT_EQ(with("/pre_tokenizer", Json{{"type", "Magic"}}), "M103");
   EXPECT_EQ(with("/post_processor", Json{{"type", "Magic"}}), "M104");
-  EXPECT_EQ(with("/decoder", Json{{"type", "CTC"}}), "M105");
+  EXPECT_EQ(with("/decoder", Json{{"type", "Magic"}}), "M105");
   EXPECT_EQ(with("/model/dropout", 0.1), "M106");
   EXPECT_EQ(with("/model/merges", Json::array({"zz qq"})), "M107");
   EXPECT_EQ(with("/model/unk_token", "<nowhere>"), "M111");

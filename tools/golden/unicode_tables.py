@@ -46,6 +46,10 @@ numeric = {ord(piece) for piece, _ in pairs if len(piece) == 1 and piece != "a"}
 punctuation = set(CODES) - kept(P.Punctuation("removed"))
 strip = N.StripAccents()
 mark = {c for c in CODES if strip.normalize_str(chr(c)) == ""}
+clean = N.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=False)
+control = {c for c in CODES if clean.normalize_str(chr(c)) == ""}
+bert_strip = N.BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False)
+nonspacing = {c for c in CODES if bert_strip.normalize_str("a" + chr(c)) == "a"}
 
 utf8proc = ctypes.CDLL("libutf8proc.so.2")
 utf8proc.utf8proc_map.argtypes = [ctypes.c_char_p, ctypes.c_ssize_t, ctypes.POINTER(ctypes.c_void_p), ctypes.c_int]
@@ -104,6 +108,8 @@ BITS = {
     "accent": mark,
     "nfc_unsafe": unsafe,
     "normal_inert": inert,
+    "control": control,
+    "nonspacing": nonspacing,
 }
 flags = [0] * 0x110000
 for bit, members in enumerate(BITS.values()):
@@ -138,6 +144,29 @@ def table(kind, name, rows):
 table("ClassRun", "class_runs", [f"{{{b:#x},{n},{v:#x}}}," for b, n, v in runs(flags)])
 newer = [category.get(c) if unicodedata.category(chr(c)) == "Cn" else None for c in range(0x110000)]
 table("NewerRun", "newer_runs", [f'{{{b:#x},{b + n - 1:#x},"{v}"}},' for b, n, v in runs(newer)])
+
+
+def scripts():
+    """A number for each character: 0 where UnicodeScripts never cuts, else equal within a script."""
+    splitter, known, of_code = P.UnicodeScripts(), [], [0] * 0x110000
+    codes = [c for c in CODES if c != 0x20]
+    pieces = splitter.pre_tokenize_str("a" + "".join(map(chr, codes)))  # characters of no script join what precedes
+    neutral = {c for c in CODES if len(splitter.pre_tokenize_str(chr(c))) == 0}
+    starts = {begin - 1 for _, (begin, _) in pieces}
+    number = 0
+    for i, code in enumerate(codes):
+        if code in neutral:
+            continue
+        if i in starts or number == 0 or codes[i - 1] in neutral:
+            number = next((n for n, c in enumerate(known, 1) if len(splitter.pre_tokenize_str(chr(c) + chr(code))) == 1), 0)
+            if number == 0:
+                known.append(code)
+                number = len(known)
+        of_code[code] = number
+    return of_code
+
+
+table("ScriptRun", "script_runs", [f"{{{b:#x},{n},{v}}}," for b, n, v in runs(scripts())])
 lower = N.Lowercase()
 delta = [0] * 0x110000
 for code in CODES:

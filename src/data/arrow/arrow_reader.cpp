@@ -1,20 +1,8 @@
 // libsft_arrow.so: rows of parquet and arrow files. Loaded by read_arrow.cpp through the one
 // function below; everything else stays hidden.
-#include <arrow/api.h>
-#include <arrow/io/file.h>
-#include <arrow/ipc/reader.h>
-#include <arrow/util/config.h>
-#include <parquet/arrow/reader.h>
-
-#include <fmt/format.h>
-
-#include <filesystem>
 #include <memory>
-#include <string>
 
-#include "core/error.h"
-#include "data/arrow/arrow_json.h"
-#include "data/reader.h"
+#include "data/arrow/arrow_file.h"
 
 namespace sft {
 
@@ -34,24 +22,18 @@ class ArrowReader : public RowReader {
   }
 
   bool next(RawRow& row) override {
-    while (batch_ == nullptr || at_ >= batch_->num_rows()) {
+    while (batch_ == nullptr || at_ >= batch_->count()) {
       at_ = 0;
-      batch_ = next_batch();
-      if (batch_ == nullptr) {
+      batch_.reset();
+      if (auto rows = next_batch()) {
+        batch_ = std::make_shared<const ArrowBatch>(std::move(rows));
+      } else {
         return false;
       }
     }
-    Json object = Json::object();
-    for (int column = 0; column < batch_->num_columns(); ++column) {
-      object[batch_->column_name(column)] = arrow_to_json(*batch_->column(column), at_);
-    }
+    row = row_of_batch(batch_, at_, name_, row_ + 1);
     ++at_;
     ++row_;
-    row = RawRow();
-    row.value = std::move(object);
-    row.parsed = true;
-    row.file = name_;
-    row.number = row_;
     return true;
   }
 
@@ -97,22 +79,14 @@ class ArrowReader : public RowReader {
     return batch;
   }
 
-  void check(const arrow::Status& status) const {
-    if (!status.ok()) {
-      throw Error("D021",
-                  fmt::format("{} cannot be read: {}",
-                              std::filesystem::path(*name_).filename().string(), status.message()))
-          .at(fmt::format("{}, row {}", *name_, row_ + 1))
-          .hint("the file is damaged or cut short; fetch or write it again");
-    }
-  }
+  void check(const arrow::Status& status) const { check_arrow(status, *name_, row_); }
 
   std::shared_ptr<const std::string> name_;
   std::unique_ptr<parquet::arrow::FileReader> parquet_;
   std::shared_ptr<arrow::RecordBatchReader> batches_;
   std::shared_ptr<arrow::ipc::RecordBatchFileReader> indexed_;
   int next_indexed_ = 0;
-  std::shared_ptr<arrow::RecordBatch> batch_;
+  std::shared_ptr<const ArrowBatch> batch_;
   int64_t at_ = 0, row_ = 0;
 };
 

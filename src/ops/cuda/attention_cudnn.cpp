@@ -26,7 +26,7 @@ using TensorPtr = std::shared_ptr<fe::graph::Tensor_attributes>;
 
 // The tensors of a plan, by what they are.
 enum Id : int64_t {
-  kQ = 1, kK, kV, kO, kStats, kLengths, kQkvStart, kOStart, kGradO, kGradQ, kGradK, kGradV
+  kQ = 1, kK, kV, kO, kStats, kLengths, kQkvStart, kOStart, kStatsStart, kGradO, kGradQ, kGradK, kGradV
 };
 
 void require(fe::error_t result, const char* what) {
@@ -52,6 +52,7 @@ class Builder {
     lengths_ = integers("lengths", kLengths, s.documents);
     qkv_start_ = integers("qkv_start", kQkvStart, s.documents + 1);
     o_start_ = integers("o_start", kOStart, s.documents + 1);
+    stats_start_ = integers("stats_start", kStatsStart, s.documents + 1);
   }
 
   TensorPtr rows(const char* name, Id id, int heads, bool output_layout) {
@@ -75,7 +76,8 @@ class Builder {
     }
     t->set_uid(kStats)
         .set_dim({s_.documents, s_.heads, s_.longest, 1})
-        .set_stride({s_.heads * s_.longest, s_.longest, 1, 1})
+        .set_stride({s_.heads * s_.longest, 1, s_.heads, 1})
+        .set_ragged_offset(stats_start_)
         .set_data_type(fe::DataType_t::FLOAT);
     return t;
   }
@@ -123,7 +125,7 @@ class Builder {
 
   const FusedAttentionShape& s_;
   std::shared_ptr<fe::graph::Graph> graph_;
-  TensorPtr lengths_, qkv_start_, o_start_;
+  TensorPtr lengths_, qkv_start_, o_start_, stats_start_;
 };
 
 Plan build_forward(const FusedAttentionShape& s, cudnnHandle_t handle) {
@@ -254,7 +256,8 @@ std::unordered_map<int64_t, void*> pack(const FusedAttentionShape& s, const Tens
           {v, base + v_at},
           {kLengths, table.i32() + n},
           {kQkvStart, table.i32() + 2 * n},
-          {kOStart, table.i32() + 3 * n}};
+          {kOStart, table.i32() + 3 * n},
+          {kStatsStart, table.i32() + 4 * n}};
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ class FusedAttention {
 
   // Whether cuDNN takes this shape; makes its plans on the first call.
   bool takes(const FusedAttentionShape& shape);
-  // See cpu::attention_forward and cpu::attention_backward; log_sum (documents, heads, longest).
+  // See cpu::attention_forward and cpu::attention_backward; log_sum (tokens, heads).
   void forward(const FusedAttentionShape& shape, const Tensor& qkv, const Tensor& table,
                const Tensor& y, const Tensor& log_sum);
   void backward(const FusedAttentionShape& shape, const Tensor& grad_y, const Tensor& qkv,

@@ -1,4 +1,4 @@
-#include "core/hub_cache.h"
+#include "hub/cache.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

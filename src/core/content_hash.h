@@ -1,0 +1,24 @@
+// A fast 128-bit hash of contents, for naming caches. Not cryptographic: it tells versions of the
+// same thing apart, and nobody gains by a collision in his own cache.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace sft {
+
+class ContentHash {
+ public:
+  // Each text counts with its length, so that "ab", "c" and "a", "bc" differ.
+  ContentHash& add(std::string_view text);
+  ContentHash& add(int64_t number);
+  std::string hex() const;  // 32 digits
+  uint64_t low() const { return a_; }
+
+ private:
+  void mix(uint64_t word);
+  uint64_t a_ = 0x9E3779B97F4A7C15U, b_ = 0xC2B2AE3D27D4EB4FU;
+};
+
+}  // namespace sft

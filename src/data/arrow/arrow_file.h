@@ -1,0 +1,60 @@
+// Opening parquet and arrow files, and decoded rows as the rest of the program takes them. Used by
+// the two halves of libsft_arrow.so: the reader and the random access.
+#pragma once
+
+#include <arrow/api.h>
+#include <arrow/io/file.h>
+#include <arrow/ipc/reader.h>
+#include <parquet/arrow/reader.h>
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "core/error.h"
+#include "data/arrow/arrow_json.h"
+#include "data/reader.h"
+
+namespace sft {
+
+// D021 when the status is a failure; `row` is the first row that is meant.
+inline void check_arrow(const arrow::Status& status, const std::string& file, int64_t row) {
+  if (!status.ok()) {
+    throw Error("D021", fmt::format("{} cannot be read: {}",
+                                    std::filesystem::path(file).filename().string(),
+                                    status.message()))
+        .at(fmt::format("{}, row {}", file, row + 1))
+        .hint("the file is damaged or cut short; fetch or write it again");
+  }
+}
+
+// The rows of a record batch whose contents have been validated.
+class ArrowBatch : public RowBatch {
+ public:
+  explicit ArrowBatch(std::shared_ptr<arrow::RecordBatch> rows) : rows_(std::move(rows)) {}
+  int64_t count() const { return rows_->num_rows(); }
+  Json row(int64_t i) const override {
+    Json object = Json::object();
+    for (int column = 0; column < rows_->num_columns(); ++column) {
+      object[rows_->column_name(column)] = arrow_to_json(*rows_->column(column), i);
+    }
+    return object;
+  }
+
+ private:
+  std::shared_ptr<arrow::RecordBatch> rows_;
+};
+
+inline RawRow row_of_batch(std::shared_ptr<const RowBatch> batch, int64_t in_batch,
+                           std::shared_ptr<const std::string> file, int64_t number) {
+  RawRow row;
+  row.batch = std::move(batch);
+  row.in_batch = in_batch;
+  row.file = std::move(file);
+  row.number = number;
+  return row;
+}
+
+}  // namespace sft

@@ -1,0 +1,43 @@
+// The folder of tokenised data sets: which file a preparation would have made, waiting for another
+// process that is making it, and how much is kept. Used by prepare_dataset.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "data/dataset.h"
+#include "data/token_file.h"
+#include "hub/file_lock.h"
+
+namespace sft {
+
+// $SFT_CACHE, $XDG_CACHE_HOME/sft, ~/.cache/sft: the first that is set, and "tokens" in it. Empty
+// when none is.
+std::filesystem::path token_cache_folder(const std::function<const char*(const char*)>& getenv);
+
+// What the tokens depend on: the files (path, size, time, inode), which of their rows and columns,
+// tokenizer, template, the options that matter, and the program.
+std::string token_cache_key(const RowSource& source, const DataOptions& options, Part part,
+                            bool packing, const DataContext& context);
+
+class TokenCache {
+ public:
+  // Locks the entry against other processes until it is destroyed, waiting for one that has it.
+  TokenCache(std::filesystem::path folder, const std::string& key, const Logger& log);
+
+  // The entry, if it is there and whole; it then counts as used now.
+  std::shared_ptr<const TokenFile> find() const;
+  std::unique_ptr<TokenFileWriter> writer() const;
+  // Removes the entries used longest ago until what stays is at most `bytes`, and what writers that
+  // have died left behind.
+  void prune(int64_t bytes) const;
+
+ private:
+  std::filesystem::path folder_, path_;
+  std::optional<FileLock> lock_;
+};
+
+}  // namespace sft

@@ -1,0 +1,338 @@
+#include "hub/http.h"
+
+#include <curl/curl.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <mutex>
+
+#include "core/error.h"
+#include "core/strings.h"
+#include "hub/url.h"
+
+namespace sft {
+
+namespace {
+
+constexpr int kMostRedirects = 5;
+constexpr size_t kMostHeaderBytes = 1 << 20;
+
+// What libcurl's callbacks share during one exchange. They must not throw through C, so an
+// exception is kept here and thrown afterwards.
+struct Exchange {
+  const HttpRequest* request = nullptr;
+  const HubReport* report = nullptr;
+  HttpResponse response;
+  size_t header_bytes = 0;
+  bool answered = false;
+  int file = -1;
+  int64_t sent = 0;
+  std::exception_ptr failure;
+
+  template <class Work>
+  bool guarded(Work&& work) {
+    try {
+      work();
+      return true;
+    } catch (...) {
+      failure = std::current_exception();
+      return false;
+    }
+  }
+};
+
+size_t take_header(char* data, size_t, size_t bytes, void* user) {
+  auto& x = *static_cast<Exchange*>(user);
+  const std::string_view line = trim(std::string_view(data, bytes));
+  x.header_bytes += bytes;
+  if (x.header_bytes > kMostHeaderBytes) {
+    return 0;
+  }
+  if (line.starts_with("HTTP/")) {  // a new answer: those before were "100 Continue" or a proxy's
+    x.response.headers.clear();
+    const size_t blank = line.find(' ');
+    x.response.status =
+        blank == std::string_view::npos ? 0 : std::atoi(std::string(line.substr(blank)).c_str());
+  } else if (const size_t colon = line.find(':'); colon != std::string_view::npos) {
+    x.response.headers[to_lower(line.substr(0, colon))] = std::string(trim(line.substr(colon + 1)));
+  }
+  return bytes;
+}
+
+size_t take_body(char* data, size_t, size_t bytes, void* user) {
+  auto& x = *static_cast<Exchange*>(user);
+  const bool fine = x.guarded([&] {
+    if (x.response.ok() && x.request->sink) {
+      if (!x.answered && x.request->on_answer) {
+        x.request->on_answer(x.response);
+      }
+      x.answered = true;
+      x.request->sink({data, bytes});
+      return;
+    }
+    // The text of a failure is shown in part only; of a success all is needed.
+    const auto room = x.response.ok() ? x.request->largest_answer : int64_t{64} << 10;
+    if (static_cast<int64_t>(x.response.body.size() + bytes) > room) {
+      if (x.response.ok()) {
+        throw Error("M308", fmt::format("the answer of {} is larger than {}",
+                                        url_for_people(x.request->url),
+                                        human_bytes(static_cast<double>(room))))
+            .hint("check HF_ENDPOINT: it must be a hub");
+      }
+      return;
+    }
+    x.response.body.append(data, bytes);
+  });
+  return fine ? bytes : 0;
+}
+
+size_t give_body(char* data, size_t size, size_t count, void* user) {
+  auto& x = *static_cast<Exchange*>(user);
+  const auto& piece = *x.request->file;
+  const auto left = static_cast<size_t>(piece.bytes - x.sent);
+  const ssize_t got = ::pread(x.file, data, std::min(size * count, left), piece.offset + x.sent);
+  if (got < 0 || (got == 0 && left > 0)) {
+    return CURL_READFUNC_ABORT;
+  }
+  x.sent += got;
+  return x.guarded([&] {
+    if (x.request->on_sent) {
+      x.request->on_sent(x.sent);
+    }
+  })
+             ? static_cast<size_t>(got)
+             : CURL_READFUNC_ABORT;
+}
+
+int rewind_body(void* user, curl_off_t offset, int origin) {
+  if (origin != SEEK_SET) {
+    return CURL_SEEKFUNC_CANTSEEK;
+  }
+  static_cast<Exchange*>(user)->sent = offset;
+  return CURL_SEEKFUNC_OK;
+}
+
+int look_around(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+  auto& x = *static_cast<Exchange*>(user);
+  return x.guarded([&] {
+    if (x.report->stopped && x.report->stopped()) {
+      throw Error("X011", "stopped while talking to the hub");
+    }
+  })
+             ? 0
+             : 1;
+}
+
+[[noreturn]] void fail(CURLcode code, const std::string& url, const std::string& detail,
+                       const HttpRequest& request) {
+  const std::string host = url_origin(url).value_or(url_for_people(url));
+  const std::string why = detail.empty() ? curl_easy_strerror(code) : detail;
+  switch (code) {
+    case CURLE_COULDNT_RESOLVE_HOST:
+      throw Error("N301", fmt::format("the host of {} is not known here", host))
+          .hint("check the network and HF_ENDPOINT; HF_HUB_OFFLINE=1 uses only what is cached");
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_PROXY:
+      throw Error("N306", fmt::format("the proxy on the way to {} does not work: {}", host, why))
+          .hint("check HTTPS_PROXY, HTTP_PROXY and NO_PROXY");
+    case CURLE_COULDNT_CONNECT:
+      throw Error("N302", fmt::format("{} cannot be reached: {}", host, why))
+          .hint("check the network, the proxy and HF_ENDPOINT; HF_HUB_OFFLINE=1 uses the cache");
+    case CURLE_OPERATION_TIMEDOUT:
+      throw Error("N303", fmt::format("{} was silent for {} seconds or too slow", host,
+                                      request.silence_seconds))
+          .hint("wait longer with HF_HUB_DOWNLOAD_TIMEOUT=60 (HF_HUB_ETAG_TIMEOUT for questions)");
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+      throw Error("N304", fmt::format("no trusted connection to {}: {}", host, why))
+          .hint("install ca-certificates, or name your own authority's file in SSL_CERT_FILE");
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_URL_MALFORMAT:
+    case CURLE_WEIRD_SERVER_REPLY:
+      throw Error("M308", fmt::format("{} does not answer in HTTP: {}", url_for_people(url), why))
+          .hint("check HF_ENDPOINT: an address such as https://hub.example.org");
+    default:
+      throw Error("N305", fmt::format("the connection to {} broke off: {}", host, why))
+          .hint("run the command again; what was fetched is kept");
+  }
+}
+
+bool is_redirect(int status) {
+  return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+}  // namespace
+
+// Handles keep their connections, so one that is free is used again.
+struct HttpClient::Connections {
+  std::mutex mutex;
+  std::vector<CURL*> free;
+
+  CURL* take() {
+    const std::lock_guard lock(mutex);
+    if (free.empty()) {
+      CURL* fresh = curl_easy_init();
+      SFT_ASSERT(fresh != nullptr);
+      return fresh;
+    }
+    CURL* handle = free.back();
+    free.pop_back();
+    return handle;
+  }
+  void give_back(CURL* handle) {
+    curl_easy_reset(handle);
+    const std::lock_guard lock(mutex);
+    free.push_back(handle);
+  }
+};
+
+std::string HttpResponse::header(const std::string& name) const {
+  for (const auto* of : {&headers, &first_headers}) {
+    if (const auto it = of->find(name); it != of->end()) {
+      return it->second;
+    }
+  }
+  return "";
+}
+
+HttpClient::HttpClient(const HubEnvironment& environment)
+    : environment_(environment), connections_(std::make_unique<Connections>()) {
+  static std::once_flag once;  // libcurl wants this before the first thread
+  std::call_once(once, [] { curl_global_init(CURL_GLOBAL_ALL); });
+  const auto origin = url_origin(environment.endpoint);
+  if (!origin) {
+    throw Error("C112", fmt::format("HF_ENDPOINT is \"{}\", which is not an address",
+                                    url_for_people(environment.endpoint)))
+        .hint("HF_ENDPOINT=https://huggingface.co, or unset it");
+  }
+  origin_ = *origin;
+  if (environment.implicit_token) {
+    token_ = environment.token();
+  }
+}
+
+HttpClient::~HttpClient() {
+  for (CURL* handle : connections_->free) {
+    curl_easy_cleanup(handle);
+  }
+}
+
+HttpResponse HttpClient::send_once(const HttpRequest& request, const std::string& url) const {
+  Exchange x;
+  x.request = &request;
+  x.report = &environment_.report;
+  struct Cleanup {
+    Connections& connections;
+    CURL* handle;
+    curl_slist* list = nullptr;
+    int* file;
+    ~Cleanup() {
+      curl_slist_free_all(list);
+      connections.give_back(handle);
+      if (*file >= 0) {
+        ::close(*file);
+      }
+    }
+  } cleanup{*connections_, connections_->take(), nullptr, &x.file};
+  CURL* h = cleanup.handle;
+  std::array<char, CURL_ERROR_SIZE> detail{};
+  const auto add_header = [&](const std::string& line) {
+    cleanup.list = curl_slist_append(cleanup.list, line.c_str());
+  };
+  curl_easy_setopt(h, CURLOPT_URL, url.c_str());
+  curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(h, CURLOPT_ERRORBUFFER, detail.data());
+  curl_easy_setopt(h, CURLOPT_USERAGENT, environment_.user_agent.c_str());
+  curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT, static_cast<long>(request.silence_seconds));
+  curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
+  curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, static_cast<long>(request.silence_seconds));
+  curl_easy_setopt(h, CURLOPT_TIMEOUT, static_cast<long>(request.total_seconds));
+  curl_easy_setopt(h, CURLOPT_BUFFERSIZE, 256L << 10);
+  curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, take_header);
+  curl_easy_setopt(h, CURLOPT_HEADERDATA, &x);
+  curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, take_body);
+  curl_easy_setopt(h, CURLOPT_WRITEDATA, &x);
+  curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
+  curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, look_around);
+  curl_easy_setopt(h, CURLOPT_XFERINFODATA, &x);
+  if (!environment_.ca_file.empty()) {
+    curl_easy_setopt(h, CURLOPT_CAINFO, environment_.ca_file.c_str());
+  }
+  if (request.method == "HEAD") {
+    curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
+  } else if (request.file) {
+    x.file = ::open(request.file->path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (x.file < 0) {
+      throw Error("M001", fmt::format("cannot read {}", request.file->path.string()));
+    }
+    curl_easy_setopt(h, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+    curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(request.file->bytes));
+    curl_easy_setopt(h, CURLOPT_READFUNCTION, give_body);
+    curl_easy_setopt(h, CURLOPT_READDATA, &x);
+    curl_easy_setopt(h, CURLOPT_SEEKFUNCTION, rewind_body);
+    curl_easy_setopt(h, CURLOPT_SEEKDATA, &x);
+    add_header("Expect:");
+  } else if (request.method != "GET") {
+    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+    curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+    curl_easy_setopt(h, CURLOPT_POSTFIELDS, request.body.data());
+    add_header("Expect:");
+  }
+  for (const std::string& line : request.headers) {
+    add_header(line);
+  }
+  if (request.with_token && !token_.empty() && url_origin(url) == origin_) {
+    add_header("Authorization: Bearer " + token_);
+  }
+  curl_easy_setopt(h, CURLOPT_HTTPHEADER, cleanup.list);
+  const CURLcode code = curl_easy_perform(h);
+  if (x.failure) {
+    std::rethrow_exception(x.failure);
+  }
+  if (code != CURLE_OK) {
+    fail(code, url, detail.data(), request);
+  }
+  if (x.response.ok() && request.sink && !x.answered && request.on_answer) {
+    request.on_answer(x.response);  // an empty body
+  }
+  x.response.url = url;
+  return std::move(x.response);
+}
+
+HttpResponse HttpClient::send(const HttpRequest& request) const {
+  std::string url = request.url;
+  std::map<std::string, std::string> first;
+  for (int hop = 0; hop <= kMostRedirects; ++hop) {
+    HttpResponse response = send_once(request, url);
+    const bool follow = request.method == "GET" || request.method == "HEAD";
+    if (!is_redirect(response.status) || !follow) {
+      response.first_headers = std::move(first);
+      return response;
+    }
+    const auto next = resolve_url(url, response.header("location"));
+    if (!next || (url.starts_with("https:") && !next->starts_with("https:"))) {
+      throw Error("M308",
+                  fmt::format("{} redirects to a place that cannot be used", url_for_people(url)))
+          .hint("check HF_ENDPOINT: it must be a hub");
+    }
+    if (hop == 0) {
+      first = std::move(response.headers);
+    }
+    url = *next;
+  }
+  throw Error("M308", fmt::format("{} redirects more than {} times", url_for_people(request.url),
+                                  kMostRedirects))
+      .hint("check HF_ENDPOINT: it must be a hub");
+}
+
+}  // namespace sft

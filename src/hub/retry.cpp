@@ -1,0 +1,101 @@
+#include "hub/retry.h"
+
+#include <curl/curl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <ctime>
+#include <thread>
+
+#include "core/strings.h"
+
+namespace sft {
+
+namespace {
+
+// The number after `key` in a structured header such as `"api";r=0;t=55`, or -1.
+int64_t field_of(const std::string& text, const std::string& key) {
+  for (const std::string& part : split(text, ';')) {
+    const std::string_view item = trim(part);
+    int64_t value = 0;
+    if (item.starts_with(key + "=") &&
+        std::from_chars(item.data() + key.size() + 1, item.data() + item.size(), value).ec ==
+            std::errc()) {
+      return value;
+    }
+  }
+  return -1;
+}
+
+}  // namespace
+
+void hub_sleep(const HubEnvironment& environment, double seconds) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  while (std::chrono::steady_clock::now() < end) {
+    if (environment.report.stopped && environment.report.stopped()) {
+      throw Error("X011", "stopped while waiting for the hub");
+    }
+    const std::chrono::duration<double> left = end - std::chrono::steady_clock::now();
+    std::this_thread::sleep_for(std::clamp(left, decltype(left)(0), decltype(left)(0.1)));
+  }
+}
+
+bool Retries::again(double wait_seconds) {
+  if (++failures_ >= attempts_ || wait_seconds > environment_.longest_wait) {
+    return false;
+  }
+  if (wait_seconds < 0) {
+    wait_seconds = std::min(environment_.backoff_seconds * std::pow(2, failures_ - 1), 8.0);
+  } else if (wait_seconds >= 3 && environment_.report.note) {
+    environment_.report.note(fmt::format("the hub asks to wait {:.0f} s", wait_seconds));
+  }
+  hub_sleep(environment_, wait_seconds);
+  return true;
+}
+
+bool is_transient(int status) {
+  return status == 408 || status == 429 || status == 500 || status == 502 || status == 503 ||
+         status == 504;
+}
+
+bool is_transient(const Error& error) {
+  const std::string& code = error.code();
+  return code == "N301" || code == "N302" || code == "N303" || code == "N305";
+}
+
+double wanted_wait(const HttpResponse& response) {
+  const std::string after = response.header("retry-after");
+  int64_t seconds = 0;
+  const auto parsed = std::from_chars(after.data(), after.data() + after.size(), seconds);
+  if (!after.empty() && parsed.ec == std::errc() && seconds >= 0) {
+    return static_cast<double>(seconds);
+  }
+  if (const time_t date = after.empty() ? -1 : curl_getdate(after.c_str(), nullptr); date > 0) {
+    return std::max(0.0, std::difftime(date, std::time(nullptr)));
+  }
+  const std::string limit = response.header("ratelimit");
+  return response.status == 429 && field_of(limit, "r") == 0
+             ? static_cast<double>(field_of(limit, "t"))
+             : -1;
+}
+
+HttpResponse send_patiently(const HttpClient& client, const HttpRequest& request, int attempts) {
+  Retries retries(client.environment(), attempts);
+  while (true) {
+    try {
+      HttpResponse response = client.send(request);
+      if (!is_transient(response.status) || !retries.again(wanted_wait(response))) {
+        return response;
+      }
+    } catch (const Error& e) {
+      if (!is_transient(e) || !retries.again()) {
+        throw;
+      }
+    }
+  }
+}
+
+}  // namespace sft
