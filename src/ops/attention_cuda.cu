@@ -1,5 +1,8 @@
 // Attention: cuDNN's fused kernels where they take the shape, else plain ones of our own, in which
 // a warp takes a row and looks at 32 keys (or queries) at a time.
+#include <algorithm>
+#include <bit>
+
 #include "ops/cuda/attention_cudnn.h"
 #include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/rows.cuh"
@@ -284,7 +287,10 @@ Layout layout_of(const Tensor& qkv, const Attention& o, int64_t documents) {
 }
 
 FusedAttentionShape fused_shape(const Layout& l, DType type) {
-  return {l.heads, l.kv_heads, l.d, l.window, l.scale, l.documents, l.longest, l.tokens, type};
+  // Few plans serve many sizes: what counts is the most tokens there can be.
+  const int64_t most = std::min(l.documents * l.longest,
+                                std::max<int64_t>(16384, std::bit_ceil<uint64_t>(l.tokens)));
+  return {l.heads, l.kv_heads, l.d, l.window, l.scale, l.documents, l.longest, most, type};
 }
 
 dim3 grid(int64_t tokens, int heads) {

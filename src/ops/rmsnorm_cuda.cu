@@ -10,15 +10,17 @@ namespace sft::gpu {
 
 namespace {
 
-constexpr int kThreads = 256;  // of a block, which takes kThreads / kWide rows at a time
-constexpr int kHeld = 4;       // vectors that a thread holds of a row
+// Of a block, which takes this / kWide rows at a time.
+template <int kWide>
+constexpr int kThreads = kWide > 256 ? kWide : 256;
+constexpr int kHeld = 2;       // vectors that a thread holds of a row
 
 // The sum over the kWide threads of a row.
 template <int kWide>
 __device__ inline float row_sum(float x) {
   x = warp_sum(x);
   if constexpr (kWide > 32) {
-    __shared__ float shared[kThreads / 32];
+    __shared__ float shared[kThreads<kWide> / 32];
     __syncthreads();
     if (threadIdx.x % 32 == 0) {
       shared[threadIdx.x / 32] = x;
@@ -41,11 +43,11 @@ __device__ inline int64_t column(int k) {
 }
 
 template <int kWide, class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads<kWide>)
     forward_kernel(const T* x, const T* delta, const float* weight, int64_t rows, int64_t n,
                    float eps, float offset, T* y, float* rstd, T* sum) {
   const bool aligned = n % kVec == 0;
-  const int64_t row = int64_t{blockIdx.x} * (kThreads / kWide) + threadIdx.x / kWide;
+  const int64_t row = int64_t{blockIdx.x} * (kThreads<kWide> / kWide) + threadIdx.x / kWide;
   const bool live = row < rows;
   const int64_t at = row * n;
   Vec held[kHeld];
@@ -91,11 +93,11 @@ __global__ void __launch_bounds__(kThreads)
 // grad_x = grad_sum + rstd (w g - x rstd^2 mean(w g x)); each block sums its rows' part
 // of the weight's gradient, g x rstd, into partial (gridDim.x, n).
 template <int kWide, class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads<kWide>, kWide > 256 ? 1 : 3)
     backward_kernel(const T* grad_y, const T* x, const float* weight, const float* rstd,
                     const T* grad_sum, int64_t rows, int64_t n, float offset, T* grad_x,
                     float* partial) {
-  constexpr int kPlaces = kThreads / kWide;
+  constexpr int kPlaces = kThreads<kWide> / kWide;
   const bool aligned = n % kVec == 0;
   const int64_t place = int64_t{blockIdx.x} * kPlaces + threadIdx.x / kWide;
   const int64_t places = int64_t{gridDim.x} * kPlaces;
@@ -105,7 +107,7 @@ __global__ void __launch_bounds__(kThreads)
     const bool live = row < rows;
     const int64_t at = row * n;
     const float r = live ? rstd[row] : 0.0F;
-    Vec xs[kHeld], gs[kHeld];
+    Vec xs[kHeld], gs[kHeld], so_far[kHeld] = {};
     float dot = 0.0F;
 #pragma unroll
     for (int k = 0; k < kHeld; ++k) {
@@ -113,6 +115,9 @@ __global__ void __launch_bounds__(kThreads)
       if (live && i < n) {
         xs[k] = load_row(x + at, i, n, aligned);
         gs[k] = load_row(grad_y + at, i, n, aligned);
+        if (grad_sum != nullptr) {
+          so_far[k] = load_row(grad_sum + at, i, n, aligned);
+        }
       }
     }
 #pragma unroll
@@ -136,14 +141,7 @@ __global__ void __launch_bounds__(kThreads)
         Vec out;
 #pragma unroll
         for (int j = 0; j < kVec; ++j) {
-          out.v[j] = r * (gs[k].v[j] - xs[k].v[j] * mean);
-        }
-        if (grad_sum != nullptr) {
-          const Vec so_far = load_row(grad_sum + at, i, n, aligned);
-#pragma unroll
-          for (int j = 0; j < kVec; ++j) {
-            out.v[j] += so_far.v[j];
-          }
+          out.v[j] = so_far[k].v[j] + r * (gs[k].v[j] - xs[k].v[j] * mean);
         }
         store_row(grad_x + at, i, n, aligned, out);
       }
@@ -159,7 +157,7 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
     __syncthreads();
-    for (int64_t i = threadIdx.x; i < n; i += kThreads) {
+    for (int64_t i = threadIdx.x; i < n; i += kThreads<kWide>) {
       float total = 0.0F;
 #pragma unroll
       for (int p = 0; p < kPlaces; ++p) {
@@ -180,9 +178,11 @@ void with_wide(int64_t n, F&& f) {
     f(std::integral_constant<int, 64>{});
   } else if (wide <= 128) {
     f(std::integral_constant<int, 128>{});
+  } else if (wide <= 256) {
+    f(std::integral_constant<int, 256>{});
   } else {
-    SFT_ASSERT(wide <= kThreads);  // 8192 values
-    f(std::integral_constant<int, kThreads>{});
+    SFT_ASSERT(wide <= 512);  // 8192 values
+    f(std::integral_constant<int, 512>{});
   }
 }
 
@@ -196,9 +196,9 @@ void rmsnorm_forward(Device& device, const Tensor& x, const Tensor& delta, const
   with_type(x.dtype, [&](auto type) {
     using T = decltype(type);
     with_wide(n, [&](auto wide) {
-      constexpr int kPlaces = kThreads / wide();
+      constexpr int kPlaces = kThreads<wide()> / wide();
       const auto blocks = static_cast<unsigned>((rows + kPlaces - 1) / kPlaces);
-      forward_kernel<wide()><<<blocks, kThreads, 0, cuda(device).stream()>>>(
+      forward_kernel<wide()><<<blocks, kThreads<wide()>, 0, cuda(device).stream()>>>(
           x.as<T>(), delta.as<T>(), weight.f32(), rows, n, options.eps, options.weight_offset,
           y.as<T>(), rstd.f32(), sum.as<T>());
     });
@@ -215,13 +215,13 @@ void rmsnorm_backward(Device& device, const Tensor& grad_y, const Tensor& x, con
   with_type(x.dtype, [&](auto type) {
     using T = decltype(type);
     with_wide(n, [&](auto wide) {
-      constexpr int kPlaces = kThreads / wide();
+      constexpr int kPlaces = kThreads<wide()> / wide();
       const int64_t blocks =
-          std::min<int64_t>((rows + kPlaces - 1) / kPlaces, gpu.multiprocessors() * 2L);
+          std::min<int64_t>((rows + kPlaces - 1) / kPlaces, gpu.multiprocessors() * 3L);
       float* const partial = grad_weight.data == nullptr
                                  ? nullptr
                                  : gpu.state<Scratch>().take<float>(blocks * n);
-      backward_kernel<wide()><<<static_cast<unsigned>(blocks), kThreads, 0, gpu.stream()>>>(
+      backward_kernel<wide()><<<static_cast<unsigned>(blocks), kThreads<wide()>, 0, gpu.stream()>>>(
           grad_y.as<T>(), x.as<T>(), weight.f32(), rstd.f32(), grad_sum.as<T>(), rows, n,
           options.weight_offset, grad_x.as<T>(), partial);
       if (partial != nullptr) {

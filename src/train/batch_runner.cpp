@@ -21,10 +21,13 @@ BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int
   if (device == DeviceKind::cpu) {
     return {size, size, size};
   }
-  const auto up = [](int64_t n, int64_t least) {
-    return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max(n, least))));
-  };
-  return {size, up(documents, 4), up(longest, 128)};
+  int64_t bound = 256;  // of the longest document, in few steps: each needs attention plans
+  while (bound < longest) {
+    bound *= 4;
+  }
+  return {size,
+          static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(documents, 4)))),
+          bound};
 }
 
 namespace {

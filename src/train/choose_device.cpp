@@ -7,6 +7,9 @@ namespace sft {
 ChosenDevice choose_device(const DeviceWish& wish, const Logger& log) {
   const int threads = wish.threads > 0 ? wish.threads : default_threads();
   if (wish.use_cpu || !why_no_cuda().empty()) {
+    if (wish.bf16.value_or(true)) {
+      log.note("training in float32: bfloat16 is for GPUs");
+    }
     return {Device::cpu(threads), DType::f32};
   }
   ChosenDevice chosen{Device::cuda(wish.local_rank, threads), DType::bf16};

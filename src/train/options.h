@@ -50,6 +50,10 @@ struct TrainOptions {
 
   // Precision and memory
   std::optional<bool> bf16;
+  // --bf16, or what accelerate's mixed_precision says.
+  std::optional<bool> wants_bf16() const {
+    return bf16 || !distributed.mixed_precision ? bf16 : *distributed.mixed_precision == "bf16";
+  }
   bool fp16 = false;
   bool bf16_full_eval = false;
   bool fp16_full_eval = false;

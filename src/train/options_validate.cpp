@@ -133,9 +133,6 @@ void resolve_precision(TrainOptions& o) {
   if (o.fp16 && o.bf16.value_or(false)) {
     throw conflict("C050", "--fp16 and --bf16 exclude each other");
   }
-  if (o.bf16.value_or(true) && o.distributed.mixed_precision.value_or("bf16") == "bf16") {
-    o.notes.emplace_back("training in float32: bfloat16 is for GPUs");
-  }
   if (o.model.dtype != "float32" && o.model.dtype != "auto") {
     o.notes.push_back(
         fmt::format("dtype {}: weights are trained in float32, and saved in the "

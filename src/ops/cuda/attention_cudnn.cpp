@@ -92,8 +92,8 @@ class Builder {
         .set_seq_len_kv(lengths_)
         .set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT)
         .set_diagonal_band_right_bound(0)
-        .set_max_total_seq_len_q(s_.tokens)
-        .set_max_total_seq_len_kv(s_.tokens);
+        .set_max_total_seq_len_q(s_.most_tokens)
+        .set_max_total_seq_len_kv(s_.most_tokens);
     if (s_.window > 0 && s_.window < s_.longest) {
       a.set_diagonal_band_left_bound(s_.window);
     }

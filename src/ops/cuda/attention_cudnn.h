@@ -13,7 +13,7 @@ namespace sft {
 struct FusedAttentionShape {
   int heads, kv_heads, head_dim, window;
   float scale;
-  int64_t documents, longest, tokens;
+  int64_t documents, longest, most_tokens;
   DType type;
   auto operator<=>(const FusedAttentionShape&) const = default;
 };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <map>
 #include <string>
 #include <tuple>
@@ -39,10 +40,24 @@ cudaDataType_t cuda_type(DType type) {
 using Key = std::tuple<bool, bool, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, DType,
                        DType, bool, bool>;
 
+// The number of tokens (k of a weight's gradient, m of the others) counts by its power of two: what
+// is fast for one micro-batch is fast for the next.
 Key key_of(const CudaGemm& g) {
-  return {g.transpose_a, g.transpose_b, g.m,    g.n,        g.k,
-          g.lda,         g.ldb,         g.ldc,  g.type,     g.out_type,
-          g.bias != nullptr, g.beta != 0.0F};
+  const auto rounded = [](int64_t n) {
+    return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n)));
+  };
+  return {g.transpose_a,
+          g.transpose_b,
+          g.transpose_a ? g.m : rounded(g.m),
+          g.n,
+          g.transpose_a ? rounded(g.k) : g.k,
+          g.lda,
+          g.ldb,
+          g.ldc,
+          g.type,
+          g.out_type,
+          g.bias != nullptr,
+          g.beta != 0.0F};
 }
 
 // A product as cuBLASLt sees it: column-major, so a and b change places.
@@ -105,7 +120,14 @@ class Products {
     const Operation operation(g);
     const auto found = chosen_.find(key_of(g));
     if (found != chosen_.end()) {
-      launch(g, operation, found->second, g.c);
+      cublasLtMatmulHeuristicResult_t result{};
+      if (cublasLtMatmulAlgoCheck(handle_, operation.desc(), operation.a, operation.b, operation.c,
+                                  operation.c, &found->second, &result) == CUBLAS_STATUS_SUCCESS &&
+          result.workspaceSize <= kWorkspace) {
+        launch(g, operation, found->second, g.c);
+        return;
+      }
+      launch(g, operation, candidates(g, operation)[0], g.c);
       return;
     }
     const std::vector<cublasLtMatmulAlgo_t> guesses = candidates(g, operation);
