@@ -17,12 +17,13 @@ class HubEndToEnd : public ::testing::Test {
     hub.add_folder("datasets/org/stories", repository / "examples/data/ostrafell");
   }
   RunResult run(const std::string& arguments, const std::string& more = "") {
-    return run_sft("--model_name_or_path org/tiny --dataset_name org/stories --max_steps 2 "
-                   "--per_device_train_batch_size 2 --max_length 64 --logging_steps 1 "
-                   "--output_dir '" +
-                       (folder / "out").string() + "' " + arguments,
-                   "no_proxy='*' HF_HUB_OFFLINE=0 HF_ENDPOINT=" + hub.server->url() +
-                       " HF_HOME='" + (folder / "home").string() + "' " + more);
+    return run_sft(
+        "--model_name_or_path org/tiny --dataset_name org/stories --max_steps 2 "
+        "--per_device_train_batch_size 2 --max_length 64 --logging_steps 1 "
+        "--output_dir '" +
+            (folder / "out").string() + "' " + arguments,
+        "no_proxy='*' HF_HUB_OFFLINE=0 HF_ENDPOINT=" + hub.server->url() + " HF_HOME='" +
+            (folder / "home").string() + "' " + more);
   }
 
   FakeHub hub;
@@ -69,7 +70,8 @@ TEST_F(HubEndToEnd, PushesTheModelAndKeepsTheToken) {
     }
   }
   for (const char* format : {"", "--json"}) {
-    const RunResult config = run_sft("config --push_to_hub --hub_token " + hub.token + " " + format);
+    const RunResult config =
+        run_sft("config --push_to_hub --hub_token " + hub.token + " " + format);
     EXPECT_EQ((config.out + config.err).find(hub.token), std::string::npos);
   }
 }
