@@ -36,6 +36,7 @@ bench: build
 
 # Loads what sft saved in transformers 4, transformers 5 and lm-evaluation-harness.
 test-peers: build
+	cmake --build $(BUILD) --target hub_server -j $(JOBS)
 	tests/peers/run.sh $(BUILD)/sft
 
 format:

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Makes a data set of any size out of a small one: its rows again and again, with small changes.
 
-usage: data_rows.py SOURCE.jsonl ROWS OUT.{jsonl,parquet} [--most-characters N] [--group ROWS]
+usage: data_rows.py SOURCE.jsonl ROWS OUT.{jsonl,parquet} [--most-characters N] [--group ROWS] [--repeat N]
 
 Each copy of a row has other numbers in its texts, so that no two rows are the same. Parquet gets
-row groups of --group rows (10,000). --most-characters takes only rows of at most that size.
+row groups of --group rows (10,000). --most-characters takes only rows of at most that size, and
+--repeat writes everything N times over, which is fast.
 """
 import argparse
 import json
@@ -33,44 +34,33 @@ def main():
     parser.add_argument("out")
     parser.add_argument("--most-characters", type=int, default=0)
     parser.add_argument("--group", type=int, default=10000)
+    parser.add_argument("--repeat", type=int, default=1)
     args = parser.parse_args()
     numbers = random.Random(1)
     lines = [line for line in open(args.source, encoding="utf-8")
              if not args.most_characters or len(line) <= args.most_characters]
-    # A few thousand copies are changed word by word; beyond that only the row's number differs.
     base = [json.loads(line) for line in lines]
 
     def rows():
         for i in range(args.rows):
             row = dict(base[i % len(base)])
-            row["conversations"] = changed(row["conversations"], numbers) if i < 400000 else row["conversations"]
+            row["conversations"] = changed(row["conversations"], numbers)
             row["id"] = i
             yield row
 
     if args.out.endswith(".jsonl"):
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows())
         with open(args.out, "w", encoding="utf-8") as out:
-            for row in rows():
-                out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            for _ in range(args.repeat):
+                out.write(text)
         return
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    writer, group = None, []
-
-    def flush():
-        nonlocal writer, group
-        table = pa.Table.from_pylist(group)
-        writer = writer or pq.ParquetWriter(args.out, table.schema)
-        writer.write_table(table, row_group_size=args.group)
-        group = []
-
-    for row in rows():
-        group.append(row)
-        if len(group) == args.group:
-            flush()
-    if group:
-        flush()
-    writer.close()
+    table = pa.Table.from_pylist(list(rows()))
+    with pq.ParquetWriter(args.out, table.schema) as writer:
+        for _ in range(args.repeat):
+            writer.write_table(table, row_group_size=args.group)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 
 #include "cli/commands.h"
+#include "cli/hub.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/option_parser.h"
@@ -103,13 +103,11 @@ int run_generate(Args args, Terminal& terminal) {
   o.sampling.sample = o.do_sample;
   o.sampling.seed = static_cast<uint64_t>(o.seed);
 
-  const Logger quiet_log;
-  const ChosenDevice chosen =
-      choose_device({o.use_cpu, {}, static_cast<int>(o.threads), 0}, quiet_log);
+  const Logger log = terminal.logger(0, 0);
+  const ChosenDevice chosen = choose_device({o.use_cpu, {}, static_cast<int>(o.threads), 0}, {});
   Device* const device = chosen.device.get();
   const auto source =
-      ModelSource::open(*o.model_name_or_path, o.model_revision,
-                        HubEnvironment::read([](const char* name) { return std::getenv(name); }));
+      ModelSource::open(*o.model_name_or_path, o.model_revision, hub_environment(terminal, log));
   DataOptions data;
   data.chat_template_path = o.chat_template_path;
   const TextSetup text = load_text(*source, data);

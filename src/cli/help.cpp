@@ -32,8 +32,8 @@ examples:
   sft inspect --model_name_or_path out --dataset_name train.jsonl
 
 most used options:
-  --model_name_or_path <str>            model folder, .gguf file, or owner/name in the hub cache
-  --dataset_name <str>                  file, folder, or owner/name in the hub cache
+  --model_name_or_path <str>            model folder, .gguf file, or owner/name on the hub
+  --dataset_name <str>                  file, folder, or owner/name on the hub
   --dataset_config <str>                which configuration of the data set
   --output_dir <str>                    where the model goes
   --config <file>                       the same options in YAML
@@ -78,6 +78,8 @@ and torchrun are known and refused with a sentence, so that nothing runs differe
 was asked.
 )"},
     {"env", R"(  HF_HOME, HF_HUB_CACHE    where models and data sets of the hub are kept
+  HF_TOKEN, HF_ENDPOINT    who you are on the hub, and where it is (docs/hub.md has the others)
+  HF_HUB_OFFLINE=1         use what is in the cache, ask nothing
   NO_COLOR                 no colour;  CLICOLOR_FORCE, FORCE_COLOR: colour even in a pipe
   COLUMNS                  width, where the terminal does not say
   PAGER                    shows long help on a terminal

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "cli/commands.h"
+#include "cli/hub.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/option_parser.h"
@@ -72,8 +73,7 @@ int run_inspect(Args args, Terminal& terminal) {
   require_inputs(o.train);
   const Logger log = terminal.logger(o.train.quiet, o.train.verbose);
 
-  const HubEnvironment hub =
-      HubEnvironment::read([](const char* name) { return std::getenv(name); });
+  const HubEnvironment hub = hub_environment(terminal, log);
   const auto source =
       ModelSource::open(*o.train.model.model_name_or_path, o.train.model.model_revision, hub);
   const TextSetup text = load_text(*source, o.train.data);

@@ -1,6 +1,7 @@
 // `sft tokenize`: the token ids of every line of a file, or how many there are and how fast they
 // come.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -11,6 +12,7 @@
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/option_parser.h"
 #include "core/option_text.h"
 #include "core/strings.h"
@@ -25,7 +27,8 @@ namespace {
 struct TokenizeOptions {
   std::optional<std::string> model_name_or_path, file;
   std::string model_revision = "main";
-  bool whole = false, nul = false, add_special_tokens = true, spans = false, json = false;
+  bool whole = false, nul = false, add_special_tokens = true;
+  bool spans = false, decode = false, json = false;
   int64_t threads = 1, rounds = 1;
   std::string color = "auto";
 
@@ -44,6 +47,7 @@ struct TokenizeOptions {
     v.group("Output");
     v("json", &json, "One object a text on stdout: {\"ids\": [...]}; the rate goes to stderr.");
     v("spans", &spans, "With --json: also \"spans\", the bytes of the text each token stands for.");
+    v("decode", &decode, "With --json: also \"text\", what the ids decode to.");
     v("threads", &threads, "Threads to tokenize with; 0: the cores this process may use.")
         .at_least(0);
     v("rounds", &rounds, "Tokenize so many times; the rate is that of the fastest.").at_least(1);
@@ -107,23 +111,20 @@ std::vector<std::string_view> cut_texts(std::string_view all, const TokenizeOpti
   return texts;
 }
 
-std::string json_line(const Encoding& encoding, bool spans) {
-  std::string out = "{\"ids\": [";
-  auto to = std::back_inserter(out);
-  for (size_t i = 0; i < encoding.ids.size(); ++i) {
-    to = fmt::format_to(to, "{}{}", i > 0 ? ", " : "", encoding.ids[i]);
+std::string json_line(const Encoding& encoding, const Tokenizer& tokenizer,
+                      const TokenizeOptions& o) {
+  std::string out = fmt::format("{{\"ids\": [{}]", fmt::join(encoding.ids, ", "));
+  if (o.spans) {
+    std::vector<std::string> spans;
+    for (const Span span : encoding.spans) {
+      spans.push_back(fmt::format("[{}, {}]", span.begin, span.end));
+    }
+    out += fmt::format(", \"spans\": [{}]", fmt::join(spans, ", "));
   }
-  out += ']';
-  for (size_t i = 0; spans && i < encoding.spans.size(); ++i) {
-    to = fmt::format_to(to, "{}[{}, {}]", i > 0 ? ", " : ", \"spans\": [", encoding.spans[i].begin,
-                        encoding.spans[i].end);
+  if (o.decode) {
+    out += ", \"text\": " + Json(tokenizer.decode(encoding.ids, false)).dump();
   }
-  if (spans) {
-    out += encoding.spans.empty() ? ", \"spans\": []}" : "]}";
-  } else {
-    out += '}';
-  }
-  return out + "\n";
+  return out + "}\n";
 }
 
 // Texts of some megabytes at a time, so that memory stays bounded whatever the file's size.
@@ -232,7 +233,7 @@ class Run {
           encoding.ids.clear();
           tokenizer_.encode(texts[i], o_.add_special_tokens, scratch, encoding.ids);
         }
-        share.json += json_line(encoding, o_.spans);
+        share.json += json_line(encoding, tokenizer_, o_);
       }
     });
     for (const Share& share : shares) {

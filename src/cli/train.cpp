@@ -4,10 +4,10 @@
 
 #include <atomic>
 #include <csignal>
-#include <cstdlib>
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/hub.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "train/run.h"
@@ -58,8 +58,7 @@ int run_train(Args args, Terminal& terminal) {
 
   std::unique_ptr<Progress> steps, batches;
   const bool bar = !options.disable_tqdm.value_or(false);
-  const HubEnvironment hub =
-      HubEnvironment::read([](const char* name) { return std::getenv(name); });
+  const HubEnvironment hub = hub_environment(terminal, log, bar, &stop_signal);
   RunSurroundings surroundings{log, hub, stop_signal, {}, {}, {}, SFT_VERSION, {}};
   surroundings.argv.assign(args.begin(), args.end());
   surroundings.print = [&](std::string_view line) { terminal.print(line); };
@@ -82,7 +81,15 @@ int run_train(Args args, Terminal& terminal) {
       batches.reset();
     }
   };
-  const TrainOutcome outcome = run_training(options, surroundings);
+  TrainOutcome outcome;
+  try {
+    outcome = run_training(options, surroundings);
+  } catch (const Error& e) {
+    if (e.code() != "X011" || stop_signal == 0) {
+      throw;
+    }
+    outcome.stopped_by = stop_signal;  // while something was fetched or sent
+  }
   if (steps) {
     steps->finish();
   }

@@ -182,7 +182,7 @@ std::string help_text(const OptionTable& table, const HelpStyle& style) {
 std::string yaml_text(const OptionTable& table) {
   std::string out;
   by_group(
-      table, [](const Option& option) { return !option.command_line_only; },
+      table, [](const Option& option) { return !option.command_line_only && !option.is_secret; },
       [&](const std::string& title) {
         out += fmt::format("{}# {}\n", out.empty() ? "" : "\n", title);
       },

@@ -89,6 +89,11 @@ Option& Option::only_on_command_line() {
   return *this;
 }
 
+Option& Option::secret() {
+  is_secret = true;
+  return *this;
+}
+
 Json Option::value() const {
   return std::visit(
       Overloaded{
@@ -184,7 +189,7 @@ std::vector<std::string> OptionTable::names() const {
 Json OptionTable::values() const {
   Json out = Json::object();
   for (const Option& option : options_) {
-    if (!option.command_line_only) {
+    if (!option.command_line_only && !option.is_secret) {
       out[option.name] = option.value();
     }
   }

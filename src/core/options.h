@@ -48,6 +48,7 @@ struct Option {
   std::string bare_value;          // what the flag alone means; empty: it needs a value
   char short_flag = 0;             // "-v"; an integer with a short flag counts its bare occurrences
   bool command_line_only = false;  // not a YAML key and not part of the saved configuration
+  bool is_secret = false;          // never printed and not part of the saved configuration
   OptionStatus status = OptionStatus::built;
   std::string status_text;
   Json default_value;  // the member's value when it was listed
@@ -68,6 +69,8 @@ struct Option {
   Option& bare(std::string value);
   Option& short_name(char letter);
   Option& only_on_command_line();
+  // A value that must not be shown: left out of what is printed and saved.
+  Option& secret();
 
   Json value() const;
   bool is_boolean() const;
@@ -93,7 +96,7 @@ class OptionTable {
   const Option* find(std::string_view name, const OptionAlias** used = nullptr) const;
   // Every name that `find` knows, in snake case.
   std::vector<std::string> names() const;
-  // Name -> value, in declaration order, without those that are for the command line only.
+  // Name -> value, in declaration order, without secrets and those for the command line only.
   Json values() const;
 
  private:

@@ -6,7 +6,7 @@ namespace {
 void visit_source(DataOptions& o, OptionTable& v) {
   v.group("Dataset");
   v("dataset_name", &o.dataset_name,
-    "A file, a folder, or a data set in the local hub cache (owner/name).");
+    "A file, a folder, or a data set of the hub (owner/name).");
   v("dataset_config", &o.dataset_config, "Which configuration (subset) of it.");
   v("dataset_train_split", &o.dataset_train_split, "The split to train on.");
   v("dataset_test_split", &o.dataset_test_split, "The split to evaluate on.");

@@ -27,8 +27,8 @@ std::string RawRow::place() const {
   return by_line ? fmt::format("{}:{}", *file, number) : fmt::format("{}, row {}", *file, number);
 }
 
-Json RawRow::json() const {
-  Json row = batch != nullptr ? batch->row(in_batch) : value;
+Json RawRow::json(const std::vector<std::string>* columns) const {
+  Json row = batch != nullptr ? batch->row(in_batch, columns) : value;
   if (!parsed && batch == nullptr) {
     try {
       row = Json::parse(text);

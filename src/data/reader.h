@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/json.h"
 
@@ -21,7 +22,8 @@ namespace sft {
 class RowBatch {
  public:
   virtual ~RowBatch() = default;
-  virtual Json row(int64_t i) const = 0;
+  // Row i; where `columns` are given, of those columns alone.
+  virtual Json row(int64_t i, const std::vector<std::string>* columns) const = 0;
 };
 
 struct RawRow {
@@ -36,8 +38,9 @@ struct RawRow {
 
   // "train.jsonl:17", or "train.parquet, row 17".
   std::string place() const;
-  // The row as a JSON object. D010 when it is not valid JSON, D011 when it is not an object.
-  Json json() const;
+  // The row as a JSON object, where it costs less without columns other than these. D010 when it is
+  // not valid JSON, D011 when it is not an object.
+  Json json(const std::vector<std::string>* columns = nullptr) const;
 };
 
 class RowReader {

@@ -42,7 +42,7 @@ class RowPreparer {
   bool trains_all() const;
 
   RenderedRow render(const SourceRow& row, Tokenizer::Scratch& scratch) const {
-    return renderer_->render(row.json(), row.raw.place(), scratch);
+    return renderer_->render(row.json(&shape_->used_columns()), row.raw.place(), scratch);
   }
   // Cuts the row to max_length, unless rows are packed, and says whether it is kept; counts what
   // happens to it.

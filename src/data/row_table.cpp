@@ -8,11 +8,11 @@
 
 namespace sft {
 
-Json SourceRow::json() const {
-  Json row = raw.json();
+Json SourceRow::json(const std::vector<std::string>* wanted) const {
   if (columns == nullptr || columns->empty()) {
-    return row;
+    return raw.json(wanted);
   }
+  Json row = raw.json(columns);
   Json kept = Json::object();
   for (const std::string& column : *columns) {
     if (!row.contains(column)) {

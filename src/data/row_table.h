@@ -17,7 +17,7 @@ struct SourceRow {
   const std::vector<std::string>* columns = nullptr;  // null or empty: all
 
   // D066 when the row lacks one of the columns; otherwise as RawRow::json.
-  Json json() const;
+  Json json(const std::vector<std::string>* wanted = nullptr) const;
 };
 
 class RowTable {

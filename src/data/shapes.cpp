@@ -37,21 +37,25 @@ const Json* find(const Json& row, std::string_view column) {
 
 bool is_text(const Json* value) { return value != nullptr && value->is_string(); }
 
-// A list of messages, as it is or as JSON text; null otherwise.
-Json message_list(const Json* value) {
-  Json list = value == nullptr ? Json() : *value;
-  if (list.is_string() && list.get_ref<const std::string&>().starts_with('[')) {
-    list = Json::parse(list.get<std::string>(), nullptr, false);
+// The list of messages that a value is, as it is or as JSON text, which is kept in `parsed`; null
+// otherwise.
+const Json* message_list(const Json* value, Json& parsed) {
+  const Json* list = value;
+  if (is_text(value) && value->get_ref<const std::string&>().starts_with('[')) {
+    parsed = Json::parse(value->get_ref<const std::string&>(), nullptr, false);
+    list = &parsed;
   }
-  const bool fits =
-      list.is_array() && (list.empty() || (list[0].is_object() &&
-                                           (list[0].contains("role") || list[0].contains("from"))));
-  return fits ? list : Json();
+  const bool fits = list != nullptr && list->is_array() &&
+                    (list->empty() || (list->front().is_object() &&
+                                       (list->front().contains("role") ||
+                                        list->front().contains("from"))));
+  return fits ? list : nullptr;
 }
 
 bool is_conversation(const Json* value) {
-  const Json list = message_list(value);
-  return list.is_array() && !list.empty();
+  Json parsed;
+  const Json* list = message_list(value, parsed);
+  return list != nullptr && !list->empty();
 }
 
 [[noreturn]] void wrong_column(const Json& row, std::string_view column, std::string_view wanted) {
@@ -75,12 +79,13 @@ std::string optional_text(const Json& row, std::string_view column) {
 }
 
 Json messages_of(const Json& row, const std::string& column, const ShapeContext& context) {
-  const Json list = message_list(find(row, column));
-  if (!list.is_array()) {
+  Json parsed;
+  const Json* list = message_list(find(row, column), parsed);
+  if (list == nullptr) {
     wrong_column(row, column, "a list of messages");
   }
   Json out = Json::array();
-  for (const Json& message : list) {
+  for (const Json& message : *list) {
     out.push_back(normalise_message(message, *context.mapped));
   }
   return out;

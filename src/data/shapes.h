@@ -47,6 +47,8 @@ class Shape {
   ShapedRow read(const Json& row, const std::string& place) const;
 
   RowKind kind() const;
+  // The columns of the first rows that are read; no other column of those rows matters.
+  const std::vector<std::string>& used_columns() const { return used_; }
   bool conversational() const;
   // "conversations from `conversations` (human → user, gpt → assistant); ignored columns: id,
   // label".

@@ -53,10 +53,10 @@ class BertNormalizer : public Normalizer {
     const uint16_t* classes = char_classes();
     if (clean_) {
       map_chars(text, [&](uint32_t c) {
-        if ((classes[c] & kSpace) != 0) {
-          return static_cast<uint32_t>(' ');
+        if (c == 0 || c == 0xFFFD || (classes[c] & kControl) != 0) {
+          return kGone;
         }
-        return c == 0 || c == 0xFFFD || (classes[c] & kControl) != 0 ? kGone : c;
+        return (classes[c] & kSpace) != 0 ? static_cast<uint32_t>(' ') : c;
       });
     }
     if (chinese_) {

@@ -35,21 +35,19 @@ void DistributedOptions::visit(OptionTable& v) {
 
 void HubOptions::visit(OptionTable& v) {
   v.group("Hub");
-  const char* soon = "nothing is uploaded yet";
-  const char* inert = "it matters only with push_to_hub";
-  v("push_to_hub", &push_to_hub, "Upload what is saved.").planned(soon);
-  v("hub_model_id", &hub_model_id, "Name of the repository.").inert(inert);
-  v("hub_token", &hub_token, "The token to upload with.").planned("nothing is up- or downloaded");
-  v("hub_private_repo", &hub_private_repo, "Make it private.").inert(inert);
-  v("hub_strategy", &hub_strategy, "When to upload.")
-      .one_of({"end", "every_save", "checkpoint", "all_checkpoints"})
-      .inert(inert);
-  v("hub_always_push", &hub_always_push, "Do not wait for the upload before.").inert(inert);
-  v("hub_revision", &hub_revision, "Branch to upload to.").inert(inert);
-  v("push_to_hub_model_id", &push_to_hub_model_id, "Older hub_model_id.").inert(inert);
-  v("push_to_hub_organization", &push_to_hub_organization, "Owner of it.").inert(inert);
-  v("push_to_hub_token", &push_to_hub_token, "Older hub_token.")
-      .planned("nothing is up- or downloaded");
+  v("push_to_hub", &push_to_hub, "Upload what is saved to the hub.");
+  v("hub_model_id", &hub_model_id, "Repository to upload to; without one, output_dir's name.");
+  v("hub_token", &hub_token, "Token to upload with; better in HF_TOKEN.").secret();
+  v("hub_private_repo", &hub_private_repo, "Make the repository private.");
+  v("hub_strategy", &hub_strategy,
+    "What to upload when: the model at the end, at every save, and with checkpoint or "
+    "all_checkpoints what resuming needs.")
+      .one_of({"end", "every_save", "checkpoint", "all_checkpoints"});
+  v("hub_always_push", &hub_always_push, "Upload every save, however long the one before takes.");
+  v("hub_revision", &hub_revision, "Branch to upload to.");
+  v("push_to_hub_model_id", &push_to_hub_model_id, "Older hub_model_id.");
+  v("push_to_hub_organization", &push_to_hub_organization, "Owner of it.");
+  v("push_to_hub_token", &push_to_hub_token, "Older hub_token.").secret();
 }
 
 namespace {

@@ -14,6 +14,7 @@
 #include "data/token_cache.h"
 #include "io/model_saver.h"
 #include "train/choose_device.h"
+#include "train/hub_push.h"
 #include "train/text_setup.h"
 
 namespace sft {
@@ -101,7 +102,7 @@ Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedMode
   std::array<char, 256> host{};
   ::gethostname(host.data(), host.size() - 1);
   return {{"version", s.version},
-          {"argv", s.argv},
+          {"argv", without_tokens(s.argv)},
           {"host", host.data()},
           {"model",
            {{"name", source.name()},
@@ -124,6 +125,10 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   Device* const device = chosen.device.get();
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
   make_output_dir(o.output_dir);
+  std::optional<HubPush> push;
+  if (o.hub.push_to_hub) {
+    push.emplace(o, s.hub, log);
+  }
   const auto checkpoint = checkpoint_to_resume(o, device->threads(), log);
   const TextSetup text = load_text(*source, o.data);
   std::optional<ThreadPool> own_pool;
@@ -162,9 +167,14 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   };
   RunLog run_log({o.output_dir, s.print, {}});
   const auto comm = local_communicator();
-  Trainer trainer({*device, *comm, log, s.stop_signal}, o, model, *train.rows,
-                  eval ? eval->rows.get() : nullptr, &run_log,
-                  {export_model, s.on_step, s.on_eval_batch});
+  Trainer trainer(
+      {*device, *comm, log, s.stop_signal}, o, model, *train.rows,
+      eval ? eval->rows.get() : nullptr, &run_log,
+      {export_model, s.on_step, s.on_eval_batch, [&](const fs::path& folder, int64_t step) {
+         if (push) {
+           push->checkpoint(folder, step);
+         }
+       }});
   if (checkpoint) {
     trainer.resume(*checkpoint);
     log.note(fmt::format("resumed from {}", checkpoint->string()));
@@ -182,6 +192,9 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
                                            : fmt::format("changed {}", fmt::join(changes, "; "))));
     }
     run_log.end(outcome.stopped_by == 0 ? RunStatus::done : RunStatus::stopped);
+    if (push && outcome.stopped_by == 0) {
+      push->finish(o.output_dir);
+    }
     return outcome;
   } catch (const Error& e) {
     try {

@@ -39,6 +39,8 @@ struct TrainerHooks {
   std::function<void(int64_t done, int64_t total, std::string_view tail)> on_step;
   // Evaluation batches done.
   std::function<void(int64_t done, int64_t total)> on_eval_batch;
+  // A checkpoint is complete.
+  std::function<void(const fs::path& folder, int64_t step)> on_checkpoint{};
 };
 
 struct TrainOutcome {

@@ -81,6 +81,9 @@ void Trainer::save_checkpoint() {
     writer.write_text("trainer_state.json", log_->state().text());
     writer.write_json("training_args.json", option_values(options_));
     last_checkpoint_ = writer.commit().string();
+    if (hooks_.on_checkpoint) {
+      hooks_.on_checkpoint(last_checkpoint_, step_);
+    }
     std::vector<fs::path> keep;
     if (options_.load_best_model_at_end || saving_.strategy == "best") {
       keep.push_back(fs::path(options_.output_dir) / fmt::format("checkpoint-{}", best_step_));

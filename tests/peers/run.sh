@@ -44,5 +44,7 @@ check llama examples/tiny-model examples/data/ostrafell
   --include_path tests/peers/tasks --output_path "$work/lm_eval" >"$work/lm_eval.log" 2>&1 &&
   grep -E 'ostrafell.*acc' "$work/lm_eval.log" || { tail -n 20 "$work/lm_eval.log"; failed=1; }
 
+"$PYTHON" tests/peers/hub.py "$sft" "$(dirname "$sft")/hub_server" || failed=1
+
 [ "$failed" -eq 0 ] && echo "all peers load what sft saves"
 exit "$failed"

@@ -41,7 +41,12 @@ std::string random_text(std::mt19937& rng) {
                                                  "\xE2\x80\x8B",
                                                  "\xC2\x85",
                                                  "\xE2\x80\xA8",
-                                                 "\x1C"};
+                                                 "\x1C",
+                                                 "AB",
+                                                 "/",
+                                                 "\xCA\xB0",
+                                                 "\xC7\x85",
+                                                 "\xE0\xA4\x83"};
   std::string text;
   for (int n = static_cast<int>(rng() % 12); n >= 0; --n) {
     text += parts[rng() % parts.size()];
@@ -51,7 +56,9 @@ std::string random_text(std::mt19937& rng) {
 
 TEST(WordScanner, CutsWhereTheRegularExpressionDoes) {
   std::mt19937 rng(5);
-  for (const std::string_view regex : {kGpt2Regex, kQwen2Regex, kLlama3Regex}) {
+  for (const std::string_view regex :
+       {kGpt2Regex, kQwen2Regex, kQwen35Regex, kLlama3Regex, kCl100kRegex, kCl100kPossessiveRegex,
+        kO200kRegex, kTekkenRegex}) {
     const auto scanner = WordScanner::recognise(regex);
     ASSERT_NE(scanner, nullptr);
     const Pattern pattern = Pattern::regex(regex, "test");
@@ -71,10 +78,7 @@ TEST(WordScanner, CutsWhereTheRegularExpressionDoes) {
   }
 }
 
-TEST(WordScanner, RecognisesNothingElse) {
-  EXPECT_EQ(WordScanner::recognise("\\s+"), nullptr);
-  EXPECT_EQ(WordScanner::recognise(kTekkenRegex), nullptr);
-}
+TEST(WordScanner, RecognisesNothingElse) { EXPECT_EQ(WordScanner::recognise("\\s+"), nullptr); }
 
 }  // namespace
 }  // namespace sft

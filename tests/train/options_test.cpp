@@ -119,7 +119,6 @@ TEST(TrainOptions, WhatIsNotBuiltIsRefused) {
                           {"--tf32"},
                           {"--use_peft"},
                           {"--load_in_4bit"},
-                          {"--push_to_hub"},
                           {"--report_to", "wandb"},
                           {"--fsdp", "full_shard"},
                           {"--neftune_noise_alpha", "5"},

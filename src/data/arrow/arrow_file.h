@@ -9,9 +9,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
 #include "data/arrow/arrow_json.h"
@@ -35,10 +37,13 @@ class ArrowBatch : public RowBatch {
  public:
   explicit ArrowBatch(std::shared_ptr<arrow::RecordBatch> rows) : rows_(std::move(rows)) {}
   int64_t count() const { return rows_->num_rows(); }
-  Json row(int64_t i) const override {
+  Json row(int64_t i, const std::vector<std::string>* columns) const override {
     Json object = Json::object();
     for (int column = 0; column < rows_->num_columns(); ++column) {
-      object[rows_->column_name(column)] = arrow_to_json(*rows_->column(column), i);
+      const std::string& name = rows_->column_name(column);
+      if (columns == nullptr || std::ranges::find(*columns, name) != columns->end()) {
+        object[name] = arrow_to_json(*rows_->column(column), i);
+      }
     }
     return object;
   }

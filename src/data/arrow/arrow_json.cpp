@@ -23,7 +23,7 @@ Json struct_to_json(const arrow::StructArray& array, int64_t i) {
     const std::string& name = array.struct_type()->field(f)->name();
     Json value = arrow_to_json(*array.field(f), i);
     if (!value.is_null() || name == "content" || name == "value") {
-      out[name] = std::move(value);
+      out.emplace(name, std::move(value));
     }
   }
   return out;
