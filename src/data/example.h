@@ -41,7 +41,7 @@ class RowWindows {
  public:
   virtual ~RowWindows() = default;
   // Window w from 0 on, in the order in which its rows are trained; the same whoever asks, and
-  // possibly empty. Called in increasing order, by one thread at a time.
+  // possibly empty. Thread-safe; asking in increasing order is fast.
   virtual std::vector<Example> window(int64_t w) const = 0;
 };
 

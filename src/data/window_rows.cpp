@@ -91,6 +91,7 @@ std::vector<Example> WindowRows::window(int64_t w) const {
   if (w == 0) {
     return first_;
   }
+  const std::lock_guard lock(mutex_);
   std::vector<Example> rows = prepare(read_window(w));
   if (settings_.shuffle) {
     TorchGenerator generator(window_seed(settings_.seed, w) ^ 0x5A5A5A5AU);
