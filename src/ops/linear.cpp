@@ -21,7 +21,8 @@ Value usable(Program& p, Value weight) {
 // y (+)= alpha x W^T (+ bias)
 void emit_product(Program& p, Value x, Value weight, Value bias, float alpha, Output y) {
   p.emit("linear", {x, usable(p, weight), bias}, {y}, [alpha](const Run& r) {
-    kernels(r).linear_forward(r.device(), r.in(0), r.in(1), r.in(2), alpha, r.out(0), r.accumulate(0));
+    kernels(r).linear_forward(r.device(), r.in(0), r.in(1), r.in(2), alpha, r.out(0),
+                              r.accumulate(0));
   });
 }
 
@@ -29,12 +30,14 @@ void emit_product(Program& p, Value x, Value weight, Value bias, float alpha, Ou
 void emit_backward(Program& b, Value grad_y, Value x, Value weight, float alpha, Output grad_x) {
   if (grad_x.value) {
     b.emit("linear.backward.input", {grad_y, usable(b, weight)}, {grad_x}, [alpha](const Run& r) {
-      kernels(r).linear_backward_input(r.device(), r.in(0), r.in(1), alpha, r.out(0), r.accumulate(0));
+      kernels(r).linear_backward_input(r.device(), r.in(0), r.in(1), alpha, r.out(0),
+                                       r.accumulate(0));
     });
   }
   if (b.needs_grad(weight)) {
     b.emit("linear.backward.weight", {grad_y, x}, {b.grad_out(weight)}, [alpha](const Run& r) {
-      kernels(r).linear_backward_weight(r.device(), r.in(0), r.in(1), alpha, r.out(0), r.accumulate(0));
+      kernels(r).linear_backward_weight(r.device(), r.in(0), r.in(1), alpha, r.out(0),
+                                        r.accumulate(0));
     });
     b.run_aside();
   }

@@ -36,9 +36,8 @@ int64_t activation_bytes(const LoadedModel& model, int64_t tokens, LossType loss
 
 }  // namespace
 
-Recompute plan_run(const std::string& wanted, const LoadedModel& model,
-                   const Device& device, int64_t batch_tokens,
-                   LossType loss, const Logger& logger) {
+Recompute plan_run(const std::string& wanted, const LoadedModel& model, const Device& device,
+                   int64_t batch_tokens, LossType loss, const Logger& logger) {
   const auto weights = static_cast<double>(model.weights.size());
   const double fixed = 3.0 * weights;  // gradients and both moments; the weights are there already
   const auto free = static_cast<double>(device.free_memory());

@@ -106,13 +106,15 @@ void resolve_data(TrainOptions& o) {
         .hint("--max_length 1024");
   }
   if (o.data.dataset_streaming && o.max_steps <= 0) {
-    throw conflict("C049", "--dataset_streaming does not know where the data end, and --max_steps "
-                           "is not given")
+    throw conflict("C049",
+                   "--dataset_streaming does not know where the data end, and --max_steps "
+                   "is not given")
         .hint("--max_steps 1000");
   }
   if (o.data.dataset_streaming && o.data.dataset_order == "windowed") {
-    throw conflict("C049", "--dataset_order windowed finds rows at random, and --dataset_streaming "
-                           "reads them once, in order")
+    throw conflict("C049",
+                   "--dataset_order windowed finds rows at random, and --dataset_streaming "
+                   "reads them once, in order")
         .hint("leave one of the two out");
   }
   if (o.data.padding_free && !o.data.packing && o.data.max_length) {

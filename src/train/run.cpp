@@ -120,8 +120,8 @@ Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedMode
 TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   require_inputs(o);
   const Logger& log = s.logger;
-  const ChosenDevice chosen = choose_device(
-      {o.use_cpu, o.wants_bf16(), static_cast<int>(o.threads), 0}, log);
+  const ChosenDevice chosen =
+      choose_device({o.use_cpu, o.wants_bf16(), static_cast<int>(o.threads), 0}, log);
   Device* const device = chosen.device.get();
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
   make_output_dir(o.output_dir);
