@@ -206,7 +206,8 @@ def post_processor(rng, tokenizer, depth=0):
         lambda: {"type": "ByteLevel", "add_prefix_space": rng.random() < 0.5, "trim_offsets": rng.random() < 0.5, "use_regex": True},
     ]
     if depth == 0 and rng.random() < 0.3:
-        return {"type": "Sequence", "processors": [post_processor(rng, tokenizer, 1) for _ in range(rng.randrange(1, 3))]}
+        trims = [{"type": "ByteLevel", "add_prefix_space": rng.random() < 0.5, "trim_offsets": True, "use_regex": True}]
+        return {"type": "Sequence", "processors": trims * rng.randrange(2) + [post_processor(rng, tokenizer, 1)]}
     return pick(rng, *makers)
 
 
