@@ -46,5 +46,7 @@ check llama examples/tiny-model examples/data/ostrafell
 
 "$PYTHON" tests/peers/hub.py "$sft" "$(dirname "$sft")/hub_server" || failed=1
 
+"$PYTHON" tests/peers/tokenizers_random.py "$sft" 300 50 2>"$work/tokenizers.log" || failed=1
+
 [ "$failed" -eq 0 ] && echo "all peers load what sft saves"
 exit "$failed"
