@@ -130,11 +130,12 @@ class Preparation {
         if (static_cast<int64_t>(out.size()) == limit) {
           return out;
         }
-        RenderedRow row = preparer.render(source_row, scratch);
+        RenderedRow row = preparer.render(source_row, scratch, Losses::tell);
         const bool kept = preparer.finish(row, unused);
         if (kept || !only_kept) {
           out.push_back(
-              {source_row.raw.place(), std::move(row.text), std::move(row.example), !kept});
+              {source_row.raw.place(), std::move(row.text), std::move(row.example), !kept,
+               std::move(row.lost)});
         }
       }
       rows.clear();
@@ -192,6 +193,7 @@ class Preparation {
   Prepared lazy() {
     Prepared out;
     out.sources = sources_;
+    out.chat = preparer().conversational();
     out.report = preparer().report(part_, source().describe(), count());
     std::vector<int64_t> order = source().order;
     if (options_.shuffle_dataset) {
@@ -231,6 +233,7 @@ class Preparation {
     }
     auto rows = std::make_unique<WindowRows>(source(), sources_->table, sources_->preparer,
                                              options_, context_, settings);
+    out.chat = preparer().conversational();
     out.report = preparer().report(part_, source().describe(), streaming ? 0 : count());
     context_.log.note(out.report);
     context_.log.note(
@@ -261,6 +264,7 @@ class Preparation {
       tokenise(store, stored, out.statistics, cache);
     }
     cache.reset();
+    out.chat = preparer().conversational();
     out.report = preparer().report(part_, source().describe(), out.statistics.rows_read);
     if (source().ordered) {
       store.select(split_order(stored));

@@ -50,6 +50,7 @@ struct Prepared {
   std::shared_ptr<const void> sources{};  // what `rows` stands on
   std::unique_ptr<PreparedDataset> rows;
   DataStatistics statistics;
+  bool chat = false;   // rows are conversations, rendered with the chat template
   std::string report;  // one line: what was read, as which shape, what is trained and ignored
 };
 
@@ -74,6 +75,7 @@ struct InspectedRow {
   std::string text;
   Example example;       // truncated
   bool dropped = false;  // training would leave it out
+  std::vector<std::string> lost{};  // what the chat template leaves out of it, in words
 };
 // The first `limit` rows; with `only_kept`, of those that training keeps.
 std::vector<InspectedRow> inspect_rows(const DataOptions& options, Part part,

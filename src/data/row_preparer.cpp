@@ -63,7 +63,7 @@ RowPreparer::RowPreparer(const DataOptions& options, bool packing, const DataCon
   }
   first_row_ = preview(rows[0]);
   first_place_ = first[0].raw.place();
-  shape_.emplace(rows, first_place_, options.dataset_text_field);
+  shape_.emplace(rows, first_place_, ShapeOptions(options));
   if (skips_preparation(options) && shape_->kind() != RowKind::tokens) {
     throw Error("D054", "skip_prepare_dataset needs rows with input_ids").at(first_place_);
   }

@@ -41,13 +41,15 @@ class RowPreparer {
   // Whether every token of every row is trained, so that only empty rows train nothing.
   bool trains_all() const;
 
-  RenderedRow render(const SourceRow& row, Tokenizer::Scratch& scratch) const {
-    return renderer_->render(row.json(&shape_->used_columns()), row.raw.place(), scratch);
+  RenderedRow render(const SourceRow& row, Tokenizer::Scratch& scratch,
+                     Losses losses = Losses::refuse) const {
+    return renderer_->render(row.json(&shape_->used_columns()), row.raw.place(), scratch, losses);
   }
   // Cuts the row to max_length, unless rows are packed, and says whether it is kept; counts what
   // happens to it.
   bool finish(RenderedRow& row, DataStatistics& stats) const;
 
+  bool conversational() const { return shape_->conversational(); }
   // "training data: …": the line that says what was read.
   std::string report(Part part, const std::string& source, int64_t rows) const;
   // D049, with the first row.

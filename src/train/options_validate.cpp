@@ -195,7 +195,7 @@ void require_inputs(const TrainOptions& options) {
     throw Error("C030", "no model is given")
         .hint("--model_name_or_path Qwen/Qwen2.5-0.5B, or a folder or .gguf file");
   }
-  if (!options.data.dataset_name) {
+  if (!options.data.dataset_name && options.data.datasets.empty()) {
     throw Error("C031", "no data set is given")
         .hint("--dataset_name train.jsonl, or a folder or a data set in the hub cache");
   }

@@ -142,5 +142,44 @@ TEST(Shapes, PreviewIsShortAndWhole) {
   EXPECT_NO_THROW(Json(shown).dump());
 }
 
+TEST(Shapes, TakesNamesThatTheUserGives) {
+  DataOptions options;
+  options.column_map = {"dialogue=messages"};
+  options.role_map = {"Customer=user,agent=assistant"};
+  options.message_role_key = "speaker";
+  options.message_content_key = "says";
+  const Json row = Json::parse(
+      R"({"dialogue": [{"speaker": "customer", "says": "a"}, {"speaker": "agent", "says": "b"}]})");
+  const Shape shape(std::vector<Json>{row}, "here:1", ShapeOptions(options));
+  EXPECT_EQ(
+      shape.read(row, "here:1").messages,
+      Json::parse(R"([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])"));
+  EXPECT_NE(shape.report().find("agent → assistant, customer → user"), std::string::npos);
+  EXPECT_NE(shape.report().find("dialogue → messages"), std::string::npos);
+  options.role_map = {"agent"};
+  EXPECT_EQ(test::error_of([&] { ShapeOptions wrong(options); }).code(), "D037");
+}
+
+TEST(Shapes, ReadsTheSwitchOfEachMessage) {
+  const Json row = Json::parse(R"({"messages": [{"role": "user", "content": "a"},
+      {"role": "assistant", "content": "b", "weight": 0},
+      {"role": "assistant", "content": "c", "train": true}], "system": "s"})");
+  const Shape shape = shape_of(Json::array({row}));
+  EXPECT_TRUE(shape.has_switches());
+  const ShapedRow read = shape.read(row, "here:1");
+  EXPECT_EQ(read.trained_messages, (std::vector<bool>{false, true, false, true}));
+  EXPECT_FALSE(read.messages[2].contains("weight"));
+  Json half = row;
+  half["messages"][1]["weight"] = 0.5;
+  EXPECT_EQ(test::error_of([&] { shape.read(half, "here:1"); }).code(), "D035");
+}
+
+TEST(Shapes, RefusesPictures) {
+  const Json row = Json::parse(
+      R"({"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]}]})");
+  EXPECT_EQ(test::error_of([&] { shape_of(Json::array({row})).read(row, "here:1"); }).code(),
+            "D036");
+}
+
 }  // namespace
 }  // namespace sft

@@ -143,7 +143,7 @@ TEST(TrainOptions, WhatIsNotBuiltIsRefused) {
                           {"--optim", "adafactor"},
                           {"--gradient_checkpointing", "mlp"},
                           {"--num_processes", "8"},
-                          {"--datasets", "[]"}};
+                          {"--streaming"}};
   for (const Args& args : refused) {
     EXPECT_EQ(code(args), "C010") << args[0];
   }
