@@ -169,15 +169,16 @@ TEST(ModelErrors, CharsmapsThatLeadAstray) {
 
 TEST(ModelErrors, FlippedBytesNeverCrash) {
   for (const char* kind : {"unigram_charsmap", "wordpiece", "wordlevel"}) {
-    const std::string good =
-        read_json(fs::path(SFT_TEST_DIR) / "text/golden" / ("tokenizer_" + std::string(kind) + ".json"))
-            ["tokenizer"].dump();
+    const std::string good = read_json(fs::path(SFT_TEST_DIR) / "text/golden" /
+                                       ("tokenizer_" + std::string(kind) + ".json"))["tokenizer"]
+                                 .dump();
     for (size_t i = 0; i < good.size(); i += i < 2000 ? 5 : 61) {
       std::string damaged = good;
       damaged[i] = static_cast<char>(damaged[i] ^ 0x15);
       code_of([&] {
         const Tokenizer tokenizer = Tokenizer::from_text(damaged, Json(), "tokenizer.json");
-        tokenizer.decode(tokenizer.encode("Some text, 1234 \xEF\xAC\x81 <unk> foo\t!", true), false);
+        tokenizer.decode(tokenizer.encode("Some text, 1234 \xEF\xAC\x81 <unk> foo\t!", true),
+                         false);
       });
     }
   }
