@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 NVCC ?= $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 CXX_FILES = $(shell git ls-files 'src/*.h' 'src/*.cpp' 'src/*.cu' 'src/*.cuh' 'tests/*.h' 'tests/*.cpp' 'bench/*.cpp')
 
-.PHONY: all quickstart build test bench format format-check tidy install-deps test-gpu test-peers clean
+.PHONY: all quickstart build test bench format format-check fuzz tidy install-deps test-gpu test-peers clean
 
 all: build
 
@@ -51,6 +51,11 @@ bench: build
 test-peers: build
 	cmake --build $(BUILD) --target hub_server -j $(JOBS)
 	tests/peers/run.sh $(BUILD)/sft
+
+# Each target for SECONDS seconds under the address and undefined-behaviour sanitizers.
+SECONDS_EACH ?= 60
+fuzz: .venv/pyarrow
+	tools/fuzz.sh $(SECONDS_EACH)
 
 format:
 	tools/install_deps.sh format
