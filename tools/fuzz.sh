@@ -12,7 +12,7 @@ export ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0 UBSAN_OPTIONS=pri
 for target in "${targets[@]}"; do
   work=build-fuzz/corpus/$target; mkdir -p "$work"
   # A finding leaves its input in build-fuzz as crash-*, timeout-* or oom-*.
-  build-fuzz/tests/fuzz/${target}_fuzz -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 -max_len=20000 -print_final_stats=1 \
+  build-fuzz/${target}_fuzz -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 -max_len=20000 -print_final_stats=1 \
     -artifact_prefix=build-fuzz/ "$work" "tests/fuzz/corpus/$target" 2>build-fuzz/$target.log || { tail -n 40 build-fuzz/$target.log; exit 1; }
   echo "$target: $(grep -o 'number_of_executed_units: [0-9]*' build-fuzz/$target.log | grep -o '[0-9]*$') executions in $seconds s, no finding"
 done

@@ -29,7 +29,7 @@ struct Example {
   std::vector<int32_t> input_ids;
   std::vector<int32_t> labels;  // as long as input_ids, not shifted; kIgnored where not trained
   std::vector<int32_t>
-      documents;  // lengths of the packed documents; empty: the row is one document
+      documents;     // lengths of the packed documents; empty: the row is one document
   RowNotes notes{};  // zero where the rows were counted before training
 };
 

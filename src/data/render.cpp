@@ -104,7 +104,7 @@ bool has_role(const Json& messages, std::string_view role) {
 
 }  // namespace
 
-Renderer::Renderer(const Shape& shape, const DataOptions& options, const Tokenizer& tokenizer,
+Renderer::Renderer(const RowShape& shape, const DataOptions& options, const Tokenizer& tokenizer,
                    const ChatTemplate* chat_template, int64_t vocab)
     : shape_(shape),
       tokenizer_(tokenizer),
@@ -143,8 +143,9 @@ std::string Renderer::trained_tokens() const {
     part += has_completion && completion_only_ ? " of the completion" : "";
     part += shape_.has_switches() ? ", as each message's own switch says" : "";
     return turn_end_trained_ ? part
-                             : part + " (without the end of the turn, which the template's {% "
-                                      "generation %} leaves out: the model will not learn to stop)";
+                             : part +
+                                   " (without the end of the turn, which the template's {% "
+                                   "generation %} leaves out: the model will not learn to stop)";
   }
   if (shape_.kind() == RowKind::text && !ends_texts_) {
     return "all tokens (no end-of-text token is added: TRL adds it to a column named text only)";
@@ -166,8 +167,8 @@ RenderedRow Renderer::render(const Json& row, const std::string& place, Tokenize
   } catch (Error& e) {
     if (losses == Losses::tell && (e.code() == "M151" || e.code() == "D045")) {
       RenderedRow nothing;
-      nothing.lost.push_back(e.code() == "M151" ? "the chat template refuses this row: " + e.message()
-                                                : e.message());
+      nothing.lost.push_back(
+          e.code() == "M151" ? "the chat template refuses this row: " + e.message() : e.message());
       return nothing;
     }
     if (e.code() == "M114") {
@@ -288,8 +289,9 @@ std::vector<Span> Renderer::switched_spans(const ShapedRow& row, const RenderedC
   options.kwargs = row.template_kwargs;
   const AssistantSpans found = assistant_spans(*template_, row.messages, options, chat.text);
   if (found.turns.size() != found.spans.size() || !found.missing.empty()) {
-    throw Error("D045", "the place of each assistant turn in the rendered text cannot be told, which "
-                        "the switches of this row's messages need")
+    throw Error("D045",
+                "the place of each assistant turn in the rendered text cannot be told, which "
+                "the switches of this row's messages need")
         .hint("use a chat template with one {% generation %} block a turn: --chat_template_path");
   }
   std::vector<Span> spans;
@@ -306,10 +308,10 @@ std::vector<Span> Renderer::switched_spans(const ShapedRow& row, const RenderedC
 bool Renderer::covers_turn_end() const {
   const std::string answer = "0f4a1";
   try {
-    const RenderedChat chat = template_->render(
-        Json::array({{{"role", "user"}, {"content", "hello"}},
-                     {{"role", "assistant"}, {"content", answer}}}),
-        {});
+    const RenderedChat chat =
+        template_->render(Json::array({{{"role", "user"}, {"content", "hello"}},
+                                       {{"role", "assistant"}, {"content", answer}}}),
+                          {});
     const size_t at = chat.text.rfind(answer);
     if (!chat.has_generation_markers || at == std::string::npos) {
       return true;

@@ -19,7 +19,7 @@ struct RenderedRow {
   std::string text;              // what was tokenised; empty for pre-tokenised rows
   bool prefix_mismatch = false;  // the prompt alone does not begin the whole row's tokens
   bool second_bos = false;       // the text began with BOS itself, and one of the two was left out
-  bool without_assistant = false;  // assistant_only_loss, and nobody speaks as the assistant
+  bool without_assistant = false;   // assistant_only_loss, and nobody speaks as the assistant
   std::vector<std::string> lost{};  // what the template left out, in words; only when asked for
 };
 
@@ -32,7 +32,7 @@ class Renderer {
   // not conversational, else D040. D041 assistant_only_loss on data that is no conversation, D046
   // an eos_token that is no token.
   // `vocab`: the ids that rows with input_ids may use, 0 for those of the tokenizer.
-  Renderer(const Shape& shape, const DataOptions& options, const Tokenizer& tokenizer,
+  Renderer(const RowShape& shape, const DataOptions& options, const Tokenizer& tokenizer,
            const ChatTemplate* chat_template, int64_t vocab = 0);
 
   // Thread-safe with one scratch a thread. Errors stand at `place`: those of the shape, D055 a row
@@ -62,7 +62,7 @@ class Renderer {
   void drop_second_bos(RenderedRow& row) const;
   void mask_prompt(RenderedRow& row, const std::vector<int32_t>& prompt_ids) const;
 
-  const Shape& shape_;
+  const RowShape& shape_;
   const Tokenizer& tokenizer_;
   std::optional<ChatTemplate> template_;
   int64_t vocab_;

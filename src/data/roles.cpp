@@ -151,8 +151,9 @@ Json normalise_message(const Json& message, const MessageRules& rules,
       message.is_object() ? member(message, rules.role_key, "role", "from") : nullptr;
   if (role == nullptr || !role->is_string()) {
     throw Error("D033", fmt::format("a message must be an object with a {} that is text", role_key))
-        .hint("messages look like {\"role\": \"user\", \"content\": \"...\"}; other names can be "
-              "given with --message_role_key and --message_content_key");
+        .hint(
+            "messages look like {\"role\": \"user\", \"content\": \"...\"}; other names can be "
+            "given with --message_role_key and --message_content_key");
   }
   const std::string name = to_lower(trim(role->get_ref<const std::string&>()));
   const auto given = rules.role_map.find(name);
@@ -172,8 +173,9 @@ Json normalise_message(const Json& message, const MessageRules& rules,
     throw Error("D033", rules.content_key.empty()
                             ? "a message has neither content nor `value`"
                             : fmt::format("a message has no `{}`", rules.content_key))
-        .hint("messages look like {\"role\": \"user\", \"content\": \"...\"}; other names can be "
-              "given with --message_role_key and --message_content_key");
+        .hint(
+            "messages look like {\"role\": \"user\", \"content\": \"...\"}; other names can be "
+            "given with --message_role_key and --message_content_key");
   }
   if (content != nullptr && !content->is_string() && !content->is_null() && !content->is_array() &&
       !(is_call(name) && content->is_object())) {

@@ -121,15 +121,14 @@ std::string RowPreparer::report(Part part, const std::string& source, int64_t ro
 }
 
 void RowPreparer::fail_untrained(int64_t rows, const DataStatistics& stats) const {
-  throw Error(
-      "D049",
-      fmt::format("nothing would be trained: of {} rows {} are empty, {} have no assistant "
-                  "turn, and in the others every label is masked{}; the first row is {}",
-                  rows, stats.rows_empty, stats.rows_without_assistant,
-                  stats.rows_truncated > 0
-                      ? fmt::format(" once cut to max_length {}", *options_.max_length)
-                      : "",
-                  first_row_))
+  throw Error("D049",
+              fmt::format("nothing would be trained: of {} rows {} are empty, {} have no assistant "
+                          "turn, and in the others every label is masked{}; the first row is {}",
+                          rows, stats.rows_empty, stats.rows_without_assistant,
+                          stats.rows_truncated > 0
+                              ? fmt::format(" once cut to max_length {}", *options_.max_length)
+                              : "",
+                          first_row_))
       .at(first_place_)
       .hint(fmt::format("what is trained is {}; look at rows with `sft inspect`",
                         renderer_->trained_part()));

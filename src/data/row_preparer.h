@@ -34,7 +34,7 @@ class RowPreparer {
   static constexpr size_t kRowsToDecide = 64;
 
   // Decides by the first rows, at most kRowsToDecide and never none. Keeps references to options
-  // and context. D052, D051, D053, D054 and the errors of Shape and Renderer.
+  // and context. D052, D051, D053, D054 and the errors of RowShape and Renderer.
   RowPreparer(const DataOptions& options, bool packing, const DataContext& context,
               std::span<const SourceRow> first);
 
@@ -59,7 +59,7 @@ class RowPreparer {
  private:
   const DataOptions& options_;
   const bool packing_;
-  std::optional<Shape> shape_;
+  std::optional<RowShape> shape_;
   std::optional<Renderer> renderer_;
   std::string first_row_, first_place_;
 };

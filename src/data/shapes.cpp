@@ -51,8 +51,7 @@ const Json* message_list(const Json* value, const MessageRules& rules, Json& par
            (rules.role_key.empty() ? message.contains("role") || message.contains("from")
                                    : message.contains(rules.role_key));
   };
-  const bool fits =
-      list != nullptr && list->is_array() && (list->empty() || speaks(list->front()));
+  const bool fits = list != nullptr && list->is_array() && (list->empty() || speaks(list->front()));
   return fits ? list : nullptr;
 }
 
@@ -254,7 +253,8 @@ const std::array<ShapeEntry, 7> kShapes = {{
     {RowKind::messages_and_completion,
      "conversational prompt and completion",
      [](const Json& row, const ShapeOptions& options) -> std::string {
-       return is_conversation(find(row, "prompt"), options.messages) && is_conversation(find(row, "completion"), options.messages)
+       return is_conversation(find(row, "prompt"), options.messages) &&
+                      is_conversation(find(row, "completion"), options.messages)
                   ? "prompt"
                   : "";
      },
@@ -312,7 +312,6 @@ std::vector<std::string> columns_of(std::span<const Json> rows) {
   return columns;
 }
 
-
 // "a=b c=d", "a=b,c=d" -> a map.
 std::map<std::string, std::string> read_map(const std::vector<std::string>& words,
                                             std::string_view option, bool lower) {
@@ -351,7 +350,7 @@ ShapeOptions::ShapeOptions(const DataOptions& o)
       messages{o.message_role_key.value_or(""), o.message_content_key.value_or(""),
                read_map(o.role_map, "role_map", true)} {}
 
-Shape::Shape(std::span<const Json> given, const std::string& place, ShapeOptions options)
+RowShape::RowShape(std::span<const Json> given, const std::string& place, ShapeOptions options)
     : entry_(nullptr), options_(std::move(options)) {
   std::vector<Json> rows;
   for (const Json& row : given) {
@@ -371,11 +370,12 @@ Shape::Shape(std::span<const Json> given, const std::string& place, ShapeOptions
                 fmt::format("no known shape of data has the columns {}; the first row is {}",
                             fmt::join(columns, ", "), preview(rows[0])))
         .at(place)
-        .hint(fmt::format("known are messages or conversations, prompt with completion, \"{}\", "
-                          "instruction with output, and input_ids; name a text column with "
-                          "--dataset_text_field, messages with --messages_field, or rename columns: "
-                          "--column_map question=prompt answer=completion",
-                          options_.text_field));
+        .hint(
+            fmt::format("known are messages or conversations, prompt with completion, \"{}\", "
+                        "instruction with output, and input_ids; name a text column with "
+                        "--dataset_text_field, messages with --messages_field, or rename columns: "
+                        "--column_map question=prompt answer=completion",
+                        options_.text_field));
   }
   for (const std::string& column : columns) {
     const bool used =
@@ -398,7 +398,7 @@ Shape::Shape(std::span<const Json> given, const std::string& place, ShapeOptions
   }
 }
 
-ShapedRow Shape::read(const Json& row, const std::string& place) const {
+ShapedRow RowShape::read(const Json& row, const std::string& place) const {
   std::map<std::string, std::string> mapped;
   try {
     const ShapeContext context{column_, options_.messages, &mapped};
@@ -411,13 +411,13 @@ ShapedRow Shape::read(const Json& row, const std::string& place) const {
   }
 }
 
-RowKind Shape::kind() const { return entry_->kind; }
+RowKind RowShape::kind() const { return entry_->kind; }
 
-bool Shape::conversational() const {
+bool RowShape::conversational() const {
   return entry_->kind == RowKind::messages || entry_->kind == RowKind::messages_and_completion;
 }
 
-std::string Shape::report() const {
+std::string RowShape::report() const {
   std::string out = fmt::format("{} from the column{} {}", entry_->name,
                                 used_.size() > 1 ? "s" : "", fmt::join(used_, ", "));
   std::string roles;

@@ -42,24 +42,24 @@ struct ShapedRow {
 struct ShapeOptions {
   ShapeOptions(std::string text) : text_field(std::move(text)) {}  // NOLINT: only a name is given
   ShapeOptions(const char* text) : text_field(text) {}             // NOLINT
-  explicit ShapeOptions(const DataOptions& options);  // D037 a map that is not "a=b"
+  explicit ShapeOptions(const DataOptions& options);               // D037 a map that is not "a=b"
 
   std::string text_field = "text";
-  std::string messages_field;                      // empty: the usual names
+  std::string messages_field;                     // empty: the usual names
   std::map<std::string, std::string> column_map;  // the data's name -> ours
   MessageRules messages;
 };
 
 struct ShapeEntry;
 
-class Shape {
+class RowShape {
  public:
   // Decides by `rows`, the first of the data set, never empty. D030 when nothing fits: it lists the
   // columns and shows the first row, which stands at `place`.
-  Shape(std::span<const Json> rows, const std::string& place, ShapeOptions options);
+  RowShape(std::span<const Json> rows, const std::string& place, ShapeOptions options);
 
-  // Thread-safe. Errors (D031 column missing or of another type, D032 role, D033 message, D035, D036) stand at
-  // `place` and show the row.
+  // Thread-safe. Errors (D031 column missing or of another type, D032 role, D033 message, D035,
+  // D036) stand at `place` and show the row.
   ShapedRow read(const Json& row, const std::string& place) const;
 
   RowKind kind() const;
@@ -79,7 +79,7 @@ class Shape {
   bool has_switches_ = false;
   std::string column_;  // the one that decided, for shapes with a choice of names
   std::vector<std::string> used_, ignored_;
-  std::vector<std::string> read_;  // those used, as the files name them
+  std::vector<std::string> read_;              // those used, as the files name them
   std::map<std::string, std::string> mapped_;  // roles renamed within the first rows
 };
 

@@ -70,8 +70,8 @@ std::vector<LengthBucket> buckets(const std::vector<int32_t>& sorted) {
   if (sorted.empty()) {
     return out;
   }
-  for (int64_t from = std::bit_floor(static_cast<uint64_t>(sorted.front()));
-       from <= sorted.back(); from *= 2) {
+  for (int64_t from = std::bit_floor(static_cast<uint64_t>(sorted.front())); from <= sorted.back();
+       from *= 2) {
     const auto begin = std::ranges::lower_bound(sorted, from);
     const auto end = std::ranges::lower_bound(sorted, 2 * from);
     out.push_back({from, 2 * from - 1, end - begin});

@@ -22,12 +22,12 @@ struct Survey {
   int64_t tokens = 0;        // of them, after truncation
   int64_t tokens_trained = 0;
   int64_t rows_truncated = 0, tokens_truncated = 0;
-  int64_t longest = 0;                 // tokens of the longest document
-  int64_t median = 0;                  // and of the middle one
-  std::vector<LengthBucket> lengths;   // powers of two, without empty ones at either end
-  int64_t packed_rows = 0;             // 0: not packed
-  double packing_efficiency = 0;       // tokens over packed rows x max_length
-  int64_t longest_batch_row = 0;       // tokens of the longest row, packed where it is packed
+  int64_t longest = 0;                // tokens of the longest document
+  int64_t median = 0;                 // and of the middle one
+  std::vector<LengthBucket> lengths;  // powers of two, without empty ones at either end
+  int64_t packed_rows = 0;            // 0: not packed
+  double packing_efficiency = 0;      // tokens over packed rows x max_length
+  int64_t longest_batch_row = 0;      // tokens of the longest row, packed where it is packed
 
   double truncated_share() const;  // of the rows that were read
   double lost_share() const;       // of the tokens before truncation

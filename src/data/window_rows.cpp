@@ -60,9 +60,10 @@ WindowRows::WindowRows(const RowSource& source, std::shared_ptr<const RowTable> 
   }
   size_ = settings.epoch_rows;
   if (size_ == 0) {
-    const auto all = static_cast<double>(source.ordered ? wanted_.size()
-                                                        : static_cast<size_t>(table_->count()));
-    const double share = static_cast<double>(first_.size()) / static_cast<double>(first_source_rows_);
+    const auto all =
+        static_cast<double>(source.ordered ? wanted_.size() : static_cast<size_t>(table_->count()));
+    const double share =
+        static_cast<double>(first_.size()) / static_cast<double>(first_source_rows_);
     size_ = std::max<int64_t>(1, static_cast<int64_t>(std::llround(all * share)));
   }
 }

@@ -31,7 +31,8 @@ inline std::filesystem::path file_with(std::string_view bytes, const std::string
     std::filesystem::create_directories(path);
     return path;
   }();
-  std::ofstream(folder / name, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(folder / name, std::ios::binary)
+      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   return folder / name;
 }
 
