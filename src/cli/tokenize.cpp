@@ -5,10 +5,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <limits>
 
 #include "cli/commands.h"
+#include "cli/hub.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -18,6 +18,7 @@
 #include "core/strings.h"
 #include "core/thread_pool.h"
 #include "hub/cache.h"
+#include "hub/repository.h"
 #include "io/model_source.h"
 #include "text/tokenizer.h"
 
@@ -35,7 +36,7 @@ struct TokenizeOptions {
   void visit(OptionTable& v) {
     v.group("Input");
     v("model_name_or_path", &model_name_or_path,
-      "Folder with a tokenizer.json, such a file itself, .gguf file, or hub id in the local cache.")
+      "Folder with a tokenizer.json, such a file itself, .gguf file, or hub id.")
         .alias("model");
     v("model_revision", &model_revision, "Branch, tag or commit of a hub id.");
     v("file", &file,
@@ -64,7 +65,8 @@ Tokenizer from_folder(const fs::path& tokenizer_json, const std::string& name) {
 }
 
 // No weights are needed, so that a folder or snapshot with nothing but a tokenizer will do.
-Tokenizer load_tokenizer(const std::string& name, const std::string& revision) {
+Tokenizer load_tokenizer(const std::string& name, const std::string& revision,
+                         const HubEnvironment& hub) {
   const fs::path path(name);
   std::error_code ignored;
   if (fs::is_regular_file(path, ignored) && path.extension() == ".json") {
@@ -73,12 +75,15 @@ Tokenizer load_tokenizer(const std::string& name, const std::string& revision) {
   if (fs::exists(path / "tokenizer.json", ignored)) {
     return from_folder(path / "tokenizer.json", name);
   }
-  const HubEnvironment hub =
-      HubEnvironment::read([](const char* variable) { return std::getenv(variable); });
-  if (!fs::exists(path, ignored) && is_hub_id(name)) {
-    const HubLookup found = find_in_hub_cache(HubKind::model, name, revision, hub);
-    if (found.folder && fs::exists(*found.folder / "tokenizer.json", ignored)) {
-      return from_folder(*found.folder / "tokenizer.json", name);
+  if (!fs::exists(path, ignored) && is_hub_id(name) &&
+      (hub.online() || find_in_hub_cache(HubKind::model, name, revision, hub).folder)) {
+    HubRepository repository(HubKind::model, name, revision, hub);
+    if (repository.has("tokenizer.json")) {
+      std::vector<std::string> files = {"tokenizer.json"};
+      if (repository.has("tokenizer_config.json")) {
+        files.emplace_back("tokenizer_config.json");
+      }
+      return from_folder(repository.fetch(files) / "tokenizer.json", name);
     }
   }
   const auto source = ModelSource::open(name, revision, hub);
@@ -270,7 +275,9 @@ int run_tokenize(Args args, Terminal& terminal) {
     throw Error("C062", "--whole and --nul both say where a text ends")
         .hint("leave one of them out");
   }
-  const Tokenizer tokenizer = load_tokenizer(*o.model_name_or_path, o.model_revision);
+  const Logger log = terminal.logger(0, 0);
+  const Tokenizer tokenizer =
+      load_tokenizer(*o.model_name_or_path, o.model_revision, hub_environment(terminal, log));
   const std::string text = read_text(*o.file == "-" ? "/dev/stdin" : *o.file);
   Run run(tokenizer, o, terminal);
   run.all(cut_texts(text, o));
