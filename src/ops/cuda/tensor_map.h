@@ -1,0 +1,16 @@
+// How the copy engine of compute capability 9.0 sees a matrix. Used by kernels that load tiles.
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+
+namespace sft {
+
+// A row-major matrix (rows, columns) of bfloat16 whose rows lie `stride` values apart, in pieces
+// of `box_rows` x `box_columns` (64 or 32), swizzled in shared memory over that width. `base` and
+// rows are on 16 bytes.
+CUtensorMap tensor_map(const void* base, int64_t rows, int64_t columns, int64_t stride,
+                       int box_rows, int box_columns = 64);
+
+}  // namespace sft
