@@ -13,7 +13,7 @@ constexpr int64_t kFewRows = 2048;  // below, the product alone leaves multiproc
 constexpr int kGroup = 16;
 
 template <Activation kind>
-using ForwardPlan = GatedPlan<kind, false, 256, 2, 1, 3>;
+using ForwardPlan = GatedPlan<kind, false, 128, 2, 1, 5>;
 template <Activation kind>
 using BackwardPlan = GatedPlan<kind, true, 128, 1, 1, 5>;
 
