@@ -12,11 +12,6 @@ namespace {
 constexpr int64_t kFewRows = 2048;  // below, the product alone leaves multiprocessors idle
 constexpr int kGroup = 16;
 
-template <Activation kind>
-using ForwardPlan = GatedPlan<kind, false, 128, 2, 1, 5>;
-template <Activation kind>
-using BackwardPlan = GatedPlan<kind, true, 128, 1, 1, 5>;
-
 bool fits(CudaDevice& device, const Tensor& x, int64_t hidden, int64_t intermediate) {
   return device.hopper() && x.dtype == DType::bf16 && x.shape[0] >= kFewRows && hidden % 8 == 0 &&
          intermediate % 8 == 0;
@@ -25,19 +20,19 @@ bool fits(CudaDevice& device, const Tensor& x, int64_t hidden, int64_t intermedi
 template <Activation kind>
 void fused_forward(CudaDevice& device, const Tensor& x, const Tensor& weight, const Tensor& gate_up,
                    const Tensor& y) {
-  using Plan = ForwardPlan<kind>;
+  using Plan = GatedPlan<kind, false>;
   const int64_t tokens = x.shape[0];
   const int64_t hidden = x.shape[1];
   const int64_t n = y.shape[1];
   const auto* w = weight.as<__nv_bfloat16>();
   auto* out = gate_up.as<__nv_bfloat16>();
   GatedMaps maps{};
-  maps.a = tensor_map(x.data, tokens, hidden, hidden, Plan::kRowsA);
+  maps.a = tensor_map(x.data, tokens, hidden, hidden, Plan::kTileM);
   maps.b[0] = tensor_map(w, n, hidden, hidden, 64);
   maps.b[1] = tensor_map(w + n * hidden, n, hidden, hidden, 64);
-  maps.out[0] = tensor_map(out, tokens, n, 2 * n, 64, Plan::kWidth);
-  maps.out[1] = tensor_map(out + n, tokens, n, 2 * n, 64, Plan::kWidth);
-  maps.out[2] = tensor_map(y.data, tokens, n, n, 64, Plan::kWidth);
+  maps.out[0] = tensor_map(out, tokens, n, 2 * n, 64);
+  maps.out[1] = tensor_map(out + n, tokens, n, 2 * n, 64);
+  maps.out[2] = tensor_map(y.data, tokens, n, n, 64);
   launch_gated_gemm<Plan>(device.stream(), device.multiprocessors(), maps, tokens, n, hidden,
                           kGroup);
 }
@@ -45,19 +40,19 @@ void fused_forward(CudaDevice& device, const Tensor& x, const Tensor& weight, co
 template <Activation kind>
 void fused_backward(CudaDevice& device, const Tensor& grad_y, const Tensor& weight,
                     const Tensor& gate_up, const Tensor& grad_gate_up) {
-  using Plan = BackwardPlan<kind>;
+  using Plan = GatedPlan<kind, true>;
   const int64_t tokens = grad_y.shape[0];
   const int64_t hidden = grad_y.shape[1];
   const int64_t n = weight.shape[1];
   const auto* in = gate_up.as<__nv_bfloat16>();
   auto* out = grad_gate_up.as<__nv_bfloat16>();
   GatedMaps maps{};
-  maps.a = tensor_map(grad_y.data, tokens, hidden, hidden, Plan::kRowsA);
+  maps.a = tensor_map(grad_y.data, tokens, hidden, hidden, Plan::kTileM);
   maps.b[0] = tensor_map(weight.data, hidden, n, n, 64);
-  maps.in[0] = tensor_map(in, tokens, n, 2 * n, 64, Plan::kWidth);
-  maps.in[1] = tensor_map(in + n, tokens, n, 2 * n, 64, Plan::kWidth);
-  maps.out[0] = tensor_map(out, tokens, n, 2 * n, 64, Plan::kWidth);
-  maps.out[1] = tensor_map(out + n, tokens, n, 2 * n, 64, Plan::kWidth);
+  maps.in[0] = tensor_map(in, tokens, n, 2 * n, 64);
+  maps.in[1] = tensor_map(in + n, tokens, n, 2 * n, 64);
+  maps.out[0] = tensor_map(out, tokens, n, 2 * n, 64);
+  maps.out[1] = tensor_map(out + n, tokens, n, 2 * n, 64);
   launch_gated_gemm<Plan>(device.stream(), device.multiprocessors(), maps, tokens, n, hidden,
                           kGroup);
 }

@@ -1,11 +1,11 @@
 // The gated MLP's activation inside the matrix product beside it, for compute capability 9.0 and
-// bfloat16. Used by gated_linear_cuda.cu.
+// bfloat16. Used by gated_mlp_cuda.cu.
 //
-// A block has one warpgroup that copies and two that compute. They share a ring of operand tiles;
-// where `kN` is 128 the two work on different tiles, so that the activation of one and its copies
-// to and from memory hide behind the products of the other. Blocks of a cluster share operands:
-// each loads its part and sends it to all. A block takes tiles in a fixed order, so the result is
-// the same bits each time.
+// A block has one warpgroup that copies and two that compute. These share a ring of operand tiles
+// but work on different tiles of the result, so that the activation of one and its copies to and
+// from memory hide behind the products of the other. Blocks of a cluster share b: each loads half
+// and sends it to both. A block takes tiles in a fixed order, so the result is the same bits each
+// time.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -23,36 +23,27 @@ namespace sft {
 //   forward:  gate = a b[0]^T, up = a b[1]^T; out: gate, up, act(gate) * up
 //   backward: g = a b[0]; in: gate, up; out: the gradients of gate and up, given g, that of the
 //   product
-template <Activation kKind, bool kBack, int kColumns, int kAcross, int kAlong, int kDepth = 4,
-          int kColumnsOfStep = 64>
+template <Activation kKind, bool kBack>
 struct GatedPlan {
   static constexpr Activation kActivation = kKind;
   static constexpr bool kBackward = kBack;
-  static constexpr int kN = kColumns;        // columns of one product of a warpgroup: 128 or 256
-  static constexpr int kClusterM = kAcross;  // blocks that share b
-  static constexpr int kClusterN = kAlong;   // blocks that share a
-  static constexpr int kCluster = kAcross * kAlong;
+  static constexpr int kCluster = kBack ? 1 : 2;  // blocks of different rows, which share b
 
   static constexpr int kTileM = 128;
-  static constexpr int kTileI = kBack ? kN : kN / 2;  // columns of gate, and of up, in a tile
+  static constexpr int kTileN = 128;                          // columns of the product
+  static constexpr int kTileI = kBack ? kTileN : kTileN / 2;  // of gate, and of up
   static constexpr int kTileK = 64;
-  static constexpr bool kPingPong = kN == 128;
-  static constexpr int kBlocks = kPingPong ? 2 : 1;  // of 64 rows, in a warpgroup's tile
 
-  static constexpr int kBox = 64 * 64 * 2;           // bytes of the piece that one copy moves
-  static constexpr int kRowsA = kTileM / kClusterN;  // that one block loads
+  static constexpr int kBox = 64 * 64 * 2;  // bytes of what one copy moves, but for a
   static constexpr int kBytesA = kTileM * kTileK * 2;
-  static constexpr int kBoxesB = kN / 64;
-  static constexpr int kStage = kBytesA + kBoxesB * kBox;
-  static constexpr int kStages = kDepth;
+  static constexpr int kStage = kBytesA + 2 * kBox;
+  static constexpr int kStages = 5;
 
-  // The epilogue goes in steps: 64 x kWidth values of gate and up, or of one of the three outputs.
-  static constexpr int kWidth = kColumnsOfStep;  // 64 or 32
-  static constexpr int kPieces = kTileI / kWidth;
-  static constexpr int kPiece = 64 * kWidth * 2;  // bytes
+  // The epilogue goes in steps: 64 x 64 values of gate and up, or of one of the three outputs.
+  static constexpr int kPieces = kTileI / 64;
   static constexpr int kParts = kBack ? 1 : 3;
-  static constexpr int kSteps = kBlocks * kPieces * kParts;  // of a warpgroup's tile
-  static constexpr int kSlot = (kBack ? 2 : 1) * kPiece;
+  static constexpr int kSteps = 2 * kPieces * kParts;  // of a tile
+  static constexpr int kSlot = (kBack ? 2 : 1) * kBox;
   static constexpr int kTiles = 224 << 10;
   static constexpr int kSlots = (kTiles - kStages * kStage) / 2 / kSlot;  // of a warpgroup
   // Stores that may be under way when a slot is used again.
@@ -119,8 +110,6 @@ struct Worker {
     cluster = static_cast<int>(blockIdx.x) / P::kCluster;
     clusters = static_cast<int>(gridDim.x) / P::kCluster;
   }
-  __device__ int rank_m() const { return rank % P::kClusterM; }
-  __device__ int rank_n() const { return rank / P::kClusterM; }
   __device__ uint8_t* slot(int warpgroup, int i) const {
     return slots + (warpgroup * P::kSlots + i) * P::kSlot;
   }
@@ -133,14 +122,13 @@ struct Worker {
     const int first = tile / per_group * sizes.group;
     const int rows = min(sizes.tiles_m - first, sizes.group);
     const int r = tile % per_group;
-    return {((first + r % rows) * P::kClusterM + rank_m()) * P::kTileM,
-            (r / rows * P::kClusterN + rank_n()) * P::kTileI};
+    return {((first + r % rows) * P::kCluster + rank) * P::kTileM, r / rows * P::kTileI};
   }
 
   __device__ void start_barriers() const {
     for (int i = 0; i < P::kStages; ++i) {
       start(full + i, 1);
-      start(empty + i, (P::kClusterM + P::kClusterN - 1) * (P::kPingPong ? 1 : 2));
+      start(empty + i, P::kCluster);
     }
     start(turn, 1);
     start(turn + 1, 1);
@@ -165,29 +153,16 @@ __device__ void bring_operands(const Worker<P>& w, const GatedMaps& maps) {
       uint8_t* const b = a + P::kBytesA;
       wait(w.empty + stage, (it / P::kStages & 1) ^ 1);
       arrive_expecting(full, P::kStage);
-      if constexpr (P::kClusterN == 1) {
-        load(maps.a, full, a, k * P::kTileK, at.m, kOften);
-      } else {
-        uint16_t row = 0;
-        for (int i = 0; i < P::kClusterN; ++i) {
-          row |= static_cast<uint16_t>(1U << (w.rank_m() + i * P::kClusterM));
-        }
-        load(maps.a, full, a + w.rank_n() * P::kRowsA * 128, k * P::kTileK,
-             at.m + w.rank_n() * P::kRowsA, kOften, row);
-      }
+      load(maps.a, full, a, k * P::kTileK, at.m, kOften);
 #pragma unroll
-      for (int i = 0; i < P::kBoxesB; ++i) {
-        constexpr int kPerPart = P::kBackward ? P::kBoxesB : P::kBoxesB / 2;
-        const CUtensorMap& map = maps.b[i / kPerPart];
-        const int n = at.n + i % kPerPart * 64;
-        const int x = P::kBackward ? n : k * P::kTileK;
-        const int y = P::kBackward ? k * P::kTileK : n;
-        if constexpr (P::kClusterM == 1) {
+      for (int i = 0; i < 2; ++i) {
+        const CUtensorMap& map = maps.b[P::kBackward ? 0 : i];
+        const int x = P::kBackward ? at.n + i * 64 : k * P::kTileK;
+        const int y = P::kBackward ? k * P::kTileK : at.n;
+        if constexpr (P::kCluster == 1) {
           load(map, full, b + i * P::kBox, x, y, kOften);
-        } else if (i % P::kClusterM == w.rank_m()) {
-          constexpr uint32_t kColumn = (1U << P::kClusterM) - 1;
-          load(map, full, b + i * P::kBox, x, y, kOften,
-               static_cast<uint16_t>(kColumn << (w.rank_n() * P::kClusterM)));
+        } else if (i == w.rank) {
+          load(map, full, b + i * P::kBox, x, y, kOften, uint16_t{3});
         }
       }
     }
@@ -197,18 +172,16 @@ __device__ void bring_operands(const Worker<P>& w, const GatedMaps& maps) {
 // One thread for each warpgroup that computes: fills its slots and empties them.
 template <class P>
 __device__ void serve_slots(const Worker<P>& w, const GatedMaps& maps, int warpgroup) {
-  const int first = P::kPingPong ? warpgroup : 0;
-  const int stride = P::kPingPong ? 2 : 1;
   int tiles = 0;
-  while (w.has(first + tiles * stride)) {
+  while (w.has(warpgroup + tiles * 2)) {
     ++tiles;
   }
   const int steps = tiles * P::kSteps;
   const auto place = [&](int s) {
-    Place at = w.place(first + s / P::kSteps * stride);
+    Place at = w.place(warpgroup + s / P::kSteps * 2);
     const int piece = s % P::kSteps / P::kParts;
-    at.m += (P::kPingPong ? 0 : warpgroup * 64) + piece / P::kPieces * 64;
-    at.n += piece % P::kPieces * P::kWidth;
+    at.m += piece / P::kPieces * 64;
+    at.n += piece % P::kPieces * 64;
     return at;
   };
   const auto make_ready = [&](int s) {
@@ -218,7 +191,7 @@ __device__ void serve_slots(const Worker<P>& w, const GatedMaps& maps, int warpg
       uint8_t* const slot = w.slot(warpgroup, s % P::kSlots);
       arrive_expecting(b, P::kSlot);
       load(maps.in[0], b, slot, at.n, at.m, kOnce);
-      load(maps.in[1], b, slot + P::kPiece, at.n, at.m, kOnce);
+      load(maps.in[1], b, slot + P::kBox, at.n, at.m, kOnce);
     } else {
       arrive(b);
     }
@@ -232,7 +205,7 @@ __device__ void serve_slots(const Worker<P>& w, const GatedMaps& maps, int warpg
     wait(w.done + warpgroup * P::kSlots + s % P::kSlots, s / P::kSlots & 1);
     if constexpr (P::kBackward) {
       store(maps.out[0], slot, at.n, at.m, kOnce);
-      store(maps.out[1], slot + P::kPiece, at.n, at.m, kOnce);
+      store(maps.out[1], slot + P::kBox, at.n, at.m, kOnce);
     } else {
       store(maps.out[s % P::kParts], slot, at.n, at.m, kOnce);
     }
@@ -246,14 +219,13 @@ __device__ void serve_slots(const Worker<P>& w, const GatedMaps& maps, int warpg
   wait_stores();
 }
 
-// Where a thread finds its row of 8 x 8 blocks: 64 rows of kWidth values, whose 16-byte pieces the
+// Where a thread finds its row of 8 x 8 blocks: 64 rows of 128 bytes, whose 16-byte pieces the
 // copy engine has swizzled.
-template <int kWidth>
 __device__ inline int block_offset(int thread, int pair) {
   const int lane = thread % 32;
   const int row = thread / 32 * 16 + lane % 16;
-  const int offset = row * kWidth * 2 + (pair * 2 + lane / 16) * 16;
-  return offset ^ (offset >> 3 & (kWidth * 2 - 16));
+  const int offset = row * 128 + (pair * 2 + lane / 16) * 16;
+  return offset ^ (offset >> 3 & 0x70);
 }
 
 // g: 16 columns of the product, as `multiply` leaves them. Replaces gate and up by their gradients.
@@ -298,7 +270,6 @@ __device__ inline void forward_blocks(const float* gate, const float* up, int pa
 // One warpgroup: products and activations, tile after tile.
 template <class P>
 __device__ void compute(const Worker<P>& w, int warpgroup, int thread) {
-  constexpr int kStride = P::kPingPong ? 2 : 1;
   constexpr int kAdvanceB = P::kBackward ? 16 * 128 : 16 * 2;  // bytes to the next 16 of k
   const uint32_t leading = P::kBackward ? P::kBox : 16;
   const auto release = [&](int it) {
@@ -308,31 +279,28 @@ __device__ void compute(const Worker<P>& w, int warpgroup, int thread) {
         arrive(empty);
       }
     } else if (thread < P::kCluster) {
-      // Those that send to this block: the ones in its row and its column of the cluster.
-      if (thread % P::kClusterM == w.rank_m() || thread / P::kClusterM == w.rank_n()) {
-        arrive_at(empty, static_cast<uint32_t>(thread));
-      }
+      arrive_at(empty, static_cast<uint32_t>(thread));
     }
   };
   int step = 0;
-  for (int ordinal = P::kPingPong ? warpgroup : 0; w.has(ordinal); ordinal += kStride) {
-    float acc[P::kBlocks][P::kN / 2];
+  for (int ordinal = warpgroup; w.has(ordinal); ordinal += 2) {
+    float acc[2][P::kTileN / 2];  // two blocks of 64 rows
     const int first = ordinal * w.sizes.k_steps;
-    if (P::kPingPong && ordinal > 0) {
+    if (ordinal > 0) {
       // A wait may be one phase early, no more: not before the other has seen its last operands.
       wait(w.turn + warpgroup, (ordinal - 1) / 2 & 1);
     }
     for (int k = 0; k < w.sizes.k_steps; ++k) {
       const int it = first + k;
       const uint8_t* const stage = w.stages + it % P::kStages * P::kStage;
-      const uint64_t a = operand(stage + (P::kPingPong ? 0 : warpgroup * P::kBox), 16);
+      const uint64_t a = operand(stage, 16);
       const uint64_t b = operand(stage + P::kBytesA, leading);
       wait(w.full + it % P::kStages, it / P::kStages & 1);
       begin_products();
 #pragma unroll
       for (int j = 0; j < P::kTileK / 16; ++j) {
 #pragma unroll
-        for (int i = 0; i < P::kBlocks; ++i) {
+        for (int i = 0; i < 2; ++i) {
           multiply<P::kBackward>(acc[i], a + (i * P::kBox + j * 32) / 16, b + j * kAdvanceB / 16,
                                  k + j > 0);
         }
@@ -343,14 +311,14 @@ __device__ void compute(const Worker<P>& w, int warpgroup, int thread) {
         release(it - 1);
       }
     }
-    if (P::kPingPong && thread == 0) {
+    if (thread == 0) {
       arrive(w.turn + (1 - warpgroup));
     }
     wait_products<0>();
     release(first + w.sizes.k_steps - 1);
 
 #pragma unroll
-    for (int i = 0; i < P::kBlocks; ++i) {
+    for (int i = 0; i < 2; ++i) {
 #pragma unroll
       for (int h = 0; h < P::kPieces; ++h) {
 #pragma unroll
@@ -359,13 +327,13 @@ __device__ void compute(const Worker<P>& w, int warpgroup, int thread) {
           const int barrier = warpgroup * P::kSlots + step % P::kSlots;
           wait(w.ready + barrier, step / P::kSlots & 1);
 #pragma unroll
-          for (int pair = 0; pair < P::kWidth / 16; ++pair) {
-            const float* const first_half = acc[i] + h * (P::kWidth / 2) + pair * 8;
-            uint8_t* const at = slot + block_offset<P::kWidth>(thread, pair);
+          for (int pair = 0; pair < 4; ++pair) {
+            const float* const first_half = acc[i] + h * 32 + pair * 8;
+            uint8_t* const at = slot + block_offset(thread, pair);
             if constexpr (P::kBackward) {
-              backward_blocks<P>(first_half, at, at + P::kPiece);
+              backward_blocks<P>(first_half, at, at + P::kBox);
             } else {
-              forward_blocks<P>(first_half, first_half + P::kN / 4, part, at);
+              forward_blocks<P>(first_half, first_half + P::kTileN / 4, part, at);
             }
           }
           show_to_copies();
@@ -423,10 +391,10 @@ void launch_gated_gemm(cudaStream_t stream, int multiprocessors, const GatedMaps
   };
   GatedSizes sizes{};
   sizes.k_steps = pieces(k, P::kTileK);
-  sizes.tiles_m = pieces(m, P::kTileM * P::kClusterM);
-  sizes.tiles_n = pieces(n, P::kTileI * P::kClusterN);
+  sizes.tiles_m = pieces(m, P::kTileM * P::kCluster);
+  sizes.tiles_n = pieces(n, P::kTileI);
   sizes.tiles = sizes.tiles_m * sizes.tiles_n;
-  sizes.group = std::max(group / P::kClusterM, 1);
+  sizes.group = std::max(group / P::kCluster, 1);
   const auto kernel = gated::gated_gemm_kernel<P>;
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, P::kShared),
              "shared memory");
@@ -441,12 +409,7 @@ void launch_gated_gemm(cudaStream_t stream, int multiprocessors, const GatedMaps
   config.stream = stream;
   config.attrs = &attribute;
   config.numAttrs = 1;
-  int clusters = multiprocessors / P::kCluster;
-  config.gridDim = dim3(static_cast<unsigned>(clusters * P::kCluster));
-  if (P::kCluster > 2) {
-    check_cuda(cudaOccupancyMaxActiveClusters(&clusters, kernel, &config), "clusters");
-  }
-  clusters = std::min(clusters, sizes.tiles);
+  const int clusters = std::min(multiprocessors / P::kCluster, sizes.tiles);
   config.gridDim = dim3(static_cast<unsigned>(clusters * P::kCluster));
   check_cuda(cudaLaunchKernelEx(&config, kernel, maps, sizes), "gated product");
 }

@@ -185,15 +185,10 @@ __device__ inline void wait_products() {
   "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,"   \
   "%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45," \
   "%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
-#define SFT_N128                                                                              \
-  SFT_N64                                                                                     \
-  ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85," \
-  "%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,"    \
-  "%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,"     \
-  "%123,%124,%125,%126,%127"
 
-// d (64, n) = (add ? d : 0) + a (64, 16) b (n, 16)^T, or b (16, n) where b is transposed; bfloat16
-// operands. Thread t holds rows t/32*16 + t%32/4 (+ 8) and columns t%4*2 (+ 1) of each 8 columns.
+// d (64, 128) = (add ? d : 0) + a (64, 16) b (128, 16)^T, or b (16, 128) where b is transposed;
+// bfloat16 operands. Thread t holds rows t/32*16 + t%32/4 (+ 8) and columns t%4*2 (+ 1) of each 8
+// columns.
 template <bool kTransposed>
 __device__ inline void multiply(float (&d)[64], uint64_t a, uint64_t b, bool add) {
   asm volatile(
@@ -206,22 +201,8 @@ __device__ inline void multiply(float (&d)[64], uint64_t a, uint64_t b, bool add
       : SFT_R64(0)
       : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(kTransposed ? 1 : 0));
 }
-template <bool kTransposed>
-__device__ inline void multiply(float (&d)[128], uint64_t a, uint64_t b, bool add) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %130, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" SFT_N128
-      "}, %128, %129, p, 1, 1, 0, %131;\n"
-      "}"
-      : SFT_R64(0), SFT_R64(64)
-      : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(kTransposed ? 1 : 0));
-}
-
 #undef SFT_R8
 #undef SFT_R64
 #undef SFT_N64
-#undef SFT_N128
 
 }  // namespace sft::hopper

@@ -8,9 +8,8 @@
 namespace sft {
 
 // A row-major matrix (rows, columns) of bfloat16 whose rows lie `stride` values apart, in pieces
-// of `box_rows` x `box_columns` (64 or 32), swizzled in shared memory over that width. `base` and
-// rows are on 16 bytes.
+// of 64 columns and `box_rows` rows, swizzled in shared memory. `base` and rows are on 16 bytes.
 CUtensorMap tensor_map(const void* base, int64_t rows, int64_t columns, int64_t stride,
-                       int box_rows, int box_columns = 64);
+                       int box_rows);
 
 }  // namespace sft
