@@ -1,9 +1,10 @@
 # What a newcomer types. `make quickstart` and `make test` need nothing but Debian 12 and root or sudo.
 BUILD ?= build
 JOBS ?= $(shell nproc)
-CXX_FILES = $(shell git ls-files 'src/*.h' 'src/*.cpp' 'tests/*.h' 'tests/*.cpp' 'bench/*.cpp')
+NVCC ?= $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
+CXX_FILES = $(shell git ls-files 'src/*.h' 'src/*.cpp' 'src/*.cu' 'src/*.cuh' 'tests/*.h' 'tests/*.cpp' 'bench/*.cpp')
 
-.PHONY: all quickstart build test bench format format-check tidy install-deps test-peers clean
+.PHONY: all quickstart build test bench format format-check fuzz tidy install-deps test-gpu test-peers clean
 
 all: build
 
@@ -19,11 +20,23 @@ install-deps:
 	@tools/python_env.sh pyarrow || echo "pyarrow could not be installed: building without parquet"
 	@mkdir -p .venv && touch $@
 
-$(BUILD)/build.ninja: .venv/pyarrow | install-deps
+# Where nvcc is, the headers that cuDNN's attention is used through.
+.venv/cudnn-frontend:
+	@if [ -n "$(NVCC)" ]; then tools/python_env.sh --no-deps nvidia-cudnn-frontend || \
+	  echo "nvidia-cudnn-frontend could not be installed: attention on GPUs will be slow"; fi
+	@mkdir -p .venv && touch $@
+
+$(BUILD)/build.ninja: .venv/pyarrow .venv/cudnn-frontend | install-deps
 	cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Release
 
 build: install-deps $(BUILD)/build.ninja
 	cmake --build $(BUILD) --target sft -j $(JOBS)
+
+# The same tests with the ops and the reference runs on a GPU, in float32 and bfloat16.
+test-gpu: build
+	cmake --build $(BUILD) --target sft_cuda ops_test golden_test -j $(JOBS)
+	SFT_TEST_CUDA=1 $(BUILD)/tests/ops/ops_test --gtest_brief=1
+	SFT_TEST_CUDA=1 $(BUILD)/tests/golden/golden_test --gtest_brief=1
 
 test: install-deps $(BUILD)/build.ninja
 	cmake --build $(BUILD) -j $(JOBS)
@@ -38,6 +51,11 @@ bench: build
 test-peers: build
 	cmake --build $(BUILD) --target hub_server -j $(JOBS)
 	tests/peers/run.sh $(BUILD)/sft
+
+# Each target for SECONDS seconds under the address and undefined-behaviour sanitizers.
+SECONDS_EACH ?= 60
+fuzz: .venv/pyarrow
+	tools/fuzz.sh $(SECONDS_EACH)
 
 format:
 	tools/install_deps.sh format

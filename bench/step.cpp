@@ -39,7 +39,8 @@ int run(int argc, char** argv) {
   }
   AdamW optimizer(*device, model.specs, model.layout, {});
   Arena arena(*device);
-  auto recorded = record_training(model, {tokens, documents, length}, LossType::nll, true, Recompute::none);
+  auto recorded =
+      record_training(model, {tokens, documents, length}, LossType::nll, true, Recompute::none);
   Executor executor(*device, arena, std::move(recorded.program));
   Bindings b;
   for (size_t i = 0; i < model.specs.size(); ++i) {

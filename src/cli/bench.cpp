@@ -73,7 +73,8 @@ int run_bench(Args args, Terminal& terminal) {
   BenchOptions o;
   OptionTable table;
   o.visit(table);
-  if (std::ranges::find(args, "--help") != args.end() || std::ranges::find(args, "-h") != args.end()) {
+  if (std::ranges::find(args, "--help") != args.end() ||
+      std::ranges::find(args, "-h") != args.end()) {
     terminal.print(
         "sft bench --model FOLDER [options]\n\nTimes training steps of a model's shape on random "
         "weights and tokens.\n\n" +
@@ -124,9 +125,10 @@ int run_bench(Args args, Terminal& terminal) {
              r.tokens_per_s, r.step_s * 1e3, r.fastest_step_s * 1e3, human_bytes(r.device_bytes),
              r.loss);
   if (peak > 0) {
-    fmt::print("MFU {:.1f} % = tokens/s x {:.3f} GFLOP a token (6 N + 6 layers heads head_dim seq) "
-               "/ {:.0f} TFLOP/s\n",
-               mfu * 100, r.flops_per_token / 1e9, peak / 1e12);
+    fmt::print(
+        "MFU {:.1f} % = tokens/s x {:.3f} GFLOP a token (6 N + 6 layers heads head_dim seq) "
+        "/ {:.0f} TFLOP/s\n",
+        mfu * 100, r.flops_per_token / 1e9, peak / 1e12);
   }
   std::vector<std::pair<double, std::string>> sorted;
   double total = 0;

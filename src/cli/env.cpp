@@ -16,6 +16,7 @@
 #include "core/json.h"
 #include "core/strings.h"
 #include "core/thread_pool.h"
+#include "device/device.h"
 
 #if __has_include(<dnnl_version.h>)
 #include <dnnl_version.h>
@@ -75,6 +76,12 @@ Json memory() {
   const std::string limit(trim(slurp("/sys/fs/cgroup/memory.max")));
   out["limit_bytes"] = limit.empty() || limit == "max" ? Json() : Json(std::atoll(limit.c_str()));
   return out;
+}
+
+// Why the GPUs that the system shows are not used, if they are not.
+std::string why_not_used() {
+  const std::string reason = why_no_cuda();
+  return reason.empty() ? "" : fmt::format(" (not used: {})", reason);
 }
 
 Json gpus() {
@@ -159,7 +166,7 @@ void print_text(const Json& e, Terminal& terminal) {
           "{}, {} free{}", human_bytes(e["memory"]["total_bytes"].get<double>()),
           human_bytes(e["memory"]["available_bytes"].get<double>()),
           limit.is_null() ? "" : fmt::format(", limited to {}", human_bytes(limit.get<double>()))));
-  row("gpus", e["gpus"].empty() ? "none" : words(e["gpus"]) + " (not used yet)");
+  row("gpus", e["gpus"].empty() ? "none" : words(e["gpus"]) + why_not_used());
   std::string libraries;
   for (const auto& [name, version] : e["libraries"].items()) {
     libraries +=

@@ -67,7 +67,7 @@ std::string rendered_prompt(const GenerateOptions& o, const TextSetup& text) {
   if (!o.chat) {
     return *o.prompt;
   }
-  if (!text.chat) {
+  if (!text.chat || text.chat_is_default) {
     throw Error("D071", fmt::format("{} has no chat template", *o.model_name_or_path))
         .hint("leave --chat out to go on from plain text, or give one with --chat_template_path");
   }
@@ -106,11 +106,11 @@ int run_generate(Args args, Terminal& terminal) {
   const Logger log = terminal.logger(0, 0);
   const ChosenDevice chosen = choose_device({o.use_cpu, {}, static_cast<int>(o.threads), 0}, {});
   Device* const device = chosen.device.get();
-  const auto source =
-      ModelSource::open(*o.model_name_or_path, o.model_revision, hub_environment(terminal, log));
+  const HubEnvironment hub = hub_environment(terminal, log);
+  const auto source = ModelSource::open(*o.model_name_or_path, o.model_revision, hub);
   DataOptions data;
   data.chat_template_path = o.chat_template_path;
-  const TextSetup text = load_text(*source, data);
+  const TextSetup text = load_text(*source, data, hub);
   const LoadedModel model = load_model(*source, *device, chosen.compute);
   // A rendered chat brings its own special tokens.
   const std::vector<int32_t> prompt = text.tokenizer.encode(rendered_prompt(o, text), !o.chat);

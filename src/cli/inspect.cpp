@@ -10,8 +10,11 @@
 #include "core/error.h"
 #include "core/option_parser.h"
 #include "core/option_text.h"
+#include "core/strings.h"
 #include "data/dataset.h"
+#include "data/survey.h"
 #include "train/options.h"
+#include "train/run_plan.h"
 #include "train/text_setup.h"
 
 namespace sft {
@@ -22,16 +25,43 @@ struct InspectOptions {
   TrainOptions train;
   int64_t limit = 3;
   bool eval = false;
+  bool stats = true;
 
   void visit(OptionTable& v) {
     v.group("Inspection");
-    v("limit", &limit, "How many rows to show.").at_least(1);
+    v("limit", &limit, "How many rows to show.").at_least(0);
     v("eval", &eval, "The evaluation data in place of the training data.");
+    v("stats", &stats, "Go through all rows and show lengths, truncation and steps.");
     train.visit(v);
   }
 };
 
-// The row's tokens as text, trained runs between « and » (and in colour on a terminal).
+constexpr std::string_view kTrained = "\033[32m", kSpecial = "\033[35m", kPlain = "\033[0m",
+                           kTrainedSpecial = "\033[32;1m";
+
+// The tokens of a run as text; in colour, special tokens stand out.
+std::string run_text(std::span<const int32_t> ids, bool trained, const Tokenizer& tokenizer,
+                     bool color) {
+  if (!color) {
+    return tokenizer.decode(ids, false);
+  }
+  std::string out;
+  for (size_t begin = 0; begin < ids.size();) {
+    const bool special = tokenizer.is_special(ids[begin]);
+    size_t end = begin;
+    while (end < ids.size() && tokenizer.is_special(ids[end]) == special) {
+      ++end;
+    }
+    const std::string text = tokenizer.decode(ids.subspan(begin, end - begin), false);
+    const std::string_view code =
+        trained ? (special ? kTrainedSpecial : kTrained) : (special ? kSpecial : "");
+    out += code.empty() ? text : fmt::format("{}{}{}", code, text, kPlain);
+    begin = end;
+  }
+  return out;
+}
+
+// The row's text; trained runs stand between « and », or are green where there is colour.
 std::string marked(const Example& row, const Tokenizer& tokenizer, bool color) {
   std::string out;
   const std::span<const int32_t> ids(row.input_ids);
@@ -41,15 +71,56 @@ std::string marked(const Example& row, const Tokenizer& tokenizer, bool color) {
     while (end < ids.size() && (row.labels[end] != kIgnored) == trained) {
       ++end;
     }
-    const std::string text = tokenizer.decode(ids.subspan(begin, end - begin), false);
-    if (trained) {
-      out += color ? fmt::format("\033[32m«{}»\033[0m", text) : fmt::format("«{}»", text);
-    } else {
-      out += text;
-    }
+    const std::string text = run_text(ids.subspan(begin, end - begin), trained, tokenizer, color);
+    out += trained && !color ? fmt::format("«{}»", text) : text;
     begin = end;
   }
   return out;
+}
+
+void show_row(const InspectedRow& row, const Tokenizer& tokenizer, Terminal& terminal) {
+  const auto trained =
+      std::ranges::count_if(row.example.labels, [](int32_t label) { return label != kIgnored; });
+  terminal.print(fmt::format("--- {}: {} tokens, {} trained{}", row.place,
+                             row.example.input_ids.size(), trained,
+                             row.dropped ? " (training leaves this row out)" : ""));
+  for (const std::string& flag : row.lost) {
+    terminal.print(fmt::format("!!! lost in the rendering: {}", flag));
+  }
+  terminal.print(marked(row.example, tokenizer, terminal.settings().out_color));
+}
+
+Json row_json(const InspectedRow& row) {
+  Json out = {
+      {"text", row.text}, {"input_ids", row.example.input_ids}, {"labels", row.example.labels}};
+  if (!row.lost.empty()) {
+    out["lost"] = row.lost;
+  }
+  return out;
+}
+
+void show_statistics(const InspectOptions& o, const DataContext& context, Terminal& terminal) {
+  DataOptions data = o.train.data;
+  data.dataset_order = "trl";  // all rows are counted
+  const Prepared prepared = prepare_dataset(data, o.eval ? Part::eval : Part::train, context);
+  const Survey numbers = survey(prepared, data, context.pool);
+  const StepCount steps = count_steps(o.train, *prepared.rows);
+  if (o.train.json) {
+    Json out = to_json(numbers);
+    if (!o.eval) {
+      out["steps_per_epoch"] = steps.per_epoch;
+    }
+    terminal.print(Json{{"statistics", std::move(out)}}.dump());
+    return;
+  }
+  terminal.print("---");
+  const TerminalSettings& settings = terminal.settings();
+  for (const std::string& line : describe(numbers, data, settings.width, settings.utf8)) {
+    terminal.print(line);
+  }
+  if (!o.eval) {
+    terminal.print(fmt::format("steps      {} an epoch", with_commas(steps.per_epoch)));
+  }
 }
 
 }  // namespace
@@ -60,10 +131,12 @@ int run_inspect(Args args, Terminal& terminal) {
   o.visit(table);
   if (std::ranges::any_of(args, [](const std::string& a) { return a == "--help" || a == "-h"; })) {
     terminal.print(
-        "sft inspect [--limit N] [--eval] [--json] [training options]\n\n"
-        "Shows rows as training would see them; what is trained stands between « and ».\n"
-        "--json prints one object a line for each row that training keeps: text, input_ids,\n"
-        "labels.");
+        "sft inspect [--limit N] [--eval] [--stats false] [--json] [training options]\n\n"
+        "Shows rows as training would see them; what is trained is green, or stands between « and\n"
+        "» where there is no colour. Then goes through all rows and shows their lengths, what\n"
+        "max_length cuts, how much is trained, and how many steps an epoch has.\n"
+        "--json prints one object a line for each row that training keeps (text, input_ids,\n"
+        "labels), and last one with the member \"statistics\".");
     return 0;
   }
   ParsedOptions parsed = parse_options(table, args);
@@ -76,8 +149,9 @@ int run_inspect(Args args, Terminal& terminal) {
   const HubEnvironment hub = hub_environment(terminal, log);
   const auto source =
       ModelSource::open(*o.train.model.model_name_or_path, o.train.model.model_revision, hub);
-  const TextSetup text = load_text(*source, o.train.data);
-  ThreadPool pool(1);
+  const TextSetup text = load_text(*source, o.train.data, hub);
+  const int threads = o.train.threads > 0 ? static_cast<int>(o.train.threads) : default_threads();
+  ThreadPool pool(threads);
   const DataContext context{text.tokenizer,
                             text.chat ? &*text.chat : nullptr,
                             pool,
@@ -88,17 +162,13 @@ int run_inspect(Args args, Terminal& terminal) {
       inspect_rows(o.train.data, o.eval ? Part::eval : Part::train, context, o.limit, o.train.json);
   for (const InspectedRow& row : rows) {
     if (o.train.json) {
-      terminal.print(Json{
-          {"text", row.text}, {"input_ids", row.example.input_ids}, {"labels", row.example.labels}}
-                         .dump());
-      continue;
+      terminal.print(row_json(row).dump());
+    } else {
+      show_row(row, text.tokenizer, terminal);
     }
-    const auto trained =
-        std::ranges::count_if(row.example.labels, [](int32_t label) { return label != kIgnored; });
-    terminal.print(fmt::format("--- {}: {} tokens, {} trained{}", row.place,
-                               row.example.input_ids.size(), trained,
-                               row.dropped ? " (training leaves this row out)" : ""));
-    terminal.print(marked(row.example, text.tokenizer, terminal.settings().out_color));
+  }
+  if (o.stats) {
+    show_statistics(o, context, terminal);
   }
   return 0;
 }

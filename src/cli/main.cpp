@@ -24,8 +24,8 @@ struct Command {
 };
 
 constexpr Command kCommands[] = {
-    {"train", run_train},   {"generate", run_generate}, {"inspect", run_inspect},
-    {"bench", run_bench},   {"config", run_config},     {"env", run_env},
+    {"train", run_train},       {"generate", run_generate}, {"inspect", run_inspect},
+    {"bench", run_bench},       {"config", run_config},     {"env", run_env},
     {"tokenize", run_tokenize}, {"help", run_help},
 };
 

@@ -11,6 +11,7 @@
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "train/run.h"
+#include "train/run_plan.h"
 
 namespace sft {
 
@@ -40,6 +41,20 @@ int exit_code(const TrainOutcome& outcome, const Logger& log) {
   return static_cast<int>(outcome.stopped_by == SIGINT ? ExitCode::sigint : ExitCode::sigterm);
 }
 
+// --dry_run: what the run would do and take. No folder is made and no signal handled.
+int say_plan(const TrainOptions& options, const RunSurroundings& surroundings, Terminal& terminal) {
+  const RunPlan plan = plan_training(options, surroundings);
+  if (options.json) {
+    terminal.print(to_json(plan).dump());
+    return 0;
+  }
+  const TerminalSettings& settings = terminal.settings();
+  for (const std::string& line : describe(plan, options, settings.width, settings.utf8)) {
+    terminal.print(line);
+  }
+  return 0;
+}
+
 }  // namespace
 
 int run_train(Args args, Terminal& terminal) {
@@ -53,13 +68,15 @@ int run_train(Args args, Terminal& terminal) {
   for (const std::string& detail : options.details) {
     log.detail(detail);
   }
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
-
   std::unique_ptr<Progress> steps, batches;
   const bool bar = !options.disable_tqdm.value_or(false);
   const HubEnvironment hub = hub_environment(terminal, log, bar, &stop_signal);
   RunSurroundings surroundings{log, hub, stop_signal, {}, {}, {}, SFT_VERSION, {}};
+  if (options.dry_run) {
+    return say_plan(options, surroundings, terminal);
+  }
+  std::signal(SIGINT, on_signal);
+  std::signal(SIGTERM, on_signal);
   surroundings.argv.assign(args.begin(), args.end());
   surroundings.print = [&](std::string_view line) { terminal.print(line); };
   surroundings.on_step = [&](int64_t done, int64_t total, std::string_view tail) {

@@ -16,8 +16,8 @@ namespace sft {
 
 struct AheadLimits {
   int threads = 1;
-  int64_t things = 4;                    // made or being made and not yet taken
-  int64_t bytes = int64_t{256} << 20;    // made and not yet taken; one thing may be more
+  int64_t things = 4;                  // made or being made and not yet taken
+  int64_t bytes = int64_t{256} << 20;  // made and not yet taken; one thing may be more
 };
 
 template <class T>
@@ -71,8 +71,7 @@ class Ahead {
   };
 
   bool may_claim() const {
-    return claimed_ == taken_ ||
-           (claimed_ - taken_ < limits_.things && bytes_ < limits_.bytes);
+    return claimed_ == taken_ || (claimed_ - taken_ < limits_.things && bytes_ < limits_.bytes);
   }
 
   void work() {

@@ -74,10 +74,9 @@ struct Sources {
 void say_changes(const DataStatistics& stats, const DataOptions& options,
                  const Tokenizer& tokenizer, const Logger& log) {
   if (stats.rows_truncated > 0) {
-    log.warn(
-        fmt::format("{} of {} rows are longer than max_length {} and are cut: {} tokens lost",
-                    with_commas(stats.rows_truncated), with_commas(stats.rows_read),
-                    *options.max_length, with_commas(stats.tokens_truncated)));
+    log.warn(fmt::format("{} of {} rows are longer than max_length {} and are cut: {} tokens lost",
+                         with_commas(stats.rows_truncated), with_commas(stats.rows_read),
+                         *options.max_length, with_commas(stats.tokens_truncated)));
   }
   if (stats.rows_with_prefix_mismatch > 0) {
     log.warn(
@@ -87,8 +86,7 @@ void say_changes(const DataStatistics& stats, const DataOptions& options,
   }
   if (stats.rows_with_second_bos > 0) {
     log.note(fmt::format("{} rows already begin with {}, and get no second one",
-                         with_commas(stats.rows_with_second_bos),
-                         tokenizer.bos_token()));
+                         with_commas(stats.rows_with_second_bos), tokenizer.bos_token()));
   }
 }
 
@@ -111,7 +109,8 @@ class Preparation {
     RowStream stream(source());
     read_first(stream, first, RowPreparer::kRowsToDecide);
     sources_->preparer = std::make_shared<RowPreparer>(options_, packing_, context_, first);
-    if (part_ == Part::train && (options_.dataset_streaming || options_.dataset_order == "windowed")) {
+    if (part_ == Part::train &&
+        (options_.dataset_streaming || options_.dataset_order == "windowed")) {
       return windowed();
     }
     return can_wait(first) ? lazy() : whole();
@@ -130,11 +129,11 @@ class Preparation {
         if (static_cast<int64_t>(out.size()) == limit) {
           return out;
         }
-        RenderedRow row = preparer.render(source_row, scratch);
+        RenderedRow row = preparer.render(source_row, scratch, Losses::tell);
         const bool kept = preparer.finish(row, unused);
         if (kept || !only_kept) {
-          out.push_back(
-              {source_row.raw.place(), std::move(row.text), std::move(row.example), !kept});
+          out.push_back({source_row.raw.place(), std::move(row.text), std::move(row.example), !kept,
+                         std::move(row.lost)});
         }
       }
       rows.clear();
@@ -192,6 +191,7 @@ class Preparation {
   Prepared lazy() {
     Prepared out;
     out.sources = sources_;
+    out.chat = preparer().conversational();
     out.report = preparer().report(part_, source().describe(), count());
     std::vector<int64_t> order = source().order;
     if (options_.shuffle_dataset) {
@@ -231,6 +231,7 @@ class Preparation {
     }
     auto rows = std::make_unique<WindowRows>(source(), sources_->table, sources_->preparer,
                                              options_, context_, settings);
+    out.chat = preparer().conversational();
     out.report = preparer().report(part_, source().describe(), streaming ? 0 : count());
     context_.log.note(out.report);
     context_.log.note(
@@ -261,6 +262,7 @@ class Preparation {
       tokenise(store, stored, out.statistics, cache);
     }
     cache.reset();
+    out.chat = preparer().conversational();
     out.report = preparer().report(part_, source().describe(), out.statistics.rows_read);
     if (source().ordered) {
       store.select(split_order(stored));
@@ -287,8 +289,8 @@ class Preparation {
       try {
         write();
       } catch (const Error& e) {
-        context_.log.warn(fmt::format(
-            "the tokenised data are not kept for the next run: {}", e.message()));
+        context_.log.warn(
+            fmt::format("the tokenised data are not kept for the next run: {}", e.message()));
       }
     };
     if (cache) {

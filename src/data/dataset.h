@@ -6,12 +6,12 @@
 #include <memory>
 #include <string>
 
-#include "hub/cache.h"
 #include "core/log.h"
 #include "core/thread_pool.h"
 #include "data/example.h"
 #include "data/options.h"
 #include "data/row_source.h"
+#include "hub/cache.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -40,9 +40,9 @@ struct DataContext {
   ThreadPool& pool;
   const Logger& log;
   HubEnvironment hub;
-  uint64_t seed = 42;  // --seed: of shuffle_dataset and test_split_size
-  int64_t vocab = 0;   // of the model, which may be larger than the tokenizer's; 0: not known
-  std::string text_key{};                // tells tokenizers apart, by their contents
+  uint64_t seed = 42;      // --seed: of shuffle_dataset and test_split_size
+  int64_t vocab = 0;       // of the model, which may be larger than the tokenizer's; 0: not known
+  std::string text_key{};  // tells tokenizers apart, by their contents
   std::filesystem::path cache_folder{};  // of tokenised data; empty: none is kept
 };
 
@@ -50,15 +50,16 @@ struct Prepared {
   std::shared_ptr<const void> sources{};  // what `rows` stands on
   std::unique_ptr<PreparedDataset> rows;
   DataStatistics statistics;
+  bool chat = false;   // rows are conversations, rendered with the chat template
   std::string report;  // one line: what was read, as which shape, what is trained and ignored
 };
 
 // TRL's preparation; the result does not depend on the number of threads. Where TRL's order needs
 // only the number of rows, and there are more than a few, rows are made when they are asked for and
 // carry notes; otherwise all are tokenised first. Options and context outlive the result. Says the
-// report, and what was dropped or cut as far as it is known, through `log`. Beside the errors of the parts: D048 no rows, D049 nothing
-// would be trained (the first row is shown), D052 truncation_mode, D053 padding_free with
-// max_length.
+// report, and what was dropped or cut as far as it is known, through `log`. Beside the errors of
+// the parts: D048 no rows, D049 nothing would be trained (the first row is shown), D052
+// truncation_mode, D053 padding_free with max_length.
 Prepared prepare_dataset(const DataOptions& options, Part part, const DataContext& context);
 
 // What the notes of rows that were made during training add up to, said through `log`.
@@ -72,8 +73,9 @@ bool is_padding_free(const DataOptions& options);
 struct InspectedRow {
   std::string place;
   std::string text;
-  Example example;       // truncated
-  bool dropped = false;  // training would leave it out
+  Example example;                  // truncated
+  bool dropped = false;             // training would leave it out
+  std::vector<std::string> lost{};  // what the chat template leaves out of it, in words
 };
 // The first `limit` rows; with `only_kept`, of those that training keeps.
 std::vector<InspectedRow> inspect_rows(const DataOptions& options, Part part,

@@ -29,7 +29,7 @@ struct Example {
   std::vector<int32_t> input_ids;
   std::vector<int32_t> labels;  // as long as input_ids, not shifted; kIgnored where not trained
   std::vector<int32_t>
-      documents;  // lengths of the packed documents; empty: the row is one document
+      documents;     // lengths of the packed documents; empty: the row is one document
   RowNotes notes{};  // zero where the rows were counted before training
 };
 
@@ -41,7 +41,7 @@ class RowWindows {
  public:
   virtual ~RowWindows() = default;
   // Window w from 0 on, in the order in which its rows are trained; the same whoever asks, and
-  // possibly empty. Called in increasing order, by one thread at a time.
+  // possibly empty. Thread-safe; asking in increasing order is fast.
   virtual std::vector<Example> window(int64_t w) const = 0;
 };
 

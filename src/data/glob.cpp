@@ -76,7 +76,8 @@ class Matcher {
     const std::string_view rest = pattern_.substr(i);
     const bool more = j < path_.size();
     if (rest.starts_with("**")) {
-      return (rest.starts_with("**/") && matches(i + 3, j)) || matches(i + 2, j) ||
+      const bool begins_part = j == 0 || path_[j - 1] == '/';
+      return (rest.starts_with("**/") && begins_part && matches(i + 3, j)) || matches(i + 2, j) ||
              (more && matches(i, j + 1));
     }
     if (rest[0] == '*') {

@@ -47,9 +47,7 @@ BatchPlan plan_of(const PreparedDataset& data, const LoaderOptions& options) {
           .drop_last = options.drop_last};
 }
 
-int64_t bytes_of(const MicroBatch& batch) {
-  return static_cast<int64_t>(batch.tokens.size()) * 12;
-}
+int64_t bytes_of(const MicroBatch& batch) { return static_cast<int64_t>(batch.tokens.size()) * 12; }
 
 MicroBatch join(std::span<const Example> rows, const LoaderOptions& options) {
   MicroBatch batch;

@@ -5,18 +5,27 @@ namespace {
 
 void visit_source(DataOptions& o, OptionTable& v) {
   v.group("Dataset");
-  v("dataset_name", &o.dataset_name,
-    "A file, a folder, or a data set of the hub (owner/name).");
+  v("dataset_name", &o.dataset_name, "A file, a folder, or a data set of the hub (owner/name).");
   v("dataset_config", &o.dataset_config, "Which configuration (subset) of it.");
   v("dataset_train_split", &o.dataset_train_split, "The split to train on.");
   v("dataset_test_split", &o.dataset_test_split, "The split to evaluate on.");
   v("dataset_text_field", &o.dataset_text_field, "The column of plain text.");
-  v("datasets", &o.datasets, "A mixture: a list of {path, name, data_files, split, columns, …}.")
-      .planned("mixtures of data sets come with downloads from the hub");
-  v("test_split_size", &o.test_split_size, "Share or number of rows of a mixture kept for testing.")
-      .planned("it belongs to mixtures of data sets");
+  v("column_map", &o.column_map,
+    "Columns to rename before anything looks at them: question=prompt answer=completion.");
+  v("messages_field", &o.messages_field,
+    "The column of messages; none: messages, conversations or conversation.");
+  v("message_role_key", &o.message_role_key, "Who speaks, in a message; none: role or from.");
+  v("message_content_key", &o.message_content_key,
+    "What is said, in a message; none: content or value.");
+  v("role_map", &o.role_map,
+    "Roles of the data as roles of the chat template: bot=assistant customer=user.");
+  v("datasets", &o.datasets, "A mixture: a list of {path, name, data_files, split, columns, …}.");
+  v("test_split_size", &o.test_split_size,
+    "Share or number of rows kept for testing, by the seed.");
   v("streaming", &o.streaming, "Stream the mixture.")
-      .planned("it belongs to mixtures of data sets");
+      .planned(
+          "a mixture needs to know how many rows there are; one data set can be read with "
+          "dataset_streaming");
   v("dataset_streaming", &o.dataset_streaming,
     "Read rows once, in the files' order, while training runs; needs max_steps.");
   v("dataset_kwargs", &o.dataset_kwargs, "Only skip_prepare_dataset, in TRL.")
@@ -27,6 +36,8 @@ void visit_text(DataOptions& o, OptionTable& v) {
   v.group("Rows to tokens");
   v("chat_template_path", &o.chat_template_path,
     "A .jinja file, or a model folder whose chat template is used.");
+  v("chat_template_name", &o.chat_template_name,
+    "Which of several chat templates; none: default, and tool_use for rows with tools.");
   v("eos_token", &o.eos_token, "The token that ends a text; it must be in the vocabulary.");
   v("pad_token", &o.pad_token, "The token that pads.").inert("nothing is padded");
   v("max_length", &o.max_length, "Longest sequence in tokens, and the length of packed rows.")

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/options.h"
 
@@ -22,8 +23,12 @@ struct DataOptions {
 
   // Rows to tokens
   std::string dataset_text_field = "text";
+  std::vector<std::string> column_map;  // "question=prompt"
+  std::vector<std::string> role_map;    // "human=user"
+  std::optional<std::string> messages_field, message_role_key, message_content_key;
   Json dataset_kwargs;
   std::optional<std::string> chat_template_path;
+  std::optional<std::string> chat_template_name;
   std::optional<std::string> eos_token;
   std::optional<std::string> pad_token;
   std::optional<int64_t> max_length = 1024;

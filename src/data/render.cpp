@@ -27,28 +27,75 @@ void keep_spans(const Encoding& encoding, const std::vector<Span>& spans, Exampl
   }
 }
 
-// Whether the text of some turn of this role is in the rendered text: its head or its tail, since
-// templates may trim, or cut out reasoning. True when no turn has text to look for.
-bool keeps_some_turn(const Json& messages, std::string_view role, std::string_view rendered) {
+// The texts of a message: its content, or the parts of it.
+std::vector<std::string_view> texts_of(const Json& message) {
+  std::vector<std::string_view> texts;
+  const auto add = [&](const Json& value) {
+    if (value.is_string()) {
+      if (const auto text = trim(value.get_ref<const std::string&>()); !text.empty()) {
+        texts.push_back(text);
+      }
+    }
+  };
+  const auto content = message.find("content");
+  if (content != message.end() && content->is_array()) {
+    for (const Json& part : *content) {
+      add(part.is_object() && part.contains("text") ? part["text"] : part);
+    }
+  } else if (content != message.end()) {
+    add(*content);
+  }
+  return texts;
+}
+
+// Whether a text is in the rendered text: its head or its tail, since templates may trim, or cut
+// out reasoning.
+bool keeps_text(std::string_view text, std::string_view rendered) {
   constexpr size_t kPiece = 24;
+  const std::string_view tail = text.substr(text.size() - std::min(kPiece, text.size()));
+  return rendered.find(text.substr(0, kPiece)) != std::string_view::npos ||
+         rendered.find(tail) != std::string_view::npos;
+}
+
+// Whether the text of some turn of this role is in the rendered text. True when no turn has text
+// to look for.
+bool keeps_some_turn(const Json& messages, std::string_view role, std::string_view rendered) {
   bool looked = false;
   for (const Json& message : messages) {
-    const auto content = message.find("content");
-    if (message["role"] != role || content == message.end() || !content->is_string()) {
+    if (message["role"] != role) {
       continue;
     }
-    const std::string_view text = trim(content->get_ref<const std::string&>());
-    if (text.empty()) {
-      continue;
-    }
-    looked = true;
-    const std::string_view tail = text.substr(text.size() - std::min(kPiece, text.size()));
-    if (rendered.find(text.substr(0, kPiece)) != std::string_view::npos ||
-        rendered.find(tail) != std::string_view::npos) {
-      return true;
+    for (const std::string_view text : texts_of(message)) {
+      if (keeps_text(text, rendered)) {
+        return true;
+      }
+      looked = true;
     }
   }
   return !looked;
+}
+
+// Everything of the messages that is not in the rendered text, in words.
+std::vector<std::string> lost_parts(const Json& messages, std::string_view rendered) {
+  std::vector<std::string> lost;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const Json& message = messages[i];
+    const std::string role = message["role"].get<std::string>();
+    const auto kept = [&](std::string_view text) { return keeps_text(text, rendered); };
+    if (!std::ranges::all_of(texts_of(message), kept)) {
+      lost.push_back(fmt::format("message {} ({})", i + 1, role));
+    }
+    for (const char* field : {"reasoning_content", "thinking", "reasoning"}) {
+      const auto value = message.find(field);
+      if (value != message.end() && value->is_string()) {
+        const std::string_view text = trim(value->get_ref<const std::string&>());
+        if (!text.empty() && !kept(text)) {
+          lost.push_back(fmt::format("the {} of message {} ({})", field, i + 1, role));
+        }
+      }
+    }
+  }
+  return lost;
 }
 
 bool has_role(const Json& messages, std::string_view role) {
@@ -57,7 +104,7 @@ bool has_role(const Json& messages, std::string_view role) {
 
 }  // namespace
 
-Renderer::Renderer(const Shape& shape, const DataOptions& options, const Tokenizer& tokenizer,
+Renderer::Renderer(const RowShape& shape, const DataOptions& options, const Tokenizer& tokenizer,
                    const ChatTemplate* chat_template, int64_t vocab)
     : shape_(shape),
       tokenizer_(tokenizer),
@@ -65,13 +112,14 @@ Renderer::Renderer(const Shape& shape, const DataOptions& options, const Tokeniz
       eos_(options.eos_token.value_or(tokenizer.eos_token())),
       ends_texts_(options.dataset_text_field == "text"),
       completion_only_(options.completion_only_loss.value_or(true)),
-      assistant_only_(options.assistant_only_loss) {
+      assistant_only_(options.assistant_only_loss || shape.has_switches()) {
   if (shape.conversational() && chat_template == nullptr) {
     throw Error("D040", "the data are conversations, and the model has no chat template")
         .hint("give one with --chat_template_path, for example the folder of an instruct model");
   }
   if (shape.conversational()) {
     template_ = assistant_only_ ? chat_template->for_assistant_mask() : *chat_template;
+    turn_end_trained_ = !assistant_only_ || covers_turn_end();
   }
   if (assistant_only_ && !shape.conversational() && shape.kind() != RowKind::tokens) {
     throw Error("D041", fmt::format("assistant_only_loss needs conversations, these data are {}",
@@ -84,15 +132,20 @@ Renderer::Renderer(const Shape& shape, const DataOptions& options, const Tokeniz
   }
 }
 
-std::string Renderer::trained_part() const {
+std::string Renderer::trained_tokens() const {
   const bool has_completion = shape_.kind() == RowKind::prompt_completion ||
                               shape_.kind() == RowKind::messages_and_completion;
   if (shape_.kind() == RowKind::tokens) {
     return "the labels given";
   }
   if (assistant_only_) {
-    return has_completion && completion_only_ ? "the assistant's turns of the completion"
-                                              : "the assistant's turns";
+    std::string part = "the assistant's turns";
+    part += has_completion && completion_only_ ? " of the completion" : "";
+    part += shape_.has_switches() ? ", as each message's own switch says" : "";
+    return turn_end_trained_ ? part
+                             : part +
+                                   " (without the end of the turn, which the template's {% "
+                                   "generation %} leaves out: the model will not learn to stop)";
   }
   if (shape_.kind() == RowKind::text && !ends_texts_) {
     return "all tokens (no end-of-text token is added: TRL adds it to a column named text only)";
@@ -100,12 +153,24 @@ std::string Renderer::trained_part() const {
   return has_completion && completion_only_ ? "the completion" : "all tokens";
 }
 
-RenderedRow Renderer::render(const Json& row, const std::string& place,
-                             Tokenizer::Scratch& scratch) const {
+std::string Renderer::trained_part() const {
+  const bool fallback = template_ && template_->name() == "chatml";
+  return trained_tokens() +
+         (fallback ? "; rendered as ChatML, because the model has no chat template" : "");
+}
+
+RenderedRow Renderer::render(const Json& row, const std::string& place, Tokenizer::Scratch& scratch,
+                             Losses losses) const {
   const ShapedRow shaped = shape_.read(row, place);
   try {
-    return render_shaped(shaped, scratch);
+    return render_shaped(shaped, scratch, losses);
   } catch (Error& e) {
+    if (losses == Losses::tell && (e.code() == "M151" || e.code() == "D045")) {
+      RenderedRow nothing;
+      nothing.lost.push_back(
+          e.code() == "M151" ? "the chat template refuses this row: " + e.message() : e.message());
+      return nothing;
+    }
     if (e.code() == "M114") {
       throw Error("D013", "this row's text is not valid UTF-8")
           .at(place)
@@ -121,7 +186,8 @@ RenderedRow Renderer::render(const Json& row, const std::string& place,
   }
 }
 
-RenderedRow Renderer::render_shaped(const ShapedRow& row, Tokenizer::Scratch& scratch) const {
+RenderedRow Renderer::render_shaped(const ShapedRow& row, Tokenizer::Scratch& scratch,
+                                    Losses losses) const {
   switch (row.kind) {
     case RowKind::text:
       return render_text(ends_texts_ ? with_eos(row.text) : row.text, scratch);
@@ -129,7 +195,7 @@ RenderedRow Renderer::render_shaped(const ShapedRow& row, Tokenizer::Scratch& sc
       return render_prompt_completion(row, scratch);
     case RowKind::messages:
     case RowKind::messages_and_completion:
-      return render_messages(row, scratch);
+      return render_messages(row, scratch, losses);
     case RowKind::tokens:
       return render_tokens(row);
   }
@@ -216,14 +282,67 @@ std::vector<Span> Renderer::trained_spans(const ShapedRow& row, const RenderedCh
   return found.spans;
 }
 
-RenderedRow Renderer::render_messages(const ShapedRow& row, Tokenizer::Scratch& scratch) const {
+// The spans of the turns that their messages let be trained.
+std::vector<Span> Renderer::switched_spans(const ShapedRow& row, const RenderedChat& chat) const {
+  RenderOptions options;
+  options.tools = row.tools;
+  options.kwargs = row.template_kwargs;
+  const AssistantSpans found = assistant_spans(*template_, row.messages, options, chat.text);
+  if (found.turns.size() != found.spans.size() || !found.missing.empty()) {
+    throw Error("D045",
+                "the place of each assistant turn in the rendered text cannot be told, which "
+                "the switches of this row's messages need")
+        .hint("use a chat template with one {% generation %} block a turn: --chat_template_path");
+  }
+  std::vector<Span> spans;
+  for (size_t i = 0; i < found.spans.size(); ++i) {
+    if (row.trained_messages[found.turns[i]]) {
+      spans.push_back(found.spans[i]);
+    }
+  }
+  return spans;
+}
+
+// Looks at a short chat: whether the special token that follows the answer lies in a marked block.
+// True where that cannot be told.
+bool Renderer::covers_turn_end() const {
+  const std::string answer = "0f4a1";
+  try {
+    const RenderedChat chat =
+        template_->render(Json::array({{{"role", "user"}, {"content", "hello"}},
+                                       {{"role", "assistant"}, {"content", answer}}}),
+                          {});
+    const size_t at = chat.text.rfind(answer);
+    if (!chat.has_generation_markers || at == std::string::npos) {
+      return true;
+    }
+    Encoding encoding;
+    Tokenizer::Scratch scratch(tokenizer_);
+    tokenizer_.encode_with_spans(chat.text, false, scratch, encoding);
+    for (size_t i = 0; i < encoding.ids.size(); ++i) {
+      if (encoding.spans[i].begin >= at + answer.size() && tokenizer_.is_special(encoding.ids[i])) {
+        return std::ranges::any_of(chat.generation, [&](const Span& span) {
+          return span.begin <= encoding.spans[i].begin && encoding.spans[i].begin < span.end;
+        });
+      }
+    }
+  } catch (const Error&) {  // a template with needs of its own
+  }
+  return true;
+}
+
+RenderedRow Renderer::render_messages(const ShapedRow& row, Tokenizer::Scratch& scratch,
+                                      Losses losses) const {
   if (row.messages.empty()) {
     return {};
   }
   const RenderedChat chat = render_chat(row, row.messages, false);
   RenderedRow out{.example = {}, .text = chat.text};
+  if (losses == Losses::tell) {
+    out.lost = lost_parts(row.messages, chat.text);
+  }
   for (const char* role : {"user", "assistant"}) {
-    if (!keeps_some_turn(row.messages, role, chat.text)) {
+    if (losses == Losses::refuse && !keeps_some_turn(row.messages, role, chat.text)) {
       throw Error("D044", fmt::format("the chat template leaves out every {} turn; it renders {}",
                                       role, preview(Json(chat.text))))
           .hint("use a chat template for this kind of data: --chat_template_path");
@@ -235,7 +354,9 @@ RenderedRow Renderer::render_messages(const ShapedRow& row, Tokenizer::Scratch& 
     out.example.input_ids = encoding.ids;
     out.example.labels = encoding.ids;
     out.without_assistant = !has_role(row.messages, "assistant");
-    keep_spans(encoding, trained_spans(row, chat), out.example);
+    keep_spans(encoding,
+               row.trained_messages.empty() ? trained_spans(row, chat) : switched_spans(row, chat),
+               out.example);
   } else {
     tokenizer_.encode(out.text, false, scratch, out.example.input_ids);
     out.example.labels = out.example.input_ids;

@@ -19,8 +19,12 @@ struct RenderedRow {
   std::string text;              // what was tokenised; empty for pre-tokenised rows
   bool prefix_mismatch = false;  // the prompt alone does not begin the whole row's tokens
   bool second_bos = false;       // the text began with BOS itself, and one of the two was left out
-  bool without_assistant = false;  // assistant_only_loss, and nobody speaks as the assistant
+  bool without_assistant = false;   // assistant_only_loss, and nobody speaks as the assistant
+  std::vector<std::string> lost{};  // what the template left out, in words; only when asked for
 };
+
+// What to do with a row that the template refuses, or of which it leaves something out.
+enum class Losses { refuse, tell };
 
 class Renderer {
  public:
@@ -28,31 +32,37 @@ class Renderer {
   // not conversational, else D040. D041 assistant_only_loss on data that is no conversation, D046
   // an eos_token that is no token.
   // `vocab`: the ids that rows with input_ids may use, 0 for those of the tokenizer.
-  Renderer(const Shape& shape, const DataOptions& options, const Tokenizer& tokenizer,
+  Renderer(const RowShape& shape, const DataOptions& options, const Tokenizer& tokenizer,
            const ChatTemplate* chat_template, int64_t vocab = 0);
 
   // Thread-safe with one scratch a thread. Errors stand at `place`: those of the shape, D055 a row
   // that the template refuses, D013 text that is not UTF-8, D044 a template that leaves out all
   // user or all assistant turns, D045 assistant turns whose place in the text cannot be told, D047
-  // a token id that the tokenizer does not have.
-  RenderedRow render(const Json& row, const std::string& place, Tokenizer::Scratch& scratch) const;
+  // a token id that the tokenizer does not have. With Losses::tell, D044, D045 and D055 become
+  // sentences in `lost`.
+  RenderedRow render(const Json& row, const std::string& place, Tokenizer::Scratch& scratch,
+                     Losses losses = Losses::refuse) const;
 
   // "all tokens", "the completion", "the assistant's turns": what is trained, in words.
   std::string trained_part() const;
 
  private:
-  RenderedRow render_shaped(const ShapedRow& row, Tokenizer::Scratch& scratch) const;
+  std::string trained_tokens() const;
+  RenderedRow render_shaped(const ShapedRow& row, Tokenizer::Scratch& scratch, Losses losses) const;
   RenderedRow render_text(std::string text, Tokenizer::Scratch& scratch) const;
   RenderedRow render_prompt_completion(const ShapedRow& row, Tokenizer::Scratch& scratch) const;
-  RenderedRow render_messages(const ShapedRow& row, Tokenizer::Scratch& scratch) const;
+  RenderedRow render_messages(const ShapedRow& row, Tokenizer::Scratch& scratch,
+                              Losses losses) const;
   RenderedRow render_tokens(const ShapedRow& row) const;
   RenderedChat render_chat(const ShapedRow& row, const Json& messages, bool prompt) const;
   std::vector<Span> trained_spans(const ShapedRow& row, const RenderedChat& chat) const;
+  std::vector<Span> switched_spans(const ShapedRow& row, const RenderedChat& chat) const;
+  bool covers_turn_end() const;
   std::string with_eos(std::string text) const;
   void drop_second_bos(RenderedRow& row) const;
   void mask_prompt(RenderedRow& row, const std::vector<int32_t>& prompt_ids) const;
 
-  const Shape& shape_;
+  const RowShape& shape_;
   const Tokenizer& tokenizer_;
   std::optional<ChatTemplate> template_;
   int64_t vocab_;
@@ -60,6 +70,7 @@ class Renderer {
   bool ends_texts_;  // as TRL has it, the EOS is added to the column "text", not to another
   bool completion_only_;
   bool assistant_only_;
+  bool turn_end_trained_ = true;  // what {% generation %} marks holds the end-of-turn token
 };
 
 }  // namespace sft

@@ -63,7 +63,7 @@ RowPreparer::RowPreparer(const DataOptions& options, bool packing, const DataCon
   }
   first_row_ = preview(rows[0]);
   first_place_ = first[0].raw.place();
-  shape_.emplace(rows, first_place_, options.dataset_text_field);
+  shape_.emplace(rows, first_place_, ShapeOptions(options));
   if (skips_preparation(options) && shape_->kind() != RowKind::tokens) {
     throw Error("D054", "skip_prepare_dataset needs rows with input_ids").at(first_place_);
   }
@@ -121,15 +121,14 @@ std::string RowPreparer::report(Part part, const std::string& source, int64_t ro
 }
 
 void RowPreparer::fail_untrained(int64_t rows, const DataStatistics& stats) const {
-  throw Error(
-      "D049",
-      fmt::format("nothing would be trained: of {} rows {} are empty, {} have no assistant "
-                  "turn, and in the others every label is masked{}; the first row is {}",
-                  rows, stats.rows_empty, stats.rows_without_assistant,
-                  stats.rows_truncated > 0
-                      ? fmt::format(" once cut to max_length {}", *options_.max_length)
-                      : "",
-                  first_row_))
+  throw Error("D049",
+              fmt::format("nothing would be trained: of {} rows {} are empty, {} have no assistant "
+                          "turn, and in the others every label is masked{}; the first row is {}",
+                          rows, stats.rows_empty, stats.rows_without_assistant,
+                          stats.rows_truncated > 0
+                              ? fmt::format(" once cut to max_length {}", *options_.max_length)
+                              : "",
+                          first_row_))
       .at(first_place_)
       .hint(fmt::format("what is trained is {}; look at rows with `sft inspect`",
                         renderer_->trained_part()));

@@ -34,20 +34,22 @@ class RowPreparer {
   static constexpr size_t kRowsToDecide = 64;
 
   // Decides by the first rows, at most kRowsToDecide and never none. Keeps references to options
-  // and context. D052, D051, D053, D054 and the errors of Shape and Renderer.
+  // and context. D052, D051, D053, D054 and the errors of RowShape and Renderer.
   RowPreparer(const DataOptions& options, bool packing, const DataContext& context,
               std::span<const SourceRow> first);
 
   // Whether every token of every row is trained, so that only empty rows train nothing.
   bool trains_all() const;
 
-  RenderedRow render(const SourceRow& row, Tokenizer::Scratch& scratch) const {
-    return renderer_->render(row.json(&shape_->used_columns()), row.raw.place(), scratch);
+  RenderedRow render(const SourceRow& row, Tokenizer::Scratch& scratch,
+                     Losses losses = Losses::refuse) const {
+    return renderer_->render(row.json(&shape_->used_columns()), row.raw.place(), scratch, losses);
   }
   // Cuts the row to max_length, unless rows are packed, and says whether it is kept; counts what
   // happens to it.
   bool finish(RenderedRow& row, DataStatistics& stats) const;
 
+  bool conversational() const { return shape_->conversational(); }
   // "training data: …": the line that says what was read.
   std::string report(Part part, const std::string& source, int64_t rows) const;
   // D049, with the first row.
@@ -57,7 +59,7 @@ class RowPreparer {
  private:
   const DataOptions& options_;
   const bool packing_;
-  std::optional<Shape> shape_;
+  std::optional<RowShape> shape_;
   std::optional<Renderer> renderer_;
   std::string first_row_, first_place_;
 };

@@ -35,7 +35,8 @@ int64_t count_rows(SourcePart& part, ThreadPool& pool) {
   return rows;
 }
 
-SourcePart single_source(const DataOptions& options, Part part, const HubEnvironment& hub) {
+std::vector<SourcePart> single_source(const DataOptions& options, Part part,
+                                      const HubEnvironment& hub) {
   if (!options.dataset_name) {
     throw Error("D064", "no data set is given")
         .hint(
@@ -43,9 +44,12 @@ SourcePart single_source(const DataOptions& options, Part part, const HubEnviron
   }
   const std::string& split =
       part == Part::train ? options.dataset_train_split : options.dataset_test_split;
-  SourcePart out;
-  out.files = resolve_dataset({*options.dataset_name, options.dataset_config, "", {}},
-                              options.test_split_size ? options.dataset_train_split : split, hub);
+  std::vector<SourcePart> out;
+  for (DatasetFiles& files :
+       resolve_splits({*options.dataset_name, options.dataset_config, "", {}},
+                      options.test_split_size ? options.dataset_train_split : split, hub)) {
+    out.push_back({.files = std::move(files), .columns = {}});
+  }
   return out;
 }
 
@@ -171,8 +175,10 @@ RowSource open_source(const DataOptions& options, Part part, uint64_t seed,
           .hint("give --test_split_size, for example 0.05, or leave evaluation out");
     }
   } else {
-    source.parts.push_back(single_source(options, part, hub));
-    apply_slice(source.parts.back(), pool);
+    source.parts = single_source(options, part, hub);
+    for (SourcePart& p : source.parts) {
+      apply_slice(p, pool);
+    }
   }
   if (options.test_split_size) {
     split_off_test(source, *options.test_split_size, part, seed, pool);

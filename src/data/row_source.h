@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "hub/cache.h"
 #include "data/options.h"
 #include "data/reader.h"
 #include "data/resolve.h"
 #include "data/row_file.h"
+#include "hub/cache.h"
 
 namespace sft {
 

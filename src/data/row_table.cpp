@@ -51,9 +51,7 @@ std::unique_ptr<RowTable> RowTable::open(const RowSource& source, ThreadPool& po
   return table;
 }
 
-int64_t RowTable::count() const {
-  return stretches_.empty() ? 0 : stretches_.back().end;
-}
+int64_t RowTable::count() const { return stretches_.empty() ? 0 : stretches_.back().end; }
 
 const RowTable::Stretch& RowTable::stretch_of(int64_t row) const {
   return *std::ranges::upper_bound(stretches_, row, {}, &Stretch::end);

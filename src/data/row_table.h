@@ -22,7 +22,8 @@ struct SourceRow {
 
 class RowTable {
  public:
-  // Opens every file; keeps references to the source. Null when one of them can only be read in order.
+  // Opens every file; keeps references to the source. Null when one of them can only be read in
+  // order.
   static std::unique_ptr<RowTable> open(const RowSource& source, ThreadPool& pool);
 
   int64_t count() const;

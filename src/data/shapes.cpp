@@ -8,12 +8,13 @@
 #include <set>
 
 #include "core/error.h"
-#include "data/roles.h"
+#include "core/strings.h"
 
 namespace sft {
 
 struct ShapeContext {
   std::string column;  // of text or of the conversation
+  const MessageRules& rules;
   std::map<std::string, std::string>* mapped;
 };
 
@@ -21,7 +22,7 @@ struct ShapeContext {
 struct ShapeEntry {
   RowKind kind;
   std::string_view name;
-  std::string (*column_of)(const Json& row, const std::string& text_field);
+  std::string (*column_of)(const Json& row, const ShapeOptions& options);
   ShapedRow (*read)(const Json& row, const ShapeContext& context);
   std::array<std::string_view, 5> columns;  // used when present, beside the deciding one
 };
@@ -39,22 +40,24 @@ bool is_text(const Json* value) { return value != nullptr && value->is_string();
 
 // The list of messages that a value is, as it is or as JSON text, which is kept in `parsed`; null
 // otherwise.
-const Json* message_list(const Json* value, Json& parsed) {
+const Json* message_list(const Json* value, const MessageRules& rules, Json& parsed) {
   const Json* list = value;
   if (is_text(value) && value->get_ref<const std::string&>().starts_with('[')) {
     parsed = Json::parse(value->get_ref<const std::string&>(), nullptr, false);
     list = &parsed;
   }
-  const bool fits = list != nullptr && list->is_array() &&
-                    (list->empty() || (list->front().is_object() &&
-                                       (list->front().contains("role") ||
-                                        list->front().contains("from"))));
+  const auto speaks = [&](const Json& message) {
+    return message.is_object() &&
+           (rules.role_key.empty() ? message.contains("role") || message.contains("from")
+                                   : message.contains(rules.role_key));
+  };
+  const bool fits = list != nullptr && list->is_array() && (list->empty() || speaks(list->front()));
   return fits ? list : nullptr;
 }
 
-bool is_conversation(const Json* value) {
+bool is_conversation(const Json* value, const MessageRules& rules) {
   Json parsed;
-  const Json* list = message_list(value, parsed);
+  const Json* list = message_list(value, rules, parsed);
   return list != nullptr && !list->empty();
 }
 
@@ -78,17 +81,32 @@ std::string optional_text(const Json& row, std::string_view column) {
   return find(row, column) == nullptr ? "" : text_of(row, column);
 }
 
-Json messages_of(const Json& row, const std::string& column, const ShapeContext& context) {
+// Appends the messages of a column to the row's.
+void read_messages(const Json& row, const std::string& column, const ShapeContext& context,
+                   ShapedRow& out) {
   Json parsed;
-  const Json* list = message_list(find(row, column), parsed);
+  const Json* list = message_list(find(row, column), context.rules, parsed);
   if (list == nullptr) {
     wrong_column(row, column, "a list of messages");
   }
-  Json out = Json::array();
   for (const Json& message : *list) {
-    out.push_back(normalise_message(message, *context.mapped));
+    const std::optional<bool> trained = training_switch(message);
+    out.messages.push_back(normalise_message(message, context.rules, *context.mapped));
+    if (trained || !out.trained_messages.empty()) {
+      out.trained_messages.resize(out.messages.size(), true);
+    }
+    if (!trained) {
+      continue;
+    }
+    if (*trained && out.messages.back()["role"] != "assistant") {
+      if (message.contains("train")) {  // `weight` and `loss` of others mean nothing
+        throw Error("D035", fmt::format("a message of the {} asks to be trained",
+                                        out.messages.back()["role"].get<std::string>()))
+            .hint("only the assistant's turns can be trained by themselves");
+      }
+    }
+    out.trained_messages.back() = *trained;
   }
-  return out;
 }
 
 void read_template_columns(const Json& row, ShapedRow& out) {
@@ -110,9 +128,13 @@ void read_template_columns(const Json& row, ShapedRow& out) {
   }
 }
 
-void put_system_first(const std::string& system, Json& messages) {
+void put_system_first(const std::string& system, ShapedRow& row) {
+  Json& messages = row.messages;
   if (!system.empty() && (messages.empty() || messages[0]["role"] != "system")) {
     messages.insert(messages.begin(), Json{{"role", "system"}, {"content", system}});
+    if (!row.trained_messages.empty()) {
+      row.trained_messages.insert(row.trained_messages.begin(), false);
+    }
   }
 }
 
@@ -165,20 +187,19 @@ ShapedRow read_prompt_completion(const Json& row, const ShapeContext&) {
 }
 
 ShapedRow read_prompt_completion_messages(const Json& row, const ShapeContext& context) {
-  ShapedRow out{.kind = RowKind::messages_and_completion,
-                .messages = messages_of(row, "prompt", context)};
+  ShapedRow out{.kind = RowKind::messages_and_completion};
+  read_messages(row, "prompt", context, out);
   out.prompt_messages = out.messages.size();
-  for (Json& message : messages_of(row, "completion", context)) {
-    out.messages.push_back(std::move(message));
-  }
+  read_messages(row, "completion", context, out);
   read_template_columns(row, out);
   return out;
 }
 
 ShapedRow read_conversation(const Json& row, const ShapeContext& context) {
-  ShapedRow out{.kind = RowKind::messages, .messages = messages_of(row, context.column, context)};
+  ShapedRow out{.kind = RowKind::messages};
+  read_messages(row, context.column, context, out);
   if (const Json* system = find(row, "system"); is_text(system) && !out.messages.empty()) {
-    put_system_first(system->get<std::string>(), out.messages);
+    put_system_first(system->get<std::string>(), out);
   }
   read_template_columns(row, out);
   return out;
@@ -192,7 +213,7 @@ ShapedRow read_text(const Json& row, const ShapeContext& context) {
 // earlier turns.
 ShapedRow read_alpaca(const Json& row, const ShapeContext&) {
   ShapedRow out{.kind = RowKind::messages_and_completion};
-  put_system_first(optional_text(row, "system"), out.messages);
+  put_system_first(optional_text(row, "system"), out);
   if (const Json* history = find(row, "history")) {
     for (const Json& turn : *history) {
       if (!turn.is_array() || turn.size() != 2 || !turn[0].is_string() || !turn[1].is_string()) {
@@ -216,22 +237,24 @@ ShapedRow read_alpaca(const Json& row, const ShapeContext&) {
 const std::array<ShapeEntry, 7> kShapes = {{
     {RowKind::tokens,
      "pre-tokenised rows",
-     [](const Json& row, const std::string&) -> std::string {
+     [](const Json& row, const ShapeOptions&) -> std::string {
        return find(row, "input_ids") != nullptr ? "input_ids" : "";
      },
      read_tokens,
      {"labels", "completion_mask", "assistant_masks"}},
     {RowKind::text,
      "plain text",  // a column named by the user comes before any guess
-     [](const Json& row, const std::string& field) -> std::string {
+     [](const Json& row, const ShapeOptions& options) -> std::string {
+       const std::string& field = options.text_field;
        return field != "text" && is_text(find(row, field)) ? field : "";
      },
      read_text,
      {}},
     {RowKind::messages_and_completion,
      "conversational prompt and completion",
-     [](const Json& row, const std::string&) -> std::string {
-       return is_conversation(find(row, "prompt")) && is_conversation(find(row, "completion"))
+     [](const Json& row, const ShapeOptions& options) -> std::string {
+       return is_conversation(find(row, "prompt"), options.messages) &&
+                      is_conversation(find(row, "completion"), options.messages)
                   ? "prompt"
                   : "";
      },
@@ -239,16 +262,20 @@ const std::array<ShapeEntry, 7> kShapes = {{
      {"completion", "tools", "chat_template_kwargs"}},
     {RowKind::prompt_completion,
      "prompt and completion",
-     [](const Json& row, const std::string&) -> std::string {
+     [](const Json& row, const ShapeOptions&) -> std::string {
        return is_text(find(row, "prompt")) && is_text(find(row, "completion")) ? "prompt" : "";
      },
      read_prompt_completion,
      {"completion"}},
     {RowKind::messages,
      "conversations",
-     [](const Json& row, const std::string&) -> std::string {
+     [](const Json& row, const ShapeOptions& options) -> std::string {
+       if (!options.messages_field.empty()) {
+         const bool is = is_conversation(find(row, options.messages_field), options.messages);
+         return is ? options.messages_field : "";
+       }
        for (const char* column : {"messages", "conversations", "conversation"}) {
-         if (is_conversation(find(row, column))) {
+         if (is_conversation(find(row, column), options.messages)) {
            return column;
          }
        }
@@ -258,14 +285,14 @@ const std::array<ShapeEntry, 7> kShapes = {{
      {"system", "tools", "chat_template_kwargs"}},
     {RowKind::text,
      "plain text",
-     [](const Json& row, const std::string&) -> std::string {
+     [](const Json& row, const ShapeOptions&) -> std::string {
        return is_text(find(row, "text")) ? "text" : "";
      },
      read_text,
      {}},
     {RowKind::messages_and_completion,
      "instructions (Alpaca)",
-     [](const Json& row, const std::string&) -> std::string {
+     [](const Json& row, const ShapeOptions&) -> std::string {
        return is_text(find(row, "instruction")) && is_text(find(row, "output")) ? "instruction"
                                                                                 : "";
      },
@@ -285,15 +312,55 @@ std::vector<std::string> columns_of(std::span<const Json> rows) {
   return columns;
 }
 
+// "a=b c=d", "a=b,c=d" -> a map.
+std::map<std::string, std::string> read_map(const std::vector<std::string>& words,
+                                            std::string_view option, bool lower) {
+  std::map<std::string, std::string> map;
+  for (const std::string& word : words) {
+    for (const std::string& pair : split(word, ',')) {
+      const size_t equals = pair.find('=');
+      const std::string from(trim(std::string_view(pair).substr(0, equals)));
+      const std::string to(
+          equals == std::string::npos ? "" : trim(std::string_view(pair).substr(equals + 1)));
+      if (from.empty() || to.empty()) {
+        throw Error("D037", fmt::format("--{} has \"{}\", wanted NAME=NAME", option, pair))
+            .hint(fmt::format("--{} one=two three=four", option));
+      }
+      map[lower ? to_lower(from) : from] = to;
+    }
+  }
+  return map;
+}
+
+Json renamed(const Json& row, const std::map<std::string, std::string>& columns) {
+  Json out = Json::object();
+  for (const auto& [name, value] : row.items()) {
+    const auto found = columns.find(name);
+    out[found == columns.end() ? name : found->second] = value;
+  }
+  return out;
+}
+
 }  // namespace
 
-Shape::Shape(std::span<const Json> rows, const std::string& place, const std::string& text_field)
-    : entry_(nullptr), text_field_(text_field) {
+ShapeOptions::ShapeOptions(const DataOptions& o)
+    : text_field(o.dataset_text_field),
+      messages_field(o.messages_field.value_or("")),
+      column_map(read_map(o.column_map, "column_map", false)),
+      messages{o.message_role_key.value_or(""), o.message_content_key.value_or(""),
+               read_map(o.role_map, "role_map", true)} {}
+
+RowShape::RowShape(std::span<const Json> given, const std::string& place, ShapeOptions options)
+    : entry_(nullptr), options_(std::move(options)) {
+  std::vector<Json> rows;
+  for (const Json& row : given) {
+    rows.push_back(options_.column_map.empty() ? row : renamed(row, options_.column_map));
+  }
   const std::vector<std::string> columns = columns_of(rows);
   for (const ShapeEntry& entry : kShapes) {
     for (const Json& row : rows) {
       if (entry_ == nullptr) {
-        column_ = entry.column_of(row, text_field);
+        column_ = entry.column_of(row, options_);
         entry_ = column_.empty() ? nullptr : &entry;
       }
     }
@@ -303,29 +370,40 @@ Shape::Shape(std::span<const Json> rows, const std::string& place, const std::st
                 fmt::format("no known shape of data has the columns {}; the first row is {}",
                             fmt::join(columns, ", "), preview(rows[0])))
         .at(place)
-        .hint(fmt::format("known are messages or conversations, prompt with completion, \"{}\", "
-                          "instruction with output, and input_ids; name a text column with "
-                          "--dataset_text_field",
-                          text_field));
+        .hint(
+            fmt::format("known are messages or conversations, prompt with completion, \"{}\", "
+                        "instruction with output, and input_ids; name a text column with "
+                        "--dataset_text_field, messages with --messages_field, or rename columns: "
+                        "--column_map question=prompt answer=completion",
+                        options_.text_field));
   }
   for (const std::string& column : columns) {
     const bool used =
         column == column_ || std::ranges::find(entry_->columns, column) != entry_->columns.end();
     (used ? used_ : ignored_).push_back(column);
+    if (used) {
+      read_.push_back(column);
+    }
+  }
+  for (const auto& [from, to] : options_.column_map) {
+    read_.push_back(from);
   }
   for (const Json& row : rows) {
     try {
-      entry_->read(row, {column_, &mapped_});
+      const ShapedRow read = entry_->read(row, {column_, options_.messages, &mapped_});
+      has_switches_ = has_switches_ || !read.trained_messages.empty();
     } catch (const Error&) {
       // Reported with its place when the row's turn comes.
     }
   }
 }
 
-ShapedRow Shape::read(const Json& row, const std::string& place) const {
+ShapedRow RowShape::read(const Json& row, const std::string& place) const {
   std::map<std::string, std::string> mapped;
   try {
-    return entry_->read(row, {column_, &mapped});
+    const ShapeContext context{column_, options_.messages, &mapped};
+    return options_.column_map.empty() ? entry_->read(row, context)
+                                       : entry_->read(renamed(row, options_.column_map), context);
   } catch (Error& e) {
     throw Error(e.code(), fmt::format("{}; the row is {}", e.message(), preview(row)))
         .at(place)
@@ -333,13 +411,13 @@ ShapedRow Shape::read(const Json& row, const std::string& place) const {
   }
 }
 
-RowKind Shape::kind() const { return entry_->kind; }
+RowKind RowShape::kind() const { return entry_->kind; }
 
-bool Shape::conversational() const {
+bool RowShape::conversational() const {
   return entry_->kind == RowKind::messages || entry_->kind == RowKind::messages_and_completion;
 }
 
-std::string Shape::report() const {
+std::string RowShape::report() const {
   std::string out = fmt::format("{} from the column{} {}", entry_->name,
                                 used_.size() > 1 ? "s" : "", fmt::join(used_, ", "));
   std::string roles;
@@ -348,6 +426,13 @@ std::string Shape::report() const {
   }
   if (!roles.empty()) {
     out += fmt::format("; roles {}", roles);
+  }
+  if (!options_.column_map.empty()) {
+    std::string renames;
+    for (const auto& [from, to] : options_.column_map) {
+      renames += fmt::format("{}{} → {}", renames.empty() ? "" : ", ", from, to);
+    }
+    out += fmt::format("; columns {}", renames);
   }
   if (!ignored_.empty()) {
     out += fmt::format("; ignored: {}", fmt::join(ignored_, ", "));

@@ -90,12 +90,21 @@ std::string token_cache_key(const RowSource& source, const DataOptions& o, Part 
   }
   hash.add(context.text_key).add(context.vocab);
   if (context.chat_template != nullptr) {
-    const std::string& text = context.chat_template->source();
+    const std::string text = context.chat_template->sources();
     hash.add(text).add(context.chat_template->special_tokens().dump());
     hash.add(text.find("strftime_now") == std::string::npos ? "" : today());
   }
-  Json settings = {o.dataset_text_field, o.eos_token.value_or("<none>"), o.assistant_only_loss,
-                   o.completion_only_loss.value_or(true), o.dataset_kwargs, packing};
+  Json settings = {o.dataset_text_field,
+                   o.eos_token.value_or("<none>"),
+                   o.assistant_only_loss,
+                   o.completion_only_loss.value_or(true),
+                   o.dataset_kwargs,
+                   packing,
+                   o.column_map,
+                   o.role_map,
+                   o.messages_field.value_or(""),
+                   o.message_role_key.value_or(""),
+                   o.message_content_key.value_or("")};
   if (!packing) {
     settings.push_back(o.max_length.value_or(0));
     settings.push_back(o.truncation_mode);

@@ -97,7 +97,8 @@ bool TokenFile::read() {
 }
 
 TokenFileWriter::TokenFileWriter(std::filesystem::path path)
-    : path_(std::move(path)), temporary_(fmt::format("{}.{}{}", path_.string(), ::getpid(), kTemporary)) {
+    : path_(std::move(path)),
+      temporary_(fmt::format("{}.{}{}", path_.string(), ::getpid(), kTemporary)) {
   fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd_ < 0) {
     throw Error("S001", fmt::format("cannot write {}: {}", temporary_.string(),

@@ -26,8 +26,8 @@ class TokenFile {
   static std::shared_ptr<const TokenFile> open(const std::filesystem::path& path);
 
   std::span<const int32_t> tokens() const { return tokens_; }
-  std::span<const uint64_t> trained() const { return trained_; }   // bits; empty with whole labels
-  std::span<const int32_t> labels() const { return labels_; }      // empty without
+  std::span<const uint64_t> trained() const { return trained_; }  // bits; empty with whole labels
+  std::span<const int32_t> labels() const { return labels_; }     // empty without
   std::span<const int64_t> begins() const { return begins_; }
   std::span<const int64_t> numbers() const { return numbers_; }
   const Json& about() const { return about_; }

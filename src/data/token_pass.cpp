@@ -22,8 +22,8 @@ constexpr double kSecondsToReport = 10;  // between lines that say how far the p
 
 struct Chunk {
   int64_t number = 0;
-  int64_t begin = 0, end = 0;       // rows of the table, or the numbers of `rows`
-  std::vector<SourceRow> rows;      // where they are read in order
+  int64_t begin = 0, end = 0;   // rows of the table, or the numbers of `rows`
+  std::vector<SourceRow> rows;  // where they are read in order
   std::vector<Example> kept;
   std::vector<int64_t> kept_numbers;
   DataStatistics stats;

@@ -49,8 +49,8 @@ void TokenStore::append(const Example& row) {
     trained_.resize(static_cast<size_t>((first + n + 63) / 64));
     for (int64_t i = 0; i < n; ++i) {
       const auto at = static_cast<uint64_t>(first + i);
-      trained_[at / 64] |=
-          static_cast<uint64_t>(row.labels[static_cast<size_t>(i)] != kIgnored) << (at % 64);
+      trained_[at / 64] |= static_cast<uint64_t>(row.labels[static_cast<size_t>(i)] != kIgnored)
+                           << (at % 64);
     }
   }
   tokens_.insert(tokens_.end(), row.input_ids.begin(), row.input_ids.end());

@@ -21,9 +21,10 @@ class TokenStore : public PreparedDataset {
   // Row i becomes what row rows[i] was; rows that are not named are seen no more.
   void select(const std::vector<int64_t>& rows);
 
-  // From now on tokens go to the file of such a writer once they are many; `save` ends it, and the store
-  // then reads from the file. `numbers`: one for each row appended, for the file alone. Where there
-  // is no room the tokens come back into memory, and S001 is thrown once; the store stays usable.
+  // From now on tokens go to the file of such a writer once they are many; `save` ends it, and the
+  // store then reads from the file. `numbers`: one for each row appended, for the file alone. Where
+  // there is no room the tokens come back into memory, and S001 is thrown once; the store stays
+  // usable.
   using MakeWriter = std::function<std::unique_ptr<TokenFileWriter>()>;
   void spill_to(MakeWriter make_writer) { make_writer_ = std::move(make_writer); }
   bool can_save() const { return make_writer_ != nullptr; }

@@ -60,9 +60,10 @@ WindowRows::WindowRows(const RowSource& source, std::shared_ptr<const RowTable> 
   }
   size_ = settings.epoch_rows;
   if (size_ == 0) {
-    const auto all = static_cast<double>(source.ordered ? wanted_.size()
-                                                        : static_cast<size_t>(table_->count()));
-    const double share = static_cast<double>(first_.size()) / static_cast<double>(first_source_rows_);
+    const auto all =
+        static_cast<double>(source.ordered ? wanted_.size() : static_cast<size_t>(table_->count()));
+    const double share =
+        static_cast<double>(first_.size()) / static_cast<double>(first_source_rows_);
     size_ = std::max<int64_t>(1, static_cast<int64_t>(std::llround(all * share)));
   }
 }
@@ -91,6 +92,7 @@ std::vector<Example> WindowRows::window(int64_t w) const {
   if (w == 0) {
     return first_;
   }
+  const std::lock_guard lock(mutex_);
   std::vector<Example> rows = prepare(read_window(w));
   if (settings_.shuffle) {
     TorchGenerator generator(window_seed(settings_.seed, w) ^ 0x5A5A5A5AU);

@@ -62,6 +62,7 @@ class WindowRows : public PreparedDataset, public RowWindows {
   int64_t size_ = 0, first_source_rows_ = 0;
   std::vector<Example> first_;  // window 0
 
+  mutable std::mutex mutex_;  // one window at a time
   mutable std::unique_ptr<RowStream> stream_;
   mutable int64_t next_window_ = 0;  // of the stream
 };

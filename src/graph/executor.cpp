@@ -61,8 +61,8 @@ Tensor Executor::tensor(Value v) const {
 std::vector<Executor::Stretch> Executor::stretches() const {
   const auto& code = program_.instructions();
   const auto stepwise = [&](const Instruction& instruction) {
-    return std::ranges::any_of(
-        instruction.in, [&](Value v) { return v && program_.info(v).sized_by_host; });
+    return std::ranges::any_of(instruction.in,
+                               [&](Value v) { return v && program_.info(v).sized_by_host; });
   };
   std::vector<Stretch> out;
   for (size_t i = 0; i < code.size(); ++i) {
@@ -111,8 +111,8 @@ void Executor::run(const Bindings& bindings) {
       continue;
     }
     if (!stretch.work) {
-      stretch.work = device_.record(
-          [&] { run_instructions(stretch.begin, stretch.end, bindings); });
+      stretch.work =
+          device_.record([&] { run_instructions(stretch.begin, stretch.end, bindings); });
     }
     stretch.work->launch();
   }

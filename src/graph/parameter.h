@@ -25,7 +25,7 @@ struct ParamSpec {
   std::string name;  // ours; equal to Hugging Face's where there is one piece
   Shape shape;       // (out, in) or (n)
   std::vector<ParamPiece> pieces;
-  int block = 0;      // bucket: 0 embeddings, 1..layers the blocks, layers + 1 what follows
+  int block = 0;  // bucket: 0 embeddings, 1..layers the blocks, layers + 1 what follows
   ParamKind kind = ParamKind::matrix;
   Init init = Init::normal;
 };

@@ -60,10 +60,9 @@ std::vector<int> join_points(const Program& program) {
   const auto& code = program.instructions();
   const auto touches = [](const Instruction& instruction, const std::vector<Output>& written) {
     return std::ranges::any_of(written, [&](const Output& w) {
-      return w.value &&
-             (std::ranges::find(instruction.in, w.value) != instruction.in.end() ||
-              std::ranges::any_of(instruction.out,
-                                  [&](const Output& o) { return o.value == w.value; }));
+      return w.value && (std::ranges::find(instruction.in, w.value) != instruction.in.end() ||
+                         std::ranges::any_of(instruction.out,
+                                             [&](const Output& o) { return o.value == w.value; }));
     });
   };
   std::vector<int> joins(code.size(), -1);

@@ -74,10 +74,10 @@ struct ValueInfo {
   std::string name;
   Shape shape;
   DType dtype = DType::f32;
-  int index = -1;     // of the input, or of the parameter
-  int block = -1;     // in which it was made
-  bool grad = false;  // a gradient flows to it
-  bool kept = false;  // read from outside after the run
+  int index = -1;              // of the input, or of the parameter
+  int block = -1;              // in which it was made
+  bool grad = false;           // a gradient flows to it
+  bool kept = false;           // read from outside after the run
   bool sized_by_host = false;  // an input whose bound shape, not its data, says how much there is
 };
 

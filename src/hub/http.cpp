@@ -1,6 +1,5 @@
 #include "hub/http.h"
 
-#include <curl/curl.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/strings.h"
+#include "hub/curl_library.h"
 #include "hub/url.h"
 
 namespace sft {
@@ -130,7 +130,7 @@ int look_around(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
 [[noreturn]] void fail(CURLcode code, const std::string& url, const std::string& detail,
                        const HttpRequest& request) {
   const std::string host = url_origin(url).value_or(url_for_people(url));
-  const std::string why = detail.empty() ? curl_easy_strerror(code) : detail;
+  const std::string why = detail.empty() ? curl().easy_strerror(code) : detail;
   switch (code) {
     case CURLE_COULDNT_RESOLVE_HOST:
       throw Error("N301", fmt::format("the host of {} is not known here", host))
@@ -179,7 +179,7 @@ struct HttpClient::Connections {
   CURL* take() {
     const std::lock_guard lock(mutex);
     if (free.empty()) {
-      CURL* fresh = curl_easy_init();
+      CURL* fresh = curl().easy_init();
       SFT_ASSERT(fresh != nullptr);
       return fresh;
     }
@@ -188,7 +188,7 @@ struct HttpClient::Connections {
     return handle;
   }
   void give_back(CURL* handle) {
-    curl_easy_reset(handle);
+    curl().easy_reset(handle);
     const std::lock_guard lock(mutex);
     free.push_back(handle);
   }
@@ -205,8 +205,7 @@ std::string HttpResponse::header(const std::string& name) const {
 
 HttpClient::HttpClient(const HubEnvironment& environment)
     : environment_(environment), connections_(std::make_unique<Connections>()) {
-  static std::once_flag once;  // libcurl wants this before the first thread
-  std::call_once(once, [] { curl_global_init(CURL_GLOBAL_ALL); });
+  curl();
   const auto origin = url_origin(environment.endpoint);
   if (!origin) {
     throw Error("C112", fmt::format("HF_ENDPOINT is \"{}\", which is not an address",
@@ -221,7 +220,7 @@ HttpClient::HttpClient(const HubEnvironment& environment)
 
 HttpClient::~HttpClient() {
   for (CURL* handle : connections_->free) {
-    curl_easy_cleanup(handle);
+    curl().easy_cleanup(handle);
   }
 }
 
@@ -235,7 +234,7 @@ HttpResponse HttpClient::send_once(const HttpRequest& request, const std::string
     curl_slist* list = nullptr;
     int* file;
     ~Cleanup() {
-      curl_slist_free_all(list);
+      curl().slist_free_all(list);
       connections.give_back(handle);
       if (*file >= 0) {
         ::close(*file);
@@ -245,47 +244,47 @@ HttpResponse HttpClient::send_once(const HttpRequest& request, const std::string
   CURL* h = cleanup.handle;
   std::array<char, CURL_ERROR_SIZE> detail{};
   const auto add_header = [&](const std::string& line) {
-    cleanup.list = curl_slist_append(cleanup.list, line.c_str());
+    cleanup.list = curl().slist_append(cleanup.list, line.c_str());
   };
-  curl_easy_setopt(h, CURLOPT_URL, url.c_str());
-  curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
-  curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(h, CURLOPT_ERRORBUFFER, detail.data());
-  curl_easy_setopt(h, CURLOPT_USERAGENT, environment_.user_agent.c_str());
-  curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT, static_cast<long>(request.silence_seconds));
-  curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
-  curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, static_cast<long>(request.silence_seconds));
-  curl_easy_setopt(h, CURLOPT_TIMEOUT, static_cast<long>(request.total_seconds));
-  curl_easy_setopt(h, CURLOPT_BUFFERSIZE, 256L << 10);
-  curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, take_header);
-  curl_easy_setopt(h, CURLOPT_HEADERDATA, &x);
-  curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, take_body);
-  curl_easy_setopt(h, CURLOPT_WRITEDATA, &x);
-  curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
-  curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, look_around);
-  curl_easy_setopt(h, CURLOPT_XFERINFODATA, &x);
+  curl().easy_setopt(h, CURLOPT_URL, url.c_str());
+  curl().easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl().easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+  curl().easy_setopt(h, CURLOPT_ERRORBUFFER, detail.data());
+  curl().easy_setopt(h, CURLOPT_USERAGENT, environment_.user_agent.c_str());
+  curl().easy_setopt(h, CURLOPT_CONNECTTIMEOUT, static_cast<long>(request.silence_seconds));
+  curl().easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
+  curl().easy_setopt(h, CURLOPT_LOW_SPEED_TIME, static_cast<long>(request.silence_seconds));
+  curl().easy_setopt(h, CURLOPT_TIMEOUT, static_cast<long>(request.total_seconds));
+  curl().easy_setopt(h, CURLOPT_BUFFERSIZE, 256L << 10);
+  curl().easy_setopt(h, CURLOPT_HEADERFUNCTION, take_header);
+  curl().easy_setopt(h, CURLOPT_HEADERDATA, &x);
+  curl().easy_setopt(h, CURLOPT_WRITEFUNCTION, take_body);
+  curl().easy_setopt(h, CURLOPT_WRITEDATA, &x);
+  curl().easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
+  curl().easy_setopt(h, CURLOPT_XFERINFOFUNCTION, look_around);
+  curl().easy_setopt(h, CURLOPT_XFERINFODATA, &x);
   if (!environment_.ca_file.empty()) {
-    curl_easy_setopt(h, CURLOPT_CAINFO, environment_.ca_file.c_str());
+    curl().easy_setopt(h, CURLOPT_CAINFO, environment_.ca_file.c_str());
   }
   if (request.method == "HEAD") {
-    curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
+    curl().easy_setopt(h, CURLOPT_NOBODY, 1L);
   } else if (request.file) {
     x.file = ::open(request.file->path.c_str(), O_RDONLY | O_CLOEXEC);
     if (x.file < 0) {
       throw Error("M001", fmt::format("cannot read {}", request.file->path.string()));
     }
-    curl_easy_setopt(h, CURLOPT_UPLOAD, 1L);
-    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, request.method.c_str());
-    curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(request.file->bytes));
-    curl_easy_setopt(h, CURLOPT_READFUNCTION, give_body);
-    curl_easy_setopt(h, CURLOPT_READDATA, &x);
-    curl_easy_setopt(h, CURLOPT_SEEKFUNCTION, rewind_body);
-    curl_easy_setopt(h, CURLOPT_SEEKDATA, &x);
+    curl().easy_setopt(h, CURLOPT_UPLOAD, 1L);
+    curl().easy_setopt(h, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+    curl().easy_setopt(h, CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(request.file->bytes));
+    curl().easy_setopt(h, CURLOPT_READFUNCTION, give_body);
+    curl().easy_setopt(h, CURLOPT_READDATA, &x);
+    curl().easy_setopt(h, CURLOPT_SEEKFUNCTION, rewind_body);
+    curl().easy_setopt(h, CURLOPT_SEEKDATA, &x);
     add_header("Expect:");
   } else if (request.method != "GET") {
-    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, request.method.c_str());
-    curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
-    curl_easy_setopt(h, CURLOPT_POSTFIELDS, request.body.data());
+    curl().easy_setopt(h, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+    curl().easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+    curl().easy_setopt(h, CURLOPT_POSTFIELDS, request.body.data());
     add_header("Expect:");
   }
   for (const std::string& line : request.headers) {
@@ -294,8 +293,8 @@ HttpResponse HttpClient::send_once(const HttpRequest& request, const std::string
   if (request.with_token && !token_.empty() && url_origin(url) == origin_) {
     add_header("Authorization: Bearer " + token_);
   }
-  curl_easy_setopt(h, CURLOPT_HTTPHEADER, cleanup.list);
-  const CURLcode code = curl_easy_perform(h);
+  curl().easy_setopt(h, CURLOPT_HTTPHEADER, cleanup.list);
+  const CURLcode code = curl().easy_perform(h);
   if (x.failure) {
     std::rethrow_exception(x.failure);
   }

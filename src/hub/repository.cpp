@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -105,17 +106,22 @@ const std::vector<HubFile>& HubRepository::files() {
   if (!files_) {
     files_ = files_in(folder_);
   }
+  for (size_t i = 0; i < files_->size(); ++i) {
+    places_.emplace((*files_)[i].path, i);
+  }
   return *files_;
 }
 
-bool HubRepository::has(const std::string& path) {
+const HubFile* HubRepository::find(const std::string& path) {
   const auto& all = files();
-  return std::ranges::find(all, path, &HubFile::path) != all.end();
+  const auto it = places_.find(path);
+  return it == places_.end() ? nullptr : &all[it->second];
 }
 
 const fs::path& HubRepository::fetch(const std::vector<std::string>& paths) {
   const HubPlace place{kind_, id_, revision_};
   std::vector<HubFile> missing;
+  std::set<std::string> listed;
   int64_t bytes = 0;
   for (const std::string& path : paths) {
     if (!is_safe_name(path)) {
@@ -124,8 +130,8 @@ const fs::path& HubRepository::fetch(const std::vector<std::string>& paths) {
     if (cache_.has(commit_, path)) {
       continue;
     }
-    const auto it = std::ranges::find(files(), path, &HubFile::path);
-    if (it == files().end() && client_) {
+    const HubFile* file = find(path);
+    if (file == nullptr && client_) {
       throw Error("M304", fmt::format("{} has no file {}", place.text(), path))
           .at(fmt::format("commit {}", commit_));
     }
@@ -135,9 +141,9 @@ const fs::path& HubRepository::fetch(const std::vector<std::string>& paths) {
           .at((folder_ / path).string())
           .hint("run once with the network and without HF_HUB_OFFLINE");
     }
-    if (std::ranges::find(missing, path, &HubFile::path) == missing.end()) {
-      missing.push_back(*it);
-      bytes += it->size;
+    if (listed.insert(path).second) {
+      missing.push_back(*file);
+      bytes += file->size;
     }
   }
   if (!missing.empty()) {

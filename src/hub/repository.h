@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "hub/cache.h"
@@ -33,7 +34,9 @@ class HubRepository {
 
   // Every file of the commit. Without the network, those that were noted or are in the cache.
   const std::vector<HubFile>& files();
-  bool has(const std::string& path);  // whether `files` has it
+  bool has(const std::string& path) { return find(path) != nullptr; }
+  // What `files` says of one, or null.
+  const HubFile* find(const std::string& path);
 
   // Sees that the files are in `folder`, downloading what is missing, and returns `folder`. Names
   // that the commit has not are M304; without the network what is missing is M305.
@@ -49,6 +52,7 @@ class HubRepository {
   std::unique_ptr<HttpClient> client_;  // none: no network
   std::filesystem::path folder_;
   std::optional<std::vector<HubFile>> files_;
+  std::unordered_map<std::string, size_t> places_;  // of the names in `files_`
 };
 
 }  // namespace sft

@@ -1,6 +1,5 @@
 #include "hub/retry.h"
 
-#include <curl/curl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <thread>
 
 #include "core/strings.h"
+#include "hub/curl_library.h"
 
 namespace sft {
 
@@ -73,7 +73,7 @@ double wanted_wait(const HttpResponse& response) {
   if (!after.empty() && parsed.ec == std::errc() && seconds >= 0) {
     return static_cast<double>(seconds);
   }
-  if (const time_t date = after.empty() ? -1 : curl_getdate(after.c_str(), nullptr); date > 0) {
+  if (const time_t date = after.empty() ? -1 : curl().getdate(after.c_str(), nullptr); date > 0) {
     return std::max(0.0, std::difftime(date, std::time(nullptr)));
   }
   const std::string limit = response.header("ratelimit");

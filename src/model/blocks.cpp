@@ -12,7 +12,8 @@ std::string layer_prefix(int layer) { return fmt::format("model.layers.{}.", lay
 
 void add_embedding(std::vector<ParamSpec>& specs, const ModelConfig& c) {
   const std::string name = "model.embed_tokens.weight";
-  specs.push_back({name, {c.vocab, c.hidden}, {{name, c.vocab}}, 0, ParamKind::matrix, Init::normal});
+  specs.push_back(
+      {name, {c.vocab, c.hidden}, {{name, c.vocab}}, 0, ParamKind::matrix, Init::normal});
 }
 
 void add_head(std::vector<ParamSpec>& specs, const ModelConfig& c) {
@@ -25,8 +26,12 @@ void add_head(std::vector<ParamSpec>& specs, const ModelConfig& c) {
                    c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros});
   if (!c.tied) {
     const std::string head = "lm_head.weight";
-    specs.push_back(
-        {head, {c.vocab, c.hidden}, {{head, c.vocab}}, c.layers + 1, ParamKind::matrix, Init::normal});
+    specs.push_back({head,
+                     {c.vocab, c.hidden},
+                     {{head, c.vocab}},
+                     c.layers + 1,
+                     ParamKind::matrix,
+                     Init::normal});
   }
 }
 
@@ -58,8 +63,12 @@ void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& c, int laye
                    ParamKind::matrix,
                    Init::normal});
   if (c.qkv_bias) {
-    specs.push_back(
-        {prefix + "qkv_proj.bias", {q + 2 * kv}, pieces("bias"), block, ParamKind::bias, Init::zeros});
+    specs.push_back({prefix + "qkv_proj.bias",
+                     {q + 2 * kv},
+                     pieces("bias"),
+                     block,
+                     ParamKind::bias,
+                     Init::zeros});
   }
   if (qk_norm) {
     for (const char* name : {"q_norm.weight", "k_norm.weight"}) {
@@ -114,8 +123,12 @@ void add_mlp(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
                      block,
                      ParamKind::bias,
                      Init::zeros});
-    specs.push_back(
-        {down + "bias", {c.hidden}, {{down + "bias", c.hidden}}, block, ParamKind::bias, Init::zeros});
+    specs.push_back({down + "bias",
+                     {c.hidden},
+                     {{down + "bias", c.hidden}},
+                     block,
+                     ParamKind::bias,
+                     Init::zeros});
   }
 }
 

@@ -11,8 +11,7 @@ namespace sft {
 Weights::Weights(Program& p, const std::vector<ParamSpec>& specs) : specs_(specs) {
   for (size_t i = 0; i < specs.size(); ++i) {
     const DType type = specs[i].kind == ParamKind::norm ? DType::f32 : p.target().compute;
-    values_.push_back(
-        p.parameter(static_cast<int>(i), specs[i].name, specs[i].shape, type, true));
+    values_.push_back(p.parameter(static_cast<int>(i), specs[i].name, specs[i].shape, type, true));
   }
 }
 
@@ -82,8 +81,7 @@ TrainingProgram record_training(const Model& model, const BatchSize& size, LossT
 LogitsProgram record_logits(const Model& model, const BatchSize& size, Target target) {
   Program p(Program::Purpose::inference, Recompute::none, target);
   const Weights w(p, model.specs);
-  const Value hidden =
-      model.family->forward(p, model.config, w, batch_inputs(p, model, size));
+  const Value hidden = model.family->forward(p, model.config, w, batch_inputs(p, model, size));
   const Value logits = linear(p, hidden, {w(model.head_name()), {}, {}});
   p.keep(logits);
   return {std::move(p), logits};
@@ -99,7 +97,8 @@ LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capa
   inputs.past = p.input("past", {1}, DType::i32);
   const int64_t row = 2 * int64_t{model.config.kv_heads} * model.config.head_dim;
   for (int layer = 0; layer < model.config.layers; ++layer) {
-    inputs.caches.push_back(p.input(fmt::format("cache.{}", layer), {capacity, row}, target.compute));
+    inputs.caches.push_back(
+        p.input(fmt::format("cache.{}", layer), {capacity, row}, target.compute));
   }
   const Value last = p.input("row", {1}, DType::i32);
   const Value hidden = model.family->forward(p, model.config, w, inputs);

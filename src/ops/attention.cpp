@@ -30,9 +30,9 @@ Value attention(Program& p, Value qkv, Value table, const Attention& options) {
   SFT_ASSERT(p.shape(qkv)[1] == heads.row() && heads.heads % heads.kv_heads == 0);
   const int64_t tokens = p.shape(qkv)[0];
   const Value y = p.activation("attention", {tokens, int64_t{heads.heads} * heads.head_dim});
-  const Value log_sum =
-      p.target().device == DeviceKind::cpu ? p.make("attention.log_sum", {heads.heads, tokens})
-                                           : p.make("attention.log_sum", {tokens, heads.heads});
+  const Value log_sum = p.target().device == DeviceKind::cpu
+                            ? p.make("attention.log_sum", {heads.heads, tokens})
+                            : p.make("attention.log_sum", {tokens, heads.heads});
   p.emit("attention", {qkv, table}, {y, log_sum}, [options](const Run& r) {
     kernels(r).attention_forward(r.device(), r.in(0), r.in(1), options, r.out(0), r.out(1));
   });
@@ -46,7 +46,7 @@ Value attention(Program& p, Value qkv, Value table, const Attention& options) {
     b.emit("attention.backward", {b.grad(y), qkv, y, log_sum, table}, {grad, workspace},
            [options](const Run& r) {
              kernels(r).attention_backward(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4),
-                                     options, r.out(0), r.out(1));
+                                           options, r.out(0), r.out(1));
            });
     b.share_grad(qkv, grad);
   });
@@ -55,7 +55,8 @@ Value attention(Program& p, Value qkv, Value table, const Attention& options) {
 
 Value cached_attention(Program& p, Value qkv, Value cache, Value past, const Attention& options) {
   const Heads& heads = options.heads;
-  const Value y = p.activation("attention", {p.shape(qkv)[0], int64_t{heads.heads} * heads.head_dim});
+  const Value y =
+      p.activation("attention", {p.shape(qkv)[0], int64_t{heads.heads} * heads.head_dim});
   p.emit("cached_attention", {qkv, cache, past}, {y}, [options](const Run& r) {
     kernels(r).cached_attention_forward(r.device(), r.in(0), r.in(1), r.in(2), options, r.out(0));
   });

@@ -35,9 +35,9 @@ void document_table(Device& device, const Tensor& documents, const Heads& heads,
 void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
                        const Attention& options, const Tensor& y, const Tensor& log_sum);
 // workspace (heads, tokens, 2 * head_dim) here: key and value gradients by query head.
-void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
-                        const Tensor& y, const Tensor& log_sum, const Tensor& table,
-                        const Attention& options, const Tensor& grad_qkv, const Tensor& workspace);
+void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv, const Tensor& y,
+                        const Tensor& log_sum, const Tensor& table, const Attention& options,
+                        const Tensor& grad_qkv, const Tensor& workspace);
 void cached_attention_forward(Device& device, const Tensor& qkv, const Tensor& cache,
                               const Tensor& past, const Attention& options, const Tensor& y);
 }  // namespace cpu

@@ -298,9 +298,9 @@ void collect_key_gradients(Device& device, const Heads& heads, const Tensor& wor
 
 }  // namespace
 
-void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
-                        const Tensor& y, const Tensor& log_sum, const Tensor& table,
-                        const Attention& options, const Tensor& grad_qkv, const Tensor& workspace) {
+void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv, const Tensor& y,
+                        const Tensor& log_sum, const Tensor& table, const Attention& options,
+                        const Tensor& grad_qkv, const Tensor& workspace) {
   const Heads& heads = options.heads;
   const int32_t* start = table.i32();
   const int64_t count = table.shape[1] - 1;

@@ -109,8 +109,7 @@ __device__ void attend(const T* query, const T* keys, const T* values, int64_t s
 }
 
 template <class T>
-__global__ void forward_kernel(const T* qkv, const int32_t* start, Layout l, T* y,
-                               float* log_sum) {
+__global__ void forward_kernel(const T* qkv, const int32_t* start, Layout l, T* y, float* log_sum) {
   const int64_t t = int64_t{blockIdx.x} * kWarps + threadIdx.y;
   const int head = static_cast<int>(blockIdx.y);
   if (t >= l.tokens) {
@@ -121,8 +120,7 @@ __global__ void forward_kernel(const T* qkv, const int32_t* start, Layout l, T* 
   const int64_t to = doc.end > doc.begin ? t + 1 : from;
   const T* keys = qkv + (l.heads + head / l.group()) * l.d;
   attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, l.row(), from, to, l,
-         y + (t * l.heads + head) * l.d,
-         to > from ? log_sum + log_sum_at(l, head, t) : nullptr);
+         y + (t * l.heads + head) * l.d, to > from ? log_sum + log_sum_at(l, head, t) : nullptr);
 }
 
 // grad_q of one row: sum over keys of p (grad_p - delta) k.
@@ -176,9 +174,8 @@ __global__ void query_gradient_kernel(const T* grad_y, const T* qkv, const T* y,
 
 // grad_k and grad_v of one row: sums over the queries, of all heads of the group, that see it.
 template <class T>
-__global__ void key_gradient_kernel(const T* grad_y, const T* qkv, const T* y,
-                                    const float* log_sum, const int32_t* start, Layout l,
-                                    T* grad_qkv) {
+__global__ void key_gradient_kernel(const T* grad_y, const T* qkv, const T* y, const float* log_sum,
+                                    const int32_t* start, Layout l, T* grad_qkv) {
   const int lane = static_cast<int>(threadIdx.x);
   const int64_t t = int64_t{blockIdx.x} * kWarps + threadIdx.y;
   const int kv = static_cast<int>(blockIdx.y);
@@ -236,8 +233,8 @@ __global__ void zero_tail_kernel(const int32_t* start, int64_t documents, int64_
                                  int64_t width, T* y) {
   const int64_t n = rows * width;
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t i = int64_t{start[documents]} * width + int64_t{blockIdx.x} * blockDim.x +
-                   threadIdx.x;
+  for (int64_t i =
+           int64_t{start[documents]} * width + int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
        i < n; i += stride) {
     y[i] = narrow<T>(0.0F);
   }
@@ -263,8 +260,9 @@ __global__ void cached_kernel(const T* qkv, const T* cache, const int32_t* past,
   const int64_t to = past[0] + t + 1;
   const int64_t from = l.window > 0 ? max(int64_t{0}, to - l.window) : 0;
   const T* keys = cache + head / l.group() * l.d;
-  attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, int64_t{2} * l.kv_heads * l.d,
-         from, to, l, y + (t * l.heads + head) * l.d, static_cast<float*>(nullptr));
+  attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d,
+         int64_t{2} * l.kv_heads * l.d, from, to, l, y + (t * l.heads + head) * l.d,
+         static_cast<float*>(nullptr));
 }
 
 __global__ void table_kernel(const int32_t* start, int n, int32_t qkv_row, int32_t y_row,
@@ -281,9 +279,9 @@ __global__ void table_kernel(const int32_t* start, int n, int32_t qkv_row, int32
 
 Layout layout_of(const Tensor& qkv, const Attention& o, int64_t documents) {
   SFT_ASSERT(o.heads.head_dim <= 32 * kMostPerLane);
-  return {o.heads.heads, o.heads.kv_heads, o.heads.head_dim, o.window,
-          o.scale,       qkv.shape[0],     documents,        o.longest > 0 ? o.longest
-                                                                           : qkv.shape[0]};
+  return {
+      o.heads.heads, o.heads.kv_heads, o.heads.head_dim, o.window,
+      o.scale,       qkv.shape[0],     documents,        o.longest > 0 ? o.longest : qkv.shape[0]};
 }
 
 FusedAttentionShape fused_shape(const Layout& l, DType type) {

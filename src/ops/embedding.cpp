@@ -16,7 +16,7 @@ Value embedding(Program& p, Value tokens, Value weight, float scale, int64_t pad
     b.emit("embedding.backward", {b.grad(y), tokens}, {b.grad_out(weight)},
            [scale, padding](const Run& r) {
              kernels(r).embedding_backward(r.device(), r.in(0), r.in(1), scale, padding, r.out(0),
-                                     r.accumulate(0));
+                                           r.accumulate(0));
            });
   });
   return y;

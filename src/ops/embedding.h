@@ -14,8 +14,8 @@ namespace cpu {
 void embedding_forward(Device& device, const Tensor& tokens, const Tensor& weight, float scale,
                        const Tensor& y);
 // Adds to, or replaces, the whole gradient of the table.
-void embedding_backward(Device& device, const Tensor& grad_y, const Tensor& tokens,
-                        float scale, int64_t padding, const Tensor& grad_weight, bool accumulate);
+void embedding_backward(Device& device, const Tensor& grad_y, const Tensor& tokens, float scale,
+                        int64_t padding, const Tensor& grad_weight, bool accumulate);
 }  // namespace cpu
 
 }  // namespace sft

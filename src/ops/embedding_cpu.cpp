@@ -19,8 +19,8 @@ void embedding_forward(Device& device, const Tensor& tokens, const Tensor& weigh
   });
 }
 
-void embedding_backward(Device& device, const Tensor& grad_y, const Tensor& tokens,
-                        float scale, int64_t padding, const Tensor& grad_weight, bool accumulate) {
+void embedding_backward(Device& device, const Tensor& grad_y, const Tensor& tokens, float scale,
+                        int64_t padding, const Tensor& grad_weight, bool accumulate) {
   const int64_t hidden = grad_weight.shape[1];
   if (!accumulate) {
     device.threads().parallel_for(grad_weight.shape.elements(), [&](int64_t begin, int64_t end) {

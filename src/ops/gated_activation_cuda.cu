@@ -81,7 +81,7 @@ void gated_activation_forward(Device& device, const Tensor& gate_up, Activation 
     const auto kernel = activation == Activation::silu ? forward_kernel<Activation::silu, T>
                                                        : forward_kernel<Activation::gelu_tanh, T>;
     kernel<<<grid(y.shape[0], n), kThreads, 0, cuda(device).stream()>>>(gate_up.as<T>(), n,
-                                                                       y.as<T>());
+                                                                        y.as<T>());
   });
   check_cuda(cudaGetLastError(), "gated_activation");
 }

@@ -33,8 +33,8 @@ namespace cpu {
 void linear_forward(Device& device, const Tensor& x, const Tensor& weight, const Tensor& bias,
                     float alpha, const Tensor& y, bool accumulate);
 // grad_x (+)= alpha grad_y W
-void linear_backward_input(Device& device, const Tensor& grad_y, const Tensor& weight,
-                           float alpha, const Tensor& grad_x, bool accumulate);
+void linear_backward_input(Device& device, const Tensor& grad_y, const Tensor& weight, float alpha,
+                           const Tensor& grad_x, bool accumulate);
 // grad_weight (+)= alpha grad_y^T x
 void linear_backward_weight(Device& device, const Tensor& grad_y, const Tensor& x, float alpha,
                             const Tensor& grad_weight, bool accumulate);

@@ -17,34 +17,34 @@ void linear_forward(Device& device, const Tensor& x, const Tensor& weight, const
     });
   }
   gemm(device.threads(), {.transpose_b = true,
-                 .m = rows,
-                 .n = out,
-                 .k = in,
-                 .alpha = alpha,
-                 .a = x.f32(),
-                 .lda = in,
-                 .b = weight.f32(),
-                 .ldb = in,
-                 .beta = accumulate || bias.data != nullptr ? 1.0F : 0.0F,
-                 .c = y.f32(),
-                 .ldc = out});
+                          .m = rows,
+                          .n = out,
+                          .k = in,
+                          .alpha = alpha,
+                          .a = x.f32(),
+                          .lda = in,
+                          .b = weight.f32(),
+                          .ldb = in,
+                          .beta = accumulate || bias.data != nullptr ? 1.0F : 0.0F,
+                          .c = y.f32(),
+                          .ldc = out});
 }
 
-void linear_backward_input(Device& device, const Tensor& grad_y, const Tensor& weight,
-                           float alpha, const Tensor& grad_x, bool accumulate) {
+void linear_backward_input(Device& device, const Tensor& grad_y, const Tensor& weight, float alpha,
+                           const Tensor& grad_x, bool accumulate) {
   const int64_t in = weight.shape[1];
   const int64_t out = weight.shape[0];
   gemm(device.threads(), {.m = grad_y.shape[0],
-                 .n = in,
-                 .k = out,
-                 .alpha = alpha,
-                 .a = grad_y.f32(),
-                 .lda = out,
-                 .b = weight.f32(),
-                 .ldb = in,
-                 .beta = accumulate ? 1.0F : 0.0F,
-                 .c = grad_x.f32(),
-                 .ldc = in});
+                          .n = in,
+                          .k = out,
+                          .alpha = alpha,
+                          .a = grad_y.f32(),
+                          .lda = out,
+                          .b = weight.f32(),
+                          .ldb = in,
+                          .beta = accumulate ? 1.0F : 0.0F,
+                          .c = grad_x.f32(),
+                          .ldc = in});
 }
 
 void linear_backward_weight(Device& device, const Tensor& grad_y, const Tensor& x, float alpha,
@@ -52,17 +52,17 @@ void linear_backward_weight(Device& device, const Tensor& grad_y, const Tensor& 
   const int64_t in = x.shape[1];
   const int64_t out = grad_y.shape[1];
   gemm(device.threads(), {.transpose_a = true,
-                 .m = out,
-                 .n = in,
-                 .k = x.shape[0],
-                 .alpha = alpha,
-                 .a = grad_y.f32(),
-                 .lda = out,
-                 .b = x.f32(),
-                 .ldb = in,
-                 .beta = accumulate ? 1.0F : 0.0F,
-                 .c = grad_weight.f32(),
-                 .ldc = in});
+                          .m = out,
+                          .n = in,
+                          .k = x.shape[0],
+                          .alpha = alpha,
+                          .a = grad_y.f32(),
+                          .lda = out,
+                          .b = x.f32(),
+                          .ldb = in,
+                          .beta = accumulate ? 1.0F : 0.0F,
+                          .c = grad_weight.f32(),
+                          .ldc = in});
 }
 
 void linear_backward_bias(Device& device, const Tensor& grad_y, const Tensor& grad_bias,

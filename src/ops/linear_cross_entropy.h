@@ -17,9 +17,10 @@ struct LossStats {
 };
 
 // hidden (tokens, hidden), weight (vocab, hidden), targets (tokens) i32, rows (at most tokens) i32:
-// the rows that are trained, sized by the host, loss_scale (1): what a token's loss is multiplied by for the gradient (one over the
-// tokens of the whole step). -> stats (4) as in LossStats, not scaled. In a training program
-// the gradients of hidden and weight are made in the same pass, while the logits are at hand.
+// the rows that are trained, sized by the host, loss_scale (1): what a token's loss is multiplied
+// by for the gradient (one over the tokens of the whole step). -> stats (4) as in LossStats, not
+// scaled. In a training program the gradients of hidden and weight are made in the same pass, while
+// the logits are at hand.
 Value linear_cross_entropy(Program& p, Value hidden, Value weight, Value targets, Value rows,
                            Value loss_scale, LossType type);
 
@@ -31,8 +32,8 @@ namespace cpu {
 void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& weight,
                           const Tensor& targets, const Tensor& rows, const Tensor& loss_scale,
                           LossType type, const Tensor& workspace, const Tensor& row_stats,
-                          const Tensor& stats, const Tensor& grad_hidden,
-                          const Tensor& grad_weight, bool accumulate_weight);
+                          const Tensor& stats, const Tensor& grad_hidden, const Tensor& grad_weight,
+                          bool accumulate_weight);
 }  // namespace cpu
 
 }  // namespace sft

@@ -56,8 +56,8 @@ LossStats loss_row(float* logits, int64_t vocab, int32_t target, LossType type, 
 void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& weight,
                           const Tensor& targets, const Tensor& rows, const Tensor& loss_scale,
                           LossType type, const Tensor& workspace, const Tensor& row_stats,
-                          const Tensor& stats, const Tensor& grad_hidden,
-                          const Tensor& grad_weight, bool accumulate_weight) {
+                          const Tensor& stats, const Tensor& grad_hidden, const Tensor& grad_weight,
+                          bool accumulate_weight) {
   const int64_t width = hidden.shape[1];
   const int64_t vocab = weight.shape[0];
   const bool wants_hidden = grad_hidden.data != nullptr;
@@ -82,53 +82,50 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
     const int64_t n = std::min(chunk, count - begin);
     const auto row_bytes = static_cast<size_t>(width) * sizeof(float);
     for (int64_t i = 0; i < n; ++i) {
-      std::memcpy(x + i * width, hidden.f32() + row_of[begin + i] * width,
-                  row_bytes);
+      std::memcpy(x + i * width, hidden.f32() + row_of[begin + i] * width, row_bytes);
     }
     gemm(device.threads(), {.transpose_b = true,
-                   .m = n,
-                   .n = vocab,
-                   .k = width,
-                   .a = x,
-                   .lda = width,
-                   .b = weight.f32(),
-                   .ldb = width,
-                   .c = logits,
-                   .ldc = vocab});
+                            .m = n,
+                            .n = vocab,
+                            .k = width,
+                            .a = x,
+                            .lda = width,
+                            .b = weight.f32(),
+                            .ldb = width,
+                            .c = logits,
+                            .ldc = vocab});
     device.threads().parallel_for(n, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) {
-        of_row[begin + i] =
-            loss_row(logits + i * vocab, vocab, targets.i32()[row_of[begin + i]], type,
-                     loss_scale.f32()[0], wants_hidden || wants_weight);
+        of_row[begin + i] = loss_row(logits + i * vocab, vocab, targets.i32()[row_of[begin + i]],
+                                     type, loss_scale.f32()[0], wants_hidden || wants_weight);
       }
     });
     if (wants_hidden) {
       gemm(device.threads(), {.m = n,
-                     .n = width,
-                     .k = vocab,
-                     .a = logits,
-                     .lda = vocab,
-                     .b = weight.f32(),
-                     .ldb = width,
-                     .c = grad_x,
-                     .ldc = width});
+                              .n = width,
+                              .k = vocab,
+                              .a = logits,
+                              .lda = vocab,
+                              .b = weight.f32(),
+                              .ldb = width,
+                              .c = grad_x,
+                              .ldc = width});
       for (int64_t i = 0; i < n; ++i) {
-        std::memcpy(grad_hidden.f32() + row_of[begin + i] * width,
-                    grad_x + i * width, row_bytes);
+        std::memcpy(grad_hidden.f32() + row_of[begin + i] * width, grad_x + i * width, row_bytes);
       }
     }
     if (wants_weight) {
       gemm(device.threads(), {.transpose_a = true,
-                     .m = vocab,
-                     .n = width,
-                     .k = n,
-                     .a = logits,
-                     .lda = vocab,
-                     .b = x,
-                     .ldb = width,
-                     .beta = accumulate_weight || begin > 0 ? 1.0F : 0.0F,
-                     .c = grad_weight.f32(),
-                     .ldc = width});
+                              .m = vocab,
+                              .n = width,
+                              .k = n,
+                              .a = logits,
+                              .lda = vocab,
+                              .b = x,
+                              .ldb = width,
+                              .beta = accumulate_weight || begin > 0 ? 1.0F : 0.0F,
+                              .c = grad_weight.f32(),
+                              .ldc = width});
     }
   }
   double loss = 0, correct = 0, entropy = 0;

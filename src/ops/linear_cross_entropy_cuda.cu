@@ -164,8 +164,8 @@ __global__ void stats_kernel(const LossStats* rows, int64_t count, LossStats* to
 void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& weight,
                           const Tensor& targets, const Tensor& rows, const Tensor& loss_scale,
                           LossType type, const Tensor& workspace, const Tensor& row_stats,
-                          const Tensor& stats, const Tensor& grad_hidden,
-                          const Tensor& grad_weight, bool accumulate_weight) {
+                          const Tensor& stats, const Tensor& grad_hidden, const Tensor& grad_weight,
+                          bool accumulate_weight) {
   CudaDevice& gpu = cuda(device);
   const cudaStream_t stream = gpu.stream();
   const int64_t width = hidden.shape[1];

@@ -12,7 +12,7 @@ Value qk_norm(Program& p, Value qkv, Value query_weight, Value key_weight, const
   const Value rstd = p.make("qk_norm.rstd", {p.shape(qkv)[0], heads.heads + heads.kv_heads});
   p.emit("qk_norm", {qkv, query_weight, key_weight}, {y, rstd}, [=](const Run& r) {
     kernels(r).qk_norm_forward(r.device(), r.in(0), r.in(1), r.in(2), heads, options, r.out(0),
-                         r.out(1));
+                               r.out(1));
   });
   p.on_backward([=](Program& b) {
     if (!b.has_grad(y)) {
@@ -21,9 +21,9 @@ Value qk_norm(Program& p, Value qkv, Value query_weight, Value key_weight, const
     const Value grad = b.like(qkv, "qk_norm.grad");
     b.emit("qk_norm.backward", {b.grad(y), qkv, query_weight, key_weight, rstd},
            {grad, b.grad_out(query_weight), b.grad_out(key_weight)}, [=](const Run& r) {
-             kernels(r).qk_norm_backward(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4), heads,
-                                   options, r.out(0), r.out(1), r.accumulate(1), r.out(2),
-                                   r.accumulate(2));
+             kernels(r).qk_norm_backward(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4),
+                                         heads, options, r.out(0), r.out(1), r.accumulate(1),
+                                         r.out(2), r.accumulate(2));
            });
     b.share_grad(qkv, grad);
   });

@@ -122,7 +122,7 @@ __global__ void backward_kernel(const T* grad_y, const T* qkv, const float* quer
 
 Layout layout_of(const Tensor& qkv, const Heads& heads, const RmsNorm& options) {
   SFT_ASSERT(heads.head_dim <= 32 * kHeld);
-  return {heads.heads,  heads.kv_heads, heads.head_dim,        heads.row(),
+  return {heads.heads,  heads.kv_heads, heads.head_dim,       heads.row(),
           qkv.shape[0], options.eps,    options.weight_offset};
 }
 

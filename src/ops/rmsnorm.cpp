@@ -19,8 +19,8 @@ Value emit_backward(Program& b, Value x, Value weight, Value rstd, Value y,
   b.emit(
       "rmsnorm.backward", {so_far, b.grad(y), x, weight, rstd}, {grad_x, b.grad_out(weight)},
       [options](const Run& r) {
-        kernels(r).rmsnorm_backward(r.device(), r.in(1), r.in(2), r.in(3), r.in(4), r.in(0), options,
-                              r.out(0), r.out(1), r.accumulate(1));
+        kernels(r).rmsnorm_backward(r.device(), r.in(1), r.in(2), r.in(3), r.in(4), r.in(0),
+                                    options, r.out(0), r.out(1), r.accumulate(1));
       },
       0);
   return grad_x;
@@ -50,7 +50,7 @@ std::pair<Value, Value> add_rmsnorm(Program& p, Value residual, Value delta, Val
   const Value rstd = p.make("rmsnorm.rstd", {p.shape(residual)[0]});
   p.emit("add_rmsnorm", {residual, delta, weight}, {sum, y, rstd}, [options](const Run& r) {
     kernels(r).rmsnorm_forward(r.device(), r.in(0), r.in(1), r.in(2), options, r.out(1), r.out(2),
-                         r.out(0));
+                               r.out(0));
   });
   p.on_backward([=](Program& b) {
     const Value grad_sum = emit_backward(b, sum, weight, rstd, y, options);

@@ -13,7 +13,7 @@ namespace {
 // Of a block, which takes this / kWide rows at a time.
 template <int kWide>
 constexpr int kThreads = kWide > 256 ? kWide : 256;
-constexpr int kHeld = 2;       // vectors that a thread holds of a row
+constexpr int kHeld = 2;  // vectors that a thread holds of a row
 
 // The sum over the kWide threads of a row.
 template <int kWide>
@@ -218,9 +218,8 @@ void rmsnorm_backward(Device& device, const Tensor& grad_y, const Tensor& x, con
       constexpr int kPlaces = kThreads<wide()> / wide();
       const int64_t blocks =
           std::min<int64_t>((rows + kPlaces - 1) / kPlaces, gpu.multiprocessors() * 3L);
-      float* const partial = grad_weight.data == nullptr
-                                 ? nullptr
-                                 : gpu.state<Scratch>().take<float>(blocks * n);
+      float* const partial =
+          grad_weight.data == nullptr ? nullptr : gpu.state<Scratch>().take<float>(blocks * n);
       backward_kernel<wide()><<<static_cast<unsigned>(blocks), kThreads<wide()>, 0, gpu.stream()>>>(
           grad_y.as<T>(), x.as<T>(), weight.f32(), rstd.f32(), grad_sum.as<T>(), rows, n,
           options.weight_offset, grad_x.as<T>(), partial);

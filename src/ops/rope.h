@@ -23,8 +23,8 @@ Value rope_table(Program& p, Value positions, const RopeFrequencies& frequencies
 Value rope(Program& p, Value qkv, Value table, const Heads& heads);
 
 namespace cpu {
-void rope_table_forward(Device& device, const Tensor& positions,
-                        const RopeFrequencies& frequencies, const Tensor& table);
+void rope_table_forward(Device& device, const Tensor& positions, const RopeFrequencies& frequencies,
+                        const Tensor& table);
 // The backward pass is the rotation by the negative angle. y may be x.
 void rope_rotate(Device& device, const Tensor& x, const Tensor& table, const Heads& heads,
                  bool inverse, const Tensor& y);

@@ -23,8 +23,8 @@ SFT_SIMD void rotate_head(const float* x, const float* cosine, const float* sine
 
 }  // namespace
 
-void rope_table_forward(Device& device, const Tensor& positions,
-                        const RopeFrequencies& frequencies, const Tensor& table) {
+void rope_table_forward(Device& device, const Tensor& positions, const RopeFrequencies& frequencies,
+                        const Tensor& table) {
   const auto half = static_cast<int64_t>(frequencies.inv_freq.size());
   device.threads().parallel_for(positions.shape[0], [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {

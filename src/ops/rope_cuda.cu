@@ -65,8 +65,8 @@ __global__ void rotate_kernel(const T* x, const float* table, int heads, int row
 
 }  // namespace
 
-void rope_table_forward(Device& device, const Tensor& positions,
-                        const RopeFrequencies& frequencies, const Tensor& table) {
+void rope_table_forward(Device& device, const Tensor& positions, const RopeFrequencies& frequencies,
+                        const Tensor& table) {
   const size_t half = frequencies.inv_freq.size();
   SFT_ASSERT(half <= kMostFrequencies);
   Frequencies f{};

@@ -8,9 +8,8 @@ namespace sft {
 Value select_row(Program& p, Value x, Value row) {
   const int64_t width = p.shape(x)[1];
   const Value y = p.activation("select_row", {1, width});
-  p.emit("select_row", {x, row}, {y}, [](const Run& r) {
-    kernels(r).select_row(r.device(), r.in(0), r.in(1), r.out(0));
-  });
+  p.emit("select_row", {x, row}, {y},
+         [](const Run& r) { kernels(r).select_row(r.device(), r.in(0), r.in(1), r.out(0)); });
   return y;
 }
 

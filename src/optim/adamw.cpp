@@ -10,7 +10,8 @@ namespace sft {
 
 namespace {
 
-SFT_SIMD void adamw_row(float* w, const float* g, float* m, float* v, int64_t n, const AdamWUpdate& u) {
+SFT_SIMD void adamw_row(float* w, const float* g, float* m, float* v, int64_t n,
+                        const AdamWUpdate& u) {
   const float clip = u.clip, decay = u.decay;
   const float one_minus_beta1 = u.one_minus_beta1;
   const float beta2 = u.beta2, one_minus_beta2 = u.one_minus_beta2;
@@ -77,8 +78,8 @@ void AdamW::step(float* weights, const float* gradients, double learning_rate, d
     void* const copy_at =
         copy == nullptr ? nullptr : static_cast<std::byte*>(copy) + s.begin * width;
     kernel(device_,
-           {weights + s.begin, gradients + s.begin, first_.f32() + s.begin,
-            second_.f32() + s.begin, copy_at, copy_type, s.end - s.begin},
+           {weights + s.begin, gradients + s.begin, first_.f32() + s.begin, second_.f32() + s.begin,
+            copy_at, copy_type, s.end - s.begin},
            update);
   }
 }

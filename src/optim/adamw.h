@@ -22,8 +22,8 @@ class AdamW {
 
   // One update of `weights` by `gradients`, both flat in the layout, each gradient first multiplied
   // by `clip`. `step` counts from 1. `copy` (null: none) gets the new weights in `copy_type`.
-  void step(float* weights, const float* gradients, double learning_rate, double clip,
-            int64_t step, void* copy = nullptr, DType copy_type = DType::f32);
+  void step(float* weights, const float* gradients, double learning_rate, double clip, int64_t step,
+            void* copy = nullptr, DType copy_type = DType::f32);
 
   // The moments, flat in the same layout: what a checkpoint holds.
   float* first_moment() { return first_.f32(); }

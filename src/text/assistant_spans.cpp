@@ -87,6 +87,7 @@ class Finder {
       }
       if (const auto span = find(i)) {
         result.spans.push_back(*span);
+        result.turns.push_back(i);
         cursor_ = span->end;
       } else {
         result.missing.push_back(i);
@@ -205,14 +206,20 @@ class Finder {
 
 AssistantSpans assistant_spans(const ChatTemplate& chat_template, const Json& messages,
                                const RenderOptions& options, const std::string& full_text) {
-  const ChatTemplate marked = chat_template.for_assistant_mask();
-  if (marked.has_generation_markers()) {
-    RenderedChat rendered = marked.render(messages, options);
-    if (rendered.text == full_text) {
-      return {std::move(rendered.generation), {}};
+  RenderedChat rendered = chat_template.for_assistant_mask().render(messages, options);
+  if (!rendered.has_generation_markers || rendered.text != full_text) {
+    return Finder(chat_template, messages, options, full_text).run();
+  }
+  AssistantSpans result{std::move(rendered.generation), {}, {}};
+  for (size_t i = 0; i < messages.size(); ++i) {
+    if (is_assistant(messages[i])) {
+      result.turns.push_back(i);
     }
   }
-  return Finder(chat_template, messages, options, full_text).run();
+  if (result.turns.size() != result.spans.size()) {
+    result.turns.clear();  // one block over several turns, or several in one
+  }
+  return result;
 }
 
 }  // namespace sft

@@ -76,8 +76,17 @@ bool Bpe::merges_never_join_at_space(const std::vector<Merge>& merges) const {
 void Bpe::encode(std::string_view text, std::span<const Span> pieces, bool raw_bytes,
                  ModelScratch& scratch, std::vector<int32_t>& ids, std::vector<Span>* spans) const {
   auto& work = static_cast<BpeScratch&>(scratch);
-  for (const Span piece : pieces) {
+  constexpr size_t kAhead = 8;  // words whose place in the cache is fetched while others are done
+  for (size_t i = 0; i < std::min(kAhead, pieces.size()); ++i) {
+    work.cache.prefetch(text.substr(pieces[i].begin, pieces[i].size()));
+  }
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const Span piece = pieces[i];
     const std::string_view word = text.substr(piece.begin, piece.size());
+    if (i + kAhead < pieces.size()) {
+      const Span later = pieces[i + kAhead];
+      work.cache.prefetch(text.substr(later.begin, later.size()));
+    }
     if (spans == nullptr) {
       encode(word, raw_bytes, work, ids, nullptr);
       continue;
@@ -156,7 +165,7 @@ void Bpe::encode_uncached(std::string_view word, bool raw_bytes, BpeScratch& scr
     if (whole != kNone) {
       scratch.ids.push_back(whole);
     } else {
-      search_->encode(word, scratch.dead, scratch.ids);
+      search_->encode(word, scratch.search, scratch.ids);
     }
     return;
   }

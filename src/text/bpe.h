@@ -36,7 +36,7 @@ struct BpeScratch : ModelScratch {
   std::vector<uint64_t> pairs;
   std::vector<int32_t> previous, next;
   std::vector<Pending> heap;
-  std::vector<uint8_t> dead;
+  BpeSearch::Scratch search;
   std::string spelled;
   WordCache cache;
 };

@@ -118,15 +118,26 @@ BpeSearch::Match BpeSearch::longest(const char* text, size_t size) const {
   return best;
 }
 
-void BpeSearch::encode(std::string_view word, std::vector<uint8_t>& dead,
-                       std::vector<int32_t>& ids) const {
+bool BpeSearch::may_follow(int32_t left, int32_t right, Scratch& scratch) const {
+  // Ids have 24 bits: the key of a pair leaves room for the answer.
+  const uint64_t key = static_cast<uint64_t>(left) << 32 | static_cast<uint64_t>(right) << 1;
+  uint64_t& known = scratch.pairs[key * 0x9E3779B97F4A7C15ull >> 50];
+  static_assert(Scratch::kPairs == size_t{1} << (64 - 50));
+  if ((known | 1) != (key | 1)) {
+    known = key | (may_follow(left, right, kNever) ? 1 : 0);
+  }
+  return (known & 1) != 0;
+}
+
+void BpeSearch::encode(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const {
   Match candidate = longest(word.data(), word.size());
   if (candidate.bytes == word.size()) {
     ids.push_back(candidate.id);
     return;
   }
   const size_t first = ids.size();
-  dead.assign(word.size() + 1, 0);  // places where no row of tokens can end
+  std::vector<uint8_t>& dead = scratch.dead;
+  dead.assign(word.size() + 1, 0);
   const auto shorter = [&](int32_t id) {
     const int32_t found = shorter_[static_cast<size_t>(id)];
     return Match{found, found < 0 ? 0 : tokens_[static_cast<size_t>(found)].bytes};
@@ -134,7 +145,7 @@ void BpeSearch::encode(std::string_view word, std::vector<uint8_t>& dead,
   size_t at = 0;
   while (at < word.size()) {
     if (dead[at + candidate.bytes] == 0 &&
-        (ids.size() == first || may_follow(ids.back(), candidate.id, kNever))) {
+        (ids.size() == first || may_follow(ids.back(), candidate.id, scratch))) {
       ids.push_back(candidate.id);
       at += candidate.bytes;
       candidate = longest(word.data() + at, word.size() - at);

@@ -27,8 +27,16 @@ class BpeSearch {
                                          const std::vector<Merge>& merges, const MergeTable& table,
                                          const std::array<int32_t, 256>& bytes);
 
-  // Appends the ids of a word; `dead` is room to work in.
-  void encode(std::string_view word, std::vector<uint8_t>& dead, std::vector<int32_t>& ids) const;
+  // Room for one thread to work in: what it has found out about pairs of tokens, and where a row of
+  // tokens cannot end. Belongs to one BpeSearch.
+  struct Scratch {
+    static constexpr size_t kPairs = 1 << 14;
+    std::vector<uint64_t> pairs = std::vector<uint64_t>(kPairs, UINT64_MAX);
+    std::vector<uint8_t> dead;
+  };
+
+  // Appends the ids of a word.
+  void encode(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const;
 
   // The token whose bytes are these, whether merges lead to it or not; kNone when there is none.
   int32_t whole(std::string_view word) const {
@@ -57,6 +65,7 @@ class BpeSearch {
   bool find_splits(const std::vector<Merge>& merges);
   void build_trie(const Vocabulary& vocabulary);
   bool may_follow(int32_t left, int32_t right, uint32_t limit) const;
+  bool may_follow(int32_t left, int32_t right, Scratch& scratch) const;
   Match longest(const char* text, size_t size) const;
 
   const MergeTable& table_;

@@ -19,7 +19,8 @@ using jinja::Value;
 struct ChatTemplate::Parts {
   std::string source, name;
   Json special_tokens;
-  std::unique_ptr<const jinja::Template> parsed;
+  std::shared_ptr<const jinja::Template> parsed;
+  std::shared_ptr<const ChatTemplate> tool_use;  // renders rows with tools, where there is one
 };
 
 namespace {
@@ -202,7 +203,18 @@ ChatTemplate ChatTemplate::chatml(Json special_tokens) {
       std::move(special_tokens), "chatml");
 }
 
+ChatTemplate ChatTemplate::with_tool_use(const ChatTemplate& tool_use) const {
+  ChatTemplate both = *this;
+  auto parts = std::make_shared<Parts>(*parts_);
+  parts->tool_use = std::make_shared<const ChatTemplate>(tool_use);
+  both.parts_ = std::move(parts);
+  return both;
+}
+
 RenderedChat ChatTemplate::render(const Json& messages, const RenderOptions& options) const {
+  if (parts_->tool_use && !options.tools.is_null()) {
+    return parts_->tool_use->render(messages, options);
+  }
   check_shapes(messages, options);
   std::vector<Value> list;
   list.reserve(messages.size());
@@ -234,17 +246,21 @@ RenderedChat ChatTemplate::render(const Json& messages, const RenderOptions& opt
 }
 
 bool ChatTemplate::has_generation_markers() const { return parts_->parsed->has_generation; }
+std::string ChatTemplate::sources() const {
+  return parts_->tool_use ? parts_->source + '\0' + parts_->tool_use->sources() : parts_->source;
+}
 const std::string& ChatTemplate::source() const { return parts_->source; }
 const std::string& ChatTemplate::name() const { return parts_->name; }
 const Json& ChatTemplate::special_tokens() const { return parts_->special_tokens; }
 
 ChatTemplate ChatTemplate::for_assistant_mask() const {
+  ChatTemplate marked = *this;
   if (!has_generation_markers()) {
     if (const auto source = add_generation_markers(parts_->source)) {
-      return ChatTemplate(*source, parts_->special_tokens, parts_->name);
+      marked = ChatTemplate(*source, parts_->special_tokens, parts_->name);
     }
   }
-  return *this;
+  return parts_->tool_use ? marked.with_tool_use(parts_->tool_use->for_assistant_mask()) : marked;
 }
 
 }  // namespace sft

@@ -40,6 +40,9 @@ class ChatTemplate {
                         std::string name = "chat_template.jinja");
   // For a base model without a template: <|im_start|>role\ncontent<|im_end|>\n.
   static ChatTemplate chatml(Json special_tokens = Json::object());
+  // This template, but rows with tools are rendered by the other, as transformers does with one
+  // named "tool_use".
+  ChatTemplate with_tool_use(const ChatTemplate& tool_use) const;
 
   // `messages`: an array of objects with "role", "content", .... M151 with the template's own words
   // where it refuses them; M152-M154, M156, M158, M160, M161 where it fails; M157 for messages or
@@ -48,6 +51,8 @@ class ChatTemplate {
 
   bool has_generation_markers() const;
   const std::string& source() const;
+  // The sources of this template and of the one for tools, to tell templates apart by.
+  std::string sources() const;
   const std::string& name() const;
   const Json& special_tokens() const;
 
@@ -63,6 +68,7 @@ class ChatTemplate {
 
 struct AssistantSpans {
   std::vector<Span> spans;      // of the assistant turns found, in order
+  std::vector<size_t> turns;    // the message of each span; empty where markers do not tell
   std::vector<size_t> missing;  // positions in `messages` of assistant turns that were not found
 };
 

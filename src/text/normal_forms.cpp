@@ -23,8 +23,13 @@ int combining_class(uint32_t code) {
 bool surely_nfc(std::string_view text) {
   const uint16_t* classes = char_classes();
   for (size_t i = 0; i < text.size();) {
-    if (static_cast<unsigned char>(text[i]) < 0xCC) {  // below U+0300 nothing ever changes
-      i += static_cast<unsigned char>(text[i]) < 0x80 ? 1 : 2;
+    const auto first = static_cast<unsigned char>(text[i]);
+    if (first < 0xCC) {  // below U+0300 nothing ever changes
+      i += first < 0x80 ? 1 : 2;
+      continue;
+    }
+    if (first >= 0xE4 && first <= 0xE9) {  // nor do ideographs from U+4000 to U+9FFF
+      i += 3;
       continue;
     }
     const DecodedChar c = decode_utf8(text.data() + i);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "text/json_fields.h"
 #include "text/unicode.h"
@@ -35,6 +37,12 @@ void PostProcessor::add(const Json& json, const std::string& where) {
   if (type == "Sequence") {
     for (const Json& part : required_field(json, "processors", where)) {
       add(part, where);
+    }
+    if (std::count_if(steps_.begin(), steps_.end(), [](const Step& s) { return !s.trims; }) > 1) {
+      throw Error("M104", "two post-processors that add special tokens are not supported")
+          .at(where)
+          .hint(
+              "the library takes the first one's tokens for a second text; leave one of them out");
     }
     return;
   }

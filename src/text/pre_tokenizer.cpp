@@ -112,6 +112,19 @@ class Split : public Cutter {
   bool invert_;
 };
 
+// Several splits in one.
+class ScannerSplit : public Cutter {
+ public:
+  explicit ScannerSplit(std::unique_ptr<WordScanner> scanner) : scanner_(std::move(scanner)) {}
+
+ private:
+  void cut(SplitText& split, Span piece) const override {
+    scanner_->scan(split.text.text().data(), piece.begin, piece.end, split.next_pieces);
+  }
+
+  std::unique_ptr<WordScanner> scanner_;
+};
+
 // Cuts at characters of some classes.
 class ClassSplit : public Cutter {
  public:
@@ -348,10 +361,33 @@ std::unique_ptr<PreTokenizer> make_metaspace(const Json& json, const std::string
 
 std::unique_ptr<PreTokenizer> make_stage(const Json& json, const std::string& where, bool last);
 
+// The scanner that does what the first `count` stages of a list do, or null.
+std::unique_ptr<WordScanner> leading_scanner(const Json& list, size_t count) {
+  static const Json isolated = "Isolated", split = "Split";
+  std::vector<std::string_view> regexes;
+  for (size_t i = 0; i < std::min(count, list.size()); ++i) {
+    const Json& stage = list[i];
+    const bool plain = stage.is_object() && stage.value("type", Json()) == split &&
+                       stage.value("behavior", Json()) == isolated &&
+                       stage.value("invert", Json(false)) == Json(false);
+    const Json::json_pointer regex("/pattern/Regex");
+    if (!plain || !stage.contains(regex) || !stage[regex].is_string()) {
+      return nullptr;
+    }
+    regexes.push_back(stage[regex].get_ref<const std::string&>());
+  }
+  return WordScanner::recognise_sequence(regexes);
+}
+
 std::unique_ptr<PreTokenizer> make_sequence(const Json& json, const std::string& where, bool last) {
   const Json& list = required_field(json, "pretokenizers", where);
   std::vector<std::unique_ptr<PreTokenizer>> stages;
-  for (size_t i = 0; i < list.size(); ++i) {
+  size_t done = 0;
+  if (auto scanner = leading_scanner(list, std::size(kDeepSeekRegexes))) {
+    stages.push_back(std::make_unique<ScannerSplit>(std::move(scanner)));
+    done = std::size(kDeepSeekRegexes);
+  }
+  for (size_t i = done; i < list.size(); ++i) {
     stages.push_back(make_stage(list[i], where, last && i + 1 == list.size()));
   }
   return std::make_unique<PreTokenizerSequence>(std::move(stages));

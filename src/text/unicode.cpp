@@ -15,6 +15,10 @@ struct ClassRun {
   uint32_t count;
   uint16_t bits;
 };
+struct SymbolRun {
+  uint32_t first;
+  uint32_t count;
+};
 struct ScriptRun {
   uint32_t first;
   uint32_t count;
@@ -35,6 +39,16 @@ std::vector<uint16_t> build_classes() {
     std::fill_n(classes.begin() + run.first, run.count, run.bits);
   }
   return classes;
+}
+
+std::vector<uint64_t> build_symbols() {
+  std::vector<uint64_t> bits(0x110000 / 64);
+  for (const SymbolRun& run : tables::symbol_runs) {
+    for (uint32_t code = run.first; code < run.first + run.count; ++code) {
+      bits[code / 64] |= uint64_t{1} << code % 64;
+    }
+  }
+  return bits;
 }
 
 // The length of the valid character at the front, or minus the length of the invalid part.
@@ -73,6 +87,11 @@ int scan_char(std::string_view s) {
 const uint16_t* char_classes() {
   static const std::vector<uint16_t> classes = build_classes();
   return classes.data();
+}
+
+const uint64_t* symbol_bits() {
+  static const std::vector<uint64_t> bits = build_symbols();
+  return bits.data();
 }
 
 uint8_t script_of(uint32_t code) {

@@ -36,6 +36,9 @@ enum CharClass : uint16_t {
 
 const uint16_t* char_classes();
 
+// A bit for each character, 64 to an element: \p{P} or \p{S} of the regex engine.
+const uint64_t* symbol_bits();
+
 // The script of a character as the "UnicodeScripts" pre-tokenizer sees it: a number that means
 // nothing but itself; 0 for the characters that it never cuts at.
 uint8_t script_of(uint32_t code);

@@ -20,7 +20,7 @@ class WordCache {
     uint64_t low = 0, high = 0;
     friend bool operator==(const Key&, const Key&) = default;
   };
-  struct Entry {
+  struct alignas(32) Entry {
     Key key;
     uint8_t bytes = 0;
     uint8_t count = 0;
@@ -37,6 +37,11 @@ class WordCache {
     Key key;
     std::memcpy(&key, word.data(), word.size());
     return key;
+  }
+  void prefetch(std::string_view word) {
+    if (word.size() <= kMaxBytes) {
+      __builtin_prefetch(&slot(key_of(word)));
+    }
   }
   void clear() { entries_.assign(kEntries, Entry{}); }
 

@@ -1,88 +1,16 @@
 #include "text/word_scanner.h"
 
+#include <algorithm>
+#include <functional>
+#include <string>
+
+#include "text/deepseek_scanner.h"
 #include "text/unicode.h"
+#include "text/word_cursor.h"
 #include "text/word_regexes.h"
 
 namespace sft {
 namespace {
-
-constexpr uint16_t kNotOther = kLetter | kNumber | kSpace;
-
-// One pass over a text. Each function takes and gives a position in it.
-struct Cursor {
-  const char* text;
-  uint32_t end;
-  const uint16_t* classes;
-
-  // The class of the character at `i` (i < end) and its size.
-  uint16_t class_at(uint32_t i, uint32_t* size) const {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    if (byte < 0x80) {
-      *size = 1;
-      return classes[byte];
-    }
-    const DecodedChar c = decode_utf8(text + i);
-    *size = c.size;
-    return classes[c.code];
-  }
-
-  uint32_t skip(uint32_t i, uint16_t bits) const {
-    uint32_t size;
-    while (i < end && (class_at(i, &size) & bits) != 0) {
-      i += size;
-    }
-    return i;
-  }
-  uint32_t skip_other(uint32_t i) const {
-    uint32_t size;
-    while (i < end && (class_at(i, &size) & kNotOther) == 0) {
-      i += size;
-    }
-    return i;
-  }
-  bool is_newline(uint32_t i) const { return i < end && (text[i] == '\n' || text[i] == '\r'); }
-  uint32_t skip_newlines(uint32_t i) const {
-    while (is_newline(i)) {
-      ++i;
-    }
-    return i;
-  }
-
-  // The end of 's 't 're 've 'm 'll 'd at `i`, where an apostrophe stands; or `i`.
-  template <bool any_case>
-  uint32_t contraction(uint32_t i) const {
-    const auto lower = [&](uint32_t at) -> char {
-      const char c = at < end ? text[at] : '\0';
-      return any_case && c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-    };
-    const char first = lower(i + 1), second = lower(i + 2);
-    if (first == 's' || first == 't' || first == 'm' || first == 'd') {
-      return i + 2;
-    }
-    if ((first == 'r' && second == 'e') || (first == 'v' && second == 'e') ||
-        (first == 'l' && second == 'l')) {
-      return i + 3;
-    }
-    // The long s, U+017F, is an s in another case.
-    if (any_case && i + 2 < end && text[i + 1] == '\xC5' && text[i + 2] == '\xBF') {
-      return i + 3;
-    }
-    return i;
-  }
-
-  // White space that begins at `i`: all of it at the end of the text, else all but its last
-  // character, which belongs to the next word, unless it is the only one.
-  uint32_t spaces(uint32_t i, uint32_t run_end) const {
-    if (run_end == end) {
-      return end;
-    }
-    uint32_t last = run_end - 1;
-    while (is_continuation(text[last])) {
-      --last;
-    }
-    return last > i ? last : run_end;
-  }
-};
 
 uint32_t next_gpt2(const Cursor& c, uint32_t i) {
   uint32_t size;
@@ -258,15 +186,34 @@ constexpr Known kKnown[] = {
      cut_modern<Style{.max_digits = 1, .cased = true, .endings = false, .slashes = true}>},
 };
 
+// Some files hold line ends as themselves where others write \r and \n.
+std::string with_escapes(std::string_view regex) {
+  std::string out;
+  for (const char c : regex) {
+    if (c == '\r' || c == '\n') {
+      out += c == '\r' ? "\\r" : "\\n";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 std::unique_ptr<WordScanner> WordScanner::recognise(std::string_view regex) {
   for (const Known& known : kKnown) {
-    if (regex == known.regex) {
+    if (with_escapes(regex) == known.regex) {
       return std::unique_ptr<WordScanner>(new WordScanner(known.cut));
     }
   }
   return nullptr;
+}
+
+std::unique_ptr<WordScanner> WordScanner::recognise_sequence(
+    std::span<const std::string_view> regexes) {
+  const bool known = std::ranges::equal(regexes, kDeepSeekRegexes, std::equal_to<>(), with_escapes);
+  return known ? std::unique_ptr<WordScanner>(new WordScanner(&cut_deepseek)) : nullptr;
 }
 
 }  // namespace sft

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -15,6 +16,10 @@ class WordScanner {
  public:
   // The scanner that equals this expression, or null.
   static std::unique_ptr<WordScanner> recognise(std::string_view regex);
+
+  // The scanner that equals splits by these expressions in turn, each on the pieces that the one
+  // before left and each keeping matches and the rest as pieces; or null.
+  static std::unique_ptr<WordScanner> recognise_sequence(std::span<const std::string_view> regexes);
 
   // Cuts [begin, end) of `text` (valid UTF-8, cut at characters) and appends the words to `words`.
   void scan(const char* text, uint32_t begin, uint32_t end, std::vector<Span>& words) const {

@@ -25,9 +25,10 @@ BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int
   while (bound < longest) {
     bound *= 4;
   }
-  return {size,
-          static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(documents, 4)))),
-          bound};
+  return {
+      size,
+      static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(documents, 4)))),
+      bound};
 }
 
 namespace {
@@ -99,8 +100,8 @@ void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, Sized& pr
   std::vector<int32_t> all;
   const auto add = [&](const char* name, const std::vector<int32_t>& values, int64_t count,
                        int64_t shown, int32_t fill) {
-    bindings_.inputs[name] = {program.inputs.data() + all.size() * sizeof(int32_t), {shown},
-                              DType::i32};
+    bindings_.inputs[name] = {
+        program.inputs.data() + all.size() * sizeof(int32_t), {shown}, DType::i32};
     const size_t end = all.size() + static_cast<size_t>(count);
     all.insert(all.end(), values.begin(), values.end());
     all.resize(end, fill);
@@ -128,9 +129,9 @@ void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, Sized& pr
 void BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first) {
   SFT_ASSERT(pending_ < kResults);
   check_batch(batch, model_.model.config);
-  const BatchSize size = program_size(
-      device_.kind(), static_cast<int64_t>(batch.tokens.size()),
-      static_cast<int64_t>(batch.cu_seqlens.size()) - 1, longest_document(batch));
+  const BatchSize size =
+      program_size(device_.kind(), static_cast<int64_t>(batch.tokens.size()),
+                   static_cast<int64_t>(batch.cu_seqlens.size()) - 1, longest_document(batch));
   Sized& program = sized(size);
   bind(batch, size, program, loss_scale);
   bindings_.first_micro_batch = first;

@@ -51,8 +51,7 @@ double flops_per_token(const LoadedModel& model, int64_t seq) {
     }
   }
   const ModelConfig& c = model.model.config;
-  return 6.0 * parameters +
-         6.0 * c.layers * c.heads * c.head_dim * static_cast<double>(seq);
+  return 6.0 * parameters + 6.0 * c.layers * c.heads * c.head_dim * static_cast<double>(seq);
 }
 
 }  // namespace

@@ -16,8 +16,8 @@ ChosenDevice choose_device(const DeviceWish& wish, const Logger& log) {
   if (!wish.bf16.value_or(true)) {
     chosen.compute = DType::f32;
   }
-  log.note(fmt::format("device: {}, computing in {}", chosen.device->name(),
-                       name_of(chosen.compute)));
+  log.note(
+      fmt::format("device: {}, computing in {}", chosen.device->name(), name_of(chosen.compute)));
   return chosen;
 }
 

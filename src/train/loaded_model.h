@@ -12,9 +12,9 @@ namespace sft {
 
 struct LoadedModel {
   Model model;
-  Buffer weights;               // float32 on the device, in model.layout: the masters
-  Target target;                // what programs of this model compute in
-  Buffer copy;                  // the weights in target.compute; empty when that is float32
+  Buffer weights;  // float32 on the device, in model.layout: the masters
+  Target target;   // what programs of this model compute in
+  Buffer copy;     // the weights in target.compute; empty when that is float32
 
   // Views for a program's bindings, by parameter index: of the copy where there is one, but norms
   // are read in float32.

@@ -26,42 +26,62 @@ int64_t longest_batch(const PreparedDataset& data, int64_t rows) {
 
 namespace {
 
-int64_t activation_bytes(const LoadedModel& model, int64_t tokens, LossType loss,
-                         Recompute recompute) {
-  const TrainingProgram recorded =
-      record_training(model.model, program_size(model.target.device, tokens, tokens, tokens), loss,
-                      true, recompute, model.target);
-  return plan_memory(recorded.program).bytes;
+double activation_bytes(const Model& model, const Target& target, int64_t tokens, LossType loss,
+                        Recompute recompute) {
+  const TrainingProgram recorded = record_training(
+      model, program_size(target.device, tokens, tokens, tokens), loss, true, recompute, target);
+  return static_cast<double>(plan_memory(recorded.program).bytes);
 }
 
 }  // namespace
 
-Recompute plan_run(const std::string& wanted, const LoadedModel& model,
-                   const Device& device, int64_t batch_tokens,
-                   LossType loss, const Logger& logger) {
-  const auto weights = static_cast<double>(model.weights.size());
-  const double fixed = 3.0 * weights;  // gradients and both moments; the weights are there already
-  const auto free = static_cast<double>(device.free_memory());
-  Recompute chosen = wanted == "block" ? Recompute::block : Recompute::none;
-  auto activations = static_cast<double>(activation_bytes(model, batch_tokens, loss, chosen));
-  if (wanted == "auto" && fixed + activations > free) {
-    chosen = Recompute::block;
-    activations = static_cast<double>(activation_bytes(model, batch_tokens, loss, chosen));
-  }
-  logger.note(fmt::format(
+std::string MemoryPlan::line() const {
+  return fmt::format(
       "memory: weights {}, gradients {}, moments {}, activations {} for {} tokens{}; {} free",
-      human_bytes(weights), human_bytes(weights), human_bytes(2.0 * weights),
-      human_bytes(activations), with_commas(batch_tokens),
-      chosen == Recompute::block ? " with block recompute" : "", human_bytes(free)));
-  if (fixed + activations > free) {
-    throw Error("G010", fmt::format("this run needs {} more memory than the {} that are free",
-                                    human_bytes(fixed + activations - free), human_bytes(free)))
-        .hint(chosen == Recompute::none ? "add --gradient_checkpointing block, or use a smaller "
-                                          "--per_device_train_batch_size or --max_length"
-                                        : "use a smaller --per_device_train_batch_size or "
-                                          "--max_length, or a smaller model");
+      human_bytes(weights), human_bytes(gradients), human_bytes(moments), human_bytes(activations),
+      with_commas(batch_tokens), recompute == Recompute::block ? " with block recompute" : "",
+      human_bytes(free));
+}
+
+MemoryPlan estimate_memory(const std::string& wanted, const Model& model, const Device& device,
+                           DType compute, int64_t batch_tokens, LossType loss,
+                           bool weights_loaded) {
+  const Target target{device.kind(), compute};
+  MemoryPlan plan;
+  plan.weights = static_cast<double>(model.layout.elements) * sizeof(float);
+  plan.gradients = plan.weights;
+  plan.moments = 2.0 * plan.weights;
+  if (compute != DType::f32) {  // the copy that programs read
+    plan.weights +=
+        static_cast<double>(model.layout.elements) * static_cast<double>(size_of(compute));
   }
-  return chosen;
+  plan.free = static_cast<double>(device.free_memory());
+  plan.weights_loaded = weights_loaded;
+  plan.batch_tokens = batch_tokens;
+  plan.recompute = wanted == "block" ? Recompute::block : Recompute::none;
+  plan.activations = activation_bytes(model, target, batch_tokens, loss, plan.recompute);
+  if (wanted == "auto" && !plan.fits()) {
+    plan.recompute = Recompute::block;
+    plan.activations = activation_bytes(model, target, batch_tokens, loss, plan.recompute);
+  }
+  return plan;
+}
+
+Recompute plan_run(const std::string& wanted, const LoadedModel& model, const Device& device,
+                   int64_t batch_tokens, LossType loss, const Logger& logger) {
+  const MemoryPlan plan =
+      estimate_memory(wanted, model.model, device, model.target.compute, batch_tokens, loss, true);
+  logger.note(plan.line());
+  if (!plan.fits()) {
+    throw Error("G010", fmt::format("this run needs {} more memory than the {} that are free",
+                                    human_bytes(plan.needed() - plan.free), human_bytes(plan.free)))
+        .hint(plan.recompute == Recompute::none
+                  ? "add --gradient_checkpointing block, or use a smaller "
+                    "--per_device_train_batch_size or --max_length"
+                  : "use a smaller --per_device_train_batch_size or "
+                    "--max_length, or a smaller model");
+  }
+  return plan.recompute;
 }
 
 void check_lengths(const PreparedDataset& data, const ModelConfig& config) {

@@ -159,6 +159,8 @@ void visit_terminal(TrainOptions& o, OptionTable& v) {
   v("quiet", &o.quiet, "Warnings only; -qq: errors only.").short_name('q').only_on_command_line();
   v("verbose", &o.verbose, "Say what is decided and why.").short_name('v').only_on_command_line();
   v("json", &o.json, "Results as JSON on stdout.").only_on_command_line();
+  v("dry_run", &o.dry_run, "Say what the run would do and take, and end; nothing is written.")
+      .only_on_command_line();
 }
 
 }  // namespace

@@ -115,6 +115,7 @@ struct TrainOptions {
   int64_t quiet = 0;
   int64_t verbose = 0;
   bool json = false;
+  bool dry_run = false;
 
   // Filled by read_train_options
   std::map<std::string, std::string> set_by;  // option -> "--flag" or "recipe.yaml:3"

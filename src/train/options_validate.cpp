@@ -106,13 +106,15 @@ void resolve_data(TrainOptions& o) {
         .hint("--max_length 1024");
   }
   if (o.data.dataset_streaming && o.max_steps <= 0) {
-    throw conflict("C049", "--dataset_streaming does not know where the data end, and --max_steps "
-                           "is not given")
+    throw conflict("C049",
+                   "--dataset_streaming does not know where the data end, and --max_steps "
+                   "is not given")
         .hint("--max_steps 1000");
   }
   if (o.data.dataset_streaming && o.data.dataset_order == "windowed") {
-    throw conflict("C049", "--dataset_order windowed finds rows at random, and --dataset_streaming "
-                           "reads them once, in order")
+    throw conflict("C049",
+                   "--dataset_order windowed finds rows at random, and --dataset_streaming "
+                   "reads them once, in order")
         .hint("leave one of the two out");
   }
   if (o.data.padding_free && !o.data.packing && o.data.max_length) {
@@ -193,7 +195,7 @@ void require_inputs(const TrainOptions& options) {
     throw Error("C030", "no model is given")
         .hint("--model_name_or_path Qwen/Qwen2.5-0.5B, or a folder or .gguf file");
   }
-  if (!options.data.dataset_name) {
+  if (!options.data.dataset_name && options.data.datasets.empty()) {
     throw Error("C031", "no data set is given")
         .hint("--dataset_name train.jsonl, or a folder or a data set in the hub cache");
   }

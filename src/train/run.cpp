@@ -59,7 +59,7 @@ std::optional<fs::path> checkpoint_to_resume(const TrainOptions& o, ThreadPool& 
 }
 
 SaveOptions save_options(const TrainOptions& o, const ModelSource& source, const TextSetup& text,
-                         bool chat_trained, const std::string& version) {
+                         bool chat, bool chat_trained, const std::string& version) {
   SaveOptions s;
   s.dtype = o.save_dtype == "auto" ? source.stored_dtype()
                                    : parse_dtype(o.save_dtype).value_or(DType::f32);
@@ -71,6 +71,9 @@ SaveOptions save_options(const TrainOptions& o, const ModelSource& source, const
     s.eos = TokenRef{text.tokenizer.eos_token(), *text.tokenizer.eos_id()};
   }
   s.chat_template = text.replaced_template;
+  if (text.chat_is_default && chat) {
+    s.chat_template = text.chat->source();  // what the model now knows must come with it
+  }
   if (o.data.eos_token) {
     s.tokenizer_config["eos_token"] = *o.data.eos_token;
   }
@@ -120,8 +123,8 @@ Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedMode
 TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   require_inputs(o);
   const Logger& log = s.logger;
-  const ChosenDevice chosen = choose_device(
-      {o.use_cpu, o.wants_bf16(), static_cast<int>(o.threads), 0}, log);
+  const ChosenDevice chosen =
+      choose_device({o.use_cpu, o.wants_bf16(), static_cast<int>(o.threads), 0}, log);
   Device* const device = chosen.device.get();
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
   make_output_dir(o.output_dir);
@@ -130,7 +133,7 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
     push.emplace(o, s.hub, log);
   }
   const auto checkpoint = checkpoint_to_resume(o, device->threads(), log);
-  const TextSetup text = load_text(*source, o.data);
+  const TextSetup text = load_text(*source, o.data, s.hub);
   std::optional<ThreadPool> own_pool;
   if (o.data.dataset_num_proc) {
     own_pool.emplace(static_cast<int>(*o.data.dataset_num_proc));
@@ -156,7 +159,7 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
                        name_of(chosen.compute), device->name()));
 
   const SaveOptions saving =
-      save_options(o, *source, text, trains_turn_end(*train.rows, text), s.version);
+      save_options(o, *source, text, train.chat, trains_turn_end(*train.rows, text), s.version);
   std::vector<std::string> changes;
   const auto export_model = [&](const fs::path& folder) {
     const HostView weights(*device, model.weights.data(), model.weights.size());

@@ -1,38 +1,112 @@
 #include "train/text_setup.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
+#include <system_error>
 
 #include "core/content_hash.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "hub/repository.h"
 
 namespace sft {
 
 namespace {
 
-// A .jinja file, or the folder of a model whose template is taken.
-std::string template_from(const std::string& path_text) {
-  const fs::path path(path_text);
-  if (!fs::exists(path)) {
-    throw Error("D070", fmt::format("--chat_template_path: {} does not exist", path_text))
-        .hint("give a .jinja file, or a model's folder whose template is to be used");
-  }
-  if (fs::is_regular_file(path)) {
-    return read_text(path);
-  }
-  if (fs::exists(path / "chat_template.jinja")) {
-    return read_text(path / "chat_template.jinja");
-  }
-  if (fs::exists(path / "tokenizer_config.json")) {
-    const Json config = read_json(path / "tokenizer_config.json");
-    if (config.contains("chat_template") && config["chat_template"].is_string()) {
-      return config["chat_template"];
+using Templates = std::map<std::string, std::string>;  // by name
+
+// The templates that lie in a folder, as transformers saves them: files win over
+// tokenizer_config.json, where there is one or a list with names.
+Templates templates_of_folder(const fs::path& folder) {
+  Templates found;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder / "additional_chat_templates", none)) {
+    if (entry.path().extension() == ".jinja") {
+      found[entry.path().stem().string()] = read_text(entry.path());
     }
   }
-  throw Error("D070", fmt::format("--chat_template_path: {} holds no chat template", path_text))
-      .hint("give a .jinja file, or a model's folder whose template is to be used");
+  if (fs::is_regular_file(folder / "chat_template.jinja", none)) {
+    found["default"] = read_text(folder / "chat_template.jinja");
+    return found;
+  }
+  if (!fs::is_regular_file(folder / "tokenizer_config.json", none)) {
+    return found;
+  }
+  const Json config = read_json(folder / "tokenizer_config.json");
+  const Json given = config.is_object() ? config.value("chat_template", Json()) : Json();
+  if (given.is_string()) {
+    found["default"] = given;
+  }
+  for (const Json& item : given.is_array() ? given : Json::array()) {
+    if (item.is_object() && item.contains("name") && item["name"].is_string() &&
+        item.contains("template") && item["template"].is_string()) {
+      found[item["name"]] = item["template"];
+    }
+  }
+  return found;
+}
+
+// The same of a model on the hub; only the files that can hold templates are fetched.
+Templates templates_of_hub(const std::string& id, const HubEnvironment& hub) {
+  HubRepository repository(HubKind::model, id, "", hub);
+  std::vector<std::string> wanted;
+  for (const HubFile& file : repository.files()) {
+    if (file.path == "chat_template.jinja" || file.path == "tokenizer_config.json" ||
+        file.path.starts_with("additional_chat_templates/")) {
+      wanted.push_back(file.path);
+    }
+  }
+  return wanted.empty() ? Templates{} : templates_of_folder(repository.fetch(wanted));
+}
+
+// A .jinja file, or the templates of a model: a folder, a GGUF file, or a name on the hub.
+Templates templates_from(const std::string& path_text, const HubEnvironment& hub) {
+  const fs::path path(path_text);
+  std::error_code none;
+  Templates found;
+  if (fs::is_directory(path, none)) {
+    found = templates_of_folder(path);
+  } else if (fs::is_regular_file(path, none)) {
+    found = path.extension() == ".gguf" ? ModelSource::open(path_text, "", hub)->chat_templates()
+                                        : Templates{{"default", read_text(path)}};
+  } else if (is_hub_id(path_text)) {
+    found = templates_of_hub(path_text, hub);
+  } else {
+    throw Error("D070", fmt::format("--chat_template_path: {} does not exist", path_text))
+        .hint("give a .jinja file, or a model whose template is to be used");
+  }
+  if (found.empty()) {
+    throw Error("D070", fmt::format("--chat_template_path: {} holds no chat template", path_text))
+        .hint("give a .jinja file, or a model whose template is to be used");
+  }
+  return found;
+}
+
+// The one asked for, or the default with the one for tools beside it, as transformers chooses.
+ChatTemplate choose_template(const Templates& all, const DataOptions& options, const Json& special,
+                             const std::string& origin) {
+  const auto make = [&](const std::string& name) {
+    return ChatTemplate(all.at(name), special,
+                        name == "default" ? origin : fmt::format("{} \"{}\"", origin, name));
+  };
+  std::vector<std::string> names;
+  for (const auto& [name, text] : all) {
+    names.push_back(name);
+  }
+  const std::string wanted = options.chat_template_name.value_or("default");
+  if (!all.contains(wanted)) {
+    throw Error("D072", options.chat_template_name
+                            ? fmt::format("there is no chat template \"{}\"", wanted)
+                            : "there are several chat templates, and none is called default")
+        .hint(fmt::format("choose one with --chat_template_name: {}", fmt::join(names, ", ")));
+  }
+  const ChatTemplate chosen = make(wanted);
+  return !options.chat_template_name && all.contains("tool_use")
+             ? chosen.with_tool_use(make("tool_use"))
+             : chosen;
 }
 
 // Renders a short chat and takes the special token that follows the answer.
@@ -61,7 +135,8 @@ std::optional<TokenRef> find_turn_end(const Tokenizer& tokenizer, const ChatTemp
 
 }  // namespace
 
-TextSetup load_text(const ModelSource& source, const DataOptions& options) {
+TextSetup load_text(const ModelSource& source, const DataOptions& options,
+                    const HubEnvironment& hub) {
   const auto tokenizer_json = source.file_text("tokenizer.json");
   if (!tokenizer_json) {
     throw Error("M250", fmt::format("{} has no tokenizer.json", source.path().string()))
@@ -70,27 +145,38 @@ TextSetup load_text(const ModelSource& source, const DataOptions& options) {
   const auto config_text = source.file_text("tokenizer_config.json");
   const Json config =
       config_text ? parse_json(*config_text, "tokenizer_config.json") : Json::object();
-  TextSetup setup{Tokenizer::from_text(*tokenizer_json, config, source.name()), {}, {}, {}};
+  TextSetup setup{.tokenizer = Tokenizer::from_text(*tokenizer_json, config, source.name())};
   setup.key = ContentHash().add(*tokenizer_json).add(config_text.value_or("")).hex();
-  std::optional<std::string> chat = source.chat_template();
-  if (options.chat_template_path) {
-    chat = setup.replaced_template = template_from(*options.chat_template_path);
+  Json special = Json::object();
+  const auto add = [&](const char* name, const std::string& token) {
+    if (!token.empty()) {
+      special[name] = token;
+    }
+  };
+  add("bos_token", setup.tokenizer.bos_token());
+  add("eos_token", options.eos_token.value_or(setup.tokenizer.eos_token()));
+  add("pad_token", setup.tokenizer.pad_token());
+  add("unk_token", setup.tokenizer.unk_token());
+  const Templates templates = options.chat_template_path
+                                  ? templates_from(*options.chat_template_path, hub)
+                                  : source.chat_templates();
+  if (templates.empty()) {
+    if (options.chat_template_name) {
+      throw Error("D072", fmt::format("{} has no chat template, so there is no \"{}\"",
+                                      source.name(), *options.chat_template_name))
+          .hint("give the template with --chat_template_path");
+    }
+    setup.chat = ChatTemplate::chatml(special);
+    setup.chat_is_default = true;
+  } else {
+    setup.chat =
+        choose_template(templates, options, special,
+                        options.chat_template_path.value_or(source.name() + "'s chat template"));
   }
-  if (chat) {
-    Json special = Json::object();
-    const auto add = [&](const char* name, const std::string& token) {
-      if (!token.empty()) {
-        special[name] = token;
-      }
-    };
-    add("bos_token", setup.tokenizer.bos_token());
-    add("eos_token", options.eos_token.value_or(setup.tokenizer.eos_token()));
-    add("pad_token", setup.tokenizer.pad_token());
-    add("unk_token", setup.tokenizer.unk_token());
-    setup.chat.emplace(*chat, special,
-                       options.chat_template_path.value_or(source.name() + "'s chat template"));
-    setup.turn_end = find_turn_end(setup.tokenizer, *setup.chat);
+  if (options.chat_template_path || options.chat_template_name) {
+    setup.replaced_template = setup.chat->source();
   }
+  setup.turn_end = find_turn_end(setup.tokenizer, *setup.chat);
   return setup;
 }
 

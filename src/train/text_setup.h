@@ -16,15 +16,17 @@ namespace sft {
 
 struct TextSetup {
   Tokenizer tokenizer;
-  std::optional<ChatTemplate> chat;
-  std::optional<std::string> replaced_template;  // given by --chat_template_path
-  std::optional<TokenRef> turn_end;              // what the template puts at the end of a turn
-  std::string key{};                             // of the tokenizer's contents, for caches
+  std::optional<ChatTemplate> chat{};              // the model's, or ChatML when it has none
+  bool chat_is_default = false;                    // ChatML, because the model has none
+  std::optional<std::string> replaced_template{};  // given by --chat_template_path
+  std::optional<TokenRef> turn_end{};              // what the template puts at the end of a turn
+  std::string key{};                               // of the tokenizer's contents, for caches
 };
 
 // M250 when the model comes without a tokenizer; D070 for a --chat_template_path that cannot be
-// used.
-TextSetup load_text(const ModelSource& source, const DataOptions& options);
+// used, D072 when the template asked for is not among those there are.
+TextSetup load_text(const ModelSource& source, const DataOptions& options,
+                    const HubEnvironment& hub);
 
 // The ids that end a generated turn: the tokenizer's, generation_config.json's and the template's.
 std::vector<int32_t> end_tokens(const ModelSource& source, const TextSetup& text);

@@ -153,6 +153,18 @@ TEST(Dataset, TakesASlice) {
             (std::vector<std::string>{"row 2", "row 3", "row 4"}));
 }
 
+TEST(Dataset, TakesASumOfSplits) {
+  const TemporaryFolder folder;
+  folder.write("train.jsonl", lines(0, 10));
+  folder.write("test.jsonl", lines(10, 12));
+  DataOptions options;
+  options.dataset_name = folder.path().string();
+  options.dataset_train_split = "train[-1:]+test";
+  Preparing preparing;
+  EXPECT_EQ(texts(preparing, *preparing.prepare(options).rows),
+            (std::vector<std::string>{"row 9", "row 10", "row 11"}));
+}
+
 TEST(Dataset, MixesDataSets) {
   const TemporaryFolder folder;
   folder.write("a/train.jsonl", lines(0, 10, "a"));

@@ -85,7 +85,7 @@ TEST(Render, ShowsTheRowThatTheTemplateLoses) {
       "{% for m in messages %}{% if m.role == 'system' %}{{ m.content }}{% endif %}{% endfor %}";
   const Json row = Json::parse(R"({"messages": [{"role": "system", "content": "s"},
       {"role": "user", "content": "question here"}, {"role": "assistant", "content": "answer"}]})");
-  const Shape shape(std::vector<Json>{row}, "", "text");
+  const RowShape shape(std::vector<Json>{row}, "", "text");
   const test::Model model = test::golden_model("chatml");
   const ChatTemplate loses(only_system);
   const Renderer renderer(shape, {}, model.tokenizer, &loses);
@@ -98,7 +98,7 @@ TEST(Render, ShowsTheRowThatTheTemplateLoses) {
 
 TEST(Render, PlacesTheTemplatesOwnRefusal) {
   const Json row = kChat[0];
-  const Shape shape(std::vector<Json>{row}, "", "text");
+  const RowShape shape(std::vector<Json>{row}, "", "text");
   const test::Model model = test::golden_model("chatml");
   const ChatTemplate refuses("{{ raise_exception('no system prompt') }}");
   const Renderer renderer(shape, {}, model.tokenizer, &refuses);
@@ -115,7 +115,7 @@ TEST(Render, FindsAssistantTurnsWithoutMarks) {
   const Json row = Json::parse(R"({"messages": [{"role": "user", "content": "a b"},
       {"role": "assistant", "content": "c d"}, {"role": "user", "content": "e"},
       {"role": "assistant", "content": "f"}]})");
-  const Shape shape(std::vector<Json>{row}, "", "text");
+  const RowShape shape(std::vector<Json>{row}, "", "text");
   const test::Model model = test::golden_model("chatml");
   const ChatTemplate unmarked(plain);
   DataOptions options;

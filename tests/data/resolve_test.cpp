@@ -45,6 +45,8 @@ TEST(Glob, MatchesAsFsspec) {
   EXPECT_TRUE(glob_matches("[a-c]x[!0-9]", "bxy"));
   EXPECT_FALSE(glob_matches("[a-c]x[!0-9]", "bx1"));
   EXPECT_TRUE(glob_matches("x/**", "x/y/z"));
+  EXPECT_TRUE(glob_matches("**/val/**", "x/val/y"));
+  EXPECT_FALSE(glob_matches("**/val/**", "eval/y"));  // "**/" is whole parts, or none
   EXPECT_TRUE(glob_matches("a[", "a["));
   // Neither time nor memory explodes on a hostile pattern.
   EXPECT_FALSE(glob_matches("**a**a**a**a**a**a**a**a**a**ab", std::string(200, 'a')));

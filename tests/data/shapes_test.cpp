@@ -8,9 +8,9 @@ namespace {
 
 using test::error_of;
 
-Shape shape_of(const Json& rows, const std::string& text_field = "text") {
+RowShape shape_of(const Json& rows, const std::string& text_field = "text") {
   const std::vector<Json> list(rows.begin(), rows.end());
-  return Shape(list, "here:1", text_field);
+  return RowShape(list, "here:1", text_field);
 }
 
 ShapedRow first(const Json& row, const std::string& text_field = "text") {
@@ -20,7 +20,7 @@ ShapedRow first(const Json& row, const std::string& text_field = "text") {
 TEST(Shapes, MapsShareGpt) {
   const Json row = Json::parse(R"({"id": 1, "conversations": [{"from": "system", "value": "s"},
       {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "source": "x"})");
-  const Shape shape = shape_of(Json::array({row}));
+  const RowShape shape = shape_of(Json::array({row}));
   const ShapedRow out = shape.read(row, "");
   EXPECT_EQ(out.kind, RowKind::messages);
   EXPECT_EQ(out.messages, Json::parse(R"([{"role": "system", "content": "s"},
@@ -111,7 +111,7 @@ TEST(Shapes, ShowTheRowThatDoesNotFit) {
   EXPECT_EQ(none.where(), "here:1");
   EXPECT_NE(none.message().find("question, answer"), std::string::npos);
 
-  const Shape shape = shape_of(Json::parse(R"([{"text": "t"}])"));
+  const RowShape shape = shape_of(Json::parse(R"([{"text": "t"}])"));
   const Error missing = error_of([&] { shape.read(Json{{"texts", "t"}}, "a.jsonl:7"); });
   EXPECT_EQ(missing.code(), "D031");
   EXPECT_EQ(missing.where(), "a.jsonl:7");
@@ -140,6 +140,45 @@ TEST(Shapes, PreviewIsShortAndWhole) {
   const std::string shown = preview(Json{{"text", text}});
   EXPECT_LT(shown.size(), 410U);
   EXPECT_NO_THROW(Json(shown).dump());
+}
+
+TEST(Shapes, TakesNamesThatTheUserGives) {
+  DataOptions options;
+  options.column_map = {"dialogue=messages"};
+  options.role_map = {"Customer=user,agent=assistant"};
+  options.message_role_key = "speaker";
+  options.message_content_key = "says";
+  const Json row = Json::parse(
+      R"({"dialogue": [{"speaker": "customer", "says": "a"}, {"speaker": "agent", "says": "b"}]})");
+  const RowShape shape(std::vector<Json>{row}, "here:1", ShapeOptions(options));
+  EXPECT_EQ(
+      shape.read(row, "here:1").messages,
+      Json::parse(R"([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])"));
+  EXPECT_NE(shape.report().find("agent → assistant, customer → user"), std::string::npos);
+  EXPECT_NE(shape.report().find("dialogue → messages"), std::string::npos);
+  options.role_map = {"agent"};
+  EXPECT_EQ(test::error_of([&] { ShapeOptions wrong(options); }).code(), "D037");
+}
+
+TEST(Shapes, ReadsTheSwitchOfEachMessage) {
+  const Json row = Json::parse(R"({"messages": [{"role": "user", "content": "a"},
+      {"role": "assistant", "content": "b", "weight": 0},
+      {"role": "assistant", "content": "c", "train": true}], "system": "s"})");
+  const RowShape shape = shape_of(Json::array({row}));
+  EXPECT_TRUE(shape.has_switches());
+  const ShapedRow read = shape.read(row, "here:1");
+  EXPECT_EQ(read.trained_messages, (std::vector<bool>{false, true, false, true}));
+  EXPECT_FALSE(read.messages[2].contains("weight"));
+  Json half = row;
+  half["messages"][1]["weight"] = 0.5;
+  EXPECT_EQ(test::error_of([&] { shape.read(half, "here:1"); }).code(), "D035");
+}
+
+TEST(Shapes, RefusesPictures) {
+  const Json row = Json::parse(
+      R"({"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]}]})");
+  EXPECT_EQ(test::error_of([&] { shape_of(Json::array({row})).read(row, "here:1"); }).code(),
+            "D036");
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ const double kLoss = kOnGpu ? 5e-4 : 2e-5;      // absolute
 const double kGradNorm = kOnGpu ? 5e-4 : 1e-4;  // relative
 const double kEntropy = kOnGpu ? 5e-4 : 1e-4;   // absolute
 const double kWeight = kOnGpu ? 5e-4 : 5e-5;    // absolute, per value
-constexpr double kAccuracyTokens = 2;  // tokens that may fall on the other side of a tie
+constexpr double kAccuracyTokens = 2;           // tokens that may fall on the other side of a tie
 
 const fs::path kFolder = fs::path(SFT_TEST_DIR) / "golden";
 

@@ -10,7 +10,12 @@ namespace {
 std::vector<ParamSpec> specs() {
   return {{"embed", {5, 3}, {{"embed", 5}}, 0, ParamKind::matrix, Init::normal},
           {"qkv", {4, 2}, {{"q", 2}, {"k", 1}, {"v", 1}}, 1, ParamKind::matrix, Init::normal},
-          {"qkv.bias", {4}, {{"q.bias", 2}, {"k.bias", 1}, {"v.bias", 1}}, 1, ParamKind::norm, Init::zeros},
+          {"qkv.bias",
+           {4},
+           {{"q.bias", 2}, {"k.bias", 1}, {"v.bias", 1}},
+           1,
+           ParamKind::norm,
+           Init::zeros},
           {"norm", {17}, {{"norm", 17}}, 3, ParamKind::norm, Init::ones}};
 }
 

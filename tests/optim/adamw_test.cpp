@@ -20,7 +20,12 @@ struct Replay {
     for (const Json& p : golden["parameters"]) {
       const auto n = static_cast<int64_t>(p["values"].size());
       const std::string name = std::to_string(specs.size());
-      specs.push_back({name, {n}, {{name, n}}, 0, p["decay"].get<bool>() ? ParamKind::matrix : ParamKind::norm, Init::normal});
+      specs.push_back({name,
+                       {n},
+                       {{name, n}},
+                       0,
+                       p["decay"].get<bool>() ? ParamKind::matrix : ParamKind::norm,
+                       Init::normal});
     }
     layout = layout_parameters(specs);
     weights.resize(static_cast<size_t>(layout.elements));
@@ -47,8 +52,7 @@ struct Replay {
     for (size_t i = 0; i < specs.size(); ++i) {
       scatter(i, s["gradients"][i], gradients);
     }
-    const double norm =
-        l2_norm(*device, gradients.data(), static_cast<int64_t>(gradients.size()));
+    const double norm = l2_norm(*device, gradients.data(), static_cast<int64_t>(gradients.size()));
     optimizer->step(weights.data(), gradients.data(), s["rate"].get<double>(),
                     clip_factor(norm, golden["max_grad_norm"].get<double>()),
                     static_cast<int64_t>(index) + 1);
@@ -128,8 +132,9 @@ TEST(AdamW, gives_the_same_bits_for_any_number_of_threads) {
 }
 
 TEST(AdamW, decays_only_where_it_should) {
-  const std::vector<ParamSpec> specs{{"norm", {4}, {{"norm", 4}}, 0, ParamKind::norm, Init::ones},
-                                     {"matrix", {4}, {{"matrix", 4}}, 0, ParamKind::matrix, Init::normal}};
+  const std::vector<ParamSpec> specs{
+      {"norm", {4}, {{"norm", 4}}, 0, ParamKind::norm, Init::ones},
+      {"matrix", {4}, {{"matrix", 4}}, 0, ParamKind::matrix, Init::normal}};
   const ParamLayout layout = layout_parameters(specs);
   const auto device = Device::cpu(1);
   AdamW optimizer(*device, specs, layout, {0.9, 0.999, 1e-8, 0.5});

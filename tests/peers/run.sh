@@ -9,7 +9,7 @@ work=out/peers
 mkdir -p "$work"
 
 if [ -z "${PYTHON:-}" ]; then
-  tools/python_env.sh torch 'transformers>=5' accelerate lm_eval
+  tools/python_env.sh torch 'transformers>=5' accelerate lm_eval datasets zstandard
   PYTHON=$PWD/.venv/bin/python
 fi
 if [ -z "${TRANSFORMERS4:-}" ]; then
@@ -45,6 +45,15 @@ check llama examples/tiny-model examples/data/ostrafell
   grep -E 'ostrafell.*acc' "$work/lm_eval.log" || { tail -n 20 "$work/lm_eval.log"; failed=1; }
 
 "$PYTHON" tests/peers/hub.py "$sft" "$(dirname "$sft")/hub_server" || failed=1
+
+"$PYTHON" tests/peers/tokenizers_random.py "$sft" 300 50 2>"$work/tokenizers.log" || failed=1
+
+# The same rows as `datasets`, the same text as jinja2 under transformers' settings. TEMPLATES=… names folders of *.jinja
+# files to try beside those in tools/golden.
+build=$(dirname "$sft")
+cmake --build "$build" --target dataset_probe template_probe >/dev/null
+"$PYTHON" tests/peers/datasets_layouts.py "$build/tests/data/dataset_probe" 300 1 2>"$work/datasets.log" || failed=1
+"$PYTHON" tests/peers/templates.py "$build/tests/text/template_probe" 5000 1 ${TEMPLATES:-} 2>"$work/templates.log" || failed=1
 
 [ "$failed" -eq 0 ] && echo "all peers load what sft saves"
 exit "$failed"

@@ -77,7 +77,9 @@ std::vector<float> loaded(const std::vector<std::byte>& memory, DType dtype) {
 class OnDevice {
  public:
   OnDevice(Device& device, const std::vector<std::byte>& bytes)
-      : device_(device), size_(bytes.size()), buffer_(device.allocate(std::max<size_t>(size_, 64))) {
+      : device_(device),
+        size_(bytes.size()),
+        buffer_(device.allocate(std::max<size_t>(size_, 64))) {
     device.upload(buffer_.data(), bytes.data(), size_);
   }
   void* data() const { return buffer_.data(); }

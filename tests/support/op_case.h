@@ -50,7 +50,7 @@ struct OpRun {
   bool first_micro_batch = true;
   bool training = true;
   Recompute recompute = Recompute::none;
-  int freeze = -1;  // an operand that shall get no gradient
+  int freeze = -1;           // an operand that shall get no gradient
   Device* device = nullptr;  // null: a CPU with `threads`
   DType compute = DType::f32;
 };

@@ -88,7 +88,8 @@ TEST_P(TokenizerGolden, StreamsWhatDecodeGives) {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, TokenizerGolden,
                          testing::Values("qwen", "llama3", "smollm", "gpt2", "tekken", "llama2",
-                                         "gemma3", "metaspace", "words", "pieces"),
+                                         "gemma3", "metaspace", "words", "pieces", "unigram_bytes",
+                                         "unigram_charsmap", "wordpiece", "wordlevel", "deepseek"),
                          [](const auto& kind) { return std::string(kind.param); });
 
 TEST(Tokenizer, ManyThreadsEncodeAtOnce) {

@@ -78,6 +78,94 @@ TEST(WordScanner, CutsWhereTheRegularExpressionDoes) {
   }
 }
 
+std::string random_deepseek_text(std::mt19937& rng) {
+  static const std::vector<std::string> parts = {"\xE4\xB8\x80",
+                                                 "\xE9\xBE\xA5",
+                                                 "\xE9\xBE\xA6",
+                                                 "\xE3\x81\x80",
+                                                 "\xE3\x83\xBB",
+                                                 "\xE3\x82\x9B",
+                                                 "\xE3\x82\xA0",
+                                                 "\xE3\x82\x99",
+                                                 "\xE3\x83\xBF",
+                                                 "\xE3\x84\x80",
+                                                 "\xE3\x80\x82",
+                                                 "\xE3\x80\x87",
+                                                 "$",
+                                                 "+",
+                                                 "\\",
+                                                 "]",
+                                                 "^",
+                                                 "\xC2\xA9",
+                                                 "\x01",
+                                                 "\x7F",
+                                                 "\xEE\x80\x80",
+                                                 "\xC2\xAD",
+                                                 "1234",
+                                                 "don't",
+                                                 "x",
+                                                 "\xE2\x82\xAC"};
+  std::string text;
+  for (int n = static_cast<int>(rng() % 6); n >= 0; --n) {
+    text += rng() % 2 == 0 ? parts[rng() % parts.size()] : random_text(rng);
+  }
+  return text;
+}
+
+// The words that splits leave, each by one of the expressions on what the one before left.
+std::vector<Span> cut_in_turn(std::span<const Pattern> patterns, const std::string& text) {
+  std::vector<Span> words = {{0, static_cast<uint32_t>(text.size())}};
+  for (const Pattern& pattern : patterns) {
+    std::vector<PatternPart> parts;
+    for (const Span word : words) {
+      pattern.find(std::string_view(text).substr(word.begin, word.size()), word.begin, parts);
+    }
+    words.clear();
+    for (const PatternPart& part : parts) {
+      words.push_back(part.span);
+    }
+  }
+  return words;
+}
+
+TEST(WordScanner, CutsWhereASequenceOfExpressionsDoes) {
+  std::mt19937 rng(6);
+  const auto scanner = WordScanner::recognise_sequence(kDeepSeekRegexes);
+  ASSERT_NE(scanner, nullptr);
+  std::vector<Pattern> patterns;
+  for (const std::string_view regex : kDeepSeekRegexes) {
+    patterns.push_back(Pattern::regex(regex, "test"));
+  }
+  const auto check = [&](const std::string& text) {
+    std::vector<Span> words;
+    scanner->scan(text.data(), 0, static_cast<uint32_t>(text.size()), words);
+    ASSERT_EQ(words, cut_in_turn(patterns, text)) << "<" << text << ">";
+  };
+  for (int i = 0; i < 20000; ++i) {
+    check(random_deepseek_text(rng));
+  }
+  for (uint32_t code = 1; code < 0x110000; code += code < 0x3400 ? 1 : 13) {
+    if (code < 0xD800 || code >= 0xE000) {
+      std::string text = " ";
+      append_utf8(text, code);
+      check(text + "a");
+    }
+  }
+}
+
+TEST(WordScanner, ASequenceIsRecognisedWhole) {
+  std::vector<std::string_view> regexes(std::begin(kDeepSeekRegexes), std::end(kDeepSeekRegexes));
+  std::string line_ends(regexes[2]);
+  for (size_t at; (at = line_ends.find("\\r\\n")) != std::string::npos;) {
+    line_ends.replace(at, 4, "\r\n");
+  }
+  regexes[2] = line_ends;
+  EXPECT_NE(WordScanner::recognise_sequence(regexes), nullptr);
+  std::swap(regexes[0], regexes[1]);
+  EXPECT_EQ(WordScanner::recognise_sequence(regexes), nullptr);
+  EXPECT_EQ(WordScanner::recognise_sequence({}), nullptr);
+}
+
 TEST(WordScanner, RecognisesNothingElse) { EXPECT_EQ(WordScanner::recognise("\\s+"), nullptr); }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include "train/options.h"
+#include "train/choose_device.h"
 
 #include <gtest/gtest.h>
 
@@ -54,10 +55,23 @@ TEST(TrainOptions, TheTutorialsFlagsOfLaterParts) {
   EXPECT_EQ(code({"--deepspeed", "ds-config.json"}), "C010");
 }
 
+std::string said_on_the_cpu(const Args& args) {
+  std::string said;
+  const Logger log(Logger::Level::notes,
+                   [&](Logger::Level, std::string_view text) { said += text; });
+  const ChosenDevice chosen = choose_device(
+      {.use_cpu = true, .bf16 = read_train_options(args).wants_bf16(), .threads = 1}, log);
+  EXPECT_EQ(chosen.device->kind(), DeviceKind::cpu);
+  EXPECT_EQ(chosen.compute, DType::f32);
+  return said;
+}
+
 TEST(TrainOptions, Bf16FallsBackInOneLineUnlessTurnedOff) {
-  EXPECT_TRUE(has_note(read_train_options(Args{}), "training in float32"));
-  EXPECT_TRUE(has_note(read_train_options(Args{"--bf16"}), "training in float32"));
-  EXPECT_FALSE(has_note(read_train_options(Args{"--bf16", "false"}), "training in float32"));
+  const std::string line = "training in float32: bfloat16 is for GPUs";
+  EXPECT_EQ(said_on_the_cpu({}), line);
+  EXPECT_EQ(said_on_the_cpu({"--bf16"}), line);
+  EXPECT_EQ(said_on_the_cpu({"--bf16", "false"}), "");
+  EXPECT_EQ(said_on_the_cpu({"--mixed_precision", "no"}), "");
 }
 
 TEST(TrainOptions, WhatFollowsFromOthersIsFilledIn) {
@@ -129,7 +143,7 @@ TEST(TrainOptions, WhatIsNotBuiltIsRefused) {
                           {"--optim", "adafactor"},
                           {"--gradient_checkpointing", "mlp"},
                           {"--num_processes", "8"},
-                          {"--datasets", "[]"}};
+                          {"--streaming"}};
   for (const Args& args : refused) {
     EXPECT_EQ(code(args), "C010") << args[0];
   }

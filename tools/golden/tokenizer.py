@@ -2,14 +2,19 @@
 `tokenizers` makes of nasty texts: ids, spans in bytes, and the decoded text.
 
 Each file: {"tokenizer": tokenizer.json, "cases": [[text, ids, begin and end of each span, decoded], ...]}
-with special tokens added.
+with special tokens added. Names of kinds as arguments write those alone.
 """
+import base64
 import json
 import pathlib
 import random
+import sys
 
 import tokenizers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests/peers"))
+from tokenizers_random import KNOWN, charsmap
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "tests/text/golden"
 GPT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?"
@@ -199,7 +204,64 @@ def pieces():
     return train(t, 400, continuing_subword_prefix="##")
 
 
-KINDS = [qwen, llama3, smollm, gpt2, tekken, llama2, gemma3, metaspace, words, pieces]
+def unigram(normalizer, pre_tokenizer, decoder, byte_fallback):
+    t = Tokenizer(models.Unigram())
+    t.normalizer = normalizer
+    t.pre_tokenizer = pre_tokenizer
+    names = BYTES if byte_fallback else BYTES[:3]
+    t.train_from_iterator(CORPUS * 2, trainers.UnigramTrainer(vocab_size=280, special_tokens=names, unk_token="<unk>", show_progress=False))
+    data = json.loads(t.to_str())
+    data["added_tokens"] = data["added_tokens"][:3]
+    data["model"]["byte_fallback"] = byte_fallback
+    for pair in data["model"]["vocab"]:
+        pair[1] = round(pair[1], 3)
+    t = Tokenizer.from_str(json.dumps(data))
+    t.decoder = decoder
+    return t
+
+
+def unigram_bytes():
+    t = unigram(normalizers.NFKC(), pre_tokenizers.Metaspace(prepend_scheme="first"), decoders.Sequence(SPM_DECODER + [decoders.Strip(" ", 1, 0)]), True)
+    t.add_tokens([AddedToken("<tool>", normalized=False, lstrip=True)])
+    return t
+
+
+def unigram_charsmap():
+    precompiled = normalizers.Precompiled(base64.b64decode(charsmap(random.Random(3))))
+    norm = normalizers.Sequence([precompiled, normalizers.Replace(Regex(" {2,}"), " ")])
+    t = unigram(norm, pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]), decoders.Metaspace(), False)
+    t.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", t.token_to_id("</s>"))])
+    return t
+
+
+def wordpiece():
+    t = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=40))
+    t.normalizer = normalizers.BertNormalizer(lowercase=True)
+    t.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    t.train_from_iterator(CORPUS * 2, trainers.WordPieceTrainer(vocab_size=500, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"], show_progress=False))
+    t.decoder = decoders.WordPiece(cleanup=True)
+    names = [(name, t.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    t.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=names)
+    return t
+
+
+def wordlevel():
+    t = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    t.normalizer = normalizers.Lowercase()
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Digits(individual_digits=True)])
+    t.train_from_iterator(CORPUS * 2, trainers.WordLevelTrainer(vocab_size=300, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False))
+    t.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 1))
+    return t
+
+
+def deepseek():
+    splits = [pre_tokenizers.Split(Regex(KNOWN[name]), "isolated") for name in ("deepseek digits", "deepseek cjk", "deepseek")]
+    t = byte_level(pre_tokenizers.Sequence(splits + [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]))
+    t.add_special_tokens(special("<|im_start|>", "<|im_end|>"))
+    return t
+
+
+KINDS = [qwen, llama3, smollm, gpt2, tekken, llama2, gemma3, metaspace, words, pieces, unigram_bytes, unigram_charsmap, wordpiece, wordlevel, deepseek]
 
 
 def case(tokenizer, text):
@@ -213,6 +275,8 @@ def case(tokenizer, text):
 
 OUT.mkdir(parents=True, exist_ok=True)
 for seed, kind in enumerate(KINDS):
+    if sys.argv[1:] and kind.__name__ not in sys.argv[1:]:
+        continue
     tokenizer = kind()
     data = json.loads(tokenizer.to_str())
     if kind in (qwen, llama2):  # the older spelling of merges

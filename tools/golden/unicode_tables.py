@@ -142,6 +142,8 @@ def table(kind, name, rows):
 
 
 table("ClassRun", "class_runs", [f"{{{b:#x},{n},{v:#x}}}," for b, n, v in runs(flags)])
+symbols = [int(category.get(c, "C")[0] in "PS") for c in range(0x110000)]
+table("SymbolRun", "symbol_runs", [f"{{{b:#x},{n}}}," for b, n, _ in runs(symbols)])
 newer = [category.get(c) if unicodedata.category(chr(c)) == "Cn" else None for c in range(0x110000)]
 table("NewerRun", "newer_runs", [f'{{{b:#x},{b + n - 1:#x},"{v}"}},' for b, n, v in runs(newer)])
 

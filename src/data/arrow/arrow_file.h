@@ -24,9 +24,9 @@ namespace sft {
 // D021 when the status is a failure; `row` is the first row that is meant.
 inline void check_arrow(const arrow::Status& status, const std::string& file, int64_t row) {
   if (!status.ok()) {
-    throw Error("D021", fmt::format("{} cannot be read: {}",
-                                    std::filesystem::path(file).filename().string(),
-                                    status.message()))
+    throw Error("D021",
+                fmt::format("{} cannot be read: {}",
+                            std::filesystem::path(file).filename().string(), status.message()))
         .at(fmt::format("{}, row {}", file, row + 1))
         .hint("the file is damaged or cut short; fetch or write it again");
   }

@@ -3,6 +3,8 @@
 #include <mutex>
 #include <vector>
 
+#include <arrow/util/byte_size.h>
+
 #include "data/arrow/arrow_file.h"
 #include "data/row_file.h"
 
@@ -11,7 +13,7 @@ namespace sft {
 namespace {
 
 constexpr int64_t kMostRowsInGroup = 16 * 1024;
-constexpr int64_t kDecodedBytes = 96 << 20;  // kept of one file
+constexpr int64_t kDecodedBytes = 64 << 20;  // kept of one file
 constexpr int64_t kUncompressed = 1 << 20;   // an arrow batch that allocates more is compressed
 
 // Which of the consecutive ranges that end at `ends` holds row i.
@@ -56,8 +58,23 @@ class ParquetRows : public RowFile {
 
   std::shared_ptr<const RowBatch> decoded(size_t group) const {
     std::shared_ptr<Decoded> entry = entry_of(group);
-    std::call_once(entry->once, [&] { entry->rows = decode(group); });
+    std::call_once(entry->once, [&] {
+      auto rows = decode(group);
+      const std::lock_guard lock(mutex_);
+      entry->rows = std::make_shared<const ArrowBatch>(rows);
+      entry->bytes = arrow::util::TotalBufferSize(*rows);
+      forget_oldest();
+    });
     return entry->rows;
+  }
+
+  void forget_oldest() const {
+    int64_t bytes = 0;
+    size_t kept = 0;
+    for (auto entry = recent_.begin(); entry != recent_.end(); ++kept) {
+      bytes += (*entry)->bytes;
+      entry = bytes > kDecodedBytes && kept >= 2 ? recent_.erase(entry) : std::next(entry);
+    }
   }
 
   // The entry of the group, now the last to be forgotten.
@@ -70,17 +87,11 @@ class ParquetRows : public RowFile {
     } else {
       recent_.push_front(std::make_shared<Decoded>());
       recent_.front()->group = group;
-      recent_.front()->bytes = metadata_->RowGroup(static_cast<int>(group))->total_byte_size();
-      bytes_ += recent_.front()->bytes;
-      while (bytes_ > kDecodedBytes && recent_.size() > 2) {
-        bytes_ -= recent_.back()->bytes;
-        recent_.pop_back();
-      }
     }
     return recent_.front();
   }
 
-  std::shared_ptr<const RowBatch> decode(size_t group) const try {
+  std::shared_ptr<arrow::RecordBatch> decode(size_t group) const try {
     const int64_t first = begin_of(ends_, group);
     parquet::arrow::FileReaderBuilder builder;
     check_arrow(builder.Open(file_, parquet::default_reader_properties(), metadata_), *name_,
@@ -96,7 +107,7 @@ class ParquetRows : public RowFile {
     if ((*batch)->num_rows() != ends_[group] - first) {
       check_arrow(arrow::Status::Invalid("a row group has fewer rows than it says"), *name_, first);
     }
-    return std::make_shared<const ArrowBatch>(std::move(*batch));
+    return *batch;
   } catch (const parquet::ParquetException& e) {
     check_arrow(arrow::Status::Invalid(e.what()), *name_, begin_of(ends_, group));
     return nullptr;
@@ -109,7 +120,6 @@ class ParquetRows : public RowFile {
   int64_t largest_ = 0;
   mutable std::mutex mutex_;
   mutable std::list<std::shared_ptr<Decoded>> recent_;  // last used first
-  mutable int64_t bytes_ = 0;
 };
 
 // The batches of an arrow file stay where the file is mapped.

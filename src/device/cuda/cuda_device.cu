@@ -12,8 +12,8 @@ namespace sft {
 
 void check_cuda(cudaError_t result, const char* what) {
   if (result != cudaSuccess) {
-    throw Error("G021", std::string("the GPU failed in ") + what + ": " +
-                            cudaGetErrorString(result));
+    throw Error("G021",
+                std::string("the GPU failed in ") + what + ": " + cudaGetErrorString(result));
   }
 }
 
@@ -35,8 +35,7 @@ CudaDevice::CudaDevice(int ordinal, int threads)
   check_cuda(cudaDeviceGetStreamPriorityRange(&least, &most), "asking for priorities");
   check_cuda(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, most),
              "making a stream");
-  check_cuda(cudaStreamCreateWithPriority(&side_, cudaStreamNonBlocking, least),
-             "making a stream");
+  check_cuda(cudaStreamCreateWithPriority(&side_, cudaStreamNonBlocking, least), "making a stream");
   for (cudaEvent_t& event : tickets_) {
     check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
   }
@@ -77,8 +76,8 @@ Buffer CudaDevice::allocate(size_t bytes) {
     const auto gib = [](size_t n) {
       return std::to_string(static_cast<double>(n) / (1U << 30U)).substr(0, 5) + " GiB";
     };
-    throw Error("G001", "cannot allocate " + gib(bytes) + " on the GPU (" + gib(free_memory()) +
-                            " free)")
+    throw Error("G001",
+                "cannot allocate " + gib(bytes) + " on the GPU (" + gib(free_memory()) + " free)")
         .hint("use a smaller --per_device_train_batch_size or --max_length");
   }
   check_cuda(cudaMemsetAsync(data, 0, bytes, stream_), "clearing memory");
@@ -104,10 +103,10 @@ void CudaDevice::download(void* to, const void* from, size_t bytes) {
   // Two pieces ahead of the copy out of pinned memory.
   const auto start = [&](size_t done, size_t piece) {
     const size_t n = std::min(kPiece, bytes - done);
-    check_cuda(cudaMemcpyAsync(staging_ + piece * kPiece,
-                               static_cast<const std::byte*>(from) + done, n,
-                               cudaMemcpyDeviceToHost, stream_),
-               "a download");
+    check_cuda(
+        cudaMemcpyAsync(staging_ + piece * kPiece, static_cast<const std::byte*>(from) + done, n,
+                        cudaMemcpyDeviceToHost, stream_),
+        "a download");
     check_cuda(cudaEventRecord(staged_[piece], stream_), "a download");
   };
   if (bytes == 0) {
@@ -241,6 +240,6 @@ std::unique_ptr<RecordedWork> CudaDevice::record(const std::function<void()>& wo
 }  // namespace sft
 
 extern "C" __attribute__((visibility("default"))) sft::Device* sft_open_cuda(int ordinal,
-                                                                            int threads) {
+                                                                             int threads) {
   return new sft::CudaDevice(ordinal, threads);
 }

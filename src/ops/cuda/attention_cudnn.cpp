@@ -26,13 +26,25 @@ using TensorPtr = std::shared_ptr<fe::graph::Tensor_attributes>;
 
 // The tensors of a plan, by what they are.
 enum Id : int64_t {
-  kQ = 1, kK, kV, kO, kStats, kLengths, kQkvStart, kOStart, kStatsStart, kGradO, kGradQ, kGradK, kGradV
+  kQ = 1,
+  kK,
+  kV,
+  kO,
+  kStats,
+  kLengths,
+  kQkvStart,
+  kOStart,
+  kStatsStart,
+  kGradO,
+  kGradQ,
+  kGradK,
+  kGradV
 };
 
 void require(fe::error_t result, const char* what) {
   if (result.is_bad()) {
-    throw Error("G023", std::string("cuDNN's attention failed in ") + what + ": " +
-                            result.get_message());
+    throw Error("G023",
+                std::string("cuDNN's attention failed in ") + what + ": " + result.get_message());
   }
 }
 
@@ -45,8 +57,8 @@ struct Plan {
 class Builder {
  public:
   Builder(const FusedAttentionShape& s) : s_(s), graph_(std::make_shared<fe::graph::Graph>()) {
-    graph_->set_io_data_type(s.type == DType::bf16 ? fe::DataType_t::BFLOAT16
-                                                   : fe::DataType_t::HALF)
+    graph_
+        ->set_io_data_type(s.type == DType::bf16 ? fe::DataType_t::BFLOAT16 : fe::DataType_t::HALF)
         .set_intermediate_data_type(fe::DataType_t::FLOAT)
         .set_compute_data_type(fe::DataType_t::FLOAT);
     lengths_ = integers("lengths", kLengths, s.documents);
@@ -151,8 +163,7 @@ Plan build_backward(const FusedAttentionShape& s, cudnnHandle_t handle) {
   const auto o = b.rows("o", kO, s.heads, true);
   const auto grad_o = b.rows("grad_o", kGradO, s.heads, true);
   const auto options = b.options<fe::graph::SDPA_backward_attributes>("attention.backward");
-  auto [grad_q, grad_k, grad_v] =
-      b.graph().sdpa_backward(q, k, v, o, grad_o, b.stats(), options);
+  auto [grad_q, grad_k, grad_v] = b.graph().sdpa_backward(q, k, v, o, grad_o, b.stats(), options);
   const int64_t row = int64_t{s.heads + 2 * s.kv_heads} * s.head_dim;
   const auto output = [&](const TensorPtr& t, Id id, int heads) {
     t->set_output(true).set_uid(id);
@@ -187,7 +198,8 @@ class FusedAttention::Library {
  public:
   explicit Library(CudaDevice& device) : device(device) {
     fe::cudnn_dlhandle = load_cudnn();
-    if (fe::cudnn_dlhandle != nullptr && fe::detail::create_handle(&handle) == CUDNN_STATUS_SUCCESS) {
+    if (fe::cudnn_dlhandle != nullptr &&
+        fe::detail::create_handle(&handle) == CUDNN_STATUS_SUCCESS) {
       fe::detail::set_stream(handle, device.stream());
     } else {
       handle = nullptr;

@@ -42,8 +42,8 @@ void widen(Device& device, const Tensor& x, const Tensor& y);
 void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& weight,
                           const Tensor& targets, const Tensor& rows, const Tensor& loss_scale,
                           LossType type, const Tensor& workspace, const Tensor& row_stats,
-                          const Tensor& stats, const Tensor& grad_hidden,
-                          const Tensor& grad_weight, bool accumulate_weight);
+                          const Tensor& stats, const Tensor& grad_hidden, const Tensor& grad_weight,
+                          bool accumulate_weight);
 void qk_norm_forward(Device& device, const Tensor& qkv, const Tensor& query_weight,
                      const Tensor& key_weight, const Heads& heads, const RmsNorm& options,
                      const Tensor& y, const Tensor& rstd);
@@ -58,8 +58,8 @@ void rmsnorm_forward(Device& device, const Tensor& x, const Tensor& delta, const
 void rmsnorm_backward(Device& device, const Tensor& grad_y, const Tensor& x, const Tensor& weight,
                       const Tensor& rstd, const Tensor& grad_sum, const RmsNorm& options,
                       const Tensor& grad_x, const Tensor& grad_weight, bool accumulate_weight);
-void rope_table_forward(Device& device, const Tensor& positions,
-                        const RopeFrequencies& frequencies, const Tensor& table);
+void rope_table_forward(Device& device, const Tensor& positions, const RopeFrequencies& frequencies,
+                        const Tensor& table);
 void rope_rotate(Device& device, const Tensor& x, const Tensor& table, const Heads& heads,
                  bool inverse, const Tensor& y);
 void select_row(Device& device, const Tensor& x, const Tensor& row, const Tensor& y);

@@ -18,8 +18,8 @@ namespace {
 
 void check_cublas(cublasStatus_t status, const char* what) {
   if (status != CUBLAS_STATUS_SUCCESS) {
-    throw Error("G022", std::string("cuBLASLt failed in ") + what + ": " +
-                            cublasLtGetStatusString(status));
+    throw Error("G022",
+                std::string("cuBLASLt failed in ") + what + ": " + cublasLtGetStatusString(status));
   }
 }
 
@@ -72,8 +72,7 @@ class Operation {
       set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(g.out_type));
       set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, g.bias);
     }
-    const auto layout = [](bool transposed, int64_t rows, int64_t columns, int64_t ld,
-                           DType type) {
+    const auto layout = [](bool transposed, int64_t rows, int64_t columns, int64_t ld, DType type) {
       cublasLtMatrixLayout_t out = nullptr;
       check_cublas(cublasLtMatrixLayoutCreate(
                        &out, cuda_type(type), static_cast<uint64_t>(transposed ? columns : rows),
@@ -110,8 +109,7 @@ class Operation {
 class Products {
  public:
   explicit Products(CudaDevice& device)
-      : device_(device),
-        workspaces_{device.allocate(kWorkspace), device.allocate(kWorkspace)} {
+      : device_(device), workspaces_{device.allocate(kWorkspace), device.allocate(kWorkspace)} {
     check_cublas(cublasLtCreate(&handle_), "starting");
   }
   ~Products() { cublasLtDestroy(handle_); }
@@ -162,9 +160,8 @@ class Products {
     alignment(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, g.c);
     std::array<cublasLtMatmulHeuristicResult_t, kGuesses> results{};
     int count = 0;
-    const cublasStatus_t status =
-        cublasLtMatmulAlgoGetHeuristic(handle_, o.desc(), o.a, o.b, o.c, o.c, preference, kGuesses,
-                                       results.data(), &count);
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+        handle_, o.desc(), o.a, o.b, o.c, o.c, preference, kGuesses, results.data(), &count);
     cublasLtMatmulPreferenceDestroy(preference);
     check_cublas(status, "choosing an algorithm");
     std::vector<cublasLtMatmulAlgo_t> out;
@@ -215,7 +212,8 @@ class Products {
   void launch(const CudaGemm& g, const Operation& o, const cublasLtMatmulAlgo_t& algorithm,
               void* c) {
     check_cublas(cublasLtMatmul(handle_, o.desc(), &g.alpha, g.b, o.a, g.a, o.b, &g.beta, c, o.c, c,
-                                o.c, &algorithm, workspaces_[device_.lane()].data(), kWorkspace, device_.stream()),
+                                o.c, &algorithm, workspaces_[device_.lane()].data(), kWorkspace,
+                                device_.stream()),
                  "a product");
   }
 

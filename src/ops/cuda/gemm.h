@@ -1,4 +1,5 @@
-// Matrix products through cuBLASLt. Row-major on the outside: c (m, n) = alpha op(a) op(b) + beta c.
+// Matrix products through cuBLASLt. Row-major on the outside: c (m, n) = alpha op(a) op(b) + beta
+// c.
 #pragma once
 
 #include <cstdint>

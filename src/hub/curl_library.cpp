@@ -1,0 +1,52 @@
+#include "hub/curl_library.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include "core/error.h"
+
+namespace sft {
+
+namespace {
+
+constexpr const char* kLibrary = "libcurl.so.4";
+
+template <class F>
+void find(void* library, const char* name, F& function) {
+  function = reinterpret_cast<F>(::dlsym(library, name));
+  if (function == nullptr) {
+    throw Error("N309", fmt::format("{} has no {}", kLibrary, name))
+        .hint("install libcurl 7.85 or newer");
+  }
+}
+
+CurlLibrary load() {
+  void* const library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    throw Error("N309", fmt::format("talking to the hub needs {}: {}", kLibrary, ::dlerror()))
+        .hint("install it (Debian: apt install libcurl4), or set HF_HUB_OFFLINE=1");
+  }
+  CurlLibrary c{};
+  find(library, "curl_global_init", c.global_init);
+  find(library, "curl_easy_init", c.easy_init);
+  find(library, "curl_easy_reset", c.easy_reset);
+  find(library, "curl_easy_cleanup", c.easy_cleanup);
+  find(library, "curl_easy_perform", c.easy_perform);
+  find(library, "curl_easy_strerror", c.easy_strerror);
+  find(library, "curl_easy_setopt", c.easy_setopt);
+  find(library, "curl_easy_getinfo", c.easy_getinfo);
+  find(library, "curl_slist_append", c.slist_append);
+  find(library, "curl_slist_free_all", c.slist_free_all);
+  find(library, "curl_getdate", c.getdate);
+  c.global_init(CURL_GLOBAL_ALL);  // libcurl wants this before the first thread
+  return c;
+}
+
+}  // namespace
+
+const CurlLibrary& curl() {
+  static const CurlLibrary library = load();
+  return library;
+}
+
+}  // namespace sft

@@ -1,0 +1,26 @@
+// libcurl, loaded when the hub is first asked for something: it brings two dozen libraries with it,
+// and a program that asks for nothing shall start in milliseconds. Used by http.cpp.
+#pragma once
+
+#include <curl/curl.h>
+
+namespace sft {
+
+struct CurlLibrary {
+  decltype(&::curl_global_init) global_init;
+  decltype(&::curl_easy_init) easy_init;
+  decltype(&::curl_easy_reset) easy_reset;
+  decltype(&::curl_easy_cleanup) easy_cleanup;
+  decltype(&::curl_easy_perform) easy_perform;
+  decltype(&::curl_easy_strerror) easy_strerror;
+  CURLcode (*easy_setopt)(CURL*, CURLoption, ...);
+  CURLcode (*easy_getinfo)(CURL*, CURLINFO, ...);
+  decltype(&::curl_slist_append) slist_append;
+  decltype(&::curl_slist_free_all) slist_free_all;
+  decltype(&::curl_getdate) getdate;
+};
+
+// The first call loads it, before any other thread uses it. N309 when it is not there.
+const CurlLibrary& curl();
+
+}  // namespace sft

@@ -1,0 +1,144 @@
+#include "train/run_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/strings.h"
+#include "model/model.h"
+#include "train/choose_device.h"
+#include "train/text_setup.h"
+
+namespace sft {
+
+namespace {
+
+LossType loss_type(const TrainOptions& o) {
+  return o.loss_type == "dft" ? LossType::dft : LossType::nll;
+}
+
+// Rows as they are trained in TRL's order: what is counted must be all of them.
+DataOptions counted(DataOptions data) {
+  data.dataset_order = "trl";
+  return data;
+}
+
+int64_t batch_tokens(const TrainOptions& o, const PreparedDataset& rows, const Survey& survey) {
+  return rows.bound()
+             ? survey.longest_batch_row * std::min(o.per_device_train_batch_size, rows.size())
+             : longest_batch(rows, o.per_device_train_batch_size);
+}
+
+std::string steps_line(const RunPlan& plan, const TrainOptions& o) {
+  return fmt::format(
+      "steps      {} in all, {} an epoch: {} rows a step ({} a batch x {} accumulated), {} "
+      "tokens, {} trained",
+      with_commas(plan.steps), with_commas(plan.steps_per_epoch),
+      o.per_device_train_batch_size * o.gradient_accumulation_steps, o.per_device_train_batch_size,
+      o.gradient_accumulation_steps, with_commas(std::llround(plan.tokens_a_step)),
+      with_commas(std::llround(plan.trained_a_step)));
+}
+
+}  // namespace
+
+StepCount count_steps(const TrainOptions& o, const PreparedDataset& rows) {
+  const int64_t batch = o.per_device_train_batch_size;
+  const int64_t batches =
+      o.data.dataloader_drop_last ? rows.size() / batch : (rows.size() + batch - 1) / batch;
+  const int64_t a_step = o.gradient_accumulation_steps;
+  const int64_t per_epoch = std::max<int64_t>((batches + a_step - 1) / a_step, 1);
+  const auto total =
+      static_cast<int64_t>(std::ceil(o.num_train_epochs * static_cast<double>(per_epoch)));
+  return {per_epoch, o.max_steps > 0 ? o.max_steps : total};
+}
+
+RunPlan plan_training(const TrainOptions& o, const RunSurroundings& s) {
+  require_inputs(o);
+  const ChosenDevice chosen =
+      choose_device({o.use_cpu, o.wants_bf16(), static_cast<int>(o.threads), 0}, s.logger);
+  Device* const device = chosen.device.get();
+  const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
+  const Model model = Model::from_config(source->config());
+  const TextSetup text = load_text(*source, o.data, s.hub);
+  const DataContext context{
+      text.tokenizer, text.chat ? &*text.chat : nullptr, device->threads(), s.logger,
+      s.hub,          static_cast<uint64_t>(o.seed),     model.config.vocab};
+  const DataOptions data = counted(o.data);
+  RunPlan plan;
+  plan.model = fmt::format("{} ({}), {} parameters", source->name(), model.config.architecture,
+                           with_commas(count_parameters(model.specs)));
+  const Prepared train = prepare_dataset(data, Part::train, context);
+  plan.data = train.report;
+  plan.train = survey(train, data, device->threads());
+  const StepCount steps = count_steps(o, *train.rows);
+  plan.steps = steps.total;
+  plan.steps_per_epoch = steps.per_epoch;
+  plan.epochs = static_cast<double>(steps.total) / static_cast<double>(steps.per_epoch);
+  const auto a_step = [&](int64_t amount) {
+    return static_cast<double>(amount) / static_cast<double>(steps.per_epoch);
+  };
+  plan.rows_a_step = a_step(train.rows->size());
+  plan.tokens_a_step = a_step(plan.train.tokens);
+  plan.trained_a_step = a_step(plan.train.tokens_trained);
+  if (o.eval_strategy != "no" || o.eval_on_start) {
+    plan.eval = survey(prepare_dataset(data, Part::eval, context), data, device->threads());
+  }
+  check_lengths(*train.rows, model.config);
+  plan.memory = estimate_memory(o.recompute(), model, *device, chosen.compute,
+                                batch_tokens(o, *train.rows, plan.train), loss_type(o), false);
+  return plan;
+}
+
+Json to_json(const RunPlan& plan) {
+  const MemoryPlan& m = plan.memory;
+  Json out = {{"model", plan.model},
+              {"data", plan.data},
+              {"train", to_json(plan.train)},
+              {"steps", plan.steps},
+              {"steps_per_epoch", plan.steps_per_epoch},
+              {"epochs", plan.epochs},
+              {"rows_a_step", plan.rows_a_step},
+              {"tokens_a_step", plan.tokens_a_step},
+              {"trained_a_step", plan.trained_a_step},
+              {"memory",
+               {{"weights", m.weights},
+                {"gradients", m.gradients},
+                {"moments", m.moments},
+                {"activations", m.activations},
+                {"needed", m.needed()},
+                {"free", m.free},
+                {"recompute", m.recompute == Recompute::block ? "block" : "none"},
+                {"fits", m.fits()}}}};
+  if (plan.eval) {
+    out["eval"] = to_json(*plan.eval);
+  }
+  return out;
+}
+
+std::vector<std::string> describe(const RunPlan& plan, const TrainOptions& o, int width,
+                                  bool bars) {
+  std::vector<std::string> out = {"model      " + plan.model};
+  for (std::string& line : describe(plan.train, o.data, width, bars)) {
+    out.push_back(std::move(line));
+  }
+  if (plan.eval) {
+    out.push_back(fmt::format("evaluation {} rows, {} tokens, {} trained",
+                              with_commas(plan.eval->documents), with_commas(plan.eval->tokens),
+                              with_commas(plan.eval->tokens_trained)));
+  }
+  out.push_back(steps_line(plan, o));
+  const MemoryPlan& m = plan.memory;
+  out.push_back(fmt::format(
+      "memory     {} needed: weights {}, gradients {}, moments {}, "
+      "activations {} for {} tokens{}; {} free",
+      human_bytes(m.needed()), human_bytes(m.weights), human_bytes(m.gradients),
+      human_bytes(m.moments), human_bytes(m.activations), with_commas(m.batch_tokens),
+      m.recompute == Recompute::block ? " with block recompute" : "", human_bytes(m.free)));
+  if (!m.fits()) {
+    out.emplace_back("           IT DOES NOT FIT: training would refuse with G010");
+  }
+  return out;
+}
+
+}  // namespace sft

@@ -1,0 +1,109 @@
+// What io and data fetch of a repository: all that is needed, and no more.
+#include <algorithm>
+
+#include "data/resolve.h"
+#include "hub/support.h"
+#include "io/model_source.h"
+
+namespace sft {
+namespace {
+
+using namespace sft::testing;
+
+class HubSources : public ::testing::Test {
+ protected:
+  HubSources() { without_proxies(); }
+
+  // The files that were asked for since the last time.
+  std::vector<std::string> fetched() {
+    std::vector<std::string> files;
+    for (const Request& request : hub.server->requests()) {
+      const size_t at = request.target.find("/resolve/");
+      if (at != std::string::npos) {
+        files.push_back(request.target.substr(at + 9 + 41));
+      }
+    }
+    hub.server->forget();
+    std::ranges::sort(files);
+    return files;
+  }
+  std::string open_error(const std::string& name) {
+    return error_of([&] { ModelSource::open(name, "main", hub.environment(cache.path())); }).code();
+  }
+
+  FakeHub hub;
+  TemporaryFolder cache;
+};
+using Names = std::vector<std::string>;
+
+TEST_F(HubSources, OnlyTheFilesOfTheSplitAreFetched) {
+  const std::string card =
+      "---\nconfigs:\n- config_name: small\n  data_files:\n  - split: train\n"
+      "    path: small/train-*.jsonl\n  - split: test\n    path: small/test.jsonl\n"
+      "- config_name: large\n  data_files: large/*.jsonl\n---\n";
+  hub.add("datasets/org/data", {{"README.md", {card}},
+                                {"small/train-0.jsonl", {"{\"text\": \"a\"}\n"}},
+                                {"small/train-1.jsonl", {"{\"text\": \"b\"}\n"}},
+                                {"small/test.jsonl", {"{\"text\": \"c\"}\n"}},
+                                {"large/x.jsonl", {"{\"text\": \"d\"}\n"}}});
+  const HubEnvironment e = hub.environment(cache.path());
+  const DatasetFiles train = resolve_dataset({"org/data", "small", "", {}}, "train", e);
+  EXPECT_EQ(fetched(), (Names{"README.md", "small/train-0.jsonl", "small/train-1.jsonl"}));
+  ASSERT_EQ(train.files.size(), 2u);
+  EXPECT_EQ(read_text(train.files[1]), "{\"text\": \"b\"}\n");
+  resolve_dataset({"hf://datasets/org/data@main", "large", "", {}}, "train", e);
+  EXPECT_EQ(fetched(), (Names{"large/x.jsonl"}));
+  resolve_dataset({"org/data", {}, "small", {}}, "test", e);
+  EXPECT_EQ(fetched(), (Names{"small/test.jsonl"}));
+  EXPECT_EQ(error_of([&] { resolve_dataset({"org/data", "none", "", {}}, "train", e); }).code(),
+            "D006");
+  EXPECT_EQ(error_of([&] { resolve_dataset({"org/none", {}, "", {}}, "train", e); }).code(),
+            "M300");
+  HubEnvironment offline = e;
+  offline.offline = true;
+  EXPECT_EQ(resolve_dataset({"org/data", "small", "", {}}, "train", offline).files, train.files);
+  EXPECT_EQ(error_of([&] { resolve_dataset({"org/none", {}, "", {}}, "train", offline); }).code(),
+            "D004");
+  EXPECT_EQ(fetched(), Names{});
+}
+
+TEST_F(HubSources, AModelIsItsTextsAndItsSafetensors) {
+  FakeFiles files;
+  for (const char* name : {"config.json", "tokenizer.json", "tokenizer_config.json",
+                           "generation_config.json", "model.safetensors"}) {
+    files[name] = {read_text(fs::path(SFT_TEST_DIR).parent_path() / "examples/tiny-model" / name)};
+  }
+  for (const char* other : {"pytorch_model.bin", "model.Q4_0.gguf", "onnx/model.onnx", "README.md",
+                            "flax_model.msgpack", "original/params.json"}) {
+    files[other] = {"not needed"};
+  }
+  hub.add("models/org/model", files);
+  const auto source = ModelSource::open("org/model", "main", hub.environment(cache.path()));
+  EXPECT_EQ(source->name(), "org/model");
+  EXPECT_EQ(fetched(), (Names{"config.json", "generation_config.json", "model.safetensors",
+                              "tokenizer.json", "tokenizer_config.json"}));
+}
+
+TEST_F(HubSources, WhatIsNoModelIsRefused) {
+  hub.add("models/org/bin", {{"config.json", {"{}"}}, {"pytorch_model.bin", {"x"}}});
+  EXPECT_EQ(open_error("org/bin"), "M242");
+  hub.add("models/org/ggufs", {{"a.gguf", {"x"}}, {"b.gguf", {"y"}}});
+  EXPECT_EQ(open_error("org/ggufs"), "M247");
+  EXPECT_TRUE(open_error("org/ggufs/b.gguf").starts_with("M2"));  // fetched, and no GGUF
+  EXPECT_EQ(read_text(cache / "models--org--ggufs/refs/main").size(), 40u);
+  EXPECT_EQ(open_error("org/ggufs/c.gguf"), "M304");
+  hub.add("models/org/nothing", {{"README.md", {"x"}}});
+  EXPECT_EQ(open_error("org/nothing"), "M241");
+  hub.add("models/org/evil",
+          {{"config.json", {"{}"}},
+           {"model.safetensors.index.json", {R"({"weight_map": {"a": "../../../../evil"}})"}}});
+  EXPECT_EQ(open_error("org/evil"), "M309");
+  hub.add("models/org/short", {{"config.json", {"{}"}},
+                               {"model.safetensors.index.json",
+                                {R"({"weight_map": {"a": "model-1-of-2.safetensors"}})"}}});
+  EXPECT_EQ(open_error("org/short"), "M304");
+  EXPECT_EQ(open_error("org/none"), "M300");
+}
+
+}  // namespace
+}  // namespace sft
