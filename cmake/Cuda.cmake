@@ -34,7 +34,9 @@ add_library(sft_cuda SHARED
   src/device/device.cpp
   src/device/cuda/cuda_device.cu
   src/ops/cuda/attention_cudnn.cpp src/ops/cuda/cuda_kernels.cpp src/ops/cuda/gemm.cpp src/ops/cuda/rows.cu
+  src/ops/cuda/tensor_map.cpp
   src/ops/attention_cuda.cu src/ops/embedding_cuda.cu src/ops/gated_activation_cuda.cu
+  src/ops/gated_mlp_cuda.cu
   src/ops/linear_cross_entropy_cuda.cu src/ops/linear_cuda.cu src/ops/qk_norm_cuda.cu
   src/ops/rmsnorm_cuda.cu src/ops/rope_cuda.cu src/ops/select_row_cuda.cu
   src/optim/adamw_cuda.cu src/optim/cuda_kernels.cpp)
@@ -48,6 +50,10 @@ set_target_properties(sft_cuda PROPERTIES
 target_compile_options(sft_cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 --expt-relaxed-constexpr --extended-lambda -Xcompiler=-Wall>
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>)
+# Kernels that use the instructions of compute capability 9.0 alone.
+if("90a" IN_LIST SFT_CUDA_ARCHITECTURES)
+  target_compile_definitions(sft_cuda PRIVATE SFT_HOPPER)
+endif()
 if(SFT_CUDNN_FRONTEND AND SFT_CUDNN_INCLUDE)
   set_source_files_properties(src/ops/cuda/attention_cudnn.cpp PROPERTIES COMPILE_OPTIONS "-w")
   target_compile_definitions(sft_cuda PRIVATE SFT_CUDNN)

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "ops/embedding.h"
+#include "ops/gated_mlp.h"
 #include "ops/linear.h"
 
 namespace sft {
@@ -152,10 +153,10 @@ Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const 
 
 Value mlp_block(Program& p, const ModelConfig& c, const Weights& w, int layer, Value x) {
   const std::string prefix = layer_prefix(layer) + "mlp.";
-  const Value gate_up = linear(
-      p, x, {w(prefix + "gate_up_proj.weight"), w.optional(prefix + "gate_up_proj.bias"), {}});
-  const Value y = gated_activation(p, gate_up, c.activation);
-  return linear(p, y, {w(prefix + "down_proj.weight"), w.optional(prefix + "down_proj.bias"), {}});
+  return gated_mlp(p, x,
+                   {w(prefix + "gate_up_proj.weight"), w.optional(prefix + "gate_up_proj.bias"), {}},
+                   {w(prefix + "down_proj.weight"), w.optional(prefix + "down_proj.bias"), {}},
+                   c.activation);
 }
 
 std::vector<Value> rope_tables(Program& p, const ModelConfig& c, const ModelInputs& inputs) {

@@ -13,6 +13,8 @@ constexpr OpKernels kCpu{
     .embedding_backward = cpu::embedding_backward,
     .gated_activation_forward = cpu::gated_activation_forward,
     .gated_activation_backward = cpu::gated_activation_backward,
+    .gated_mlp_forward = cpu::gated_mlp_forward,
+    .gated_mlp_backward = cpu::gated_mlp_backward,
     .linear_forward = cpu::linear_forward,
     .linear_backward_input = cpu::linear_backward_input,
     .linear_backward_weight = cpu::linear_backward_weight,

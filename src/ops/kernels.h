@@ -5,6 +5,7 @@
 #include "ops/attention.h"
 #include "ops/embedding.h"
 #include "ops/gated_activation.h"
+#include "ops/gated_mlp.h"
 #include "ops/linear.h"
 #include "ops/linear_cross_entropy.h"
 #include "ops/qk_norm.h"
@@ -24,6 +25,8 @@ struct OpKernels {
   decltype(&cpu::embedding_backward) embedding_backward;
   decltype(&cpu::gated_activation_forward) gated_activation_forward;
   decltype(&cpu::gated_activation_backward) gated_activation_backward;
+  decltype(&cpu::gated_mlp_forward) gated_mlp_forward;
+  decltype(&cpu::gated_mlp_backward) gated_mlp_backward;
   decltype(&cpu::linear_forward) linear_forward;
   decltype(&cpu::linear_backward_input) linear_backward_input;
   decltype(&cpu::linear_backward_weight) linear_backward_weight;

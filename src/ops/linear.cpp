@@ -5,10 +5,8 @@
 
 namespace sft {
 
-namespace {
-
-// A weight that a product can use: itself, or a widened copy that lives as long as it is read.
-Value usable(Program& p, Value weight) {
+// A widened copy lives as long as it is read.
+Value usable_weight(Program& p, Value weight) {
   if (p.info(weight).dtype == p.target().compute) {
     return weight;
   }
@@ -18,21 +16,26 @@ Value usable(Program& p, Value weight) {
   return wide;
 }
 
+namespace {
+
 // y (+)= alpha x W^T (+ bias)
 void emit_product(Program& p, Value x, Value weight, Value bias, float alpha, Output y) {
-  p.emit("linear", {x, usable(p, weight), bias}, {y}, [alpha](const Run& r) {
+  p.emit("linear", {x, usable_weight(p, weight), bias}, {y}, [alpha](const Run& r) {
     kernels(r).linear_forward(r.device(), r.in(0), r.in(1), r.in(2), alpha, r.out(0),
                               r.accumulate(0));
   });
 }
 
-// The backward of one product, given its output's gradient.
-void emit_backward(Program& b, Value grad_y, Value x, Value weight, float alpha, Output grad_x) {
+}  // namespace
+
+void emit_linear_backward(Program& b, Value grad_y, Value x, Value weight, float alpha,
+                          Output grad_x) {
   if (grad_x.value) {
-    b.emit("linear.backward.input", {grad_y, usable(b, weight)}, {grad_x}, [alpha](const Run& r) {
-      kernels(r).linear_backward_input(r.device(), r.in(0), r.in(1), alpha, r.out(0),
-                                       r.accumulate(0));
-    });
+    b.emit("linear.backward.input", {grad_y, usable_weight(b, weight)}, {grad_x},
+           [alpha](const Run& r) {
+             kernels(r).linear_backward_input(r.device(), r.in(0), r.in(1), alpha, r.out(0),
+                                              r.accumulate(0));
+           });
   }
   if (b.needs_grad(weight)) {
     b.emit("linear.backward.weight", {grad_y, x}, {b.grad_out(weight)}, [alpha](const Run& r) {
@@ -42,8 +45,6 @@ void emit_backward(Program& b, Value grad_y, Value x, Value weight, float alpha,
     b.run_aside();
   }
 }
-
-}  // namespace
 
 Value linear(Program& p, Value x, const Linear& layer) {
   SFT_ASSERT(p.shape(layer.weight)[1] == p.shape(x)[1]);
@@ -62,10 +63,10 @@ Value linear(Program& p, Value x, const Linear& layer) {
     }
     if (layer.lora) {
       const Value grad_low = b.like(low, "linear.lora.grad");
-      emit_backward(b, grad_y, low, layer.lora->b, layer.lora->scale, grad_low);
-      emit_backward(b, grad_low, x, layer.lora->a, 1.0F, b.grad_out(x));
+      emit_linear_backward(b, grad_y, low, layer.lora->b, layer.lora->scale, grad_low);
+      emit_linear_backward(b, grad_low, x, layer.lora->a, 1.0F, b.grad_out(x));
     }
-    emit_backward(b, grad_y, x, layer.weight, 1.0F, b.grad_out(x));
+    emit_linear_backward(b, grad_y, x, layer.weight, 1.0F, b.grad_out(x));
     if (layer.bias && b.needs_grad(layer.bias)) {
       b.emit("linear.backward.bias", {grad_y}, {b.grad_out(layer.bias)}, [](const Run& r) {
         kernels(r).linear_backward_bias(r.device(), r.in(0), r.out(0), r.accumulate(0));

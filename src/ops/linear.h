@@ -23,6 +23,12 @@ struct Linear {
 // x (tokens, in) -> (tokens, out). Gradients are made only for what is trained.
 Value linear(Program& p, Value x, const Linear& layer);
 
+// For ops that contain products: a weight that a kernel can use (itself, or a widened copy), and
+// the backward instructions of y = alpha x weight^T given y's gradient. A null grad_x is left out.
+Value usable_weight(Program& p, Value weight);
+void emit_linear_backward(Program& b, Value grad_y, Value x, Value weight, float alpha,
+                          Output grad_x);
+
 namespace cpu {
 void linear_forward(Device& device, const Tensor& x, const Tensor& weight, const Tensor& bias,
                     float alpha, const Tensor& y, bool accumulate);

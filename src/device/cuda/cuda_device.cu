@@ -29,6 +29,7 @@ CudaDevice::CudaDevice(int ordinal, int threads)
   check_cuda(cudaGetDeviceProperties(&properties, ordinal), "asking for its properties");
   name_ = properties.name;
   multiprocessors_ = properties.multiProcessorCount;
+  hopper_ = properties.major == 9 && properties.minor == 0;
   int least = 0;
   int most = 0;
   check_cuda(cudaDeviceGetStreamPriorityRange(&least, &most), "asking for priorities");

@@ -43,6 +43,7 @@ class CudaDevice : public Device {
   int lane() const { return lane_; }
   int ordinal() const { return ordinal_; }
   int multiprocessors() const { return multiprocessors_; }
+  bool hopper() const { return hopper_; }  // compute capability 9.0
   bool recording() const { return recording_; }
 
   // The device's own T, made from the device when first asked for; lives as long as the device.
@@ -63,6 +64,7 @@ class CudaDevice : public Device {
   int ordinal_;
   std::string name_;
   int multiprocessors_ = 0;
+  bool hopper_ = false;
   cudaStream_t stream_ = nullptr, side_ = nullptr;  // the main one goes first
   int lane_ = 0;
   static constexpr int kTickets = 256;

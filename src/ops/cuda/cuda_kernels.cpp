@@ -14,6 +14,8 @@ const OpKernels gpu::kOpKernels{
     .embedding_backward = gpu::embedding_backward,
     .gated_activation_forward = gpu::gated_activation_forward,
     .gated_activation_backward = gpu::gated_activation_backward,
+    .gated_mlp_forward = gpu::gated_mlp_forward,
+    .gated_mlp_backward = gpu::gated_mlp_backward,
     .linear_forward = gpu::linear_forward,
     .linear_backward_input = gpu::linear_backward_input,
     .linear_backward_weight = gpu::linear_backward_weight,
