@@ -153,10 +153,9 @@ Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const 
 
 Value mlp_block(Program& p, const ModelConfig& c, const Weights& w, int layer, Value x) {
   const std::string prefix = layer_prefix(layer) + "mlp.";
-  return gated_mlp(p, x,
-                   {w(prefix + "gate_up_proj.weight"), w.optional(prefix + "gate_up_proj.bias"), {}},
-                   {w(prefix + "down_proj.weight"), w.optional(prefix + "down_proj.bias"), {}},
-                   c.activation);
+  return gated_mlp(
+      p, x, {w(prefix + "gate_up_proj.weight"), w.optional(prefix + "gate_up_proj.bias"), {}},
+      {w(prefix + "down_proj.weight"), w.optional(prefix + "down_proj.bias"), {}}, c.activation);
 }
 
 std::vector<Value> rope_tables(Program& p, const ModelConfig& c, const ModelInputs& inputs) {

@@ -124,7 +124,7 @@ def peer(folder, config, split):
 
 
 def known(folder, config, ours, theirs, names):
-    """Where the two differ on purpose; everything here is in docs/architecture.md, section 4,."""
+    """Where the two differ on purpose."""
     if "rows" in ours and "rows" in theirs:
         seen, once = set(), []
         for r in theirs["rows"]:  # a file that fits two patterns of a split is read twice by datasets

@@ -25,8 +25,8 @@ void gated_activation_forward(Device& device, const Tensor& gate_up, Activation 
                               const Tensor& y);
 void gated_activation_backward(Device& device, const Tensor& grad_y, const Tensor& gate_up,
                                Activation activation, const Tensor& grad_gate_up);
-void gated_mlp_forward(Device& device, const Tensor& x, const Tensor& weight,
-                       Activation activation, const Tensor& gate_up, const Tensor& y);
+void gated_mlp_forward(Device& device, const Tensor& x, const Tensor& weight, Activation activation,
+                       const Tensor& gate_up, const Tensor& y);
 void gated_mlp_backward(Device& device, const Tensor& grad_y, const Tensor& weight,
                         const Tensor& gate_up, Activation activation, const Tensor& grad_gate_up,
                         const Tensor& workspace);
