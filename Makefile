@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 NVCC ?= $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 CXX_FILES = $(shell git ls-files 'src/*.h' 'src/*.cpp' 'src/*.cu' 'src/*.cuh' 'tests/*.h' 'tests/*.cpp' 'bench/*.cpp')
 
-.PHONY: all quickstart build test bench format format-check fuzz tidy install-deps test-gpu test-peers clean
+.PHONY: all quickstart build test bench format format-check fuzz tidy torture test-sanitize install-deps test-gpu test-peers clean
 
 all: build
 
@@ -51,6 +51,22 @@ bench: build
 test-peers: build
 	cmake --build $(BUILD) --target hub_server -j $(JOBS)
 	tests/peers/run.sh $(BUILD)/sft
+
+# Kills, failing system calls, full disks, damaged bytes: PROMISES.md says what they show. As root, for full disks.
+KILLS ?= 1000
+torture: build
+	tools/install_deps.sh torture
+	cmake --build $(BUILD) --target torture -j $(JOBS)
+	$(BUILD)/tests/torture/torture $(BUILD)/sft examples/tiny-model --kills $(KILLS)
+
+# The tests under the address and undefined-behaviour sanitizers, then under the thread sanitizer.
+test-sanitize: install-deps $(BUILD)/build.ninja
+	for kind in address,undefined thread; do \
+	  folder=build-sanitize-$${kind%%,*}; \
+	  cmake -S . -B $$folder -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSFT_SANITIZE=$$kind -DSFT_CUDA=OFF && \
+	  cmake --build $$folder -j $(JOBS) && \
+	  ctest --test-dir $$folder --output-on-failure -j $(JOBS) || exit 1; \
+	done
 
 # Each target for SECONDS seconds under the address and undefined-behaviour sanitizers.
 SECONDS_EACH ?= 60

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the packages that building, testing or formatting needs, where they are missing (Debian 12).
-# usage: tools/install_deps.sh [build] [test] [format] [fuzz]      (nothing named: build and test)
+# usage: tools/install_deps.sh [build] [test] [format] [fuzz] [torture]      (nothing named: build and test)
 set -euo pipefail
 
 # OpenCL: the CMake file of libdnnl-dev asks for its headers, though nothing here uses it.
@@ -8,6 +8,7 @@ build=(build-essential cmake ninja-build ccache pkg-config libdnnl-dev ocl-icd-o
        libyaml-cpp-dev libutf8proc-dev libpcre2-dev libfmt-dev zlib1g-dev libcurl4-openssl-dev libssl-dev libzstd-dev libbz2-dev liblzma-dev)
 test=(libgtest-dev libgmock-dev)
 format=(clang-format-19 clang-tidy-19)
+torture=(strace faketime)
 fuzz=(clang-19 libclang-rt-19-dev libomp-19-dev)
 
 wanted=()

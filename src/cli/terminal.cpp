@@ -1,6 +1,7 @@
 #include "cli/terminal.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -66,6 +67,16 @@ void write_all(std::FILE* file, std::string_view text) {
   std::fflush(file);
 }
 
+// A pipe that nobody empties holds the program up; after a while it says so.
+void write_stdout(std::string_view text) {
+  constexpr int kPatience = 5000;  // milliseconds
+  pollfd out{STDOUT_FILENO, POLLOUT, 0};
+  if (::poll(&out, 1, kPatience) == 0) {
+    write_all(stderr, "waiting: stdout is full, and nobody reads it\n");
+  }
+  write_all(stdout, text);
+}
+
 }  // namespace
 
 TerminalSettings TerminalSettings::from_environment(const std::string& color) {
@@ -77,7 +88,7 @@ TerminalSettings TerminalSettings::from_environment(const std::string& color) {
   s.err_color = wants_color(color, s.err_is_tty);
   s.utf8 = locale_is_utf8();
   s.width = terminal_width();
-  s.write_out = [](std::string_view text) { write_all(stdout, text); };
+  s.write_out = write_stdout;
   s.write_err = [](std::string_view text) { write_all(stderr, text); };
   s.now = [] {
     const auto since = std::chrono::steady_clock::now().time_since_epoch();

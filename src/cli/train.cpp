@@ -18,15 +18,56 @@ namespace sft {
 namespace {
 
 // A signal handler can reach nothing but a global.
-std::atomic<int> stop_signal{0};  // NOLINT
+std::atomic<int> stop_signal{0};    // NOLINT
+std::atomic<int> save_signal{0};    // NOLINT
+std::atomic<bool> training{false};  // NOLINT
 
-void on_signal(int signal) {
-  stop_signal = signal;
-  std::signal(signal, SIG_DFL);  // the second one ends the program at once
-  constexpr std::string_view kText =
-      "\nstopping after this step and saving; the same signal again ends at once\n";
-  const auto ignored = ::write(STDERR_FILENO, kText.data(), kText.size());
+void say_at_once(std::string_view text) {
+  const auto ignored = ::write(STDERR_FILENO, text.data(), text.size());
   (void)ignored;
+}
+
+// The second one ends the program at once, and so does the first where there is nothing to save:
+// two seconds later, so that a transfer can end in order.
+void on_stop(int signal) {
+  if (stop_signal != 0) {
+    ::_exit(128 + signal);
+  }
+  stop_signal = signal;
+  if (training) {
+    say_at_once("\nstopping after this step and saving; a second signal ends at once\n");
+  } else {
+    say_at_once("\nstopping; there is nothing to save yet\n");
+    ::alarm(2);
+  }
+}
+
+void on_alarm(int) { ::_exit(128 + stop_signal); }
+
+void on_save(int) { save_signal = 1; }
+
+// A mapped file that was cut short, or that the disk fails to give.
+void on_bus_error(int) {
+  say_at_once(
+      "\nerror[S050]: a file that is mapped cannot be read: it was made shorter, or the disk "
+      "fails\n");
+  ::_exit(static_cast<int>(ExitCode::io));
+}
+
+void handle(int signal, void (*handler)(int)) {
+  struct sigaction action{};
+  action.sa_handler = handler;
+  action.sa_flags = SA_RESTART;
+  ::sigaction(signal, &action, nullptr);
+}
+
+void handle_signals() {
+  handle(SIGINT, on_stop);
+  handle(SIGTERM, on_stop);
+  handle(SIGALRM, on_alarm);
+  handle(SIGUSR1, on_save);
+  handle(SIGHUP, SIG_IGN);  // the terminal goes, the run stays
+  handle(SIGBUS, on_bus_error);
 }
 
 int exit_code(const TrainOutcome& outcome, const Logger& log) {
@@ -71,12 +112,12 @@ int run_train(Args args, Terminal& terminal) {
   std::unique_ptr<Progress> steps, batches;
   const bool bar = !options.disable_tqdm.value_or(false);
   const HubEnvironment hub = hub_environment(terminal, log, bar, &stop_signal);
-  RunSurroundings surroundings{log, hub, stop_signal, {}, {}, {}, SFT_VERSION, {}};
+  RunSurroundings surroundings{log, hub, stop_signal, &save_signal, [] { training = true; },
+                               {},  {},  {},          SFT_VERSION,  {}};
   if (options.dry_run) {
     return say_plan(options, surroundings, terminal);
   }
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
+  handle_signals();
   surroundings.argv.assign(args.begin(), args.end());
   surroundings.print = [&](std::string_view line) { terminal.print(line); };
   surroundings.on_step = [&](int64_t done, int64_t total, std::string_view tail) {

@@ -2,13 +2,16 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "core/error.h"
 
@@ -28,8 +31,18 @@ namespace {
   fail_read(path);
 }
 
+// A call again and again until no signal cuts it short.
+template <class Call>
+auto uninterrupted(const Call& call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) {
+    result = call();
+  }
+  return result;
+}
+
 int open_for_reading(const fs::path& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); });
   if (fd < 0) {
     fail_read(path);
   }
@@ -131,7 +144,8 @@ MappedFile::MappedFile(MappedFile&& other) noexcept
 }
 
 FileWriter::FileWriter(const fs::path& path) : path_(path), temporary_(path.string() + ".tmp") {
-  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  fd_ = uninterrupted(
+      [&] { return ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666); });
   if (fd_ < 0) {
     fail_write(path_);
   }
@@ -147,12 +161,13 @@ FileWriter::~FileWriter() {
 void FileWriter::write(const void* data, size_t bytes) { write_all(fd_, data, bytes, path_); }
 
 void FileWriter::commit() {
-  if (::fsync(fd_) != 0) {
+  if (uninterrupted([&] { return ::fsync(fd_); }) != 0) {
     fail_write(path_);
   }
   const int fd = fd_;
   fd_ = -1;
-  if (::close(fd) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+  // An interrupted close has closed.
+  if ((::close(fd) != 0 && errno != EINTR) || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
     const int reason = errno;
     ::unlink(temporary_.c_str());
     errno = reason;
@@ -160,8 +175,13 @@ void FileWriter::commit() {
   }
 }
 
-LineAppender::LineAppender(const fs::path& path) : path_(path) {
-  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+LineAppender::LineAppender(const fs::path& path) : path_(path) { open(); }
+
+void LineAppender::open() {
+  std::error_code ignored;
+  fs::create_directories(path_.parent_path(), ignored);
+  fd_ = uninterrupted(
+      [&] { return ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666); });
   if (fd_ < 0) {
     fail_write(path_);
   }
@@ -170,17 +190,85 @@ LineAppender::LineAppender(const fs::path& path) : path_(path) {
 LineAppender::~LineAppender() { ::close(fd_); }
 
 void LineAppender::append(std::string_view line) {
+  struct stat info{};
+  if (::fstat(fd_, &info) == 0 && info.st_nlink == 0) {  // the file was removed: begin it anew
+    ::close(fd_);
+    open();
+  }
   std::string whole(line);
   whole += '\n';
   write_all(fd_, whole.data(), whole.size(), path_);
 }
 
 void sync_folder(const fs::path& folder) {
-  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int fd =
+      uninterrupted([&] { return ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+  const int result = fd < 0 ? fd : uninterrupted([&] { return ::fsync(fd); });
+  const int reason = errno;
   if (fd >= 0) {
-    ::fsync(fd);
     ::close(fd);
   }
+  if (result != 0 && reason != EINVAL) {  // some file systems cannot sync a folder
+    errno = reason;
+    fail_write(folder);
+  }
+}
+
+void read_pieces(const fs::path& path,
+                 const std::function<void(std::span<const std::byte>)>& take) {
+  const int fd = open_for_reading(path);
+  // Drops what is clean in the cache, so that a file just synced comes from its disk.
+  ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  std::vector<std::byte> piece(size_t{1} << 20);
+  for (;;) {
+    const ssize_t n = uninterrupted([&] { return ::read(fd, piece.data(), piece.size()); });
+    if (n < 0) {
+      close_and_fail(fd, path);
+    }
+    if (n == 0) {
+      break;
+    }
+    take({piece.data(), static_cast<size_t>(n)});
+  }
+  ::close(fd);
+}
+
+FolderLock::FolderLock(const fs::path& folder, const std::string& owner)
+    : path_(folder / ".sft.lock") {
+  struct stat mine{}, there{};
+  do {  // again when the run that held it has removed it meanwhile
+    if (fd_ >= 0) {
+      ::close(fd_);
+    }
+    fd_ = uninterrupted([&] { return ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666); });
+    if (fd_ < 0) {
+      fail_write(path_);
+    }
+    if (uninterrupted([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) != 0) {
+      if (errno != EWOULDBLOCK) {
+        return;  // a file system without locks
+      }
+      std::array<char, 256> text{};
+      const ssize_t n = ::pread(fd_, text.data(), text.size() - 1, 0);
+      ::close(fd_);
+      throw Error("S040", fmt::format("another run writes to {}{}", folder.string(),
+                                      n > 0 ? fmt::format(": {}", text.data()) : ""))
+          .hint("wait for it, stop it, or choose another --output_dir");
+    }
+  } while (::fstat(fd_, &mine) == 0 &&
+           (::stat(path_.c_str(), &there) != 0 || mine.st_ino != there.st_ino));
+  held_ = true;
+  if (::ftruncate(fd_, 0) != 0 ||
+      ::pwrite(fd_, owner.data(), owner.size(), 0) != static_cast<ssize_t>(owner.size())) {
+    errno = 0;  // only words for the other run
+  }
+}
+
+FolderLock::~FolderLock() {
+  if (held_) {
+    ::unlink(path_.c_str());
+  }
+  ::close(fd_);
 }
 
 }  // namespace sft

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -58,6 +59,7 @@ class FileWriter {
 };
 
 // Appends whole lines with one `write` each, so a reader never sees half a line (S001 on failure).
+// A file that was removed meanwhile, with its folder perhaps, is begun anew.
 class LineAppender {
  public:
   explicit LineAppender(const fs::path& path);
@@ -67,11 +69,34 @@ class LineAppender {
   void append(std::string_view line);  // the newline is added here
 
  private:
+  void open();
+
   fs::path path_;
   int fd_ = -1;
 };
 
-// Flushes a folder's entries to disk, so that a rename within it survives a power loss.
+// Flushes a folder's entries to disk, so that a rename within it survives a power loss. S001.
 void sync_folder(const fs::path& folder);
+
+// Gives a file's bytes front to back, a piece at a time, read from the disk rather than a mapping:
+// a disk that fails is an error (M001) and not a signal.
+void read_pieces(const fs::path& path, const std::function<void(std::span<const std::byte>)>& take);
+
+// Holds a folder against other processes while it lives: a lock on `.sft.lock`, which holds
+// `owner` (who it is, for the other one's error) and which the system drops when this process ends,
+// however it ends. S040 when another process holds it. Where locks are not supported it does
+// nothing.
+class FolderLock {
+ public:
+  FolderLock(const fs::path& folder, const std::string& owner);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  fs::path path_;
+  int fd_ = -1;
+  bool held_ = false;
+};
 
 }  // namespace sft

@@ -262,6 +262,13 @@ class Preparation {
       tokenise(store, stored, out.statistics, cache);
     }
     cache.reset();
+    if (sources_->table != nullptr) {
+      store.set_places([sources = sources_, stored](int64_t n) {
+        SourceRow row;
+        sources->table->read(stored[static_cast<size_t>(n)], row);
+        return row.raw.place();
+      });
+    }
     out.chat = preparer().conversational();
     out.report = preparer().report(part_, source().describe(), out.statistics.rows_read);
     if (source().ordered) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace sft {
@@ -56,6 +57,8 @@ class PreparedDataset {
   virtual int64_t length(int64_t i) const = 0;
   // Where lengths are not known before rows are made: the most tokens a row can have.
   virtual std::optional<int64_t> bound() const { return std::nullopt; }
+  // Where row i stands in its files, "train.jsonl:17"; "" where that is not known. For messages.
+  virtual std::string place(int64_t /*i*/) const { return ""; }
   // Where rows come in windows only; size() is then the number of rows that counts as an epoch, and
   // example(i) belongs to the first windows.
   virtual const RowWindows* windows() const { return nullptr; }

@@ -15,6 +15,12 @@ Example LazyRows::example(int64_t i) const {
   return example;
 }
 
+std::string LazyRows::place(int64_t i) const {
+  SourceRow row;
+  table_->read(order_.empty() ? i : order_[static_cast<size_t>(i)], row);
+  return row.raw.place();
+}
+
 Example noted_example(const RowPreparer& preparer, const SourceRow& row,
                       Tokenizer::Scratch& scratch) {
   RenderedRow rendered = preparer.render(row, scratch);

@@ -24,6 +24,7 @@ class LazyRows : public PreparedDataset {
   int64_t size() const override;
   Example example(int64_t i) const override;
   int64_t length(int64_t) const override { return max_length_; }
+  std::string place(int64_t i) const override;
   std::optional<int64_t> bound() const override { return max_length_; }
 
  private:

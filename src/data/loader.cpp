@@ -76,10 +76,13 @@ MicroBatch make_batch(const PreparedDataset& data, const std::vector<int64_t>& o
                       const std::vector<int64_t>& positions, const LoaderOptions& options) {
   const auto rows = static_cast<int64_t>(order.size());
   std::vector<Example> examples;
+  std::vector<int64_t> numbers;
   for (const int64_t position : positions) {
-    examples.push_back(data.example(order[static_cast<size_t>(position % rows)]));
+    numbers.push_back(order[static_cast<size_t>(position % rows)]);
+    examples.push_back(data.example(numbers.back()));
   }
   MicroBatch batch = join(examples, options);
+  batch.row_numbers = std::move(numbers);
   batch.fresh_rows =
       std::ranges::count_if(positions, [&](int64_t position) { return position < rows; });
   return batch;

@@ -27,6 +27,7 @@ struct MicroBatch {
   int64_t rows = 0;
   int64_t fresh_rows = 0;  // rows, less those repeated to give every rank a full batch
   RowNotes notes{};
+  std::vector<int64_t> row_numbers{};  // in the data set; empty where rows come in windows
 };
 
 // Where a run stands: `step_in_epoch` optimizer steps of `epoch` are done. Where rows come in

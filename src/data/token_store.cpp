@@ -1,5 +1,7 @@
 #include "data/token_store.h"
 
+#include <fmt/format.h>
+
 #include <numeric>
 
 #include "core/error.h"
@@ -175,6 +177,14 @@ Example PackedStore::example(int64_t i) const {
     }
   }
   return out;
+}
+
+std::string PackedStore::place(int64_t i) const {
+  const auto pieces = plan_.row(order_[static_cast<size_t>(i)]);
+  const std::string first = pieces.empty() ? "" : rows_.place(pieces.front().example);
+  return first.empty() || pieces.size() == 1
+             ? first
+             : fmt::format("{} and {} packed with it", first, pieces.size() - 1);
 }
 
 int64_t PackedStore::length(int64_t i) const {

@@ -37,6 +37,11 @@ class TokenStore : public PreparedDataset {
   int64_t size() const override { return static_cast<int64_t>(order_.size()); }
   Example example(int64_t i) const override { return piece({i, 0, length(i)}); }
   int64_t length(int64_t i) const override;
+  // Who knows where the row appended as number n stands.
+  void set_places(std::function<std::string(int64_t n)> places) { places_ = std::move(places); }
+  std::string place(int64_t i) const override {
+    return places_ ? places_(order_[static_cast<size_t>(i)]) : "";
+  }
   // The tokens and labels of a part of row `piece.example`.
   Example piece(const Piece& piece) const;
   std::vector<int64_t> lengths() const;
@@ -57,6 +62,7 @@ class TokenStore : public PreparedDataset {
   int64_t spilled_ = 0;
   MakeWriter make_writer_;
   std::unique_ptr<TokenFileWriter> writer_;
+  std::function<std::string(int64_t)> places_;
   std::shared_ptr<const TokenFile> file_;  // where set, all of the above but order_ is in it
 };
 
@@ -69,6 +75,7 @@ class PackedStore : public PreparedDataset {
   int64_t size() const override { return static_cast<int64_t>(order_.size()); }
   Example example(int64_t i) const override;
   int64_t length(int64_t i) const override;
+  std::string place(int64_t i) const override;  // of the row packed first, and how many more
 
  private:
   TokenStore rows_;

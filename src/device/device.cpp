@@ -59,6 +59,7 @@ class CpuDevice : public Device {
   Buffer allocate(size_t bytes) override { return Buffer(bytes); }
   void upload(void* to, const void* from, size_t bytes) override { move(to, from, bytes); }
   void download(void* to, const void* from, size_t bytes) override { move(to, from, bytes); }
+  void download_beside(void* to, const void* from, size_t bytes) override { move(to, from, bytes); }
   void copy(void* to, const void* from, size_t bytes) override { move(to, from, bytes); }
   void zero(void* to, size_t bytes) override { std::memset(to, 0, bytes); }
 

@@ -118,6 +118,30 @@ void Executor::run(const Bindings& bindings) {
   }
 }
 
+void Executor::run_watched(const Bindings& bindings, const Look& look) {
+  base_ = arena_.reserve(plan_.bytes);
+  look_ = &look;
+  try {
+    run_instructions(0, program_.instructions().size(), bindings);
+  } catch (...) {
+    look_ = nullptr;
+    throw;
+  }
+  look_ = nullptr;
+}
+
+// What an instruction leaves unwritten must not look like something it wrote.
+void Executor::clear_written(const Instruction& instruction, const Run& r) {
+  for (size_t i = 0; i < r.out_.size(); ++i) {
+    const Tensor& out = r.out_[i];
+    const bool in_place =
+        std::ranges::any_of(r.in_, [&](const Tensor& in) { return in.data == out.data; });
+    if (out.data != nullptr && instruction.out[i].mode == Output::Mode::overwrite && !in_place) {
+      device_.zero(out.data, out.bytes());
+    }
+  }
+}
+
 void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindings) {
   Run r;
   r.device_ = &device_;
@@ -146,6 +170,9 @@ void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindin
       device_.wait_aside(due);
     }
     const auto start = std::chrono::steady_clock::now();
+    if (look_ != nullptr) {
+      clear_written(instruction, r);
+    }
     try {
       if (instruction.aside) {
         device_.begin_aside();
@@ -161,6 +188,15 @@ void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindin
       }
       throw e.context(
           fmt::format("in {} (block {}) of {}", instruction.name, instruction.block, shapes));
+    }
+    if (look_ != nullptr) {
+      if (!pending.empty()) {
+        device_.wait_aside(pending.back().second);
+        pending.clear();
+      }
+      if (!(*look_)(instruction, r.out_)) {
+        return;
+      }
     }
     if (profile_ != nullptr) {
       device_.synchronize();

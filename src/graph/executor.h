@@ -1,8 +1,10 @@
 // Replays a planned program on a device.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -43,6 +45,11 @@ class Executor {
   // From now on adds each instruction's seconds to `by_op`, by its name; null ends it.
   void profile(std::map<std::string, double>* by_op) { profile_ = by_op; }
 
+  // Runs one instruction after the other, each on outputs that were set to zero where it does not
+  // add to them, and shows what it wrote, until `look` says no. Slow; for finding faults.
+  using Look = std::function<bool(const Instruction&, std::span<const Tensor> written)>;
+  void run_watched(const Bindings& bindings, const Look& look);
+
   // The memory of a value after a run: of one that the program keeps, or its last output.
   Tensor tensor(Value v) const;
   const Program& program() const { return program_; }
@@ -63,6 +70,7 @@ class Executor {
   };
 
   Tensor resolve(Value v, const Bindings& bindings) const;
+  void clear_written(const Instruction& instruction, const Run& r);
   void run_instructions(size_t begin, size_t end, const Bindings& bindings);
   std::vector<Stretch> stretches() const;
   std::vector<const void*> memory_of(const Bindings& bindings) const;
@@ -73,6 +81,7 @@ class Executor {
   Plan plan_;
   std::byte* base_ = nullptr;
   std::map<std::string, double>* profile_ = nullptr;
+  const Look* look_ = nullptr;  // while run_watched runs
   Recording recordings_[2];
 };
 

@@ -91,14 +91,22 @@ void CheckpointWriter::write_json(const std::string& file, const Json& json) {
   write_text(file, json.dump(2) + "\n");
 }
 
-void CheckpointWriter::write_tensors(const std::string& file, std::span<const NamedTensor> tensors,
-                                     ThreadPool* pool) {
-  files_.push_back(write_safetensors(temporary_ / file, tensors, DType::f32, pool));
+void CheckpointWriter::write_tensors(const std::string& file,
+                                     std::span<const StreamedTensor> tensors) {
+  files_.push_back(write_safetensors(temporary_ / file, tensors, DType::f32));
 }
 
 fs::path CheckpointWriter::commit() {
   write_counted(temporary_ / kManifestFile, manifest_text(step_, files_));
   sync_folder(temporary_);
+  try {
+    verify_checkpoint(temporary_);
+  } catch (const Error& e) {
+    throw Error("S021", fmt::format("the checkpoint of step {} reads back otherwise than it was "
+                                    "written: {}",
+                                    step_, e.message()))
+        .hint("the disk or its driver fails; what was saved before is intact");
+  }
   replace_folder(temporary_, final_);
   committed_ = true;
   sync_folder(output_dir_);

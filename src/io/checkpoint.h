@@ -2,8 +2,8 @@
 // the trainer for saving, resuming and pruning.
 //
 // A checkpoint is written as `checkpoint-<step>.tmp-<pid>`, every file synced, manifest.json (size
-// and CRC-32C of each file) last, and then renamed; what was saved before is not touched until
-// then.
+// and CRC-32C of each file) last, read back and compared, and then renamed; what was saved before
+// is not touched until then.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@
 #include "core/json.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"
+#include "io/safetensors_writer.h"
 #include "io/written_file.h"
 
 namespace sft {
@@ -36,11 +37,10 @@ class CheckpointWriter {
   // All throw S001 when the disk is full or the folder not writable.
   void write_text(const std::string& file, std::string_view text);
   void write_json(const std::string& file, const Json& json);
-  // A safetensors file of the tensors as they are (float32 optimizer state under global names).
-  void write_tensors(const std::string& file, std::span<const NamedTensor> tensors,
-                     ThreadPool* pool = nullptr);
-  // Writes the manifest and renames; an older checkpoint of the same step is replaced. Returns the
-  // final path. S001, S020.
+  // A safetensors file of the tensors as they are (optimizer state under global names).
+  void write_tensors(const std::string& file, std::span<const StreamedTensor> tensors);
+  // Writes the manifest, reads everything back and renames; an older checkpoint of the same step is
+  // replaced. Returns the final path. S001, S020, S021 when what is read is not what was written.
   fs::path commit();
 
  private:

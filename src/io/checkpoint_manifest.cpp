@@ -21,6 +21,12 @@ std::string hex(uint32_t crc) { return fmt::format("{:08x}", crc); }
 
 uint32_t checksum(std::string_view text) { return crc32c(0, text.data(), text.size()); }
 
+// A name in a manifest is that of a file beside it.
+bool is_plain(const std::string& name) {
+  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
+         name.find('\0') == std::string::npos;
+}
+
 struct Manifest {
   int64_t step = 0;
   std::vector<WrittenFile> files;
@@ -35,7 +41,8 @@ Manifest parse_manifest(const fs::path& checkpoint) {
         .hint(kHint);
   }
   try {
-    Json json = Json::parse(read_text(path));
+    const std::string text = read_text(path);
+    Json json = Json::parse(text);
     const auto expected = json.at("manifest_crc32c").get<std::string>();
     json.erase("manifest_crc32c");
     if (hex(checksum(json.dump())) != expected || json.at("format") != kFormat ||
@@ -47,10 +54,16 @@ Manifest parse_manifest(const fs::path& checkpoint) {
     for (const Json& file : json.at("files")) {
       WrittenFile entry;
       entry.name = file.at("name").get<std::string>();
+      if (!is_plain(entry.name)) {
+        throw Error("M261", "");
+      }
       entry.bytes = file.at("bytes").get<uint64_t>();
       entry.crc32c =
           static_cast<uint32_t>(std::stoul(file.at("crc32c").get<std::string>(), nullptr, 16));
       manifest.files.push_back(std::move(entry));
+    }
+    if (manifest_text(manifest.step, manifest.files) != text) {  // a byte that JSON overlooks
+      throw Error("M261", "");
     }
     return manifest;
   } catch (const std::exception&) {
@@ -73,9 +86,13 @@ void check_size(const fs::path& path, const WrittenFile& file) {
 }
 
 void check_content(const fs::path& path, const WrittenFile& file) {
-  const MappedFile mapped(path);
-  const uint32_t found = crc32c(0, mapped.data(), mapped.size());
-  if (mapped.size() != file.bytes || found != file.crc32c) {
+  uint32_t found = 0;
+  uint64_t bytes = 0;
+  read_pieces(path, [&](std::span<const std::byte> piece) {
+    found = crc32c(found, piece.data(), piece.size());
+    bytes += piece.size();
+  });
+  if (bytes != file.bytes || found != file.crc32c) {
     throw Error("M263", fmt::format("{} is damaged: its checksum is {}, expected {}", path.string(),
                                     hex(found), hex(file.crc32c)))
         .hint(kHint);

@@ -34,7 +34,7 @@ class Saver {
   Saver(const fs::path& folder, const ModelSource& source, const SaveOptions& options)
       : folder_(folder), source_(source), options_(options) {}
 
-  void weights(std::span<const NamedTensor> weights, ThreadPool* pool);
+  void weights(std::span<const StreamedTensor> weights, ThreadPool* pool);
   void config();
   void generation_config();
   void tokenizer();
@@ -71,18 +71,18 @@ class Saver {
 };
 
 // Which tensors go into the files: a head that is tied to the embedding does not.
-void Saver::weights(std::span<const NamedTensor> weights, ThreadPool* pool) {
+void Saver::weights(std::span<const StreamedTensor> weights, ThreadPool* pool) {
   const Json& config = source_.config();
   const bool tied_source = config.value("tie_word_embeddings", !source_.has(kHead));
-  std::vector<NamedTensor> kept;
+  std::vector<StreamedTensor> kept;
   std::unordered_set<std::string> names;
-  for (const NamedTensor& t : weights) {
+  for (const StreamedTensor& t : weights) {
     SFT_ASSERT(names.insert(t.name).second);
     if (t.name != kHead || !tied_source) {
       kept.push_back(t);
     }
     if (t.name == kEmbedding) {
-      facts_.vocab_size = t.tensor.shape[0];
+      facts_.vocab_size = t.shape[0];
     }
   }
   facts_.tied = tied_source || !names.contains(kHead);
@@ -184,7 +184,7 @@ void Saver::card() {
 }  // namespace
 
 SaveReport save_model(const fs::path& folder, const ModelSource& source,
-                      std::span<const NamedTensor> weights, const SaveOptions& options,
+                      std::span<const StreamedTensor> weights, const SaveOptions& options,
                       ThreadPool* pool) {
   make_folder(folder);
   Saver saver(folder, source, options);

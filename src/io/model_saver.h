@@ -14,6 +14,7 @@
 #include "core/tensor.h"
 #include "core/thread_pool.h"
 #include "io/model_source.h"
+#include "io/safetensors_writer.h"
 #include "io/written_file.h"
 
 namespace sft {
@@ -27,7 +28,7 @@ struct SaveOptions {
   DType dtype = DType::f32;                   // of the weights in the files
   uint64_t max_shard_bytes = 5'000'000'000;   // parse_byte_size("5GB")
   std::optional<TokenRef> turn_end;           // the token that training put at a turn's end
-  std::optional<TokenRef> eos;                     // the tokenizer's, where nothing else names one
+  std::optional<TokenRef> eos;                // the tokenizer's, where nothing else names one
   std::optional<TokenRef> pad;                // the padding token used in training
   std::optional<std::string> chat_template;   // replaces the source's
   std::optional<std::string> tokenizer_json;  // replaces the source's (tokens were added)
@@ -48,7 +49,7 @@ struct SaveReport {
 // source's configuration and tokenizer into `folder`, which is made if need be. Each file appears
 // under its final name only when it is whole. S001, S010 when something cannot be written.
 SaveReport save_model(const fs::path& folder, const ModelSource& source,
-                      std::span<const NamedTensor> weights, const SaveOptions& options,
+                      std::span<const StreamedTensor> weights, const SaveOptions& options,
                       ThreadPool* pool = nullptr);
 
 }  // namespace sft

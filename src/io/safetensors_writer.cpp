@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -21,11 +22,11 @@ namespace {
 
 constexpr int64_t kChunk = int64_t{1} << 20;  // elements converted at a time
 
-DType stored_as(const Tensor& tensor, DType dtype) {
+DType stored_as(const StreamedTensor& tensor, DType dtype) {
   return tensor.dtype == DType::f32 ? dtype : tensor.dtype;
 }
 
-uint64_t stored_bytes(const Tensor& tensor, DType dtype) {
+uint64_t stored_bytes(const StreamedTensor& tensor, DType dtype) {
   return static_cast<uint64_t>(tensor.shape.elements()) * size_of(stored_as(tensor, dtype));
 }
 
@@ -48,14 +49,14 @@ std::string_view safetensors_name(DType t) {
 }
 
 // The header, padded with spaces so that the data begins at a multiple of eight.
-std::string make_header(std::span<const NamedTensor> tensors, DType dtype) {
+std::string make_header(std::span<const StreamedTensor> tensors, DType dtype) {
   std::string json = R"({"__metadata__":{"format":"pt"})";
   uint64_t offset = 0;
-  for (const NamedTensor& t : tensors) {
-    const uint64_t end = offset + stored_bytes(t.tensor, dtype);
+  for (const StreamedTensor& t : tensors) {
+    const uint64_t end = offset + stored_bytes(t, dtype);
     json += fmt::format(R"(,{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
-                        Json(t.name).dump(), safetensors_name(stored_as(t.tensor, dtype)),
-                        fmt::join(t.tensor.shape.dims(), ","), offset, end);
+                        Json(t.name).dump(), safetensors_name(stored_as(t, dtype)),
+                        fmt::join(t.shape.dims(), ","), offset, end);
     offset = end;
   }
   json += "}";
@@ -63,45 +64,54 @@ std::string make_header(std::span<const NamedTensor> tensors, DType dtype) {
   return json;
 }
 
-void write_tensor(CountingWriter& writer, const Tensor& tensor, DType dtype,
-                  std::vector<std::byte>& buffer, ThreadPool* pool) {
+// What one file's tensors pass through on their way.
+struct Buffers {
+  std::vector<std::byte> filled, converted;
+};
+
+void write_tensor(CountingWriter& writer, const StreamedTensor& tensor, DType dtype,
+                  Buffers& buffers, ThreadPool* pool) {
   const DType stored = stored_as(tensor, dtype);
-  if (stored == tensor.dtype) {
-    writer.write(tensor.data, tensor.bytes());
-    return;
-  }
   const int64_t n = tensor.shape.elements();
-  buffer.resize(static_cast<size_t>(std::min(n, kChunk)) * size_of(stored));
+  const auto width = static_cast<int64_t>(size_of(tensor.dtype));
   for (int64_t i = 0; i < n; i += kChunk) {
     const int64_t count = std::min(kChunk, n - i);
-    convert_from_f32(stored, tensor.f32() + i, count, buffer.data(), pool);
-    writer.write(buffer.data(), static_cast<size_t>(count) * size_of(stored));
+    buffers.filled.resize(static_cast<size_t>(count * width));
+    tensor.fill(static_cast<uint64_t>(i * width), buffers.filled);
+    if (stored == tensor.dtype) {
+      writer.write(buffers.filled.data(), buffers.filled.size());
+      continue;
+    }
+    buffers.converted.resize(static_cast<size_t>(count) * size_of(stored));
+    convert_from_f32(stored, reinterpret_cast<const float*>(buffers.filled.data()), count,
+                     buffers.converted.data(), pool);
+    writer.write(buffers.converted.data(), buffers.converted.size());
   }
 }
 
 std::unique_ptr<CountingWriter> write_uncommitted(const fs::path& path,
-                                                  std::span<const NamedTensor> tensors, DType dtype,
-                                                  ThreadPool* pool) {
+                                                  std::span<const StreamedTensor> tensors,
+                                                  DType dtype, ThreadPool* pool) {
   auto writer = std::make_unique<CountingWriter>(path);
   const std::string header = make_header(tensors, dtype);
   const uint64_t bytes = header.size();
   writer->write(&bytes, 8);
   writer->write(header);
-  std::vector<std::byte> buffer;
-  for (const NamedTensor& t : tensors) {
-    write_tensor(*writer, t.tensor, dtype, buffer, pool);
+  Buffers buffers;
+  for (const StreamedTensor& t : tensors) {
+    write_tensor(*writer, t, dtype, buffers, pool);
   }
   return writer;
 }
 
 // The tensors in their order, cut where the next one would not fit any more.
-std::vector<std::span<const NamedTensor>> cut_shards(std::span<const NamedTensor> tensors,
-                                                     DType dtype, uint64_t max_bytes) {
-  std::vector<std::span<const NamedTensor>> shards;
+std::vector<std::span<const StreamedTensor>> cut_shards(std::span<const StreamedTensor> tensors,
+                                                        DType dtype, uint64_t max_bytes) {
+  std::vector<std::span<const StreamedTensor>> shards;
   size_t begin = 0;
   uint64_t bytes = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const uint64_t size = stored_bytes(tensors[i].tensor, dtype);
+    const uint64_t size = stored_bytes(tensors[i], dtype);
     if (i > begin && bytes + size > max_bytes) {
       shards.push_back(tensors.subspan(begin, i - begin));
       begin = i;
@@ -113,16 +123,16 @@ std::vector<std::span<const NamedTensor>> cut_shards(std::span<const NamedTensor
   return shards;
 }
 
-std::string make_index(const std::vector<std::span<const NamedTensor>>& shards,
+std::string make_index(const std::vector<std::span<const StreamedTensor>>& shards,
                        const std::vector<std::string>& files, DType dtype) {
   nlohmann::json map = nlohmann::json::object();  // sorted by name, as transformers writes it
   uint64_t size = 0;
   int64_t parameters = 0;
   for (size_t i = 0; i < shards.size(); ++i) {
-    for (const NamedTensor& t : shards[i]) {
+    for (const StreamedTensor& t : shards[i]) {
       map[t.name] = files[i];
-      size += stored_bytes(t.tensor, dtype);
-      parameters += t.tensor.shape.elements();
+      size += stored_bytes(t, dtype);
+      parameters += t.shape.elements();
     }
   }
   const nlohmann::json index{{"metadata", {{"total_parameters", parameters}, {"total_size", size}}},
@@ -152,15 +162,28 @@ void remove_other_weights(const fs::path& folder, const std::set<std::string>& k
 
 }  // namespace
 
-WrittenFile write_safetensors(const fs::path& path, std::span<const NamedTensor> tensors,
+std::vector<StreamedTensor> streamed(std::span<const NamedTensor> tensors) {
+  std::vector<StreamedTensor> out;
+  for (const NamedTensor& t : tensors) {
+    out.push_back(
+        {t.name, t.tensor.dtype, t.tensor.shape,
+         [data = t.tensor.as<const std::byte>()](uint64_t begin, std::span<std::byte> into) {
+           std::memcpy(into.data(), data + begin, into.size());
+         }});
+  }
+  return out;
+}
+
+WrittenFile write_safetensors(const fs::path& path, std::span<const StreamedTensor> tensors,
                               DType dtype, ThreadPool* pool) {
   SFT_ASSERT(is_weight_dtype(dtype));
   return write_uncommitted(path, tensors, dtype, pool)->commit();
 }
 
 std::vector<WrittenFile> write_safetensors_shards(const fs::path& folder,
-                                                  std::span<const NamedTensor> tensors, DType dtype,
-                                                  uint64_t max_shard_bytes, ThreadPool* pool) {
+                                                  std::span<const StreamedTensor> tensors,
+                                                  DType dtype, uint64_t max_shard_bytes,
+                                                  ThreadPool* pool) {
   SFT_ASSERT(is_weight_dtype(dtype));
   const auto shards = cut_shards(tensors, dtype, max_shard_bytes);
   std::vector<std::string> names;

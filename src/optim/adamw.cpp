@@ -1,5 +1,7 @@
 #include "optim/adamw.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -41,6 +43,8 @@ SFT_SIMD float sum_of_squares(const float* x, int64_t n) {
 AdamW::AdamW(Device& device, const std::vector<ParamSpec>& specs, const ParamLayout& layout,
              const AdamWOptions& options)
     : device_(device),
+      specs_(specs),
+      layout_(layout),
       options_(options),
       first_(device.allocate(static_cast<size_t>(layout.elements) * sizeof(float))),
       second_(device.allocate(static_cast<size_t>(layout.elements) * sizeof(float))) {
@@ -55,6 +59,18 @@ AdamW::AdamW(Device& device, const std::vector<ParamSpec>& specs, const ParamLay
       segments_.push_back({begin, end, decay});
     }
   }
+}
+
+std::vector<NamedTensor> AdamW::state() const {
+  std::vector<NamedTensor> out;
+  const auto add = [&](const char* prefix, float* values) {
+    for (NamedTensor& t : named_tensors(specs_, layout_, values)) {
+      out.push_back({fmt::format("{}.{}", prefix, t.name), t.tensor});
+    }
+  };
+  add("exp_avg", first_.f32());
+  add("exp_avg_sq", second_.f32());
+  return out;
 }
 
 void AdamW::step(float* weights, const float* gradients, double learning_rate, double clip,

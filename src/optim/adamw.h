@@ -17,6 +17,7 @@ struct AdamWOptions {
 
 class AdamW {
  public:
+  // Keeps references to specs and layout.
   AdamW(Device& device, const std::vector<ParamSpec>& specs, const ParamLayout& layout,
         const AdamWOptions& options);
 
@@ -25,7 +26,10 @@ class AdamW {
   void step(float* weights, const float* gradients, double learning_rate, double clip, int64_t step,
             void* copy = nullptr, DType copy_type = DType::f32);
 
-  // The moments, flat in the same layout: what a checkpoint holds.
+  // What a checkpoint holds of it, by global name: views of the device's memory, to be read or
+  // written.
+  std::vector<NamedTensor> state() const;
+  // The moments, flat in the same layout.
   float* first_moment() { return first_.f32(); }
   float* second_moment() { return second_.f32(); }
   size_t bytes() const { return first_.size() + second_.size(); }
@@ -36,6 +40,8 @@ class AdamW {
     bool decay;
   };
   Device& device_;
+  const std::vector<ParamSpec>& specs_;
+  const ParamLayout& layout_;
   AdamWOptions options_;
   std::vector<Segment> segments_;  // neighbours of the same kind joined
   Buffer first_, second_;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "train/bad_numbers.h"
 
 namespace sft {
 
@@ -126,8 +127,7 @@ void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, Sized& pr
   device_.upload(program.inputs.data(), all.data(), all.size() * sizeof(int32_t));
 }
 
-void BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first) {
-  SFT_ASSERT(pending_ < kResults);
+BatchRunner::Sized& BatchRunner::prepared(const MicroBatch& batch, float loss_scale, bool first) {
   check_batch(batch, model_.model.config);
   const BatchSize size =
       program_size(device_.kind(), static_cast<int64_t>(batch.tokens.size()),
@@ -135,6 +135,31 @@ void BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first) {
   Sized& program = sized(size);
   bind(batch, size, program, loss_scale);
   bindings_.first_micro_batch = first;
+  return program;
+}
+
+std::string BatchRunner::first_not_finite(const MicroBatch& batch, float loss_scale) {
+  std::string found;
+  prepared(batch, loss_scale, true)
+      .executor.run_watched(
+          bindings_, [&](const Instruction& instruction, std::span<const Tensor> written) {
+            for (const Tensor& t : written) {
+              if (const auto bad = find_not_finite(device_, t)) {
+                found = fmt::format(
+                    "{}{} wrote {} at {} of {}", instruction.name,
+                    instruction.block < 0 ? "" : fmt::format(" in block {}", instruction.block),
+                    bad->value, bad->at, t.shape.text());
+                return false;
+              }
+            }
+            return true;
+          });
+  return found;
+}
+
+void BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first) {
+  SFT_ASSERT(pending_ < kResults);
+  Sized& program = prepared(batch, loss_scale, first);
   program.executor.run(bindings_);
   device_.copy(results_.data() + pending_ * sizeof(LossStats),
                program.executor.tensor(program.stats).data, sizeof(LossStats));

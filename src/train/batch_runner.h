@@ -37,6 +37,10 @@ class BatchRunner {
   void run(const MicroBatch& batch, float loss_scale, bool first);
   // Waits for the micro-batches since the last call and gives the sums of each.
   std::vector<LossStats> collect();
+  // Runs a micro-batch again, slowly, and says which instruction first wrote a number that is not
+  // finite: "attention in block 3 wrote nan at 17 of (128, 64)". "" when none did. Gradients are
+  // overwritten.
+  std::string first_not_finite(const MicroBatch& batch, float loss_scale);
   // See Executor::profile; for the programs made so far.
   void profile(std::map<std::string, double>* by_op) {
     for (auto& [size, program] : programs_) {
@@ -51,6 +55,7 @@ class BatchRunner {
     Buffer inputs;  // all of the program's inputs, end to end
   };
   Sized& sized(const BatchSize& size);
+  Sized& prepared(const MicroBatch& batch, float loss_scale, bool first);
   void bind(const MicroBatch& batch, const BatchSize& size, Sized& program, float loss_scale);
 
   Device& device_;

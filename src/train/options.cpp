@@ -130,12 +130,14 @@ void visit_checkpoints(TrainOptions& o, OptionTable& v) {
   v("resume_from_checkpoint", &o.resume_from_checkpoint,
     "true or latest: the newest checkpoint in output_dir, if there is one; else a path.")
       .bare("true");
+  v("resume_with_changes", &o.resume_with_changes,
+    "Resume even when model, data or options that matter have changed.");
   v("save_safetensors", &o.save_safetensors, "Save weights as safetensors.")
       .planned("there is no other format");
   v("save_on_each_node", &o.save_on_each_node, "Save on every machine.")
       .inert("it matters only with several machines");
   v("enable_jit_checkpoint", &o.enable_jit_checkpoint, "Save when the run is told to stop.")
-      .planned("saving at a signal is not built");
+      .inert("a signal that ends a run always saves");
   v("ignore_data_skip", &o.ignore_data_skip, "Resume at the data's beginning.")
       .planned("a resumed run goes on at its place in the data");
   v("restore_callback_states_from_checkpoint", &o.restore_callback_states_from_checkpoint,

@@ -102,6 +102,7 @@ struct TrainOptions {
   std::optional<std::string> metric_for_best_model;
   std::optional<bool> greater_is_better;
   std::optional<std::string> resume_from_checkpoint;  // "true", "latest" or a path
+  bool resume_with_changes = false;
   bool ignore_data_skip = false;
   bool restore_callback_states_from_checkpoint = false;
 

@@ -12,6 +12,7 @@
 #include "core/strings.h"
 #include "data/dataset.h"
 #include "data/token_cache.h"
+#include "io/checksum.h"
 #include "io/model_saver.h"
 #include "train/choose_device.h"
 #include "train/hub_push.h"
@@ -30,12 +31,23 @@ void make_output_dir(const fs::path& folder) {
                                     failure ? failure.message() : "permission denied"))
         .hint("choose another --output_dir");
   }
-  remove_checkpoint_leftovers(folder);
 }
 
+// "process 123 on host"
+std::string this_process() {
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  return fmt::format("process {} on {}", ::getpid(), host.data());
+}
+
+struct Resume {
+  fs::path path;
+  bool verified = false;
+};
+
 // The checkpoint to go on from, if any.
-std::optional<fs::path> checkpoint_to_resume(const TrainOptions& o, ThreadPool& pool,
-                                             const Logger& log) {
+std::optional<Resume> checkpoint_to_resume(const TrainOptions& o, ThreadPool& pool,
+                                           const Logger& log) {
   const std::string wish = o.resume_from_checkpoint.value_or("false");
   const std::string lower = to_lower(wish);
   if (lower == "false" || lower == "no") {
@@ -46,7 +58,7 @@ std::optional<fs::path> checkpoint_to_resume(const TrainOptions& o, ThreadPool& 
       throw Error("M265", fmt::format("the checkpoint {} does not exist", wish))
           .hint("--resume_from_checkpoint latest  takes the newest of output_dir, if there is one");
     }
-    return fs::path(wish);
+    return Resume{wish};
   }
   const LatestCheckpoint latest = find_latest_checkpoint(o.output_dir, &pool);
   for (const std::string& reason : latest.skipped) {
@@ -55,7 +67,59 @@ std::optional<fs::path> checkpoint_to_resume(const TrainOptions& o, ThreadPool& 
   if (!latest.path) {
     log.note(fmt::format("no checkpoint in {} yet: starting from the beginning", o.output_dir));
   }
-  return latest.path;
+  return latest.path ? std::optional(Resume{*latest.path, true}) : std::nullopt;
+}
+
+// The options that decide what the next step computes. Data, batches and seeds are compared by what
+// comes of them.
+constexpr const char* kWhatMatters[] = {"learning_rate",
+                                        "lr_scheduler_type",
+                                        "lr_scheduler_kwargs",
+                                        "warmup_steps",
+                                        "warmup_ratio",
+                                        "weight_decay",
+                                        "adam_beta1",
+                                        "adam_beta2",
+                                        "adam_epsilon",
+                                        "max_grad_norm",
+                                        "optim",
+                                        "loss_type",
+                                        "bf16",
+                                        "fp16",
+                                        "packing",
+                                        "train_sampling_strategy"};
+// Keys of config.json that change no number.
+constexpr const char* kWordsOnly[] = {"_name_or_path", "architectures", "transformers_version",
+                                      "dtype",         "torch_dtype",   "use_cache",
+                                      "sft_version"};
+
+// See TrainerHooks::identity.
+Json identity_of(const TrainOptions& o, const ModelSource& source, const PreparedDataset& rows) {
+  Json identity = Json::object();
+  const Json values = option_values(o);
+  for (const char* name : kWhatMatters) {
+    if (values.contains(name)) {
+      identity[fmt::format("--{}", name)] = values[name];
+    }
+  }
+  Json config = source.config();
+  for (const char* key : kWordsOnly) {
+    config.erase(key);
+  }
+  for (const auto& [key, value] : config.items()) {
+    identity[fmt::format("{} of config.json", key)] = value;
+  }
+  if (rows.windows() == nullptr && rows.size() > 0) {
+    constexpr int64_t kSample = 64;
+    uint32_t sum = 0;
+    for (int64_t i = 0; i < kSample; ++i) {
+      const Example e = rows.example((rows.size() - 1) * i / (kSample - 1));
+      sum = crc32c(sum, e.input_ids.data(), e.input_ids.size() * sizeof(int32_t));
+      sum = crc32c(sum, e.labels.data(), e.labels.size() * sizeof(int32_t));
+    }
+    identity["the checksum of a sample of the rows"] = fmt::format("{:08x}", sum);
+  }
+  return identity;
 }
 
 SaveOptions save_options(const TrainOptions& o, const ModelSource& source, const TextSetup& text,
@@ -128,6 +192,8 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   Device* const device = chosen.device.get();
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
   make_output_dir(o.output_dir);
+  const FolderLock lock(o.output_dir, this_process());
+  remove_checkpoint_leftovers(o.output_dir);
   std::optional<HubPush> push;
   if (o.hub.push_to_hub) {
     push.emplace(o, s.hub, log);
@@ -160,35 +226,36 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
 
   const SaveOptions saving =
       save_options(o, *source, text, train.chat, trains_turn_end(*train.rows, text), s.version);
-  std::vector<std::string> changes;
-  const auto export_model = [&](const fs::path& folder) {
-    const HostView weights(*device, model.weights.data(), model.weights.size());
-    SaveReport report =
-        save_model(folder, *source, model.published(weights.f32()), saving, &device->threads());
-    changes = report.changes;
-    return report.files;
+  const auto export_model = [&](const fs::path& folder, std::span<const StreamedTensor> weights) {
+    return save_model(folder, *source, weights, saving).files;
   };
   RunLog run_log({o.output_dir, s.print, {}});
   const auto comm = local_communicator();
-  Trainer trainer(
-      {*device, *comm, log, s.stop_signal}, o, model, *train.rows,
-      eval ? eval->rows.get() : nullptr, &run_log,
-      {export_model, s.on_step, s.on_eval_batch, [&](const fs::path& folder, int64_t step) {
-         if (push) {
-           push->checkpoint(folder, step);
-         }
-       }});
+  Trainer trainer({*device, *comm, log, s.stop_signal, s.save_signal}, o, model, *train.rows,
+                  eval ? eval->rows.get() : nullptr, &run_log,
+                  {export_model, s.on_step, s.on_eval_batch,
+                   [&](const fs::path& folder, int64_t step) {
+                     if (push) {
+                       push->checkpoint(folder, step);
+                     }
+                   },
+                   identity_of(o, *source, *train.rows)});
   if (checkpoint) {
-    trainer.resume(*checkpoint);
-    log.note(fmt::format("resumed from {}", checkpoint->string()));
+    trainer.resume(checkpoint->path, checkpoint->verified);
+    log.note(fmt::format("resumed from {}", checkpoint->path.string()));
   }
   run_log.start(about_run(o, s, model, *source, train, *device),
-                checkpoint ? checkpoint->string() : "");
+                checkpoint ? checkpoint->path.string() : "");
+  if (s.on_training) {
+    s.on_training();
+  }
   try {
     const TrainOutcome outcome = trainer.run();
     say_notes(trainer.notes(), o.data, text.tokenizer, log);
     if (outcome.stopped_by == 0) {
-      export_model(o.output_dir);
+      const auto weights = streamed_from(*device, model.published(model.weights.f32()));
+      const std::vector<std::string> changes =
+          save_model(o.output_dir, *source, weights, saving, &device->threads()).changes;
       write_text(fs::path(o.output_dir) / "training_args.json", option_values(o).dump(2) + "\n");
       log.note(fmt::format("saved the model to {} ({})", o.output_dir,
                            changes.empty() ? "configuration as in the source"

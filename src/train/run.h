@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "hub/cache.h"
 #include "core/log.h"
+#include "hub/cache.h"
 #include "train/options.h"
 #include "train/trainer.h"
 
@@ -18,6 +18,9 @@ struct RunSurroundings {
   const Logger& logger;
   const HubEnvironment& hub;
   const std::atomic<int>& stop_signal;
+  std::atomic<int>* save_signal;  // see RankContext
+  // Called when training begins: from here on a signal has something to save.
+  std::function<void()> on_training;
   std::function<void(std::string_view line)> print;  // results
   std::function<void(int64_t done, int64_t total, std::string_view tail)> on_step;
   std::function<void(int64_t done, int64_t total)> on_eval_batch;

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/strings.h"
 #include "data/dataset.h"
+#include "train/bad_numbers.h"
 #include "train/memory_plan.h"
 
 namespace sft {
@@ -64,6 +65,7 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
       model_(model),
       log_(log),
       hooks_(std::move(hooks)),
+      train_(train),
       train_rows_(train.size()),
       loader_(make_loader(train, loader_options(options, context.comm, true))),
       total_steps_(loader_->total_steps(options.num_train_epochs, options.max_steps)),
@@ -166,7 +168,7 @@ void Trainer::train_step() {
     update(last_learning_rate_);
     skipped_in_a_row_ = 0;
   } else {
-    skip_update();
+    skip_update(batches, trained);
   }
   ++step_;
   epoch_ended_ = loader_->cursor().step_in_epoch == loader_->steps_per_epoch();
@@ -175,17 +177,20 @@ void Trainer::train_step() {
 
 void Trainer::update(double learning_rate) {
   ++updates_;
+  saving_now_.wait_until_read();
   optimizer_.step(model_.weights.f32(), gradients_.f32(), learning_rate,
                   clip_factor(grad_norm_, options_.optim.max_grad_norm), updates_,
                   model_.copy.size() > 0 ? model_.copy.data() : nullptr, model_.target.compute);
 }
 
-void Trainer::skip_update() {
+void Trainer::skip_update(const std::vector<MicroBatch>& batches, double trained) {
   ++skipped_;
+  diagnosis_ = diagnose_step(*runner_, model_, context_.device, batches,
+                             static_cast<float>(1.0 / std::max(trained, 1.0)), train_);
   const std::string text = fmt::format(
       "step {}: the loss or the gradient is not finite (grad_norm {}); the step is skipped, {} so "
-      "far",
-      step_ + 1, grad_norm_, skipped_);
+      "far; {}",
+      step_ + 1, grad_norm_, skipped_, diagnosis_);
   context_.logger.warn(text);
   if (log_ != nullptr) {
     log_->event("warn", "X010", text);
@@ -193,8 +198,8 @@ void Trainer::skip_update() {
   if (++skipped_in_a_row_ >= 3) {
     throw Error("X010",
                 fmt::format("the loss or the gradient was not finite in three steps in a row, "
-                            "the last of them step {}",
-                            step_ + 1))
+                            "the last of them step {}: {}",
+                            step_ + 1, diagnosis_))
         .hint(
             "use a smaller --learning_rate or a longer warmup, and look at the rows with  sft "
             "inspect");
@@ -223,6 +228,14 @@ void Trainer::after_step() {
   if (due(saving_) || (last && saving_.strategy == "steps") ||
       (saving_.strategy == "best" && new_best_)) {
     save_checkpoint();
+  } else if (context_.save_signal != nullptr && *context_.save_signal != 0) {
+    save_checkpoint();
+  }
+  if (context_.save_signal != nullptr) {
+    *context_.save_signal = 0;
+  }
+  if (saving_now_.started() && saving_now_.ended()) {
+    finish_save();
   }
   new_best_ = false;
 }
@@ -329,10 +342,13 @@ TrainOutcome Trainer::finish(double seconds, int64_t first_step) {
   if (step_ < total_steps_) {
     if (options_.save_strategy != "no" && last_saved_ != step_ && step_ > first_step) {
       save_checkpoint();
-      outcome.last_checkpoint = last_checkpoint_;
     }
+    finish_save();
+    outcome.last_checkpoint = last_checkpoint_;
     return outcome;
   }
+  finish_save();
+  outcome.last_checkpoint = last_checkpoint_;
   if (options_.load_best_model_at_end && best_metric_) {
     load_best();
   }

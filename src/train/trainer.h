@@ -14,6 +14,7 @@
 #include "io/checkpoint.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
+#include "train/background_save.h"
 #include "train/batch_runner.h"
 #include "train/evaluate.h"
 #include "train/interval.h"
@@ -28,19 +29,26 @@ struct RankContext {
   Device& device;
   Communicator& comm;
   const Logger& logger;
-  const std::atomic<int>& stop_signal;  // polled between steps; 0 = go on
+  const std::atomic<int>& stop_signal;      // polled between steps; 0 = go on
+  std::atomic<int>* save_signal = nullptr;  // not 0: save after this step, and set it to 0
 };
 
 // What the trainer asks of others.
 struct TrainerHooks {
-  // Writes the model as it is into a folder (called on rank 0 only) and says which files.
-  std::function<std::vector<WrittenFile>(const fs::path& folder)> export_model;
+  // Writes a model of these weights into a folder and says which files. Called on rank 0 only,
+  // from the thread that saves.
+  std::function<std::vector<WrittenFile>(const fs::path& folder,
+                                         std::span<const StreamedTensor> weights)>
+      export_model;
   // Steps done, and a few words for the progress line.
   std::function<void(int64_t done, int64_t total, std::string_view tail)> on_step;
   // Evaluation batches done.
   std::function<void(int64_t done, int64_t total)> on_eval_batch;
   // A checkpoint is complete.
   std::function<void(const fs::path& folder, int64_t step)> on_checkpoint{};
+  // What a run that goes on must have in common with the one that was saved, by name; beside what
+  // the trainer knows itself.
+  Json identity = Json::object();
 };
 
 struct TrainOutcome {
@@ -62,9 +70,11 @@ class Trainer {
   int64_t total_steps() const { return total_steps_; }
   Recompute recompute() const { return recompute_; }
 
-  // Goes on from a checkpoint folder, bit for bit. M260-M263 when it is not whole, M264 when it is
-  // of another model or holds no optimizer state, C060 when batches are now cut differently.
-  void resume(const fs::path& checkpoint);
+  // Goes on from a checkpoint folder, bit for bit. M260-M263 when it is not whole (not looked at
+  // when it is `verified`), M264 when it is of another model or holds no optimizer state, M266 when
+  // another program wrote it, C063 when what matters has changed and --resume_with_changes is not
+  // given.
+  void resume(const fs::path& checkpoint, bool verified = false);
 
   // Trains to the end, or until the stop signal.
   TrainOutcome run();
@@ -80,26 +90,24 @@ class Trainer {
   void train_step();
   LossStats run_batches(const std::vector<MicroBatch>& batches, double trained);
   void update(double learning_rate);
-  void skip_update();
+  void skip_update(const std::vector<MicroBatch>& batches, double trained);
   void after_step();
   void log_interval();
   void run_evaluation();
   void track_best(double metric);
   void save_checkpoint();
+  void finish_save();
+  std::vector<NamedTensor> state_tensors() const;
   void fill_state();
   TrainOutcome finish(double seconds, int64_t first_step);
   double learning_rate() const;
   void load_best();
+  void load_weights(const fs::path& checkpoint);
+  void resume_foreign(const fs::path& checkpoint);
+  void check_identity(const Json& saved, const fs::path& checkpoint) const;
   Json state_json() const;
-  Json batching() const;
+  Json identity() const;
   void restore(const Json& state);
-  // Weights and moments where files can be written from and read into.
-  struct HostState {
-    explicit HostState(Trainer& trainer);
-    void write_back();
-    std::vector<HostView> views;
-    std::vector<NamedTensor> tensors;
-  };
   void read_tensors(const fs::path& file, std::span<const NamedTensor> tensors) const;
 
   RankContext context_;
@@ -107,6 +115,7 @@ class Trainer {
   LoadedModel& model_;
   RunLog* log_;
   TrainerHooks hooks_;
+  const PreparedDataset& train_;
   int64_t train_rows_;
   std::unique_ptr<TrainLoader> loader_;
   std::optional<EvalLoader> eval_loader_;
@@ -135,9 +144,12 @@ class Trainer {
 
   Rhythm logging_, evaluation_, saving_;
   bool epoch_ended_ = false;
-  RowNotes notes_;  // of the rows that this process trained
+  RowNotes notes_;         // of the rows that this process trained
+  std::string diagnosis_;  // of the last skipped step
   int64_t last_saved_ = -1;
-  std::string last_checkpoint_;
+  std::string last_checkpoint_;  // a complete one
+  std::optional<StateSnapshot> snapshot_;
+  BackgroundSave saving_now_;  // last: it is waited for before anything else goes
 };
 
 }  // namespace sft

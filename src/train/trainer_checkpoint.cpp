@@ -4,6 +4,10 @@
 //   trainer_state.json     transformers' schema;  sft_state.json  everything else that resuming
 //   needs training_args.json     the configuration
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <iterator>
 
 #include "core/error.h"
 #include "io/safetensors.h"
@@ -15,39 +19,62 @@ namespace {
 
 constexpr const char* kTensors = "optimizer.safetensors";
 constexpr const char* kState = "sft_state.json";
+constexpr const char* kTrainerState = "trainer_state.json";
+constexpr int kStateVersion = 2;
+
+// All that a save needs once training goes on.
+struct SaveJob {
+  fs::path output_dir;
+  int64_t step = 0;
+  std::vector<std::pair<std::string, std::string>> texts;  // file, contents
+  std::vector<StreamedTensor> weights, state;
+  std::vector<fs::path> keep;
+  int64_t limit = 0;
+
+  void run(const TrainerHooks& hooks, const std::function<void()>& was_read) const {
+    CheckpointWriter writer(output_dir, step);
+    if (!state.empty()) {
+      writer.write_tensors(kTensors, state);
+    }
+    writer.add(hooks.export_model(writer.folder(), weights));
+    was_read();
+    for (const auto& [file, text] : texts) {
+      writer.write_text(file, text);
+    }
+    writer.commit();
+    rotate_checkpoints(output_dir, limit, keep);
+  }
+};
+
+std::string shown(const Json& value) {
+  std::string text = value.dump();
+  return text.size() <= 60 ? text : text.substr(0, 57) + "...";
+}
 
 }  // namespace
 
-Trainer::HostState::HostState(Trainer& trainer) {
-  const size_t bytes = trainer.model_.weights.size();
-  const auto add = [&](const char* prefix, float* on_device) {
-    views.emplace_back(trainer.context_.device, on_device, bytes);
-    for (NamedTensor& t : trainer.model_.published(views.back().f32())) {
-      tensors.push_back({fmt::format("{}.{}", prefix, t.name), t.tensor});
-    }
-  };
-  add("master", trainer.model_.weights.f32());
-  add("exp_avg", trainer.optimizer_.first_moment());
-  add("exp_avg_sq", trainer.optimizer_.second_moment());
-}
-
-void Trainer::HostState::write_back() {
-  for (HostView& view : views) {
-    view.write_back();
+std::vector<NamedTensor> Trainer::state_tensors() const {
+  std::vector<NamedTensor> out;
+  for (NamedTensor& t : model_.published(model_.weights.f32())) {
+    out.push_back({"master." + t.name, t.tensor});
   }
+  std::ranges::move(optimizer_.state(), std::back_inserter(out));
+  return out;
 }
 
-Json Trainer::batching() const {
-  return {{"rows", train_rows_},
-          {"per_device_train_batch_size", options_.per_device_train_batch_size},
-          {"gradient_accumulation_steps", options_.gradient_accumulation_steps},
-          {"world_size", context_.comm.size()},
-          {"seed", options_.data_seed.value_or(options_.seed)}};
+Json Trainer::identity() const {
+  Json all = {{"rows", train_rows_},
+              {"rows of a step", options_.per_device_train_batch_size *
+                                     options_.gradient_accumulation_steps * context_.comm.size()},
+              {"seed of the order", options_.data_seed.value_or(options_.seed)},
+              {"steps", total_steps_}};
+  all.update(hooks_.identity);
+  return all;
 }
 
 Json Trainer::state_json() const {
-  Json state = {{"version", 1},
-                {"batching", batching()},
+  Json state = {{"version", kStateVersion},
+                {"identity", identity()},
                 {"cursor", to_json(loader_->cursor())},
                 {"step", step_},
                 {"updates", updates_},
@@ -69,42 +96,67 @@ void Trainer::save_checkpoint() {
   if (last_saved_ == step_) {
     return;
   }
+  finish_save();
   last_saved_ = step_;
   fill_state();
-  if (log_ != nullptr) {
-    CheckpointWriter writer(options_.output_dir, step_);
-    writer.add(hooks_.export_model(writer.folder()));
-    if (!options_.save_only_model) {
-      writer.write_tensors(kTensors, HostState(*this).tensors, &context_.device.threads());
-      writer.write_json(kState, state_json());
-    }
-    writer.write_text("trainer_state.json", log_->state().text());
-    writer.write_json("training_args.json", option_values(options_));
-    last_checkpoint_ = writer.commit().string();
-    if (hooks_.on_checkpoint) {
-      hooks_.on_checkpoint(last_checkpoint_, step_);
-    }
-    std::vector<fs::path> keep;
-    if (options_.load_best_model_at_end || saving_.strategy == "best") {
-      keep.push_back(fs::path(options_.output_dir) / fmt::format("checkpoint-{}", best_step_));
-    }
-    rotate_checkpoints(options_.output_dir, options_.save_total_limit.value_or(0), keep);
-    log_->event("info", "", fmt::format("saved {}", last_checkpoint_));
+  if (log_ == nullptr) {
+    return;
   }
-  context_.comm.barrier();
+  SaveJob job{options_.output_dir, step_, {}, {}, {}, {}, options_.save_total_limit.value_or(0)};
+  const size_t weights = model_.published(model_.weights.f32()).size();
+  std::vector<NamedTensor> tensors = state_tensors();
+  if (options_.save_only_model) {
+    tensors.resize(weights);
+  }
+  snapshot_.emplace(context_.device, std::move(tensors));
+  std::vector<StreamedTensor> all = snapshot_->streamed();
+  for (size_t i = 0; i < weights; ++i) {
+    job.weights.push_back(all[i]);
+    job.weights.back().name.erase(0, std::string_view("master.").size());
+  }
+  if (!options_.save_only_model) {
+    job.state = std::move(all);
+    job.texts.emplace_back(kState, state_json().dump(2) + "\n");
+  }
+  job.texts.emplace_back(kTrainerState, log_->state().text());
+  job.texts.emplace_back("training_args.json", option_values(options_).dump(2) + "\n");
+  if (options_.load_best_model_at_end || saving_.strategy == "best") {
+    job.keep.push_back(job.output_dir / fmt::format("checkpoint-{}", best_step_));
+  }
+  saving_now_.start([this, job = std::move(job)](const std::function<void()>& was_read) {
+    job.run(hooks_, was_read);
+  });
+}
+
+void Trainer::finish_save() {
+  if (!saving_now_.started()) {
+    return;
+  }
+  saving_now_.finish();
+  snapshot_.reset();
+  last_checkpoint_ =
+      (fs::path(options_.output_dir) / fmt::format("checkpoint-{}", last_saved_)).string();
+  if (hooks_.on_checkpoint) {
+    hooks_.on_checkpoint(last_checkpoint_, last_saved_);
+  }
+  log_->event("info", "", fmt::format("saved {}", last_checkpoint_));
 }
 
 void Trainer::read_tensors(const fs::path& path, std::span<const NamedTensor> tensors) const {
   const SafetensorsFile file(path);
   for (const NamedTensor& t : tensors) {
     const StoredTensor* stored = file.find(t.name);
-    if (stored == nullptr || stored->shape != t.tensor.shape.dims()) {
-      throw Error("M264",
-                  fmt::format("{} {} {}: the checkpoint is of another model", path.string(),
-                              stored == nullptr ? "has no" : "has another shape of", t.name))
-          .hint("resume with the model that the run began with");
+    const bool same_shape = stored != nullptr && stored->shape == t.tensor.shape.dims();
+    if (!same_shape || parse_dtype(stored->dtype) != t.tensor.dtype) {
+      throw Error("M264", fmt::format("{} {} {}: the checkpoint is of another model or optimizer",
+                                      path.string(),
+                                      stored == nullptr ? "has no"
+                                      : !same_shape     ? "has another shape of"
+                                                        : "has another type of",
+                                      t.name))
+          .hint("resume with the model and --optim that the run began with");
     }
-    file.read_f32(*stored, t.tensor.f32(), &context_.device.threads());
+    context_.device.upload(t.tensor.data, file.raw(*stored).data(), t.tensor.bytes());
   }
 }
 
@@ -129,8 +181,71 @@ void Trainer::restore(const Json& s) {
   }
 }
 
-void Trainer::resume(const fs::path& checkpoint) {
-  verify_checkpoint(checkpoint, &context_.device.threads());
+void Trainer::check_identity(const Json& saved, const fs::path& checkpoint) const {
+  std::vector<std::string> differences;
+  const Json now = identity();
+  for (const auto& [key, value] : now.items()) {
+    if (!saved.contains(key) || saved[key] != value) {
+      differences.push_back(fmt::format("{} was {} and is {}", key,
+                                        saved.contains(key) ? shown(saved[key]) : "not there",
+                                        shown(value)));
+    }
+  }
+  if (differences.empty()) {
+    return;
+  }
+  const std::string text = fmt::format("what matters has changed since {} was saved: {}",
+                                       checkpoint.string(), fmt::join(differences, "; "));
+  if (!options_.resume_with_changes) {
+    throw Error("C063", text)
+        .hint(
+            "go on all the same with  --resume_with_changes true , or start a new run with "
+            "--model_name_or_path set to the checkpoint");
+  }
+  context_.logger.warn(text);
+}
+
+// Another program's: weights and the number of steps can be used.
+void Trainer::resume_foreign(const fs::path& checkpoint) {
+  if (!options_.resume_with_changes) {
+    throw Error("M266",
+                fmt::format("{} was saved by the Hugging Face Trainer: its optimizer.pt is a "
+                            "pickle, a program that runs when it is read, so it is not read; its "
+                            "weights and trainer_state.json can be",
+                            checkpoint.string()))
+        .hint("go on from them with fresh optimizer state:  --resume_with_changes true");
+  }
+  const fs::path file = checkpoint / kTrainerState;
+  const TrainerState state = TrainerState::parse(read_json(file), file.string());
+  load_weights(checkpoint);
+  step_ = state.global_step;
+  const int64_t a_epoch = loader_->steps_per_epoch();
+  loader_->seek({step_ / a_epoch, step_ % a_epoch});
+  flos_ = state.total_flos;
+  best_metric_ = state.best_metric;
+  best_step_ = state.best_global_step.value_or(0);
+  num_tokens_ = state.num_input_tokens_seen;
+  for (const Json& line : state.log_history) {
+    if (line.contains("num_tokens") && line["num_tokens"].is_number()) {
+      num_tokens_ = static_cast<int64_t>(line["num_tokens"].get<double>());
+    }
+  }
+  if (log_ != nullptr) {
+    log_->state() = state;
+  }
+  context_.logger.warn(
+      fmt::format("{} was saved by the Hugging Face Trainer: its optimizer.pt is "
+                  "a pickle and not read, the optimizer starts afresh",
+                  checkpoint.string()));
+}
+
+void Trainer::resume(const fs::path& checkpoint, bool verified) {
+  if (!fs::exists(checkpoint / "manifest.json") && fs::exists(checkpoint / kTrainerState)) {
+    return resume_foreign(checkpoint);
+  }
+  if (!verified) {
+    verify_checkpoint(checkpoint, &context_.device.threads());
+  }
   if (!fs::exists(checkpoint / kState)) {
     throw Error("M264", fmt::format("{} holds the model only, not the state of its run",
                                     checkpoint.string()))
@@ -139,21 +254,14 @@ void Trainer::resume(const fs::path& checkpoint) {
   }
   const Json state = read_json(checkpoint / kState);
   try {
-    const Json now = batching();
-    for (const auto& [key, value] : now.items()) {
-      if (state.at("batching").at(key) != value) {
-        throw Error("C060", fmt::format("{} was {} when {} was saved and is {} now, so the data "
-                                        "cannot go on where it was",
-                                        key, state["batching"][key].dump(), checkpoint.string(),
-                                        value.dump()))
-            .hint(
-                "resume with the same data and batch sizes, or start a new run with "
-                "--model_name_or_path set to the checkpoint");
-      }
+    if (state.at("version") != kStateVersion) {
+      throw Error("M264", fmt::format("{} was saved by another version of this program",
+                                      checkpoint.string()))
+          .hint(fmt::format("start a new run from it with  --model_name_or_path {}",
+                            checkpoint.string()));
     }
-    HostState host(*this);
-    read_tensors(checkpoint / kTensors, host.tensors);
-    host.write_back();
+    check_identity(state.at("identity"), checkpoint);
+    read_tensors(checkpoint / kTensors, state_tensors());
     model_.refresh_copy(context_.device);
     restore(state);
   } catch (const Json::exception& e) {
@@ -163,33 +271,36 @@ void Trainer::resume(const fs::path& checkpoint) {
   last_saved_ = step_;
   last_checkpoint_ = checkpoint.string();
   if (log_ != nullptr) {
-    const fs::path file = checkpoint / "trainer_state.json";
+    const fs::path file = checkpoint / kTrainerState;
     log_->state() = TrainerState::parse(read_json(file), file.string());
   }
 }
 
-void Trainer::load_best() {
-  const fs::path best = fs::path(options_.output_dir) / fmt::format("checkpoint-{}", best_step_);
-  context_.comm.barrier();
-  HostView weights(context_.device, model_.weights.data(), model_.weights.size());
-  if (fs::exists(best / kTensors)) {
-    std::vector<NamedTensor> masters;
-    for (const NamedTensor& t : model_.published(weights.f32())) {
-      masters.push_back({"master." + t.name, t.tensor});
-    }
-    read_tensors(best / kTensors, masters);
+void Trainer::load_weights(const fs::path& checkpoint) {
+  if (fs::exists(checkpoint / kTensors)) {
+    std::vector<NamedTensor> masters = state_tensors();
+    masters.resize(model_.published(model_.weights.f32()).size());
+    read_tensors(checkpoint / kTensors, masters);
   } else {
-    const SafetensorsFolder folder(best);
-    for (const NamedTensor& t : model_.published(weights.f32())) {
+    const SafetensorsFolder folder(checkpoint);
+    std::vector<float> values;
+    for (const NamedTensor& t : model_.published(model_.weights.f32())) {
       const auto entry = folder.find(t.name);
-      if (!entry) {
-        throw Error("M264", fmt::format("{} has no {}", best.string(), t.name));
+      if (!entry || entry->tensor->shape != t.tensor.shape.dims()) {
+        throw Error("M264", fmt::format("{} has no {} of the shape {}", checkpoint.string(), t.name,
+                                        t.tensor.shape.text()));
       }
-      entry->file->read_f32(*entry->tensor, t.tensor.f32(), &context_.device.threads());
+      values.resize(static_cast<size_t>(t.tensor.shape.elements()));
+      entry->file->read_f32(*entry->tensor, values.data(), &context_.device.threads());
+      context_.device.upload(t.tensor.data, values.data(), t.tensor.bytes());
     }
   }
-  weights.write_back();
   model_.refresh_copy(context_.device);
+}
+
+void Trainer::load_best() {
+  context_.comm.barrier();  // rank 0 has written it
+  load_weights(fs::path(options_.output_dir) / fmt::format("checkpoint-{}", best_step_));
   context_.logger.note(fmt::format("the best model, of step {}, is loaded again", best_step_));
 }
 

@@ -4,6 +4,7 @@
 
 #include <csignal>
 
+#include "io/checkpoint_manifest.h"
 #include "io/safetensors.h"
 #include "io/support.h"
 
@@ -20,7 +21,7 @@ fs::path save(const fs::path& folder, int64_t step) {
   State state;
   state.moment[0] = static_cast<float>(step);
   CheckpointWriter writer(folder, step);
-  writer.write_tensors("optimizer.safetensors", state.tensors);
+  writer.write_tensors("optimizer.safetensors", streamed(state.tensors));
   writer.write_json("trainer_state.json", Json{{"global_step", step}});
   return writer.commit();
 }
@@ -72,6 +73,51 @@ TEST(Checkpoint, IsWholeAfterCommitAndAbsentBefore) {
   file.read_f32(*file.find("model.norm.weight"), values.data());
   EXPECT_EQ(values[0], 5);
   EXPECT_EQ(values[1], 0.125F);
+}
+
+TEST(Checkpoint, EveryByteOfTheManifestCounts) {
+  const TemporaryFolder folder;
+  const fs::path manifest = save(folder.path(), 1) / "manifest.json";
+  const std::string text = read_text(manifest);
+  for (size_t i = 0; i < text.size(); ++i) {
+    std::string damaged = text;
+    damaged[i] = damaged[i] == ' ' ? '\n' : ' ';  // JSON would not mind most of these
+    put(manifest, damaged);
+    EXPECT_EQ(code_of([&] { verify_checkpoint(manifest.parent_path()); }), "M261") << i;
+  }
+}
+
+TEST(Checkpoint, ANameThatLeavesTheFolderIsNoManifest) {
+  const TemporaryFolder folder;
+  const fs::path path = save(folder.path(), 1);
+  for (const char* name : {"../x", "/etc/hostname", "..", ""}) {
+    put(path / "manifest.json", manifest_text(1, {{name, 0, 0}}));
+    EXPECT_EQ(code_of([&] { verify_checkpoint(path); }), "M261") << name;
+  }
+}
+
+TEST(FolderLock, IsHeldByOne) {
+  const TemporaryFolder folder;
+  {
+    const FolderLock first(folder.path(), "process 7 on host");
+    try {
+      const FolderLock second(folder.path(), "");
+      FAIL();
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), "S040");
+      EXPECT_NE(e.message().find("process 7 on host"), std::string::npos);
+    }
+  }
+  const FolderLock again(folder.path(), "");
+}
+
+TEST(LineAppender, BeginsAFileThatWasRemovedAnew) {
+  const TemporaryFolder folder;
+  LineAppender lines(folder / "below/lines");
+  lines.append("one");
+  fs::remove_all(folder / "below");
+  lines.append("two");
+  EXPECT_EQ(read_text(folder / "below/lines"), "two\n");
 }
 
 TEST(Checkpoint, ReplacesOneOfTheSameStep) {
@@ -155,7 +201,7 @@ TEST(Checkpoint, AFullDiskLeavesThePreviousOneAndNoRemains) {
   const auto attempt = [&] {
     CheckpointWriter writer(folder.path(), 2);
     writer.write_text("small.txt", "fits");
-    writer.write_tensors("optimizer.safetensors", state.tensors);
+    writer.write_tensors("optimizer.safetensors", streamed(state.tensors));
     writer.commit();
   };
   {

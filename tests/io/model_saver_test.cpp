@@ -29,7 +29,7 @@ class Source {
   SaveReport save(const SaveOptions& options = {}) const {
     const auto source = open_model(path());
     const Weights weights(*source);
-    return save_model(saved(), *source, weights.tensors, options);
+    return save_model(saved(), *source, streamed(weights.tensors), options);
   }
 
  private:
@@ -207,10 +207,9 @@ TEST(ModelSaver, TokenizerFilesLoadInBothGenerations) {
 TEST(ModelSaver, TheTemplateUsedInTrainingIsSaved) {
   Source source;
   source.file("tokenizer.json", "{}")
-      .file(
-          "tokenizer_config.json",
-          R"({"tokenizer_class": "X", "chat_template": [{"name": "default", "template": "d"},)"
-          R"( {"name": "t", "template": "u"}]})");
+      .file("tokenizer_config.json",
+            R"({"tokenizer_class": "X", "chat_template": [{"name": "default", "template": "d"},)"
+            R"( {"name": "t", "template": "u"}]})");
   source.save();
   EXPECT_EQ(source.saved_text("chat_template.jinja"), "d");
   EXPECT_EQ(source.saved_json("tokenizer_config.json")["chat_template"].size(), 2U);
@@ -233,7 +232,7 @@ TEST(ModelSaver, ATiedHeadIsLeftOut) {
   const auto model = open_model(source.path());
   Weights weights(*model);
   weights.tensors.push_back({"lm_head.weight", weights.tensors[0].tensor});
-  save_model(source.saved(), *model, weights.tensors, {});
+  save_model(source.saved(), *model, streamed(weights.tensors), {});
   EXPECT_FALSE(open_model(source.saved())->has("lm_head.weight"));
   EXPECT_EQ(source.saved_json("config.json")["tie_word_embeddings"], true);
 }
@@ -258,7 +257,8 @@ TEST(ModelSaver, AGgufBecomesAWholeFolder) {
   const Weights weights(*source);
   SaveOptions options;
   options.dtype = source->stored_dtype();
-  const SaveReport report = save_model(folder / "saved", *source, weights.tensors, options);
+  const SaveReport report =
+      save_model(folder / "saved", *source, streamed(weights.tensors), options);
   EXPECT_TRUE(report.changes.empty()) << report.changes.front();
   EXPECT_EQ(names_in(folder / "saved"),
             (std::set<std::string>{"README.md", "chat_template.jinja", "config.json",

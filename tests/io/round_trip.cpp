@@ -43,7 +43,8 @@ int round_trip(int argc, char** argv) {
   sft::SaveOptions options;
   options.dtype = argc > 3 ? sft::parse_dtype(argv[3]).value() : source->stored_dtype();
   const auto begin = std::chrono::steady_clock::now();
-  const sft::SaveReport report = sft::save_model(argv[2], *source, weights, options, &pool);
+  const sft::SaveReport report =
+      sft::save_model(argv[2], *source, sft::streamed(weights), options, &pool);
   fmt::print("saved   {:.3f} s\n", seconds_since(begin));
   for (const std::string& change : report.changes) {
     fmt::print("changed {}\n", change);

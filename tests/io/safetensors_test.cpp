@@ -178,7 +178,7 @@ TEST(SafetensorsWriter, RoundTripsInEveryTypeAndAligned) {
   ThreadPool pool(2);
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     const WrittenFile written =
-        write_safetensors(folder / "x.safetensors", three.tensors, dtype, &pool);
+        write_safetensors(folder / "x.safetensors", streamed(three.tensors), dtype, &pool);
     const std::string bytes = read_text(folder / "x.safetensors");
     uint64_t header = 0;
     std::memcpy(&header, bytes.data(), 8);
@@ -196,10 +196,12 @@ TEST(SafetensorsWriter, RoundTripsInEveryTypeAndAligned) {
 TEST(SafetensorsWriter, ShardsAreCutBetweenTensorsAndIndexed) {
   const TemporaryFolder folder;
   const Three three;
-  const auto one = write_safetensors_shards(folder.path(), three.tensors, DType::f32, 1 << 20);
+  const auto one =
+      write_safetensors_shards(folder.path(), streamed(three.tensors), DType::f32, 1 << 20);
   ASSERT_EQ(one.size(), 1U);
   EXPECT_EQ(one[0].name, "model.safetensors");
-  const auto cut = write_safetensors_shards(folder.path(), three.tensors, DType::f32, 2100);
+  const auto cut =
+      write_safetensors_shards(folder.path(), streamed(three.tensors), DType::f32, 2100);
   ASSERT_EQ(cut.size(), 3U);  // a | b, c | the index
   EXPECT_EQ(cut[0].name, "model-00001-of-00002.safetensors");
   EXPECT_FALSE(fs::exists(folder / "model.safetensors"));  // it would win over the index
@@ -207,7 +209,7 @@ TEST(SafetensorsWriter, ShardsAreCutBetweenTensorsAndIndexed) {
   EXPECT_EQ(index["metadata"]["total_size"], 4404);
   EXPECT_EQ(index["weight_map"]["c"], "model-00002-of-00002.safetensors");
   EXPECT_EQ(SafetensorsFolder(folder.path()).names().size(), 3U);
-  write_safetensors_shards(folder.path(), three.tensors, DType::f32, 1 << 20);
+  write_safetensors_shards(folder.path(), streamed(three.tensors), DType::f32, 1 << 20);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 1);
 }
 

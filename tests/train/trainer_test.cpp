@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "train/bad_numbers.h"
 #include "train/loaded_model.h"
 
 namespace sft {
@@ -84,7 +85,9 @@ Result run_rank(const TrainOptions& o, const PreparedDataset& rows, Communicator
   }
   std::atomic<int> stop{0};
   TrainerHooks hooks;
-  hooks.export_model = [](const fs::path&) { return std::vector<WrittenFile>{}; };
+  hooks.export_model = [](const fs::path&, std::span<const StreamedTensor>) {
+    return std::vector<WrittenFile>{};
+  };
   hooks.on_step = [&](int64_t done, int64_t, std::string_view) {
     if (done == stop_at) {
       stop = SIGTERM;
@@ -244,8 +247,8 @@ TEST(Trainer, resuming_with_other_batches_is_refused) {
     run_rank(o, rows, *comm, first.outcome.last_checkpoint);
     FAIL();
   } catch (const Error& e) {
-    EXPECT_EQ(e.code(), "C060");
-    EXPECT_NE(e.message().find("per_device_train_batch_size"), std::string::npos);
+    EXPECT_EQ(e.code(), "C063");
+    EXPECT_NE(e.message().find("rows of a step was 4 and is 2"), std::string::npos);
   }
 }
 
@@ -259,7 +262,86 @@ TEST(Trainer, three_steps_that_are_not_finite_end_the_run) {
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), "X010");
     EXPECT_EQ(e.exit_code(), ExitCode::failure);
+    // What broke, and where: a weight, or an instruction and the rows of its micro-batch.
+    const bool weight = e.message().find("the weight ") != std::string::npos;
+    const bool rows_named = e.message().find("micro-batch 1 of 1: row ") != std::string::npos;
+    EXPECT_TRUE(weight || rows_named) << e.message();
   }
+}
+
+TEST(Trainer, changes_are_named_and_can_be_insisted_on) {
+  const Rows rows(20);
+  const auto comm = local_communicator();
+  TrainOptions o = options(fresh_folder("insist"));
+  o.save_strategy = "steps";
+  o.save_steps = 2;
+  o.max_steps = 2;
+  const Result first = run_one(o, rows);
+  o.max_steps = 4;
+  try {
+    run_rank(o, rows, *comm, first.outcome.last_checkpoint);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "C063");
+    EXPECT_NE(e.message().find("steps was 2 and is 4"), std::string::npos) << e.message();
+  }
+  o.resume_with_changes = true;
+  EXPECT_EQ(run_rank(o, rows, *comm, first.outcome.last_checkpoint).outcome.steps, 4);
+}
+
+TEST(Trainer, another_trainers_checkpoint_is_used_only_when_told_to) {
+  const Rows rows(20);
+  const auto comm = local_communicator();
+  TrainOptions o = options(fresh_folder("foreign"));
+  const fs::path foreign = fs::path(o.output_dir) / "checkpoint-3";
+  fs::create_directories(foreign);
+  fs::copy(kModel / "model.safetensors", foreign / "model.safetensors");
+  TrainerState state;
+  state.global_step = 3;
+  write_text(foreign / "trainer_state.json", state.text());
+  write_text(foreign / "optimizer.pt", "a pickle");
+  try {
+    run_rank(o, rows, *comm, foreign.string());
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "M266");
+    EXPECT_NE(e.message().find("pickle"), std::string::npos);
+  }
+  o.resume_with_changes = true;
+  const Result result = run_rank(o, rows, *comm, foreign.string());
+  EXPECT_EQ(result.outcome.steps, 8);
+  EXPECT_EQ(result.log[0]["step"], 4);
+}
+
+TEST(Trainer, a_save_that_fails_beside_training_ends_the_run) {
+  const Rows rows(20);
+  TrainOptions o = options(fresh_folder("unwritable"));
+  o.save_strategy = "steps";
+  o.save_steps = 2;
+  write_text(fs::path(o.output_dir) / "checkpoint-2", "a file where the folder has to go");
+  try {
+    run_one(o, rows);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "S020");
+  }
+}
+
+TEST(BadNumbers, nan_and_inf_are_found_and_minus_inf_is_not) {
+  const auto device = Device::cpu(1);
+  std::vector<float> x(10, 1.0F);
+  const Tensor tensor{x.data(), {10}, DType::f32};
+  x[2] = -INFINITY;
+  EXPECT_FALSE(find_not_finite(*device, tensor));
+  x[7] = INFINITY;
+  EXPECT_EQ(find_not_finite(*device, tensor)->at, 7);
+  x[5] = NAN;
+  EXPECT_EQ(find_not_finite(*device, tensor)->at, 5);
+  std::vector<BFloat16> half(4, to_bfloat16(1.0F));
+  half[3] = to_bfloat16(NAN);
+  EXPECT_EQ(find_not_finite(*device, {half.data(), {4}, DType::bf16})->at, 3);
+  std::vector<int32_t> ids(4, -1);  // the bits of a nan
+  EXPECT_FALSE(find_not_finite(*device, {ids.data(), {4}, DType::i32}));
 }
 
 TEST(Trainer, the_best_model_is_loaded_at_the_end) {

@@ -40,6 +40,9 @@ CudaDevice::CudaDevice(int ordinal, int threads)
     check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
   }
   check_cuda(cudaMallocHost(&staging_, kPieces * kPiece), "allocating pinned memory");
+  check_cuda(cudaStreamCreateWithPriority(&beside_, cudaStreamNonBlocking, least),
+             "making a stream");
+  check_cuda(cudaMallocHost(&beside_staging_, kBesidePiece), "allocating pinned memory");
   for (cudaEvent_t& event : staged_) {
     check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
   }
@@ -52,6 +55,8 @@ CudaDevice::~CudaDevice() {
     cudaEventDestroy(event);
   }
   cudaFreeHost(staging_);
+  cudaFreeHost(beside_staging_);
+  cudaStreamDestroy(beside_);
   for (const cudaEvent_t event : tickets_) {
     cudaEventDestroy(event);
   }
@@ -124,6 +129,19 @@ void CudaDevice::download(void* to, const void* from, size_t bytes) {
     if (done + kPieces * kPiece < bytes) {
       start(done + kPieces * kPiece, piece);
     }
+  }
+}
+
+void CudaDevice::download_beside(void* to, const void* from, size_t bytes) {
+  check_cuda(cudaSetDevice(ordinal_), "choosing the device");  // per thread
+  for (size_t done = 0; done < bytes;) {
+    const size_t n = std::min(kBesidePiece, bytes - done);
+    check_cuda(cudaMemcpyAsync(beside_staging_, static_cast<const std::byte*>(from) + done, n,
+                               cudaMemcpyDeviceToHost, beside_),
+               "a download");
+    check_cuda(cudaStreamSynchronize(beside_), "a download");
+    std::memcpy(static_cast<std::byte*>(to) + done, beside_staging_, n);
+    done += n;
   }
 }
 

@@ -27,6 +27,7 @@ class CudaDevice : public Device {
   Buffer allocate(size_t bytes) override;
   void upload(void* to, const void* from, size_t bytes) override;
   void download(void* to, const void* from, size_t bytes) override;
+  void download_beside(void* to, const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
   void zero(void* to, size_t bytes) override;
   void add(const Tensor& x, const Tensor& y, bool accumulate) override;
@@ -60,6 +61,7 @@ class CudaDevice : public Device {
   // Pinned memory that uploads pass through, piece after piece; an event says when a piece is free.
   static constexpr size_t kPiece = size_t{4} << 20;
   static constexpr size_t kPieces = 8;
+  static constexpr size_t kBesidePiece = size_t{8} << 20;
 
   int ordinal_;
   std::string name_;
@@ -73,6 +75,8 @@ class CudaDevice : public Device {
   std::byte* staging_ = nullptr;
   std::array<cudaEvent_t, kPieces> staged_{};
   size_t next_piece_ = 0;
+  cudaStream_t beside_ = nullptr;  // of download_beside
+  std::byte* beside_staging_ = nullptr;
   bool recording_ = false;
   std::unordered_map<std::type_index, std::shared_ptr<void>> states_;
 };

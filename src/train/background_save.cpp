@@ -1,0 +1,114 @@
+#include "train/background_save.h"
+
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+namespace sft {
+
+namespace {
+
+constexpr size_t kAlign = 256;
+
+// What must stay free beside the copy: programs of sizes not met yet, libraries' workspaces.
+size_t reserve_of(DeviceKind kind, size_t bytes) {
+  return (kind == DeviceKind::cpu ? size_t{256} << 20 : size_t{2} << 30) + bytes / 8;
+}
+
+void copy_on(Device& device, std::byte* to, const Tensor& from) {
+  if (device.kind() != DeviceKind::cpu) {
+    device.copy(to, from.data, from.bytes());
+    return;
+  }
+  device.threads().parallel_for(
+      static_cast<int64_t>(from.bytes()),
+      [&](int64_t begin, int64_t end) {
+        std::memcpy(to + begin, from.as<std::byte>() + begin, static_cast<size_t>(end - begin));
+      },
+      int64_t{1} << 20);
+}
+
+}  // namespace
+
+StateSnapshot::StateSnapshot(Device& device, std::vector<NamedTensor> tensors)
+    : device_(device), tensors_(std::move(tensors)) {
+  size_t bytes = 0;
+  for (const NamedTensor& t : tensors_) {
+    bytes += (t.tensor.bytes() + kAlign - 1) / kAlign * kAlign;
+  }
+  if (device.free_memory() > bytes + reserve_of(device.kind(), bytes)) {
+    copy_ = device.allocate(bytes);
+    size_t at = 0;
+    for (NamedTensor& t : tensors_) {
+      copy_on(device, copy_.data() + at, t.tensor);
+      t.tensor.data = copy_.data() + at;
+      at += (t.tensor.bytes() + kAlign - 1) / kAlign * kAlign;
+    }
+  }
+  device.synchronize();
+}
+
+std::vector<StreamedTensor> streamed_from(Device& device, std::span<const NamedTensor> tensors) {
+  std::vector<StreamedTensor> out;
+  for (const NamedTensor& t : tensors) {
+    out.push_back({t.name, t.tensor.dtype, t.tensor.shape,
+                   [device = &device, from = t.tensor.as<const std::byte>()](
+                       uint64_t begin, std::span<std::byte> into) {
+                     device->download_beside(into.data(), from + begin, into.size());
+                   }});
+  }
+  return out;
+}
+
+BackgroundSave::~BackgroundSave() {
+  if (thread_.joinable()) {
+    thread_.join();
+  }
+}
+
+void BackgroundSave::start(std::function<void(const std::function<void()>&)> job) {
+  read_ = ended_ = false;
+  started_ = true;
+  const auto work = [this, job = std::move(job)] {
+    const auto was_read = [this] {
+      const std::lock_guard lock(mutex_);
+      read_ = true;
+      changed_.notify_all();
+    };
+    try {
+      job(was_read);
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+    const std::lock_guard lock(mutex_);
+    read_ = ended_ = true;
+    changed_.notify_all();
+  };
+  try {
+    thread_ = std::thread(work);
+  } catch (const std::system_error&) {
+    work();
+  }
+}
+
+bool BackgroundSave::ended() {
+  const std::lock_guard lock(mutex_);
+  return ended_;
+}
+
+void BackgroundSave::wait_until_read() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return read_; });
+}
+
+void BackgroundSave::finish() {
+  if (thread_.joinable()) {
+    thread_.join();
+  }
+  started_ = false;
+  if (failure_) {
+    std::rethrow_exception(std::exchange(failure_, nullptr));
+  }
+}
+
+}  // namespace sft

@@ -1,0 +1,87 @@
+#include "train/bad_numbers.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cmath>
+#include <vector>
+
+#include "train/batch_runner.h"
+
+namespace sft {
+
+namespace {
+
+constexpr int64_t kPiece = int64_t{1} << 20;  // elements looked at together
+
+double element(const std::byte* data, DType dtype, int64_t i) {
+  switch (dtype) {
+    case DType::f32:
+      return reinterpret_cast<const float*>(data)[i];
+    case DType::bf16:
+      return to_float(reinterpret_cast<const BFloat16*>(data)[i]);
+    case DType::f16:
+      return to_float(reinterpret_cast<const Float16*>(data)[i]);
+    default:
+      return 0;
+  }
+}
+
+std::string rows_of(const MicroBatch& batch, const PreparedDataset& data) {
+  if (batch.row_numbers.empty()) {
+    return fmt::format("{} rows of a window", batch.rows);
+  }
+  constexpr size_t kShown = 8;
+  std::vector<std::string> places;
+  for (const int64_t row : batch.row_numbers) {
+    if (places.size() == kShown) {
+      places.push_back(fmt::format("and {} more", batch.row_numbers.size() - kShown));
+      break;
+    }
+    const std::string place = data.place(row);
+    places.push_back(place.empty() ? fmt::format("row {}", row) : place);
+  }
+  return fmt::format("{}", fmt::join(places, ", "));
+}
+
+}  // namespace
+
+std::optional<NotFinite> find_not_finite(Device& device, const Tensor& tensor) {
+  if (!is_floating(tensor.dtype) || tensor.data == nullptr) {
+    return std::nullopt;
+  }
+  const auto width = static_cast<int64_t>(size_of(tensor.dtype));
+  std::vector<std::byte> piece;
+  for (int64_t begin = 0; begin < tensor.shape.elements(); begin += kPiece) {
+    const int64_t n = std::min(kPiece, tensor.shape.elements() - begin);
+    piece.resize(static_cast<size_t>(n * width));
+    device.download(piece.data(), tensor.as<std::byte>() + begin * width, piece.size());
+    for (int64_t i = 0; i < n; ++i) {
+      const double value = element(piece.data(), tensor.dtype, i);
+      if (std::isnan(value) || (std::isinf(value) && value > 0)) {
+        return NotFinite{begin + i, value};
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+std::string diagnose_step(BatchRunner& runner, const LoadedModel& model, Device& device,
+                          std::span<const MicroBatch> batches, float loss_scale,
+                          const PreparedDataset& data) {
+  for (const NamedTensor& t : model.published(model.weights.f32())) {
+    if (const auto bad = find_not_finite(device, t.tensor)) {
+      return fmt::format("the weight {} is {} at {} already", t.name, bad->value, bad->at);
+    }
+  }
+  for (size_t i = 0; i < batches.size(); ++i) {
+    const std::string found = runner.first_not_finite(batches[i], loss_scale);
+    if (!found.empty()) {
+      return fmt::format("first, {}, in micro-batch {} of {}: {}", found, i + 1, batches.size(),
+                         rows_of(batches[i], data));
+    }
+  }
+  return "every number that this rank computed is finite; their sum is not, or another rank's";
+}
+
+}  // namespace sft

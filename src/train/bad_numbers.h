@@ -1,0 +1,29 @@
+// Where a loss or gradient that is not finite comes from. Used by the trainer when it skips a step.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+
+#include "data/loader.h"
+#include "train/loaded_model.h"
+
+namespace sft {
+
+class BatchRunner;
+
+struct NotFinite {
+  int64_t at = 0;  // among the tensor's elements
+  double value = 0;
+};
+// The first element that is nan or +inf; -inf is what masked scores and empty sums are made of.
+// Nothing for tensors of integers.
+std::optional<NotFinite> find_not_finite(Device& device, const Tensor& tensor);
+
+// One sentence: the first weight that is not finite already, else the micro-batch of this rank, its
+// rows and the instruction that first wrote such a number. Runs the micro-batches again.
+std::string diagnose_step(BatchRunner& runner, const LoadedModel& model, Device& device,
+                          std::span<const MicroBatch> batches, float loss_scale,
+                          const PreparedDataset& data);
+
+}  // namespace sft

@@ -1,0 +1,94 @@
+// SIGKILL at random moments, from the first instruction to the last file, and resuming each time.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <csignal>
+#include <map>
+#include <random>
+
+#include "torture/runs.h"
+
+namespace sft {
+
+namespace {
+
+// What the run was at when it was killed, by what lies in its folder.
+std::string phase_of(const fs::path& out) {
+  std::error_code ignored;
+  bool aside = false, half_file = false;
+  int checkpoints = 0;
+  for (const auto& entry : fs::directory_iterator(out, ignored)) {
+    const std::string name = entry.path().filename().string();
+    aside = aside || name.find(".tmp-") != std::string::npos;
+    half_file = half_file || name.ends_with(".tmp");
+    checkpoints += name.starts_with("checkpoint-") && name.find(".tmp-") == std::string::npos;
+  }
+  if (aside) {
+    return checkpoints > 2 ? "rotating" : "saving";
+  }
+  if (checkpoints > 2) {
+    return "before rotating";
+  }
+  if (half_file || fs::exists(out / "config.json")) {
+    return "final export";
+  }
+  if (!fs::exists(out / "metrics.jsonl")) {
+    return "starting";
+  }
+  return checkpoints == 0 ? "first steps" : "training";
+}
+
+}  // namespace
+
+int kill_loop(const Settings& s, int kills) {
+  Report report("kill loop");
+  const fs::path reference = s.scratch / "reference", out = s.scratch / "killed";
+  const Ended whole = run(s, recipe(s, reference));
+  const std::string expected = outcome_of(reference);
+  if (whole.code != 0 || expected.empty()) {
+    report.wrong(fmt::format("the uninterrupted run ended with {}: {}", whole.code, whole.err));
+    return report.end("nothing");
+  }
+  std::mt19937_64 random(s.seed);
+  std::map<std::string, int> phases;
+  int killed = 0, finished = 0, starts = 0;
+  double longest = whole.seconds;
+  while (killed < kills) {
+    fs::remove_all(out);
+    for (;;) {
+      ++starts;
+      Child child(s, recipe(s, out));
+      std::uniform_real_distribution<double> moment(0, longest);
+      if (!child.wait(moment(random))) {
+        child.send(SIGKILL);
+        child.end();
+        ++killed;
+        ++phases[phase_of(out)];
+        for (const std::string& broken : broken_checkpoints(out)) {
+          report.wrong(broken);
+        }
+        if (!metrics_are_sound(out)) {
+          report.wrong("metrics.jsonl has a line that is not JSON");
+        }
+        continue;
+      }
+      const Ended ended = child.end();
+      if (ended.code != 0) {
+        report.wrong(fmt::format("a resumed run ended with {} (signal {}): {}", ended.code,
+                                 ended.signal, ended.err));
+      } else if (outcome_of(out) != expected) {
+        report.wrong("log or weights differ from the uninterrupted run's");
+      }
+      ++finished;
+      break;
+    }
+  }
+  std::vector<std::string> counts;
+  for (const auto& [phase, n] : phases) {
+    counts.push_back(fmt::format("{} {}", n, phase));
+  }
+  return report.end(fmt::format("{} kills ({}), {} starts, {} runs ended", killed,
+                                fmt::join(counts, ", "), starts, finished));
+}
+
+}  // namespace sft
