@@ -7,7 +7,7 @@
 namespace sft {
 
 // Its one entry. Fails with G020.
-using OpenCuda = Device* (*)(int ordinal, int threads);
+using OpenCuda = Device* (*)(int ordinal, int threads, const char* cache_folder);
 constexpr const char* kOpenCuda = "sft_open_cuda";
 
 }  // namespace sft
