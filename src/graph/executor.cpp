@@ -144,16 +144,18 @@ void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindin
     if (due >= 0) {
       device_.wait_aside(due);
     }
+    const bool aside =
+        instruction.aside && (trace_ == nullptr || trace_->order() == Trace::Order::as_it_runs);
     try {
-      if (instruction.aside) {
+      if (aside) {
         device_.begin_aside();
       }
       const int begin = trace_ != nullptr ? device_.mark() : 0;
       instruction.kernel(r);
       if (trace_ != nullptr) {
-        trace_->work(instruction.name, instruction.block, instruction.aside, begin, device_.mark());
+        trace_->work(instruction.name, instruction.block, aside, begin, device_.mark());
       }
-      if (instruction.aside) {
+      if (aside) {
         pending.emplace_back(plan_.joins[i], device_.end_aside());
       }
     } catch (Error& e) {

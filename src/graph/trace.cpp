@@ -5,7 +5,7 @@
 
 namespace sft {
 
-Trace::Trace(Device& device) : device_(device) {
+Trace::Trace(Device& device, Order order) : device_(device), order_(order) {
   device_.synchronize();
   first_mark_ = device_.mark();
   start_ = std::chrono::steady_clock::now();

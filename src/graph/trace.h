@@ -16,8 +16,12 @@ namespace sft {
 
 class Trace {
  public:
+  // Whether work that may run beside other work does so: then both take longer, since they share
+  // the device.
+  enum class Order { as_it_runs, one_by_one };
+
   // Waits for the device, so that both clocks start at the same moment.
-  explicit Trace(Device& device);
+  explicit Trace(Device& device, Order order = Order::as_it_runs);
   ~Trace();
   Trace(const Trace&) = delete;
   Trace& operator=(const Trace&) = delete;
@@ -41,6 +45,7 @@ class Trace {
     int mark_ = -1;
   };
 
+  Order order() const { return order_; }
   // Seconds of device work by name. Waits for it.
   std::map<std::string, double> seconds_by_name() const;
   // Trace events in JSON, microseconds; waits for the work.
@@ -60,6 +65,7 @@ class Trace {
   double now() const;
 
   Device& device_;
+  Order order_;
   int first_mark_;
   std::chrono::steady_clock::time_point start_;
   std::vector<Work> works_;
