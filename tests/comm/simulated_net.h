@@ -43,9 +43,7 @@ class Net {
 
   // Runs the work after `after`, unless the process is dead by then; later when it is paused.
   void after(Time after, ProcessPtr who, std::function<void()> work) {
-    push(now_ + after, [this, who = std::move(who), work = std::move(work)] {
-      run_in(who, work);
-    });
+    push(now_ + after, [this, who = std::move(who), work = std::move(work)] { run_in(who, work); });
   }
   void world_after(Time after, std::function<void()> work) { push(now_ + after, std::move(work)); }
   // One event; false when there is none left before `end`.
@@ -65,9 +63,7 @@ class Net {
 
   void cut(int host, Time until) { cut_until_[host] = until; }
   // When two hosts hear each other again; now, when they do.
-  Time reachable(int a, int b) const {
-    return a == b ? now_ : std::max({now_, cut(a), cut(b)});
-  }
+  Time reachable(int a, int b) const { return a == b ? now_ : std::max({now_, cut(a), cut(b)}); }
 
   struct End {
     ProcessPtr process;
@@ -170,8 +166,8 @@ class Net {
     if (!end.process->alive || !end.open || end.inbox.empty()) {
       return;
     }
-    const Time heard = std::max(reachable(end.process->host, other.process->host),
-                                end.process->paused_until);
+    const Time heard =
+        std::max(reachable(end.process->host, other.process->host), end.process->paused_until);
     if (heard > now_) {
       push(heard, [this, id, side] { deliver(id, side); });
       return;

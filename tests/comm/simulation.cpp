@@ -38,9 +38,19 @@ enum class Fault {
   stranger,      // something else speaks to our port
   count
 };
-constexpr std::array kFaultNames = {"crash", "crash while saving", "node crash", "pause",
-                                    "launcher pause", "hang", "stalled collective", "reset",
-                                    "partition", "error", "mismatch", "stop", "stranger"};
+constexpr std::array kFaultNames = {"crash",
+                                    "crash while saving",
+                                    "node crash",
+                                    "pause",
+                                    "launcher pause",
+                                    "hang",
+                                    "stalled collective",
+                                    "reset",
+                                    "partition",
+                                    "error",
+                                    "mismatch",
+                                    "stop",
+                                    "stranger"};
 static_assert(kFaultNames.size() == static_cast<size_t>(Fault::count));
 
 class World;
@@ -209,7 +219,11 @@ Rank::Rank(World& world, int number, int64_t attempt, ProcessPtr process)
 
 void Rank::begin() {
   MemberSettings s;
-  s.hello = {"job", "token", attempt_, number_, world_.world,
+  s.hello = {"job",
+             "token",
+             attempt_,
+             number_,
+             world_.world,
              static_cast<uint64_t>(attempt_ * 1000 + number_ + 1),
              fmt::format("host-{}", process_->host)};
   s.join_timeout = kJoin;
@@ -316,9 +330,15 @@ void Rank::open(int) {
                         self->act();
                       }
                     },
-                    true, {}, 0};
-    Net::End server{host->process(), [host, id](const Message& m) { host->received(*id, m); },
-                    [host, id] { host->closed(*id); }, true, {}, 0};
+                    true,
+                    {},
+                    0};
+    Net::End server{host->process(),
+                    [host, id](const Message& m) { host->received(*id, m); },
+                    [host, id] { host->closed(*id); },
+                    true,
+                    {},
+                    0};
     *id = w.net.connect(std::move(client), std::move(server));
     self->connection_ = *id;
     w.net.after(0, host->process(), [host, id] { host->opened(*id); });
@@ -360,9 +380,8 @@ void Rank::started() {
         };
         if (number_ == 0) {
           const std::string newest = std::to_string(world_.visible);
-          ask(Type::set, "resume", newest, [go, newest](const Message&) {
-            go({Type::reply, 0, 0, 0, "", newest});
-          });
+          ask(Type::set, "resume", newest,
+              [go, newest](const Message&) { go({Type::reply, 0, 0, 0, "", newest}); });
         } else {
           ask(Type::get, "resume", "", go);
         }
@@ -504,9 +523,8 @@ void World::arrive(const RankPtr& rank) {
 
 std::vector<RankPtr> World::living() const {
   std::vector<RankPtr> out;
-  std::ranges::copy_if(ranks, std::back_inserter(out), [](const RankPtr& r) {
-    return r && !r->ended_ && r->process_->alive;
-  });
+  std::ranges::copy_if(ranks, std::back_inserter(out),
+                       [](const RankPtr& r) { return r && !r->ended_ && r->process_->alive; });
   return out;
 }
 
@@ -672,10 +690,16 @@ void World::node_open(int index) {
                           node_act(index);
                         }
                       },
-                      true, {}, 0};
+                      true,
+                      {},
+                      0};
       const auto h = host;
-      Net::End server{h->process(), [h, id](const Message& m) { h->received(*id, m); },
-                      [h, id] { h->closed(*id); }, true, {}, 0};
+      Net::End server{h->process(),
+                      [h, id](const Message& m) { h->received(*id, m); },
+                      [h, id] { h->closed(*id); },
+                      true,
+                      {},
+                      0};
       *id = net.connect(std::move(client), std::move(server));
       me.connection = *id;
       net.after(0, h->process(), [h, id] { h->opened(*id); });
@@ -755,7 +779,12 @@ void World::node_tick(int index) {
 void World::start_node(int index) {
   Node& n = node[static_cast<size_t>(index)];
   AgentSettings s;
-  s.member.hello = {"job", "token", 0, index, nodes, static_cast<uint64_t>(index) + 7,
+  s.member.hello = {"job",
+                    "token",
+                    0,
+                    index,
+                    nodes,
+                    static_cast<uint64_t>(index) + 7,
                     fmt::format("host-{}", index)};
   s.member.ranks_here = per_node;
   s.member.join_timeout = kJoin;
@@ -923,8 +952,12 @@ void World::inject(Fault fault) {
         const auto h = host;
         const auto id = std::make_shared<int64_t>(-1);
         *id = net.connect({process, [](const Message&) {}, [] {}, true, {}, 0},
-                          {h->process(), [h, id](const Message& m) { h->received(*id, m); },
-                           [h, id] { h->closed(*id); }, true, {}, 0});
+                          {h->process(),
+                           [h, id](const Message& m) { h->received(*id, m); },
+                           [h, id] { h->closed(*id); },
+                           true,
+                           {},
+                           0});
         net.after(0, h->process(), [h, id] { h->opened(*id); });
         Message m{Type::hello, 0, 0, 0, "", "GET / HTTP/1.1"};
         const int64_t kind = net.draw(0, 3);
@@ -966,8 +999,8 @@ void World::check_end() {
     wrong("the job has not ended");
   }
   report.succeeded = code == 0;
-  if (single_fault && can_succeed && (end_by == kNever || max_restarts > 0) &&
-      report.faults <= 1 && code != 0 && max_restarts > 0) {
+  if (single_fault && can_succeed && (end_by == kNever || max_restarts > 0) && report.faults <= 1 &&
+      code != 0 && max_restarts > 0) {
     wrong(fmt::format("the job could have ended well and ended with {}", code.value_or(-1)));
   }
 }
