@@ -187,7 +187,7 @@ void Coordinator::stuck() {
     }
   }
   const std::string wait = fmt::format("{} (operation {}) has lasted {} s", waiting->name,
-                                       waiting->operation, longest / kSecond);
+                                       waiting->operation, seconds(longest));
   if (!other.empty()) {
     fail({other[0], "N018",
           fmt::format("the ranks do different things: {}, and {}", wait, describe(other[0]))});
@@ -279,7 +279,7 @@ void Coordinator::tick(Time now) {
   }
   for (const int64_t id : silent) {
     const Connection c = connections_.at(id);
-    const std::string how = fmt::format("has been silent for {} s", (now - c.heard) / kSecond);
+    const std::string how = fmt::format("has been silent for {} s", seconds(now - c.heard));
     if (c.kind == Connection::Kind::rank && phase_ == Phase::running &&
         !ranks_[static_cast<size_t>(c.number)].done) {
       lost_rank(c.number, how);
@@ -299,12 +299,12 @@ void Coordinator::tick(Time now) {
 
 // Whoever is waited for has not come in time.
 void Coordinator::late() {
-  const Time seconds = settings_.join_timeout / kSecond;
+  const std::string limit = seconds(settings_.join_timeout);
   if (phase_ == Phase::gathering && (launched_ || nodes_.empty())) {
     const std::vector<int> ranks = missing();
     fail({ranks[0], "N014",
           fmt::format("{} of {} did not come within {} s", list_ranks(ranks), ranks_.size(),
-                      seconds)});
+                      limit)});
   } else if (!nodes_.empty() && phase_ != Phase::running && phase_ != Phase::over) {
     std::string names;
     for (size_t i = 0; i < nodes_.size(); ++i) {
@@ -314,7 +314,7 @@ void Coordinator::late() {
     }
     end_job(static_cast<int>(ExitCode::restart),
             fmt::format("{}{}{} did not come within {} s", cause_ ? cause_->text : "",
-                        cause_ ? "; " : "", names, seconds));
+                        cause_ ? "; " : "", names, limit));
   }
 }
 

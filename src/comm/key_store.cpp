@@ -110,9 +110,9 @@ void KeyStore::expire(Time now, std::vector<Answer>& out) {
     if (w.until > now) {
       return false;
     }
-    out.push_back(problem(
-        w.client, w.number, "N020",
-        fmt::format("nobody has set \"{}\" within {} s", w.key, (now - w.since) / kSecond)));
+    out.push_back(
+        problem(w.client, w.number, "N020",
+                fmt::format("nobody has set \"{}\" within {} s", w.key, seconds(now - w.since))));
     return true;
   });
 }

@@ -179,7 +179,7 @@ void Meetings::expire(Time now, const Describe& describe, std::vector<Answer>& o
       }
     }
     std::string text = fmt::format("{} did not come to \"{}\" within {} s", list_ranks(missing),
-                                   name, (now - meeting.since) / kSecond);
+                                   name, seconds(now - meeting.since));
     for (size_t i = 0; i < missing.size() && i < 4; ++i) {
       text += fmt::format("{} {}", i == 0 ? ":" : ";", describe(missing[i]));
     }

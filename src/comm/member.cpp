@@ -194,7 +194,7 @@ void Member::tick(Time now) {
     if (now - began_ >= settings_.join_timeout) {
       end({-1, "N014",
            fmt::format("the run's coordinator ({}) was not found within {} s: {}", settings_.place,
-                       settings_.join_timeout / kSecond, last_problem_)},
+                       seconds(settings_.join_timeout), last_problem_)},
           state_ != State::waiting);
     } else if (state_ == State::waiting && now >= next_try_) {
       state_ = State::opening;
@@ -210,7 +210,7 @@ void Member::tick(Time now) {
   if (now - heard_ >= settings_.silence) {
     end({-1, "N015",
          fmt::format("the run's coordinator ({}) has been silent for {} s", settings_.place,
-                     (now - heard_) / kSecond)},
+                     seconds(now - heard_))},
         true);
     return;
   }
@@ -221,7 +221,7 @@ void Member::tick(Time now) {
   } else if (busy_ && over >= settings_.silence) {
     end({-1, "N018",
          fmt::format("{} (operation {}) has lasted {} s", operation_name_, operation_,
-                     (now - operation_since_) / kSecond)},
+                     seconds(now - operation_since_))},
         true);
   } else if (now >= next_beat_) {
     beat(now, Type::beat);

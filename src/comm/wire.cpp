@@ -1,5 +1,7 @@
 #include "comm/wire.h"
 
+#include <fmt/format.h>
+
 #include <concepts>
 
 namespace sft::control {
@@ -139,6 +141,12 @@ std::optional<Message> FrameReader::next() {
     read_ = 0;
   }
   return message;
+}
+
+std::string seconds(Time time) {
+  const Time tenths = time / (kSecond / 10);
+  return tenths >= 100 || tenths % 10 == 0 ? fmt::format("{}", tenths / 10)
+                                           : fmt::format("{}.{}", tenths / 10, tenths % 10);
 }
 
 bool same_secret(std::string_view a, std::string_view b) {

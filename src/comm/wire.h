@@ -94,6 +94,9 @@ class FrameReader {
   size_t limit_ = kMaxHello;
 };
 
+// "0.5", "1", "600": seconds for messages.
+std::string seconds(Time time);
+
 // Compares without telling by its time how much is equal.
 bool same_secret(std::string_view a, std::string_view b);
 
