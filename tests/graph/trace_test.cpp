@@ -13,7 +13,7 @@ namespace {
 
 void pause() { std::this_thread::sleep_for(std::chrono::milliseconds(2)); }
 
-// x + 1 in block 3, beside the main order.
+// x + 1 in block 3.
 Program slow_program() {
   Program p(Program::Purpose::inference, Recompute::none);
   const Value x = p.input("x", {1}, DType::f32);
@@ -23,7 +23,6 @@ Program slow_program() {
     pause();
     r.out(0).f32()[0] = r.in(0).f32()[0] + 1.0F;
   });
-  p.run_aside();
   p.end_block();
   p.keep(y);
   return p;
@@ -65,7 +64,7 @@ TEST(Trace, has_each_instruction_with_its_time_and_the_phases_of_the_host) {
     tracks += e.at("ph") == "M" ? 1 : 0;
     if (e.at("name") == "add_one") {
       ++instructions;
-      EXPECT_EQ(e.at("tid"), 2);
+      EXPECT_EQ(e.at("tid"), 1);
       EXPECT_EQ(e.at("args").at("block"), 3);
       EXPECT_LE(e.at("ts").get<double>() + e.at("dur").get<double>(), end_of_batches + 100);
     } else if (e.at("name") == "batches") {
@@ -75,26 +74,6 @@ TEST(Trace, has_each_instruction_with_its_time_and_the_phases_of_the_host) {
   }
   EXPECT_EQ(instructions, 2);
   EXPECT_EQ(tracks, 3);
-  std::filesystem::remove(file);
-}
-
-TEST(Trace, one_by_one_puts_nothing_aside) {
-  const auto device = Device::cpu(1);
-  Arena arena(*device);
-  Executor executor(*device, arena, slow_program());
-  float x = 1.0F;
-  Bindings bindings;
-  bindings.inputs["x"] = {&x, {1}, DType::f32};
-  const auto file = std::filesystem::temp_directory_path() / "sft_trace_order_test.json";
-  Trace trace(*device, Trace::Order::one_by_one);
-  executor.trace(&trace);
-  executor.run(bindings);
-  trace.write(file);
-  for (const Json& e : read_json(file).at("traceEvents")) {
-    if (e.at("name") == "add_one") {
-      EXPECT_EQ(e.at("tid"), 1);
-    }
-  }
   std::filesystem::remove(file);
 }
 
