@@ -10,6 +10,7 @@
 
 #include "graph/planner.h"
 #include "graph/program.h"
+#include "graph/trace.h"
 
 namespace sft {
 
@@ -42,8 +43,8 @@ class Executor {
   // same memory, and starts the recording from then on.
   void run(const Bindings& bindings);
 
-  // From now on adds each instruction's seconds to `by_op`, by its name; null ends it.
-  void profile(std::map<std::string, double>* by_op) { profile_ = by_op; }
+  // From now on notes each instruction in `trace`, for which they run one by one; null ends it.
+  void trace(Trace* trace) { trace_ = trace; }
 
   // Runs one instruction after the other, each on outputs that were set to zero where it does not
   // add to them, and shows what it wrote, until `look` says no. Slow; for finding faults.
@@ -80,7 +81,7 @@ class Executor {
   Program program_;
   Plan plan_;
   std::byte* base_ = nullptr;
-  std::map<std::string, double>* profile_ = nullptr;
+  Trace* trace_ = nullptr;
   const Look* look_ = nullptr;  // while run_watched runs
   Recording recordings_[2];
 };

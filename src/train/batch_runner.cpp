@@ -160,6 +160,7 @@ std::string BatchRunner::first_not_finite(const MicroBatch& batch, float loss_sc
 void BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first) {
   SFT_ASSERT(pending_ < kResults);
   Sized& program = prepared(batch, loss_scale, first);
+  program.executor.trace(trace_);
   program.executor.run(bindings_);
   device_.copy(results_.data() + pending_ * sizeof(LossStats),
                program.executor.tensor(program.stats).data, sizeof(LossStats));

@@ -41,12 +41,8 @@ class BatchRunner {
   // finite: "attention in block 3 wrote nan at 17 of (128, 64)". "" when none did. Gradients are
   // overwritten.
   std::string first_not_finite(const MicroBatch& batch, float loss_scale);
-  // See Executor::profile; for the programs made so far.
-  void profile(std::map<std::string, double>* by_op) {
-    for (auto& [size, program] : programs_) {
-      program.executor.profile(by_op);
-    }
-  }
+  // See Executor::trace.
+  void trace(Trace* trace) { trace_ = trace; }
 
  private:
   struct Sized {
@@ -66,6 +62,7 @@ class BatchRunner {
   std::map<BatchSize, Sized> programs_;
   Buffer results_;  // LossStats of the micro-batches not collected yet
   size_t pending_ = 0;
+  Trace* trace_ = nullptr;
 };
 
 }  // namespace sft

@@ -1,13 +1,13 @@
 // What of a trainer goes into a checkpoint, and how it comes back.
 //   model files            as the final folder has them, in the dtype they are saved in
-//   optimizer.safetensors  master.<name> (float32 weights), exp_avg.<name>, exp_avg_sq.<name>
+//   optimizer.safetensors  master.<name> (float32 weights), exp_avg.<name>, exp_avg_sq.<name>, and
+//                          what optim/state_layout.h adds for 8-bit states
 //   trainer_state.json     transformers' schema;  sft_state.json  everything else that resuming
 //   needs training_args.json     the configuration
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <iterator>
 
 #include "core/error.h"
 #include "io/safetensors.h"
@@ -58,7 +58,9 @@ std::vector<NamedTensor> Trainer::state_tensors() const {
   for (NamedTensor& t : model_.published(model_.weights.f32())) {
     out.push_back({"master." + t.name, t.tensor});
   }
-  std::ranges::move(optimizer_.state(), std::back_inserter(out));
+  for (const StatePart& part : optimizer_.parts()) {
+    out.push_back({part.name, {optimizer_.data(part), part.shape, part.dtype}});
+  }
   return out;
 }
 
