@@ -12,6 +12,7 @@
 #include "core/option_text.h"
 #include "core/strings.h"
 #include "train/options.h"
+#include "train/sharding_config/apply.h"
 
 namespace sft {
 namespace {
@@ -24,7 +25,7 @@ usage: sft [options]                    train
        sft generate [options] PROMPT    write text with a model
        sft tokenize [options]           token ids of a file's lines, and how fast they come
        sft env                          what this machine has
-       sft help TOPIC                   data, memory, distributed, env, exit-codes
+       sft help TOPIC                   data, memory, distributed, deepspeed, env, exit-codes
 
 examples:
   sft --model_name_or_path Qwen/Qwen2.5-0.5B --dataset_name train.jsonl --output_dir out
@@ -136,7 +137,11 @@ int run_help(Args args, Terminal& terminal) {
     show(all_options(terminal), terminal);
     return 0;
   }
-  std::vector<std::string> names{"options"};
+  if (topic == "deepspeed") {
+    show(sharding_config_page(), terminal);
+    return 0;
+  }
+  std::vector<std::string> names{"options", "deepspeed"};
   for (const Topic& known : kTopics) {
     if (topic == known.name) {
       show(known.text, terminal);
@@ -146,7 +151,7 @@ int run_help(Args args, Terminal& terminal) {
   }
   const std::string near = nearest(topic, names);
   throw Error("C009", fmt::format("there is no help on \"{}\"", topic))
-      .hint(near.empty() ? "topics: options, data, memory, distributed, env, exit-codes"
+      .hint(near.empty() ? "topics: options, data, memory, distributed, deepspeed, env, exit-codes"
                          : fmt::format("did you mean  sft help {}?", near));
 }
 

@@ -14,6 +14,7 @@
 #include "model/options.h"
 #include "optim/options.h"
 #include "train/options_legacy.h"
+#include "train/sharding_config/launch_request.h"
 
 namespace sft {
 
@@ -118,6 +119,7 @@ struct TrainOptions {
   bool dry_run = false;
 
   // Filled by read_train_options
+  LaunchRequest launch;  // what accelerate's YAML says of processes and machines
   std::map<std::string, std::string> set_by;  // option -> "--flag" or "recipe.yaml:3"
   std::vector<std::string> notes;             // one line each, for Logger::note
   std::vector<std::string> details;           // one line each, for Logger::detail

@@ -8,6 +8,8 @@
 #include "io/safetensors_writer.h"
 #include "optim/schedule.h"
 #include "train/options.h"
+#include "train/sharding_config/apply.h"
+#include "train/trackers/tracker.h"
 
 namespace sft {
 namespace {
@@ -25,6 +27,7 @@ void check_interval(const char* code, const char* name, double value) {
 }
 
 void resolve_logging(TrainOptions& o) {
+  tracker_names(o.report_to);  // refuses what is not there
   if (o.logging_strategy == "steps") {
     if (o.logging_steps == 0) {
       throw conflict("C040",
@@ -185,6 +188,7 @@ TrainOptions validate(TrainOptions options) {
   resolve_evaluation(options);
   resolve_saving(options);
   resolve_data(options);
+  apply_sharding_configs(options, {});
   resolve_precision(options);
   resolve_schedule(options);
   return options;
