@@ -74,9 +74,14 @@ float32; and activations, which grow with the tokens of a batch.
   --gradient_checkpointing                                           activations computed twice
 )"},
     {"distributed",
-     R"(A run has one process for now. Flags and YAML keys of DeepSpeed, FSDP, accelerate
-and torchrun are known and refused with a sentence, so that nothing runs differently from what
-was asked.
+     R"(How state is shared out between ranks is said by --zero_stage, or by what is at hand:
+
+  --deepspeed ds-config.json          DeepSpeed's JSON
+  --accelerate_config zero2           a profile of TRL, or accelerate's YAML
+  --fsdp full_shard                   FSDP's names
+
+`sft help deepspeed` lists every key and what it does here; docs/multi-node.md leads from one
+machine to many.
 )"},
     {"env", R"(  HF_HOME, HF_HUB_CACHE    where models and data sets of the hub are kept
   HF_TOKEN, HF_ENDPOINT    who you are on the hub, and where it is (docs/hub.md has the others)

@@ -46,8 +46,8 @@ struct Option {
   std::optional<double> minimum, maximum;
   bool minimum_excluded = false, maximum_excluded = false;
   bool keeps_text = false;  // a dict given as text is kept as text: its user reads path or JSON
-  std::string bare_value;          // what the flag alone means; empty: it needs a value
-  char short_flag = 0;             // "-v"; an integer with a short flag counts its bare occurrences
+  std::string bare_value;   // what the flag alone means; empty: it needs a value
+  char short_flag = 0;      // "-v"; an integer with a short flag counts its bare occurrences
   bool command_line_only = false;  // not a YAML key and not part of the saved configuration
   bool is_secret = false;          // never printed and not part of the saved configuration
   OptionStatus status = OptionStatus::built;

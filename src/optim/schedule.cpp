@@ -286,9 +286,8 @@ struct DeepSpeedWarmup {
 
 // From warmup_min_lr to the peak, and then constant, or down to warmup_min_lr when `falls`.
 Schedule deepspeed_line(const ScheduleInput& in, Kwargs& kwargs, bool falls) {
-  const double low = in.learning_rate > 0.0
-                         ? kwargs.number("warmup_min_lr", 0.0) / in.learning_rate
-                         : kwargs.number("warmup_min_lr", 0.0);
+  const double low = in.learning_rate > 0.0 ? kwargs.number("warmup_min_lr", 0.0) / in.learning_rate
+                                            : kwargs.number("warmup_min_lr", 0.0);
   DeepSpeedWarmup w(in, kwargs);
   if (falls) {
     w.total = static_cast<double>(kwargs.whole("total_num_steps", in.total_steps));

@@ -84,7 +84,8 @@ class RunLog {
   // level: info, warn, error.
   void event(std::string_view level, std::string_view code, std::string_view text,
              std::string_view hint = "");
-  // The closing train_runtime line (kind "finish"), and trainer_state.json at the root of output_dir.
+  // The closing train_runtime line (kind "finish"), and trainer_state.json at the root of
+  // output_dir.
   void finish(const TrainSummary& summary);
   // The `end` line; `about` may add files, best_step, ....
   void end(RunStatus status, std::string_view code = "", const Json& about = Json::object());

@@ -30,7 +30,8 @@ constexpr Profile kProfiles[] = {
     {"zero3", "DEEPSPEED", R"({"deepspeed_config": {"zero_stage": 3}})"},
     {"fsdp1", "FSDP",
      R"({"fsdp_config": {"fsdp_version": 1, "fsdp_reshard_after_forward": "FULL_SHARD"}})"},
-    {"fsdp2", "FSDP", R"({"fsdp_config": {"fsdp_version": 2, "fsdp_reshard_after_forward": true}})"},
+    {"fsdp2", "FSDP",
+     R"({"fsdp_config": {"fsdp_version": 2, "fsdp_reshard_after_forward": true}})"},
 };
 
 Json profile_values(const Profile& profile) {
@@ -54,8 +55,8 @@ class YamlFile {
           .at(place(failure.mark));
     }
     if (!root.IsMap()) {
-      throw Error("C120", fmt::format("{} is no configuration of accelerate: it is not a mapping",
-                                      name_));
+      throw Error("C120",
+                  fmt::format("{} is no configuration of accelerate: it is not a mapping", name_));
     }
     return value(root, 0);
   }
@@ -105,7 +106,8 @@ Json read_configuration(const std::string& name) {
     }
   }
   if (!fs::is_regular_file(name)) {
-    Error error("C120", fmt::format("--accelerate_config {}: there is no such file or profile", name));
+    Error error("C120",
+                fmt::format("--accelerate_config {}: there is no such file or profile", name));
     const std::string near = nearest(name, accelerate_profiles());
     throw error.hint(near.empty()
                          ? fmt::format("profiles: {}", fmt::join(accelerate_profiles(), ", "))
@@ -116,8 +118,8 @@ Json read_configuration(const std::string& name) {
 
 void say_without_effect(TrainOptions& o, const CheckedConfig& c) {
   if (!c.without_effect.empty()) {
-    o.details.push_back(fmt::format("{}: without effect here: {}", c.name(),
-                                    fmt::join(c.without_effect, ", ")));
+    o.details.push_back(
+        fmt::format("{}: without effect here: {}", c.name(), fmt::join(c.without_effect, ", ")));
   }
 }
 
@@ -166,7 +168,8 @@ void apply_precision(TrainOptions& o, const CheckedConfig& c) {
     return;
   }
   if (word == "fp16") {
-    throw Error("C126", fmt::format("{} says mixed_precision fp16, and --fp16 is not given", c.name()))
+    throw Error("C126",
+                fmt::format("{} says mixed_precision fp16, and --fp16 is not given", c.name()))
         .hint("--fp16, or mixed_precision: bf16");
   }
   o.distributed.mixed_precision = word;
@@ -176,7 +179,8 @@ void apply_precision(TrainOptions& o, const CheckedConfig& c) {
 Json deepspeed_json(const CheckedConfig& c) {
   Json zero{{"stage", c.number("deepspeed_config.zero_stage", 2)}};
   for (const char* part : {"optimizer", "param"}) {
-    const std::string device = c.text(fmt::format("deepspeed_config.offload_{}_device", part), "none");
+    const std::string device =
+        c.text(fmt::format("deepspeed_config.offload_{}_device", part), "none");
     if (device != "none") {
       zero[fmt::format("offload_{}", part)] = Json{{"device", device}};
     }
@@ -267,10 +271,10 @@ void apply_fsdp_config(TrainOptions& o, const std::string& name, const Json& val
     throw Error("C123", fmt::format("{}: FSDP's version is {}, it is 1 or 2", name, version));
   }
   const int64_t flag = o.sharding.zero_stage;
-  set_strategy(o.sharding, c,
-               c.has("reshard_after_forward") ? c.get("reshard_after_forward")
-                                              : c.get("sharding_strategy"),
-               ranks);
+  set_strategy(
+      o.sharding, c,
+      c.has("reshard_after_forward") ? c.get("reshard_after_forward") : c.get("sharding_strategy"),
+      ranks);
   if (o.is_set("zero_stage") && flag != o.sharding.zero_stage) {
     throw Error("C124", fmt::format("{}: its sharding is stage {}, zero_stage is {}", name,
                                     o.sharding.zero_stage, flag));
@@ -282,10 +286,10 @@ void apply_fsdp_config(TrainOptions& o, const std::string& name, const Json& val
   if (c.flag("activation_checkpointing", false) && !o.is_set("gradient_checkpointing")) {
     o.gradient_checkpointing = "true";
   }
-  o.notes.push_back(fmt::format("{}: FSDP's sharding is stage {} here{}; masters, moments and sums "
-                                "are float32, where FSDP takes the type the model is loaded in",
-                                name, o.sharding.zero_stage,
-                                o.sharding.zero_shard_group > 0 ? " within each machine" : ""));
+  o.notes.push_back(fmt::format(
+      "{}: FSDP's sharding is stage {} here{}; masters, moments and sums "
+      "are float32, where FSDP takes the type the model is loaded in",
+      name, o.sharding.zero_stage, o.sharding.zero_shard_group > 0 ? " within each machine" : ""));
   say_without_effect(o, c);
 }
 
@@ -317,8 +321,7 @@ void apply_accelerate(TrainOptions& o, const std::string& name, const Ranks& ran
   if ((type == "DEEPSPEED" || type == "FSDP") && other) {
     throw Error("C126", fmt::format("{} has distributed_type {}, and {} is given too; one of them "
                                     "can say how state is sharded",
-                                    name, type,
-                                    o.distributed.fsdp ? "--fsdp" : "--deepspeed"));
+                                    name, type, o.distributed.fsdp ? "--fsdp" : "--deepspeed"));
   }
   apply_launch(o, c, type, ranks.all);
   apply_precision(o, c);
@@ -344,9 +347,9 @@ void apply_fsdp(TrainOptions& o, const std::string& fsdp, const Json& config, co
                word == "hybrid_shard" || word == "hybrid_shard_zero2") {
       values.emplace("reshard_after_forward", word);
     } else if (word != "auto_wrap" && word != "true" && !word.empty()) {
-      const std::vector<std::string> known{"full_shard",   "shard_grad_op",      "no_shard",
-                                           "hybrid_shard", "hybrid_shard_zero2", "offload",
-                                           "auto_wrap",    "true"};
+      const std::vector<std::string> known{
+          "full_shard",         "shard_grad_op", "no_shard",  "hybrid_shard",
+          "hybrid_shard_zero2", "offload",       "auto_wrap", "true"};
       throw Error("C123", fmt::format("--fsdp knows no \"{}\" (it takes {})", word,
                                       fmt::join(known, ", ")));
     }

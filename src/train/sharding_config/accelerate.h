@@ -1,6 +1,6 @@
-// accelerate's YAML (`--accelerate_config`, `--config_file`), TRL's named profiles, and FSDP's flags
-// of transformers (`--fsdp`, `--fsdp_config`), carried over into the options of a run. `validate`
-// calls it.
+// accelerate's YAML (`--accelerate_config`, `--config_file`), TRL's named profiles, and FSDP's
+// flags of transformers (`--fsdp`, `--fsdp_config`), carried over into the options of a run.
+// `validate` calls it.
 #pragma once
 
 #include <span>

@@ -1,4 +1,5 @@
-// Every key of accelerate's YAML and of FSDP's settings, with what it does here, and TRL's profiles.
+// Every key of accelerate's YAML and of FSDP's settings, with what it does here, and TRL's
+// profiles.
 #include "train/sharding_config/accelerate.h"
 
 namespace sft {
@@ -10,8 +11,7 @@ constexpr KeyUse kRefused = KeyUse::refused;
 
 constexpr ConfigKey kAccelerate[] = {
     {"compute_environment", "'LOCAL_MACHINE'", "\"LOCAL_MACHINE\"", kWorks, ""},
-    {"distributed_type",
-     "'NO'|'MULTI_CPU'|'MULTI_GPU'|'DEEPSPEED'|'FSDP'|bool", "\"NO\"", kWorks,
+    {"distributed_type", "'NO'|'MULTI_CPU'|'MULTI_GPU'|'DEEPSPEED'|'FSDP'|bool", "\"NO\"", kWorks,
      "which of the sections below counts"},
     {"mixed_precision", "'no'|'fp16'|'bf16'|bool", "\"no\"", kWorks,
      "bf16 and fp16, where no flag says it"},
@@ -76,8 +76,9 @@ constexpr ConfigKey kFsdp[] = {
     {"version", "int", "2", kWorks, "1 or 2"},
     {"reshard_after_forward",
      "bool|'FULL_SHARD'|'SHARD_GRAD_OP'|'NO_SHARD'|'HYBRID_SHARD'|'HYBRID_SHARD_ZERO2'", "true",
-     kWorks, "true, full_shard: stage 3; false, shard_grad_op: 2; no_shard: 0; hybrid_*: within a "
-             "machine"},
+     kWorks,
+     "true, full_shard: stage 3; false, shard_grad_op: 2; no_shard: 0; hybrid_*: within a "
+     "machine"},
     {"sharding_strategy",
      "int|'FULL_SHARD'|'SHARD_GRAD_OP'|'NO_SHARD'|'HYBRID_SHARD'|'HYBRID_SHARD_ZERO2'", "1", kWorks,
      "the same by an older name; 1 to 5 in this order"},

@@ -62,7 +62,8 @@ bool is_default(const Json& value, const ConfigKey& key) {
 
 class Checker {
  public:
-  Checker(std::string name, std::span<const ConfigKey> keys) : name_(std::move(name)), keys_(keys) {}
+  Checker(std::string name, std::span<const ConfigKey> keys)
+      : name_(std::move(name)), keys_(keys) {}
 
   void section(const Json& values, const std::string& prefix, CheckedConfig& out) {
     for (const auto& [name, value] : values.items()) {
@@ -71,7 +72,8 @@ class Checker {
       if (key == keys_.end()) {
         unknown(path, prefix);
       } else if (!fits(value, key->type) && !value.is_null()) {
-        wrong_.push_back(fmt::format("{} is {}, it takes {}", path, value.dump(), wanted(key->type)));
+        wrong_.push_back(
+            fmt::format("{} is {}, it takes {}", path, value.dump(), wanted(key->type)));
       } else if (key->use == KeyUse::refused) {
         if (!is_default(value, *key)) {
           refused_.push_back(fmt::format("{}: {}", path, key->about));
@@ -92,9 +94,8 @@ class Checker {
 
  private:
   bool has_members(const std::string& path) const {
-    return std::ranges::any_of(keys_, [&](const ConfigKey& key) {
-      return key.path.starts_with(path + ".");
-    });
+    return std::ranges::any_of(
+        keys_, [&](const ConfigKey& key) { return key.path.starts_with(path + "."); });
   }
 
   void unknown(const std::string& path, const std::string& prefix) {
@@ -216,9 +217,7 @@ std::optional<std::string> from_base64(std::string_view text) {
   for (const char c : text) {
     static constexpr std::string_view kDigits =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    const size_t digit = c == '+' || c == '-'   ? 62
-                         : c == '/' || c == '_' ? 63
-                                                : kDigits.find(c);
+    const size_t digit = c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : kDigits.find(c);
     if (digit == std::string_view::npos) {
       return std::nullopt;
     }
@@ -277,8 +276,8 @@ std::string key_table(std::span<const ConfigKey> keys, std::span<const RenamedKe
     const char* use = key.use == KeyUse::works       ? ""
                       : key.use == KeyUse::no_effect ? "no effect: "
                                                      : "refused: ";
-    out += fmt::format("| {} | {} | {} | {}{} |\n", key.path, type, key.default_value, use,
-                       key.about);
+    out +=
+        fmt::format("| {} | {} | {} | {}{} |\n", key.path, type, key.default_value, use, key.about);
   }
   for (const RenamedKey& rename : renamed) {
     out += fmt::format("| {} | | | older name of {} |\n", rename.old_path, rename.path);

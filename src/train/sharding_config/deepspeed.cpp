@@ -19,8 +19,8 @@ class Comparison {
   void add(std::string_view key, const Json& wanted, std::string_view flag) {
     const Json value = config_.get(key);
     if (!value.is_null() && value != "auto" && !equal(value, wanted)) {
-      lines_.push_back(fmt::format("{} is {}, {} is {}", key, option_text(value), flag,
-                                   option_text(wanted)));
+      lines_.push_back(
+          fmt::format("{} is {}, {} is {}", key, option_text(value), flag, option_text(wanted)));
     }
   }
 
@@ -28,9 +28,9 @@ class Comparison {
     if (lines_.empty()) {
       return;
     }
-    throw Error("C124", fmt::format("{} differs from the flags in {} value{}: {}", config_.name(),
-                                    lines_.size(), lines_.size() == 1 ? "" : "s",
-                                    fmt::join(lines_, "; ")))
+    throw Error("C124",
+                fmt::format("{} differs from the flags in {} value{}: {}", config_.name(),
+                            lines_.size(), lines_.size() == 1 ? "" : "s", fmt::join(lines_, "; ")))
         .hint("write \"auto\" in the JSON to take the flag's value, or give the flag the JSON's");
   }
 
@@ -67,7 +67,8 @@ void compare_flags(const TrainOptions& o, const CheckedConfig& c, int64_t world)
             "per_device_train_batch_size");
   flags.add("gradient_accumulation_steps", o.gradient_accumulation_steps,
             "gradient_accumulation_steps");
-  flags.add("train_batch_size", o.per_device_train_batch_size * o.gradient_accumulation_steps * world,
+  flags.add("train_batch_size",
+            o.per_device_train_batch_size * o.gradient_accumulation_steps * world,
             fmt::format("per_device_train_batch_size x gradient_accumulation_steps x {} rank{}",
                         world, world == 1 ? "" : "s"));
   flags.add("gradient_clipping", o.optim.max_grad_norm, "max_grad_norm");
@@ -140,8 +141,9 @@ void apply_schedule(TrainOptions& o, const CheckedConfig& c) {
                                     c.name(), type));
   }
   if (o.is_set("lr_scheduler_type") && o.optim.lr_scheduler_type != name) {
-    o.notes.push_back(fmt::format("{}: its scheduler {} runs, --lr_scheduler_type {} does not count",
-                                  c.name(), type, o.optim.lr_scheduler_type));
+    o.notes.push_back(
+        fmt::format("{}: its scheduler {} runs, --lr_scheduler_type {} does not count", c.name(),
+                    type, o.optim.lr_scheduler_type));
   }
   o.optim.lr_scheduler_type = name;
   o.optim.lr_scheduler_kwargs = std::move(kwargs);
@@ -158,11 +160,11 @@ void apply_precision(TrainOptions& o, const CheckedConfig& c) {
   const std::optional<bool> wanted = o.wants_bf16();
   o.notes.push_back(fmt::format(
       "{}: {}; masters, moments and sums are float32", c.name(),
-      o.fp16                  ? "float16"
-      : !wanted.has_value()   ? "no precision is asked for: bfloat16 where the device has it, "
-                                "else float32"
-      : *wanted               ? "bfloat16"
-                              : "float32"));
+      o.fp16                ? "float16"
+      : !wanted.has_value() ? "no precision is asked for: bfloat16 where the device has it, "
+                              "else float32"
+      : *wanted             ? "bfloat16"
+                            : "float32"));
 }
 
 // State in host memory: `least_stage` is the first that DeepSpeed takes it at.
@@ -182,8 +184,8 @@ void check_offload(const CheckedConfig& c, const std::string& section, int64_t s
     throw Error("C123", fmt::format("{}: {}{} needs stage {} or more, and stage is {}", c.name(),
                                     kZero, section, least_stage, stage));
   }
-  throw Error("C010", fmt::format("{}: {}{}: state in host memory is not built yet", c.name(), kZero,
-                                  section))
+  throw Error("C010", fmt::format("{}: {}{}: state in host memory is not built yet", c.name(),
+                                  kZero, section))
       .hint("leave the offloading out");
 }
 
@@ -206,8 +208,8 @@ int64_t sharding_group(const CheckedConfig& c, int64_t stage) {
   }
   const int64_t group = hpz > 1 ? hpz : mics > 0 ? mics : 0;
   if (group > 0 && stage != 3) {
-    throw Error("C123", fmt::format("{}: hybrid sharding needs stage 3, and stage is {}", c.name(),
-                                    stage));
+    throw Error("C123",
+                fmt::format("{}: hybrid sharding needs stage 3, and stage is {}", c.name(), stage));
   }
   return group;
 }
@@ -244,8 +246,8 @@ void apply_deepspeed(TrainOptions& o, const NamedJson& json, int64_t world) {
   apply_zero(o, c);
   o.notes.insert(o.notes.end(), c.renamed.begin(), c.renamed.end());
   if (!c.without_effect.empty()) {
-    o.notes.push_back(fmt::format("{}: without effect here: {}", json.name,
-                                  fmt::join(c.without_effect, ", ")));
+    o.notes.push_back(
+        fmt::format("{}: without effect here: {}", json.name, fmt::join(c.without_effect, ", ")));
   }
 }
 

@@ -1,5 +1,5 @@
-// DeepSpeed's JSON (`--deepspeed`): read strictly, compared with the flags as transformers does, and
-// carried over into the options of a run. `validate` calls it.
+// DeepSpeed's JSON (`--deepspeed`): read strictly, compared with the flags as transformers does,
+// and carried over into the options of a run. `validate` calls it.
 #pragma once
 
 #include <span>

@@ -174,14 +174,13 @@ void KubeflowStatus::say(bool now) {
     metrics["current_step"] = done_;
     metrics["total_steps"] = total_;
   }
-  const double share =
-      total_ > 0 ? static_cast<double>(done_) / static_cast<double>(total_) : 0.0;
+  const double share = total_ > 0 ? static_cast<double>(done_) / static_cast<double>(total_) : 0.0;
   const double spent = unix_now() - began_;
   const int64_t own = done_ - first_done_;
-  const double remaining = ended_    ? 0
-                           : own > 0 ? spent / static_cast<double>(own) *
-                                           static_cast<double>(total_ - done_)
-                                     : -1;
+  const double remaining =
+      ended_    ? 0
+      : own > 0 ? spent / static_cast<double>(own) * static_cast<double>(total_ - done_)
+                : -1;
   // 100 means that the model is saved, too.
   const int percent = ended_ ? 100 : std::min(99, static_cast<int>(share * 100));
   poster_->give(kubeflow_body(percent, remaining, metrics, unix_now()), now);

@@ -91,7 +91,8 @@ void TensorBoard::line(const Json& line) {
           framed_record(event(time, step).message(7, ProtoMessage().integer(1, kStart)).bytes()));
     }
     summary.message(1, text_value("args/text_summary", as_code(line.value("config", Json()))));
-    summary.message(1, text_value("model_config/text_summary", as_code(line.value("model", Json()))));
+    summary.message(1,
+                    text_value("model_config/text_summary", as_code(line.value("model", Json()))));
   } else if (kind == "log" || kind == "eval" || kind == "finish") {
     for (const auto& [name, value] : tracked_values(line)) {
       summary.message(1, ProtoMessage().text(1, name).float32(2, static_cast<float>(value)));

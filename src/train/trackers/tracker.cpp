@@ -26,9 +26,9 @@ constexpr Kind kKinds[] = {
 };
 
 // What others of transformers' trackers are called, so that the answer is about them.
-constexpr std::array kElsewhere{"azure_ml", "clearml", "codecarbon", "comet_ml", "dagshub",
-                                "dvclive",  "flyte",   "mlflow",     "neptune",  "swanlab",
-                                "trackio"};
+constexpr std::array kElsewhere{"azure_ml", "clearml", "codecarbon", "comet_ml",
+                                "dagshub",  "dvclive", "flyte",      "mlflow",
+                                "neptune",  "swanlab", "trackio"};
 
 }  // namespace
 
@@ -65,10 +65,11 @@ std::vector<std::string> tracker_names(const std::vector<std::string>& report_to
     }
     if (std::ranges::find(known, wish) == known.end()) {
       const bool elsewhere = std::ranges::find(kElsewhere, wish) != kElsewhere.end();
-      Error error("C127",
-                  fmt::format("--report_to {}: {}; there are {}, and metrics.jsonl is always written",
-                              wish, elsewhere ? "sft writes nothing for it" : "no such tracker",
-                              fmt::join(known, " and ")));
+      Error error(
+          "C127",
+          fmt::format("--report_to {}: {}; there are {}, and metrics.jsonl is always written", wish,
+                      elsewhere ? "sft writes nothing for it" : "no such tracker",
+                      fmt::join(known, " and ")));
       const std::string near = nearest(to_lower(wish), known);
       throw near.empty() ? error.hint("--report_to tensorboard")
                          : error.hint(fmt::format("did you mean  --report_to {}?", near));

@@ -152,8 +152,7 @@ void Wandb::line(const Json& line) {
 void Wandb::start(const Json& line) {
   began_ = line.value("t", 0.0);
   const std::string producer = fmt::format("sft {}", line.value("version", ""));
-  write(kHeader,
-        ProtoMessage().message(1, ProtoMessage().text(1, producer).text(2, "0.0.0")));
+  write(kHeader, ProtoMessage().message(1, ProtoMessage().text(1, producer).text(2, "0.0.0")));
   ProtoMessage config;
   Json values = line.value("config", Json::object());
   const Json model = line.value("model", Json::object());
@@ -189,7 +188,8 @@ void Wandb::start(const Json& line) {
   write(kRun, run);
   environment(line);
   // The x axis of every chart is the step, as transformers' callback asks for.
-  write(kMetric, ProtoMessage().text(1, "train/global_step").message(6, ProtoMessage().integer(3, 1)));
+  write(kMetric,
+        ProtoMessage().text(1, "train/global_step").message(6, ProtoMessage().integer(3, 1)));
   write(kMetric, ProtoMessage()
                      .text(2, "*")
                      .text(4, "train/global_step")
@@ -273,11 +273,12 @@ void Wandb::system(double time) {
 void Wandb::end(const Json& line) {
   const auto runtime = static_cast<int64_t>(line.value("wall", 0.0));
   ProtoMessage done;
-  done.message(1, ProtoMessage().text(2, "_wandb").text(2, "runtime").text(
-                      16, std::to_string(runtime)));
+  done.message(
+      1, ProtoMessage().text(2, "_wandb").text(2, "runtime").text(16, std::to_string(runtime)));
   write(kSummary, done);
-  write(kExit, ProtoMessage().integer(1, line.value("status", "") == "failed" ? 1 : 0).integer(
-                   2, runtime));
+  write(
+      kExit,
+      ProtoMessage().integer(1, line.value("status", "") == "failed" ? 1 : 0).integer(2, runtime));
 }
 
 std::unique_ptr<Tracker> make_wandb(const TrainOptions& o, const Variables& variables,
@@ -309,9 +310,8 @@ std::unique_ptr<Tracker> make_wandb(const TrainOptions& o, const Variables& vari
     }
   }
   const fs::path parent = fs::path(variables("WANDB_DIR")) / "wandb";
-  const fs::path folder =
-      parent / fmt::format("offline-run-{:%Y%m%d_%H%M%S}-{}", fmt::localtime(std::time(nullptr)),
-                           run.id);
+  const fs::path folder = parent / fmt::format("offline-run-{:%Y%m%d_%H%M%S}-{}",
+                                               fmt::localtime(std::time(nullptr)), run.id);
   auto tracker = std::make_unique<Wandb>(folder, run);
   std::error_code ignored;
   fs::remove(parent / "latest-run", ignored);

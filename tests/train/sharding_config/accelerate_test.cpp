@@ -32,7 +32,8 @@ class Accelerate : public ::testing::Test {
     more.insert(more.end(), {"--accelerate_config", write(yaml)});
     return error_of(more).code();
   }
-  fs::path file_ = fs::temp_directory_path() / ("sft_accelerate_" + std::to_string(getpid()) + ".yaml");
+  fs::path file_ =
+      fs::temp_directory_path() / ("sft_accelerate_" + std::to_string(getpid()) + ".yaml");
 };
 
 TEST_F(Accelerate, EveryProfile) {
@@ -41,8 +42,8 @@ TEST_F(Accelerate, EveryProfile) {
       {"zero3", 3},      {"fsdp1", 3},     {"fsdp2", 3}};
   ASSERT_EQ(accelerate_profiles().size(), stages.size());
   for (const auto& [name, stage] : stages) {
-    const TrainOptions o = read_train_options(
-        Args{"--accelerate_config", name, "--gradient_accumulation_steps", "6"});
+    const TrainOptions o =
+        read_train_options(Args{"--accelerate_config", name, "--gradient_accumulation_steps", "6"});
     EXPECT_EQ(o.sharding.zero_stage, stage) << name;
     EXPECT_EQ(o.wants_bf16(), true) << name;
     EXPECT_EQ(o.launch.processes, name == "single_gpu" ? 1 : 8) << name;
@@ -84,8 +85,9 @@ TEST_F(Accelerate, MistakesAreNamed) {
   EXPECT_EQ(code("distributed_type: MULTI_GPU\ndistributed_type: FSDP\n"), "C121");
   EXPECT_EQ(code("distributed_type: [\n"), "C120");
   EXPECT_EQ(code("- 1\n"), "C120");
-  EXPECT_EQ(code("distributed_type: MULTI_GPU\nparallelism_config: {parallelism_config_tp_size: 2}\n"),
-            "C125");
+  EXPECT_EQ(
+      code("distributed_type: MULTI_GPU\nparallelism_config: {parallelism_config_tp_size: 2}\n"),
+      "C125");
   EXPECT_EQ(code("distributed_type: DEEPSPEED\n", {"--deepspeed", "{}"}), "C126");
   EXPECT_EQ(code("distributed_type: FSDP\n", {"--fsdp", "full_shard"}), "C126");
   EXPECT_EQ(code("distributed_type: NO\n"), "");
@@ -95,10 +97,10 @@ TEST_F(Accelerate, MistakesAreNamed) {
 }
 
 TEST_F(Accelerate, ADeepSpeedFileInside) {
-  const TrainOptions o = read_train_options(
-      Args{"--accelerate_config",
-           write("distributed_type: DEEPSPEED\ndeepspeed_config:\n  deepspeed_config_file: " SFT_TEST_DIR
-                 "/../examples/ds-config.json\n")});
+  const TrainOptions o = read_train_options(Args{
+      "--accelerate_config",
+      write("distributed_type: DEEPSPEED\ndeepspeed_config:\n  deepspeed_config_file: " SFT_TEST_DIR
+            "/../examples/ds-config.json\n")});
   EXPECT_EQ(o.sharding.zero_stage, 2);
   EXPECT_FALSE(o.sharding.overlap_comm);
 }
@@ -114,7 +116,8 @@ TEST_F(Accelerate, FlagsOfFsdp) {
   EXPECT_EQ(hybrid.sharding.zero_stage, 3);
   EXPECT_EQ(hybrid.sharding.zero_shard_group, 8);
   EXPECT_EQ(sharding({"--fsdp", "hybrid_shard_zero2"}).zero_stage, 2);
-  EXPECT_EQ(sharding({"--fsdp", "true", "--fsdp_config", R"({"reshard_after_forward": false})"}).zero_stage,
+  EXPECT_EQ(sharding({"--fsdp", "true", "--fsdp_config", R"({"reshard_after_forward": false})"})
+                .zero_stage,
             2);
   apply_fsdp(hybrid, "true", {{"fsdp_sharding_strategy", 5}}, {16, 4});
   EXPECT_EQ(hybrid.sharding.zero_stage, 2);
@@ -124,8 +127,8 @@ TEST_F(Accelerate, FlagsOfFsdp) {
   EXPECT_EQ(error_of({"--fsdp_config", R"({"version": 2})"}).code(), "C126");
   EXPECT_EQ(error_of({"--fsdp", "true", "--fsdp_config", R"({"verson": 2})"}).code(), "C122");
   EXPECT_EQ(error_of({"--fsdp", "true", "--deepspeed", "{}"}).code(), "C126");
-  EXPECT_EQ(read_train_options(Args{"--fsdp", "true", "--fsdp_config",
-                                    R"({"activation_checkpointing": true})"})
+  EXPECT_EQ(read_train_options(
+                Args{"--fsdp", "true", "--fsdp_config", R"({"activation_checkpointing": true})"})
                 .recompute(),
             "block");
 }

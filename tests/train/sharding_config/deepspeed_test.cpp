@@ -38,16 +38,47 @@ bool says(const std::vector<std::string>& notes, const std::string& part) {
 }
 
 TEST(DeepSpeed, TheTutorialsCommand) {
-  const TrainOptions o = read_train_options(
-      Args{"--model_name_or_path", "Qwen/Qwen2.5-3B", "--dataset_name", "BAAI/Infinity-Instruct",
-           "--dataset_config", "0625", "--do_train", "--learning_rate", "1e-5",
-           "--lr_scheduler_type", "cosine_with_min_lr", "--lr_scheduler_kwargs", R"({"min_lr": 0})",
-           "--warmup_steps", "40", "--weight_decay", "0.0", "--max_grad_norm", "1.0",
-           "--adam_beta1", "0.9", "--adam_beta2", "0.95", "--per_device_train_batch_size", "11",
-           "--gradient_accumulation_steps", "6", "--gradient_checkpointing",
-           "--gradient_checkpointing_kwargs", R"({"use_reentrant": false})", "--num_train_epochs",
-           "3", "--use_liger", "--deepspeed", SFT_TEST_DIR "/../examples/ds-config.json",
-           "--output_dir", "out", "--report_to", "wandb", "--run_name", "my-second-sft-exp"});
+  const TrainOptions o = read_train_options(Args{"--model_name_or_path",
+                                                 "Qwen/Qwen2.5-3B",
+                                                 "--dataset_name",
+                                                 "BAAI/Infinity-Instruct",
+                                                 "--dataset_config",
+                                                 "0625",
+                                                 "--do_train",
+                                                 "--learning_rate",
+                                                 "1e-5",
+                                                 "--lr_scheduler_type",
+                                                 "cosine_with_min_lr",
+                                                 "--lr_scheduler_kwargs",
+                                                 R"({"min_lr": 0})",
+                                                 "--warmup_steps",
+                                                 "40",
+                                                 "--weight_decay",
+                                                 "0.0",
+                                                 "--max_grad_norm",
+                                                 "1.0",
+                                                 "--adam_beta1",
+                                                 "0.9",
+                                                 "--adam_beta2",
+                                                 "0.95",
+                                                 "--per_device_train_batch_size",
+                                                 "11",
+                                                 "--gradient_accumulation_steps",
+                                                 "6",
+                                                 "--gradient_checkpointing",
+                                                 "--gradient_checkpointing_kwargs",
+                                                 R"({"use_reentrant": false})",
+                                                 "--num_train_epochs",
+                                                 "3",
+                                                 "--use_liger",
+                                                 "--deepspeed",
+                                                 SFT_TEST_DIR "/../examples/ds-config.json",
+                                                 "--output_dir",
+                                                 "out",
+                                                 "--report_to",
+                                                 "wandb",
+                                                 "--run_name",
+                                                 "my-second-sft-exp"});
   EXPECT_EQ(o.sharding.zero_stage, 2);
   EXPECT_FALSE(o.sharding.overlap_comm);
   EXPECT_EQ(o.sharding.zero_shard_group, 0);
@@ -64,19 +95,16 @@ TEST(DeepSpeed, TheTutorialsCommand) {
 }
 
 TEST(DeepSpeed, AllMismatchesAreOneError) {
-  const Error e = error_of({{"train_micro_batch_size_per_gpu", 4},
-                            {"gradient_accumulation_steps", 3},
-                            {"train_batch_size", 96},
-                            {"gradient_clipping", 0.5},
-                            {"optimizer",
-                             {{"type", "AdamW"},
-                              {"params",
-                               {{"lr", 3e-5},
-                                {"betas", {0.9, 0.95}},
-                                {"eps", 1e-6},
-                                {"weight_decay", 0.1}}}}},
-                            {"fp16", {{"enabled", true}}}},
-                           {"--per_device_train_batch_size", "8"}, 4);
+  const Error e = error_of(
+      {{"train_micro_batch_size_per_gpu", 4},
+       {"gradient_accumulation_steps", 3},
+       {"train_batch_size", 96},
+       {"gradient_clipping", 0.5},
+       {"optimizer",
+        {{"type", "AdamW"},
+         {"params", {{"lr", 3e-5}, {"betas", {0.9, 0.95}}, {"eps", 1e-6}, {"weight_decay", 0.1}}}}},
+       {"fp16", {{"enabled", true}}}},
+      {"--per_device_train_batch_size", "8"}, 4);
   EXPECT_EQ(e.code(), "C124");
   for (const char* part :
        {"in 9 values", "train_micro_batch_size_per_gpu is 4, per_device_train_batch_size is 8",
@@ -144,8 +172,9 @@ TEST(DeepSpeed, WrongValuesAreRefused) {
     EXPECT_EQ(error_of(json).code(), "C125") << json;
   }
   EXPECT_EQ(error_of({{"elasticity", {{"enabled", false}}}}).code(), "");
-  EXPECT_EQ(error_of({{"optimizer", {{"type", "Adam"}, {"params", {{"adam_w_mode", true}}}}}}).code(),
-            "");
+  EXPECT_EQ(
+      error_of({{"optimizer", {{"type", "Adam"}, {"params", {{"adam_w_mode", true}}}}}}).code(),
+      "");
 }
 
 TEST(DeepSpeed, OlderNamesAreMapped) {
@@ -166,7 +195,8 @@ TEST(DeepSpeed, HybridGroups) {
   };
   EXPECT_EQ(group("zero_hpz_partition_size", 8), 8);
   EXPECT_EQ(group("mics_shard_size", 4), 4);
-  EXPECT_EQ(error_of({{"zero_optimization", {{"stage", 3}}}}, {"--zero_stage", "2"}).code(), "C124");
+  EXPECT_EQ(error_of({{"zero_optimization", {{"stage", 3}}}}, {"--zero_stage", "2"}).code(),
+            "C124");
 }
 
 TEST(DeepSpeed, SchedulesReplaceTheFlags) {
@@ -190,11 +220,11 @@ TEST(DeepSpeed, SchedulesReplaceTheFlags) {
                 {{"type", "WarmupDecayLR"},
                  {"params", {{"total_num_steps", 50}, {"warmup_num_steps", "auto"}}}}}});
   EXPECT_FALSE(decay.optim.lr_scheduler_kwargs.contains("warmup_num_steps"));
-  EXPECT_EQ(error_of({{"scheduler",
-                       {{"type", "WarmupDecayLR"}, {"params", {{"total_num_steps", 50}}}}}},
-                     {"--max_steps", "40"})
-                .code(),
-            "C124");
+  EXPECT_EQ(
+      error_of({{"scheduler", {{"type", "WarmupDecayLR"}, {"params", {{"total_num_steps", 50}}}}}},
+               {"--max_steps", "40"})
+          .code(),
+      "C124");
   TrainOptions checked = decay;
   checked.distributed.deepspeed = "x";
   EXPECT_THROW(check_deepspeed_steps(checked, 51), Error);
@@ -203,7 +233,10 @@ TEST(DeepSpeed, SchedulesReplaceTheFlags) {
 
 TEST(DeepSpeed, TextIsAPathJsonOrBase64) {
   EXPECT_EQ(read_config_json(R"({"a": 1, // why
-    "b": 2})", "--deepspeed").value["b"], 2);
+    "b": 2})",
+                             "--deepspeed")
+                .value["b"],
+            2);
   EXPECT_EQ(read_config_json("eyJ6ZXJvX29wdGltaXphdGlvbiI6IHsic3RhZ2UiOiAyfX0=", "--deepspeed")
                 .value["zero_optimization"]["stage"],
             2);
