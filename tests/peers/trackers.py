@@ -74,7 +74,7 @@ def check_wandb(folder, lines):
             total = line["k"] == "finish" and (name.startswith("train_") or name == "total_flos")
             if name in RUN_ONLY or value is None:
                 continue
-            assert same(summary[rewritten(name)] if total else row[rewritten(name)], value), name
+            assert same(summary[name] if total else row[rewritten(name)], value), name
     assert config["learning_rate"] == lines[0]["config"]["learning_rate"]
     print(f"wandb: {len(rows)} rows and {len(config)} settings equal metrics.jsonl")
 
