@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <memory>
+#include <thread>
 
 #include "cli/commands.h"
 #include "cli/hub.h"
@@ -17,34 +19,10 @@ namespace sft {
 
 namespace {
 
-// A signal handler can reach nothing but a global.
-std::atomic<int> stop_signal{0};    // NOLINT
-std::atomic<int> save_signal{0};    // NOLINT
-std::atomic<bool> training{false};  // NOLINT
-
 void say_at_once(std::string_view text) {
   const auto ignored = ::write(STDERR_FILENO, text.data(), text.size());
   (void)ignored;
 }
-
-// The second one ends the program at once, and so does the first where there is nothing to save:
-// two seconds later, so that a transfer can end in order.
-void on_stop(int signal) {
-  if (stop_signal != 0) {
-    ::_exit(128 + signal);
-  }
-  stop_signal = signal;
-  if (training) {
-    say_at_once("\nstopping after this step and saving; a second signal ends at once\n");
-  } else {
-    say_at_once("\nstopping; there is nothing to save yet\n");
-    ::alarm(2);
-  }
-}
-
-void on_alarm(int) { ::_exit(128 + stop_signal); }
-
-void on_save(int) { save_signal = 1; }
 
 // A mapped file that was cut short, or that the disk fails to give.
 void on_bus_error(int) {
@@ -54,21 +32,82 @@ void on_bus_error(int) {
   ::_exit(static_cast<int>(ExitCode::io));
 }
 
-void handle(int signal, void (*handler)(int)) {
-  struct sigaction action{};
-  action.sa_handler = handler;
-  action.sa_flags = SA_RESTART;
-  ::sigaction(signal, &action, nullptr);
-}
+// Takes this process's signals while it lives, on a thread of its own: every other thread, made
+// after it, blocks them, so that none of them interrupts a kernel's inner loop.
+class SignalThread {
+ public:
+  SignalThread() {
+    ::sigemptyset(&taken_);
+    for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) {
+      ::sigaddset(&taken_, signal);
+    }
+    ::pthread_sigmask(SIG_BLOCK, &taken_, &before_);
+    std::signal(SIGHUP, SIG_IGN);  // the terminal goes, the run stays
+    std::signal(SIGBUS, on_bus_error);
+    thread_ = std::thread([this] { work(); });
+  }
+  ~SignalThread() {
+    ending_ = true;
+    ::pthread_kill(thread_.native_handle(), SIGUSR1);
+    thread_.join();
+    std::signal(SIGUSR1, SIG_IGN);  // one that comes too late
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  SignalThread(const SignalThread&) = delete;
+  SignalThread& operator=(const SignalThread&) = delete;
 
-void handle_signals() {
-  handle(SIGINT, on_stop);
-  handle(SIGTERM, on_stop);
-  handle(SIGALRM, on_alarm);
-  handle(SIGUSR1, on_save);
-  handle(SIGHUP, SIG_IGN);  // the terminal goes, the run stays
-  handle(SIGBUS, on_bus_error);
-}
+  std::atomic<int> stop{0};              // the signal that ends the run
+  std::atomic<int> save{0};              // not 0: a checkpoint is wanted
+  std::atomic<bool> in_training{false};  // there is something to save
+
+ private:
+  void work() {
+    while (true) {
+      const int signal = next(nullptr);
+      if (ending_) {
+        return;
+      }
+      if (signal == SIGUSR1) {
+        save = 1;
+      } else if (signal > 0) {
+        end(signal);
+        return;
+      }
+    }
+  }
+
+  // The second signal ends the program at once. Where there is nothing to save the first does so
+  // too, two seconds later, so that a transfer can end in order.
+  void end(int first) {
+    stop = first;
+    const bool saving = in_training;
+    say_at_once(saving ? "\nstopping after this step and saving; a second signal ends at once\n"
+                       : "\nstopping; there is nothing to save yet\n");
+    const timespec patience{2, 0};
+    int second = SIGUSR1;
+    while (second == SIGUSR1) {
+      second = next(saving ? nullptr : &patience);
+      if (ending_) {
+        return;
+      }
+    }
+    ::_exit(128 + (second > 0 ? second : first));
+  }
+
+  // -1 when `patience` is over.
+  int next(const timespec* patience) const {
+    int signal = -1;
+    do {
+      signal = patience == nullptr ? ::sigwaitinfo(&taken_, nullptr)
+                                   : ::sigtimedwait(&taken_, nullptr, patience);
+    } while (signal < 0 && errno == EINTR);
+    return signal;
+  }
+
+  sigset_t taken_{}, before_{};
+  std::atomic<bool> ending_{false};
+  std::thread thread_;
+};
 
 int exit_code(const TrainOutcome& outcome, const Logger& log) {
   if (outcome.stopped_by == 0) {
@@ -82,7 +121,7 @@ int exit_code(const TrainOutcome& outcome, const Logger& log) {
   return static_cast<int>(outcome.stopped_by == SIGINT ? ExitCode::sigint : ExitCode::sigterm);
 }
 
-// --dry_run: what the run would do and take. No folder is made and no signal handled.
+// --dry_run: what the run would do and take. No folder is made.
 int say_plan(const TrainOptions& options, const RunSurroundings& surroundings, Terminal& terminal) {
   const RunPlan plan = plan_training(options, surroundings);
   if (options.json) {
@@ -111,13 +150,14 @@ int run_train(Args args, Terminal& terminal) {
   }
   std::unique_ptr<Progress> steps, batches;
   const bool bar = !options.disable_tqdm.value_or(false);
-  const HubEnvironment hub = hub_environment(terminal, log, bar, &stop_signal);
-  RunSurroundings surroundings{log, hub, stop_signal, &save_signal, [] { training = true; },
-                               {},  {},  {},          SFT_VERSION,  {}};
+  SignalThread signals;  // before any other thread is made
+  const HubEnvironment hub = hub_environment(terminal, log, bar, &signals.stop);
+  RunSurroundings surroundings{
+      log, hub, signals.stop, &signals.save, [&] { signals.in_training = true; },
+      {},  {},  {},           SFT_VERSION,   {}};
   if (options.dry_run) {
     return say_plan(options, surroundings, terminal);
   }
-  handle_signals();
   surroundings.argv.assign(args.begin(), args.end());
   surroundings.print = [&](std::string_view line) { terminal.print(line); };
   surroundings.on_step = [&](int64_t done, int64_t total, std::string_view tail) {
@@ -143,10 +183,10 @@ int run_train(Args args, Terminal& terminal) {
   try {
     outcome = run_training(options, surroundings);
   } catch (const Error& e) {
-    if (e.code() != "X011" || stop_signal == 0) {
+    if (e.code() != "X011" || signals.stop == 0) {
       throw;
     }
-    outcome.stopped_by = stop_signal;  // while something was fetched or sent
+    outcome.stopped_by = signals.stop;  // while something was fetched or sent
   }
   if (steps) {
     steps->finish();
