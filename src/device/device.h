@@ -40,6 +40,11 @@ class Buffer {
 
 enum class DeviceKind { cpu, cuda };
 
+// Where a device's work queues up: the main one, one for what may run beside it, and one for copies
+// between the device and the host.
+enum class Lane { main, aside, copies };
+inline constexpr int kLanes = 3;
+
 // What a program is recorded for: the kind of device decides workspaces, `compute` is the type of
 // activations and of the weights that matmuls read.
 struct Target {
@@ -70,10 +75,13 @@ class Device {
   virtual size_t free_memory() const = 0;
   // G001 when there is not enough.
   virtual Buffer allocate(size_t bytes) = 0;
+  // Memory of the host that `copy` reaches at full speed and without waiting; G001.
+  virtual Buffer allocate_host(size_t bytes) { return Buffer(bytes); }
 
   // `from` may be used again at once.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   virtual void download(void* to, const void* from, size_t bytes) = 0;
+  // Between any two of the device's memory and allocate_host's.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void zero(void* to, size_t bytes) = 0;
   // y = x, or y += x
@@ -81,8 +89,8 @@ class Device {
   virtual void synchronize() {}
 
   // Work between these two may run beside what follows it, and after what came before it. Returns a
-  // number for wait_aside: what follows that call comes after it.
-  virtual void begin_aside() {}
+  // number for wait_aside: what follows that call comes after it. Work of one lane runs in order.
+  virtual void begin_aside(Lane /*lane*/) {}
   virtual int end_aside() { return 0; }
   virtual void wait_aside(int /*ticket*/) {}
 

@@ -35,7 +35,10 @@ CudaDevice::CudaDevice(int ordinal, int threads)
   check_cuda(cudaDeviceGetStreamPriorityRange(&least, &most), "asking for priorities");
   check_cuda(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, most),
              "making a stream");
-  check_cuda(cudaStreamCreateWithPriority(&side_, cudaStreamNonBlocking, least), "making a stream");
+  for (cudaStream_t& stream : beside_) {
+    check_cuda(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, least),
+               "making a stream");
+  }
   for (cudaEvent_t& event : tickets_) {
     check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
   }
@@ -56,7 +59,9 @@ CudaDevice::~CudaDevice() {
     cudaEventDestroy(event);
   }
   cudaStreamDestroy(stream_);
-  cudaStreamDestroy(side_);
+  for (const cudaStream_t stream : beside_) {
+    cudaStreamDestroy(stream);
+  }
 }
 
 size_t CudaDevice::free_memory() const {
@@ -83,6 +88,22 @@ Buffer CudaDevice::allocate(size_t bytes) {
   check_cuda(cudaMemsetAsync(data, 0, bytes, stream_), "clearing memory");
   synchronize();  // before another stream uses it
   return {data, bytes, [](void* p, size_t) { cudaFree(p); }};
+}
+
+Buffer CudaDevice::allocate_host(size_t bytes) {
+  if (bytes == 0) {
+    return {};
+  }
+  void* data = nullptr;
+  if (cudaMallocHost(&data, bytes) != cudaSuccess) {
+    cudaGetLastError();
+    throw Error("G001", "cannot allocate " + std::to_string(bytes >> 20U) +
+                            " MiB of pinned memory (" + std::to_string(available_memory() >> 20U) +
+                            " MiB available to the host)")
+        .hint("leave the offloading out, or raise the limit of locked memory (ulimit -l)");
+  }
+  std::memset(data, 0, bytes);
+  return {data, bytes, [](void* p, size_t) { cudaFreeHost(p); }};
 }
 
 void CudaDevice::upload(void* to, const void* from, size_t bytes) {
@@ -129,7 +150,7 @@ void CudaDevice::download(void* to, const void* from, size_t bytes) {
 
 void CudaDevice::copy(void* to, const void* from, size_t bytes) {
   if (to != from && bytes > 0) {
-    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()), "a copy");
+    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream()), "a copy");
   }
 }
 
@@ -138,21 +159,23 @@ void CudaDevice::zero(void* to, size_t bytes) {
 }
 
 void CudaDevice::synchronize() {
-  check_cuda(cudaStreamSynchronize(side_), "the work before");
+  for (const cudaStream_t stream : beside_) {
+    check_cuda(cudaStreamSynchronize(stream), "the work before");
+  }
   check_cuda(cudaStreamSynchronize(stream_), "the work before");
 }
 
-void CudaDevice::begin_aside() {
+void CudaDevice::begin_aside(Lane lane) {
   const cudaEvent_t now = tickets_[static_cast<size_t>(next_ticket_++ % kTickets)];
   check_cuda(cudaEventRecord(now, stream_), "branching");
-  check_cuda(cudaStreamWaitEvent(side_, now), "branching");
-  lane_ = 1;
+  lane_ = static_cast<int>(lane);
+  check_cuda(cudaStreamWaitEvent(stream(), now), "branching");
 }
 
 int CudaDevice::end_aside() {
-  lane_ = 0;
   const int ticket = next_ticket_++ % kTickets;
-  check_cuda(cudaEventRecord(tickets_[static_cast<size_t>(ticket)], side_), "branching");
+  check_cuda(cudaEventRecord(tickets_[static_cast<size_t>(ticket)], stream()), "branching");
+  lane_ = 0;
   return ticket;
 }
 
