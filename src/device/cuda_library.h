@@ -10,4 +10,7 @@ namespace sft {
 using OpenCuda = Device* (*)(int ordinal, int threads);
 constexpr const char* kOpenCuda = "sft_open_cuda";
 
+// Another of its functions, by name; null when the library cannot be used or has none.
+void* cuda_symbol(const char* name);
+
 }  // namespace sft

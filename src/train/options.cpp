@@ -177,6 +177,8 @@ void TrainOptions::visit(OptionTable& v) {
   visit_evaluation(*this, v);
   visit_checkpoints(*this, v);
   visit_seeds(*this, v);
+  v.group("Several devices");
+  sharding.visit(v);
   distributed.visit(v);
   hub.visit(v);
   legacy.visit(v);
