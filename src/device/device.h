@@ -73,10 +73,14 @@ class Device {
 
   virtual std::string name() const = 0;  // "cpu, 8 threads", "NVIDIA H100 80GB HBM3"
   virtual size_t free_memory() const = 0;
+  // What the device's libraries take beyond what is allocated here, once they are in use.
+  virtual size_t overhead() const { return 0; }
   // G001 when there is not enough.
-  virtual Buffer allocate(size_t bytes) = 0;
+  Buffer allocate(size_t bytes);
   // Memory of the host that `copy` reaches at full speed and without waiting; G001.
-  virtual Buffer allocate_host(size_t bytes) { return Buffer(bytes); }
+  Buffer allocate_host(size_t bytes);
+  // How often the two were called: after the first step of a run they should not be.
+  int64_t allocations() const { return allocations_; }
 
   // `from` may be used again at once.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
@@ -105,8 +109,11 @@ class Device {
 
  protected:
   Device(DeviceKind kind, int threads) : kind_(kind), threads_(threads) {}
+  virtual Buffer take(size_t bytes) = 0;
+  virtual Buffer take_host(size_t bytes) { return Buffer(bytes); }
 
  private:
+  int64_t allocations_ = 0;
   DeviceKind kind_;
   ThreadPool threads_;
 };

@@ -113,6 +113,12 @@ void Executor::run(const Bindings& bindings) {
     run_instructions(0, program_.instructions().size(), bindings);
     return;
   }
+  // A recording takes memory of its own: where there is little left, go on step by step.
+  constexpr size_t kSpare = size_t{128} << 20;
+  if (recording.stretches.empty() && device_.free_memory() < kSpare) {
+    run_instructions(0, program_.instructions().size(), bindings);
+    return;
+  }
   if (recording.stretches.empty()) {
     recording.stretches = stretches();
   }

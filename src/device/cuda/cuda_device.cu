@@ -71,7 +71,11 @@ size_t CudaDevice::free_memory() const {
   return free;
 }
 
-Buffer CudaDevice::allocate(size_t bytes) {
+// Kernels are loaded when they are first used, those of cuBLAS and cuDNN too; beside them the
+// workspaces of products and reductions (ops/cuda).
+size_t CudaDevice::overhead() const { return size_t{768} << 20; }
+
+Buffer CudaDevice::take(size_t bytes) {
   if (bytes == 0) {
     return {};
   }
@@ -90,7 +94,7 @@ Buffer CudaDevice::allocate(size_t bytes) {
   return {data, bytes, [](void* p, size_t) { cudaFree(p); }};
 }
 
-Buffer CudaDevice::allocate_host(size_t bytes) {
+Buffer CudaDevice::take_host(size_t bytes) {
   if (bytes == 0) {
     return {};
   }

@@ -24,8 +24,7 @@ class CudaDevice : public Device {
 
   std::string name() const override { return name_; }
   size_t free_memory() const override;
-  Buffer allocate(size_t bytes) override;
-  Buffer allocate_host(size_t bytes) override;
+  size_t overhead() const override;
   void upload(void* to, const void* from, size_t bytes) override;
   void download(void* to, const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
@@ -57,6 +56,10 @@ class CudaDevice : public Device {
     }
     return *static_cast<T*>(slot.get());
   }
+
+ protected:
+  Buffer take(size_t bytes) override;
+  Buffer take_host(size_t bytes) override;
 
  private:
   // Pinned memory that uploads pass through, piece after piece; an event says when a piece is free.
