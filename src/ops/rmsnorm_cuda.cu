@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "device/cuda/scratch.h"
 #include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/rows.cuh"
-#include "ops/cuda/scratch.h"
 
 namespace sft::gpu {
 

@@ -55,6 +55,19 @@ double flops_per_token(const LoadedModel& model, int64_t seq) {
   return 6.0 * parameters + 6.0 * c.layers * c.heads * c.head_dim * static_cast<double>(seq);
 }
 
+void update(AdamW& optimizer, const LoadedModel& model, const Buffer& gradients, double norm,
+            int64_t step) {
+  AdamWStep s;
+  s.weights = model.weights.data();
+  s.gradients = gradients.f32();
+  s.learning_rate = 1e-5;
+  s.clip = clip_factor(norm, 1.0);
+  s.step = step;
+  s.copy = model.copy.data();
+  s.copy_type = model.target.compute;
+  optimizer.step(s);
+}
+
 }  // namespace
 
 LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute) {
@@ -122,8 +135,7 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
     }
     const std::vector<LossStats> stats = runner.collect();
     const double norm = l2_norm(device, gradients.f32(), model.model.layout.elements);
-    optimizer.step(model.weights.f32(), gradients.f32(), 1e-5, clip_factor(norm, 1.0), step + 1,
-                   model.copy.size() > 0 ? model.copy.data() : nullptr, model.target.compute);
+    update(optimizer, model, gradients, norm, step + 1);
     device.synchronize();
     if (step >= kWarmUp) {
       times.push_back(now() - start);
@@ -145,8 +157,7 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
     const double start = now();
     const double norm = l2_norm(device, gradients.f32(), model.model.layout.elements);
     const double middle = now();
-    optimizer.step(model.weights.f32(), gradients.f32(), 1e-5, clip_factor(norm, 1.0), 100,
-                   model.copy.size() > 0 ? model.copy.data() : nullptr, model.target.compute);
+    update(optimizer, model, gradients, norm, 100);
     device.synchronize();
     for (auto& [name, value] : result.ms_by_op) {
       value *= 1e3;

@@ -169,9 +169,15 @@ void Trainer::train_step() {
 
 void Trainer::update(double learning_rate) {
   ++updates_;
-  optimizer_.step(model_.weights.f32(), gradients_.f32(), learning_rate,
-                  clip_factor(grad_norm_, options_.optim.max_grad_norm), updates_,
-                  model_.copy.size() > 0 ? model_.copy.data() : nullptr, model_.target.compute);
+  AdamWStep step;
+  step.weights = model_.weights.data();
+  step.gradients = gradients_.f32();
+  step.learning_rate = learning_rate;
+  step.clip = clip_factor(grad_norm_, options_.optim.max_grad_norm);
+  step.step = updates_;
+  step.copy = model_.copy.data();
+  step.copy_type = model_.target.compute;
+  optimizer_.step(step);
 }
 
 void Trainer::skip_update() {
