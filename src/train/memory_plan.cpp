@@ -108,7 +108,7 @@ MemoryPlan standing_memory(const MemoryWish& wish, const Model& model, const Dev
   plan.weights = elements * static_cast<double>(size_of(compute));
   plan.masters = compute == DType::f32 ? 0.0 : elements * sizeof(float);
   plan.gradients = elements * sizeof(float);
-  plan.moments = 2.0 * elements * sizeof(float);
+  plan.moments = static_cast<double>(optimizer_state_bytes(model.specs, model.layout, wish.states));
   plan.free = static_cast<double>(device.free_memory());
   plan.host_free = static_cast<double>(available_memory());
   plan.device = device.name();

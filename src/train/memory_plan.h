@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/log.h"
+#include "optim/state_layout.h"
 #include "train/batch_runner.h"
 #include "train/options.h"
 
@@ -21,6 +22,7 @@ struct MemoryWish {
   std::string recompute = "auto";  // or a policy's name
   // With "auto": only where nothing cheaper fits.
   bool offload_activations = false;
+  StateFormat states = StateFormat::f32;  // of the optimizer
   LossType loss = LossType::nll;
   int64_t rows = 1;                              // of a batch
   std::function<int64_t(int64_t rows)> longest;  // tokens of the longest batch of so many
