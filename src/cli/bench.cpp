@@ -42,6 +42,7 @@ struct BenchOptions {
         .one_of({"none", "norms", "mlp", "block"});
     v("activation_offloading", &settings.memory.offload, "Keep activations in the host's memory.");
     v("by_op", &settings.by_op, "Also the milliseconds of each op, run one by one.");
+    v("profile", &settings.profile, "Write a trace of that to this file; Perfetto opens it.");
     v.group("Running");
     v("bf16", &wish.bf16, "Compute in bfloat16 where the device has it; none: the same.");
     v("use_cpu", &wish.use_cpu, "Use the CPU even where there is a GPU.");
