@@ -38,8 +38,9 @@ struct BenchOptions {
     v("trained_share", &settings.trained_share, "Share of the tokens that have a label.")
         .at_least(0)
         .at_most(1);
-    v("gradient_checkpointing", &gradient_checkpointing, "none or block.")
-        .one_of({"none", "block"});
+    v("gradient_checkpointing", &gradient_checkpointing, "What is computed again.")
+        .one_of({"none", "norms", "mlp", "block"});
+    v("activation_offloading", &settings.memory.offload, "Keep activations in the host's memory.");
     v("by_op", &settings.by_op, "Also the milliseconds of each op, run one by one.");
     v("profile", &settings.profile, "Write a trace of that to this file; Perfetto opens it.");
     v.group("Running");
@@ -91,8 +92,11 @@ int run_bench(Args args, Terminal& terminal) {
     config /= "config.json";
   }
   o.wish.threads = static_cast<int>(o.threads);
-  o.settings.recompute =
-      o.gradient_checkpointing.value_or("none") == "block" ? Recompute::block : Recompute::none;
+  for (const Recompute r : {Recompute::norms, Recompute::mlp, Recompute::block}) {
+    if (o.gradient_checkpointing == name_of(r)) {
+      o.settings.memory.recompute = r;
+    }
+  }
   const Logger quiet;
   const ChosenDevice chosen = choose_device(o.wish, quiet);
   LoadedModel model = random_model(config, *chosen.device, chosen.compute);
@@ -115,6 +119,7 @@ int run_bench(Args args, Terminal& terminal) {
                       {"flops_per_token", r.flops_per_token},
                       {"mfu", mfu},
                       {"memory_bytes", r.device_bytes},
+                      {"planned_bytes", r.planned_bytes},
                       {"loss", r.loss},
                       {"ms_by_op", ops}};
     fmt::print("{}\n", out.dump());
@@ -122,9 +127,11 @@ int run_bench(Args args, Terminal& terminal) {
   }
   fmt::print("{}, {}: {} tokens x {} documents x {} micro-batches a step\n", chosen.device->name(),
              name_of(chosen.compute), o.settings.seq, o.settings.batch, o.settings.accumulation);
-  fmt::print("{:.0f} tokens/s, {:.1f} ms a step (fastest {:.1f}), {} on the device, loss {:.3f}\n",
-             r.tokens_per_s, r.step_s * 1e3, r.fastest_step_s * 1e3, human_bytes(r.device_bytes),
-             r.loss);
+  fmt::print(
+      "{:.0f} tokens/s, {:.1f} ms a step (fastest {:.1f}), {} on the device ({} planned), loss "
+      "{:.3f}\n",
+      r.tokens_per_s, r.step_s * 1e3, r.fastest_step_s * 1e3, human_bytes(r.device_bytes),
+      human_bytes(r.planned_bytes), r.loss);
   if (peak > 0) {
     fmt::print(
         "MFU {:.1f} % = tokens/s x {:.3f} GFLOP a token (6 N + 6 layers heads head_dim seq) "

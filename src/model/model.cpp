@@ -61,8 +61,8 @@ ModelInputs batch_inputs(Program& p, const Model& model, const BatchSize& size) 
 }  // namespace
 
 TrainingProgram record_training(const Model& model, const BatchSize& size, LossType loss,
-                                bool training, Recompute recompute, Target target) {
-  Program p(training ? Program::Purpose::training : Program::Purpose::inference, recompute, target);
+                                bool training, MemoryPolicy memory, Target target) {
+  Program p(training ? Program::Purpose::training : Program::Purpose::inference, memory, target);
   const Weights w(p, model.specs);
   const ModelInputs inputs = batch_inputs(p, model, size);
   const Value targets = p.input("targets", {size.tokens}, DType::i32);

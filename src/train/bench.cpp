@@ -10,6 +10,7 @@
 #include "core/rng.h"
 #include "optim/adamw.h"
 #include "train/batch_runner.h"
+#include "train/memory_plan.h"
 
 namespace sft {
 
@@ -102,16 +103,24 @@ LoadedModel random_model(const std::filesystem::path& config, Device& device, DT
 }
 
 BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device) {
+  MemoryWish wish;
+  wish.recompute = name_of(s.memory.recompute);
+  wish.offload_activations = s.memory.offload;
+  wish.longest = [&](int64_t) { return s.seq * s.batch; };
+  const double planned =
+      estimate_memory(wish, model.model, device, model.target.compute, true).total();
   const auto free_before = static_cast<double>(device.free_memory());
   const Buffer gradients = device.allocate(model.weights.size());
   AdamW optimizer(device, model.model.specs, model.model.layout, {});
   Arena arena(device);
-  BatchRunner runner(device, arena, model, gradients.f32(), {LossType::nll, s.recompute, true});
+  BatchRunner runner(device, arena, model, gradients.f32(),
+                     {LossType::nll, s.memory, s.seq * s.batch, true});
   std::vector<MicroBatch> batches;
   for (int64_t i = 0; i < std::min<int64_t>(s.accumulation, 4); ++i) {
     batches.push_back(random_batch(s, model.model.config.vocab, static_cast<uint64_t>(i)));
   }
   BenchResult result;
+  result.planned_bytes = planned;
   std::vector<double> times;
   const double tokens = static_cast<double>(s.seq * s.batch * s.accumulation);
   double trained = 0;

@@ -16,7 +16,7 @@ struct BenchSettings {
   int64_t accumulation = 1;    // micro-batches a step
   int64_t steps = 10;          // timed; two more come before
   double trained_share = 1.0;  // of each document's tokens, the last ones
-  Recompute recompute = Recompute::none;
+  MemoryPolicy memory;
   bool by_op = false;   // also time each op of one micro-batch and the optimizer
   std::string profile;  // where to write a trace of these; empty: nowhere
 };
@@ -27,6 +27,7 @@ struct BenchResult {
   double flops_per_token = 0;  // 6 N + 6 layers heads head_dim seq: N without an untied embedding
   double loss = 0;
   double device_bytes = 0;                 // allocated on the device
+  double planned_bytes = 0;                // what the memory plan said it would be
   std::map<std::string, double> ms_by_op;  // of one micro-batch
 };
 

@@ -59,18 +59,17 @@ void visit_precision(TrainOptions& o, OptionTable& v) {
       .planned("evaluation runs in the precision of training");
   v("tf32", &o.tf32, "TensorFloat-32.").built_only({"false"}, "it belongs to GPUs");
   v("gradient_checkpointing", &o.gradient_checkpointing,
-    "Compute activations again instead of keeping them: auto takes the cheapest that fits, true is "
-    "block. Results are the same bits.")
+    "Compute activations again instead of keeping them: norms, also the mlp, or the whole block; "
+    "auto takes the cheapest that fits, true is block. Results are the same bits.")
       .one_of({"true", "false", "auto", "none", "norms", "mlp", "block"})
       .bare("true")
-      .alias("activation_checkpointing")
-      .built_only({"true", "false", "auto", "none", "block"},
-                  "only whole blocks are computed again");
+      .alias("activation_checkpointing");
   v("gradient_checkpointing_kwargs", &o.gradient_checkpointing_kwargs, "Torch's variants of it.")
       .alias("activation_checkpointing_kwargs")
       .inert("there is one kind of recomputation, and its results are the same bits");
-  v("activation_offloading", &o.activation_offloading, "Keep activations in the CPU's memory.")
-      .planned("it belongs to GPUs");
+  v("activation_offloading", &o.activation_offloading,
+    "Keep what the backward pass reads in the host's memory; with gradient_checkpointing auto only "
+    "where recomputing whole blocks does not fit.");
   const char* compiled = "the program is recorded, planned and replayed in any case";
   v("torch_compile", &o.torch_compile, "Compile the model.").inert(compiled);
   v("torch_compile_backend", &o.torch_compile_backend, "With what.").inert(compiled);

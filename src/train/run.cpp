@@ -156,6 +156,9 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   if (o.eval_strategy != "no" || o.eval_on_start) {
     eval = prepare_dataset(o.data, Part::eval, context);
   }
+  const MemoryPlan memory =
+      plan_run(o, Model::from_config(source->config()), *device, chosen.compute, *train.rows,
+               eval ? eval->rows.get() : nullptr, log);
   LoadedModel model = load_model(*source, *device, chosen.compute);
   log.note(fmt::format("model: {} ({}), {} parameters, {}, trained in {} on {}", source->name(),
                        model.model.config.architecture,
@@ -200,7 +203,8 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
          if (push) {
            push->checkpoint(folder, step);
          }
-       }});
+       }},
+      memory);
   if (checkpoint) {
     trainer.resume(*checkpoint);
     log.note(fmt::format("resumed from {}", checkpoint->string()));

@@ -12,7 +12,6 @@
 #include "core/strings.h"
 #include "train/sharding_config/deepspeed.h"
 #include "data/dataset.h"
-#include "train/memory_plan.h"
 
 namespace sft {
 
@@ -40,10 +39,6 @@ LoaderOptions loader_options(const TrainOptions& o, const Communicator& comm, bo
   return l;
 }
 
-LossType loss_type(const TrainOptions& o) {
-  return o.loss_type == "dft" ? LossType::dft : LossType::nll;
-}
-
 // The longest row times the rows: what a padded batch would have, which transformers counts flops
 // by.
 double padded_tokens(const MicroBatch& batch) {
@@ -59,20 +54,22 @@ double padded_tokens(const MicroBatch& batch) {
 
 Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& model,
                  const PreparedDataset& train, const PreparedDataset* eval, RunLog* log,
-                 TrainerHooks hooks)
+                 TrainerHooks hooks, std::optional<MemoryPlan> memory)
     : context_(context),
       options_(options),
       model_(model),
       log_(log),
       hooks_(std::move(hooks)),
       train_rows_(train.size()),
+      memory_(memory ? *memory
+                     : plan_run(options, model.model, context.device, model.target.compute, train,
+                                eval, context.logger, true)),
       loader_(make_loader(train, loader_options(options, context.comm, true))),
       total_steps_(loader_->total_steps(options.num_train_epochs, options.max_steps)),
       arena_(context.device),
       optimizer_(context.device, model.model.specs, model.model.layout,
                  {options.optim.adam_beta1, options.optim.adam_beta2, options.optim.adam_epsilon,
                   options.optim.weight_decay}) {
-  check_lengths(train, model.model.config);
   const OptimOptions& o = options.optim;
   check_deepspeed_steps(options, total_steps_);
   schedule_ =
@@ -83,17 +80,14 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
   if (o.lr_scheduler_type == "reduce_lr_on_plateau") {
     plateau_.emplace(o.learning_rate, o.lr_scheduler_kwargs);
   }
-  recompute_ = plan_run(options.recompute(), model, context.device,
-                        longest_batch(train, options.per_device_train_batch_size),
-                        loss_type(options), context.logger);
   gradients_ = context.device.allocate(model.weights.size());
-  runner_.emplace(context.device, arena_, model, gradients_.f32(),
-                  BatchRunnerOptions{loss_type(options), recompute_, true});
+  runner_.emplace(
+      context.device, arena_, model, gradients_.f32(),
+      BatchRunnerOptions{loss_type(options), memory_.policy, memory_.batch_tokens, true});
   if (eval != nullptr) {
-    check_lengths(*eval, model.model.config);
     eval_loader_.emplace(*eval, loader_options(options, context.comm, false));
     eval_runner_.emplace(context.device, arena_, model, nullptr,
-                         BatchRunnerOptions{loss_type(options), Recompute::none, false});
+                         BatchRunnerOptions{loss_type(options), {}, memory_.eval_tokens, false});
   }
   logging_ = {options.logging_strategy, interval_steps(options.logging_steps, total_steps_)};
   evaluation_ = {options.eval_strategy,

@@ -18,6 +18,7 @@
 #include "train/evaluate.h"
 #include "train/interval.h"
 #include "train/loaded_model.h"
+#include "train/memory_plan.h"
 #include "train/options.h"
 #include "train/run_log.h"
 
@@ -52,15 +53,16 @@ struct TrainOutcome {
 
 class Trainer {
  public:
-  // `eval` may be null; `log` is null on every rank but 0. Throws before the first step: M037 when
-  // a row is longer than the model's positions, G010 when the run does not fit in memory.
+  // `eval` may be null; `log` is null on every rank but 0. `memory` is plan_run's, made here when
+  // it is not given. Throws before the first step: M037 when a row is longer than the model's
+  // positions, G010 when the run does not fit in memory.
   Trainer(RankContext context, const TrainOptions& options, LoadedModel& model,
           const PreparedDataset& train, const PreparedDataset* eval, RunLog* log,
-          TrainerHooks hooks);
+          TrainerHooks hooks, std::optional<MemoryPlan> memory = std::nullopt);
 
   const RowNotes& notes() const { return notes_; }
   int64_t total_steps() const { return total_steps_; }
-  Recompute recompute() const { return recompute_; }
+  const MemoryPlan& memory() const { return memory_; }
 
   // Goes on from a checkpoint folder, bit for bit. M260-M263 when it is not whole, M264 when it is
   // of another model or holds no optimizer state, C060 when batches are now cut differently.
@@ -110,6 +112,7 @@ class Trainer {
   RunLog* log_;
   TrainerHooks hooks_;
   int64_t train_rows_;
+  MemoryPlan memory_;
   std::unique_ptr<TrainLoader> loader_;
   std::optional<EvalLoader> eval_loader_;
   int64_t total_steps_ = 0;
@@ -119,7 +122,6 @@ class Trainer {
   Buffer gradients_;
   Arena arena_;
   AdamW optimizer_;
-  Recompute recompute_ = Recompute::none;
   std::optional<BatchRunner> runner_, eval_runner_;
 
   // The state that a checkpoint holds beside weights and moments.

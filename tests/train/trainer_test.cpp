@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 
@@ -74,10 +75,10 @@ struct Result {
 // One rank's run. `stop_at` raises the stop signal after that step.
 Result run_rank(const TrainOptions& o, const PreparedDataset& rows, Communicator& comm,
                 const std::string& resume_from = "", int64_t stop_at = -1,
-                const PreparedDataset* eval = nullptr, int threads = 1) {
-  const auto device = Device::cpu(threads);
+                const PreparedDataset* eval = nullptr, int threads = 1, bool gpu = false) {
+  const auto device = gpu ? Device::cuda(0, threads) : Device::cpu(threads);
   const auto source = ModelSource::open(kModel.string(), "", {});
-  LoadedModel model = load_model(*source, *device);
+  LoadedModel model = load_model(*source, *device, gpu ? DType::bf16 : DType::f32);
   std::optional<RunLog> log;
   if (comm.rank() == 0) {
     log.emplace(RunLog::Setup{o.output_dir, {}, [] { return 0.0; }});
@@ -100,7 +101,8 @@ Result run_rank(const TrainOptions& o, const PreparedDataset& rows, Communicator
   }
   Result result;
   result.outcome = trainer.run();
-  const float* w = model.weights.f32();
+  const HostView weights(*device, model.weights.data(), model.weights.size());
+  const float* w = weights.f32();
   result.weights.assign(w, w + model.model.layout.elements);
   if (log) {
     result.log = log->state().log_history;
@@ -178,13 +180,24 @@ TEST(Trainer, accumulation_equals_one_large_batch) {
   }
 }
 
+// With SFT_TEST_CUDA on the GPU, in bfloat16, and with activations offloaded too.
 TEST(Trainer, recompute_changes_no_bit) {
+  const bool gpu = std::getenv("SFT_TEST_CUDA") != nullptr;
   const Rows rows(40);
-  TrainOptions none = options(fresh_folder("none"));
-  none.gradient_checkpointing = "none";
-  TrainOptions block = options(fresh_folder("block"));
-  block.gradient_checkpointing = "block";
-  EXPECT_EQ(run_one(none, rows).weights, run_one(block, rows).weights);
+  const auto run = [&](const char* policy, bool offload) {
+    TrainOptions o = options(fresh_folder("recompute"));
+    o.gradient_checkpointing = policy;
+    o.activation_offloading = offload;
+    const auto comm = local_communicator();
+    return run_rank(o, rows, *comm, "", -1, nullptr, 1, gpu).weights;
+  };
+  const std::vector<float> plain = run("none", false);
+  for (const char* policy : {"norms", "mlp", "block", "auto"}) {
+    EXPECT_EQ(plain, run(policy, false)) << policy;
+  }
+  for (const char* policy : {"none", "block"}) {
+    EXPECT_EQ(plain, run(policy, true)) << policy;
+  }
 }
 
 TEST(Trainer, the_same_run_twice_gives_the_same_bits) {

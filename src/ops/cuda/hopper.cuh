@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "ops/cuda/activate.cuh"
+
 namespace sft::hopper {
 
 __device__ inline uint32_t shared_address(const void* p) {
@@ -157,18 +159,8 @@ __device__ inline void store_blocks(void* row, const uint32_t (&r)[4]) {
       : "memory");
 }
 
-// --- functions ---------------------------------------------------------------------------------
-// Two of the special function unit's, without the scaling that makes them right for denormals.
-__device__ inline float power_of_two(float x) {
-  float y = 0.0F;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-__device__ inline float reciprocal(float x) {
-  float y = 0.0F;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
+using sft::power_of_two;
+using sft::reciprocal;
 
 // --- products ----------------------------------------------------------------------------------
 // Describes an operand in shared memory, in rows of 128 swizzled bytes. Groups of 8 rows lie 1024
