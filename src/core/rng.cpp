@@ -3,22 +3,13 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/philox.h"
+
 namespace sft {
 
 std::array<uint32_t, 4> philox(uint64_t seed, uint64_t stream, uint64_t counter) {
-  std::array<uint32_t, 4> x{static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32),
-                            static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32)};
-  auto key0 = static_cast<uint32_t>(seed);
-  auto key1 = static_cast<uint32_t>(seed >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t a = uint64_t{0xD2511F53U} * x[0];
-    const uint64_t b = uint64_t{0xCD9E8D57U} * x[2];
-    x = {static_cast<uint32_t>(b >> 32) ^ x[1] ^ key0, static_cast<uint32_t>(b),
-         static_cast<uint32_t>(a >> 32) ^ x[3] ^ key1, static_cast<uint32_t>(a)};
-    key0 += 0x9E3779B9U;
-    key1 += 0xBB67AE85U;
-  }
-  return x;
+  const PhiloxWords p = philox_words(seed, stream, counter);
+  return {p.x, p.y, p.z, p.w};
 }
 
 float uniform(uint64_t seed, uint64_t stream, uint64_t counter) {

@@ -18,6 +18,7 @@ constexpr const char* kLibrary = "libsft_cuda.so";
 
 struct Library {
   OpenCuda open = nullptr;
+  void* handle = nullptr;
   std::string reason;  // why `open` is null
 };
 
@@ -25,7 +26,7 @@ struct Library {
 Library load() {
   void* const driver = ::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
   if (driver == nullptr) {
-    return {nullptr, "no NVIDIA driver"};
+    return {nullptr, nullptr, "no NVIDIA driver"};
   }
   using Count = int (*)(int*);
   using Init = int (*)(unsigned);
@@ -33,7 +34,7 @@ Library load() {
   const auto count = reinterpret_cast<Count>(::dlsym(driver, "cuDeviceGetCount"));
   int devices = 0;
   if (init == nullptr || count == nullptr || init(0) != 0 || count(&devices) != 0 || devices == 0) {
-    return {nullptr, "no NVIDIA GPU that can be used"};
+    return {nullptr, nullptr, "no NVIDIA GPU that can be used"};
   }
   std::error_code failed;
   const fs::path folder = fs::read_symlink("/proc/self/exe", failed).parent_path();
@@ -44,7 +45,7 @@ Library load() {
     void* const library = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (library != nullptr) {
       if (void* symbol = ::dlsym(library, kOpenCuda)) {
-        return {reinterpret_cast<OpenCuda>(symbol), ""};
+        return {reinterpret_cast<OpenCuda>(symbol), library, ""};
       }
     }
     const char* const error = ::dlerror();
@@ -52,7 +53,7 @@ Library load() {
       reason = error;
     }
   }
-  return {nullptr, reason};
+  return {nullptr, nullptr, reason};
 }
 
 // Looked for once; libraries stay loaded.
@@ -63,14 +64,18 @@ const Library& library() {
 
 }  // namespace
 
+void* cuda_symbol(const char* name) {
+  return library().handle != nullptr ? ::dlsym(library().handle, name) : nullptr;
+}
+
 std::string why_no_cuda() { return library().reason; }
 
-std::unique_ptr<Device> Device::cuda(int ordinal, int threads) {
+std::unique_ptr<Device> Device::cuda(int ordinal, int threads, const fs::path& cache_folder) {
   if (library().open == nullptr) {
     throw Error("G020", fmt::format("no GPU can be used: {}", library().reason))
         .hint("run  sft env  to see what was found, or train on the CPU with --use_cpu");
   }
-  return std::unique_ptr<Device>(library().open(ordinal, threads));
+  return std::unique_ptr<Device>(library().open(ordinal, threads, cache_folder.c_str()));
 }
 
 }  // namespace sft

@@ -5,7 +5,6 @@
 namespace sft {
 
 ParamLayout layout_parameters(const std::vector<ParamSpec>& specs) {
-  constexpr int64_t kAlign = 16;  // 64 bytes of float32
   ParamLayout layout;
   int block = -1;
   for (const ParamSpec& spec : specs) {
@@ -14,7 +13,7 @@ ParamLayout layout_parameters(const std::vector<ParamSpec>& specs) {
       layout.block_offsets.push_back(layout.elements);
     }
     layout.offsets.push_back(layout.elements);
-    layout.elements += (spec.shape.elements() + kAlign - 1) / kAlign * kAlign;
+    layout.elements += (spec.shape.elements() + kTile - 1) / kTile * kTile;
   }
   layout.block_offsets.push_back(layout.elements);
   return layout;

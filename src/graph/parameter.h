@@ -32,7 +32,17 @@ struct ParamSpec {
 
 inline bool decays(const ParamSpec& spec) { return spec.kind == ParamKind::matrix; }
 
-// Where each parameter lies in one flat buffer: contiguous by block, each start 16 elements apart.
+// Elements of the flat buffers are handled in tiles of so many: every parameter starts at a
+// multiple of it, and so do the shards of ZeRO.
+constexpr int64_t kTile = 256;
+
+// A stretch of the flat buffers, in elements.
+struct ElementRange {
+  int64_t begin = 0, end = 0;
+  int64_t size() const { return end - begin; }
+};
+
+// Where each parameter lies in one flat buffer: contiguous by block, each at a whole tile.
 struct ParamLayout {
   std::vector<int64_t> offsets;        // in elements, per parameter
   std::vector<int64_t> block_offsets;  // per block, and the end

@@ -1,8 +1,8 @@
 #include <cub/device/device_radix_sort.cuh>
 
+#include "device/cuda/scratch.h"
 #include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/rows.cuh"
-#include "ops/cuda/scratch.h"
 
 namespace sft::gpu {
 

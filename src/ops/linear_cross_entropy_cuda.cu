@@ -27,14 +27,14 @@ __device__ inline Seen merge(const Seen& a, const Seen& b) {
   return out;
 }
 
-__device__ inline void see(Seen& seen, const Vec& x, int64_t i, int64_t n) {
+__device__ inline void see(Seen& seen, const Vec& x, int i, int n) {
   float top = seen.top;
   int at = seen.at;
 #pragma unroll
   for (int j = 0; j < kVec; ++j) {
     if (i + j < n && x.v[j] > top) {
       top = x.v[j];
-      at = static_cast<int>(i) + j;
+      at = i + j;
     }
   }
   if (top > seen.top) {
@@ -54,8 +54,7 @@ __device__ inline void see(Seen& seen, const Vec& x, int64_t i, int64_t n) {
   }
 }
 
-constexpr int kThreads = 512;
-
+template <int kThreads>
 __device__ inline Seen block_merge(Seen mine) {
   __shared__ Seen shared[kThreads / 32];
 #pragma unroll
@@ -78,18 +77,52 @@ __device__ inline Seen block_merge(Seen mine) {
   return all;
 }
 
-// One row of logits -> its statistics; the logits become the loss's gradient.
+// A block's threads hold this many vectors of a row in registers, more in shared memory, and read
+// only the rest of it a second time.
 template <class T>
-__global__ void loss_kernel(T* logits, int64_t ld, int64_t vocab, const int32_t* targets,
-                            const int32_t* rows, const float* loss_scale, bool dft,
-                            bool wants_gradient, LossStats* stats) {
+constexpr int kHeld = 16 / sizeof(T);
+
+// One row of logits -> its statistics; the logits become the loss's gradient. `shared`: vectors of
+// a thread that fit in the block's shared memory.
+template <int kThreads, class T>
+__global__ void __launch_bounds__(kThreads, 1)
+    loss_kernel(T* logits, int64_t ld, int vocab, const int32_t* targets, const int32_t* rows,
+                const float* loss_scale, bool dft, bool wants_gradient, int shared,
+                LossStats* stats) {
+  extern __shared__ uint4 dynamic[];
+  auto* const in_shared = reinterpret_cast<Packed<T>*>(dynamic) + threadIdx.x;
+  constexpr int kStep = kThreads * kVec;
   T* const row = logits + int64_t{blockIdx.x} * ld;
   const int32_t target = targets[rows[blockIdx.x]];
+  const int first = static_cast<int>(threadIdx.x) * kVec;
+  const int second = first + kHeld<T> * kStep;  // what is in shared memory
+  const int third = second + shared * kStep;
+  const auto read = [&](int i) { return *reinterpret_cast<const Packed<T>*>(row + i); };
   Seen mine;
-  for (int64_t i = int64_t{threadIdx.x} * kVec; i < vocab; i += kThreads * kVec) {
-    see(mine, load_vec(row + i), i, vocab);  // a row's padding may be read, not counted
+  Packed<T> held[kHeld<T>];  // a row's padding may be read, not counted
+#pragma unroll
+  for (int k = 0; k < kHeld<T>; ++k) {
+    if (first + k * kStep < vocab) {
+      held[k] = read(first + k * kStep);
+    }
   }
-  const Seen all = block_merge(mine);
+#pragma unroll 4
+  for (int i = second; i < min(third, vocab); i += kStep) {
+    const Packed<T> x = read(i);
+    in_shared[(i - second) / kVec] = x;
+    see(mine, unpack(x), i, vocab);
+  }
+#pragma unroll 2
+  for (int i = third; i < vocab; i += kStep) {
+    see(mine, unpack(read(i)), i, vocab);
+  }
+#pragma unroll
+  for (int k = 0; k < kHeld<T>; ++k) {
+    if (first + k * kStep < vocab) {
+      see(mine, unpack(held[k]), first + k * kStep, vocab);
+    }
+  }
+  const Seen all = block_merge<kThreads>(mine);
   const float log_sum = logf(all.sum);
   const float logit = sft::widen(row[target]);
   const float log_p = logit - all.top - log_sum;
@@ -106,31 +139,56 @@ __global__ void loss_kernel(T* logits, int64_t ld, int64_t vocab, const int32_t*
   __syncthreads();  // everybody has read the target's logit
   const float scale = weight * loss_scale[0];
   const float per_sum = scale / all.sum;
-  for (int64_t i = int64_t{threadIdx.x} * kVec; i < vocab; i += kThreads * kVec) {
-    Vec x = load_vec(row + i);
+  const auto write = [&](int i, const Packed<T>& packed) {
+    Vec x = unpack(packed);
 #pragma unroll
     for (int j = 0; j < kVec; ++j) {
       x.v[j] = __expf(x.v[j] - all.top) * per_sum - (i + j == target ? scale : 0.0F);
     }
     store_vec(row + i, x);
+  };
+#pragma unroll
+  for (int k = 0; k < kHeld<T>; ++k) {
+    if (first + k * kStep < vocab) {
+      write(first + k * kStep, held[k]);
+    }
+  }
+  for (int i = second; i < min(third, vocab); i += kStep) {
+    write(i, in_shared[(i - second) / kVec]);
+  }
+  for (int i = third; i < vocab; i += kStep) {
+    write(i, read(i));
   }
 }
 
-template <class T>
-__global__ void gather_kernel(const T* x, const int32_t* rows, int64_t n, T* y) {
-  const bool aligned = n % kVec == 0;
-  const int64_t from = int64_t{rows[blockIdx.x]} * n;
-  for (int64_t i = int64_t{threadIdx.x} * kVec; i < n; i += int64_t{blockDim.x} * kVec) {
-    store_row(y + int64_t{blockIdx.x} * n, i, n, aligned, load_row(x + from, i, n, aligned));
-  }
+template <int kThreads, class T>
+void launch_loss(CudaDevice& gpu, unsigned rows, T* logits, int64_t ld, int64_t vocab,
+                 const int32_t* targets, const int32_t* chunk, const float* loss_scale, bool dft,
+                 bool wants_gradient, LossStats* stats) {
+  constexpr int64_t kBytes = int64_t{kThreads} * sizeof(Packed<T>);  // of a vector a thread
+  constexpr int64_t kStatic = 1024;
+  const int64_t vectors = (vocab + kThreads * kVec - 1) / (kThreads * kVec);
+  const int64_t shared =
+      std::clamp<int64_t>(vectors - kHeld<T>, 0, (gpu.shared_memory() - kStatic) / kBytes);
+  const auto kernel = loss_kernel<kThreads, T>;
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(shared * kBytes)),
+             "shared memory");
+  kernel<<<rows, kThreads, static_cast<size_t>(shared * kBytes), gpu.stream()>>>(
+      logits, ld, static_cast<int>(vocab), targets, chunk, loss_scale, dft, wants_gradient,
+      static_cast<int>(shared), stats);
 }
 
+// Row i of y = row i of x, where i stands for `from[i]` and `to[i]` where these are given.
 template <class T>
-__global__ void scatter_kernel(const T* x, const int32_t* rows, int64_t n, T* y) {
+__global__ void copy_rows_kernel(const T* x, const int32_t* from, int64_t n, T* y,
+                                 const int32_t* to) {
   const bool aligned = n % kVec == 0;
-  const int64_t to = int64_t{rows[blockIdx.x]} * n;
+  const int64_t row = blockIdx.x;
+  const T* const source = x + (from != nullptr ? from[row] : row) * n;
+  T* const target = y + (to != nullptr ? to[row] : row) * n;
   for (int64_t i = int64_t{threadIdx.x} * kVec; i < n; i += int64_t{blockDim.x} * kVec) {
-    store_row(y + to, i, n, aligned, load_row(x + int64_t{blockIdx.x} * n, i, n, aligned));
+    store_row(target, i, n, aligned, load_row(source, i, n, aligned));
   }
 }
 
@@ -181,6 +239,9 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
     gpu.zero(grad_weight.data, grad_weight.bytes());
   }
   const int64_t most = workspace.shape[0];
+  // Chunks of one size, so that the last one is no small product.
+  const int64_t chunks = std::max<int64_t>((count + most - 1) / most, 1);
+  const int64_t step = std::min(most, ((count + chunks - 1) / chunks + 127) / 128 * 128);
   const int64_t ld = workspace.shape[1] - 2 * width;
   const int threads = static_cast<int>(std::min<int64_t>(256, (width / kVec + 32) / 32 * 32));
   with_type(hidden.dtype, [&](auto kind) {
@@ -188,11 +249,11 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
     T* const logits = workspace.as<T>();
     T* const x = logits + most * ld;  // (chunk, width): the trained rows, gathered
     T* const grad_x = x + most * width;
-    for (int64_t begin = 0; begin < count; begin += most) {
-      const int64_t n = std::min(most, count - begin);
+    for (int64_t begin = 0; begin < count; begin += step) {
+      const int64_t n = std::min(step, count - begin);
       const auto blocks = static_cast<unsigned>(n);
       const int32_t* const chunk = rows.i32() + begin;
-      gather_kernel<<<blocks, threads, 0, stream>>>(hidden.as<T>(), chunk, width, x);
+      copy_rows_kernel<T><<<blocks, threads, 0, stream>>>(hidden.as<T>(), chunk, width, x, nullptr);
       gemm(gpu, {.transpose_b = true,
                  .m = n,
                  .n = vocab,
@@ -205,9 +266,10 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
                  .ldc = ld,
                  .type = hidden.dtype,
                  .out_type = hidden.dtype});
-      loss_kernel<<<blocks, kThreads, 0, stream>>>(logits, ld, vocab, targets.i32(), chunk,
-                                                   loss_scale.f32(), type == LossType::dft,
-                                                   wants_hidden || wants_weight, of_row + begin);
+      // A long row takes the whole multiprocessor, so that it is read once.
+      const auto launch = vocab > 65536 ? launch_loss<512, T> : launch_loss<256, T>;
+      launch(gpu, blocks, logits, ld, vocab, targets.i32(), chunk, loss_scale.f32(),
+             type == LossType::dft, wants_hidden || wants_weight, of_row + begin);
       if (wants_hidden) {
         gemm(gpu, {.m = n,
                    .n = width,
@@ -220,7 +282,8 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
                    .ldc = width,
                    .type = hidden.dtype,
                    .out_type = hidden.dtype});
-        scatter_kernel<<<blocks, threads, 0, stream>>>(grad_x, chunk, width, grad_hidden.as<T>());
+        copy_rows_kernel<T>
+            <<<blocks, threads, 0, stream>>>(grad_x, nullptr, width, grad_hidden.as<T>(), chunk);
       }
       if (wants_weight) {
         gemm(gpu, {.transpose_a = true,

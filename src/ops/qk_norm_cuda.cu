@@ -1,9 +1,9 @@
 // A warp takes a head at a time: heads are short.
 #include <algorithm>
 
+#include "device/cuda/scratch.h"
 #include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/rows.cuh"
-#include "ops/cuda/scratch.h"
 
 namespace sft::gpu {
 

@@ -3,112 +3,71 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/cpu/simd.h"
+#include "core/error.h"
+#include "optim/block8.h"
 #include "optim/kernels.h"
 
 namespace sft {
 
-namespace {
-
-SFT_SIMD void adamw_row(float* w, const float* g, float* m, float* v, int64_t n,
-                        const AdamWUpdate& u) {
-  const float clip = u.clip, decay = u.decay;
-  const float one_minus_beta1 = u.one_minus_beta1;
-  const float beta2 = u.beta2, one_minus_beta2 = u.one_minus_beta2;
-  const float step_size = u.step_size, correction = u.correction, epsilon = u.epsilon;
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) {
-    const float gradient = g[i] * clip;
-    const float first = m[i] + (gradient - m[i]) * one_minus_beta1;
-    const float second = v[i] * beta2 + gradient * gradient * one_minus_beta2;
-    m[i] = first;
-    v[i] = second;
-    w[i] = w[i] * decay - step_size * first / (std::sqrt(second) * correction + epsilon);
-  }
-}
-
-SFT_SIMD float sum_of_squares(const float* x, int64_t n) {
-  float sum = 0.0F;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) {
-    sum += x[i] * x[i];
-  }
-  return sum;
-}
-
-}  // namespace
-
 AdamW::AdamW(Device& device, const std::vector<ParamSpec>& specs, const ParamLayout& layout,
-             const AdamWOptions& options)
+             const AdamWOptions& options, std::optional<ElementRange> range)
     : device_(device),
       options_(options),
-      first_(device.allocate(static_cast<size_t>(layout.elements) * sizeof(float))),
-      second_(device.allocate(static_cast<size_t>(layout.elements) * sizeof(float))) {
-  const bool decays_at_all = options.weight_decay != 0.0;
-  for (size_t i = 0; i < specs.size(); ++i) {
-    const int64_t begin = layout.offsets[i];
-    const int64_t end = i + 1 < specs.size() ? layout.offsets[i + 1] : layout.elements;
-    const bool decay = decays_at_all && decays(specs[i]);
-    if (!segments_.empty() && segments_.back().decay == decay) {
-      segments_.back().end = end;
-    } else {
-      segments_.push_back({begin, end, decay});
-    }
+      layout_(specs, layout, options.format, range.value_or(ElementRange{0, layout.elements}),
+              options.weight_decay != 0.0),
+      parts_(layout_.parts(specs, layout)) {
+  const auto& segments = layout_.segments();
+  table_ = device.allocate(segments.size() * sizeof(StateSegment));
+  device.upload(table_.data(), segments.data(), table_.size());
+  for (int i = 0; i < 2; ++i) {
+    moments_[i] = device.allocate(static_cast<size_t>(layout_.moment_bytes()));
+    scales_[i] = device.allocate(static_cast<size_t>(layout_.scales()) * sizeof(float));
+  }
+  if (layout_.scales() > 0) {
+    const std::vector<float> maps = block8::maps();
+    maps_ = device.allocate(maps.size() * sizeof(float));
+    device.upload(maps_.data(), maps.data(), maps_.size());
   }
 }
 
-void AdamW::step(float* weights, const float* gradients, double learning_rate, double clip,
-                 int64_t step, void* copy, DType copy_type) {
-  const auto n = static_cast<double>(step);
+void AdamW::step(const AdamWStep& s) {
+  const ElementRange range = s.range.value_or(layout_.range());
+  SFT_ASSERT(range.begin >= layout_.range().begin && range.end <= layout_.range().end);
+  SFT_ASSERT(range.begin % kTile == 0 && range.end % kTile == 0);
+  if (range.size() <= 0) {
+    return;
+  }
+  const auto n = static_cast<double>(s.step);
   const double correction1 = 1.0 - std::pow(options_.beta1, n);
   const double correction2 = 1.0 - std::pow(options_.beta2, n);
-  AdamWUpdate update{static_cast<float>(clip),
-                     static_cast<float>(1.0 - options_.beta1),
-                     static_cast<float>(options_.beta2),
-                     static_cast<float>(1.0 - options_.beta2),
-                     1.0F,
-                     static_cast<float>(learning_rate / correction1),
-                     static_cast<float>(1.0 / std::sqrt(correction2)),
-                     static_cast<float>(options_.epsilon)};
+  AdamWCall call{};
+  call.begin = range.begin;
+  call.end = range.end;
+  call.weights = s.weights;
+  call.weight_type = s.weight_type;
+  call.gradients = s.gradients;
+  call.copy = s.copy;
+  call.copy_type = s.copy_type;
+  call.segments = reinterpret_cast<const StateSegment*>(table_.data());
+  call.segment_count = static_cast<int>(layout_.segments().size());
+  call.first = moments_[0].data();
+  call.second = moments_[1].data();
+  call.first_scales = scales_[0].f32();
+  call.second_scales = scales_[1].f32();
+  call.maps = maps_.f32();
+  call.update = {static_cast<float>(s.clip),
+                 static_cast<float>(options_.beta1),
+                 static_cast<float>(1.0 - options_.beta1),
+                 static_cast<float>(options_.beta2),
+                 static_cast<float>(1.0 - options_.beta2),
+                 static_cast<float>(1.0 - s.learning_rate * options_.weight_decay),
+                 static_cast<float>(s.learning_rate / correction1),
+                 static_cast<float>(1.0 / std::sqrt(correction2)),
+                 static_cast<float>(options_.epsilon),
+                 options_.seed,
+                 static_cast<uint64_t>(s.step)};
   const OptimKernels* own = device_.optim_kernels();
-  const auto kernel = own != nullptr ? own->adamw : cpu::adamw;
-  const auto width = static_cast<int64_t>(size_of(copy_type));
-  for (const Segment& s : segments_) {
-    update.decay = s.decay ? static_cast<float>(1.0 - learning_rate * options_.weight_decay) : 1.0F;
-    void* const copy_at =
-        copy == nullptr ? nullptr : static_cast<std::byte*>(copy) + s.begin * width;
-    kernel(device_,
-           {weights + s.begin, gradients + s.begin, first_.f32() + s.begin, second_.f32() + s.begin,
-            copy_at, copy_type, s.end - s.begin},
-           update);
-  }
-}
-
-void cpu::adamw(Device& device, const AdamWSlice& s, const AdamWUpdate& update) {
-  device.threads().parallel_for(
-      s.n,
-      [&](int64_t begin, int64_t end) {
-        adamw_row(s.weights + begin, s.gradients + begin, s.first + begin, s.second + begin,
-                  end - begin, update);
-      },
-      4096);
-}
-
-double cpu::l2_norm(Device& device, const float* x, int64_t n) {
-  constexpr int64_t kChunk = 4096;
-  const int64_t chunks = (n + kChunk - 1) / kChunk;
-  std::vector<double> sums(static_cast<size_t>(chunks));
-  device.threads().parallel_for(chunks, [&](int64_t begin, int64_t end) {
-    for (int64_t c = begin; c < end; ++c) {
-      sums[static_cast<size_t>(c)] =
-          sum_of_squares(x + c * kChunk, std::min(kChunk, n - c * kChunk));
-    }
-  });
-  double total = 0.0;
-  for (const double s : sums) {
-    total += s;
-  }
-  return std::sqrt(total);
+  (own != nullptr ? own->adamw : cpu::adamw)(device_, call);
 }
 
 double l2_norm(Device& device, const float* x, int64_t n) {

@@ -1,11 +1,14 @@
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "device/cuda/cuda_device.h"
+#include "device/cuda/scratch.h"
 #include "device/cuda/vec.cuh"
-#include "ops/cuda/scratch.h"
+#include "optim/block8.h"
 #include "optim/cuda_kernels.h"
+#include "optim/element.h"
 
 namespace sft::gpu {
 
@@ -13,35 +16,198 @@ namespace {
 
 constexpr int kThreads = 256;
 
+// Values of a tile that one lane of the tile's warp has: two runs of four.
+constexpr int kRuns = 2;
+constexpr int kLaneValues = 4 * kRuns;
+
+__device__ inline int64_t lane_at(int run) { return run * 128 + int64_t{threadIdx.x % 32} * 4; }
+
 template <class T>
-__global__ void adamw_kernel(float* w, const float* g, float* m, float* v, T* copy, int64_t n,
-                             AdamWUpdate u) {
-  const int64_t i = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * 4;
-  if (i >= n) {  // slices are multiples of 16 values
+struct alignas(4 * sizeof(T)) Four {
+  T v[4];
+};
+
+template <class T>
+__device__ inline void load_tile(const T* from, float* out) {
+#pragma unroll
+  for (int r = 0; r < kRuns; ++r) {
+    const auto four = *reinterpret_cast<const Four<T>*>(from + lane_at(r));
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      out[r * 4 + i] = widen(four.v[i]);
+    }
+  }
+}
+
+template <class T>
+__device__ inline void store_tile(T* to, const float* values) {
+#pragma unroll
+  for (int r = 0; r < kRuns; ++r) {
+    Four<T> four;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      four.v[i] = narrow<T>(values[r * 4 + i]);
+    }
+    *reinterpret_cast<Four<T>*>(to + lane_at(r)) = four;
+  }
+}
+
+// bfloat16 by stochastic rounding; `values` become what is stored.
+__device__ inline void store_rounded(__nv_bfloat16* to, float* values, const uint32_t* random) {
+#pragma unroll
+  for (int r = 0; r < kRuns; ++r) {
+    Four<uint16_t> four;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      four.v[i] = round_stochastically(values[r * 4 + i], random[r * 4 + i]);
+      values[r * 4 + i] = __uint_as_float(uint32_t{four.v[i]} << 16);
+    }
+    *reinterpret_cast<Four<uint16_t>*>(to + lane_at(r)) = four;
+  }
+}
+
+__device__ inline void load_codes(const uint8_t* from, float scale, const float* map, float* out) {
+#pragma unroll
+  for (int r = 0; r < kRuns; ++r) {
+    const auto four = *reinterpret_cast<const Four<uint8_t>*>(from + lane_at(r));
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      out[r * 4 + i] = map[four.v[i]] * scale;
+    }
+  }
+}
+
+template <bool kSign>
+__device__ inline void store_codes(uint8_t* to, float* scale, const float* map,
+                                   const float* values) {
+  float largest = 0.0F;
+#pragma unroll
+  for (int i = 0; i < kLaneValues; ++i) {
+    largest = fmaxf(largest, fabsf(values[i]));
+  }
+#pragma unroll
+  for (int lane = 16; lane > 0; lane /= 2) {
+    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffU, largest, lane));
+  }
+  if (threadIdx.x % 32 == 0) {
+    *scale = largest;
+  }
+  const float divisor = largest > 0.0F ? largest : 1.0F;
+#pragma unroll
+  for (int r = 0; r < kRuns; ++r) {
+    Four<uint8_t> four;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float x = values[r * 4 + i] / divisor;
+      four.v[i] = kSign ? nearest_signed_code(map, x) : nearest_code(map, x);
+    }
+    *reinterpret_cast<Four<uint8_t>*>(to + lane_at(r)) = four;
+  }
+}
+
+// The segment that an element lies in.
+__device__ inline const StateSegment& segment_of(const StateSegment* segments, int count,
+                                                 int64_t element) {
+  int low = 0;
+  int high = count;
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    if (segments[middle].begin <= element) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return segments[low];
+}
+
+// One warp for each tile. W: type of the weights, C: of the copy.
+template <class W, class C, bool kBlocks>
+__global__ void __launch_bounds__(kThreads) adamw_kernel(AdamWCall c) {
+  __shared__ float maps[kBlocks ? 2 * block8::kCodes : 1];
+  if constexpr (kBlocks) {
+    for (unsigned i = threadIdx.x; i < 2 * block8::kCodes; i += kThreads) {
+      maps[i] = c.maps[i];
+    }
+    __syncthreads();
+  }
+  const int64_t at = (int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32) * kTile;
+  const int64_t element = c.begin + at;
+  if (element >= c.end) {
     return;
   }
-  const float4 gradients = *reinterpret_cast<const float4*>(g + i);
-  float4 weights = *reinterpret_cast<const float4*>(w + i);
-  float4 first = *reinterpret_cast<const float4*>(m + i);
-  float4 second = *reinterpret_cast<const float4*>(v + i);
-  const auto one = [&](float gradient, float& weight, float& a, float& b) {
-    gradient *= u.clip;
-    a = a + (gradient - a) * u.one_minus_beta1;
-    b = b * u.beta2 + gradient * gradient * u.one_minus_beta2;
-    weight = weight * u.decay - u.step_size * a / (sqrtf(b) * u.correction + u.epsilon);
-  };
-  one(gradients.x, weights.x, first.x, second.x);
-  one(gradients.y, weights.y, first.y, second.y);
-  one(gradients.z, weights.z, first.z, second.z);
-  one(gradients.w, weights.w, first.w, second.w);
-  *reinterpret_cast<float4*>(w + i) = weights;
-  *reinterpret_cast<float4*>(m + i) = first;
-  *reinterpret_cast<float4*>(v + i) = second;
-  if (copy != nullptr) {
-    copy[i] = narrow<T>(weights.x);
-    copy[i + 1] = narrow<T>(weights.y);
-    copy[i + 2] = narrow<T>(weights.z);
-    copy[i + 3] = narrow<T>(weights.w);
+  const StateSegment& s = segment_of(c.segments, c.segment_count, element);
+  const StateFormat format = s.format;
+  const int64_t state = element - s.begin;
+  std::byte* const first_at = c.first + s.at;
+  std::byte* const second_at = c.second + s.at;
+  const float decay = s.decay ? c.update.decay : 1.0F;
+
+  float g[kLaneValues];
+  float w[kLaneValues];
+  float m[kLaneValues];
+  float v[kLaneValues];
+  load_tile(c.gradients + at, g);
+  load_tile(static_cast<const W*>(c.weights) + at, w);
+  if (format == StateFormat::f32) {
+    load_tile(reinterpret_cast<const float*>(first_at) + state, m);
+    load_tile(reinterpret_cast<const float*>(second_at) + state, v);
+  } else if (format == StateFormat::bf16) {
+    load_tile(reinterpret_cast<const __nv_bfloat16*>(first_at) + state, m);
+    load_tile(reinterpret_cast<const __nv_bfloat16*>(second_at) + state, v);
+  } else if constexpr (kBlocks) {
+    const int64_t scale = s.scale_at + state / kTile;
+    load_codes(reinterpret_cast<const uint8_t*>(first_at) + state, c.first_scales[scale], maps, m);
+    load_codes(reinterpret_cast<const uint8_t*>(second_at) + state, c.second_scales[scale],
+               maps + block8::kCodes, v);
+  }
+#pragma unroll
+  for (int i = 0; i < kLaneValues; ++i) {
+    adamw_element(c.update, decay, g[i], w[i], m[i], v[i]);
+  }
+  constexpr bool kRoundWeights = !std::is_same_v<W, float>;
+  uint32_t random[3][kLaneValues];
+  if (kRoundWeights || format == StateFormat::bf16) {
+#pragma unroll
+    for (int i = 0; i < kLaneValues; ++i) {
+      const RoundingBits bits =
+          rounding_bits(c.update.seed, c.update.step, element + lane_at(i / 4) + i % 4);
+      random[0][i] = bits.weight;
+      random[1][i] = bits.first;
+      random[2][i] = bits.second;
+    }
+  }
+  if constexpr (kRoundWeights) {
+    store_rounded(static_cast<W*>(c.weights) + at, w, random[0]);
+  } else {
+    store_tile(static_cast<float*>(c.weights) + at, w);
+  }
+  if (c.copy != nullptr) {
+    store_tile(static_cast<C*>(c.copy) + at, w);
+  }
+  if (format == StateFormat::f32) {
+    store_tile(reinterpret_cast<float*>(first_at) + state, m);
+    store_tile(reinterpret_cast<float*>(second_at) + state, v);
+  } else if (format == StateFormat::bf16) {
+    store_rounded(reinterpret_cast<__nv_bfloat16*>(first_at) + state, m, random[1]);
+    store_rounded(reinterpret_cast<__nv_bfloat16*>(second_at) + state, v, random[2]);
+  } else if constexpr (kBlocks) {
+    const int64_t scale = s.scale_at + state / kTile;
+    store_codes<true>(reinterpret_cast<uint8_t*>(first_at) + state, c.first_scales + scale, maps,
+                      m);
+    store_codes<false>(reinterpret_cast<uint8_t*>(second_at) + state, c.second_scales + scale,
+                       maps + block8::kCodes, v);
+  }
+}
+
+template <class W, class C>
+void launch(const AdamWCall& call, cudaStream_t stream) {
+  const int64_t tiles = (call.end - call.begin) / kTile;
+  const auto blocks = static_cast<unsigned>((tiles + kThreads / 32 - 1) / (kThreads / 32));
+  if (call.maps != nullptr) {
+    adamw_kernel<W, C, true><<<blocks, kThreads, 0, stream>>>(call);
+  } else {
+    adamw_kernel<W, C, false><<<blocks, kThreads, 0, stream>>>(call);
   }
 }
 
@@ -66,13 +232,14 @@ __global__ void squares_kernel(const float* x, int64_t n, int64_t stretch, float
 
 }  // namespace
 
-void adamw(Device& device, const AdamWSlice& s, const AdamWUpdate& update) {
-  const auto blocks = static_cast<unsigned>((s.n / 4 + kThreads - 1) / kThreads);
-  with_type(s.copy_type, [&](auto type) {
-    using T = decltype(type);
-    adamw_kernel<<<blocks, kThreads, 0, cuda(device).stream()>>>(
-        s.weights, s.gradients, s.first, s.second, static_cast<T*>(s.copy), s.n, update);
-  });
+void adamw(Device& device, const AdamWCall& call) {
+  const cudaStream_t stream = cuda(device).stream();
+  if (call.weight_type == DType::bf16) {
+    SFT_ASSERT(call.copy == nullptr);  // matmuls read the weights themselves
+    launch<__nv_bfloat16, float>(call, stream);
+  } else {
+    with_type(call.copy_type, [&](auto type) { launch<float, decltype(type)>(call, stream); });
+  }
   check_cuda(cudaGetLastError(), "adamw");
 }
 

@@ -13,6 +13,7 @@
 #include "data/options.h"
 #include "model/options.h"
 #include "optim/options.h"
+#include "optim/sharding_options.h"
 #include "train/options_legacy.h"
 
 namespace sft {
@@ -21,6 +22,7 @@ struct TrainOptions {
   ModelOptions model;
   DataOptions data;
   OptimOptions optim;
+  ShardingOptions sharding;
   DistributedOptions distributed;
   HubOptions hub;
   LegacyOptions legacy;
@@ -81,6 +83,8 @@ struct TrainOptions {
   std::vector<std::string> report_to{"none"};
   std::optional<std::string> run_name;
   std::string project = "huggingface";
+  std::optional<std::string> profile;  // a file
+  int64_t profile_steps = 3;
 
   // Evaluation
   std::string eval_strategy = "no";

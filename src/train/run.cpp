@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "core/cache_folder.h"
 #include "core/error.h"
 #include "core/strings.h"
 #include "data/dataset.h"
@@ -138,15 +139,16 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   if (o.data.dataset_num_proc) {
     own_pool.emplace(static_cast<int>(*o.data.dataset_num_proc));
   }
-  const DataContext context{text.tokenizer,
-                            text.chat ? &*text.chat : nullptr,
-                            own_pool ? *own_pool : device->threads(),
-                            log,
-                            s.hub,
-                            static_cast<uint64_t>(o.seed),
-                            Model::from_config(source->config()).config.vocab,
-                            text.key,
-                            token_cache_folder([](const char* name) { return std::getenv(name); })};
+  const DataContext context{
+      text.tokenizer,
+      text.chat ? &*text.chat : nullptr,
+      own_pool ? *own_pool : device->threads(),
+      log,
+      s.hub,
+      static_cast<uint64_t>(o.seed),
+      Model::from_config(source->config()).config.vocab,
+      text.key,
+      cache_folder("tokens", [](const char* name) { return std::getenv(name); })};
   const Prepared train = prepare_dataset(o.data, Part::train, context);
   std::optional<Prepared> eval;
   if (o.eval_strategy != "no" || o.eval_on_start) {

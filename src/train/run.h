@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "hub/cache.h"
 #include "core/log.h"
+#include "hub/cache.h"
 #include "train/options.h"
 #include "train/trainer.h"
 

@@ -1,9 +1,14 @@
 // What of a trainer goes into a checkpoint, and how it comes back.
 //   model files            as the final folder has them, in the dtype they are saved in
-//   optimizer.safetensors  master.<name> (float32 weights), exp_avg.<name>, exp_avg_sq.<name>
+//   optimizer.safetensors  master.<name> (float32 weights), exp_avg.<name>, exp_avg_sq.<name>, and
+//   what
+//                          optim/state_layout.h adds for 8-bit states
 //   trainer_state.json     transformers' schema;  sft_state.json  everything else that resuming
 //   needs training_args.json     the configuration
 #include <fmt/format.h>
+
+#include <array>
+#include <cstring>
 
 #include "core/error.h"
 #include "io/safetensors.h"
@@ -19,16 +24,28 @@ constexpr const char* kState = "sft_state.json";
 }  // namespace
 
 Trainer::HostState::HostState(Trainer& trainer) {
-  const size_t bytes = trainer.model_.weights.size();
-  const auto add = [&](const char* prefix, float* on_device) {
-    views.emplace_back(trainer.context_.device, on_device, bytes);
-    for (NamedTensor& t : trainer.model_.published(views.back().f32())) {
-      tensors.push_back({fmt::format("{}.{}", prefix, t.name), t.tensor});
+  Device& device = trainer.context_.device;
+  const Buffer& weights = trainer.model_.weights;
+  views.emplace_back(device, weights.data(), weights.size());
+  for (NamedTensor& t : trainer.model_.published(views.back().f32())) {
+    tensors.push_back({fmt::format("master.{}", t.name), t.tensor});
+  }
+  const AdamW& optimizer = trainer.optimizer_;
+  std::array<std::byte*, 4> bases{};  // by what a part says of its buffer
+  for (const bool second : {false, true}) {
+    for (const bool scale : {false, true}) {
+      const Buffer& buffer = optimizer.buffer(second, scale);
+      if (buffer.size() > 0) {
+        views.emplace_back(device, buffer.data(), buffer.size());
+        bases[(second ? 2U : 0U) + (scale ? 1U : 0U)] =
+            reinterpret_cast<std::byte*>(views.back().f32());
+      }
     }
-  };
-  add("master", trainer.model_.weights.f32());
-  add("exp_avg", trainer.optimizer_.first_moment());
-  add("exp_avg_sq", trainer.optimizer_.second_moment());
+  }
+  for (const StatePart& part : optimizer.parts()) {
+    std::byte* const base = bases[(part.second ? 2U : 0U) + (part.scale ? 1U : 0U)];
+    tensors.push_back({part.name, {base + part.at, part.shape, part.dtype}});
+  }
 }
 
 void Trainer::HostState::write_back() {
@@ -104,7 +121,13 @@ void Trainer::read_tensors(const fs::path& path, std::span<const NamedTensor> te
                               stored == nullptr ? "has no" : "has another shape of", t.name))
           .hint("resume with the model that the run began with");
     }
-    file.read_f32(*stored, t.tensor.f32(), &context_.device.threads());
+    if (parse_dtype(stored->dtype) != t.tensor.dtype) {
+      throw Error("M264", fmt::format("{} has {} in {}, and this run holds it in {}", path.string(),
+                                      t.name, stored->dtype, name_of(t.tensor.dtype)))
+          .hint("resume with the --optim and --dtype that the run began with");
+    }
+    const std::span<const std::byte> raw = file.raw(*stored);
+    std::memcpy(t.tensor.data, raw.data(), raw.size());
   }
 }
 

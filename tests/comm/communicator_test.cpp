@@ -1,16 +1,28 @@
+// The same checks for every kind of communicator whose ranks compute on CPUs.
 #include "comm/communicator.h"
 
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+#include <cmath>
+
+#include <filesystem>
+#include <functional>
 #include <numeric>
 #include <thread>
 
 #include "core/error.h"
+#include "core/rng.h"
 
 namespace sft {
 namespace {
 
-void on_ranks(int world, const std::function<void(Communicator&)>& work) {
+namespace fs = std::filesystem;
+using Work = std::function<void(Communicator&)>;
+// Runs `work` on each of `world` ranks; a rank's communicator ends with its work.
+using OnRanks = void (*)(int world, const Work& work);
+
+void as_threads(int world, const Work& work) {
   auto all = thread_communicators(world);
   std::vector<std::thread> threads;
   for (auto& c : all) {
@@ -21,59 +33,189 @@ void on_ranks(int world, const std::function<void(Communicator&)>& work) {
   }
 }
 
-TEST(ThreadCommunicators, every_rank_gets_the_same_sum) {
-  for (const int world : {1, 2, 3, 5}) {
-    for (const size_t n : {size_t{1}, size_t{2}, size_t{1001}}) {
-      on_ranks(world, [&](Communicator& comm) {
-        std::vector<float> x(n);
-        std::iota(x.begin(), x.end(), static_cast<float>(comm.rank()));
-        comm.all_reduce(x);
-        for (size_t i = 0; i < n; ++i) {
-          const auto expected =
-              static_cast<float>(world * static_cast<int>(i) + world * (world - 1) / 2);
-          ASSERT_EQ(x[i], expected);
-        }
-        EXPECT_EQ(comm.sum(comm.rank() + 1.0), world * (world + 1) / 2.0);
-      });
+// Gloo's ranks are threads here too, but speak through loopback.
+void over_gloo(int world, const Work& work) {
+  static int runs = 0;
+  const fs::path folder = fs::path(::testing::TempDir()) /
+                          ("sft_gloo_" + std::to_string(::getpid()) + "_" + std::to_string(runs++));
+  const auto store = file_store(folder.string());
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < world; ++rank) {
+    threads.emplace_back([&, rank] {
+      const auto comm = gloo_communicator(
+          {rank, world, store.get(), "world", "127.0.0.1", "", std::chrono::seconds(20)});
+      work(*comm);
+    });
+  }
+  for (std::thread& t : threads) {
+    t.join();
+  }
+  fs::remove_all(folder);
+}
+
+struct Kind {
+  const char* name;
+  OnRanks run;
+};
+
+class Communicators : public ::testing::TestWithParam<Kind> {
+ protected:
+  void SetUp() override {
+    if (GetParam().run == over_gloo && !gloo_built()) {
+      GTEST_SKIP() << "built without Gloo";
     }
+  }
+  void on_ranks(int world, const Work& work) { GetParam().run(world, work); }
+};
+
+// Numbers whose sum depends on the order of addition.
+float value(int rank, int64_t i) {
+  const auto r = philox(7, static_cast<uint64_t>(rank), static_cast<uint64_t>(i));
+  return std::ldexp(static_cast<float>(r[0]) / 4294967296.0F - 0.5F, static_cast<int>(r[1] % 20));
+}
+
+std::vector<float> values(int rank, int64_t n) {
+  std::vector<float> x(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) {
+    x[static_cast<size_t>(i)] = value(rank, i);
+  }
+  return x;
+}
+
+float sum_in_rank_order(int world, int64_t i) {
+  float total = value(0, i);
+  for (int r = 1; r < world; ++r) {
+    total += value(r, i);
+  }
+  return total;
+}
+
+TEST_P(Communicators, every_rank_gets_the_sum_in_rank_order) {
+  for (const int world : {1, 2, 3}) {
+    on_ranks(world, [&](Communicator& comm) {
+      for (const int64_t n : {1, 2, 1001, 300'001}) {
+        std::vector<float> x = values(comm.rank(), n);
+        comm.all_reduce(x);
+        for (int64_t i = 0; i < n; ++i) {
+          ASSERT_EQ(x[static_cast<size_t>(i)], sum_in_rank_order(world, i)) << i;
+        }
+      }
+      EXPECT_EQ(comm.sum(comm.rank() + 1.0), world * (world + 1) / 2.0);
+    });
   }
 }
 
-TEST(ThreadCommunicators, broadcast_gives_rank_0s_bytes) {
+TEST_P(Communicators, slices_are_summed_and_gathered) {
+  for (const int world : {1, 2, 4}) {
+    on_ranks(world, [&](Communicator& comm) {
+      for (const int64_t n : {1, 5, 270'001}) {  // more than one piece
+        const std::vector<float> full = values(comm.rank(), n * world);
+        std::vector<float> in_place = full;
+        std::vector<float> slice(static_cast<size_t>(n), 1.0F);
+        float* const own = in_place.data() + comm.rank() * n;
+        // Begun one behind the other, waited for once.
+        comm.begin_reduce_scatter(full.data(), slice.data(), n, true);
+        comm.begin_reduce_scatter(in_place.data(), own, n, false);
+        comm.wait(
+            comm.begin_all_gather(own, in_place.data(), static_cast<size_t>(n) * sizeof(float)));
+        for (int64_t i = 0; i < n; ++i) {
+          ASSERT_EQ(slice[static_cast<size_t>(i)],
+                    1.0F + sum_in_rank_order(world, comm.rank() * n + i));
+        }
+        for (int64_t i = 0; i < n * world; ++i) {
+          ASSERT_EQ(in_place[static_cast<size_t>(i)], sum_in_rank_order(world, i));
+        }
+      }
+    });
+  }
+}
+
+TEST_P(Communicators, what_was_begun_comes_before_what_is_asked_then) {
   on_ranks(3, [](Communicator& comm) {
-    std::vector<std::byte> x(17, static_cast<std::byte>(comm.rank() + 7));
-    comm.broadcast(x);
-    EXPECT_EQ(x, std::vector<std::byte>(17, std::byte{7}));
+    std::vector<float> x = values(comm.rank(), 100'000);
+    comm.begin_all_reduce(x.data(), 100'000);
+    comm.barrier();
+    EXPECT_EQ(x[77], sum_in_rank_order(3, 77));
   });
 }
 
-TEST(ThreadCommunicators, a_rank_that_ends_breaks_the_others_wait) {
-  on_ranks(2, [](Communicator& comm) {
+TEST_P(Communicators, broadcast_gives_rank_0s_bytes) {
+  on_ranks(3, [](Communicator& comm) {
+    for (const size_t n : {size_t{0}, size_t{17}, size_t{3'000'000}}) {
+      std::vector<std::byte> x(n, static_cast<std::byte>(comm.rank() + 7));
+      comm.broadcast(x);
+      EXPECT_EQ(x, std::vector<std::byte>(n, std::byte{7}));
+    }
+  });
+}
+
+TEST_P(Communicators, a_split_joins_ranks_of_one_colour) {
+  on_ranks(5, [](Communicator& comm) {
+    const auto part = comm.split(comm.rank() % 2);  // 0 2 4 and 1 3
+    EXPECT_EQ(part->size(), comm.rank() % 2 == 0 ? 3 : 2);
+    EXPECT_EQ(part->rank(), comm.rank() / 2);
+    EXPECT_EQ(part->sum(comm.rank()), comm.rank() % 2 == 0 ? 6.0 : 4.0);
+    const auto again = part->split(part->rank());
+    EXPECT_EQ(again->size(), 1);
+    EXPECT_EQ(again->sum(3.0), 3.0);
+    EXPECT_EQ(comm.sum(1.0), 5.0);
+  });
+}
+
+TEST_P(Communicators, a_rank_that_ends_breaks_the_others_wait) {
+  on_ranks(3, [](Communicator& comm) {
+    comm.barrier();
     if (comm.rank() == 1) {
       return;  // destroys its communicator
     }
-    try {
-      comm.barrier();
-      FAIL();
-    } catch (const Error& e) {
-      EXPECT_EQ(e.code(), "N001");
-      EXPECT_EQ(e.exit_code(), ExitCode::restart);
+    for (int i = 0; i < 3; ++i) {  // and stays broken, whichever way it is used
+      try {
+        std::vector<float> x(100);
+        i == 1 ? comm.wait(comm.begin_all_reduce(x.data(), 100)) : comm.barrier();
+        FAIL();
+      } catch (const Error& e) {
+        EXPECT_EQ(e.exit_code(), ExitCode::restart) << e.text();
+      }
     }
   });
 }
 
-// A rank that goes on after the error, to save or to clean up, must not take its own earlier calls
-// for those of the rank that is gone.
-TEST(ThreadCommunicators, a_broken_meeting_stays_broken) {
-  on_ranks(3, [](Communicator& comm) {
-    if (comm.rank() == 2) {
-      return;
+TEST_P(Communicators, abort_breaks_a_wait_from_outside) {
+  on_ranks(2, [](Communicator& comm) {
+    comm.barrier();
+    std::thread other([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      comm.abort(Error("N012", "rank 7 is gone"));
+    });
+    try {
+      if (comm.rank() == 0) {
+        comm.barrier();
+        FAIL();
+      }
+    } catch (const Error& e) {
+      EXPECT_TRUE(e.code() == "N012" || e.code() == "N040") << e.text();
     }
-    std::vector<float> x(100, 1.0F);
-    for (int i = 0; i < 5; ++i) {
-      EXPECT_THROW(comm.all_reduce(x), Error);
-    }
+    other.join();
   });
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Communicators,
+                         ::testing::Values(Kind{"threads", as_threads}, Kind{"gloo", over_gloo}),
+                         [](const auto& kind) { return std::string(kind.param.name); });
+
+TEST(Gloo, ranks_that_do_not_come_are_an_error) {
+  if (!gloo_built()) {
+    GTEST_SKIP() << "built without Gloo";
+  }
+  const fs::path folder = fs::path(::testing::TempDir()) / "sft_gloo_alone";
+  fs::remove_all(folder);
+  const auto store = file_store(folder.string());
+  try {
+    gloo_communicator({0, 2, store.get(), "world", "127.0.0.1", "", std::chrono::seconds(1)});
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "N041") << e.text();
+  }
 }
 
 }  // namespace

@@ -21,12 +21,12 @@ std::vector<ParamSpec> specs() {
 
 TEST(ParamLayout, parameters_lie_apart_and_aligned) {
   const ParamLayout layout = layout_parameters(specs());
-  EXPECT_EQ(layout.offsets, (std::vector<int64_t>{0, 16, 32, 48}));
-  EXPECT_EQ(layout.elements, 80);
+  EXPECT_EQ(layout.offsets, (std::vector<int64_t>{0, 256, 512, 768}));
+  EXPECT_EQ(layout.elements, 1024);
 }
 
 TEST(ParamLayout, a_block_is_one_range_even_when_it_is_empty) {
-  EXPECT_EQ(layout_parameters(specs()).block_offsets, (std::vector<int64_t>{0, 16, 48, 48, 80}));
+  EXPECT_EQ(layout_parameters(specs()).block_offsets, (std::vector<int64_t>{0, 256, 768, 768, 1024}));
   EXPECT_EQ(layout_parameters({}).block_offsets, std::vector<int64_t>{0});
   EXPECT_EQ(layout_parameters({}).elements, 0);
 }
@@ -55,7 +55,7 @@ TEST(NamedTensors, are_views_under_published_names) {
                                              "norm"}));
   EXPECT_EQ(shapes, (std::vector<std::string>{"(5, 3)", "(2, 2)", "(1, 2)", "(1, 2)", "(2)", "(1)",
                                               "(1)", "(17)"}));
-  EXPECT_EQ(offsets, (std::vector<int64_t>{0, 16, 20, 22, 32, 34, 35, 48}));
+  EXPECT_EQ(offsets, (std::vector<int64_t>{0, 256, 260, 262, 512, 514, 515, 768}));
 }
 
 TEST(NamedTensors, pieces_must_make_up_the_parameter) {

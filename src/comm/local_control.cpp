@@ -1,0 +1,74 @@
+#include <charconv>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "comm/rank_control.h"
+
+namespace sft {
+
+namespace {
+
+class LocalControl final : public RankControl {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  Seconds timeout() const override { return Seconds(1800); }
+  void begin_operation(std::string_view) override {}
+  void end_operation() override {}
+  std::shared_ptr<void> on_failure(std::function<void(const Error&)>) override { return nullptr; }
+  void check() override {}
+  void fail(const Error&) override {}
+  void barrier(const std::string&, Seconds) override {}
+  void agree(const std::string&, const Facts&) override {}
+  void finish() override {}
+
+  void set(const std::string& key, std::string_view value) override {
+    const std::lock_guard lock(mutex_);
+    values_[key] = value;
+  }
+
+  std::string get(const std::string& key, Seconds) override {
+    const std::lock_guard lock(mutex_);
+    const auto found = values_.find(key);
+    if (found == values_.end()) {
+      throw Error("N020", fmt::format("nobody will ever set \"{}\": there is one rank", key));
+    }
+    return found->second;
+  }
+
+  int64_t add(const std::string& key, int64_t amount) override {
+    const std::lock_guard lock(mutex_);
+    std::string& value = values_[key];
+    int64_t number = 0;
+    const auto end = value.data() + value.size();
+    if (!value.empty() && std::from_chars(value.data(), end, number).ptr != end) {
+      throw Error("N026", fmt::format("\"{}\" holds no number", key));
+    }
+    number += amount;
+    value = std::to_string(number);
+    return number;
+  }
+
+  std::string compare_set(const std::string& key, std::string_view expected,
+                          std::string_view wanted) override {
+    const std::lock_guard lock(mutex_);
+    std::string& value = values_[key];
+    if (value == expected) {
+      value = wanted;
+    }
+    return value;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::string> values_;
+};
+
+}  // namespace
+
+std::unique_ptr<RankControl> local_control() { return std::make_unique<LocalControl>(); }
+
+}  // namespace sft

@@ -1,0 +1,210 @@
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "core/dtype.h"
+#include "ops/cpu/simd.h"
+#include "optim/block8.h"
+#include "optim/element.h"
+#include "optim/kernels.h"
+
+namespace sft {
+
+namespace {
+
+SFT_SIMD void adamw_row(float* w, const float* g, float* m, float* v, int64_t n, float decay,
+                        const AdamWUpdate& update) {
+  const AdamWUpdate u = update;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    adamw_element(u, decay, g[i], w[i], m[i], v[i]);
+  }
+}
+
+SFT_SIMD float sum_of_squares(const float* x, int64_t n) {
+  float sum = 0.0F;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) {
+    sum += x[i] * x[i];
+  }
+  return sum;
+}
+
+using TileValues = std::array<float, kTile>;
+
+// A tile of 8-bit codes and its scale, as values and back.
+void decode(const uint8_t* codes, float scale, const float* map, TileValues& out) {
+  for (size_t i = 0; i < kTile; ++i) {
+    out[i] = map[codes[i]] * scale;
+  }
+}
+
+void encode(const TileValues& values, bool has_sign, const float* map, uint8_t* codes,
+            float* scale) {
+  float largest = 0.0F;
+  for (const float v : values) {
+    largest = std::max(largest, std::abs(v));
+  }
+  *scale = largest;
+  const float divisor = largest > 0.0F ? largest : 1.0F;
+  for (size_t i = 0; i < kTile; ++i) {
+    const float x = values[i] / divisor;
+    codes[i] = has_sign ? nearest_signed_code(map, x) : nearest_code(map, x);
+  }
+}
+
+// One call, taken apart: what a thread does with its tiles.
+class Tiles {
+ public:
+  explicit Tiles(const AdamWCall& call) : c_(call) {}
+
+  void run(ElementRange range) const {
+    const StateSegment* const end = c_.segments + c_.segment_count;
+    const StateSegment* s =
+        std::upper_bound(c_.segments, end, range.begin,
+                         [](int64_t at, const StateSegment& x) { return at < x.begin; }) -
+        1;
+    for (; s != end && s->begin < range.end; ++s) {
+      stretch(*s, {std::max(range.begin, s->begin), std::min(range.end, s->end)});
+    }
+  }
+
+ private:
+  void stretch(const StateSegment& s, ElementRange r) const {
+    const float decay = s.decay ? c_.update.decay : 1.0F;
+    const int64_t state = r.begin - s.begin;
+    const int64_t at = r.begin - c_.begin;
+    if (s.format == StateFormat::f32 && c_.weight_type == DType::f32) {
+      auto* const weights = static_cast<float*>(c_.weights) + at;
+      adamw_row(weights, c_.gradients + at, reinterpret_cast<float*>(c_.first + s.at) + state,
+                reinterpret_cast<float*>(c_.second + s.at) + state, r.size(), decay, c_.update);
+      for (int64_t i = 0; c_.copy != nullptr && i < r.size(); ++i) {
+        store_copy(at + i, weights[i]);
+      }
+      return;
+    }
+    for (int64_t i = 0; i < r.size(); i += kTile) {
+      tile(s, decay, r.begin + i);
+    }
+  }
+
+  void tile(const StateSegment& s, float decay, int64_t element) const {
+    TileValues weights;
+    TileValues first;
+    TileValues second;
+    const int64_t at = element - c_.begin;
+    const int64_t state = element - s.begin;
+    const int64_t scale = s.scale_at + state / kTile;
+    load_weights(at, weights);
+    load_state(s, c_.first, state, c_.first_scales + scale, c_.maps, first);
+    load_state(s, c_.second, state, c_.second_scales + scale, c_.maps + block8::kCodes, second);
+    adamw_row(weights.data(), c_.gradients + at, first.data(), second.data(), kTile, decay,
+              c_.update);
+    for (int64_t i = 0; i < kTile; ++i) {
+      const auto k = static_cast<size_t>(i);
+      const bool random = c_.weight_type == DType::bf16 || s.format == StateFormat::bf16;
+      const RoundingBits bits =
+          random ? rounding_bits(c_.update.seed, c_.update.step, element + i) : RoundingBits{};
+      if (c_.weight_type == DType::bf16) {
+        const BFloat16 rounded{round_stochastically(weights[k], bits.weight)};
+        static_cast<BFloat16*>(c_.weights)[at + i] = rounded;
+        weights[k] = to_float(rounded);
+      } else {
+        static_cast<float*>(c_.weights)[at + i] = weights[k];
+      }
+      if (c_.copy != nullptr) {
+        store_copy(at + i, weights[k]);
+      }
+      if (s.format == StateFormat::bf16) {
+        reinterpret_cast<BFloat16*>(c_.first +
+                                    s.at)[state + i] = {round_stochastically(first[k], bits.first)};
+        reinterpret_cast<BFloat16*>(c_.second + s.at)[state + i] = {
+            round_stochastically(second[k], bits.second)};
+      } else if (s.format == StateFormat::f32) {
+        reinterpret_cast<float*>(c_.first + s.at)[state + i] = first[k];
+        reinterpret_cast<float*>(c_.second + s.at)[state + i] = second[k];
+      }
+    }
+    if (s.format == StateFormat::block8) {
+      encode(first, true, c_.maps, reinterpret_cast<uint8_t*>(c_.first + s.at) + state,
+             c_.first_scales + scale);
+      encode(second, false, c_.maps + block8::kCodes,
+             reinterpret_cast<uint8_t*>(c_.second + s.at) + state, c_.second_scales + scale);
+    }
+  }
+
+  void load_weights(int64_t at, TileValues& out) const {
+    if (c_.weight_type == DType::f32) {
+      std::copy_n(static_cast<const float*>(c_.weights) + at, kTile, out.begin());
+      return;
+    }
+    for (int64_t i = 0; i < kTile; ++i) {
+      out[static_cast<size_t>(i)] = to_float(static_cast<const BFloat16*>(c_.weights)[at + i]);
+    }
+  }
+
+  static void load_state(const StateSegment& s, const std::byte* moment, int64_t state,
+                         const float* scale, const float* map, TileValues& out) {
+    const std::byte* const base = moment + s.at;
+    switch (s.format) {
+      case StateFormat::f32:
+        std::copy_n(reinterpret_cast<const float*>(base) + state, kTile, out.begin());
+        return;
+      case StateFormat::bf16:
+        for (int64_t i = 0; i < kTile; ++i) {
+          out[static_cast<size_t>(i)] =
+              to_float(reinterpret_cast<const BFloat16*>(base)[state + i]);
+        }
+        return;
+      case StateFormat::block8:
+        decode(reinterpret_cast<const uint8_t*>(base) + state, *scale, map, out);
+        return;
+    }
+  }
+
+  void store_copy(int64_t at, float x) const {
+    switch (c_.copy_type) {
+      case DType::bf16:
+        static_cast<BFloat16*>(c_.copy)[at] = to_bfloat16(x);
+        return;
+      case DType::f16:
+        static_cast<Float16*>(c_.copy)[at] = to_float16(x);
+        return;
+      default:
+        static_cast<float*>(c_.copy)[at] = x;
+    }
+  }
+
+  const AdamWCall& c_;
+};
+
+}  // namespace
+
+void cpu::adamw(Device& device, const AdamWCall& call) {
+  const Tiles tiles(call);
+  device.threads().parallel_for((call.end - call.begin) / kTile,
+                                [&](int64_t begin, int64_t end) {
+                                  tiles.run({call.begin + begin * kTile, call.begin + end * kTile});
+                                },
+                                16);
+}
+
+double cpu::l2_norm(Device& device, const float* x, int64_t n) {
+  constexpr int64_t kChunk = 4096;
+  const int64_t chunks = (n + kChunk - 1) / kChunk;
+  std::vector<double> sums(static_cast<size_t>(chunks));
+  device.threads().parallel_for(chunks, [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) {
+      sums[static_cast<size_t>(c)] =
+          sum_of_squares(x + c * kChunk, std::min(kChunk, n - c * kChunk));
+    }
+  });
+  double total = 0.0;
+  for (const double s : sums) {
+    total += s;
+  }
+  return std::sqrt(total);
+}
+
+}  // namespace sft

@@ -1,0 +1,38 @@
+#include "optim/sharding_options.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+
+namespace sft {
+
+void ShardingOptions::visit(OptionTable& v) {
+  v("zero_stage", &zero_stage,
+    "What ranks share out: 0 nothing, 1 masters and moments, 2 gradients too, 3 weights too.")
+      .at_least(0)
+      .at_most(3);
+  v("zero_shard_group", &zero_shard_group,
+    "Ranks that share one copy (hybrid sharding: those of a machine); 0: all.")
+      .at_least(0);
+  v("reduce_gradients", &reduce_gradients,
+    "When gradients are summed over ranks: after each micro-batch, or once a step (stages 0 and 1, "
+    "where auto takes it).")
+      .one_of({"auto", "micro_batch", "step"});
+  v("overlap_comm", &overlap_comm, "Communicate beside the compute.");
+}
+
+void check_sharding(const ShardingOptions& o, int world) {
+  if (o.zero_stage >= 2 && o.reduce_gradients == "step") {
+    throw Error("C141", fmt::format("reduce_gradients step keeps all gradients until the step's "
+                                    "end, but zero_stage {} frees them",
+                                    o.zero_stage))
+        .hint("use --zero_stage 1, or leave --reduce_gradients away");
+  }
+  if (o.zero_shard_group > 0 && world % o.zero_shard_group != 0) {
+    throw Error("C141", fmt::format("zero_shard_group {} does not divide the {} ranks",
+                                    o.zero_shard_group, world))
+        .hint("use the number of ranks of one machine");
+  }
+}
+
+}  // namespace sft
