@@ -124,14 +124,14 @@ TEST(TrainOptions, RulesThatSpanOptions) {
   EXPECT_EQ(code({"--max_shard_size", "big"}), "C090");
   EXPECT_EQ(code({"--warmup_steps", "2.5"}), "C051");
   EXPECT_EQ(code({"--output_dir", ""}), "C052");
+  EXPECT_EQ(code({"--dtype", "float16"}), "C054");
+  EXPECT_EQ(code({"--dtype", "bfloat16", "--fp16"}), "C054");
   EXPECT_EQ(code({"--lr_scheduler_type", "cosine_with_min_lr"}), "C103");
   EXPECT_EQ(code({"--lr_scheduler_kwargs", R"({"x": 1})"}), "C101");
 }
 
 TEST(TrainOptions, WhatIsNotBuiltIsRefused) {
-  const Args refused[] = {{"--fp16"},
-                          {"--tf32"},
-                          {"--use_peft"},
+  const Args refused[] = {{"--use_peft"},
                           {"--load_in_4bit"},
                           {"--report_to", "wandb"},
                           {"--fsdp", "full_shard"},
@@ -148,6 +148,11 @@ TEST(TrainOptions, WhatIsNotBuiltIsRefused) {
     EXPECT_EQ(code(args), "C010") << args[0];
   }
   const Args fine[] = {{"--optim", "adamw_torch"},
+                       {"--optim", "adamw_8bit"},
+                       {"--optim", "adamw_bf16"},
+                       {"--fp16"},
+                       {"--tf32"},
+                       {"--dtype", "bfloat16"},
                        {"--report_to", "none"},
                        {"--tf32", "false"},
                        {"--no_fp16"},
