@@ -25,11 +25,13 @@ struct LaunchEnvironment {
   int node_rank = 0, nodes = 1;
   std::string master_addr = "127.0.0.1";
   int master_port = 29500;
-  bool agent_owns_port = false;  // torchrun's own store listens on master_port: leave it alone
-  int attempt = 0;               // how often a launcher has restarted this run
-  int max_restarts = 0;          // launcher only
-  std::string job;               // tells runs apart that share a machine; may be empty
-  std::string found;             // "torchrun: rank 3 of 8 (…)", the line that is shown
+  bool agent_owns_port = false;   // torchrun's own store listens on master_port: leave it alone
+  int attempt = 0;                // how often a launcher has restarted this run
+  int max_restarts = 0;           // launcher only
+  std::string job;                // tells runs apart that share a machine; may be empty
+  std::string token;              // a secret that the ranks share; may be empty
+  std::optional<int> store_port;  // SFT_STORE_PORT: the store's only place
+  std::string found;              // "torchrun: rank 3 of 8 (…)", the line that is shown
 
   // Where the run's own store may listen, in the order to try: never the agent's port. All ranks
   // compute the same list.

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "comm/store.h"
 #include "core/error.h"
 
 namespace sft {
@@ -91,5 +92,8 @@ class Operation {
 
 // For the only rank there is: a store of its own, nothing to wait for.
 std::unique_ptr<RankControl> local_control();
+
+// The run's store as communicators want it while they connect. `control` must outlive it.
+std::unique_ptr<Store> control_store(RankControl& control);
 
 }  // namespace sft

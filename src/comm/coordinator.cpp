@@ -1,0 +1,331 @@
+#include "comm/coordinator.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace sft::control {
+
+Coordinator::Coordinator(CoordinatorSettings settings, Time now)
+    : settings_(std::move(settings)),
+      now_(now),
+      phase_since_(now),
+      first_attempt_(settings_.attempt),
+      ranks_(static_cast<size_t>(settings_.world)),
+      nodes_(static_cast<size_t>(settings_.nodes)),
+      meetings_(settings_.world) {
+  SFT_ASSERT(settings_.world >= 1 && settings_.nodes >= 0);
+}
+
+std::vector<Coordinator::Action> Coordinator::take_actions() { return std::exchange(actions_, {}); }
+
+void Coordinator::send(int64_t connection, Message message) {
+  if (connection >= 0) {
+    actions_.push_back({connection, std::move(message)});
+  }
+}
+
+void Coordinator::answer(std::vector<Answer>& answers) {
+  for (Answer& a : answers) {
+    send(a.client, std::move(a.message));
+  }
+  answers.clear();
+}
+
+void Coordinator::refuse(int64_t connection, const char* code, const std::string& text) {
+  send(connection, {Type::refused, 0, 0, 0, code, text});
+  drop(connection);
+}
+
+void Coordinator::drop(int64_t connection) {
+  if (connections_.erase(connection) != 0) {
+    store_.forget(connection);
+    actions_.push_back({connection, std::nullopt});
+  }
+}
+
+bool Coordinator::trusts(int64_t connection) const {
+  const auto found = connections_.find(connection);
+  return found != connections_.end() && found->second.kind != Connection::Kind::stranger;
+}
+
+bool Coordinator::idle() const {
+  return (phase_ == Phase::finished || phase_ == Phase::failed || phase_ == Phase::over) &&
+         std::ranges::none_of(connections_, [](const auto& c) {
+           return c.second.kind != Connection::Kind::stranger;
+         });
+}
+
+void Coordinator::opened(int64_t connection, Time now) {
+  now_ = now;
+  const auto strangers = std::ranges::count_if(
+      connections_, [](const auto& c) { return c.second.kind == Connection::Kind::stranger; });
+  if (static_cast<size_t>(strangers) >= settings_.max_strangers) {
+    actions_.push_back({connection, std::nullopt});
+    return;
+  }
+  connections_[connection] = {Connection::Kind::stranger, -1, now};
+}
+
+void Coordinator::received(int64_t connection, const Message& message, Time now) {
+  now_ = now;
+  const auto found = connections_.find(connection);
+  if (found == connections_.end()) {
+    return;  // it was dropped while this was under way
+  }
+  Connection& c = found->second;
+  if (c.kind == Connection::Kind::stranger) {
+    greet(connection, message);
+    return;
+  }
+  c.heard = now;
+  if (c.kind == Connection::Kind::rank) {
+    from_rank(connection, c.number, message);
+  } else {
+    from_launcher(c.number, message);
+  }
+}
+
+void Coordinator::from_rank(int64_t connection, int number, const Message& m) {
+  Rank& rank = ranks_[static_cast<size_t>(number)];
+  std::vector<Answer> answers;
+  switch (m.type) {
+    case Type::beat:
+    case Type::stuck:
+      rank.operation = m.a;
+      rank.busy = m.b != 0;
+      rank.busy_for = m.c;
+      rank.name = m.text.substr(0, 200);
+      send(connection, {Type::beat, 0, 0, 0, "", ""});
+      if (m.type == Type::stuck && phase_ == Phase::running) {
+        stuck();
+      }
+      break;
+    case Type::failed:
+      fail({number, "N017",
+            fmt::format("rank {} on {} stopped: {} {}", number, rank.host, m.key.substr(0, 20),
+                        m.text.substr(0, 2000)),
+            static_cast<int>(std::clamp<int64_t>(m.a, 1, 255))});
+      break;
+    case Type::bye:
+      rank.done = true;
+      if (phase_ == Phase::running &&
+          std::ranges::all_of(ranks_, [](const Rank& r) { return r.done; })) {
+        phase_ = Phase::finished;
+        phase_since_ = now_;
+        for (const Rank& r : ranks_) {
+          send(r.connection, {Type::released, 0, 0, 0, "", ""});
+        }
+      }
+      break;
+    case Type::set:
+    case Type::get:
+    case Type::add:
+    case Type::compare:
+      store_.request(connection, m, now_, answers);
+      break;
+    case Type::barrier:
+    case Type::agree:
+      meetings_.request(connection, number, m, now_, answers);
+      break;
+    default:
+      lost_rank(number, "was dropped: it sent a message without sense");
+      drop(connection);
+  }
+  answer(answers);
+}
+
+std::string Coordinator::describe(int number) const {
+  const Rank& rank = ranks_[static_cast<size_t>(number)];
+  const std::string where = rank.host.empty() ? fmt::format("rank {}", number)
+                                              : fmt::format("rank {} on {}", number, rank.host);
+  if (rank.process == 0) {
+    return where + " never came";
+  }
+  return rank.busy ? fmt::format("{} is in {} (operation {})", where, rank.name, rank.operation)
+                   : fmt::format("{} computes after operation {}", where, rank.operation);
+}
+
+void Coordinator::lost_rank(int number, const std::string& how) {
+  const Rank& rank = ranks_[static_cast<size_t>(number)];
+  const std::string what = rank.busy
+                               ? fmt::format("in {} (operation {})", rank.name, rank.operation)
+                               : fmt::format("computing after operation {}", rank.operation);
+  fail({number, "N016", fmt::format("rank {} on {} {}; it was {}", number, rank.host, how, what)});
+}
+
+// One rank has waited too long. At fault is who is behind: who has begun fewer operations, or is
+// still in an operation that others have left.
+void Coordinator::stuck() {
+  const auto progress = [](const Rank& r) { return 2 * r.operation - (r.busy ? 1 : 0); };
+  int64_t least = INT64_MAX, most = INT64_MIN;
+  Time longest = 0;
+  const Rank* waiting = nullptr;
+  for (const Rank& r : ranks_) {
+    if (r.done) {
+      continue;
+    }
+    least = std::min(least, progress(r));
+    most = std::max(most, progress(r));
+    if (r.busy && r.busy_for >= longest) {
+      longest = r.busy_for;
+      waiting = &r;
+    }
+  }
+  if (waiting == nullptr) {
+    return;
+  }
+  std::vector<int> behind, other;
+  for (size_t i = 0; i < ranks_.size(); ++i) {
+    if (!ranks_[i].done && progress(ranks_[i]) == least) {
+      behind.push_back(static_cast<int>(i));
+    }
+    if (!ranks_[i].done && ranks_[i].operation == waiting->operation && ranks_[i].busy &&
+        ranks_[i].name != waiting->name) {
+      other.push_back(static_cast<int>(i));
+    }
+  }
+  const std::string wait = fmt::format("{} (operation {}) has lasted {} s", waiting->name,
+                                       waiting->operation, seconds(longest));
+  if (!other.empty()) {
+    fail({other[0], "N018",
+          fmt::format("the ranks do different things: {}, and {}", wait, describe(other[0]))});
+  } else if (least == most) {
+    fail(
+        {-1, "N018", wait + " on all ranks: none is behind, the network between them is at fault"});
+  } else {
+    std::string names;
+    for (size_t i = 0; i < behind.size() && i < 4; ++i) {
+      names += (i == 0 ? "" : "; ") + describe(behind[i]);
+    }
+    fail({behind[0], "N018",
+          fmt::format("{}: {} {} behind: {}", wait, list_ranks(behind),
+                      behind.size() == 1 ? "is" : "are", names)});
+  }
+}
+
+void Coordinator::fail(Cause cause) {
+  if (phase_ != Phase::gathering && phase_ != Phase::running) {
+    return;
+  }
+  phase_ = Phase::failed;
+  phase_since_ = now_;
+  cause_ = std::move(cause);
+  store_.clear();
+  meetings_.clear();
+  const Message died{Type::died, cause_->rank, cause_->exit_code, 0, cause_->code, cause_->text};
+  for (const auto& [id, c] : connections_) {
+    if (c.kind != Connection::Kind::stranger) {
+      send(id, died);
+    }
+  }
+}
+
+void Coordinator::closed(int64_t connection, Time now) {
+  now_ = now;
+  const auto found = connections_.find(connection);
+  if (found == connections_.end()) {
+    return;
+  }
+  const Connection gone = found->second;
+  connections_.erase(found);
+  store_.forget(connection);
+  leave(gone);
+  if (gone.kind == Connection::Kind::rank && phase_ == Phase::running &&
+      !ranks_[static_cast<size_t>(gone.number)].done) {
+    lost_rank(gone.number, "was lost: its connection closed");
+  } else if (gone.kind == Connection::Kind::launcher &&
+             !nodes_[static_cast<size_t>(gone.number)].idle) {
+    fail({-1, "N019",
+          fmt::format("node {} ({}) was lost: its connection closed", gone.number,
+                      nodes_[static_cast<size_t>(gone.number)].host)});
+  }
+}
+
+// Before the start a rank that left may come again, and so may an idle launcher.
+void Coordinator::leave(const Connection& gone) {
+  if (gone.kind == Connection::Kind::rank) {
+    ranks_[static_cast<size_t>(gone.number)].connection = -1;
+  } else if (gone.kind == Connection::Kind::launcher) {
+    nodes_[static_cast<size_t>(gone.number)].connection = -1;
+  }
+}
+
+Time Coordinator::deadline() const {
+  Time first = std::min(store_.deadline(), meetings_.deadline());
+  for (const auto& [id, c] : connections_) {
+    const bool stranger = c.kind == Connection::Kind::stranger;
+    first = std::min(first, c.heard + (stranger ? settings_.greeting : settings_.silence));
+  }
+  if (phase_ == Phase::gathering || (!nodes_.empty() && phase_ != Phase::running)) {
+    first = std::min(first, phase_since_ + settings_.join_timeout);
+  }
+  return first;
+}
+
+void Coordinator::tick(Time now) {
+  now_ = now;
+  std::vector<Answer> answers;
+  store_.expire(now, answers);
+  meetings_.expire(now, [this](int rank) { return describe(rank); }, answers);
+  answer(answers);
+  std::vector<int64_t> silent;
+  for (const auto& [id, c] : connections_) {
+    const bool stranger = c.kind == Connection::Kind::stranger;
+    if (now - c.heard >= (stranger ? settings_.greeting : settings_.silence)) {
+      silent.push_back(id);
+    }
+  }
+  for (const int64_t id : silent) {
+    const Connection c = connections_.at(id);
+    const std::string how = fmt::format("has been silent for {} s", seconds(now - c.heard));
+    if (c.kind == Connection::Kind::rank && phase_ == Phase::running &&
+        !ranks_[static_cast<size_t>(c.number)].done) {
+      lost_rank(c.number, how);
+    } else if (c.kind == Connection::Kind::launcher &&
+               !nodes_[static_cast<size_t>(c.number)].idle) {
+      fail({-1, "N019",
+            fmt::format("node {} ({}) {}", c.number, nodes_[static_cast<size_t>(c.number)].host,
+                        how)});
+    }
+    drop(id);
+    leave(c);
+  }
+  if (now - phase_since_ >= settings_.join_timeout) {
+    late();
+  }
+}
+
+// Whoever is waited for has not come in time.
+void Coordinator::late() {
+  const std::string limit = seconds(settings_.join_timeout);
+  if (phase_ == Phase::gathering && (launched_ || nodes_.empty())) {
+    const std::vector<int> ranks = missing();
+    fail({ranks[0], "N014",
+          fmt::format("{} of {} did not come within {} s", list_ranks(ranks), ranks_.size(),
+                      limit)});
+  } else if (!nodes_.empty() && phase_ != Phase::running && phase_ != Phase::over) {
+    std::string names;
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      if (!nodes_[i].idle || nodes_[i].connection < 0) {
+        names += fmt::format("{}{}", names.empty() ? "node " : ", ", i);
+      }
+    }
+    end_job(static_cast<int>(ExitCode::restart),
+            fmt::format("{}{}{} did not come within {} s", cause_ ? cause_->text : "",
+                        cause_ ? "; " : "", names, limit));
+  }
+}
+
+std::vector<int> Coordinator::missing() const {
+  std::vector<int> late;
+  for (size_t i = 0; i < ranks_.size(); ++i) {
+    if (ranks_[i].connection < 0) {
+      late.push_back(static_cast<int>(i));
+    }
+  }
+  return late;
+}
+
+}  // namespace sft::control

@@ -1,0 +1,129 @@
+// The one party of a run that knows who is there: it lets ranks and node launchers in, keeps the
+// store, hears heartbeats, decides when the run has failed and why, and which attempt comes next.
+// A state machine: messages and times go in, messages come out; ControlServer moves them over TCP,
+// the simulation over a made-up network.
+//
+// It lives in rank 0 (torchrun, mpirun, srun), for one attempt, or in node 0's launcher (sft
+// launch), for all attempts; then `nodes` launchers take part.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "comm/key_store.h"
+#include "comm/meetings.h"
+
+namespace sft::control {
+
+struct CoordinatorSettings {
+  std::string job, token;
+  int world = 1;
+  int nodes = 0;  // 0: there are no launchers
+  int64_t attempt = 0;
+  int64_t max_restarts = 0;
+  Time join_timeout = 600 * kSecond;  // until all are here
+  Time silence = 10 * kSecond;        // of a rank, until it counts as lost
+  Time greeting = 5 * kSecond;        // for a new connection to say who it is
+  size_t max_strangers = 256;         // connections that have not said who they are
+};
+
+// What ended an attempt.
+struct Cause {
+  int rank = -1;
+  std::string code, text;
+  int exit_code = static_cast<int>(ExitCode::restart);
+};
+
+class Coordinator {
+ public:
+  explicit Coordinator(CoordinatorSettings settings, Time now);
+
+  void opened(int64_t connection, Time now);
+  void received(int64_t connection, const Message& message, Time now);
+  void closed(int64_t connection, Time now);
+  void tick(Time now);
+  // When `tick` is next needed.
+  Time deadline() const;
+
+  // What to do, in order: send the message, or close (after what was sent before).
+  struct Action {
+    int64_t connection;
+    std::optional<Message> message;
+  };
+  std::vector<Action> take_actions();
+
+  int64_t attempt() const { return settings_.attempt; }
+  const std::optional<Cause>& cause() const { return cause_; }
+  // Nobody needs it any more: all ranks have been released and have left, or the job is over and
+  // its launchers have been told and have left.
+  bool idle() const;
+  // Whether frames of full size may be read from this connection.
+  bool trusts(int64_t connection) const;
+
+ private:
+  struct Connection {
+    enum class Kind { stranger, rank, launcher } kind = Kind::stranger;
+    int number = -1;  // of the rank or node
+    Time heard = 0;
+  };
+  struct Rank {
+    int64_t connection = -1;
+    uint64_t process = 0;
+    std::string host;
+    bool done = false;  // said bye
+    int64_t operation = 0;
+    bool busy = false;
+    Time busy_for = 0;
+    std::string name;
+  };
+  struct Node {
+    int64_t connection = -1;
+    uint64_t process = 0;
+    std::string host;
+    bool idle = false;
+    int64_t exit_code = 0;
+    bool told_to_stop = false;
+  };
+  enum class Phase { gathering, running, finished, failed, over };
+
+  void send(int64_t connection, Message message);
+  void answer(std::vector<Answer>& answers);
+  void refuse(int64_t connection, const char* code, const std::string& text);
+  void drop(int64_t connection);
+
+  bool same_run(const Hello& hello) const;
+  void greet(int64_t connection, const Message& message);
+  void greet_rank(int64_t connection, const Hello& hello);
+  void greet_launcher(int64_t connection, const Hello& hello, int64_t ranks);
+  void from_rank(int64_t connection, int rank, const Message& message);
+  void from_launcher(int node, const Message& message);
+  void leave(const Connection& gone);
+  void lost_rank(int rank, const std::string& how);
+  void stuck();
+  void fail(Cause cause);
+  void late();
+  void decide();
+  void begin_attempt(int64_t attempt);
+  void end_job(int exit_code, const std::string& text);
+  std::string describe(int rank) const;
+  std::vector<int> missing() const;
+
+  CoordinatorSettings settings_;
+  Phase phase_ = Phase::gathering;
+  Time now_, phase_since_;
+  int64_t first_attempt_;
+  bool launched_ = false;
+  std::map<int64_t, Connection> connections_;
+  std::vector<Rank> ranks_;
+  std::vector<Node> nodes_;
+  KeyStore store_;
+  Meetings meetings_;
+  std::optional<Cause> cause_;
+  Message stop_;  // phase over: what launchers are told
+  std::vector<Action> actions_;
+};
+
+}  // namespace sft::control

@@ -1,0 +1,201 @@
+// The coordinator's door, and what it tells the nodes' launchers: who may come in, and which
+// attempt is the next.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "comm/coordinator.h"
+
+namespace sft::control {
+
+bool Coordinator::same_run(const Hello& hello) const {
+  const bool token = same_secret(hello.token, settings_.token);
+  return same_secret(hello.job, settings_.job) && token;
+}
+
+void Coordinator::greet(int64_t connection, const Message& m) {
+  const auto hello = decode_hello(m.text);
+  if ((m.type != Type::hello && m.type != Type::join) || !hello) {
+    drop(connection);
+    return;
+  }
+  if (!same_run(*hello)) {
+    refuse(connection, "N010", "another run listens here, or the token differs");
+    return;
+  }
+  if (m.type == Type::hello) {
+    greet_rank(connection, *hello);
+  } else {
+    greet_launcher(connection, *hello, m.c);
+  }
+}
+
+void Coordinator::greet_rank(int64_t connection, const Hello& hello) {
+  if (hello.attempt < settings_.attempt) {
+    refuse(connection, "N011",
+           fmt::format("attempt {} of this run is over; attempt {} runs", hello.attempt,
+                       settings_.attempt));
+    return;
+  }
+  if (hello.attempt > settings_.attempt) {
+    drop(connection);  // it is ahead of us: let it try again until our successor listens
+    return;
+  }
+  if (cause_) {
+    send(connection, {Type::died, cause_->rank, cause_->exit_code, 0, cause_->code, cause_->text});
+    drop(connection);
+    return;
+  }
+  if (hello.world != settings_.world || hello.rank < 0 || hello.rank >= settings_.world) {
+    const std::string text =
+        fmt::format("rank {} on {} was started as one of {} ranks, the first as one of {}",
+                    hello.rank, hello.host, hello.world, settings_.world);
+    fail({-1, "C121", text, static_cast<int>(ExitCode::usage)});
+    refuse(connection, "C121", text);
+    return;
+  }
+  const auto number = static_cast<int>(hello.rank);
+  Rank& rank = ranks_[static_cast<size_t>(number)];
+  if (phase_ != Phase::gathering || (rank.connection >= 0 && rank.process != hello.process)) {
+    refuse(
+        connection, "N013",
+        fmt::format("rank {} is here already, from {}; two processes of this run have one number",
+                    number, rank.host));
+    return;
+  }
+  if (rank.connection >= 0) {
+    drop(rank.connection);  // the same process again, after its first connection broke
+  }
+  rank = {};
+  rank.connection = connection;
+  rank.process = hello.process;
+  rank.host = hello.host.substr(0, 256);
+  connections_[connection] = {Connection::Kind::rank, number, now_};
+  send(connection, {Type::welcome, 0, settings_.attempt, 0, "", ""});
+  if (missing().empty()) {
+    phase_ = Phase::running;
+    phase_since_ = now_;
+    for (const Rank& r : ranks_) {
+      send(r.connection, {Type::start, 0, settings_.attempt, 0, "", ""});
+    }
+  }
+}
+
+void Coordinator::greet_launcher(int64_t connection, const Hello& hello, int64_t ranks) {
+  const auto nodes = static_cast<int64_t>(nodes_.size());
+  if (hello.world != nodes || hello.rank < 0 || hello.rank >= nodes ||
+      ranks * nodes != settings_.world) {
+    refuse(connection, "C121",
+           fmt::format("node {} ({}) starts {} ranks on each of {} nodes; node 0 says {} on each "
+                       "of {}",
+                       hello.rank, hello.host, ranks, hello.world,
+                       nodes == 0 ? settings_.world : settings_.world / nodes, nodes));
+    return;
+  }
+  Node& node = nodes_[static_cast<size_t>(hello.rank)];
+  if (node.connection >= 0 && node.process != hello.process) {
+    refuse(connection, "N013",
+           fmt::format("node {} is here already, from {}", hello.rank, node.host));
+    return;
+  }
+  if (node.connection >= 0) {
+    drop(node.connection);
+  }
+  node.connection = connection;
+  node.process = hello.process;
+  node.host = hello.host.substr(0, 256);
+  connections_[connection] = {Connection::Kind::launcher, static_cast<int>(hello.rank), now_};
+  if (phase_ == Phase::over) {
+    send(connection, stop_);
+    return;
+  }
+  send(connection, {Type::welcome, 0, settings_.attempt, 0, "", ""});
+}
+
+void Coordinator::from_launcher(int number, const Message& m) {
+  Node& node = nodes_[static_cast<size_t>(number)];
+  switch (m.type) {
+    case Type::beat:
+      send(node.connection, {Type::beat, 0, 0, 0, "", ""});
+      break;
+    case Type::failed:  // of one of its ranks, which may never have come here; b: its attempt
+      if (m.b == settings_.attempt) {
+        fail({static_cast<int>(m.c), m.key.substr(0, 8), m.text.substr(0, 2000),
+              static_cast<int>(std::clamp<int64_t>(m.a, 1, 255))});
+        phase_since_ = now_;
+      }
+      break;
+    case Type::idle:
+      node.exit_code = m.a;
+      node.told_to_stop = m.c != 0;
+      node.idle = m.b == -1 || m.b == settings_.attempt;
+      decide();
+      break;
+    default:
+      drop(node.connection);
+      node.connection = -1;
+  }
+}
+
+// Once no rank runs on any node: the first attempt, the next one, or the end.
+void Coordinator::decide() {
+  const auto here = [](const Node& n) { return n.idle && n.connection >= 0; };
+  if (phase_ == Phase::over || !std::ranges::all_of(nodes_, here)) {
+    return;
+  }
+  if (!launched_) {
+    begin_attempt(settings_.attempt);
+    return;
+  }
+  constexpr auto kRestart = static_cast<int64_t>(ExitCode::restart);
+  int64_t worst = cause_ ? cause_->exit_code : 0;
+  bool stopped = false;
+  for (const Node& n : nodes_) {
+    stopped = stopped || n.told_to_stop;
+    // A rank's own reason to stop says more than that its neighbours lost it.
+    if (n.exit_code != 0 && (worst == 0 || (worst >= 128 && n.exit_code < 128))) {
+      worst = n.exit_code;
+    }
+  }
+  if (worst > 128 && !stopped) {
+    worst = kRestart;  // however a rank died
+  }
+  const bool again = worst >= 128 && !stopped;
+  if (again && settings_.attempt - first_attempt_ < settings_.max_restarts) {
+    begin_attempt(settings_.attempt + 1);
+    return;
+  }
+  end_job(static_cast<int>(worst), cause_ ? cause_->text : "");
+}
+
+void Coordinator::begin_attempt(int64_t attempt) {
+  const bool again = launched_;
+  launched_ = true;
+  settings_.attempt = attempt;
+  phase_ = Phase::gathering;
+  phase_since_ = now_;
+  cause_.reset();
+  store_.clear();
+  meetings_.clear();
+  for (const Rank& r : ranks_) {
+    if (r.connection >= 0) {
+      drop(r.connection);  // what is left of the attempt before
+    }
+  }
+  ranks_.assign(ranks_.size(), {});
+  for (Node& n : nodes_) {
+    n.idle = false;
+    n.exit_code = 0;
+    send(n.connection, {Type::launch, 0, attempt, again ? 1 : 0, "", ""});
+  }
+}
+
+void Coordinator::end_job(int exit_code, const std::string& text) {
+  phase_ = Phase::over;
+  stop_ = {Type::stop, exit_code, 0, 0, cause_ ? cause_->code : "", text};
+  for (const Node& n : nodes_) {
+    send(n.connection, stop_);
+  }
+}
+
+}  // namespace sft::control

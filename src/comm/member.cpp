@@ -1,0 +1,257 @@
+#include "comm/member.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace sft::control {
+
+namespace {
+
+constexpr Time kLongestBackoff = 2 * kSecond;
+
+// Often enough that several may be lost to a slow machine before a rank counts as lost.
+Time beat_interval(const MemberSettings& s) {
+  return std::clamp<Time>(std::min(s.silence, s.operation_timeout) / 5, 10 * kMillisecond, kSecond);
+}
+
+}  // namespace
+
+Member::Member(MemberSettings settings, Time now)
+    : settings_(std::move(settings)), began_(now), next_try_(now), since_(now) {
+  tick(now);
+}
+
+void Member::restart(Time now) {
+  state_ = State::waiting;
+  cause_.reset();
+  began_ = next_try_ = since_ = now;
+  backoff_ = 50 * kMillisecond;
+  actions_.clear();
+  held_.clear();
+  tick(now);
+}
+
+// The next place, or after the last the first again, after a pause.
+void Member::retry(Time now, const std::string& why) {
+  last_problem_ = why;
+  state_ = State::waiting;
+  next_try_ = now;
+  if (++address_ >= settings_.addresses) {
+    address_ = 0;
+    next_try_ = now + backoff_;
+    backoff_ = std::min(2 * backoff_, kLongestBackoff);
+  }
+}
+
+void Member::opened(Time now) {
+  if (state_ != State::opening) {
+    return;
+  }
+  state_ = State::greeting;
+  since_ = now;
+  const bool launcher = settings_.ranks_here > 0;
+  send({launcher ? Type::join : Type::hello, 0, 0, settings_.ranks_here, "",
+        encode(settings_.hello)});
+}
+
+void Member::open_failed(Time now, const std::string& why) {
+  if (state_ == State::opening) {
+    retry(now, why);
+  }
+}
+
+void Member::closed(Time now) {
+  if (state_ == State::opening || state_ == State::greeting) {
+    retry(now, "the connection was closed before an answer came");
+  } else if (state_ == State::joined && settings_.ranks_here == 0) {
+    retry(now, "the connection broke before all ranks had come");
+  } else if (connected()) {
+    end({-1, "N015",
+         fmt::format("the connection to the run's coordinator ({}) broke", settings_.place)},
+        false);
+  }
+}
+
+void Member::end(Cause cause, bool close) {
+  if (state_ == State::failed || state_ == State::released) {
+    return;
+  }
+  state_ = State::failed;
+  cause_ = std::move(cause);
+  if (close) {
+    act(Action::Kind::close);
+  }
+  act(Action::Kind::failed);
+}
+
+void Member::fail(const Cause& why) {
+  if (connected()) {
+    Message m{Type::failed, why.exit_code,         settings_.hello.attempt,
+              why.rank,     why.code.substr(0, 8), why.text.substr(0, 2000)};
+    send(std::move(m));
+  }
+  end(why, true);
+}
+
+void Member::received(const Message& m, Time now) {
+  heard_ = now;
+  switch (m.type) {
+    case Type::welcome:
+      if (state_ != State::greeting) {
+        return;
+      }
+      state_ = State::joined;
+      next_beat_ = now;
+      if (settings_.ranks_here > 0) {
+        act(Action::Kind::joined, m);
+      }
+      break;
+    case Type::start:
+      if (state_ != State::joined) {
+        return;
+      }
+      state_ = State::started;
+      act(Action::Kind::started);
+      for (Message& held : std::exchange(held_, {})) {
+        send(std::move(held));
+      }
+      break;
+    case Type::refused:
+      if (state_ == State::greeting && m.key == "N010") {
+        act(Action::Kind::close);  // a neighbour's run: ours may be at the next place
+        retry(now, m.text);
+      } else {
+        end({-1, m.key, m.text,
+             m.key.starts_with('C') ? static_cast<int>(ExitCode::usage)
+                                    : static_cast<int>(ExitCode::restart)},
+            true);
+      }
+      break;
+    case Type::died:
+      if (settings_.ranks_here > 0) {
+        cause_ = Cause{static_cast<int>(m.a), m.key, m.text, static_cast<int>(m.b)};
+        act(Action::Kind::order, m);
+      } else {
+        end({static_cast<int>(m.a), m.key, m.text, static_cast<int>(m.b)}, true);
+      }
+      break;
+    case Type::released:
+      if (state_ == State::leaving) {
+        state_ = State::released;
+        act(Action::Kind::close);
+        act(Action::Kind::released);
+      }
+      break;
+    case Type::reply:
+    case Type::problem:
+      act(Action::Kind::answered, m);
+      break;
+    case Type::launch:
+    case Type::stop:
+      act(Action::Kind::order, m);
+      break;
+    default:
+      break;
+  }
+}
+
+void Member::beat(Time now, Type type) {
+  send({type, operation_, busy_ ? 1 : 0, busy_ ? now - operation_since_ : 0, "",
+        busy_ ? operation_name_ : std::string()});
+  next_beat_ = now + beat_interval(settings_);
+}
+
+Time Member::deadline() const {
+  switch (state_) {
+    case State::waiting:
+      return std::min(next_try_, began_ + settings_.join_timeout);
+    case State::opening:
+    case State::greeting:
+      return std::min(since_ + settings_.greeting, began_ + settings_.join_timeout);
+    case State::joined:
+    case State::started:
+    case State::leaving: {
+      Time first = std::min(next_beat_, heard_ + settings_.silence);
+      if (busy_) {
+        // A report that has led to nothing means that the coordinator is gone too.
+        first = std::min(first, operation_since_ + settings_.operation_timeout +
+                                    (reported_ ? settings_.silence : 0));
+      }
+      return first;
+    }
+    default:
+      return INT64_MAX;
+  }
+}
+
+void Member::tick(Time now) {
+  if (state_ == State::failed || state_ == State::released) {
+    return;
+  }
+  if (!connected()) {
+    if (now - began_ >= settings_.join_timeout) {
+      end({-1, "N014",
+           fmt::format("the run's coordinator ({}) was not found within {} s: {}", settings_.place,
+                       seconds(settings_.join_timeout), last_problem_)},
+          state_ != State::waiting);
+    } else if (state_ == State::waiting && now >= next_try_) {
+      state_ = State::opening;
+      since_ = now;
+      actions_.push_back({Action::Kind::open, {}, address_});
+    } else if (state_ != State::waiting && now - since_ >= settings_.greeting) {
+      act(Action::Kind::close);
+      retry(now, state_ == State::opening ? "no connection could be made"
+                                          : "what listens there does not answer");
+    }
+    return;
+  }
+  if (now - heard_ >= settings_.silence) {
+    end({-1, "N015",
+         fmt::format("the run's coordinator ({}) has been silent for {} s", settings_.place,
+                     seconds(now - heard_))},
+        true);
+    return;
+  }
+  const Time over = now - operation_since_ - settings_.operation_timeout;
+  if (busy_ && over >= 0 && !reported_) {
+    reported_ = true;
+    beat(now, Type::stuck);
+  } else if (busy_ && over >= settings_.silence) {
+    end({-1, "N018",
+         fmt::format("{} (operation {}) has lasted {} s", operation_name_, operation_,
+                     seconds(now - operation_since_))},
+        true);
+  } else if (now >= next_beat_) {
+    beat(now, Type::beat);
+  }
+}
+
+void Member::begin_operation(std::string name, Time now) {
+  ++operation_;
+  busy_ = true;
+  reported_ = false;
+  operation_since_ = now;
+  operation_name_ = std::move(name);
+}
+
+void Member::end_operation() { busy_ = false; }
+
+void Member::request(Message message) {
+  if (state_ == State::started || state_ == State::leaving ||
+      (state_ == State::joined && settings_.ranks_here > 0)) {
+    send(std::move(message));
+  } else if (state_ != State::failed && state_ != State::released) {
+    held_.push_back(std::move(message));
+  }
+}
+
+void Member::finish() {
+  if (state_ == State::started) {
+    state_ = State::leaving;
+    send({Type::bye, 0, 0, 0, "", ""});
+  }
+}
+
+}  // namespace sft::control

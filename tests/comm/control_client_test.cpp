@@ -1,0 +1,204 @@
+#include "comm/control_client.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "comm/socket.h"
+#include "comm/together.h"
+
+namespace sft {
+namespace {
+
+int free_port() {
+  const auto listener = control::listen_on(0, true);
+  return control::port_of(listener->get());
+}
+
+JoinSettings settings(int rank, int world, int port) {
+  JoinSettings s;
+  s.rank = rank;
+  s.world = world;
+  s.host = "host-" + std::to_string(rank);
+  s.master = "localhost";
+  s.ports = {port};
+  s.serve = rank == 0;
+  s.job = "test";
+  s.token = "secret";
+  s.join_timeout = 20;
+  s.silence = 2;
+  s.operation_timeout = 1;
+  return s;
+}
+
+// Runs `work` as so many ranks, each a thread; returns what each threw ("" for nothing).
+std::vector<std::string> run(int world, const std::function<void(RankControl&)>& work,
+                             const std::function<void(JoinSettings&)>& change = {}) {
+  const int port = free_port();
+  std::vector<std::string> thrown(static_cast<size_t>(world));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < world; ++rank) {
+    threads.emplace_back([&, rank] {
+      try {
+        JoinSettings s = settings(rank, world, port);
+        if (change) {
+          change(s);
+        }
+        const auto control = join_run(s);
+        try {
+          work(*control);
+          control->finish();
+        } catch (const Error& e) {
+          control->fail(e);
+          throw;
+        }
+      } catch (const Error& e) {
+        thrown[static_cast<size_t>(rank)] = e.code() + " " + e.message();
+      }
+    });
+  }
+  for (std::thread& t : threads) {
+    t.join();
+  }
+  return thrown;
+}
+
+TEST(ControlClient, RanksMeetAndShareAStore) {
+  std::atomic<int> sum = 0;
+  const auto thrown = run(4, [&](RankControl& c) {
+    c.agree("configuration", {{"version", "1"}});
+    if (c.rank() == 2) {
+      c.set("id", "from two");
+    }
+    EXPECT_EQ(c.get("id"), "from two");
+    sum += static_cast<int>(c.add("count", 1));
+    c.barrier("all");
+    EXPECT_EQ(c.get("count"), "4");
+    const std::string leader = c.compare_set("leader", "", std::to_string(c.rank()));
+    EXPECT_EQ(leader, c.get("leader"));
+    EXPECT_EQ(decide_together(c, "resume", [] { return std::string("checkpoint-20"); }),
+              "checkpoint-20");
+    save_together(c, 20, [] {}, [&] { EXPECT_EQ(c.rank(), 0); });
+  });
+  EXPECT_EQ(thrown, std::vector<std::string>(4));
+  EXPECT_EQ(sum, 10);
+}
+
+TEST(ControlClient, OneRanksErrorEndsAllAtOnce) {
+  const auto start = std::chrono::steady_clock::now();
+  std::atomic<int> aborted = 0;
+  const auto thrown = run(3, [&](RankControl& c) {
+    const auto handle =
+        c.on_failure([&](const Error& e) { aborted += e.code() == "N017" ? 1 : 0; });
+    c.barrier("begun");
+    if (c.rank() == 1) {
+      throw Error("D012", "row 7 has no text");
+    }
+    c.barrier("never", RankControl::Seconds(60));
+  });
+  EXPECT_EQ(thrown[1], "D012 row 7 has no text");
+  EXPECT_EQ(thrown[0], "N017 rank 1 on host-1 stopped: D012 row 7 has no text");
+  EXPECT_EQ(thrown[2], thrown[0]);
+  EXPECT_EQ(aborted, 2);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+}
+
+TEST(ControlClient, ARankThatHangsIsNamedWithinTheTimeout) {
+  std::atomic<bool> over = false;
+  const auto thrown = run(3, [&](RankControl& c) {
+    c.barrier("begun");
+    if (c.rank() == 2) {
+      while (!over) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      }
+      c.check();
+    } else {
+      const Operation operation(c, "all_reduce grads");
+      try {
+        c.barrier("data", RankControl::Seconds(60));
+      } catch (const Error&) {
+        over = true;
+        throw;
+      }
+    }
+  });
+  for (const std::string& text : thrown) {
+    EXPECT_NE(text.find("N018 all_reduce grads (operation 1) has lasted 1 s: rank 2 is behind: "
+                        "rank 2 on host-2 computes after operation 0"),
+              std::string::npos)
+        << text;
+  }
+}
+
+TEST(ControlClient, DisagreementIsSaidByAll) {
+  const auto thrown = run(3, [](RankControl& c) {
+    c.agree("configuration", {{"seed", std::to_string(c.rank() / 2)}});
+  });
+  for (const std::string& text : thrown) {
+    EXPECT_EQ(text,
+              "C120 the ranks do not agree on the configuration: seed is 0 on ranks 0, 1, 1 "
+              "on rank 2");
+  }
+}
+
+TEST(ControlClient, AStrangerOnThePortIsPassedBy) {
+  const auto stranger = control::listen_on(0, true);  // accepts, and never says a word
+  const int taken = control::port_of(stranger->get());
+  const int port = free_port();
+  const auto thrown = run(
+      2, [](RankControl& c) { c.barrier("all"); },
+      [&](JoinSettings& s) { s.ports = {taken, port}; });
+  EXPECT_EQ(thrown, std::vector<std::string>(2));
+}
+
+TEST(ControlClient, GarbageDoesNotDisturbARun) {
+  std::atomic<int> port = 0;
+  const auto thrown = run(
+      2,
+      [&](RankControl& c) {
+        c.barrier("begun");
+        if (c.rank() == 1) {
+          for (const std::string text : {std::string("GET / HTTP/1.1\r\n\r\n"),
+                                         std::string(100'000, '\xFF'), std::string(4, '\0')}) {
+            control::Connector connector("127.0.0.1", port);
+            std::optional<control::Fd> socket;
+            while (!socket) {
+              socket = connector.poll();
+            }
+            EXPECT_GT(::send(socket->get(), text.data(), text.size(), MSG_NOSIGNAL), 0);
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
+          }
+        }
+        c.barrier("still here");
+      },
+      [&](JoinSettings& s) { port = s.ports[0]; });
+  EXPECT_EQ(thrown, std::vector<std::string>(2));
+}
+
+TEST(ControlClient, WhoNeverComesIsNamed) {
+  const int port = free_port();
+  JoinSettings s = settings(0, 2, port);
+  s.join_timeout = 0.5;
+  try {
+    join_run(s);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "N014");
+    EXPECT_EQ(e.message(), "rank 1 of 2 did not come within 0.5 s");
+  }
+  s = settings(1, 2, port);
+  s.join_timeout = 0.3;
+  try {
+    join_run(s);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "N014");
+    EXPECT_NE(e.message().find("refused"), std::string::npos) << e.message();
+  }
+}
+
+}  // namespace
+}  // namespace sft
