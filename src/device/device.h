@@ -91,6 +91,10 @@ class Device {
     return nullptr;
   }
 
+  // Whether float32 matrices may be multiplied with the 10 bits of TensorFloat-32.
+  void use_tf32(bool yes) { tf32_ = yes; }
+  bool tf32() const { return tf32_; }
+
   // The kernels of a device that is not the CPU.
   virtual const OpKernels* op_kernels() const { return nullptr; }
   virtual const OptimKernels* optim_kernels() const { return nullptr; }
@@ -101,6 +105,7 @@ class Device {
  private:
   DeviceKind kind_;
   ThreadPool threads_;
+  bool tf32_ = false;
 };
 
 // A flat device buffer where the host can read and write it: the buffer itself on the CPU, else a

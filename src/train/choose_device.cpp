@@ -20,6 +20,7 @@ ChosenDevice choose_device(const DeviceWish& wish, const Logger& log) {
   } else if (!wish.bf16.value_or(true)) {
     chosen.compute = DType::f32;
   }
+  chosen.device->use_tf32(wish.tf32);
   log.note(fmt::format("device: {}, computing in {}{}", chosen.device->name(),
                        name_of(chosen.compute),
                        wish.tf32 && chosen.compute == DType::f32 ? " through TensorFloat-32" : ""));

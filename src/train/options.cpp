@@ -60,8 +60,7 @@ void visit_precision(TrainOptions& o, OptionTable& v) {
   v("fp16_full_eval", &o.fp16_full_eval, "Evaluate in float16.")
       .planned("evaluation runs in the precision of training");
   v("tf32", &o.tf32,
-    "Multiply float32 matrices (--bf16 false) in TensorFloat-32 on a GPU; none: no.")
-      .bare("true");
+    "Multiply float32 matrices (--bf16 false) in TensorFloat-32 on a GPU; none: no.");
   v("gradient_checkpointing", &o.gradient_checkpointing,
     "Compute activations again instead of keeping them: auto takes the cheapest that fits, true is "
     "block. Results are the same bits.")
