@@ -3,13 +3,15 @@
 usage: python tools/golden/adamw_8bit.py          (torch, bitsandbytes)
 
 Weights and gradients are made by `values`, which the test repeats; the file has the two maps, and after the last step the
-weights, codes (hexadecimal) and scales. The small parameter has float32 states.
+weights, codes (hexadecimal) and scales. The small parameter has float32 states. The CPU back end's own rounding to codes is
+a coarse look-up that misses the nearest code of small values; `quantise` takes its place with the nearest, as the CUDA kernel does.
 """
 
 import json
 import pathlib
 
 import bitsandbytes as bnb
+import bitsandbytes.backends.cpu.ops as cpu_ops
 import bitsandbytes.functional as F
 import torch
 
@@ -26,7 +28,16 @@ def values(shape, salt):
     return (noise * torch.pow(2.0, -(i // 300 % 5).double())).float().reshape(shape)
 
 
+def quantise(values, code, scales, out, block):
+    for at in range(0, values.numel(), block):
+        tile = values.flatten()[at : at + block]
+        scales[at // block] = tile.abs().max()
+        near = (tile[:, None] / scales[at // block] - code).abs().argmin(dim=1)
+        out.view(-1)[at : at + block] = near.to(torch.uint8)
+
+
 if __name__ == "__main__":
+    cpu_ops._quant_blockwise_fp32_direct = quantise
     weights = [torch.nn.Parameter(values(shape, 1 + k)) for k, shape in enumerate(SHAPES)]
     groups = [{"params": weights[:1], "weight_decay": DECAY}, {"params": weights[1:], "weight_decay": 0.0}]
     optimizer = bnb.optim.AdamW8bit(groups, lr=RATE, betas=BETAS, eps=EPS)
