@@ -11,6 +11,7 @@
 #include "core/option_parser.h"
 #include "core/option_text.h"
 #include "core/strings.h"
+#include "optim/optimizers.h"
 #include "train/bench.h"
 
 namespace sft {
@@ -21,6 +22,7 @@ struct BenchOptions {
   std::optional<std::string> model_name_or_path, gradient_checkpointing;
   BenchSettings settings;
   DeviceWish wish;
+  std::string dtype = "float32", optim = "adamw_torch_fused";
   int64_t threads = 0;
   bool json = false;
 
@@ -45,6 +47,11 @@ struct BenchOptions {
     v("profile", &settings.profile, "Write a trace of that to this file; Perfetto opens it.");
     v.group("Running");
     v("bf16", &wish.bf16, "Compute in bfloat16 where the device has it; none: the same.");
+    v("fp16", &wish.fp16, "Compute in float16.");
+    v("tf32", &wish.tf32, "Multiply float32 matrices (--bf16 false) in TensorFloat-32.");
+    v("dtype", &dtype, "The type of the weights: float32, or bfloat16 without masters.")
+        .one_of({"float32", "bfloat16"});
+    v("optim", &optim, "The optimizer.").one_of(built_optimizers());
     v("use_cpu", &wish.use_cpu, "Use the CPU even where there is a GPU.");
     v("threads", &threads, "Threads to compute with; 0: the cores this process may use.")
         .at_least(0);
@@ -97,9 +104,15 @@ int run_bench(Args args, Terminal& terminal) {
       o.settings.memory.recompute = r;
     }
   }
+  o.settings.states = find_optimizer(o.optim)->format;
+  const DType weights = o.dtype == "bfloat16" ? DType::bf16 : DType::f32;
+  if (weights == DType::bf16) {
+    o.wish.bf16 = true;
+    o.wish.fp16 = false;
+  }
   const Logger quiet;
   const ChosenDevice chosen = choose_device(o.wish, quiet);
-  LoadedModel model = random_model(config, *chosen.device, chosen.compute);
+  LoadedModel model = random_model(config, *chosen.device, chosen.compute, weights);
   const BenchResult r = run_bench(o.settings, model, *chosen.device);
   const double peak = peak_flops(chosen.device->name());
   const double mfu = peak > 0 ? r.tokens_per_s * r.flops_per_token / peak : 0;
@@ -110,6 +123,9 @@ int run_bench(Args args, Terminal& terminal) {
     }
     const Json out = {{"device", chosen.device->name()},
                       {"compute", name_of(chosen.compute)},
+                      {"dtype", o.dtype},
+                      {"optim", o.optim},
+                      {"tf32", o.wish.tf32},
                       {"seq", o.settings.seq},
                       {"batch", o.settings.batch},
                       {"accumulation", o.settings.accumulation},

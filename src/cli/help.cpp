@@ -69,6 +69,8 @@ or text; a folder may have a README that names configurations. `sft inspect` sho
      R"(What takes memory: weights, gradients and AdamW's two moments, 16 bytes a parameter in
 float32; and activations, which grow with the tokens of a batch.
 
+  --optim adamw_8bit                                                 moments in 2 bytes, not 8
+  --dtype bfloat16                                                   weights in 2 bytes, no masters
   --per_device_train_batch_size 1 --gradient_accumulation_steps 8    fewer tokens at a time
   --max_length 512                                                   shorter rows
   --gradient_checkpointing                                           activations computed twice

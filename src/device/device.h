@@ -114,6 +114,10 @@ class Device {
   virtual double seconds_between(int from, int to);
   virtual void forget_marks() { marks_.clear(); }
 
+  // Whether float32 matrices may be multiplied with the 10 bits of TensorFloat-32.
+  void use_tf32(bool yes) { tf32_ = yes; }
+  bool tf32() const { return tf32_; }
+
   // The kernels of a device that is not the CPU.
   virtual const OpKernels* op_kernels() const { return nullptr; }
   virtual const OptimKernels* optim_kernels() const { return nullptr; }
@@ -128,6 +132,7 @@ class Device {
   DeviceKind kind_;
   ThreadPool threads_;
   std::vector<std::chrono::steady_clock::time_point> marks_;
+  bool tf32_ = false;
 };
 
 // A flat device buffer where the host can read and write it: the buffer itself on the CPU, else a

@@ -8,6 +8,7 @@
 
 #include "core/json.h"
 #include "core/rng.h"
+#include "io/convert.h"
 #include "optim/adamw.h"
 #include "train/batch_runner.h"
 #include "train/memory_plan.h"
@@ -66,23 +67,27 @@ void update(AdamW& optimizer, const LoadedModel& model, const Buffer& gradients,
   s.step = step;
   s.copy = model.copy.data();
   s.copy_type = model.target.compute;
+  s.weight_type = model.weight_type;
   optimizer.step(s);
 }
 
 }  // namespace
 
-LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute) {
+LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute,
+                         DType weight_type) {
   LoadedModel loaded;
   loaded.model = Model::from_config(read_json(config));
   loaded.target = {device.kind(), compute};
-  const auto elements = static_cast<size_t>(loaded.model.layout.elements);
-  loaded.weights = device.allocate(elements * sizeof(float));
+  loaded.weight_type = weight_type;
+  const size_t width = size_of(weight_type);
+  loaded.weights = device.allocate(static_cast<size_t>(loaded.elements()) * width);
   // A stretch of random numbers, repeated: speed does not depend on more.
   std::vector<float> noise(size_t{1} << 20);
   for (size_t i = 0; i < noise.size(); ++i) {
     noise[i] = loaded.model.config.initializer_range * normal(1, 0, i);
   }
   const std::vector<float> ones(size_t{1} << 16, 1.0F);
+  std::vector<std::byte> stored(noise.size() * width);
   for (size_t i = 0; i < loaded.model.specs.size(); ++i) {
     const ParamSpec& spec = loaded.model.specs[i];
     if (spec.init == Init::zeros) {
@@ -90,15 +95,14 @@ LoadedModel random_model(const std::filesystem::path& config, Device& device, DT
     }
     const std::vector<float>& from = spec.init == Init::ones ? ones : noise;
     const auto n = static_cast<size_t>(spec.shape.elements());
-    float* const to = loaded.weights.f32() + loaded.model.layout.offsets[i];
+    std::byte* const to =
+        loaded.weights.data() + static_cast<size_t>(loaded.model.layout.offsets[i]) * width;
+    convert_from_f32(weight_type, from.data(), static_cast<int64_t>(from.size()), stored.data());
     for (size_t at = 0; at < n; at += from.size()) {
-      device.upload(to + at, from.data(), std::min(from.size(), n - at) * sizeof(float));
+      device.upload(to + at * width, stored.data(), std::min(from.size(), n - at) * width);
     }
   }
-  if (compute != DType::f32) {
-    loaded.copy = device.allocate(elements * size_of(compute));
-    loaded.refresh_copy(device);
-  }
+  loaded.make_copies(device);
   return loaded;
 }
 
@@ -106,12 +110,16 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
   MemoryWish wish;
   wish.recompute = name_of(s.memory.recompute);
   wish.offload_activations = s.memory.offload;
+  wish.states = s.states;
+  wish.stored = model.weight_type;
   wish.longest = [&](int64_t) { return s.seq * s.batch; };
   const double planned =
       estimate_memory(wish, model.model, device, model.target.compute, true).total();
   const auto free_before = static_cast<double>(device.free_memory());
-  const Buffer gradients = device.allocate(model.weights.size());
-  AdamW optimizer(device, model.model.specs, model.model.layout, {});
+  const Buffer gradients = device.allocate(static_cast<size_t>(model.elements()) * sizeof(float));
+  AdamWOptions adamw;
+  adamw.format = s.states;
+  AdamW optimizer(device, model.model.specs, model.model.layout, adamw);
   Arena arena(device);
   BatchRunner runner(device, arena, model, gradients.f32(),
                      {LossType::nll, s.memory, s.seq * s.batch, true});
@@ -137,6 +145,7 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
     const std::vector<LossStats> stats = runner.collect();
     const double norm = l2_norm(device, gradients.f32(), model.model.layout.elements);
     update(optimizer, model, gradients, norm, step + 1);
+    model.refresh_norms(device);
     device.synchronize();
     if (step >= kWarmUp) {
       times.push_back(now() - start);

@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 
+#include "optim/state_layout.h"
 #include "train/choose_device.h"
 #include "train/loaded_model.h"
 
@@ -17,8 +18,9 @@ struct BenchSettings {
   int64_t steps = 10;          // timed; two more come before
   double trained_share = 1.0;  // of each document's tokens, the last ones
   MemoryPolicy memory;
-  bool by_op = false;   // also time each op of one micro-batch and the optimizer
-  std::string profile;  // where to write a trace of these; empty: nowhere
+  StateFormat states = StateFormat::f32;  // of AdamW
+  bool by_op = false;                     // also time each op of one micro-batch and the optimizer
+  std::string profile;                    // where to write a trace of these; empty: nowhere
 };
 
 struct BenchResult {
@@ -32,7 +34,8 @@ struct BenchResult {
 };
 
 // A model of a config.json's shape with random weights.
-LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute);
+LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute,
+                         DType weight_type = DType::f32);
 
 BenchResult run_bench(const BenchSettings& settings, LoadedModel& model, Device& device);
 

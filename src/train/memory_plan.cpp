@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/strings.h"
+#include "optim/optimizers.h"
 
 namespace sft {
 
@@ -35,6 +36,8 @@ MemoryWish memory_wish(const TrainOptions& o, const PreparedDataset& train,
   wish.recompute = o.recompute();
   wish.offload_activations = o.activation_offloading;
   wish.loss = loss_type(o);
+  wish.states = find_optimizer(o.optim.optim)->format;
+  wish.stored = o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32;
   wish.rows = o.per_device_train_batch_size;
   wish.longest = [&train](int64_t rows) { return longest_batch(train, rows); };
   wish.eval_tokens = eval != nullptr ? longest_batch(*eval, o.per_device_eval_batch_size) : 0;
@@ -106,7 +109,8 @@ MemoryPlan standing_memory(const MemoryWish& wish, const Model& model, const Dev
   const auto elements = static_cast<double>(model.layout.elements);
   MemoryPlan plan;
   plan.weights = elements * static_cast<double>(size_of(compute));
-  plan.masters = compute == DType::f32 ? 0.0 : elements * sizeof(float);
+  plan.masters =
+      compute == wish.stored ? 0.0 : elements * static_cast<double>(size_of(wish.stored));
   plan.gradients = elements * sizeof(float);
   plan.moments = static_cast<double>(optimizer_state_bytes(model.specs, model.layout, wish.states));
   plan.free = static_cast<double>(device.free_memory());
@@ -176,6 +180,14 @@ std::string fitting_settings(const MemoryWish& wish, const Model& model, const D
     other.recompute = name_of(policy.recompute);
     other.offload_activations = policy.offload;
     attempt(other, flags_of(policy));
+  }
+  if (wish.states != StateFormat::block8) {
+    MemoryWish other = wish;
+    other.states = StateFormat::block8;
+    attempt(other, "--optim adamw_8bit");
+    other.recompute = name_of(policies.back().recompute);
+    other.offload_activations = policies.back().offload;
+    attempt(other, "--optim adamw_8bit " + flags_of(policies.back()));
   }
   // What is left is less at a time: first of rows, with every remedy for what stays.
   MemoryWish smaller = wish;

@@ -52,12 +52,15 @@ void visit_loss(TrainOptions& o, OptionTable& v) {
 void visit_precision(TrainOptions& o, OptionTable& v) {
   v.group("Precision and memory");
   v("bf16", &o.bf16, "Train in bfloat16 where the device has it; none: the same.");
-  v("fp16", &o.fp16, "Train in float16.").planned("float32 on the CPU is what works");
+  v("fp16", &o.fp16,
+    "Compute in float16 on a GPU, with float32 weights and a dynamic loss scale as "
+    "torch.amp.GradScaler has it.");
   v("bf16_full_eval", &o.bf16_full_eval, "Evaluate in bfloat16.")
       .planned("evaluation runs in the precision of training");
   v("fp16_full_eval", &o.fp16_full_eval, "Evaluate in float16.")
       .planned("evaluation runs in the precision of training");
-  v("tf32", &o.tf32, "TensorFloat-32.").built_only({"false"}, "it belongs to GPUs");
+  v("tf32", &o.tf32,
+    "Multiply float32 matrices (--bf16 false) in TensorFloat-32 on a GPU; none: no.");
   v("gradient_checkpointing", &o.gradient_checkpointing,
     "Compute activations again instead of keeping them: norms, also the mlp, or the whole block; "
     "auto takes the cheapest that fits, true is block. Results are the same bits.")

@@ -13,7 +13,7 @@ void DistributedOptions::visit(OptionTable& v) {
   v("main_process_port", &main_process_port, "Its port.").inert(inert);
   v("mixed_precision", &mixed_precision, "Accelerate's name for --bf16 and --fp16.")
       .one_of({"no", "fp16", "bf16", "fp8"})
-      .built_only({"no", "bf16"}, "float32 is what the CPU trains in");
+      .built_only({"no", "fp16", "bf16"}, "matmuls in 8 bits are not");
   v("accelerate_config", &accelerate_config,
     "A file of accelerate, or a profile: single_gpu, multi_gpu, zero1, zero2, zero3, fsdp1, "
     "fsdp2.");

@@ -13,6 +13,7 @@
 #include "core/strings.h"
 #include "data/dataset.h"
 #include "data/token_cache.h"
+#include "io/convert.h"
 #include "io/model_saver.h"
 #include "train/choose_device.h"
 #include "train/hub_push.h"
@@ -126,8 +127,9 @@ Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedMode
 TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   require_inputs(o);
   const Logger& log = s.logger;
-  const ChosenDevice chosen =
-      choose_device({o.use_cpu, o.wants_bf16(), static_cast<int>(o.threads), 0}, log);
+  const ChosenDevice chosen = choose_device({o.use_cpu, o.wants_bf16(), static_cast<int>(o.threads),
+                                             0, o.wants_fp16(), o.tf32.value_or(false)},
+                                            log);
   Device* const device = chosen.device.get();
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
   make_output_dir(o.output_dir);
@@ -159,7 +161,8 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   const MemoryPlan memory =
       plan_run(o, Model::from_config(source->config()), *device, chosen.compute, *train.rows,
                eval ? eval->rows.get() : nullptr, log);
-  LoadedModel model = load_model(*source, *device, chosen.compute);
+  LoadedModel model = load_model(*source, *device, chosen.compute,
+                                 o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32);
   log.note(fmt::format("model: {} ({}), {} parameters, {}, trained in {} on {}", source->name(),
                        model.model.config.architecture,
                        with_commas(count_parameters(model.model.specs)), source->format(),
@@ -170,8 +173,18 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   std::vector<std::string> changes;
   const auto export_model = [&](const fs::path& folder) {
     const HostView weights(*device, model.weights.data(), model.weights.size());
+    void* from = weights.f32();
+    Buffer wide;  // weights that are in neither float32 nor the files' type
+    DType type = model.weight_type;
+    if (type != DType::f32 && type != saving.dtype) {
+      wide = Buffer(static_cast<size_t>(model.elements()) * sizeof(float));
+      convert_to_f32(type, static_cast<const std::byte*>(from), model.elements(), wide.f32(),
+                     &device->threads());
+      from = wide.data();
+      type = DType::f32;
+    }
     SaveReport report =
-        save_model(folder, *source, model.published(weights.f32()), saving, &device->threads());
+        save_model(folder, *source, model.published(from, type), saving, &device->threads());
     changes = report.changes;
     return report.files;
   };

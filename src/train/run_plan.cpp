@@ -45,8 +45,9 @@ StepCount count_steps(const TrainOptions& o, const PreparedDataset& rows) {
 
 RunPlan plan_training(const TrainOptions& o, const RunSurroundings& s) {
   require_inputs(o);
-  const ChosenDevice chosen =
-      choose_device({o.use_cpu, o.wants_bf16(), static_cast<int>(o.threads), 0}, s.logger);
+  const ChosenDevice chosen = choose_device({o.use_cpu, o.wants_bf16(), static_cast<int>(o.threads),
+                                             0, o.wants_fp16(), o.tf32.value_or(false)},
+                                            s.logger);
   Device* const device = chosen.device.get();
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
   const Model model = Model::from_config(source->config());

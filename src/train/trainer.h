@@ -13,6 +13,7 @@
 #include "data/loader.h"
 #include "io/checkpoint.h"
 #include "optim/adamw.h"
+#include "optim/grad_scaler.h"
 #include "optim/schedule.h"
 #include "train/batch_runner.h"
 #include "train/evaluate.h"
@@ -85,6 +86,8 @@ class Trainer {
   LossStats run_batches(const std::vector<MicroBatch>& batches, double trained);
   void update(double learning_rate);
   void skip_update();
+  void lower_loss_scale();
+  double loss_scale() const { return scaler_ ? scaler_->scale() : 1.0; }
   void after_step();
   void log_interval();
   void run_evaluation();
@@ -122,6 +125,7 @@ class Trainer {
   Buffer gradients_;
   Arena arena_;
   AdamW optimizer_;
+  std::optional<GradScaler> scaler_;  // in float16
   std::optional<BatchRunner> runner_, eval_runner_;
 
   // The state that a checkpoint holds beside weights and moments.

@@ -1,7 +1,7 @@
 // What of a trainer goes into a checkpoint, and how it comes back.
 //   model files            as the final folder has them, in the dtype they are saved in
-//   optimizer.safetensors  master.<name> (float32 weights), exp_avg.<name>, exp_avg_sq.<name>, and
-//   what
+//   optimizer.safetensors  master.<name> (the weights as they are trained), exp_avg.<name>,
+//   exp_avg_sq.<name>, and what
 //                          optim/state_layout.h adds for 8-bit states
 //   trainer_state.json     transformers' schema;  sft_state.json  everything else that resuming
 //   needs training_args.json     the configuration
@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "io/convert.h"
 #include "io/safetensors.h"
 #include "train/trainer.h"
 
@@ -27,7 +28,7 @@ Trainer::HostState::HostState(Trainer& trainer) {
   Device& device = trainer.context_.device;
   const Buffer& weights = trainer.model_.weights;
   views.emplace_back(device, weights.data(), weights.size());
-  for (NamedTensor& t : trainer.model_.published(views.back().f32())) {
+  for (NamedTensor& t : trainer.model_.published(views.back().f32(), trainer.model_.weight_type)) {
     tensors.push_back({fmt::format("master.{}", t.name), t.tensor});
   }
   const AdamW& optimizer = trainer.optimizer_;
@@ -78,6 +79,7 @@ Json Trainer::state_json() const {
                 {"learning_rate", last_learning_rate_},
                 {"best_step", best_step_}};
   state["best_metric"] = best_metric_ ? Json(*best_metric_) : Json();
+  state["scaler"] = scaler_ ? scaler_->state() : Json();
   state["plateau"] = plateau_ ? plateau_->state() : Json();
   return state;
 }
@@ -147,6 +149,9 @@ void Trainer::restore(const Json& s) {
   if (!s.at("best_metric").is_null()) {
     best_metric_ = s.at("best_metric").get<double>();
   }
+  if (scaler_ && !s.at("scaler").is_null()) {
+    scaler_->restore(s.at("scaler"));
+  }
   if (plateau_ && !s.at("plateau").is_null()) {
     plateau_->restore(s.at("plateau"));
   }
@@ -197,18 +202,22 @@ void Trainer::load_best() {
   HostView weights(context_.device, model_.weights.data(), model_.weights.size());
   if (fs::exists(best / kTensors)) {
     std::vector<NamedTensor> masters;
-    for (const NamedTensor& t : model_.published(weights.f32())) {
+    for (const NamedTensor& t : model_.published(weights.f32(), model_.weight_type)) {
       masters.push_back({"master." + t.name, t.tensor});
     }
     read_tensors(best / kTensors, masters);
   } else {
     const SafetensorsFolder folder(best);
-    for (const NamedTensor& t : model_.published(weights.f32())) {
+    std::vector<float> wide;
+    for (const NamedTensor& t : model_.published(weights.f32(), model_.weight_type)) {
       const auto entry = folder.find(t.name);
       if (!entry) {
         throw Error("M264", fmt::format("{} has no {}", best.string(), t.name));
       }
-      entry->file->read_f32(*entry->tensor, t.tensor.f32(), &context_.device.threads());
+      wide.resize(static_cast<size_t>(t.tensor.shape.elements()));
+      entry->file->read_f32(*entry->tensor, wide.data(), &context_.device.threads());
+      convert_from_f32(t.tensor.dtype, wide.data(), t.tensor.shape.elements(),
+                       static_cast<std::byte*>(t.tensor.data), &context_.device.threads());
     }
   }
   weights.write_back();

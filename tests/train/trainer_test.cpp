@@ -78,7 +78,8 @@ Result run_rank(const TrainOptions& o, const PreparedDataset& rows, Communicator
                 const PreparedDataset* eval = nullptr, int threads = 1, bool gpu = false) {
   const auto device = gpu ? Device::cuda(0, threads) : Device::cpu(threads);
   const auto source = ModelSource::open(kModel.string(), "", {});
-  LoadedModel model = load_model(*source, *device, gpu ? DType::bf16 : DType::f32);
+  LoadedModel model = load_model(*source, *device, gpu ? DType::bf16 : DType::f32,
+                                 o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32);
   std::optional<RunLog> log;
   if (comm.rank() == 0) {
     log.emplace(RunLog::Setup{o.output_dir, {}, [] { return 0.0; }});
@@ -101,7 +102,8 @@ Result run_rank(const TrainOptions& o, const PreparedDataset& rows, Communicator
   }
   Result result;
   result.outcome = trainer.run();
-  const HostView weights(*device, model.weights.data(), model.weights.size());
+  const Buffer& trained = model.copy.size() > 0 && !gpu ? model.copy : model.weights;
+  const HostView weights(*device, trained.data(), trained.size());
   const float* w = weights.f32();
   result.weights.assign(w, w + model.model.layout.elements);
   if (log) {
@@ -241,6 +243,34 @@ TEST(Trainer, stopping_and_resuming_changes_no_bit) {
       }
     }
     EXPECT_EQ(a, b);
+  }
+}
+
+TEST(Trainer, every_format_of_the_state_resumes_without_a_changed_bit) {
+  const Rows rows(40);
+  const auto comm = local_communicator();
+  for (const auto& [optim, dtype] :
+       {std::pair("adamw_8bit", "float32"), std::pair("adamw_bf16", "float32"),
+        std::pair("adamw_8bit", "bfloat16"), std::pair("adamw_bf16", "bfloat16")}) {
+    SCOPED_TRACE(fmt::format("{} {}", optim, dtype));
+    const fs::path out = fresh_folder(fmt::format("{}_{}", optim, dtype));
+    TrainOptions o = options(out);
+    o.optim.optim = optim;
+    o.model.dtype = dtype;
+    const Result whole = run_rank(o, rows, *comm);
+    o.save_strategy = "steps";
+    o.save_steps = 3;
+    const Result first = run_rank(o, rows, *comm, "", 3);
+    const Result rest = run_rank(o, rows, *comm, (out / "checkpoint-3").string());
+    EXPECT_EQ(whole.weights, rest.weights);
+    EXPECT_NE(first.weights, rest.weights);
+    o.optim.optim = "adamw_torch";
+    try {
+      run_rank(o, rows, *comm, (out / "checkpoint-3").string());
+      ADD_FAILURE() << "another format was read";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), "M264");
+    }
   }
 }
 
