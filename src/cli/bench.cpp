@@ -41,6 +41,7 @@ struct BenchOptions {
     v("gradient_checkpointing", &gradient_checkpointing, "none or block.")
         .one_of({"none", "block"});
     v("by_op", &settings.by_op, "Also the milliseconds of each op, run one by one.");
+    v("profile", &settings.profile, "Write a trace of that to this file; Perfetto opens it.");
     v.group("Running");
     v("bf16", &wish.bf16, "Compute in bfloat16 where the device has it; none: the same.");
     v("use_cpu", &wish.use_cpu, "Use the CPU even where there is a GPU.");

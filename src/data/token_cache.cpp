@@ -54,21 +54,6 @@ void remove_if_abandoned(const std::filesystem::path& path) {
 
 }  // namespace
 
-std::filesystem::path token_cache_folder(const std::function<const char*(const char*)>& getenv) {
-  const auto value = [&](const char* name) {
-    const char* text = getenv(name);
-    return std::filesystem::path(text == nullptr ? "" : text);
-  };
-  if (const auto own = value("SFT_CACHE"); !own.empty()) {
-    return own / "tokens";
-  }
-  if (const auto xdg = value("XDG_CACHE_HOME"); !xdg.empty()) {
-    return xdg / "sft" / "tokens";
-  }
-  const auto home = value("HOME");
-  return home.empty() ? home : home / ".cache" / "sft" / "tokens";
-}
-
 std::string token_cache_key(const RowSource& source, const DataOptions& o, Part part, bool packing,
                             const DataContext& context) {
   ContentHash hash;

@@ -14,10 +14,6 @@
 
 namespace sft {
 
-// $SFT_CACHE, $XDG_CACHE_HOME/sft, ~/.cache/sft: the first that is set, and "tokens" in it. Empty
-// when none is.
-std::filesystem::path token_cache_folder(const std::function<const char*(const char*)>& getenv);
-
 // What the tokens depend on: the files (path, size, time, inode), which of their rows and columns,
 // tokenizer, template, the options that matter, and the program.
 std::string token_cache_key(const RowSource& source, const DataOptions& options, Part part,

@@ -70,12 +70,12 @@ void* cuda_symbol(const char* name) {
 
 std::string why_no_cuda() { return library().reason; }
 
-std::unique_ptr<Device> Device::cuda(int ordinal, int threads) {
+std::unique_ptr<Device> Device::cuda(int ordinal, int threads, const fs::path& cache_folder) {
   if (library().open == nullptr) {
     throw Error("G020", fmt::format("no GPU can be used: {}", library().reason))
         .hint("run  sft env  to see what was found, or train on the CPU with --use_cpu");
   }
-  return std::unique_ptr<Device>(library().open(ordinal, threads));
+  return std::unique_ptr<Device>(library().open(ordinal, threads, cache_folder.c_str()));
 }
 
 }  // namespace sft

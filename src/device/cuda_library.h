@@ -7,7 +7,7 @@
 namespace sft {
 
 // Its one entry. Fails with G020.
-using OpenCuda = Device* (*)(int ordinal, int threads);
+using OpenCuda = Device* (*)(int ordinal, int threads, const char* cache_folder);
 constexpr const char* kOpenCuda = "sft_open_cuda";
 
 // Another of its functions, by name; null when the library cannot be used or has none.

@@ -87,6 +87,17 @@ class CpuDevice : public Device {
 
 std::unique_ptr<Device> Device::cpu(int threads) { return std::make_unique<CpuDevice>(threads); }
 
+int Device::mark() {
+  marks_.push_back(std::chrono::steady_clock::now());
+  return static_cast<int>(marks_.size()) - 1;
+}
+
+double Device::seconds_between(int from, int to) {
+  return std::chrono::duration<double>(marks_.at(static_cast<size_t>(to)) -
+                                       marks_.at(static_cast<size_t>(from)))
+      .count();
+}
+
 HostView::HostView(Device& device, void* data, size_t bytes)
     : device_(device), on_device_(data), data_(data) {
   if (device.kind() != DeviceKind::cpu) {

@@ -2,10 +2,13 @@
 // it through graph/program.h. The CPU is built in; the CUDA device lives in libsft_cuda.so.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/tensor.h"
 #include "core/thread_pool.h"
@@ -60,8 +63,10 @@ class Device {
  public:
   virtual ~Device() = default;
   static std::unique_ptr<Device> cpu(int threads);
-  // G020 when there is no such GPU or libsft_cuda.so cannot be used; the message says why.
-  static std::unique_ptr<Device> cuda(int ordinal, int threads);
+  // G020 when there is no such GPU or libsft_cuda.so cannot be used; the message says why. What is
+  // found out about the device is kept in `cache_folder` for the next run; empty: not kept.
+  static std::unique_ptr<Device> cuda(int ordinal, int threads,
+                                      const std::filesystem::path& cache_folder = {});
 
   DeviceKind kind() const { return kind_; }
   ThreadPool& threads() { return threads_; }
@@ -91,6 +96,12 @@ class Device {
     return nullptr;
   }
 
+  // Notes this point of the work, for a trace; the time between two notes is asked for later, and
+  // waits for the work.
+  virtual int mark();
+  virtual double seconds_between(int from, int to);
+  virtual void forget_marks() { marks_.clear(); }
+
   // The kernels of a device that is not the CPU.
   virtual const OpKernels* op_kernels() const { return nullptr; }
   virtual const OptimKernels* optim_kernels() const { return nullptr; }
@@ -101,6 +112,7 @@ class Device {
  private:
   DeviceKind kind_;
   ThreadPool threads_;
+  std::vector<std::chrono::steady_clock::time_point> marks_;
 };
 
 // A flat device buffer where the host can read and write it: the buffer itself on the CPU, else a

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 #include <vector>
 
@@ -91,7 +90,7 @@ std::vector<const void*> Executor::memory_of(const Bindings& bindings) const {
 
 void Executor::run(const Bindings& bindings) {
   base_ = arena_.reserve(plan_.bytes);
-  if (device_.kind() == DeviceKind::cpu || profile_ != nullptr) {
+  if (device_.kind() == DeviceKind::cpu || trace_ != nullptr) {
     run_instructions(0, program_.instructions().size(), bindings);
     return;
   }
@@ -145,13 +144,18 @@ void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindin
     if (due >= 0) {
       device_.wait_aside(due);
     }
-    const auto start = std::chrono::steady_clock::now();
+    const bool aside =
+        instruction.aside && (trace_ == nullptr || trace_->order() == Trace::Order::as_it_runs);
     try {
-      if (instruction.aside) {
+      if (aside) {
         device_.begin_aside();
       }
+      const int begin = trace_ != nullptr ? device_.mark() : 0;
       instruction.kernel(r);
-      if (instruction.aside) {
+      if (trace_ != nullptr) {
+        trace_->work(instruction.name, instruction.block, aside, begin, device_.mark());
+      }
+      if (aside) {
         pending.emplace_back(plan_.joins[i], device_.end_aside());
       }
     } catch (Error& e) {
@@ -161,11 +165,6 @@ void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindin
       }
       throw e.context(
           fmt::format("in {} (block {}) of {}", instruction.name, instruction.block, shapes));
-    }
-    if (profile_ != nullptr) {
-      device_.synchronize();
-      (*profile_)[instruction.name] +=
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     }
   }
   if (!pending.empty()) {

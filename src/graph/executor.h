@@ -8,6 +8,7 @@
 
 #include "graph/planner.h"
 #include "graph/program.h"
+#include "graph/trace.h"
 
 namespace sft {
 
@@ -40,8 +41,8 @@ class Executor {
   // same memory, and starts the recording from then on.
   void run(const Bindings& bindings);
 
-  // From now on adds each instruction's seconds to `by_op`, by its name; null ends it.
-  void profile(std::map<std::string, double>* by_op) { profile_ = by_op; }
+  // From now on notes each instruction in `trace`, for which they run one by one; null ends it.
+  void trace(Trace* trace) { trace_ = trace; }
 
   // The memory of a value after a run: of one that the program keeps, or its last output.
   Tensor tensor(Value v) const;
@@ -72,7 +73,7 @@ class Executor {
   Program program_;
   Plan plan_;
   std::byte* base_ = nullptr;
-  std::map<std::string, double>* profile_ = nullptr;
+  Trace* trace_ = nullptr;
   Recording recordings_[2];
 };
 

@@ -2,135 +2,52 @@
 
 #include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/gemm.h"
+#include "ops/cuda/loss_rows.cuh"
 #include "ops/cuda/rows.cuh"
 
 namespace sft::gpu {
 
 namespace {
 
-// What a thread has seen of a row: the largest logit and where it stood first, the sum of
-// e^(x - top) and of e^(x - top) x.
-struct Seen {
-  float top = -INFINITY;
-  int at = INT32_MAX;
-  float sum = 0.0F, weighted = 0.0F;
-};
-
-__device__ inline Seen merge(const Seen& a, const Seen& b) {
-  Seen out;
-  out.top = fmaxf(a.top, b.top);
-  out.at = a.top == b.top ? min(a.at, b.at) : (a.top > b.top ? a.at : b.at);
-  const float x = a.sum == 0.0F ? 0.0F : __expf(a.top - out.top);
-  const float y = b.sum == 0.0F ? 0.0F : __expf(b.top - out.top);
-  out.sum = a.sum * x + b.sum * y;
-  out.weighted = a.weighted * x + b.weighted * y;
-  return out;
-}
-
-__device__ inline void see(Seen& seen, const Vec& x, int64_t i, int64_t n) {
-  float top = seen.top;
-  int at = seen.at;
-#pragma unroll
-  for (int j = 0; j < kVec; ++j) {
-    if (i + j < n && x.v[j] > top) {
-      top = x.v[j];
-      at = static_cast<int>(i) + j;
-    }
-  }
-  if (top > seen.top) {
-    const float shrink = __expf(seen.top - top);
-    seen.sum *= shrink;
-    seen.weighted *= shrink;
-    seen.top = top;
-    seen.at = at;
-  }
-#pragma unroll
-  for (int j = 0; j < kVec; ++j) {
-    if (i + j < n) {
-      const float e = __expf(x.v[j] - seen.top);
-      seen.sum += e;
-      seen.weighted += e * x.v[j];
-    }
-  }
-}
-
 constexpr int kThreads = 512;
 
-__device__ inline Seen block_merge(Seen mine) {
-  __shared__ Seen shared[kThreads / 32];
-#pragma unroll
-  for (int lane = 16; lane > 0; lane /= 2) {
-    Seen other;
-    other.top = __shfl_xor_sync(0xffffffffU, mine.top, lane);
-    other.at = __shfl_xor_sync(0xffffffffU, mine.at, lane);
-    other.sum = __shfl_xor_sync(0xffffffffU, mine.sum, lane);
-    other.weighted = __shfl_xor_sync(0xffffffffU, mine.weighted, lane);
-    mine = merge(mine, other);
-  }
-  if (threadIdx.x % 32 == 0) {
-    shared[threadIdx.x / 32] = mine;
-  }
-  __syncthreads();
-  Seen all = shared[0];
-  for (int w = 1; w < kThreads / 32; ++w) {
-    all = merge(all, shared[w]);
-  }
-  return all;
-}
-
-// One row of logits -> its statistics; the logits become the loss's gradient.
+// One row of logits -> its statistics; the logits become the loss's gradient. Reads the row twice.
 template <class T>
-__global__ void loss_kernel(T* logits, int64_t ld, int64_t vocab, const int32_t* targets,
-                            const int32_t* rows, const float* loss_scale, bool dft,
-                            bool wants_gradient, LossStats* stats) {
-  T* const row = logits + int64_t{blockIdx.x} * ld;
-  const int32_t target = targets[rows[blockIdx.x]];
+__global__ void loss_kernel(const LossRows<T> w) {
+  T* const row = w.logits + int64_t{blockIdx.x} * w.ld;
+  const auto vocab = static_cast<int>(w.vocab);
+  const int32_t target = w.targets[w.rows[blockIdx.x]];
+  const int first = static_cast<int>(threadIdx.x) * kVec;
   Seen mine;
-  for (int64_t i = int64_t{threadIdx.x} * kVec; i < vocab; i += kThreads * kVec) {
+  for (int i = first; i < vocab; i += kThreads * kVec) {
     see(mine, load_vec(row + i), i, vocab);  // a row's padding may be read, not counted
   }
-  const Seen all = block_merge(mine);
-  const float log_sum = logf(all.sum);
-  const float logit = sft::widen(row[target]);
-  const float log_p = logit - all.top - log_sum;
-  const float weight = dft ? expf(log_p) : 1.0F;
+  const Seen all = block_merge<kThreads>(mine);
+  const RowLoss loss = row_loss(all, sft::widen(row[target]), target, w.dft);
   if (threadIdx.x == 0) {
-    const float entropy = log_sum + all.top - all.weighted / all.sum;
-    // A logit that is not finite must show in the loss wherever it stands.
-    const float loss = isfinite(entropy) ? -weight * log_p : NAN;
-    stats[blockIdx.x] = {loss, all.at == target ? 1.0F : 0.0F, entropy, 1.0F};
+    w.stats[blockIdx.x] = loss.stats;
   }
-  if (!wants_gradient) {
+  if (!w.wants_gradient) {
     return;
   }
   __syncthreads();  // everybody has read the target's logit
-  const float scale = weight * loss_scale[0];
+  const float scale = loss.weight * w.loss_scale[0];
   const float per_sum = scale / all.sum;
-  for (int64_t i = int64_t{threadIdx.x} * kVec; i < vocab; i += kThreads * kVec) {
-    Vec x = load_vec(row + i);
-#pragma unroll
-    for (int j = 0; j < kVec; ++j) {
-      x.v[j] = __expf(x.v[j] - all.top) * per_sum - (i + j == target ? scale : 0.0F);
-    }
-    store_vec(row + i, x);
+  for (int i = first; i < vocab; i += kThreads * kVec) {
+    store_vec(row + i, loss_gradient(load_vec(row + i), i, target, all.top, per_sum, scale));
   }
 }
 
+// Row i of y = row i of x, where i stands for `from[i]` and `to[i]` where these are given.
 template <class T>
-__global__ void gather_kernel(const T* x, const int32_t* rows, int64_t n, T* y) {
+__global__ void copy_rows_kernel(const T* x, const int32_t* from, int64_t n, T* y,
+                                 const int32_t* to) {
   const bool aligned = n % kVec == 0;
-  const int64_t from = int64_t{rows[blockIdx.x]} * n;
+  const int64_t row = blockIdx.x;
+  const T* const source = x + (from != nullptr ? from[row] : row) * n;
+  T* const target = y + (to != nullptr ? to[row] : row) * n;
   for (int64_t i = int64_t{threadIdx.x} * kVec; i < n; i += int64_t{blockDim.x} * kVec) {
-    store_row(y + int64_t{blockIdx.x} * n, i, n, aligned, load_row(x + from, i, n, aligned));
-  }
-}
-
-template <class T>
-__global__ void scatter_kernel(const T* x, const int32_t* rows, int64_t n, T* y) {
-  const bool aligned = n % kVec == 0;
-  const int64_t to = int64_t{rows[blockIdx.x]} * n;
-  for (int64_t i = int64_t{threadIdx.x} * kVec; i < n; i += int64_t{blockDim.x} * kVec) {
-    store_row(y + to, i, n, aligned, load_row(x + int64_t{blockIdx.x} * n, i, n, aligned));
+    store_row(target, i, n, aligned, load_row(source, i, n, aligned));
   }
 }
 
@@ -181,6 +98,9 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
     gpu.zero(grad_weight.data, grad_weight.bytes());
   }
   const int64_t most = workspace.shape[0];
+  // Chunks of one size, so that the last one is no small product.
+  const int64_t chunks = std::max<int64_t>((count + most - 1) / most, 1);
+  const int64_t step = std::min(most, ((count + chunks - 1) / chunks + 127) / 128 * 128);
   const int64_t ld = workspace.shape[1] - 2 * width;
   const int threads = static_cast<int>(std::min<int64_t>(256, (width / kVec + 32) / 32 * 32));
   with_type(hidden.dtype, [&](auto kind) {
@@ -188,11 +108,11 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
     T* const logits = workspace.as<T>();
     T* const x = logits + most * ld;  // (chunk, width): the trained rows, gathered
     T* const grad_x = x + most * width;
-    for (int64_t begin = 0; begin < count; begin += most) {
-      const int64_t n = std::min(most, count - begin);
+    for (int64_t begin = 0; begin < count; begin += step) {
+      const int64_t n = std::min(step, count - begin);
       const auto blocks = static_cast<unsigned>(n);
       const int32_t* const chunk = rows.i32() + begin;
-      gather_kernel<<<blocks, threads, 0, stream>>>(hidden.as<T>(), chunk, width, x);
+      copy_rows_kernel<T><<<blocks, threads, 0, stream>>>(hidden.as<T>(), chunk, width, x, nullptr);
       gemm(gpu, {.transpose_b = true,
                  .m = n,
                  .n = vocab,
@@ -205,9 +125,18 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
                  .ldc = ld,
                  .type = hidden.dtype,
                  .out_type = hidden.dtype});
-      loss_kernel<<<blocks, kThreads, 0, stream>>>(logits, ld, vocab, targets.i32(), chunk,
-                                                   loss_scale.f32(), type == LossType::dft,
-                                                   wants_hidden || wants_weight, of_row + begin);
+      const LossRows<T> work{logits,
+                             ld,
+                             vocab,
+                             targets.i32(),
+                             chunk,
+                             loss_scale.f32(),
+                             type == LossType::dft,
+                             wants_hidden || wants_weight,
+                             of_row + begin};
+      if (!launch_loss_clusters(gpu, blocks, work)) {
+        loss_kernel<<<blocks, kThreads, 0, stream>>>(work);
+      }
       if (wants_hidden) {
         gemm(gpu, {.m = n,
                    .n = width,
@@ -220,7 +149,8 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
                    .ldc = width,
                    .type = hidden.dtype,
                    .out_type = hidden.dtype});
-        scatter_kernel<<<blocks, threads, 0, stream>>>(grad_x, chunk, width, grad_hidden.as<T>());
+        copy_rows_kernel<T>
+            <<<blocks, threads, 0, stream>>>(grad_x, nullptr, width, grad_hidden.as<T>(), chunk);
       }
       if (wants_weight) {
         gemm(gpu, {.transpose_a = true,

@@ -15,22 +15,22 @@ template <int kWide>
 constexpr int kThreads = kWide > 256 ? kWide : 256;
 constexpr int kHeld = 2;  // vectors that a thread holds of a row
 
-// The sum over the kWide threads of a row.
+// The sum over the kWide threads of a row. Calls one after the other take turns 0 and 1, so that
+// nobody waits for the others to have read.
 template <int kWide>
-__device__ inline float row_sum(float x) {
+__device__ inline float row_sum(float x, int turn = 0) {
   x = warp_sum(x);
   if constexpr (kWide > 32) {
-    __shared__ float shared[kThreads<kWide> / 32];
-    __syncthreads();
+    __shared__ float shared[2][kThreads<kWide> / 32];
     if (threadIdx.x % 32 == 0) {
-      shared[threadIdx.x / 32] = x;
+      shared[turn][threadIdx.x / 32] = x;
     }
     __syncthreads();
     const int first = static_cast<int>(threadIdx.x) / kWide * (kWide / 32);
     x = 0.0F;
 #pragma unroll
     for (int w = 0; w < kWide / 32; ++w) {
-      x += shared[first + w];
+      x += shared[turn][first + w];
     }
   }
   return x;
@@ -90,10 +90,40 @@ __global__ void __launch_bounds__(kThreads<kWide>)
   }
 }
 
-// grad_x = grad_sum + rstd (w g - x rstd^2 mean(w g x)); each block sums its rows' part
-// of the weight's gradient, g x rstd, into partial (gridDim.x, n).
+// What the backward pass reads of a thread's part of a row.
+template <class T>
+struct Held {
+  Packed<T> x[kHeld], g[kHeld], so_far[kHeld];
+  float r = 0.0F;
+};
+
 template <int kWide, class T>
-__global__ void __launch_bounds__(kThreads<kWide>, kWide > 256 ? 1 : 3)
+__device__ inline Held<T> hold(const T* grad_y, const T* x, const float* rstd, const T* grad_sum,
+                               int64_t row, int64_t rows, int64_t n) {
+  const bool aligned = n % kVec == 0;
+  Held<T> out{};
+  if (row < rows) {
+    out.r = rstd[row];
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k) {
+      const int64_t i = column<kWide>(k);
+      if (i < n) {
+        out.x[k] = load_packed(x + row * n, i, n, aligned);
+        out.g[k] = load_packed(grad_y + row * n, i, n, aligned);
+        if (grad_sum != nullptr) {
+          out.so_far[k] = load_packed(grad_sum + row * n, i, n, aligned);
+        }
+      }
+    }
+  }
+  return out;
+}
+
+// grad_x = grad_sum + rstd (w g - x rstd^2 mean(w g x)); each block sums its rows' part
+// of the weight's gradient, g x rstd, into partial (gridDim.x, n). The next row is on its way while
+// one is worked on.
+template <int kWide, class T>
+__global__ void __launch_bounds__(kThreads<kWide>, kWide > 256 ? 1 : 2)
     backward_kernel(const T* grad_y, const T* x, const float* weight, const float* rstd,
                     const T* grad_sum, int64_t rows, int64_t n, float offset, T* grad_x,
                     float* partial) {
@@ -102,48 +132,50 @@ __global__ void __launch_bounds__(kThreads<kWide>, kWide > 256 ? 1 : 3)
   const int64_t place = int64_t{blockIdx.x} * kPlaces + threadIdx.x / kWide;
   const int64_t places = int64_t{gridDim.x} * kPlaces;
   Vec sums[kHeld] = {};
+  Vec scales[kHeld] = {};
+#pragma unroll
+  for (int k = 0; k < kHeld; ++k) {
+    const int64_t i = column<kWide>(k);
+    if (i < n) {
+      scales[k] = load_row(weight, i, n, aligned);
+#pragma unroll
+      for (int j = 0; j < kVec; ++j) {
+        scales[k].v[j] += offset;
+      }
+    }
+  }
+  Held<T> next = hold<kWide>(grad_y, x, rstd, grad_sum, place, rows, n);
+  int turn = 0;
   for (int64_t base = 0; base < rows; base += places) {  // the same for all: row_sum waits
     const int64_t row = base + place;
-    const bool live = row < rows;
-    const int64_t at = row * n;
-    const float r = live ? rstd[row] : 0.0F;
-    Vec xs[kHeld], gs[kHeld], so_far[kHeld] = {};
+    const Held<T> held = next;
+    next = hold<kWide>(grad_y, x, rstd, grad_sum, row + places, rows, n);
     float dot = 0.0F;
 #pragma unroll
     for (int k = 0; k < kHeld; ++k) {
-      const int64_t i = column<kWide>(k);
-      if (live && i < n) {
-        xs[k] = load_row(x + at, i, n, aligned);
-        gs[k] = load_row(grad_y + at, i, n, aligned);
-        if (grad_sum != nullptr) {
-          so_far[k] = load_row(grad_sum + at, i, n, aligned);
-        }
+      const Vec xs = unpack(held.x[k]);
+      const Vec gs = unpack(held.g[k]);
+#pragma unroll
+      for (int j = 0; j < kVec; ++j) {
+        const float product = gs.v[j] * xs.v[j];
+        sums[k].v[j] += product * held.r;
+        dot += product * scales[k].v[j];
       }
     }
+    const float mean = row_sum<kWide>(dot, turn) * held.r * held.r / static_cast<float>(n);
+    turn ^= 1;
 #pragma unroll
     for (int k = 0; k < kHeld; ++k) {
       const int64_t i = column<kWide>(k);
-      if (live && i < n) {
-        const Vec w = load_row(weight, i, n, aligned);
+      if (row < rows && i < n) {
+        const Vec xs = unpack(held.x[k]);
+        const Vec gs = unpack(held.g[k]);
+        Vec out = unpack(held.so_far[k]);
 #pragma unroll
         for (int j = 0; j < kVec; ++j) {
-          sums[k].v[j] += gs[k].v[j] * xs[k].v[j] * r;
-          gs[k].v[j] *= offset + w.v[j];
-          dot += gs[k].v[j] * xs[k].v[j];
+          out.v[j] += held.r * (gs.v[j] * scales[k].v[j] - xs.v[j] * mean);
         }
-      }
-    }
-    const float mean = row_sum<kWide>(dot) * r * r / static_cast<float>(n);
-#pragma unroll
-    for (int k = 0; k < kHeld; ++k) {
-      const int64_t i = column<kWide>(k);
-      if (live && i < n) {
-        Vec out;
-#pragma unroll
-        for (int j = 0; j < kVec; ++j) {
-          out.v[j] = so_far[k].v[j] + r * (gs[k].v[j] - xs[k].v[j] * mean);
-        }
-        store_row(grad_x + at, i, n, aligned, out);
+        store_row(grad_x + row * n, i, n, aligned, out);
       }
     }
   }
@@ -217,7 +249,7 @@ void rmsnorm_backward(Device& device, const Tensor& grad_y, const Tensor& x, con
     with_wide(n, [&](auto wide) {
       constexpr int kPlaces = kThreads<wide()> / wide();
       const int64_t blocks =
-          std::min<int64_t>((rows + kPlaces - 1) / kPlaces, gpu.multiprocessors() * 3L);
+          std::min<int64_t>((rows + kPlaces - 1) / kPlaces, gpu.multiprocessors() * 2L);
       float* const partial =
           grad_weight.data == nullptr ? nullptr : gpu.state<Scratch>().take<float>(blocks * n);
       backward_kernel<wide()><<<static_cast<unsigned>(blocks), kThreads<wide()>, 0, gpu.stream()>>>(

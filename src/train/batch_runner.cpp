@@ -135,6 +135,7 @@ void BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first) {
   Sized& program = sized(size);
   bind(batch, size, program, loss_scale);
   bindings_.first_micro_batch = first;
+  program.executor.trace(trace_);
   program.executor.run(bindings_);
   device_.copy(results_.data() + pending_ * sizeof(LossStats),
                program.executor.tensor(program.stats).data, sizeof(LossStats));

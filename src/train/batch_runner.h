@@ -37,12 +37,8 @@ class BatchRunner {
   void run(const MicroBatch& batch, float loss_scale, bool first);
   // Waits for the micro-batches since the last call and gives the sums of each.
   std::vector<LossStats> collect();
-  // See Executor::profile; for the programs made so far.
-  void profile(std::map<std::string, double>* by_op) {
-    for (auto& [size, program] : programs_) {
-      program.executor.profile(by_op);
-    }
-  }
+  // See Executor::trace.
+  void trace(Trace* trace) { trace_ = trace; }
 
  private:
   struct Sized {
@@ -61,6 +57,7 @@ class BatchRunner {
   std::map<BatchSize, Sized> programs_;
   Buffer results_;  // LossStats of the micro-batches not collected yet
   size_t pending_ = 0;
+  Trace* trace_ = nullptr;
 };
 
 }  // namespace sft

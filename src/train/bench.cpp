@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <vector>
 
 #include "core/json.h"
@@ -140,21 +141,32 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
   result.flops_per_token = flops_per_token(model, s.seq);
   result.device_bytes = free_before - static_cast<double>(device.free_memory()) +
                         static_cast<double>(model.weights.size() + model.copy.size());
-  if (s.by_op) {
-    runner.profile(&result.ms_by_op);
+  const auto traced = [&](Trace::Order order, const std::function<void(const Trace&)>& use) {
+    Trace trace(device, order);
+    runner.trace(&trace);
     runner.run(batches[0], 1.0F, false);
     runner.collect();
-    runner.profile(nullptr);
-    const double start = now();
-    const double norm = l2_norm(device, gradients.f32(), model.model.layout.elements);
-    const double middle = now();
-    update(optimizer, model, gradients, norm, 100);
-    device.synchronize();
-    for (auto& [name, value] : result.ms_by_op) {
-      value *= 1e3;
+    runner.trace(nullptr);
+    double norm = 0;
+    {
+      const Trace::Phase phase(&trace, "grad_norm", true);
+      norm = l2_norm(device, gradients.f32(), model.model.layout.elements);
     }
-    result.ms_by_op["(grad norm)"] = (middle - start) * 1e3;
-    result.ms_by_op["(adamw)"] = (now() - middle) * 1e3;
+    {
+      const Trace::Phase phase(&trace, "adamw", true);
+      update(optimizer, model, gradients, norm, 100);
+    }
+    use(trace);
+  };
+  if (s.by_op) {
+    traced(Trace::Order::one_by_one, [&](const Trace& trace) {
+      for (const auto& [name, seconds] : trace.seconds_by_name()) {
+        result.ms_by_op[name] = seconds * 1e3;
+      }
+    });
+  }
+  if (!s.profile.empty()) {
+    traced(Trace::Order::as_it_runs, [&](const Trace& trace) { trace.write(s.profile); });
   }
   return result;
 }

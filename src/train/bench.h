@@ -17,7 +17,8 @@ struct BenchSettings {
   int64_t steps = 10;          // timed; two more come before
   double trained_share = 1.0;  // of each document's tokens, the last ones
   Recompute recompute = Recompute::none;
-  bool by_op = false;  // also time each op, which runs them one by one
+  bool by_op = false;   // also time each op of one micro-batch and the optimizer
+  std::string profile;  // where to write a trace of these; empty: nowhere
 };
 
 struct BenchResult {

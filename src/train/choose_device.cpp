@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
+
+#include "core/cache_folder.h"
+
 namespace sft {
 
 ChosenDevice choose_device(const DeviceWish& wish, const Logger& log) {
@@ -12,7 +16,8 @@ ChosenDevice choose_device(const DeviceWish& wish, const Logger& log) {
     }
     return {Device::cpu(threads), DType::f32};
   }
-  ChosenDevice chosen{Device::cuda(wish.local_rank, threads), DType::bf16};
+  const auto cache = cache_folder("matmul", [](const char* name) { return std::getenv(name); });
+  ChosenDevice chosen{Device::cuda(wish.local_rank, threads, cache), DType::bf16};
   if (!wish.bf16.value_or(true)) {
     chosen.compute = DType::f32;
   }

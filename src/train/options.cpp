@@ -100,6 +100,9 @@ void visit_logging(TrainOptions& o, OptionTable& v) {
   v("log_level", &o.log_level, "Python's log level.").inert(level);
   v("log_level_replica", &o.log_level_replica, "On the other ranks.").inert(level);
   v("log_on_each_node", &o.log_on_each_node, "Log on every machine.").inert(level);
+  v("profile", &o.profile, "Write a trace of a few steps to this file; Perfetto opens it.");
+  v("profile_steps", &o.profile_steps, "Steps in that trace, from the third of the run.")
+      .at_least(1);
   v("project", &o.project, "A tracker's project.").inert("there are no trackers yet");
 }
 

@@ -83,6 +83,8 @@ struct TrainOptions {
   std::vector<std::string> report_to{"none"};
   std::optional<std::string> run_name;
   std::string project = "huggingface";
+  std::optional<std::string> profile;  // a file
+  int64_t profile_steps = 3;
 
   // Evaluation
   std::string eval_strategy = "no";

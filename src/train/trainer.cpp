@@ -143,20 +143,29 @@ LossStats Trainer::run_batches(const std::vector<MicroBatch>& batches, double tr
 
 void Trainer::train_step() {
   const auto start = Clock::now();
-  const std::vector<MicroBatch> batches = loader_->next();
+  std::vector<MicroBatch> batches;
+  {
+    const Trace::Phase phase(trace(), "next batch");
+    batches = loader_->next();
+  }
   double trained = 0;
   for (const MicroBatch& batch : batches) {
     trained += static_cast<double>(batch.trained);
     notes_ += batch.notes;
   }
   trained = context_.comm.sum(trained);
-  const LossStats total = run_batches(batches, trained);
+  LossStats total;
+  {
+    const Trace::Phase phase(trace(), "micro-batches");
+    total = run_batches(batches, trained);
+  }
   const auto n = static_cast<size_t>(model_.model.layout.elements);
   if (context_.comm.size() > 1) {
     HostView gradients(context_.device, gradients_.data(), gradients_.size());
     context_.comm.all_reduce(std::span(gradients.f32(), n));
     gradients.write_back();
   }
+  const Trace::Phase phase(trace(), "optimizer", true);
   grad_norm_ = l2_norm(context_.device, gradients_.f32(), static_cast<int64_t>(n));
   last_learning_rate_ = learning_rate();
   interval_.loss += total.loss;
@@ -171,6 +180,24 @@ void Trainer::train_step() {
   ++step_;
   epoch_ended_ = loader_->cursor().step_in_epoch == loader_->steps_per_epoch();
   interval_.seconds += seconds_since(start);
+}
+
+// Traces profile_steps steps from the third on: in the first two, kernels still choose how to run.
+void Trainer::trace_steps(int64_t first_step) {
+  if (!options_.profile || log_ == nullptr) {
+    return;
+  }
+  const int64_t done = step_ - first_step;
+  if (done == 2) {
+    trace_.emplace(context_.device);
+    runner_->trace(&*trace_);
+  } else if (trace_ && (done == 2 + options_.profile_steps || step_ == total_steps_)) {
+    runner_->trace(nullptr);
+    trace_->write(*options_.profile);
+    trace_.reset();
+    context_.logger.note(fmt::format("trace of steps {} to {}: {} (open it in Perfetto)",
+                                     first_step + 3, step_, *options_.profile));
+  }
 }
 
 void Trainer::update(double learning_rate) {
@@ -215,6 +242,7 @@ bool Trainer::due(const Rhythm& rhythm) const {
 }
 
 void Trainer::after_step() {
+  const Trace::Phase phase(trace(), "log, evaluate, save");
   if (due(logging_) || (options_.logging_first_step && step_ == 1)) {
     log_interval();
   }
@@ -320,6 +348,7 @@ TrainOutcome Trainer::run() {
     run_evaluation();
   }
   while (step_ < total_steps_ && context_.stop_signal == 0) {
+    trace_steps(first_step);
     train_step();
     after_step();
     if (hooks_.on_step) {
@@ -327,6 +356,7 @@ TrainOutcome Trainer::run() {
                      interval_.steps > 0 ? fmt::format("loss {:.3f}", interval_.mean_loss()) : "");
     }
   }
+  trace_steps(first_step);
   return finish(seconds_since(start), first_step);
 }
 

@@ -78,6 +78,8 @@ class Trainer {
 
   bool due(const Rhythm& rhythm) const;
   void train_step();
+  void trace_steps(int64_t first_step);
+  Trace* trace() { return trace_ ? &*trace_ : nullptr; }
   LossStats run_batches(const std::vector<MicroBatch>& batches, double trained);
   void update(double learning_rate);
   void skip_update();
@@ -133,6 +135,7 @@ class Trainer {
   int64_t best_step_ = 0;
   bool new_best_ = false;
 
+  std::optional<Trace> trace_;  // while steps are traced
   Rhythm logging_, evaluation_, saving_;
   bool epoch_ended_ = false;
   RowNotes notes_;  // of the rows that this process trained

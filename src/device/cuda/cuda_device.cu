@@ -17,8 +17,8 @@ void check_cuda(cudaError_t result, const char* what) {
   }
 }
 
-CudaDevice::CudaDevice(int ordinal, int threads)
-    : Device(DeviceKind::cuda, threads), ordinal_(ordinal) {
+CudaDevice::CudaDevice(int ordinal, int threads, std::filesystem::path cache_folder)
+    : Device(DeviceKind::cuda, threads), ordinal_(ordinal), cache_folder_(std::move(cache_folder)) {
   int count = 0;
   if (cudaGetDeviceCount(&count) != cudaSuccess || ordinal >= count) {
     throw Error("G020", "there is no GPU " + std::to_string(ordinal) + " (found " +
@@ -29,6 +29,7 @@ CudaDevice::CudaDevice(int ordinal, int threads)
   check_cuda(cudaGetDeviceProperties(&properties, ordinal), "asking for its properties");
   name_ = properties.name;
   multiprocessors_ = properties.multiProcessorCount;
+  shared_memory_ = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
   hopper_ = properties.major == 9 && properties.minor == 0;
   int least = 0;
   int most = 0;
@@ -48,6 +49,7 @@ CudaDevice::CudaDevice(int ordinal, int threads)
 CudaDevice::~CudaDevice() {
   cudaStreamSynchronize(stream_);
   states_.clear();
+  CudaDevice::forget_marks();
   for (const cudaEvent_t event : staged_) {
     cudaEventDestroy(event);
   }
@@ -160,6 +162,31 @@ void CudaDevice::wait_aside(int ticket) {
   check_cuda(cudaStreamWaitEvent(stream_, tickets_[static_cast<size_t>(ticket)]), "joining");
 }
 
+int CudaDevice::mark() {
+  cudaEvent_t event = nullptr;
+  check_cuda(cudaEventCreate(&event), "making an event");
+  marks_.push_back(event);
+  check_cuda(cudaEventRecord(event, stream()), "marking");
+  return static_cast<int>(marks_.size()) - 1;
+}
+
+double CudaDevice::seconds_between(int from, int to) {
+  const cudaEvent_t begin = marks_.at(static_cast<size_t>(from));
+  const cudaEvent_t end = marks_.at(static_cast<size_t>(to));
+  check_cuda(cudaEventSynchronize(begin), "the work before");
+  check_cuda(cudaEventSynchronize(end), "the work before");
+  float milliseconds = 0.0F;
+  check_cuda(cudaEventElapsedTime(&milliseconds, begin, end), "timing");
+  return milliseconds * 1e-3;
+}
+
+void CudaDevice::forget_marks() {
+  for (const cudaEvent_t event : marks_) {
+    cudaEventDestroy(event);
+  }
+  marks_.clear();
+}
+
 namespace {
 
 template <class X, class Y>
@@ -239,7 +266,7 @@ std::unique_ptr<RecordedWork> CudaDevice::record(const std::function<void()>& wo
 
 }  // namespace sft
 
-extern "C" __attribute__((visibility("default"))) sft::Device* sft_open_cuda(int ordinal,
-                                                                             int threads) {
-  return new sft::CudaDevice(ordinal, threads);
+extern "C" __attribute__((visibility("default"))) sft::Device* sft_open_cuda(
+    int ordinal, int threads, const char* cache_folder) {
+  return new sft::CudaDevice(ordinal, threads, cache_folder);
 }

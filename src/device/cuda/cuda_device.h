@@ -5,10 +5,12 @@
 #include <cuda_runtime.h>
 
 #include <array>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <typeindex>
 #include <unordered_map>
+#include <vector>
 
 #include "device/device.h"
 
@@ -19,7 +21,7 @@ void check_cuda(cudaError_t result, const char* what);
 
 class CudaDevice : public Device {
  public:
-  CudaDevice(int ordinal, int threads);
+  CudaDevice(int ordinal, int threads, std::filesystem::path cache_folder);
   ~CudaDevice() override;
 
   std::string name() const override { return name_; }
@@ -35,15 +37,21 @@ class CudaDevice : public Device {
   int end_aside() override;
   void wait_aside(int ticket) override;
   std::unique_ptr<RecordedWork> record(const std::function<void()>& work) override;
+  int mark() override;
+  double seconds_between(int from, int to) override;
+  void forget_marks() override;
   const OpKernels* op_kernels() const override;
   const OptimKernels* optim_kernels() const override;
 
   // The stream that kernels are launched on now, and which of the two it is.
   cudaStream_t stream() const { return lane_ == 0 ? stream_ : side_; }
   int lane() const { return lane_; }
+  // Where choices are kept for the next run; empty: nowhere.
+  const std::filesystem::path& cache_folder() const { return cache_folder_; }
   int ordinal() const { return ordinal_; }
   int multiprocessors() const { return multiprocessors_; }
-  bool hopper() const { return hopper_; }  // compute capability 9.0
+  int64_t shared_memory() const { return shared_memory_; }  // the most that a block may have
+  bool hopper() const { return hopper_; }                   // compute capability 9.0
   bool recording() const { return recording_; }
 
   // The device's own T, made from the device when first asked for; lives as long as the device.
@@ -62,8 +70,10 @@ class CudaDevice : public Device {
   static constexpr size_t kPieces = 8;
 
   int ordinal_;
+  std::filesystem::path cache_folder_;
   std::string name_;
   int multiprocessors_ = 0;
+  int64_t shared_memory_ = 0;
   bool hopper_ = false;
   cudaStream_t stream_ = nullptr, side_ = nullptr;  // the main one goes first
   int lane_ = 0;
@@ -74,6 +84,7 @@ class CudaDevice : public Device {
   std::array<cudaEvent_t, kPieces> staged_{};
   size_t next_piece_ = 0;
   bool recording_ = false;
+  std::vector<cudaEvent_t> marks_;
   std::unordered_map<std::type_index, std::shared_ptr<void>> states_;
 };
 

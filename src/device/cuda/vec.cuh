@@ -74,6 +74,25 @@ __device__ inline void store_vec(T* y, const Vec& x) {
   }
 }
 
+// kVec values as they lie in memory: few registers.
+template <class T>
+struct Packed {
+  static constexpr int kWords = kVec * sizeof(T) / 16;
+  uint4 words[kWords];
+};
+
+template <class T>
+__device__ inline Vec unpack(const Packed<T>& x) {
+  return load_vec(reinterpret_cast<const T*>(x.words));
+}
+
+template <class T>
+__device__ inline Packed<T> pack(const Vec& x) {
+  Packed<T> out;
+  store_vec(reinterpret_cast<T*>(out.words), x);
+  return out;
+}
+
 // The same for the end of a row that is no multiple of kVec: values at and beyond `left` are 0 and
 // are not written. Rows of such a width are not aligned either.
 template <class T>

@@ -5,12 +5,11 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <map>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "core/error.h"
+#include "ops/cuda/gemm_choices.h"
 
 namespace sft {
 
@@ -36,13 +35,9 @@ cudaDataType_t cuda_type(DType type) {
   }
 }
 
-// Everything an algorithm was chosen for.
-using Key = std::tuple<bool, bool, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, DType,
-                       DType, bool, bool>;
-
 // The number of tokens (k of a weight's gradient, m of the others) counts by its power of two: what
 // is fast for one micro-batch is fast for the next.
-Key key_of(const CudaGemm& g) {
+GemmKey key_of(const CudaGemm& g) {
   const auto rounded = [](int64_t n) {
     return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n)));
   };
@@ -54,8 +49,8 @@ Key key_of(const CudaGemm& g) {
           g.lda,
           g.ldb,
           g.ldc,
-          g.type,
-          g.out_type,
+          static_cast<int64_t>(g.type),
+          static_cast<int64_t>(g.out_type),
           g.bias != nullptr,
           g.beta != 0.0F};
 }
@@ -109,20 +104,21 @@ class Operation {
 class Products {
  public:
   explicit Products(CudaDevice& device)
-      : device_(device), workspaces_{device.allocate(kWorkspace), device.allocate(kWorkspace)} {
+      : device_(device),
+        workspaces_{device.allocate(kWorkspace), device.allocate(kWorkspace)},
+        choices_(device.cache_folder(), device.name()) {
     check_cublas(cublasLtCreate(&handle_), "starting");
   }
   ~Products() { cublasLtDestroy(handle_); }
 
   void run(const CudaGemm& g) {
     const Operation operation(g);
-    const auto found = chosen_.find(key_of(g));
-    if (found != chosen_.end()) {
+    if (const cublasLtMatmulAlgo_t* known = choices_.find(key_of(g))) {
       cublasLtMatmulHeuristicResult_t result{};
       if (cublasLtMatmulAlgoCheck(handle_, operation.desc(), operation.a, operation.b, operation.c,
-                                  operation.c, &found->second, &result) == CUBLAS_STATUS_SUCCESS &&
+                                  operation.c, known, &result) == CUBLAS_STATUS_SUCCESS &&
           result.workspaceSize <= kWorkspace) {
-        launch(g, operation, found->second, g.c);
+        launch(g, operation, *known, g.c);
         return;
       }
       launch(g, operation, candidates(g, operation)[0], g.c);
@@ -132,7 +128,7 @@ class Products {
     cublasLtMatmulAlgo_t best = guesses[0];
     if (!device_.recording()) {
       best = guesses[fastest(g, operation, guesses)];
-      chosen_[key_of(g)] = best;
+      choices_.add(key_of(g), best);
     }
     launch(g, operation, best, g.c);
   }
@@ -220,7 +216,7 @@ class Products {
   CudaDevice& device_;
   cublasLtHandle_t handle_ = nullptr;
   Buffer workspaces_[2];  // one for each stream
-  std::map<Key, cublasLtMatmulAlgo_t> chosen_;
+  GemmChoices choices_;
 };
 
 }  // namespace

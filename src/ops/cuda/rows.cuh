@@ -16,6 +16,13 @@ __device__ inline Vec load_row(const T* row, int64_t i, int64_t n, bool aligned)
   return aligned ? load_vec(row + i) : load_some(row + i, n - i);
 }
 template <class T>
+__device__ inline Packed<T> load_packed(const T* row, int64_t i, int64_t n, bool aligned) {
+  if (aligned) {
+    return *reinterpret_cast<const Packed<T>*>(row + i);
+  }
+  return pack<T>(load_some(row + i, n - i));
+}
+template <class T>
 __device__ inline void store_row(T* row, int64_t i, int64_t n, bool aligned, const Vec& x) {
   if (aligned) {
     store_vec(row + i, x);
