@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <memory>
@@ -60,7 +61,8 @@ int say_plan(const TrainOptions& options, const RunSurroundings& surroundings, T
 // All that must be the same on every rank, key by key, so that a difference can be named.
 void agree_on(RankControl& control, const TrainOptions& options) {
   Facts facts = {{"version", SFT_VERSION}};
-  for (const auto& [key, value] : option_values(options).items()) {
+  const Json values = option_values(options);
+  for (const auto& [key, value] : values.items()) {
     facts.emplace_back(key, value.dump());
   }
   control.agree("configuration", facts);
@@ -79,7 +81,7 @@ TrainOutcome run_rank(const TrainOptions& options, RunSurroundings& surroundings
   RankControl& control = *surroundings.control;
   try {
     agree_on(control, options);
-    TrainOutcome outcome = run_rank(options, surroundings);
+    TrainOutcome outcome = run_training(options, surroundings);
     control.finish();
     return outcome;
   } catch (const Error& e) {
@@ -95,9 +97,12 @@ TrainOutcome run_rank(const TrainOptions& options, RunSurroundings& surroundings
 
 int run_train(Args args, Terminal& terminal) {
   std::vector<std::pair<std::string, std::string>> environment;
-  const TrainOptions options = read_train_options(args, &environment);
-  apply_environment(environment);
   const LaunchEnvironment launch = surrounding_launch();
+  const bool launches = launch.role == LaunchEnvironment::Role::launcher;
+  const int local = std::max(launch.local_world, 1);
+  const TrainOptions options = read_train_options(
+      args, &environment, {launches ? launch.nodes * local : launch.world, local});
+  apply_environment(environment);
   if (starts_ranks(launch) && !options.dry_run) {
     return launch_ranks(args, launch, terminal);
   }

@@ -18,6 +18,8 @@
 #include "train/choose_device.h"
 #include "train/hub_push.h"
 #include "train/text_setup.h"
+#include "train/trackers/kubeflow_status.h"
+#include "train/trackers/tracker.h"
 
 namespace sft {
 
@@ -200,10 +202,32 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
     changes = report.changes;
     return report.files;
   };
-  std::optional<RunLog> run_log;  // of the first rank, which alone writes what people read
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  // The first rank alone writes what people and their tools read.
+  std::optional<Trackers> trackers;
+  std::optional<RunLog> run_log;
+  const auto kubeflow = first ? KubeflowStatus::from(variable, s.version)
+                              : decltype(KubeflowStatus::from(variable, s.version)){};
   if (first) {
-    run_log.emplace(RunLogSettings{o.output_dir, s.print, {}});
+    trackers.emplace(o, variable, log);
+    run_log.emplace(RunLog::Setup{o.output_dir, s.print, {}, [&](const Json& line) {
+                                    trackers->line(line);
+                                    if (kubeflow) {
+                                      kubeflow->line(line);
+                                    }
+                                  }});
   }
+  const auto on_step = [&](int64_t done, int64_t total, std::string_view tail) {
+    if (kubeflow) {
+      kubeflow->step(done, total);
+    }
+    if (s.on_step) {
+      s.on_step(done, total, tail);
+    }
+  };
   const auto store = control_store(control);
   const auto comm = connect(s, *device, store.get(), device->kind() == DeviceKind::cuda,
                             static_cast<double>(o.distributed.ddp_timeout));
@@ -211,7 +235,7 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   Trainer trainer(
       {*device, *comm, log, s.stop_signal}, o, model, *train.rows,
       eval ? eval->rows.get() : nullptr, first ? &*run_log : nullptr,
-      {export_model, s.on_step, s.on_eval_batch, [&](const fs::path& folder, int64_t step) {
+      {export_model, on_step, s.on_eval_batch, [&](const fs::path& folder, int64_t step) {
          if (push) {
            push->checkpoint(folder, step);
          }
