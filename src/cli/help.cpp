@@ -12,6 +12,7 @@
 #include "core/option_text.h"
 #include "core/strings.h"
 #include "train/options.h"
+#include "train/sharding_config/apply.h"
 
 namespace sft {
 namespace {
@@ -24,7 +25,7 @@ usage: sft [options]                    train
        sft generate [options] PROMPT    write text with a model
        sft tokenize [options]           token ids of a file's lines, and how fast they come
        sft env                          what this machine has
-       sft help TOPIC                   data, memory, distributed, env, exit-codes
+       sft help TOPIC                   data, memory, distributed, deepspeed, env, exit-codes
 
 examples:
   sft --model_name_or_path Qwen/Qwen2.5-0.5B --dataset_name train.jsonl --output_dir out
@@ -73,9 +74,14 @@ float32; and activations, which grow with the tokens of a batch.
   --gradient_checkpointing                                           activations computed twice
 )"},
     {"distributed",
-     R"(A run has one process for now. Flags and YAML keys of DeepSpeed, FSDP, accelerate
-and torchrun are known and refused with a sentence, so that nothing runs differently from what
-was asked.
+     R"(How state is shared out between ranks is said by --zero_stage, or by what is at hand:
+
+  --deepspeed ds-config.json          DeepSpeed's JSON
+  --accelerate_config zero2           a profile of TRL, or accelerate's YAML
+  --fsdp full_shard                   FSDP's names
+
+`sft help deepspeed` lists every key and what it does here; docs/multi-node.md leads from one
+machine to many.
 )"},
     {"env", R"(  HF_HOME, HF_HUB_CACHE    where models and data sets of the hub are kept
   HF_TOKEN, HF_ENDPOINT    who you are on the hub, and where it is (docs/hub.md has the others)
@@ -136,7 +142,11 @@ int run_help(Args args, Terminal& terminal) {
     show(all_options(terminal), terminal);
     return 0;
   }
-  std::vector<std::string> names{"options"};
+  if (topic == "deepspeed") {
+    show(sharding_config_page(), terminal);
+    return 0;
+  }
+  std::vector<std::string> names{"options", "deepspeed"};
   for (const Topic& known : kTopics) {
     if (topic == known.name) {
       show(known.text, terminal);
@@ -146,7 +156,7 @@ int run_help(Args args, Terminal& terminal) {
   }
   const std::string near = nearest(topic, names);
   throw Error("C009", fmt::format("there is no help on \"{}\"", topic))
-      .hint(near.empty() ? "topics: options, data, memory, distributed, env, exit-codes"
+      .hint(near.empty() ? "topics: options, data, memory, distributed, deepspeed, env, exit-codes"
                          : fmt::format("did you mean  sft help {}?", near));
 }
 

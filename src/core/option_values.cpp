@@ -76,6 +76,9 @@ Json parse_dict(const Option& option, std::string_view text, const OptionSource&
   if (is_none(text)) {
     return Json();
   }
+  if (option.keeps_text) {
+    return Json(text);
+  }
   const std::string_view trimmed = trim(text);
   if (trimmed.starts_with('{') || trimmed.starts_with('[')) {
     Json value = Json::parse(trimmed, nullptr, false);

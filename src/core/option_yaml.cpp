@@ -148,6 +148,11 @@ class YamlReader {
       if (!entry.first.IsScalar()) {
         throw Error("C023", "a key must be a word").at(place(entry.first.Mark()));
       }
+      if (out.contains(entry.first.Scalar())) {
+        throw Error("C024",
+                    fmt::format("the key {} stands here a second time", entry.first.Scalar()))
+            .at(place(entry.first.Mark()));
+      }
       out[entry.first.Scalar()] = to_json(entry.second, depth + 1);
     }
     return out;

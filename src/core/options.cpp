@@ -79,6 +79,11 @@ Option& Option::bare(std::string value) {
   return *this;
 }
 
+Option& Option::as_text() {
+  keeps_text = true;
+  return *this;
+}
+
 Option& Option::short_name(char letter) {
   short_flag = letter;
   return *this;

@@ -45,8 +45,9 @@ struct Option {
       built_values;  // for `planned`: the values (beside the default) that work
   std::optional<double> minimum, maximum;
   bool minimum_excluded = false, maximum_excluded = false;
-  std::string bare_value;          // what the flag alone means; empty: it needs a value
-  char short_flag = 0;             // "-v"; an integer with a short flag counts its bare occurrences
+  bool keeps_text = false;  // a dict given as text is kept as text: its user reads path or JSON
+  std::string bare_value;   // what the flag alone means; empty: it needs a value
+  char short_flag = 0;      // "-v"; an integer with a short flag counts its bare occurrences
   bool command_line_only = false;  // not a YAML key and not part of the saved configuration
   bool is_secret = false;          // never printed and not part of the saved configuration
   OptionStatus status = OptionStatus::built;
@@ -67,6 +68,8 @@ struct Option {
   Option& inert(std::string reason);
   // The flag without a value means `value`, and `--no_x` means false.
   Option& bare(std::string value);
+  // A dict whose text is not read here.
+  Option& as_text();
   Option& short_name(char letter);
   Option& only_on_command_line();
   // A value that must not be shown: left out of what is printed and saved.

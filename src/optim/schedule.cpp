@@ -265,6 +265,74 @@ Schedule on_plateau(const ScheduleInput& in, Kwargs& kwargs) {
   return constant(in, kwargs);
 }
 
+// DeepSpeed steps its schedule after the optimizer, so the second step still has its iteration 0.
+struct DeepSpeedWarmup {
+  double steps, total;
+  bool logarithmic;
+
+  DeepSpeedWarmup(const ScheduleInput& in, Kwargs& kwargs) {
+    const int64_t given = kwargs.whole("warmup_num_steps", std::max<int64_t>(in.warmup_steps, 1));
+    if (given < 1) {
+      kwargs.wrong("warmup_num_steps", "at least 1");
+    }
+    steps = static_cast<double>(std::max<int64_t>(given, 2));
+    logarithmic = kwargs.word("warmup_type", {"log", "linear"}) == "log";
+    total = static_cast<double>(in.total_steps);
+  }
+  double rising(double at) const {
+    return logarithmic ? std::log(at + 1.0) / std::log(steps) : at / steps;
+  }
+};
+
+// From warmup_min_lr to the peak, and then constant, or down to warmup_min_lr when `falls`.
+Schedule deepspeed_line(const ScheduleInput& in, Kwargs& kwargs, bool falls) {
+  const double low = in.learning_rate > 0.0 ? kwargs.number("warmup_min_lr", 0.0) / in.learning_rate
+                                            : kwargs.number("warmup_min_lr", 0.0);
+  DeepSpeedWarmup w(in, kwargs);
+  if (falls) {
+    w.total = static_cast<double>(kwargs.whole("total_num_steps", in.total_steps));
+  }
+  return [=](int64_t step) {
+    const double at = static_cast<double>(step) - 1.0;
+    if (at < 0.0) {
+      return low;
+    }
+    double share = 1.0;
+    if (at < w.steps) {
+      share = w.rising(at);
+    } else if (falls) {
+      share = std::max(0.0, (w.total - at) / std::max(1.0, w.total - w.steps));
+    }
+    return low + (1.0 - low) * share;
+  };
+}
+
+Schedule deepspeed_warmup(const ScheduleInput& in, Kwargs& kwargs) {
+  return deepspeed_line(in, kwargs, false);
+}
+
+Schedule deepspeed_warmup_decay(const ScheduleInput& in, Kwargs& kwargs) {
+  return deepspeed_line(in, kwargs, true);
+}
+
+Schedule deepspeed_warmup_cosine(const ScheduleInput& in, Kwargs& kwargs) {
+  const double start = kwargs.number("warmup_min_ratio", 0.0);
+  const double low = kwargs.number("cos_min_ratio", 0.0001);
+  DeepSpeedWarmup w(in, kwargs);
+  w.total = static_cast<double>(kwargs.whole("total_num_steps", in.total_steps));
+  return [=](int64_t step) {
+    const double at = static_cast<double>(step) - 1.0;
+    if (at < 0.0) {
+      return 0.0;
+    }
+    if (at < w.steps) {
+      return start + (1.0 - start) * w.rising(at);
+    }
+    const double done = std::min(1.0, (at - w.steps + 1.0) / std::max(1.0, w.total - w.steps));
+    return std::max(0.0, low + (1.0 - low) * wave(0.5, done));
+  };
+}
+
 struct ScheduleEntry {
   const char* name;
   Schedule (*make)(const ScheduleInput&, Kwargs&);
@@ -282,6 +350,9 @@ constexpr ScheduleEntry kSchedules[] = {
     {"cosine_with_min_lr", cosine_with_min_lr},
     {"cosine_warmup_with_min_lr", cosine_warmup_with_min_lr},
     {"warmup_stable_decay", warmup_stable_decay},
+    {"deepspeed_warmup", deepspeed_warmup},
+    {"deepspeed_warmup_decay", deepspeed_warmup_decay},
+    {"deepspeed_warmup_cosine", deepspeed_warmup_cosine},
 };
 
 }  // namespace

@@ -87,9 +87,9 @@ void visit_logging(TrainOptions& o, OptionTable& v) {
   v("logging_steps", &o.logging_steps, "Every N steps; below 1, a share of all steps.").at_least(0);
   v("logging_first_step", &o.logging_first_step, "Log the first step too.");
   v("disable_tqdm", &o.disable_tqdm, "No progress bar.");
-  v("run_name", &o.run_name, "A name for the run, kept in metrics.jsonl.");
-  v("report_to", &o.report_to, "Trackers that follow the run.")
-      .built_only({"none"}, "the log is output_dir/metrics.jsonl and trainer_state.json");
+  v("run_name", &o.run_name, "A name for the run, in metrics.jsonl and trackers.");
+  v("report_to", &o.report_to,
+    "Trackers that follow the run: wandb (offline), tensorboard, all or none.");
   v("include_num_input_tokens_seen", &o.include_num_input_tokens_seen, "Count input tokens.")
       .one_of({"no", "all", "non_padding", "true", "false"})
       .bare("true")
@@ -103,7 +103,7 @@ void visit_logging(TrainOptions& o, OptionTable& v) {
   v("profile", &o.profile, "Write a trace of a few steps to this file; Perfetto opens it.");
   v("profile_steps", &o.profile_steps, "Steps in that trace, from the third of the run.")
       .at_least(1);
-  v("project", &o.project, "A tracker's project.").inert("there are no trackers yet");
+  v("project", &o.project, "wandb's project, where WANDB_PROJECT does not say it.");
 }
 
 void visit_evaluation(TrainOptions& o, OptionTable& v) {

@@ -15,6 +15,7 @@
 #include "optim/options.h"
 #include "optim/sharding_options.h"
 #include "train/options_legacy.h"
+#include "train/sharding_config/launch_request.h"
 
 namespace sft {
 
@@ -122,6 +123,7 @@ struct TrainOptions {
   bool dry_run = false;
 
   // Filled by read_train_options
+  LaunchRequest launch;  // what accelerate's YAML says of processes and machines
   std::map<std::string, std::string> set_by;  // option -> "--flag" or "recipe.yaml:3"
   std::vector<std::string> notes;             // one line each, for Logger::note
   std::vector<std::string> details;           // one line each, for Logger::detail
@@ -135,12 +137,14 @@ struct TrainOptions {
 };
 
 // Parses, refuses what is not built, and validates. `env` of the YAML file is put into `env`.
+// `ranks`: how many run, for what depends on it (DeepSpeed's batch sizes, hybrid sharding).
 TrainOptions read_train_options(std::span<const std::string> args,
-                                std::vector<std::pair<std::string, std::string>>* env = nullptr);
+                                std::vector<std::pair<std::string, std::string>>* env = nullptr,
+                                const Ranks& ranks = {});
 
 // The rules that span options, in one place; returns the options with what follows from others
 // filled in (eval_steps, metric_for_best_model, ...) and adds to `notes`. Errors: C040-C059.
-TrainOptions validate(TrainOptions options);
+TrainOptions validate(TrainOptions options, const Ranks& ranks = {});
 
 // C030 without a model, C031 without a data set: what a run needs beyond valid options.
 void require_inputs(const TrainOptions& options);

@@ -14,10 +14,10 @@ void DistributedOptions::visit(OptionTable& v) {
   v("mixed_precision", &mixed_precision, "Accelerate's name for --bf16 and --fp16.")
       .one_of({"no", "fp16", "bf16", "fp8"})
       .built_only({"no", "bf16"}, "float32 is what the CPU trains in");
-  v("accelerate_config", &accelerate_config, "A profile or file of accelerate.")
-      .built_only({"single_gpu"}, one);
-  v("config_file", &config_file, "A file of accelerate, by its launcher's name.")
-      .planned("sft reads its own options, with --config");
+  v("accelerate_config", &accelerate_config,
+    "A file of accelerate, or a profile: single_gpu, multi_gpu, zero1, zero2, zero3, fsdp1, "
+    "fsdp2.");
+  v("config_file", &config_file, "The same, by the name of accelerate's launcher.");
   v("local_rank", &local_rank, "Rank on this machine, from older launchers.").planned(one);
   v("ddp_backend", &ddp_backend, "Communication library.").inert(inert);
   v("ddp_timeout", &ddp_timeout, "Seconds until a lost peer is noticed.").inert(inert);
@@ -25,9 +25,11 @@ void DistributedOptions::visit(OptionTable& v) {
   v("ddp_bucket_cap_mb", &ddp_bucket_cap_mb, "A DDP setting.").inert(inert);
   v("ddp_broadcast_buffers", &ddp_broadcast_buffers, "A DDP setting.").inert(inert);
   v("ddp_static_graph", &ddp_static_graph, "A DDP setting.").inert(inert);
-  v("fsdp", &fsdp, "Sharding by FSDP's names.").planned(one);
-  v("fsdp_config", &fsdp_config, "FSDP's settings.").planned(one);
-  v("deepspeed", &deepspeed, "DeepSpeed's JSON.").planned(one);
+  v("fsdp", &fsdp, "Sharding by FSDP's names: full_shard, shard_grad_op, hybrid_shard, offload.")
+      .bare("true");
+  v("fsdp_config", &fsdp_config, "FSDP's settings, as JSON or a file of it.");
+  v("deepspeed", &deepspeed, "DeepSpeed's JSON: a file, the JSON itself, or base64 of it.")
+      .as_text();
   v("accelerator_config", &accelerator_config, "Accelerate's data loading settings.")
       .planned("batches are made as accelerate's defaults make them");
   v("parallelism_config", &parallelism_config, "Accelerate's parallelism.").planned(one);
@@ -61,8 +63,7 @@ void visit_old_training(LegacyOptions& o, OptionTable& v) {
   v("gradient_checkpointing_use_reentrant", &o.gradient_checkpointing_use_reentrant,
     "A variant of torch's checkpointing.")
       .inert("there is one kind of recomputation, and its results are the same bits");
-  v("logging_dir", &o.logging_dir, "Folder of TensorBoard files.")
-      .inert("the log is output_dir/metrics.jsonl");
+  v("logging_dir", &o.logging_dir, "Folder of TensorBoard files; none: output_dir/runs/...");
   v("group_by_length", &o.group_by_length, "Older name of train_sampling_strategy's value.")
       .planned("batches of similar length are not made yet");
   v("include_tokens_per_second", &o.include_tokens_per_second, "Count tokens per second.")
@@ -93,7 +94,7 @@ void visit_python_only(LegacyOptions& o, OptionTable& v) {
   v("batch_eval_metrics", &o.batch_eval_metrics, "Metrics per batch.").inert(metrics);
   v("eval_do_concat_batches", &o.eval_do_concat_batches, "Join batches.").inert(metrics);
   v("eval_use_gather_object", &o.eval_use_gather_object, "Gather objects.").inert(metrics);
-  const char* trackio = "there are no trackers yet";
+  const char* trackio = "trackio is not among the trackers";
   v("trackio_space_id", &o.trackio_space_id, "Trackio's space.").inert(trackio);
   v("trackio_bucket_id", &o.trackio_bucket_id, "Trackio's bucket.").inert(trackio);
   v("trackio_static_space_id", &o.trackio_static_space_id, "Trackio's page.").inert(trackio);

@@ -8,6 +8,8 @@
 #include "io/safetensors_writer.h"
 #include "optim/schedule.h"
 #include "train/options.h"
+#include "train/sharding_config/apply.h"
+#include "train/trackers/tracker.h"
 
 namespace sft {
 namespace {
@@ -25,6 +27,7 @@ void check_interval(const char* code, const char* name, double value) {
 }
 
 void resolve_logging(TrainOptions& o) {
+  tracker_names(o.report_to);  // refuses what is not there
   if (o.logging_strategy == "steps") {
     if (o.logging_steps == 0) {
       throw conflict("C040",
@@ -179,12 +182,13 @@ void resolve_output(TrainOptions& o) {
 
 }  // namespace
 
-TrainOptions validate(TrainOptions options) {
+TrainOptions validate(TrainOptions options, const Ranks& ranks) {
   resolve_output(options);
   resolve_logging(options);
   resolve_evaluation(options);
   resolve_saving(options);
   resolve_data(options);
+  apply_sharding_configs(options, ranks);
   resolve_precision(options);
   resolve_schedule(options);
   return options;
@@ -213,7 +217,8 @@ int64_t TrainOptions::max_shard_bytes() const {
 }
 
 TrainOptions read_train_options(std::span<const std::string> args,
-                                std::vector<std::pair<std::string, std::string>>* env) {
+                                std::vector<std::pair<std::string, std::string>>* env,
+                                const Ranks& ranks) {
   TrainOptions options;
   OptionTable table;
   options.visit(table);
@@ -224,7 +229,7 @@ TrainOptions read_train_options(std::span<const std::string> args,
   if (env != nullptr) {
     *env = std::move(parsed.env);
   }
-  return validate(std::move(options));
+  return validate(std::move(options), ranks);
 }
 
 }  // namespace sft

@@ -17,6 +17,8 @@
 #include "train/choose_device.h"
 #include "train/hub_push.h"
 #include "train/text_setup.h"
+#include "train/trackers/kubeflow_status.h"
+#include "train/trackers/tracker.h"
 
 namespace sft {
 
@@ -170,12 +172,31 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
     changes = report.changes;
     return report.files;
   };
-  RunLog run_log({o.output_dir, s.print, {}});
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  Trackers trackers(o, variable, log);
+  const auto kubeflow = KubeflowStatus::from(variable, s.version);
+  RunLog run_log({o.output_dir, s.print, {}, [&](const Json& line) {
+                    trackers.line(line);
+                    if (kubeflow) {
+                      kubeflow->line(line);
+                    }
+                  }});
+  const auto on_step = [&](int64_t done, int64_t total, std::string_view tail) {
+    if (kubeflow) {
+      kubeflow->step(done, total);
+    }
+    if (s.on_step) {
+      s.on_step(done, total, tail);
+    }
+  };
   const auto comm = local_communicator();
   Trainer trainer(
       {*device, *comm, log, s.stop_signal}, o, model, *train.rows,
       eval ? eval->rows.get() : nullptr, &run_log,
-      {export_model, s.on_step, s.on_eval_batch, [&](const fs::path& folder, int64_t step) {
+      {export_model, on_step, s.on_eval_batch, [&](const fs::path& folder, int64_t step) {
          if (push) {
            push->checkpoint(folder, step);
          }

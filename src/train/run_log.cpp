@@ -79,6 +79,9 @@ void RunLog::append(const char* kind, const Json& fields) {
     line["nonfinite"] = bad;
   }
   metrics_.append(line.dump(-1, ' ', false, Json::error_handler_t::replace));
+  if (setup_.also) {
+    setup_.also(line);
+  }
 }
 
 void RunLog::console(Json values) {
@@ -182,6 +185,9 @@ void RunLog::finish(const TrainSummary& s) {
   tokens_ = s.tokens;
   console(values);
   remember(values);
+  Json line{{"step", state_.global_step}};
+  line.update(values);
+  append("finish", line);
   save_state(setup_.output_dir);
 }
 

@@ -64,6 +64,7 @@ class RunLog {
     fs::path output_dir;                          // exists
     std::function<void(std::string_view)> print;  // a line of results; may be empty
     std::function<double()> now;                  // unix seconds; empty: the system's clock
+    std::function<void(const Json& line)> also;   // gets each line of metrics.jsonl too
   };
 
   // Opens metrics.jsonl for appending, dropping a half-written last line.
@@ -83,7 +84,8 @@ class RunLog {
   // level: info, warn, error.
   void event(std::string_view level, std::string_view code, std::string_view text,
              std::string_view hint = "");
-  // The closing train_runtime line, and trainer_state.json at the root of output_dir.
+  // The closing train_runtime line (kind "finish"), and trainer_state.json at the root of
+  // output_dir.
   void finish(const TrainSummary& summary);
   // The `end` line; `about` may add files, best_step, ....
   void end(RunStatus status, std::string_view code = "", const Json& about = Json::object());

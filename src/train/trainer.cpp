@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/strings.h"
+#include "train/sharding_config/deepspeed.h"
 #include "data/dataset.h"
 #include "train/memory_plan.h"
 
@@ -73,6 +74,7 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
                   options.optim.weight_decay}) {
   check_lengths(train, model.model.config);
   const OptimOptions& o = options.optim;
+  check_deepspeed_steps(options, total_steps_);
   schedule_ =
       make_schedule(o.lr_scheduler_type,
                     {o.learning_rate,

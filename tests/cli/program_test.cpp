@@ -169,5 +169,10 @@ TEST(Program, TheOptionsPageIsFresh) {
   EXPECT_EQ(run_sft("config --markdown").out, read_text(SFT_TEST_DIR "/../docs/options.md"));
 }
 
+// To accept a change: build/sft help deepspeed > docs/deepspeed.md
+TEST(Program, TheDeepSpeedPageIsFresh) {
+  EXPECT_EQ(run_sft("help deepspeed").out, read_text(SFT_TEST_DIR "/../docs/deepspeed.md"));
+}
+
 }  // namespace
 }  // namespace sft

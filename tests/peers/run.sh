@@ -44,6 +44,17 @@ check llama examples/tiny-model examples/data/ostrafell
   --include_path tests/peers/tasks --output_path "$work/lm_eval" >"$work/lm_eval.log" 2>&1 &&
   grep -E 'ostrafell.*acc' "$work/lm_eval.log" || { tail -n 20 "$work/lm_eval.log"; failed=1; }
 
+# What trackers wrote, by their own readers; the last wandb with a reader in Python is 0.19.
+if [ -z "${WANDB:-}" ]; then
+  WANDB=$PWD/$work/wandb19
+  [ -d "$WANDB/wandb" ] || "$PYTHON" -m pip install --quiet --target "$WANDB" 'wandb<0.20' tensorboard
+fi
+rm -rf "$work/tracked" "$work/tracked_wandb" && mkdir -p "$work/tracked_wandb"
+WANDB_DIR=$work/tracked_wandb "$sft" --config examples/quickstart.yaml --max_steps 6 --logging_steps 1 --eval_strategy steps \
+  --eval_steps 3 --dataset_test_split train --report_to all --run_name peers --output_dir "$work/tracked" >"$work/tracked.log" 2>&1 &&
+  PYTHONPATH=$WANDB "$PYTHON" tests/peers/trackers.py "$work/tracked" "$work/tracked_wandb" 2>>"$work/tracked.log" ||
+  { tail -n 5 "$work/tracked.log"; failed=1; }
+
 "$PYTHON" tests/peers/hub.py "$sft" "$(dirname "$sft")/hub_server" || failed=1
 
 "$PYTHON" tests/peers/tokenizers_random.py "$sft" 300 50 2>"$work/tokenizers.log" || failed=1

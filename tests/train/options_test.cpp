@@ -52,7 +52,7 @@ TEST(TrainOptions, TheTutorialsFlagsOfLaterParts) {
   EXPECT_EQ(*o.data.max_length, 2048);
   EXPECT_TRUE(has_note(o, "--torch_dtype is now --dtype"));
   EXPECT_TRUE(has_note(o, "float32"));
-  EXPECT_EQ(code({"--deepspeed", "ds-config.json"}), "C010");
+  EXPECT_EQ(code({"--deepspeed", "no-such-file.json"}), "C120");
 }
 
 std::string said_on_the_cpu(const Args& args) {
@@ -133,8 +133,7 @@ TEST(TrainOptions, WhatIsNotBuiltIsRefused) {
                           {"--tf32"},
                           {"--use_peft"},
                           {"--load_in_4bit"},
-                          {"--report_to", "wandb"},
-                          {"--fsdp", "full_shard"},
+                          {"--auto_find_batch_size"},
                           {"--neftune_noise_alpha", "5"},
                           {"--label_smoothing_factor", "0.1"},
                           {"--group_by_length"},

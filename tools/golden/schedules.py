@@ -1,11 +1,13 @@
 """Learning-rate factors of transformers' schedules and of torch's ReduceLROnPlateau, step by step.
 
-Writes tests/optim/golden/schedules.json. Needs torch and transformers.
+Also of DeepSpeed's schedules, stepped as its engine does, once before each step but the first.
+Writes tests/optim/golden/schedules.json. Needs torch, transformers and deepspeed.
 """
 import json
 import pathlib
 
 import torch
+from deepspeed.runtime import lr_schedules
 from transformers import get_scheduler
 
 LR = 3e-4
@@ -39,6 +41,20 @@ CASES = [
                                     "num_cycles": 0.5}),
 ]
 
+DEEPSPEED = [
+    ("deepspeed_warmup", "WarmupLR", 5, 12, {"warmup_num_steps": 5}),
+    ("deepspeed_warmup", "WarmupLR", 1, 6, {"warmup_num_steps": 1}),
+    ("deepspeed_warmup", "WarmupLR", 6, 12, {"warmup_num_steps": 6, "warmup_type": "linear",
+                                              "warmup_min_lr": 3e-5}),
+    ("deepspeed_warmup_decay", "WarmupDecayLR", 4, 15, {"warmup_num_steps": 4, "total_num_steps": 15}),
+    ("deepspeed_warmup_decay", "WarmupDecayLR", 5, 14, {"warmup_num_steps": 5, "total_num_steps": 14,
+                                                          "warmup_type": "linear", "warmup_min_lr": 1e-5}),
+    ("deepspeed_warmup_cosine", "WarmupCosineLR", 4, 15, {"warmup_num_steps": 4, "total_num_steps": 15}),
+    ("deepspeed_warmup_cosine", "WarmupCosineLR", 3, 16, {"warmup_num_steps": 3, "total_num_steps": 16,
+                                                            "warmup_min_ratio": 0.2, "cos_min_ratio": 0.1,
+                                                            "warmup_type": "linear"}),
+]
+
 PLATEAU = [
     {"patience": 1, "factor": 0.5},
     {"mode": "max", "patience": 0, "factor": 0.3, "threshold": 0.05, "threshold_mode": "abs", "cooldown": 2},
@@ -57,6 +73,17 @@ def factors(name, warmup, total, kwargs):
     return [float(scheduler.lr_lambdas[0](step)) for step in range(total + 3)]
 
 
+def deepspeed_factors(kind, total, kwargs):
+    opt = optimizer(LR)
+    peak = {} if kind == "WarmupCosineLR" else {"warmup_max_lr": LR}
+    scheduler = getattr(lr_schedules, kind)(opt, **peak, **kwargs)
+    out = []
+    for _ in range(total + 3):
+        out.append(opt.param_groups[0]["lr"] / LR)
+        scheduler.step()
+    return out
+
+
 def plateau(kwargs):
     opt = optimizer(LR)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(opt, **kwargs)
@@ -72,6 +99,9 @@ def main():
         "learning_rate": LR,
         "schedules": [
             {"name": n, "warmup": w, "total": t, "kwargs": k, "factors": factors(n, w, t, k)} for n, w, t, k in CASES
+        ] + [
+            {"name": n, "warmup": w, "total": t, "kwargs": k, "factors": deepspeed_factors(kind, t, k)}
+            for n, kind, w, t, k in DEEPSPEED
         ],
         "plateau_metrics": METRICS,
         "plateau": [{"kwargs": k, "rates": plateau(k)} for k in PLATEAU],

@@ -124,6 +124,19 @@ __device__ inline void store(const CUtensorMap& map, const void* from, int x, in
       "r"(shared_address(from)), "r"(x), "r"(y), "l"(hint)
       : "memory");
 }
+// `bytes` in a row (a multiple of 16), with no map.
+__device__ inline void load_bytes(Barrier* b, void* to, const void* from, uint32_t bytes) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(to)),
+      "l"(from), "r"(bytes), "r"(shared_address(b))
+      : "memory");
+}
+__device__ inline void store_bytes(void* to, const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
+               "r"(shared_address(from)), "r"(bytes)
+               : "memory");
+}
 __device__ inline void commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 // Until what this thread has committed, but for the last kLeft, no longer needs shared memory.
 template <int kLeft>

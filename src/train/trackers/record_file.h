@@ -1,0 +1,27 @@
+// A file that trackers append whole records to. Each append is one write, so that readers that
+// follow the file see whole records, but for the last one after a crash.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace sft {
+
+class RecordFile {
+ public:
+  // Makes the file and its folder; S001 when it exists already or cannot be made.
+  explicit RecordFile(const std::filesystem::path& path);
+  ~RecordFile();
+  RecordFile(const RecordFile&) = delete;
+  RecordFile& operator=(const RecordFile&) = delete;
+
+  void append(std::string_view bytes);  // S001
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  int fd_ = -1;
+};
+
+}  // namespace sft
