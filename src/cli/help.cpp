@@ -20,6 +20,7 @@ namespace {
 constexpr const char* kShort = R"(sft: fine-tune open language models
 
 usage: sft [options]                    train
+       sft launch --nproc_per_node N [options]   train with N ranks on this machine, or several
        sft config [options]             print the whole configuration of such a run
        sft inspect [options]            show examples with the trained tokens marked
        sft generate [options] PROMPT    write text with a model

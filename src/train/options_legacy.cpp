@@ -20,7 +20,7 @@ void DistributedOptions::visit(OptionTable& v) {
   v("config_file", &config_file, "The same, by the name of accelerate's launcher.");
   v("local_rank", &local_rank, "Rank on this machine, from older launchers.").planned(one);
   v("ddp_backend", &ddp_backend, "Communication library.").inert(inert);
-  v("ddp_timeout", &ddp_timeout, "Seconds until a lost peer is noticed.").inert(inert);
+  v("ddp_timeout", &ddp_timeout, "Seconds that an operation between ranks may last.").at_least(1);
   v("ddp_find_unused_parameters", &ddp_find_unused_parameters, "A DDP setting.").inert(inert);
   v("ddp_bucket_cap_mb", &ddp_bucket_cap_mb, "A DDP setting.").inert(inert);
   v("ddp_broadcast_buffers", &ddp_broadcast_buffers, "A DDP setting.").inert(inert);

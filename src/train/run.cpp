@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "comm/together.h"
 #include "core/cache_folder.h"
 #include "core/error.h"
 #include "core/strings.h"
@@ -104,6 +105,21 @@ bool trains_turn_end(const PreparedDataset& data, const TextSetup& text) {
   return false;
 }
 
+// What moves data between this run's ranks.
+std::unique_ptr<Communicator> connect(const RunSurroundings& s, Device& device, Store* store,
+                                      bool on_gpu, double timeout) {
+  if (s.launch.world == 1) {
+    return local_communicator();
+  }
+  ProcessGroup group;
+  group.rank = s.launch.rank;
+  group.world = s.launch.world;
+  group.store = store;
+  group.address = address_towards(s.launch.master_addr);
+  group.timeout = std::chrono::milliseconds(static_cast<int64_t>(timeout * 1000));
+  return on_gpu ? nccl_communicator(device, group) : gloo_communicator(group);
+}
+
 Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedModel& model,
                const ModelSource& source, const Prepared& data, const Device& device) {
   std::array<char, 256> host{};
@@ -117,7 +133,7 @@ Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedMode
             {"format", source.format()},
             {"parameters", count_parameters(model.model.specs)}}},
           {"data", data.report},
-          {"world", 1},
+          {"world", s.launch.world},
           {"devices", {device.name()}},
           {"config", option_values(o)}};
 }
@@ -127,17 +143,32 @@ Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedMode
 TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   require_inputs(o);
   const Logger& log = s.logger;
-  const ChosenDevice chosen = choose_device({o.use_cpu, o.wants_bf16(), static_cast<int>(o.threads),
-                                             0, o.wants_fp16(), o.tf32.value_or(false)},
-                                            log);
+  const bool first = s.launch.rank == 0;
+  // Ranks of one machine share its processors.
+  const int threads = o.threads > 0 || s.launch.local_world == 1
+                          ? static_cast<int>(o.threads)
+                          : std::max(1, default_threads() / s.launch.local_world);
+  const ChosenDevice chosen =
+      choose_device({o.use_cpu, o.wants_bf16(), threads, s.launch.local_rank, o.wants_fp16(),
+                     o.tf32.value_or(false)},
+                    log);
   Device* const device = chosen.device.get();
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
-  make_output_dir(o.output_dir);
+  if (first) {
+    make_output_dir(o.output_dir);
+  }
   std::optional<HubPush> push;
-  if (o.hub.push_to_hub) {
+  if (o.hub.push_to_hub && first) {
     push.emplace(o, s.hub, log);
   }
-  const auto checkpoint = checkpoint_to_resume(o, device->threads(), log);
+  const auto alone = s.control == nullptr ? local_control() : nullptr;
+  RankControl& control = alone ? *alone : *s.control;
+  const auto look = [&] {
+    const auto found = checkpoint_to_resume(o, device->threads(), log);
+    return found ? found->string() : std::string();
+  };
+  const std::string newest = decide_together(control, "checkpoint to resume", look);
+  const auto checkpoint = newest.empty() ? std::nullopt : std::optional<fs::path>(newest);
   const TextSetup text = load_text(*source, o.data, s.hub);
   std::optional<ThreadPool> own_pool;
   if (o.data.dataset_num_proc) {
@@ -192,14 +223,20 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
     const char* value = std::getenv(name);
     return std::string(value == nullptr ? "" : value);
   };
-  Trackers trackers(o, variable, log);
-  const auto kubeflow = KubeflowStatus::from(variable, s.version);
-  RunLog run_log({o.output_dir, s.print, {}, [&](const Json& line) {
-                    trackers.line(line);
-                    if (kubeflow) {
-                      kubeflow->line(line);
-                    }
-                  }});
+  // The first rank alone writes what people and their tools read.
+  std::optional<Trackers> trackers;
+  std::optional<RunLog> run_log;
+  const auto kubeflow = first ? KubeflowStatus::from(variable, s.version)
+                              : decltype(KubeflowStatus::from(variable, s.version)){};
+  if (first) {
+    trackers.emplace(o, variable, log);
+    run_log.emplace(RunLog::Setup{o.output_dir, s.print, {}, [&](const Json& line) {
+                                    trackers->line(line);
+                                    if (kubeflow) {
+                                      kubeflow->line(line);
+                                    }
+                                  }});
+  }
   const auto on_step = [&](int64_t done, int64_t total, std::string_view tail) {
     if (kubeflow) {
       kubeflow->step(done, total);
@@ -208,40 +245,49 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
       s.on_step(done, total, tail);
     }
   };
-  const auto comm = local_communicator();
-  Trainer trainer(
-      {*device, *comm, log, s.stop_signal}, o, model, *train.rows,
-      eval ? eval->rows.get() : nullptr, &run_log,
-      {export_model, on_step, s.on_eval_batch, [&](const fs::path& folder, int64_t step) {
-         if (push) {
-           push->checkpoint(folder, step);
-         }
-       }},
-      memory);
+  const auto store = control_store(control);
+  const auto comm = connect(s, *device, store.get(), device->kind() == DeviceKind::cuda,
+                            static_cast<double>(o.distributed.ddp_timeout));
+  const auto abort = control.on_failure([&](const Error& why) { comm->abort(why); });
+  Trainer trainer({*device, *comm, log, s.stop_signal}, o, model, *train.rows,
+                  eval ? eval->rows.get() : nullptr, first ? &*run_log : nullptr,
+                  {export_model, on_step, s.on_eval_batch,
+                   [&](const fs::path& folder, int64_t step) {
+                     if (push) {
+                       push->checkpoint(folder, step);
+                     }
+                   }},
+                  memory);
   if (checkpoint) {
     trainer.resume(*checkpoint);
     log.note(fmt::format("resumed from {}", checkpoint->string()));
   }
-  run_log.start(about_run(o, s, model, *source, train, *device),
-                checkpoint ? checkpoint->string() : "");
+  if (first) {
+    run_log->start(about_run(o, s, model, *source, train, *device),
+                   checkpoint ? checkpoint->string() : "");
+  }
   try {
     const TrainOutcome outcome = trainer.run();
     say_notes(trainer.notes(), o.data, text.tokenizer, log);
-    if (outcome.stopped_by == 0) {
+    if (outcome.stopped_by == 0 && first) {
       export_model(o.output_dir);
       write_text(fs::path(o.output_dir) / "training_args.json", option_values(o).dump(2) + "\n");
       log.note(fmt::format("saved the model to {} ({})", o.output_dir,
                            changes.empty() ? "configuration as in the source"
                                            : fmt::format("changed {}", fmt::join(changes, "; "))));
     }
-    run_log.end(outcome.stopped_by == 0 ? RunStatus::done : RunStatus::stopped);
+    if (first) {
+      run_log->end(outcome.stopped_by == 0 ? RunStatus::done : RunStatus::stopped);
+    }
     if (push && outcome.stopped_by == 0) {
       push->finish(o.output_dir);
     }
     return outcome;
   } catch (const Error& e) {
     try {
-      run_log.end(RunStatus::failed, e.code());
+      if (first) {
+        run_log->end(RunStatus::failed, e.code());
+      }
     } catch (const Error&) {  // the disk is full, say: the first error is the one to show
     }
     throw;

@@ -67,7 +67,7 @@ std::string said_on_the_cpu(const Args& args) {
 }
 
 TEST(TrainOptions, Bf16FallsBackInOneLineUnlessTurnedOff) {
-  const std::string line = "training in float32: bfloat16 is for GPUs";
+  const std::string line = "computing in float32: bfloat16 is for GPUs";
   EXPECT_EQ(said_on_the_cpu({}), line);
   EXPECT_EQ(said_on_the_cpu({"--bf16"}), line);
   EXPECT_EQ(said_on_the_cpu({"--bf16", "false"}), "");
