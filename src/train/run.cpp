@@ -152,6 +152,12 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
       choose_device({o.use_cpu, o.wants_bf16(), threads, s.launch.local_rank, o.wants_fp16(),
                      o.tf32.value_or(false)},
                     log);
+  if (o.sharding.zero_stage > 0) {
+    log.note(fmt::format(
+        "ZeRO stage {} is asked for, but ranks do not share out state yet: each keeps all of it, "
+        "and the result is the same",
+        o.sharding.zero_stage));
+  }
   Device* const device = chosen.device.get();
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
   if (first) {

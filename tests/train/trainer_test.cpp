@@ -264,6 +264,9 @@ TEST(Trainer, every_format_of_the_state_resumes_without_a_changed_bit) {
     const Result rest = run_rank(o, rows, *comm, (out / "checkpoint-3").string());
     EXPECT_EQ(whole.weights, rest.weights);
     EXPECT_NE(first.weights, rest.weights);
+    if (optim != std::string("adamw_bf16")) {
+      continue;  // tensors this small are in float32 in both
+    }
     o.optim.optim = "adamw_torch";
     try {
       run_rank(o, rows, *comm, (out / "checkpoint-3").string());
