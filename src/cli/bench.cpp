@@ -24,7 +24,7 @@ struct BenchOptions {
   DeviceWish wish;
   std::string dtype = "float32", optim = "adamw_torch_fused";
   int64_t threads = 0;
-  bool json = false;
+  bool json = false, sweep = false;
 
   void visit(OptionTable& v) {
     v.group("Work");
@@ -43,6 +43,9 @@ struct BenchOptions {
     v("gradient_checkpointing", &gradient_checkpointing, "What is computed again.")
         .one_of({"none", "norms", "mlp", "block"});
     v("activation_offloading", &settings.memory.offload, "Keep activations in the host's memory.");
+    v("sweep", &sweep,
+      "Micro-batches of 1, 2, 4, ... documents, as long as they fit and get faster, each with the "
+      "cheapest recompute that fits.");
     v("by_op", &settings.by_op, "Also the milliseconds of each op, run one by one.");
     v("profile", &settings.profile, "Write a trace of that to this file; Perfetto opens it.");
     v.group("Running");
@@ -72,6 +75,37 @@ double peak_flops(const std::string& device) {
     if (device.find(peak.name) != std::string::npos) {
       return peak.flops;
     }
+  }
+  return 0;
+}
+
+}  // namespace
+
+namespace {
+
+int print_sweep(const BenchOptions& o, LoadedModel& model, Device& device) {
+  Json all = Json::array();
+  if (!o.json) {
+    fmt::print("{}, {}: {} tokens a document, {} micro-batches a step\n{:>6} {:>9} {:>12} {:>10}\n",
+               device.name(), name_of(model.target.compute), o.settings.seq,
+               o.settings.accumulation, "batch", "recompute", "tokens/s", "memory");
+  }
+  sweep_batches(o.settings, model, device, [&](const SweepRow& row) {
+    const BenchResult& r = row.result;
+    all.push_back({{"batch", row.batch},
+                   {"gradient_checkpointing", name_of(row.memory.recompute)},
+                   {"activation_offloading", row.memory.offload},
+                   {"tokens_per_s", r.tokens_per_s},
+                   {"step_s", r.step_s},
+                   {"memory_bytes", r.device_bytes},
+                   {"planned_bytes", r.planned_bytes}});
+    if (!o.json) {
+      fmt::print("{:>6} {:>9} {:>12.0f} {:>10}\n", row.batch, name_of(row.memory.recompute),
+                 r.tokens_per_s, human_bytes(r.device_bytes));
+    }
+  });
+  if (o.json) {
+    fmt::print("{}\n", all.dump());
   }
   return 0;
 }
@@ -113,6 +147,9 @@ int run_bench(Args args, Terminal& terminal) {
   const Logger quiet;
   const ChosenDevice chosen = choose_device(o.wish, quiet);
   LoadedModel model = random_model(config, *chosen.device, chosen.compute, weights);
+  if (o.sweep) {
+    return print_sweep(o, model, *chosen.device);
+  }
   const BenchResult r = run_bench(o.settings, model, *chosen.device);
   const double peak = peak_flops(chosen.device->name());
   const double mfu = peak > 0 ? r.tokens_per_s * r.flops_per_token / peak : 0;

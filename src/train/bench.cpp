@@ -106,13 +106,23 @@ LoadedModel random_model(const std::filesystem::path& config, Device& device, DT
   return loaded;
 }
 
-BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device) {
+namespace {
+
+MemoryWish wish_of(const BenchSettings& s, const LoadedModel& model, const std::string& recompute) {
   MemoryWish wish;
-  wish.recompute = name_of(s.memory.recompute);
+  wish.recompute = recompute;
   wish.offload_activations = s.memory.offload;
   wish.states = s.states;
   wish.stored = model.weight_type;
-  wish.longest = [&](int64_t) { return s.seq * s.batch; };
+  const int64_t tokens = s.seq * s.batch;
+  wish.longest = [tokens](int64_t) { return tokens; };
+  return wish;
+}
+
+}  // namespace
+
+BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device) {
+  const MemoryWish wish = wish_of(s, model, name_of(s.memory.recompute));
   const double planned =
       estimate_memory(wish, model.model, device, model.target.compute, true).total();
   const auto free_before = static_cast<double>(device.free_memory());
@@ -187,6 +197,27 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
     traced(Trace::Order::as_it_runs, [&](const Trace& trace) { trace.write(s.profile); });
   }
   return result;
+}
+
+std::vector<SweepRow> sweep_batches(BenchSettings settings, LoadedModel& model, Device& device,
+                                    const std::function<void(const SweepRow&)>& on_row) {
+  std::vector<SweepRow> rows;
+  double best = 0;
+  int slower = 0;
+  for (settings.batch = 1; slower < 2; settings.batch *= 2) {
+    const MemoryPlan plan = estimate_memory(wish_of(settings, model, "auto"), model.model, device,
+                                            model.target.compute, true);
+    if (!plan.fits()) {
+      break;
+    }
+    settings.memory = plan.policy;
+    rows.push_back({settings.batch, plan.policy, run_bench(settings, model, device)});
+    on_row(rows.back());
+    const double rate = rows.back().result.tokens_per_s;
+    slower = rate > best * 1.01 ? 0 : slower + 1;
+    best = std::max(best, rate);
+  }
+  return rows;
 }
 
 }  // namespace sft

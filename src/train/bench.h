@@ -2,8 +2,10 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "optim/state_layout.h"
 #include "train/choose_device.h"
@@ -38,5 +40,15 @@ LoadedModel random_model(const std::filesystem::path& config, Device& device, DT
                          DType weight_type = DType::f32);
 
 BenchResult run_bench(const BenchSettings& settings, LoadedModel& model, Device& device);
+
+struct SweepRow {
+  int64_t batch;
+  MemoryPolicy memory;
+  BenchResult result;
+};
+// Micro-batches of 1, 2, 4, ... documents, each with the cheapest recompute that fits: until none
+// does, or two in a row are no more than 1 % faster than the best so far. `on_row`: as they come.
+std::vector<SweepRow> sweep_batches(BenchSettings settings, LoadedModel& model, Device& device,
+                                    const std::function<void(const SweepRow&)>& on_row);
 
 }  // namespace sft
