@@ -11,6 +11,7 @@
 #include "core/option_parser.h"
 #include "core/option_text.h"
 #include "core/strings.h"
+#include "optim/optimizers.h"
 #include "train/bench.h"
 
 namespace sft {
@@ -21,8 +22,9 @@ struct BenchOptions {
   std::optional<std::string> model_name_or_path, gradient_checkpointing;
   BenchSettings settings;
   DeviceWish wish;
+  std::string dtype = "float32", optim = "adamw_torch_fused";
   int64_t threads = 0;
-  bool json = false;
+  bool json = false, sweep = false;
 
   void visit(OptionTable& v) {
     v.group("Work");
@@ -38,12 +40,21 @@ struct BenchOptions {
     v("trained_share", &settings.trained_share, "Share of the tokens that have a label.")
         .at_least(0)
         .at_most(1);
-    v("gradient_checkpointing", &gradient_checkpointing, "none or block.")
-        .one_of({"none", "block"});
+    v("gradient_checkpointing", &gradient_checkpointing, "What is computed again.")
+        .one_of({"none", "norms", "mlp", "block"});
+    v("activation_offloading", &settings.memory.offload, "Keep activations in the host's memory.");
+    v("sweep", &sweep,
+      "Micro-batches of 1, 2, 4, ... documents, as long as they fit and get faster, each with the "
+      "cheapest recompute that fits.");
     v("by_op", &settings.by_op, "Also the milliseconds of each op, run one by one.");
     v("profile", &settings.profile, "Write a trace of that to this file; Perfetto opens it.");
     v.group("Running");
     v("bf16", &wish.bf16, "Compute in bfloat16 where the device has it; none: the same.");
+    v("fp16", &wish.fp16, "Compute in float16.");
+    v("tf32", &wish.tf32, "Multiply float32 matrices (--bf16 false) in TensorFloat-32.");
+    v("dtype", &dtype, "The type of the weights: float32, or bfloat16 without masters.")
+        .one_of({"float32", "bfloat16"});
+    v("optim", &optim, "The optimizer.").one_of(built_optimizers());
     v("use_cpu", &wish.use_cpu, "Use the CPU even where there is a GPU.");
     v("threads", &threads, "Threads to compute with; 0: the cores this process may use.")
         .at_least(0);
@@ -64,6 +75,37 @@ double peak_flops(const std::string& device) {
     if (device.find(peak.name) != std::string::npos) {
       return peak.flops;
     }
+  }
+  return 0;
+}
+
+}  // namespace
+
+namespace {
+
+int print_sweep(const BenchOptions& o, LoadedModel& model, Device& device) {
+  Json all = Json::array();
+  if (!o.json) {
+    fmt::print("{}, {}: {} tokens a document, {} micro-batches a step\n{:>6} {:>9} {:>12} {:>10}\n",
+               device.name(), name_of(model.target.compute), o.settings.seq,
+               o.settings.accumulation, "batch", "recompute", "tokens/s", "memory");
+  }
+  sweep_batches(o.settings, model, device, [&](const SweepRow& row) {
+    const BenchResult& r = row.result;
+    all.push_back({{"batch", row.batch},
+                   {"gradient_checkpointing", name_of(row.memory.recompute)},
+                   {"activation_offloading", row.memory.offload},
+                   {"tokens_per_s", r.tokens_per_s},
+                   {"step_s", r.step_s},
+                   {"memory_bytes", r.device_bytes},
+                   {"planned_bytes", r.planned_bytes}});
+    if (!o.json) {
+      fmt::print("{:>6} {:>9} {:>12.0f} {:>10}\n", row.batch, name_of(row.memory.recompute),
+                 r.tokens_per_s, human_bytes(r.device_bytes));
+    }
+  });
+  if (o.json) {
+    fmt::print("{}\n", all.dump());
   }
   return 0;
 }
@@ -91,11 +133,23 @@ int run_bench(Args args, Terminal& terminal) {
     config /= "config.json";
   }
   o.wish.threads = static_cast<int>(o.threads);
-  o.settings.recompute =
-      o.gradient_checkpointing.value_or("none") == "block" ? Recompute::block : Recompute::none;
+  for (const Recompute r : {Recompute::norms, Recompute::mlp, Recompute::block}) {
+    if (o.gradient_checkpointing == name_of(r)) {
+      o.settings.memory.recompute = r;
+    }
+  }
+  o.settings.states = find_optimizer(o.optim)->format;
+  const DType weights = o.dtype == "bfloat16" ? DType::bf16 : DType::f32;
+  if (weights == DType::bf16) {
+    o.wish.bf16 = true;
+    o.wish.fp16 = false;
+  }
   const Logger quiet;
   const ChosenDevice chosen = choose_device(o.wish, quiet);
-  LoadedModel model = random_model(config, *chosen.device, chosen.compute);
+  LoadedModel model = random_model(config, *chosen.device, chosen.compute, weights);
+  if (o.sweep) {
+    return print_sweep(o, model, *chosen.device);
+  }
   const BenchResult r = run_bench(o.settings, model, *chosen.device);
   const double peak = peak_flops(chosen.device->name());
   const double mfu = peak > 0 ? r.tokens_per_s * r.flops_per_token / peak : 0;
@@ -106,6 +160,9 @@ int run_bench(Args args, Terminal& terminal) {
     }
     const Json out = {{"device", chosen.device->name()},
                       {"compute", name_of(chosen.compute)},
+                      {"dtype", o.dtype},
+                      {"optim", o.optim},
+                      {"tf32", o.wish.tf32},
                       {"seq", o.settings.seq},
                       {"batch", o.settings.batch},
                       {"accumulation", o.settings.accumulation},
@@ -115,6 +172,7 @@ int run_bench(Args args, Terminal& terminal) {
                       {"flops_per_token", r.flops_per_token},
                       {"mfu", mfu},
                       {"memory_bytes", r.device_bytes},
+                      {"planned_bytes", r.planned_bytes},
                       {"loss", r.loss},
                       {"ms_by_op", ops}};
     fmt::print("{}\n", out.dump());
@@ -122,9 +180,11 @@ int run_bench(Args args, Terminal& terminal) {
   }
   fmt::print("{}, {}: {} tokens x {} documents x {} micro-batches a step\n", chosen.device->name(),
              name_of(chosen.compute), o.settings.seq, o.settings.batch, o.settings.accumulation);
-  fmt::print("{:.0f} tokens/s, {:.1f} ms a step (fastest {:.1f}), {} on the device, loss {:.3f}\n",
-             r.tokens_per_s, r.step_s * 1e3, r.fastest_step_s * 1e3, human_bytes(r.device_bytes),
-             r.loss);
+  fmt::print(
+      "{:.0f} tokens/s, {:.1f} ms a step (fastest {:.1f}), {} on the device ({} planned), loss "
+      "{:.3f}\n",
+      r.tokens_per_s, r.step_s * 1e3, r.fastest_step_s * 1e3, human_bytes(r.device_bytes),
+      human_bytes(r.planned_bytes), r.loss);
   if (peak > 0) {
     fmt::print(
         "MFU {:.1f} % = tokens/s x {:.3f} GFLOP a token (6 N + 6 layers heads head_dim seq) "

@@ -18,6 +18,7 @@ int run_env(Args args, Terminal& terminal);
 int run_help(Args args, Terminal& terminal);
 
 int run_train(Args args, Terminal& terminal);
+int run_launch(Args args, Terminal& terminal);
 int run_bench(Args args, Terminal& terminal);
 int run_generate(Args args, Terminal& terminal);
 int run_inspect(Args args, Terminal& terminal);

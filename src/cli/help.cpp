@@ -20,6 +20,7 @@ namespace {
 constexpr const char* kShort = R"(sft: fine-tune open language models
 
 usage: sft [options]                    train
+       sft launch --nproc_per_node N [options]   train with N ranks on this machine, or several
        sft config [options]             print the whole configuration of such a run
        sft inspect [options]            show examples with the trained tokens marked
        sft generate [options] PROMPT    write text with a model
@@ -69,6 +70,8 @@ or text; a folder may have a README that names configurations. `sft inspect` sho
      R"(What takes memory: weights, gradients and AdamW's two moments, 16 bytes a parameter in
 float32; and activations, which grow with the tokens of a batch.
 
+  --optim adamw_8bit                                                 moments in 2 bytes, not 8
+  --dtype bfloat16                                                   weights in 2 bytes, no masters
   --per_device_train_batch_size 1 --gradient_accumulation_steps 8    fewer tokens at a time
   --max_length 512                                                   shorter rows
   --gradient_checkpointing                                           activations computed twice

@@ -26,7 +26,7 @@ struct Command {
 constexpr Command kCommands[] = {
     {"train", run_train},       {"generate", run_generate}, {"inspect", run_inspect},
     {"bench", run_bench},       {"config", run_config},     {"env", run_env},
-    {"tokenize", run_tokenize}, {"help", run_help},
+    {"tokenize", run_tokenize}, {"launch", run_launch},     {"help", run_help},
 };
 
 const Command* find_command(const std::string& name) {
@@ -69,7 +69,8 @@ int dispatch(Args args, Terminal& terminal) {
   const bool named = !args[0].starts_with('-');
   const std::string name = named ? args[0] : "train";
   const Args rest = named ? args.subspan(1) : args;
-  if (name == "train" && (contains(rest, "--help") || contains(rest, "-h"))) {
+  if ((name == "train" || (name == "launch" && rest.size() == 1)) &&
+      (contains(rest, "--help") || contains(rest, "-h"))) {
     return run_help(std::vector<std::string>{contains(rest, "-h") ? "-h" : "--help"}, terminal);
   }
   const Command* command = find_command(name);

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
@@ -10,6 +11,8 @@
 
 #include "cli/commands.h"
 #include "cli/hub.h"
+#include "cli/launch.h"
+#include "cli/launch_options.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "train/run.h"
@@ -135,13 +138,56 @@ int say_plan(const TrainOptions& options, const RunSurroundings& surroundings, T
   return 0;
 }
 
+// All that must be the same on every rank, key by key, so that a difference can be named.
+void agree_on(RankControl& control, const TrainOptions& options) {
+  Facts facts = {{"version", SFT_VERSION}};
+  const Json values = option_values(options);
+  for (const auto& [key, value] : values.items()) {
+    facts.emplace_back(key, value.dump());
+  }
+  control.agree("configuration", facts);
+}
+
+// A scheduler that starts one process for each machine means it to start the ranks there.
+bool starts_ranks(const LaunchEnvironment& launch) {
+  if (launch.role != LaunchEnvironment::Role::launcher) {
+    return false;
+  }
+  return launch.nodes > 1 || launch.local_world > 1 || launch.max_restarts > 0 ||
+         (launch.local_world == 0 && count_gpus() > 1);
+}
+
+TrainOutcome run_rank(const TrainOptions& options, RunSurroundings& surroundings) {
+  RankControl& control = *surroundings.control;
+  try {
+    agree_on(control, options);
+    TrainOutcome outcome = run_training(options, surroundings);
+    control.finish();
+    return outcome;
+  } catch (const Error& e) {
+    control.fail(e);
+    throw;
+  } catch (const std::exception& e) {
+    control.fail(Error("X002", e.what()));
+    throw;
+  }
+}
+
 }  // namespace
 
 int run_train(Args args, Terminal& terminal) {
   std::vector<std::pair<std::string, std::string>> environment;
-  const TrainOptions options = read_train_options(args, &environment);
+  const LaunchEnvironment launch = surrounding_launch();
+  const bool launches = launch.role == LaunchEnvironment::Role::launcher;
+  const int local = std::max(launch.local_world, 1);
+  const TrainOptions options = read_train_options(
+      args, &environment, {launches ? launch.nodes * local : launch.world, local});
   apply_environment(environment);
-  const Logger log = terminal.logger(options.quiet, options.verbose);
+  if (starts_ranks(launch) && !options.dry_run) {
+    return launch_ranks(args, launch, terminal);
+  }
+  const bool first = launch.rank == 0;
+  const Logger log = first ? terminal.logger(options.quiet, options.verbose) : Logger();
   for (const std::string& note : options.notes) {
     log.note(note);
   }
@@ -149,7 +195,7 @@ int run_train(Args args, Terminal& terminal) {
     log.detail(detail);
   }
   std::unique_ptr<Progress> steps, batches;
-  const bool bar = !options.disable_tqdm.value_or(false);
+  const bool bar = first && !options.disable_tqdm.value_or(false);
   SignalThread signals;  // before any other thread is made
   const HubEnvironment hub = hub_environment(terminal, log, bar, &signals.stop);
   RunSurroundings surroundings{
@@ -159,7 +205,15 @@ int run_train(Args args, Terminal& terminal) {
     return say_plan(options, surroundings, terminal);
   }
   surroundings.argv.assign(args.begin(), args.end());
-  surroundings.print = [&](std::string_view line) { terminal.print(line); };
+  if (first) {
+    surroundings.print = [&](std::string_view line) { terminal.print(line); };
+  }
+  if (launch.source != LaunchEnvironment::Source::alone) {
+    log.note(launch.found);
+  }
+  const auto control = join_ranks(launch, static_cast<double>(options.distributed.ddp_timeout));
+  surroundings.launch = launch;
+  surroundings.control = control.get();
   surroundings.on_step = [&](int64_t done, int64_t total, std::string_view tail) {
     if (bar && !steps) {
       steps = std::make_unique<Progress>(terminal, "steps", total, done - 1);
@@ -181,7 +235,7 @@ int run_train(Args args, Terminal& terminal) {
   };
   TrainOutcome outcome;
   try {
-    outcome = run_training(options, surroundings);
+    outcome = run_rank(options, surroundings);
   } catch (const Error& e) {
     if (e.code() != "X011" || signals.stop == 0) {
       throw;

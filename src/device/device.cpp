@@ -46,6 +46,16 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
   return *this;
 }
 
+Buffer Device::allocate(size_t bytes) {
+  ++allocations_;
+  return take(bytes);
+}
+
+Buffer Device::allocate_host(size_t bytes) {
+  ++allocations_;
+  return take_host(bytes);
+}
+
 namespace {
 
 class CpuDevice : public Device {
@@ -56,7 +66,6 @@ class CpuDevice : public Device {
     return fmt::format("cpu, {} threads", const_cast<CpuDevice*>(this)->threads().size());
   }
   size_t free_memory() const override { return available_memory(); }
-  Buffer allocate(size_t bytes) override { return Buffer(bytes); }
   void upload(void* to, const void* from, size_t bytes) override { move(to, from, bytes); }
   void download(void* to, const void* from, size_t bytes) override { move(to, from, bytes); }
   void download_beside(void* to, const void* from, size_t bytes) override { move(to, from, bytes); }
@@ -75,6 +84,9 @@ class CpuDevice : public Device {
         },
         16384);
   }
+
+ protected:
+  Buffer take(size_t bytes) override { return Buffer(bytes); }
 
  private:
   static void move(void* to, const void* from, size_t bytes) {

@@ -43,6 +43,11 @@ class Buffer {
 
 enum class DeviceKind { cpu, cuda };
 
+// Where a device's work queues up: the main one, one for what may run beside it, and one for copies
+// between the device and the host.
+enum class Lane { main, aside, copies };
+inline constexpr int kLanes = 3;
+
 // What a program is recorded for: the kind of device decides workspaces, `compute` is the type of
 // activations and of the weights that matmuls read.
 struct Target {
@@ -73,8 +78,14 @@ class Device {
 
   virtual std::string name() const = 0;  // "cpu, 8 threads", "NVIDIA H100 80GB HBM3"
   virtual size_t free_memory() const = 0;
+  // What the device's libraries take beyond what is allocated here, once they are in use.
+  virtual size_t overhead() const { return 0; }
   // G001 when there is not enough.
-  virtual Buffer allocate(size_t bytes) = 0;
+  Buffer allocate(size_t bytes);
+  // Memory of the host that `copy` reaches at full speed and without waiting; G001.
+  Buffer allocate_host(size_t bytes);
+  // How often the two were called: after the first step of a run they should not be.
+  int64_t allocations() const { return allocations_; }
 
   // `from` may be used again at once.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
@@ -82,6 +93,7 @@ class Device {
   // A download by another thread (one at a time) beside the device's own work, from memory that
   // nothing writes meanwhile and whose contents have been waited for.
   virtual void download_beside(void* to, const void* from, size_t bytes) = 0;
+  // Between any two of the device's memory and allocate_host's.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void zero(void* to, size_t bytes) = 0;
   // y = x, or y += x
@@ -89,8 +101,8 @@ class Device {
   virtual void synchronize() {}
 
   // Work between these two may run beside what follows it, and after what came before it. Returns a
-  // number for wait_aside: what follows that call comes after it.
-  virtual void begin_aside() {}
+  // number for wait_aside: what follows that call comes after it. Work of one lane runs in order.
+  virtual void begin_aside(Lane /*lane*/) {}
   virtual int end_aside() { return 0; }
   virtual void wait_aside(int /*ticket*/) {}
 
@@ -105,17 +117,25 @@ class Device {
   virtual double seconds_between(int from, int to);
   virtual void forget_marks() { marks_.clear(); }
 
+  // Whether float32 matrices may be multiplied with the 10 bits of TensorFloat-32.
+  void use_tf32(bool yes) { tf32_ = yes; }
+  bool tf32() const { return tf32_; }
+
   // The kernels of a device that is not the CPU.
   virtual const OpKernels* op_kernels() const { return nullptr; }
   virtual const OptimKernels* optim_kernels() const { return nullptr; }
 
  protected:
   Device(DeviceKind kind, int threads) : kind_(kind), threads_(threads) {}
+  virtual Buffer take(size_t bytes) = 0;
+  virtual Buffer take_host(size_t bytes) { return Buffer(bytes); }
 
  private:
+  int64_t allocations_ = 0;
   DeviceKind kind_;
   ThreadPool threads_;
   std::vector<std::chrono::steady_clock::time_point> marks_;
+  bool tf32_ = false;
 };
 
 // A flat device buffer where the host can read and write it: the buffer itself on the CPU, else a

@@ -18,6 +18,14 @@ std::byte* Arena::reserve(int64_t bytes) {
   return buffer_.data();
 }
 
+std::byte* Arena::reserve_host(int64_t bytes) {
+  if (bytes > static_cast<int64_t>(host_.size())) {
+    host_ = Buffer();
+    host_ = device_.allocate_host(static_cast<size_t>(bytes));
+  }
+  return host_.data();
+}
+
 Executor::Executor(Device& device, Arena& arena, Program program)
     : device_(device), arena_(arena), program_(std::move(program)), plan_(plan_memory(program_)) {}
 
@@ -29,6 +37,7 @@ Tensor Executor::resolve(Value v, const Bindings& bindings) const {
   const auto index = static_cast<size_t>(info.index);
   switch (info.kind) {
     case ValueInfo::Kind::arena:
+    case ValueInfo::Kind::host:
       return tensor(v);
     case ValueInfo::Kind::parameter:
       return bindings.parameters.at(index);
@@ -54,7 +63,8 @@ Tensor Executor::resolve(Value v, const Bindings& bindings) const {
 Tensor Executor::tensor(Value v) const {
   const ValueInfo& info = program_.info(v);
   const int64_t offset = plan_.offsets[static_cast<size_t>(v.id)];
-  return {offset < 0 ? nullptr : base_ + offset, info.shape, info.dtype};
+  std::byte* const base = info.kind == ValueInfo::Kind::host ? host_base_ : base_;
+  return {offset < 0 ? nullptr : base + offset, info.shape, info.dtype};
 }
 
 std::vector<Executor::Stretch> Executor::stretches() const {
@@ -76,7 +86,7 @@ std::vector<Executor::Stretch> Executor::stretches() const {
 }
 
 std::vector<const void*> Executor::memory_of(const Bindings& bindings) const {
-  std::vector<const void*> memory{base_};
+  std::vector<const void*> memory{base_, host_base_};
   for (const auto& [name, tensor] : bindings.inputs) {
     memory.push_back(tensor.data);
   }
@@ -90,6 +100,7 @@ std::vector<const void*> Executor::memory_of(const Bindings& bindings) const {
 
 void Executor::run(const Bindings& bindings) {
   base_ = arena_.reserve(plan_.bytes);
+  host_base_ = arena_.reserve_host(plan_.host_bytes);
   if (device_.kind() == DeviceKind::cpu || trace_ != nullptr) {
     run_instructions(0, program_.instructions().size(), bindings);
     return;
@@ -98,6 +109,12 @@ void Executor::run(const Bindings& bindings) {
   std::vector<const void*> memory = memory_of(bindings);
   if (memory != recording.memory) {  // kernels may choose their algorithms now, by trying them
     recording = {std::move(memory), {}};
+    run_instructions(0, program_.instructions().size(), bindings);
+    return;
+  }
+  // A recording takes memory of its own: where there is little left, go on step by step.
+  constexpr size_t kSpare = size_t{128} << 20;
+  if (recording.stretches.empty() && device_.free_memory() < kSpare) {
     run_instructions(0, program_.instructions().size(), bindings);
     return;
   }
@@ -144,8 +161,7 @@ void Executor::clear_written(const Instruction& instruction, const Run& r) {
 void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindings) {
   Run r;
   r.device_ = &device_;
-  // Instructions aside follow each other, so only the latest one to wait for counts.
-  std::vector<std::pair<int, int>> pending;  // where to join, ticket
+  pending_.clear();
   for (size_t i = begin; i < end; ++i) {
     const Instruction& instruction = program_.instructions()[i];
     r.in_.clear();
@@ -160,22 +176,15 @@ void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindin
           o.mode == Output::Mode::add ||
           (o.mode == Output::Mode::add_after_first && !bindings.first_micro_batch));
     }
-    int due = -1;
-    while (!pending.empty() && pending.front().first <= static_cast<int>(i)) {
-      due = pending.front().second;
-      pending.erase(pending.begin());
-    }
-    if (due >= 0) {
-      device_.wait_aside(due);
-    }
+    join(static_cast<int>(i));
     if (look_ != nullptr) {
       clear_written(instruction, r);
     }
     const bool aside =
-        instruction.aside && (trace_ == nullptr || trace_->order() == Trace::Order::as_it_runs);
+        instruction.aside() && (trace_ == nullptr || trace_->order() == Trace::Order::as_it_runs);
     try {
       if (aside) {
-        device_.begin_aside();
+        device_.begin_aside(instruction.lane);
       }
       const int begin = trace_ != nullptr ? device_.mark() : 0;
       instruction.kernel(r);
@@ -183,7 +192,7 @@ void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindin
         trace_->work(instruction.name, instruction.block, aside, begin, device_.mark());
       }
       if (aside) {
-        pending.emplace_back(plan_.joins[i], device_.end_aside());
+        pending_.push_back({plan_.joins[i], device_.end_aside(), instruction.lane});
       }
     } catch (Error& e) {
       std::string shapes;
@@ -194,17 +203,31 @@ void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindin
           fmt::format("in {} (block {}) of {}", instruction.name, instruction.block, shapes));
     }
     if (look_ != nullptr) {
-      if (!pending.empty()) {
-        device_.wait_aside(pending.back().second);
-        pending.clear();
-      }
+      join(static_cast<int>(program_.instructions().size()));
       if (!(*look_)(instruction, r.out_)) {
         return;
       }
     }
   }
-  if (!pending.empty()) {
-    device_.wait_aside(pending.back().second);
+  join(static_cast<int>(program_.instructions().size()));
+}
+
+// Waits for what has to be done before an instruction. The work of a lane is done in order, so only
+// the latest of each counts, and all before it need no wait of their own.
+void Executor::join(int before) {
+  for (const Lane lane : {Lane::aside, Lane::copies}) {
+    size_t due = pending_.size();
+    for (size_t i = 0; i < pending_.size(); ++i) {
+      if (pending_[i].lane == lane && pending_[i].join <= before) {
+        due = i;
+      }
+    }
+    if (due == pending_.size()) {
+      continue;
+    }
+    device_.wait_aside(pending_[due].ticket);
+    size_t at = 0;
+    std::erase_if(pending_, [&](const Pending& p) { return at++ <= due && p.lane == lane; });
   }
 }
 

@@ -27,11 +27,13 @@ class Arena {
  public:
   explicit Arena(Device& device) : device_(device) {}
   std::byte* reserve(int64_t bytes);
+  // The same in the host's memory, for what a program offloads.
+  std::byte* reserve_host(int64_t bytes);
   int64_t bytes() const { return static_cast<int64_t>(buffer_.size()); }
 
  private:
   Device& device_;
-  Buffer buffer_;
+  Buffer buffer_, host_;
 };
 
 class Executor {
@@ -73,6 +75,7 @@ class Executor {
   Tensor resolve(Value v, const Bindings& bindings) const;
   void clear_written(const Instruction& instruction, const Run& r);
   void run_instructions(size_t begin, size_t end, const Bindings& bindings);
+  void join(int before);
   std::vector<Stretch> stretches() const;
   std::vector<const void*> memory_of(const Bindings& bindings) const;
 
@@ -81,8 +84,15 @@ class Executor {
   Program program_;
   Plan plan_;
   std::byte* base_ = nullptr;
+  std::byte* host_base_ = nullptr;
   Trace* trace_ = nullptr;
   const Look* look_ = nullptr;  // while run_watched runs
+  // What runs aside now: before which instruction it has to be done, and the device's number.
+  struct Pending {
+    int join, ticket;
+    Lane lane;
+  };
+  std::vector<Pending> pending_;
   Recording recordings_[2];
 };
 

@@ -1,5 +1,7 @@
 #include "graph/parameter.h"
 
+#include <cstddef>
+
 #include "core/error.h"
 
 namespace sft {
@@ -20,18 +22,20 @@ ParamLayout layout_parameters(const std::vector<ParamSpec>& specs) {
 }
 
 std::vector<NamedTensor> named_tensors(const std::vector<ParamSpec>& specs,
-                                       const ParamLayout& layout, float* base) {
+                                       const ParamLayout& layout, void* base, DType type) {
+  const auto width = static_cast<int64_t>(size_of(type));
   std::vector<NamedTensor> tensors;
   for (size_t i = 0; i < specs.size(); ++i) {
-    float* data = base + layout.offsets[i];
+    auto* data = static_cast<std::byte*>(base) + layout.offsets[i] * width;
+    const std::byte* const end = data + specs[i].shape.elements() * width;
     for (const ParamPiece& piece : specs[i].pieces) {
       auto dims = specs[i].shape.dims();
       dims[0] = piece.rows;
-      const Tensor view{data, Shape(dims), DType::f32};
+      const Tensor view{data, Shape(dims), type};
       tensors.push_back({piece.name, view});
-      data += view.shape.elements();
+      data += view.bytes();
     }
-    SFT_ASSERT(data == base + layout.offsets[i] + specs[i].shape.elements());
+    SFT_ASSERT(data == end);
   }
   return tensors;
 }

@@ -50,9 +50,10 @@ struct ParamLayout {
 };
 ParamLayout layout_parameters(const std::vector<ParamSpec>& specs);
 
-// The published tensors as views into a flat float32 buffer laid out as above.
+// The published tensors as views into a flat buffer of `type` laid out as above.
 std::vector<NamedTensor> named_tensors(const std::vector<ParamSpec>& specs,
-                                       const ParamLayout& layout, float* base);
+                                       const ParamLayout& layout, void* base,
+                                       DType type = DType::f32);
 
 // The number of trained values (padding between parameters not counted).
 int64_t count_parameters(const std::vector<ParamSpec>& specs);

@@ -13,6 +13,7 @@ constexpr int64_t kAlign = 64;
 struct Lifetime {
   int first = std::numeric_limits<int>::max();
   int last = -1;
+  int aside_until = -1;  // read beside the other instructions up to this one
   int64_t bytes = 0;
   int64_t offset = -1;
 
@@ -38,8 +39,9 @@ std::vector<Lifetime> lifetimes(const Program& program, const std::vector<int>& 
     for (const Value v : code[static_cast<size_t>(i)].in) {
       touch(v);
       if (v && joins[static_cast<size_t>(i)] >= 0) {
-        int& last = lives[static_cast<size_t>(v.id)].last;
-        last = std::max(last, joins[static_cast<size_t>(i)] - 1);
+        Lifetime& life = lives[static_cast<size_t>(v.id)];
+        life.aside_until = std::max(life.aside_until, joins[static_cast<size_t>(i)] - 1);
+        life.last = std::max(life.last, life.aside_until);
       }
     }
     for (const Output& o : code[static_cast<size_t>(i)].out) {
@@ -67,14 +69,14 @@ std::vector<int> join_points(const Program& program) {
   };
   std::vector<int> joins(code.size(), -1);
   for (size_t i = 0; i < code.size(); ++i) {
-    if (!code[i].aside) {
+    if (!code[i].aside()) {
       continue;
     }
     int changes = 0;
     size_t j = i + 1;
     for (; j < code.size(); ++j) {
       changes += code[j].block != code[j - 1].block ? 1 : 0;
-      if (changes == 2 || (!code[j].aside && touches(code[j], code[i].out))) {
+      if (changes == 2 || (!code[j].aside() && touches(code[j], code[i].out))) {
         break;
       }
     }
@@ -108,7 +110,8 @@ Plan plan_memory(const Program& program) {
     }
     Lifetime& source = lives[static_cast<size_t>(owner[static_cast<size_t>(from.id)])];
     Lifetime& target = lives[static_cast<size_t>(to.id)];
-    if (lives[static_cast<size_t>(from.id)].last == i && source.last == i && target.first == i &&
+    const Lifetime& dying = lives[static_cast<size_t>(from.id)];
+    if (dying.last == i && dying.aside_until < i && source.last == i && target.first == i &&
         source.bytes == target.bytes) {
       owner[static_cast<size_t>(to.id)] = owner[static_cast<size_t>(from.id)];
       source.last = target.last;
@@ -150,6 +153,10 @@ Plan plan_memory(const Program& program) {
   plan.offsets.assign(values.size(), -1);
   for (size_t v = 0; v < values.size(); ++v) {
     plan.offsets[v] = lives[static_cast<size_t>(owner[v])].offset;
+    if (values[v].kind == ValueInfo::Kind::host && lives[v].last >= 0) {
+      plan.offsets[v] = plan.host_bytes;
+      plan.host_bytes += lives[v].bytes;
+    }
   }
   return plan;
 }

@@ -12,6 +12,7 @@ struct Plan {
   std::vector<int> joins;        // see join_points
   std::vector<int64_t> offsets;  // in bytes by value; -1 for what is not in the arena
   int64_t bytes = 0;             // of the arena
+  int64_t host_bytes = 0;        // of what waits in the host's memory, with offsets of its own
   int64_t sum_of_values = 0;     // what it would take without sharing
 };
 

@@ -7,6 +7,11 @@
 
 namespace sft {
 
+const char* name_of(Recompute recompute) {
+  constexpr const char* kNames[] = {"none", "norms", "mlp", "block"};
+  return kNames[static_cast<size_t>(recompute)];
+}
+
 Value Program::add_value(ValueInfo info) {
   info.block = block_;
   values_.push_back(std::move(info));
@@ -68,7 +73,20 @@ void Program::run_aside() {
   for (const Output& o : instructions_.back().out) {
     SFT_ASSERT(!o.value || info(o.value).kind == ValueInfo::Kind::parameter_grad);
   }
-  instructions_.back().aside = true;
+  instructions_.back().lane = Lane::aside;
+}
+
+void Program::recompute_from(Recompute policy, size_t first) {
+  for (size_t i = first; i < instructions_.size(); ++i) {
+    instructions_[i].recompute_from = policy;
+  }
+}
+
+void Program::recompute_by(std::string name, std::vector<Value> in, std::vector<Value> out,
+                           Kernel kernel) {
+  instructions_.back().shortcut = static_cast<int>(shortcuts_.size());
+  shortcuts_.push_back(
+      {std::move(name), block_, std::move(in), {out.begin(), out.end()}, std::move(kernel)});
 }
 
 void Program::on_backward(std::function<void(Program&)> backward) {
@@ -88,7 +106,7 @@ Output Program::grad_out(Value v) {
     return {};
   }
   // A loss inside a block would be computed, and its gradients added, a second time.
-  SFT_ASSERT(differentiating_ || block_ < 0 || recompute_ == Recompute::none);
+  SFT_ASSERT(differentiating_ || block_ < 0 || memory_.recompute == Recompute::none);
   Gradient& g = gradients_[static_cast<size_t>(v.id)];
   if (info(v).kind == ValueInfo::Kind::parameter) {
     const bool first = std::exchange(g.shared, false);
@@ -132,25 +150,45 @@ void Program::share_grad(Value v, Value g) {
        [](const Run& r) { r.device().add(r.in(0), r.out(0), r.accumulate(0)); });
 }
 
+// Whether nothing of its block comes before it: its inputs are the block's.
+bool Program::starts_block(const Instruction& instruction) const {
+  return std::ranges::none_of(instruction.in, [&](Value v) {
+    return v && info(v).kind == ValueInfo::Kind::arena && info(v).block == instruction.block;
+  });
+}
+
+void Program::replay(Instruction copy) {
+  copy.recomputed = true;
+  std::ranges::transform(copy.in, copy.in.begin(), [&](Value v) { return mapped(v); });
+  for (Output& o : copy.out) {
+    if (o.value && o.mode != Output::Mode::overwrite) {
+      SFT_ASSERT(mapped(o.value) != o.value);
+      o.value = mapped(o.value);  // the copy that an instruction before has begun
+    } else if (o.value) {
+      const Value fresh = like(o.value, info(o.value).name);
+      replayed_.resize(values_.size());
+      replayed_[static_cast<size_t>(o.value.id)] = fresh;
+      o.value = fresh;
+    }
+  }
+  instructions_.push_back(std::move(copy));
+}
+
 void Program::replay_block(int block, size_t forward_end) {
   for (size_t i = 0; i < forward_end; ++i) {
-    if (instructions_[i].block != block) {
+    const Instruction instruction = instructions_[i];
+    if (instruction.block != block) {
       continue;
     }
-    Instruction copy = instructions_[i];
-    copy.recomputed = true;
-    std::ranges::transform(copy.in, copy.in.begin(), [&](Value v) { return mapped(v); });
-    for (Output& o : copy.out) {
-      if (o.value && o.mode != Output::Mode::overwrite) {
-        o.value = mapped(o.value);  // the copy that an instruction before has begun
-      } else if (o.value) {
-        const Value fresh = like(o.value, info(o.value).name);
-        replayed_.resize(values_.size());
-        replayed_[static_cast<size_t>(o.value.id)] = fresh;
-        o.value = fresh;
-      }
+    const bool with_input = instruction.recompute_with_input && !instruction.in.empty() &&
+                            mapped(instruction.in[0]) != instruction.in[0];
+    const bool itself = memory_.recompute >= instruction.recompute_from || with_input;
+    // A block that begins by adding two values up keeps the sum, not both.
+    if (instruction.shortcut >= 0 && (!itself || starts_block(instruction))) {
+      replay(shortcuts_[static_cast<size_t>(instruction.shortcut)]);
+    } else if (itself) {
+      replay(instruction);
     }
-    instructions_.push_back(std::move(copy));
   }
 }
 
@@ -164,7 +202,7 @@ void Program::differentiate() {
     if (entry.block != replaying) {
       replaying = entry.block;
       replayed_.clear();
-      if (recompute_ == Recompute::block && replaying >= 0) {
+      if (memory_.recompute != Recompute::none && replaying >= 0) {
         replay_block(replaying, forward_end);
       }
     }
@@ -175,6 +213,9 @@ void Program::differentiate() {
   zero_unwritten_gradients();
   differentiating_ = false;
   drop_unread_recomputation();
+  if (memory_.offload) {
+    offload(forward_end);
+  }
 }
 
 // A trained parameter that the loss does not depend on must not keep its last gradient.

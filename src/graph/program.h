@@ -57,6 +57,22 @@ class Run {
 
 using Kernel = std::function<void(const Run&)>;
 
+// What of a block is computed again for its backward pass instead of being kept, from the cheapest
+// policy to the one that keeps least: nothing; what one pass over memory makes (norms, gated
+// activations); the MLP's wide half as well; everything but the block's input.
+enum class Recompute { none, norms, mlp, block };
+
+// How a program saves memory. None of it changes a bit of the result.
+struct MemoryPolicy {
+  Recompute recompute = Recompute::none;
+  bool offload = false;  // what is kept for the backward pass waits in the host's memory
+  MemoryPolicy() = default;
+  MemoryPolicy(Recompute r, bool o = false) : recompute(r), offload(o) {}  // NOLINT: implicit
+  bool operator==(const MemoryPolicy&) const = default;
+};
+// "none", "norms", "mlp", "block".
+const char* name_of(Recompute recompute);
+
 struct Instruction {
   std::string name;
   int block = -1;  // -1 outside every block
@@ -65,11 +81,17 @@ struct Instruction {
   Kernel kernel;
   int reuse_in = -1;        // out[0] may take the memory of this input, when nobody reads it later
   bool recomputed = false;  // a second copy, made for the backward pass
-  bool aside = false;       // see Program::run_aside
+  Lane lane = Lane::main;   // see Program::run_aside
+  // What it takes to be computed again: see Program::recompute_from and the two after it.
+  Recompute recompute_from = Recompute::block;
+  bool recompute_with_input = false;
+  int shortcut = -1;
+
+  bool aside() const { return lane != Lane::main; }
 };
 
 struct ValueInfo {
-  enum class Kind { arena, input, parameter, parameter_grad };
+  enum class Kind { arena, input, parameter, parameter_grad, host };
   Kind kind = Kind::arena;
   std::string name;
   Shape shape;
@@ -81,13 +103,11 @@ struct ValueInfo {
   bool sized_by_host = false;  // an input whose bound shape, not its data, says how much there is
 };
 
-enum class Recompute { none, block };
-
 class Program {
  public:
   enum class Purpose { training, inference };
-  Program(Purpose purpose, Recompute recompute, Target target = {})
-      : purpose_(purpose), recompute_(recompute), target_(target) {}
+  Program(Purpose purpose, MemoryPolicy memory, Target target = {})
+      : purpose_(purpose), memory_(memory), target_(target) {}
 
   // --- recording -------------------------------------------------------------------------------
   // External memory, bound by name before a run; at most `shape` large. With `sized_by_host` the
@@ -109,6 +129,17 @@ class Program {
   // instructions that follow: see join_points in graph/planner.h.
   void run_aside();
   void on_backward(std::function<void(Program&)> backward);
+
+  // --- what is cheap to compute again (a block's instructions are, from Recompute::block on) -----
+  // The instructions from number `first` on are from this policy on.
+  void recompute_from(Recompute policy, size_t first);
+  // The instruction emitted last is.
+  void recompute_from(Recompute policy) { recompute_from(policy, instructions_.size() - 1); }
+  // The instruction emitted last is wherever its first input is: keeping one of the two is enough.
+  void recompute_with_input() { instructions_.back().recompute_with_input = true; }
+  // Another way to the same bits of `out`, outputs of the instruction emitted last: from what is
+  // kept anyway. It serves from Recompute::norms on, until the instruction itself is repeated.
+  void recompute_by(std::string name, std::vector<Value> in, std::vector<Value> out, Kernel kernel);
 
   // Says that the caller reads v after the run: nothing else may take its memory.
   void keep(Value v);
@@ -154,16 +185,20 @@ class Program {
   Value add_value(ValueInfo info);
   Value mapped(Value v) const;
   void replay_block(int block, size_t forward_end);
+  void replay(Instruction copy);
+  bool starts_block(const Instruction& instruction) const;
   void zero_unwritten_gradients();
   void drop_unread_recomputation();
+  void offload(size_t forward_end);  // offload.cpp
 
   Purpose purpose_;
-  Recompute recompute_;
+  MemoryPolicy memory_;
   Target target_;
   int block_ = -1;
   bool differentiating_ = false;
   std::vector<ValueInfo> values_;
   std::vector<Instruction> instructions_;
+  std::vector<Instruction> shortcuts_;  // see recompute_by
   std::vector<TapeEntry> tape_;
   std::vector<Gradient> gradients_;  // by value
   std::vector<Value> replayed_;      // by value: its second copy in the block being differentiated

@@ -174,6 +174,19 @@ std::vector<StreamedTensor> streamed(std::span<const NamedTensor> tensors) {
   return out;
 }
 
+StreamedTensor widened(const StreamedTensor& tensor) {
+  return {tensor.name, DType::f32, tensor.shape,
+          [tensor, narrow = std::vector<std::byte>()](uint64_t begin,
+                                                      std::span<std::byte> into) mutable {
+            const size_t width = size_of(tensor.dtype);
+            const size_t n = into.size() / sizeof(float);
+            narrow.resize(n * width);
+            tensor.fill(begin / sizeof(float) * width, narrow);
+            convert_to_f32(tensor.dtype, narrow.data(), static_cast<int64_t>(n),
+                           reinterpret_cast<float*>(into.data()), nullptr);
+          }};
+}
+
 WrittenFile write_safetensors(const fs::path& path, std::span<const StreamedTensor> tensors,
                               DType dtype, ThreadPool* pool) {
   SFT_ASSERT(is_weight_dtype(dtype));

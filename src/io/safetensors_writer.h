@@ -28,6 +28,8 @@ struct StreamedTensor {
 };
 // Of tensors in this process's memory, which must outlive the result.
 std::vector<StreamedTensor> streamed(std::span<const NamedTensor> tensors);
+// The same tensor in float32; the holder of a narrower one is asked for fewer bytes.
+StreamedTensor widened(const StreamedTensor& tensor);
 
 // One file with all `tensors` in the given order, stored as `dtype` (f32, f16 or bf16; f32 tensors
 // are converted, tensors of another dtype are stored as they are). Metadata is {"format": "pt"},

@@ -53,7 +53,7 @@ ModelInputs batch_inputs(Program& p, const Model& model, const BatchSize& size) 
   inputs.tokens = p.input("tokens", {size.tokens}, DType::i32);
   inputs.positions = p.input("positions", {size.tokens}, DType::i32);
   const Value documents = p.input("documents", {size.documents + 1}, DType::i32);
-  inputs.documents = document_table(p, documents, model.config.attention_heads());
+  inputs.documents = document_table(p, documents, model.config.attention_heads(), size.tokens);
   inputs.longest = size.longest > 0 ? size.longest : size.tokens;
   return inputs;
 }
@@ -61,8 +61,8 @@ ModelInputs batch_inputs(Program& p, const Model& model, const BatchSize& size) 
 }  // namespace
 
 TrainingProgram record_training(const Model& model, const BatchSize& size, LossType loss,
-                                bool training, Recompute recompute, Target target) {
-  Program p(training ? Program::Purpose::training : Program::Purpose::inference, recompute, target);
+                                bool training, MemoryPolicy memory, Target target) {
+  Program p(training ? Program::Purpose::training : Program::Purpose::inference, memory, target);
   const Weights w(p, model.specs);
   const ModelInputs inputs = batch_inputs(p, model, size);
   const Value targets = p.input("targets", {size.tokens}, DType::i32);

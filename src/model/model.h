@@ -104,7 +104,7 @@ struct BatchSize {
 };
 // `training` false leaves the backward pass out, for evaluation.
 TrainingProgram record_training(const Model& model, const BatchSize& size, LossType loss,
-                                bool training, Recompute recompute, Target target = {});
+                                bool training, MemoryPolicy memory, Target target = {});
 
 struct LogitsProgram {
   Program program;

@@ -8,7 +8,9 @@ void visit_model(ModelOptions& o, OptionTable& v) {
   v("model_name_or_path", &o.model_name_or_path,
     "A model folder, a .gguf file, or a model of the hub (owner/name).");
   v("model_revision", &o.model_revision, "Branch, tag or commit of a model of the hub.");
-  v("dtype", &o.dtype, "The type weights are loaded as; training holds them in float32.")
+  v("dtype", &o.dtype,
+    "The type weights are trained in: float32 (auto is the same), or bfloat16, rounded "
+    "stochastically.")
       .one_of({"auto", "bfloat16", "float16", "float32"})
       .alias("torch_dtype", "the default is float32 (older TRL took the files' own type)");
   v("attn_implementation", &o.attn_implementation, "Which attention code runs.")

@@ -7,20 +7,24 @@ namespace sft {
 
 namespace {
 
-// On a GPU the workspace is the attention library's own.
+// On a GPU two values for each row of log_sum, and some that are read but not used.
 Shape workspace_shape(const Target& target, const Attention& options, int64_t tokens) {
   if (target.device == DeviceKind::cpu) {
     return {options.heads.heads, tokens, 2 * int64_t{options.heads.head_dim}};
   }
-  return {1};
+  return {2 * tokens * options.heads.heads + 256};
 }
 
 }  // namespace
 
-Value document_table(Program& p, Value documents, const Heads& heads) {
-  const Value table = p.make("document_table", {5, p.shape(documents)[0]}, DType::i32);
-  p.emit("document_table", {documents}, {table}, [heads](const Run& r) {
-    kernels(r).document_table(r.device(), r.in(0), heads, r.out(0));
+Value document_table(Program& p, Value documents, const Heads& heads, int64_t tokens) {
+  const int64_t columns = p.shape(documents)[0];
+  const AttentionTiles tiles(heads, tokens, columns - 1);
+  const int64_t rows =
+      p.target().device == DeviceKind::cpu ? 5 : (tiles.values() + columns - 1) / columns;
+  const Value table = p.make("document_table", {rows, columns}, DType::i32);
+  p.emit("document_table", {documents}, {table}, [heads, tokens](const Run& r) {
+    kernels(r).document_table(r.device(), r.in(0), heads, tokens, r.out(0));
   });
   return table;
 }

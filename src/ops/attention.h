@@ -2,6 +2,8 @@
 // tokens before it in its own document, at most `window` back. Grouped queries share keys.
 #pragma once
 
+#include <algorithm>
+
 #include "graph/program.h"
 #include "ops/qk_norm.h"
 
@@ -14,10 +16,23 @@ struct Attention {
   int64_t longest = 0;  // no document has more tokens; 0: not known
 };
 
-// documents (documents + 1) i32: where each document starts, and the end; empty documents are
-// allowed -> (5, documents + 1) i32, made once for all layers: the same; the documents' lengths;
-// and where their rows start in qkv, in the output and in log_sum, in elements.
-Value document_table(Program& p, Value documents, const Heads& heads);
+// documents (documents + 1) i32: where each document starts, and the end, of `tokens` tokens; empty
+// documents are allowed -> (rows, documents + 1) i32, made once for all layers: the same; the
+// documents' lengths; and where their rows start in qkv, in the output and in log_sum, in elements.
+// On a GPU also the AttentionTiles.
+Value document_table(Program& p, Value documents, const Heads& heads, int64_t tokens);
+
+// The tiles that a GPU's kernels take the documents apart into, in a table after its 5 rows: for
+// each of three kernels a list of 4 values a tile (see ops/cuda/attention_tiles.cuh).
+struct AttentionTiles {
+  int64_t offset;  // of the first list, in values
+  int64_t most;    // tiles of a list
+  AttentionTiles(const Heads& heads, int64_t tokens, int64_t documents)
+      : offset((5 * (documents + 1) + 3) / 4 * 4),
+        most(tokens / std::max(1, kRows * heads.kv_heads / heads.heads) + documents) {}
+  int64_t values() const { return offset + 3 * 4 * most; }
+  static constexpr int kRows = 128;  // no tile has fewer, in tokens times query heads
+};
 
 // qkv (tokens, heads.row()), table as above -> (tokens, heads * head_dim). Rows after the last
 // document become 0.
@@ -28,13 +43,14 @@ Value attention(Program& p, Value qkv, Value table, const Attention& options);
 Value cached_attention(Program& p, Value qkv, Value cache, Value past, const Attention& options);
 
 namespace cpu {
-void document_table(Device& device, const Tensor& documents, const Heads& heads,
+void document_table(Device& device, const Tensor& documents, const Heads& heads, int64_t tokens,
                     const Tensor& table);
 // log_sum: the logarithm of each row's softmax denominator, for the backward pass: (heads, tokens)
 // here, (tokens, heads) on a GPU.
 void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
                        const Attention& options, const Tensor& y, const Tensor& log_sum);
-// workspace (heads, tokens, 2 * head_dim) here: key and value gradients by query head.
+// workspace (heads, tokens, 2 * head_dim) here: key and value gradients by query head. On a GPU
+// (2 * tokens * heads + 256): what its second kernel takes over from its first.
 void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv, const Tensor& y,
                         const Tensor& log_sum, const Tensor& table, const Attention& options,
                         const Tensor& grad_qkv, const Tensor& workspace);

@@ -105,7 +105,7 @@ void zero_padding(const Tensor& table, const Tensor& y) {
 }  // namespace
 
 void document_table(Device& /*device*/, const Tensor& documents, const Heads& heads,
-                    const Tensor& table) {
+                    int64_t /*tokens*/, const Tensor& table) {
   const int64_t n = documents.shape[0];
   const int32_t* start = documents.i32();
   int32_t* out = table.i32();

@@ -1,9 +1,11 @@
-// Attention: cuDNN's fused kernels where they take the shape, else plain ones of our own, in which
-// a warp takes a row and looks at 32 keys (or queries) at a time.
+// Attention: on compute capability 9.0 in bfloat16 the kernels of attention_hopper.h; else cuDNN's
+// fused ones where they take the shape; else plain ones, in which a warp takes a row and looks at
+// 32 keys (or queries) at a time. All but cuDNN's backward give the same bits each time.
 #include <algorithm>
 #include <bit>
 
 #include "ops/cuda/attention_cudnn.h"
+#include "ops/cuda/attention_hopper.h"
 #include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/rows.cuh"
 
@@ -291,6 +293,27 @@ FusedAttentionShape fused_shape(const Layout& l, DType type) {
   return {l.heads, l.kv_heads, l.d, l.window, l.scale, l.documents, l.longest, most, type};
 }
 
+bool takes_hopper(const CudaDevice& gpu, const Heads& heads) {
+#ifdef SFT_HOPPER
+  return gpu.hopper() && HopperAttention::takes(heads);
+#else
+  return false;
+#endif
+}
+
+// Whether our own fused kernels run; `run` gets them.
+template <class Run>
+bool on_hopper(const CudaDevice& gpu, const Attention& options, const Tensor& qkv,
+               const Tensor& table, const Run& run) {
+#ifdef SFT_HOPPER
+  if (qkv.dtype == DType::bf16 && takes_hopper(gpu, options.heads) && options.scale > 0.0F) {
+    run(HopperAttention(gpu.stream(), gpu.multiprocessors(), options, qkv.shape[0], table));
+    return true;
+  }
+#endif
+  return false;
+}
+
 dim3 grid(int64_t tokens, int heads) {
   return {static_cast<unsigned>((tokens + kWarps - 1) / kWarps), static_cast<unsigned>(heads)};
 }
@@ -306,17 +329,26 @@ void zero_tail(CudaDevice& gpu, const Tensor& table, const Tensor& y) {
 }  // namespace
 
 void document_table(Device& device, const Tensor& documents, const Heads& heads,
-                    const Tensor& table) {
+                    [[maybe_unused]] int64_t tokens, const Tensor& table) {
   const auto n = static_cast<int>(documents.shape[0]);
   table_kernel<<<static_cast<unsigned>((n + 127) / 128), 128, 0, cuda(device).stream()>>>(
       documents.i32(), n, static_cast<int32_t>(heads.row()), heads.heads * heads.head_dim,
       heads.heads, table.i32());
+#ifdef SFT_HOPPER
+  if (takes_hopper(cuda(device), heads)) {
+    HopperAttention::list_tiles(cuda(device).stream(), heads, tokens, n - 1, table.i32());
+  }
+#endif
   check_cuda(cudaGetLastError(), "document_table");
 }
 
 void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
                        const Attention& options, const Tensor& y, const Tensor& log_sum) {
   CudaDevice& gpu = cuda(device);
+  if (on_hopper(gpu, options, qkv, table,
+                [&](const auto& kernels) { kernels.forward(qkv, y, log_sum); })) {
+    return;
+  }
   const Layout l = layout_of(qkv, options, table.shape[1] - 1);
   auto& fused = gpu.state<FusedAttention>();
   if (const auto shape = fused_shape(l, qkv.dtype); fused.takes(shape)) {
@@ -334,8 +366,13 @@ void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
 
 void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv, const Tensor& y,
                         const Tensor& log_sum, const Tensor& table, const Attention& options,
-                        const Tensor& grad_qkv, const Tensor& /*workspace*/) {
+                        const Tensor& grad_qkv, const Tensor& workspace) {
   CudaDevice& gpu = cuda(device);
+  if (on_hopper(gpu, options, qkv, table, [&](const auto& kernels) {
+        kernels.backward(grad_y, qkv, y, log_sum, grad_qkv, workspace);
+      })) {
+    return;
+  }
   const Layout l = layout_of(qkv, options, table.shape[1] - 1);
   auto& fused = gpu.state<FusedAttention>();
   if (const auto shape = fused_shape(l, qkv.dtype); fused.takes(shape)) {

@@ -10,6 +10,7 @@ Value gated_activation(Program& p, Value gate_up, Activation activation) {
   p.emit("gated_activation", {gate_up}, {y}, [activation](const Run& r) {
     kernels(r).gated_activation_forward(r.device(), r.in(0), activation, r.out(0));
   });
+  p.recompute_from(Recompute::norms);
   p.on_backward([=](Program& b) {
     if (!b.has_grad(y)) {
       return;

@@ -1,27 +1,12 @@
 #include <algorithm>
 
+#include "ops/cuda/activate.cuh"
 #include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/rows.cuh"
 
 namespace sft::gpu {
 
 namespace {
-
-constexpr float kSqrt2OverPi = 0.7978845608F;
-constexpr float kCubic = 0.044715F;
-
-// act(x) and its derivative; see gated_activation_cpu.cpp for the formulas.
-template <Activation kind>
-__device__ inline float2 activate(float x) {
-  if constexpr (kind == Activation::silu) {
-    const float s = 1.0F / (1.0F + __expf(-x));
-    return {x * s, s * (1.0F + x * (1.0F - s))};
-  } else {
-    const float t = tanhf(kSqrt2OverPi * (x + kCubic * x * x * x));
-    const float inner = kSqrt2OverPi * (1.0F + 3.0F * kCubic * x * x);
-    return {0.5F * x * (1.0F + t), 0.5F * (1.0F + t) + 0.5F * x * (1.0F - t * t) * inner};
-  }
-}
 
 template <Activation kind, class T>
 __global__ void forward_kernel(const T* gate_up, int64_t n, T* y) {

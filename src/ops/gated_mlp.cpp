@@ -13,7 +13,10 @@ bool plain(const Linear& layer) { return !layer.bias && !layer.lora; }
 Value gated_mlp(Program& p, Value x, const Linear& gate_up_layer, const Linear& down,
                 Activation activation) {
   if (!plain(gate_up_layer) || !plain(down)) {
-    return linear(p, gated_activation(p, linear(p, x, gate_up_layer), activation), down);
+    const size_t first = p.instructions().size();
+    const Value gate_up = linear(p, x, gate_up_layer);
+    p.recompute_from(Recompute::mlp, first);
+    return linear(p, gated_activation(p, gate_up, activation), down);
   }
   const Value weight = gate_up_layer.weight;
   const int64_t tokens = p.shape(x)[0];
@@ -22,6 +25,10 @@ Value gated_mlp(Program& p, Value x, const Linear& gate_up_layer, const Linear& 
   const Value y = p.activation("gated_activation", {tokens, wide / 2});
   p.emit("gated_mlp", {x, usable_weight(p, weight)}, {gate_up, y}, [activation](const Run& r) {
     kernels(r).gated_mlp_forward(r.device(), r.in(0), r.in(1), activation, r.out(0), r.out(1));
+  });
+  p.recompute_from(Recompute::mlp);
+  p.recompute_by("gated_activation", {gate_up}, {y}, [activation](const Run& r) {
+    kernels(r).gated_activation_forward(r.device(), r.in(0), activation, r.out(0));
   });
   const Value out = p.activation("linear", {tokens, p.shape(down.weight)[0]});
   p.emit("linear", {y, usable_weight(p, down.weight), {}}, {out}, [](const Run& r) {

@@ -14,6 +14,7 @@ Value qk_norm(Program& p, Value qkv, Value query_weight, Value key_weight, const
     kernels(r).qk_norm_forward(r.device(), r.in(0), r.in(1), r.in(2), heads, options, r.out(0),
                                r.out(1));
   });
+  p.recompute_from(Recompute::norms);
   p.on_backward([=](Program& b) {
     if (!b.has_grad(y)) {
       return;

@@ -7,6 +7,12 @@ namespace sft {
 
 namespace {
 
+Kernel plain(const RmsNorm& options) {
+  return [options](const Run& r) {
+    kernels(r).rmsnorm_forward(r.device(), r.in(0), {}, r.in(1), options, r.out(0), r.out(1), {});
+  };
+}
+
 // The backward instruction of both ops: x is what was normalised, and its gradient so far is added
 // in the same pass. Returns x's whole gradient.
 Value emit_backward(Program& b, Value x, Value weight, Value rstd, Value y,
@@ -32,9 +38,8 @@ Value rmsnorm(Program& p, Value x, Value weight, const RmsNorm& options) {
   SFT_ASSERT(p.shape(weight)[0] == p.shape(x)[1]);
   const Value y = p.like(x, "rmsnorm");
   const Value rstd = p.make("rmsnorm.rstd", {p.shape(x)[0]});
-  p.emit("rmsnorm", {x, weight}, {y, rstd}, [options](const Run& r) {
-    kernels(r).rmsnorm_forward(r.device(), r.in(0), {}, r.in(1), options, r.out(0), r.out(1), {});
-  });
+  p.emit("rmsnorm", {x, weight}, {y, rstd}, plain(options));
+  p.recompute_from(Recompute::norms);
   p.on_backward([=](Program& b) {
     const Value grad_x = emit_backward(b, x, weight, rstd, y, options);
     b.replace_grad(x, grad_x);
@@ -52,6 +57,7 @@ std::pair<Value, Value> add_rmsnorm(Program& p, Value residual, Value delta, Val
     kernels(r).rmsnorm_forward(r.device(), r.in(0), r.in(1), r.in(2), options, r.out(1), r.out(2),
                                r.out(0));
   });
+  p.recompute_by("rmsnorm", {sum, weight}, {y, rstd}, plain(options));
   p.on_backward([=](Program& b) {
     const Value grad_sum = emit_backward(b, sum, weight, rstd, y, options);
     if (grad_sum) {

@@ -23,6 +23,7 @@ Value rope(Program& p, Value qkv, Value table, const Heads& heads) {
   };
   const Value y = p.like(qkv, "rope");
   p.emit("rope", {qkv, table}, {y}, rotate(false), 0);
+  p.recompute_with_input();
   p.on_backward([=](Program& b) {
     if (!b.has_grad(y)) {
       return;

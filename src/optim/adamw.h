@@ -29,7 +29,7 @@ struct AdamWStep {
   int64_t step = 1;      // counts from 1
   void* copy = nullptr;  // gets the new weights in `copy_type`; null: none
   DType copy_type = DType::f32;
-  std::optional<ElementRange> range;  // within the optimizer's, whole tiles; none: all of it
+  std::optional<ElementRange> range{};  // within the optimizer's, whole tiles; none: all of it
 };
 
 class AdamW {

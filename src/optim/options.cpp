@@ -1,54 +1,10 @@
 #include "optim/options.h"
 
+#include "optim/optimizers.h"
 #include "optim/schedule.h"
 
 namespace sft {
 namespace {
-
-std::vector<std::string> optimizers() {
-  return {"adamw_torch",
-          "adamw_torch_fused",
-          "adamw_torch_xla",
-          "adamw_torch_npu_fused",
-          "adamw_apex_fused",
-          "adafactor",
-          "adamw_anyprecision",
-          "adamw_torch_4bit",
-          "adamw_torch_8bit",
-          "ademamix",
-          "sgd",
-          "adagrad",
-          "adamw_bnb_8bit",
-          "adamw_8bit",
-          "ademamix_8bit",
-          "lion_8bit",
-          "lion_32bit",
-          "paged_adamw_32bit",
-          "paged_adamw_8bit",
-          "paged_ademamix_32bit",
-          "paged_ademamix_8bit",
-          "paged_lion_32bit",
-          "paged_lion_8bit",
-          "rmsprop",
-          "rmsprop_bnb",
-          "rmsprop_bnb_8bit",
-          "rmsprop_bnb_32bit",
-          "galore_adamw",
-          "galore_adamw_8bit",
-          "galore_adafactor",
-          "galore_adamw_layerwise",
-          "galore_adamw_8bit_layerwise",
-          "galore_adafactor_layerwise",
-          "lomo",
-          "adalomo",
-          "grokadamw",
-          "schedule_free_radam",
-          "schedule_free_adamw",
-          "schedule_free_sgd",
-          "apollo_adamw",
-          "apollo_adamw_layerwise",
-          "stable_adamw"};
-}
 
 void visit_rate(OptimOptions& o, OptionTable& v) {
   v.group("Learning rate");
@@ -69,9 +25,11 @@ void visit_rate(OptimOptions& o, OptionTable& v) {
 
 void visit_optimizer(OptimOptions& o, OptionTable& v) {
   v.group("Optimizer");
-  v("optim", &o.optim, "The optimizer; both names are AdamW.")
-      .one_of(optimizers())
-      .built_only({"adamw_torch", "adamw_torch_fused"}, "only AdamW is");
+  v("optim", &o.optim,
+    "AdamW with moments in float32, in bfloat16 (adamw_bf16) or as bitsandbytes' 8-bit blocks "
+    "(adamw_8bit). Paged names mean the same as the others.")
+      .one_of(known_optimizers())
+      .built_only(built_optimizers(), "only AdamW is");
   v("optim_args", &o.optim_args, "Further arguments, k=v,k=v.")
       .planned("AdamW has flags for all of its own");
   v("optim_target_modules", &o.optim_target_modules, "Layers for GaLore and APOLLO.")

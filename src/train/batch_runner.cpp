@@ -17,6 +17,12 @@ int64_t ladder_size(int64_t tokens) {
   return (tokens + step - 1) / step * step;
 }
 
+int64_t input_bytes(const BatchSize& size) {
+  const auto whole = [](int64_t words) { return (words + 15) / 16 * 16; };
+  return static_cast<int64_t>(sizeof(int32_t)) *
+         (4 * whole(size.tokens) + whole(size.documents + 1) + 16);
+}
+
 BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int64_t longest) {
   const int64_t size = ladder_size(tokens);
   if (device == DeviceKind::cpu) {
@@ -36,6 +42,10 @@ namespace {
 
 constexpr size_t kResults = 1024;  // micro-batches
 
+BatchSize most_size(DeviceKind device, int64_t tokens) {
+  return program_size(device, std::max<int64_t>(tokens, 1), tokens, tokens);
+}
+
 }  // namespace
 
 BatchRunner::BatchRunner(Device& device, Arena& arena, const LoadedModel& model, float* gradients,
@@ -44,7 +54,14 @@ BatchRunner::BatchRunner(Device& device, Arena& arena, const LoadedModel& model,
       arena_(arena),
       model_(model),
       options_(options),
+      inputs_(device.allocate(
+          static_cast<size_t>(input_bytes(most_size(device.kind(), options.most_tokens))))),
       results_(device.allocate(kResults * sizeof(LossStats))) {
+  if (options.most_tokens > 0) {  // now, so that no later batch asks for more
+    const Plan plan = sized(most_size(device.kind(), options.most_tokens)).executor.plan();
+    arena.reserve(plan.bytes);
+    arena.reserve_host(plan.host_bytes);
+  }
   bindings_.parameters = model.parameters();
   if (gradients != nullptr) {
     bindings_.gradients = model.views(gradients);
@@ -55,12 +72,14 @@ BatchRunner::Sized& BatchRunner::sized(const BatchSize& size) {
   auto found = programs_.find(size);
   if (found == programs_.end()) {
     TrainingProgram recorded = record_training(model_.model, size, options_.loss, options_.training,
-                                               options_.recompute, model_.target);
-    const auto words = static_cast<size_t>(4 * size.tokens + size.documents + 1 + 64);
+                                               options_.memory, model_.target);
     found = programs_
                 .emplace(size, Sized{Executor(device_, arena_, std::move(recorded.program)),
-                                     recorded.stats, device_.allocate(words * sizeof(int32_t))})
+                                     recorded.stats})
                 .first;
+    if (input_bytes(size) > static_cast<int64_t>(inputs_.size())) {
+      inputs_ = device_.allocate(static_cast<size_t>(input_bytes(size)));
+    }
   }
   return found->second;
 }
@@ -96,19 +115,20 @@ void check_batch(const MicroBatch& batch, const ModelConfig& config) {
 }  // namespace
 
 // One upload for all inputs. Tokens after the last document fill the program's size.
-void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, Sized& program,
-                       float loss_scale) {
-  std::vector<int32_t> all;
+void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, float loss_scale) {
+  std::vector<int32_t>& all = staged_;
+  all.clear();
+  all.reserve(inputs_.size() / sizeof(int32_t));
   const auto add = [&](const char* name, const std::vector<int32_t>& values, int64_t count,
                        int64_t shown, int32_t fill) {
-    bindings_.inputs[name] = {
-        program.inputs.data() + all.size() * sizeof(int32_t), {shown}, DType::i32};
+    bindings_.inputs[name] = {inputs_.data() + all.size() * sizeof(int32_t), {shown}, DType::i32};
     const size_t end = all.size() + static_cast<size_t>(count);
     all.insert(all.end(), values.begin(), values.end());
     all.resize(end, fill);
     all.resize((end + 15) / 16 * 16);  // each on 64 bytes
   };
-  std::vector<int32_t> rows;
+  std::vector<int32_t>& rows = rows_;
+  rows.clear();
   for (size_t i = 0; i < batch.targets.size(); ++i) {
     if (batch.targets[i] != kIgnored) {
       rows.push_back(static_cast<int32_t>(i));
@@ -124,7 +144,7 @@ void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, Sized& pr
   bindings_.inputs["loss_scale"].dtype = DType::f32;
   const auto trained = static_cast<int64_t>(rows.size());
   add("rows", rows, trained, trained, 0);
-  device_.upload(program.inputs.data(), all.data(), all.size() * sizeof(int32_t));
+  device_.upload(inputs_.data(), all.data(), all.size() * sizeof(int32_t));
 }
 
 BatchRunner::Sized& BatchRunner::prepared(const MicroBatch& batch, float loss_scale, bool first) {
@@ -133,7 +153,7 @@ BatchRunner::Sized& BatchRunner::prepared(const MicroBatch& batch, float loss_sc
       program_size(device_.kind(), static_cast<int64_t>(batch.tokens.size()),
                    static_cast<int64_t>(batch.cu_seqlens.size()) - 1, longest_document(batch));
   Sized& program = sized(size);
-  bind(batch, size, program, loss_scale);
+  bind(batch, size, loss_scale);
   bindings_.first_micro_batch = first;
   return program;
 }

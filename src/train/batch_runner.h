@@ -15,14 +15,17 @@ namespace sft {
 // The program size for a micro-batch of `tokens` tokens: at most an eighth larger, so that ragged
 // batches need few programs and waste little.
 int64_t ladder_size(int64_t tokens);
+// The bytes of a program's inputs, end to end.
+int64_t input_bytes(const BatchSize& size);
 // The program for micro-batches of at most that size. On a GPU the number of documents and the
 // longest one decide how attention's work is laid out; the CPU takes them as they come.
 BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int64_t longest);
 
 struct BatchRunnerOptions {
   LossType loss = LossType::nll;
-  Recompute recompute = Recompute::none;
-  bool training = true;  // false: forward only
+  MemoryPolicy memory;
+  int64_t most_tokens = 0;  // of a micro-batch: what memory is taken for
+  bool training = true;     // false: forward only
 };
 
 class BatchRunner {
@@ -48,11 +51,10 @@ class BatchRunner {
   struct Sized {
     Executor executor;
     Value stats;
-    Buffer inputs;  // all of the program's inputs, end to end
   };
   Sized& sized(const BatchSize& size);
   Sized& prepared(const MicroBatch& batch, float loss_scale, bool first);
-  void bind(const MicroBatch& batch, const BatchSize& size, Sized& program, float loss_scale);
+  void bind(const MicroBatch& batch, const BatchSize& size, float loss_scale);
 
   Device& device_;
   Arena& arena_;
@@ -60,6 +62,8 @@ class BatchRunner {
   BatchRunnerOptions options_;
   Bindings bindings_;
   std::map<BatchSize, Sized> programs_;
+  Buffer inputs_;  // of the program at work, end to end
+  std::vector<int32_t> staged_, rows_;
   Buffer results_;  // LossStats of the micro-batches not collected yet
   size_t pending_ = 0;
   Trace* trace_ = nullptr;

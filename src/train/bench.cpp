@@ -8,8 +8,10 @@
 
 #include "core/json.h"
 #include "core/rng.h"
+#include "io/convert.h"
 #include "optim/adamw.h"
 #include "train/batch_runner.h"
+#include "train/memory_plan.h"
 
 namespace sft {
 
@@ -65,23 +67,27 @@ void update(AdamW& optimizer, const LoadedModel& model, const Buffer& gradients,
   s.step = step;
   s.copy = model.copy.data();
   s.copy_type = model.target.compute;
+  s.weight_type = model.weight_type;
   optimizer.step(s);
 }
 
 }  // namespace
 
-LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute) {
+LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute,
+                         DType weight_type) {
   LoadedModel loaded;
   loaded.model = Model::from_config(read_json(config));
   loaded.target = {device.kind(), compute};
-  const auto elements = static_cast<size_t>(loaded.model.layout.elements);
-  loaded.weights = device.allocate(elements * sizeof(float));
+  loaded.weight_type = weight_type;
+  const size_t width = size_of(weight_type);
+  loaded.weights = device.allocate(static_cast<size_t>(loaded.elements()) * width);
   // A stretch of random numbers, repeated: speed does not depend on more.
   std::vector<float> noise(size_t{1} << 20);
   for (size_t i = 0; i < noise.size(); ++i) {
     noise[i] = loaded.model.config.initializer_range * normal(1, 0, i);
   }
   const std::vector<float> ones(size_t{1} << 16, 1.0F);
+  std::vector<std::byte> stored(noise.size() * width);
   for (size_t i = 0; i < loaded.model.specs.size(); ++i) {
     const ParamSpec& spec = loaded.model.specs[i];
     if (spec.init == Init::zeros) {
@@ -89,29 +95,50 @@ LoadedModel random_model(const std::filesystem::path& config, Device& device, DT
     }
     const std::vector<float>& from = spec.init == Init::ones ? ones : noise;
     const auto n = static_cast<size_t>(spec.shape.elements());
-    float* const to = loaded.weights.f32() + loaded.model.layout.offsets[i];
+    std::byte* const to =
+        loaded.weights.data() + static_cast<size_t>(loaded.model.layout.offsets[i]) * width;
+    convert_from_f32(weight_type, from.data(), static_cast<int64_t>(from.size()), stored.data());
     for (size_t at = 0; at < n; at += from.size()) {
-      device.upload(to + at, from.data(), std::min(from.size(), n - at) * sizeof(float));
+      device.upload(to + at * width, stored.data(), std::min(from.size(), n - at) * width);
     }
   }
-  if (compute != DType::f32) {
-    loaded.copy = device.allocate(elements * size_of(compute));
-    loaded.refresh_copy(device);
-  }
+  loaded.make_copies(device);
   return loaded;
 }
 
+namespace {
+
+MemoryWish wish_of(const BenchSettings& s, const LoadedModel& model, const std::string& recompute) {
+  MemoryWish wish;
+  wish.recompute = recompute;
+  wish.offload_activations = s.memory.offload;
+  wish.states = s.states;
+  wish.stored = model.weight_type;
+  const int64_t tokens = s.seq * s.batch;
+  wish.longest = [tokens](int64_t) { return tokens; };
+  return wish;
+}
+
+}  // namespace
+
 BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device) {
+  const MemoryWish wish = wish_of(s, model, name_of(s.memory.recompute));
+  const double planned =
+      estimate_memory(wish, model.model, device, model.target.compute, true).total();
   const auto free_before = static_cast<double>(device.free_memory());
-  const Buffer gradients = device.allocate(model.weights.size());
-  AdamW optimizer(device, model.model.specs, model.model.layout, {});
+  const Buffer gradients = device.allocate(static_cast<size_t>(model.elements()) * sizeof(float));
+  AdamWOptions adamw;
+  adamw.format = s.states;
+  AdamW optimizer(device, model.model.specs, model.model.layout, adamw);
   Arena arena(device);
-  BatchRunner runner(device, arena, model, gradients.f32(), {LossType::nll, s.recompute, true});
+  BatchRunner runner(device, arena, model, gradients.f32(),
+                     {LossType::nll, s.memory, s.seq * s.batch, true});
   std::vector<MicroBatch> batches;
   for (int64_t i = 0; i < std::min<int64_t>(s.accumulation, 4); ++i) {
     batches.push_back(random_batch(s, model.model.config.vocab, static_cast<uint64_t>(i)));
   }
   BenchResult result;
+  result.planned_bytes = planned;
   std::vector<double> times;
   const double tokens = static_cast<double>(s.seq * s.batch * s.accumulation);
   double trained = 0;
@@ -128,6 +155,7 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
     const std::vector<LossStats> stats = runner.collect();
     const double norm = l2_norm(device, gradients.f32(), model.model.layout.elements);
     update(optimizer, model, gradients, norm, step + 1);
+    model.refresh_norms(device);
     device.synchronize();
     if (step >= kWarmUp) {
       times.push_back(now() - start);
@@ -169,6 +197,27 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
     traced(Trace::Order::as_it_runs, [&](const Trace& trace) { trace.write(s.profile); });
   }
   return result;
+}
+
+std::vector<SweepRow> sweep_batches(BenchSettings settings, LoadedModel& model, Device& device,
+                                    const std::function<void(const SweepRow&)>& on_row) {
+  std::vector<SweepRow> rows;
+  double best = 0;
+  int slower = 0;
+  for (settings.batch = 1; slower < 2; settings.batch *= 2) {
+    const MemoryPlan plan = estimate_memory(wish_of(settings, model, "auto"), model.model, device,
+                                            model.target.compute, true);
+    if (!plan.fits()) {
+      break;
+    }
+    settings.memory = plan.policy;
+    rows.push_back({settings.batch, plan.policy, run_bench(settings, model, device)});
+    on_row(rows.back());
+    const double rate = rows.back().result.tokens_per_s;
+    slower = rate > best * 1.01 ? 0 : slower + 1;
+    best = std::max(best, rate);
+  }
+  return rows;
 }
 
 }  // namespace sft

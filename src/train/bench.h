@@ -2,9 +2,12 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
+#include "optim/state_layout.h"
 #include "train/choose_device.h"
 #include "train/loaded_model.h"
 
@@ -16,9 +19,10 @@ struct BenchSettings {
   int64_t accumulation = 1;    // micro-batches a step
   int64_t steps = 10;          // timed; two more come before
   double trained_share = 1.0;  // of each document's tokens, the last ones
-  Recompute recompute = Recompute::none;
-  bool by_op = false;   // also time each op of one micro-batch and the optimizer
-  std::string profile;  // where to write a trace of these; empty: nowhere
+  MemoryPolicy memory;
+  StateFormat states = StateFormat::f32;  // of AdamW
+  bool by_op = false;                     // also time each op of one micro-batch and the optimizer
+  std::string profile;                    // where to write a trace of these; empty: nowhere
 };
 
 struct BenchResult {
@@ -27,12 +31,24 @@ struct BenchResult {
   double flops_per_token = 0;  // 6 N + 6 layers heads head_dim seq: N without an untied embedding
   double loss = 0;
   double device_bytes = 0;                 // allocated on the device
+  double planned_bytes = 0;                // what the memory plan said it would be
   std::map<std::string, double> ms_by_op;  // of one micro-batch
 };
 
 // A model of a config.json's shape with random weights.
-LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute);
+LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute,
+                         DType weight_type = DType::f32);
 
 BenchResult run_bench(const BenchSettings& settings, LoadedModel& model, Device& device);
+
+struct SweepRow {
+  int64_t batch;
+  MemoryPolicy memory;
+  BenchResult result;
+};
+// Micro-batches of 1, 2, 4, ... documents, each with the cheapest recompute that fits: until none
+// does, or two in a row are no more than 1 % faster than the best so far. `on_row`: as they come.
+std::vector<SweepRow> sweep_batches(BenchSettings settings, LoadedModel& model, Device& device,
+                                    const std::function<void(const SweepRow&)>& on_row);
 
 }  // namespace sft

@@ -11,18 +11,24 @@ namespace sft {
 ChosenDevice choose_device(const DeviceWish& wish, const Logger& log) {
   const int threads = wish.threads > 0 ? wish.threads : default_threads();
   if (wish.use_cpu || !why_no_cuda().empty()) {
-    if (wish.bf16.value_or(true)) {
-      log.note("training in float32: bfloat16 is for GPUs");
+    if (wish.fp16 || wish.tf32 || wish.bf16.value_or(true)) {
+      log.note(fmt::format("computing in float32: {} for GPUs", wish.fp16   ? "float16 is"
+                                                                : wish.tf32 ? "TensorFloat-32 is"
+                                                                            : "bfloat16 is"));
     }
     return {Device::cpu(threads), DType::f32};
   }
   const auto cache = cache_folder("matmul", [](const char* name) { return std::getenv(name); });
   ChosenDevice chosen{Device::cuda(wish.local_rank, threads, cache), DType::bf16};
-  if (!wish.bf16.value_or(true)) {
+  if (wish.fp16) {
+    chosen.compute = DType::f16;
+  } else if (!wish.bf16.value_or(true)) {
     chosen.compute = DType::f32;
   }
-  log.note(
-      fmt::format("device: {}, computing in {}", chosen.device->name(), name_of(chosen.compute)));
+  chosen.device->use_tf32(wish.tf32);
+  log.note(fmt::format("device: {}, computing in {}{}", chosen.device->name(),
+                       name_of(chosen.compute),
+                       wish.tf32 && chosen.compute == DType::f32 ? " through TensorFloat-32" : ""));
   return chosen;
 }
 

@@ -14,6 +14,8 @@ struct DeviceWish {
   std::optional<bool> bf16;  // none: where the device has it
   int threads = 0;           // 0: default_threads()
   int local_rank = 0;        // which GPU
+  bool fp16 = false;         // float16 instead
+  bool tf32 = false;         // float32 matmuls through TensorFloat-32
 };
 
 struct ChosenDevice {

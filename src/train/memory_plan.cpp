@@ -1,6 +1,7 @@
 #include "train/memory_plan.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <functional>
@@ -8,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/strings.h"
+#include "optim/optimizers.h"
 
 namespace sft {
 
@@ -24,64 +26,227 @@ int64_t longest_batch(const PreparedDataset& data, int64_t rows) {
   return std::accumulate(lengths.begin(), lengths.begin() + static_cast<long>(count), int64_t{0});
 }
 
+LossType loss_type(const TrainOptions& o) {
+  return o.loss_type == "dft" ? LossType::dft : LossType::nll;
+}
+
+MemoryWish memory_wish(const TrainOptions& o, const PreparedDataset& train,
+                       const PreparedDataset* eval) {
+  MemoryWish wish;
+  wish.recompute = o.recompute();
+  wish.offload_activations = o.activation_offloading;
+  wish.loss = loss_type(o);
+  wish.states = find_optimizer(o.optim.optim)->format;
+  wish.stored = o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32;
+  wish.rows = o.per_device_train_batch_size;
+  wish.longest = [&train](int64_t rows) { return longest_batch(train, rows); };
+  wish.eval_tokens = eval != nullptr ? longest_batch(*eval, o.per_device_eval_batch_size) : 0;
+  wish.accumulation = o.gradient_accumulation_steps;
+  return wish;
+}
+
 namespace {
 
-double activation_bytes(const Model& model, const Target& target, int64_t tokens, LossType loss,
-                        Recompute recompute) {
-  const TrainingProgram recorded = record_training(
-      model, program_size(target.device, tokens, tokens, tokens), loss, true, recompute, target);
-  return static_cast<double>(plan_memory(recorded.program).bytes);
+constexpr Recompute kPolicies[] = {Recompute::none, Recompute::norms, Recompute::mlp,
+                                   Recompute::block};
+
+// What a recorded launch takes on the device, and how many sizes of batches are recorded: those of
+// one octave of the ladder, or the one that packed rows have.
+constexpr double kLaunchBytes = 2048;
+constexpr double kRecordings = 16;
+
+struct ProgramBytes {
+  double device = 0, host = 0, recorded = 0;
+};
+
+ProgramBytes program_bytes(const Model& model, const Target& target, int64_t tokens, LossType loss,
+                           bool training, MemoryPolicy policy) {
+  if (tokens == 0) {
+    return {};
+  }
+  const BatchSize size = program_size(target.device, tokens, tokens, tokens);
+  const TrainingProgram recorded = record_training(model, size, loss, training, policy, target);
+  const Plan plan = plan_memory(recorded.program);
+  ProgramBytes bytes;
+  bytes.device = static_cast<double>(plan.bytes);
+  bytes.host = static_cast<double>(plan.host_bytes);
+  if (target.device != DeviceKind::cpu) {
+    const ModelConfig& c = model.config;
+    const double queries = static_cast<double>(size.tokens) * c.heads * c.head_dim;
+    // Attention's backward pass sums the gradient of the queries in float32.
+    bytes.recorded = training ? queries * sizeof(float) : 0.0;
+    bytes.recorded +=
+        kRecordings * kLaunchBytes * static_cast<double>(recorded.program.instructions().size());
+  }
+  return bytes;
+}
+
+// How a policy is asked for.
+std::string flags_of(MemoryPolicy policy) {
+  return fmt::format("--gradient_checkpointing {}{}", name_of(policy.recompute),
+                     policy.offload ? " --activation_offloading" : "");
+}
+
+// The policies to try, cheapest first.
+std::vector<MemoryPolicy> policies_of(const MemoryWish& wish, DeviceKind device) {
+  const bool offload = wish.offload_activations && device != DeviceKind::cpu;
+  std::vector<MemoryPolicy> policies;
+  for (const Recompute r : kPolicies) {
+    if (wish.recompute == name_of(r)) {
+      return {{r, offload}};
+    }
+    policies.emplace_back(r);
+  }
+  if (offload) {
+    policies.emplace_back(Recompute::block, true);
+  }
+  return policies;
+}
+
+// Everything that does not depend on the batch.
+MemoryPlan standing_memory(const MemoryWish& wish, const Model& model, const Device& device,
+                           DType compute) {
+  const auto elements = static_cast<double>(model.layout.elements);
+  MemoryPlan plan;
+  plan.weights = elements * static_cast<double>(size_of(compute));
+  plan.masters =
+      compute == wish.stored ? 0.0 : elements * static_cast<double>(size_of(wish.stored));
+  plan.gradients = elements * sizeof(float);
+  plan.moments = static_cast<double>(optimizer_state_bytes(model.specs, model.layout, wish.states));
+  plan.free = static_cast<double>(device.free_memory());
+  plan.host_free = static_cast<double>(available_memory());
+  plan.device = device.name();
+  plan.eval_tokens = wish.eval_tokens;
+  return plan;
 }
 
 }  // namespace
 
 std::string MemoryPlan::line() const {
-  return fmt::format(
-      "memory: weights {}, gradients {}, moments {}, activations {} for {} tokens{}; {} free",
-      human_bytes(weights), human_bytes(gradients), human_bytes(moments), human_bytes(activations),
-      with_commas(batch_tokens), recompute == Recompute::block ? " with block recompute" : "",
-      human_bytes(free));
+  const auto part = [](const char* name, double bytes) {
+    return bytes > 0 ? fmt::format(", {} {}", name, human_bytes(bytes)) : std::string();
+  };
+  std::string batch = fmt::format("{} tokens", with_commas(batch_tokens));
+  if (policy.recompute != Recompute::none) {
+    batch += fmt::format(", {} recomputed", name_of(policy.recompute));
+  }
+  return fmt::format("memory: {} of {} free: weights {}{}{}{}{} ({}){}{}", human_bytes(needed()),
+                     human_bytes(free), human_bytes(weights), part("masters", masters),
+                     part("moments", moments), part("gradients", gradients),
+                     part("activations", activations), batch, part("workspace", workspace),
+                     part("offloaded to the host", host));
 }
 
-MemoryPlan estimate_memory(const std::string& wanted, const Model& model, const Device& device,
-                           DType compute, int64_t batch_tokens, LossType loss,
-                           bool weights_loaded) {
+MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Device& device,
+                           DType compute, bool weights_loaded) {
   const Target target{device.kind(), compute};
-  MemoryPlan plan;
-  plan.weights = static_cast<double>(model.layout.elements) * sizeof(float);
-  plan.gradients = plan.weights;
-  plan.moments = 2.0 * plan.weights;
-  if (compute != DType::f32) {  // the copy that programs read
-    plan.weights +=
-        static_cast<double>(model.layout.elements) * static_cast<double>(size_of(compute));
-  }
-  plan.free = static_cast<double>(device.free_memory());
+  MemoryPlan plan = standing_memory(wish, model, device, compute);
   plan.weights_loaded = weights_loaded;
-  plan.batch_tokens = batch_tokens;
-  plan.recompute = wanted == "block" ? Recompute::block : Recompute::none;
-  plan.activations = activation_bytes(model, target, batch_tokens, loss, plan.recompute);
-  if (wanted == "auto" && !plan.fits()) {
-    plan.recompute = Recompute::block;
-    plan.activations = activation_bytes(model, target, batch_tokens, loss, plan.recompute);
+  plan.batch_tokens = wish.longest(wish.rows);
+  const int64_t most = std::max(plan.batch_tokens, plan.eval_tokens);
+  const ProgramBytes eval = program_bytes(model, target, plan.eval_tokens, wish.loss, false, {});
+  const auto inputs = 2.0 * static_cast<double>(input_bytes(program_size(
+                                device.kind(), std::max<int64_t>(most, 1), most, most)));
+  for (const MemoryPolicy policy : policies_of(wish, device.kind())) {
+    const ProgramBytes train =
+        program_bytes(model, target, plan.batch_tokens, wish.loss, true, policy);
+    plan.policy = policy;
+    plan.activations = std::max(train.device, eval.device) + inputs;
+    plan.workspace = static_cast<double>(device.overhead()) + train.recorded + eval.recorded;
+    plan.host = train.host;
+    if (plan.fits()) {
+      break;
+    }
   }
   return plan;
 }
 
-Recompute plan_run(const std::string& wanted, const LoadedModel& model, const Device& device,
-                   int64_t batch_tokens, LossType loss, const Logger& logger) {
-  const MemoryPlan plan =
-      estimate_memory(wanted, model.model, device, model.target.compute, batch_tokens, loss, true);
-  logger.note(plan.line());
-  if (!plan.fits()) {
-    throw Error("G010", fmt::format("this run needs {} more memory than the {} that are free",
-                                    human_bytes(plan.needed() - plan.free), human_bytes(plan.free)))
-        .hint(plan.recompute == Recompute::none
-                  ? "add --gradient_checkpointing block, or use a smaller "
-                    "--per_device_train_batch_size or --max_length"
-                  : "use a smaller --per_device_train_batch_size or "
-                    "--max_length, or a smaller model");
+std::string fitting_settings(const MemoryWish& wish, const Model& model, const Device& device,
+                             DType compute, bool weights_loaded) {
+  std::vector<std::string> found;
+  const auto attempt = [&](const MemoryWish& other, const std::string& flags) {
+    const MemoryPlan plan = estimate_memory(other, model, device, compute, weights_loaded);
+    if (plan.fits()) {
+      found.push_back(fmt::format("{} ({})", flags, human_bytes(plan.needed())));
+    }
+    return plan.fits();
+  };
+  std::vector<MemoryPolicy> policies(std::begin(kPolicies), std::end(kPolicies));
+  if (device.kind() != DeviceKind::cpu) {
+    policies.emplace_back(Recompute::block, true);
   }
-  return plan.recompute;
+  for (const MemoryPolicy policy : policies) {
+    MemoryWish other = wish;
+    other.recompute = name_of(policy.recompute);
+    other.offload_activations = policy.offload;
+    attempt(other, flags_of(policy));
+  }
+  if (wish.states != StateFormat::block8) {
+    MemoryWish other = wish;
+    other.states = StateFormat::block8;
+    attempt(other, "--optim adamw_8bit");
+    other.recompute = name_of(policies.back().recompute);
+    other.offload_activations = policies.back().offload;
+    attempt(other, "--optim adamw_8bit " + flags_of(policies.back()));
+  }
+  // What is left is less at a time: first of rows, with every remedy for what stays.
+  MemoryWish smaller = wish;
+  const MemoryPolicy last = policies.back();
+  for (const std::string& recompute : {wish.recompute, std::string(name_of(last.recompute))}) {
+    smaller.recompute = recompute;
+    smaller.offload_activations =
+        recompute != wish.recompute ? last.offload : wish.offload_activations;
+    const std::string also = recompute != wish.recompute ? " " + flags_of(last) : "";
+    for (smaller.rows = wish.rows / 2; smaller.rows >= 1; smaller.rows /= 2) {
+      const std::string flags = fmt::format(
+          "--per_device_train_batch_size {} --gradient_accumulation_steps {}{}", smaller.rows,
+          (wish.rows * wish.accumulation + smaller.rows - 1) / smaller.rows, also);
+      if (attempt(smaller, flags)) {
+        break;
+      }
+    }
+  }
+  if (found.empty()) {
+    smaller.rows = 1;
+    for (int64_t length = wish.longest(1) / 2; length >= 64; length /= 2) {
+      smaller.longest = [length](int64_t rows) { return length * rows; };
+      if (attempt(smaller, fmt::format("--max_length {} --per_device_train_batch_size 1 {}", length,
+                                       flags_of(last)))) {
+        break;
+      }
+    }
+  }
+  return fmt::format("{}", fmt::join(found, ", or "));
+}
+
+MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Device& device,
+                    DType compute, const PreparedDataset& train, const PreparedDataset* eval,
+                    const Logger& logger, bool weights_loaded) {
+  check_lengths(train, model.config);
+  if (eval != nullptr) {
+    check_lengths(*eval, model.config);
+  }
+  if (options.activation_offloading && device.kind() == DeviceKind::cpu) {
+    logger.note("activation_offloading: on the CPU they are in its memory already");
+  }
+  const MemoryWish wish = memory_wish(options, train, eval);
+  const MemoryPlan plan = estimate_memory(wish, model, device, compute, weights_loaded);
+  logger.note(plan.line());
+  if (plan.fits()) {
+    return plan;
+  }
+  const bool host = plan.needed() <= plan.free;
+  Error error("G010", fmt::format("this run needs {} of the {}, of which {} are free",
+                                  human_bytes(host ? plan.host : plan.needed()),
+                                  host ? "host's memory" : "memory of " + plan.device,
+                                  human_bytes(host ? plan.host_free : plan.free)));
+  const std::string fitting = fitting_settings(wish, model, device, compute, weights_loaded);
+  throw error.hint(
+      fitting.empty()
+          ? fmt::format("no setting makes it fit: weights, optimizer and gradients alone take {}; "
+                        "use a smaller model or a larger device",
+                        human_bytes(plan.needed() - plan.activations))
+          : "what fits: " + fitting);
 }
 
 void check_lengths(const PreparedDataset& data, const ModelConfig& config) {

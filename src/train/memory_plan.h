@@ -1,38 +1,72 @@
-// Whether a run fits, decided before the first step from the longest batch that its data can make.
+// Whether a run fits, decided before anything of it is allocated, from the longest batch that its
+// data can make.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "core/log.h"
+#include "optim/state_layout.h"
 #include "train/batch_runner.h"
+#include "train/options.h"
 
 namespace sft {
 
 // The most tokens that `rows` rows of the data have together.
 int64_t longest_batch(const PreparedDataset& data, int64_t rows);
 
-// What a run takes on this device, in bytes.
-struct MemoryPlan {
-  double weights = 0, gradients = 0, moments = 0, activations = 0;
-  double free = 0;  // now, with the weights still to come where `weights_loaded` is false
-  bool weights_loaded = false;
-  int64_t batch_tokens = 0;
-  Recompute recompute = Recompute::none;
+LossType loss_type(const TrainOptions& options);
 
-  double needed() const {
-    return gradients + moments + activations + (weights_loaded ? 0 : weights);
-  }
-  bool fits() const { return needed() <= free; }
+// What decides about a run's memory, beside its model.
+struct MemoryWish {
+  std::string recompute = "auto";  // or a policy's name
+  // With "auto": only where nothing cheaper fits.
+  bool offload_activations = false;
+  StateFormat states = StateFormat::f32;  // of the optimizer
+  DType stored = DType::f32;              // of the weights that it changes: float32 masters, or bf16
+  LossType loss = LossType::nll;
+  int64_t rows = 1;                              // of a batch
+  std::function<int64_t(int64_t rows)> longest;  // tokens of the longest batch of so many
+  int64_t eval_tokens = 0;                       // of the longest evaluation batch; 0: none
+  int64_t accumulation = 1;
+};
+MemoryWish memory_wish(const TrainOptions& options, const PreparedDataset& train,
+                       const PreparedDataset* eval);
+
+// What a run takes of its device, in bytes.
+struct MemoryPlan {
+  double weights = 0;  // as matmuls read them
+  double masters = 0;  // in float32, where those are not
+  double gradients = 0, moments = 0;
+  double activations = 0;  // the arena, for training or evaluation, and the programs' inputs
+  double workspace = 0;    // of the device's libraries and of recorded work
+  double host = 0;         // offloaded, in the host's memory
+  double free = 0;         // now, with the weights still to come unless `weights_loaded`
+  double host_free = 0;
+  bool weights_loaded = false;
+  std::string device;
+  int64_t batch_tokens = 0, eval_tokens = 0;
+  MemoryPolicy policy;
+
+  double total() const { return weights + masters + gradients + moments + activations + workspace; }
+  double needed() const { return total() - (weights_loaded ? weights + masters : 0.0); }
+  bool fits() const { return needed() <= free && host <= host_free; }
+  // One line: every part, what it is for, and what is free.
   std::string line() const;
 };
-// `wanted`: "none", "block", or "auto", which takes the cheapest recompute that fits.
-MemoryPlan estimate_memory(const std::string& wanted, const Model& model, const Device& device,
-                           DType compute, int64_t batch_tokens, LossType loss, bool weights_loaded);
 
-// "auto" takes the cheapest recompute that fits; "none" and "block" are checked. Says the plan in
-// one line. G010 when it does not fit, with what would make it fit.
-Recompute plan_run(const std::string& wanted, const LoadedModel& model, const Device& device,
-                   int64_t batch_tokens, LossType loss, const Logger& logger);
+MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Device& device,
+                           DType compute, bool weights_loaded = false);
+
+// The settings that would make a run fit that does not, each with what it takes; "" when none does.
+std::string fitting_settings(const MemoryWish& wish, const Model& model, const Device& device,
+                             DType compute, bool weights_loaded = false);
+
+// Says the plan in one line. M037 when a row has more positions than the model; G010 when the run
+// does not fit, with the settings that would make it fit.
+MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Device& device,
+                    DType compute, const PreparedDataset& train, const PreparedDataset* eval,
+                    const Logger& logger, bool weights_loaded = false);
 
 // M037 when a row has more positions than the model.
 void check_lengths(const PreparedDataset& data, const ModelConfig& config);

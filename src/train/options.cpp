@@ -52,25 +52,27 @@ void visit_loss(TrainOptions& o, OptionTable& v) {
 void visit_precision(TrainOptions& o, OptionTable& v) {
   v.group("Precision and memory");
   v("bf16", &o.bf16, "Train in bfloat16 where the device has it; none: the same.");
-  v("fp16", &o.fp16, "Train in float16.").planned("float32 on the CPU is what works");
+  v("fp16", &o.fp16,
+    "Compute in float16 on a GPU, with float32 weights and a dynamic loss scale as "
+    "torch.amp.GradScaler has it.");
   v("bf16_full_eval", &o.bf16_full_eval, "Evaluate in bfloat16.")
       .planned("evaluation runs in the precision of training");
   v("fp16_full_eval", &o.fp16_full_eval, "Evaluate in float16.")
       .planned("evaluation runs in the precision of training");
-  v("tf32", &o.tf32, "TensorFloat-32.").built_only({"false"}, "it belongs to GPUs");
+  v("tf32", &o.tf32,
+    "Multiply float32 matrices (--bf16 false) in TensorFloat-32 on a GPU; none: no.");
   v("gradient_checkpointing", &o.gradient_checkpointing,
-    "Compute activations again instead of keeping them: auto takes the cheapest that fits, true is "
-    "block. Results are the same bits.")
+    "Compute activations again instead of keeping them: norms, also the mlp, or the whole block; "
+    "auto takes the cheapest that fits, true is block. Results are the same bits.")
       .one_of({"true", "false", "auto", "none", "norms", "mlp", "block"})
       .bare("true")
-      .alias("activation_checkpointing")
-      .built_only({"true", "false", "auto", "none", "block"},
-                  "only whole blocks are computed again");
+      .alias("activation_checkpointing");
   v("gradient_checkpointing_kwargs", &o.gradient_checkpointing_kwargs, "Torch's variants of it.")
       .alias("activation_checkpointing_kwargs")
       .inert("there is one kind of recomputation, and its results are the same bits");
-  v("activation_offloading", &o.activation_offloading, "Keep activations in the CPU's memory.")
-      .planned("it belongs to GPUs");
+  v("activation_offloading", &o.activation_offloading,
+    "Keep what the backward pass reads in the host's memory; with gradient_checkpointing auto only "
+    "where recomputing whole blocks does not fit.");
   const char* compiled = "the program is recorded, planned and replayed in any case";
   v("torch_compile", &o.torch_compile, "Compile the model.").inert(compiled);
   v("torch_compile_backend", &o.torch_compile_backend, "With what.").inert(compiled);

@@ -55,9 +55,13 @@ struct TrainOptions {
   std::optional<bool> bf16;
   // --bf16, or what accelerate's mixed_precision says.
   std::optional<bool> wants_bf16() const {
+    if (model.dtype == "bfloat16") {
+      return true;  // there are no other weights to compute with
+    }
     return bf16 || !distributed.mixed_precision ? bf16 : *distributed.mixed_precision == "bf16";
   }
   bool fp16 = false;
+  bool wants_fp16() const { return fp16 || (!bf16 && distributed.mixed_precision == "fp16"); }
   bool bf16_full_eval = false;
   bool fp16_full_eval = false;
   std::optional<bool> tf32;

@@ -13,14 +13,14 @@ void DistributedOptions::visit(OptionTable& v) {
   v("main_process_port", &main_process_port, "Its port.").inert(inert);
   v("mixed_precision", &mixed_precision, "Accelerate's name for --bf16 and --fp16.")
       .one_of({"no", "fp16", "bf16", "fp8"})
-      .built_only({"no", "bf16"}, "float32 is what the CPU trains in");
+      .built_only({"no", "fp16", "bf16"}, "matmuls in 8 bits are not");
   v("accelerate_config", &accelerate_config,
     "A file of accelerate, or a profile: single_gpu, multi_gpu, zero1, zero2, zero3, fsdp1, "
     "fsdp2.");
   v("config_file", &config_file, "The same, by the name of accelerate's launcher.");
   v("local_rank", &local_rank, "Rank on this machine, from older launchers.").planned(one);
   v("ddp_backend", &ddp_backend, "Communication library.").inert(inert);
-  v("ddp_timeout", &ddp_timeout, "Seconds until a lost peer is noticed.").inert(inert);
+  v("ddp_timeout", &ddp_timeout, "Seconds that an operation between ranks may last.").at_least(1);
   v("ddp_find_unused_parameters", &ddp_find_unused_parameters, "A DDP setting.").inert(inert);
   v("ddp_bucket_cap_mb", &ddp_bucket_cap_mb, "A DDP setting.").inert(inert);
   v("ddp_broadcast_buffers", &ddp_broadcast_buffers, "A DDP setting.").inert(inert);

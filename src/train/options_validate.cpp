@@ -138,11 +138,21 @@ void resolve_precision(TrainOptions& o) {
   if (o.fp16 && o.bf16.value_or(false)) {
     throw conflict("C050", "--fp16 and --bf16 exclude each other");
   }
-  if (o.model.dtype != "float32" && o.model.dtype != "auto") {
-    o.notes.push_back(
-        fmt::format("dtype {}: weights are trained in float32, and saved in the "
-                    "type of the model's files (--save_dtype)",
-                    o.model.dtype));
+  if (o.model.dtype == "float16") {
+    throw conflict("C054", "--dtype float16 would train weights in float16, too coarse for updates")
+        .hint(
+            "--fp16 computes in float16 with float32 weights; --dtype bfloat16 trains them in "
+            "bfloat16");
+  }
+  if (o.model.dtype == "bfloat16") {
+    if (o.wants_fp16()) {
+      throw conflict("C054",
+                     "--fp16 computes in float16, and --dtype bfloat16 has no weights for it")
+          .hint("leave one of the two out");
+    }
+    o.notes.emplace_back(
+        "dtype bfloat16: weights are trained in bfloat16 with stochastic rounding, without float32 "
+        "masters; gradients are summed in float32");
   }
 }
 

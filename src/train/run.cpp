@@ -8,12 +8,14 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "comm/together.h"
 #include "core/cache_folder.h"
 #include "core/error.h"
 #include "core/strings.h"
 #include "data/dataset.h"
 #include "data/token_cache.h"
 #include "io/checksum.h"
+#include "io/convert.h"
 #include "io/model_saver.h"
 #include "train/choose_device.h"
 #include "train/hub_push.h"
@@ -43,25 +45,26 @@ std::string this_process() {
   return fmt::format("process {} on {}", ::getpid(), host.data());
 }
 
-struct Resume {
-  fs::path path;
-  bool verified = false;
-};
+// Whether the newest whole checkpoint is asked for, and not one by its path.
+bool wants_latest(const TrainOptions& o) {
+  const std::string lower = to_lower(o.resume_from_checkpoint.value_or("false"));
+  return lower == "true" || lower == "latest" || lower == "yes";
+}
 
 // The checkpoint to go on from, if any.
-std::optional<Resume> checkpoint_to_resume(const TrainOptions& o, ThreadPool& pool,
-                                           const Logger& log) {
+std::optional<fs::path> checkpoint_to_resume(const TrainOptions& o, ThreadPool& pool,
+                                             const Logger& log) {
   const std::string wish = o.resume_from_checkpoint.value_or("false");
   const std::string lower = to_lower(wish);
   if (lower == "false" || lower == "no") {
     return std::nullopt;
   }
-  if (lower != "true" && lower != "latest" && lower != "yes") {
+  if (!wants_latest(o)) {
     if (!fs::is_directory(wish)) {
       throw Error("M265", fmt::format("the checkpoint {} does not exist", wish))
           .hint("--resume_from_checkpoint latest  takes the newest of output_dir, if there is one");
     }
-    return Resume{wish};
+    return fs::path(wish);
   }
   const LatestCheckpoint latest = find_latest_checkpoint(o.output_dir, &pool);
   for (const std::string& reason : latest.skipped) {
@@ -70,7 +73,7 @@ std::optional<Resume> checkpoint_to_resume(const TrainOptions& o, ThreadPool& po
   if (!latest.path) {
     log.note(fmt::format("no checkpoint in {} yet: starting from the beginning", o.output_dir));
   }
-  return latest.path ? std::optional(Resume{*latest.path, true}) : std::nullopt;
+  return latest.path;
 }
 
 // The options that decide what the next step computes. Data, batches and seeds are compared by what
@@ -167,6 +170,21 @@ bool trains_turn_end(const PreparedDataset& data, const TextSetup& text) {
   return false;
 }
 
+// What moves data between this run's ranks.
+std::unique_ptr<Communicator> connect(const RunSurroundings& s, Device& device, Store* store,
+                                      bool on_gpu, double timeout) {
+  if (s.launch.world == 1) {
+    return local_communicator();
+  }
+  ProcessGroup group;
+  group.rank = s.launch.rank;
+  group.world = s.launch.world;
+  group.store = store;
+  group.address = address_towards(s.launch.master_addr);
+  group.timeout = std::chrono::milliseconds(static_cast<int64_t>(timeout * 1000));
+  return on_gpu ? nccl_communicator(device, group) : gloo_communicator(group);
+}
+
 Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedModel& model,
                const ModelSource& source, const Prepared& data, const Device& device) {
   std::array<char, 256> host{};
@@ -180,7 +198,7 @@ Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedMode
             {"format", source.format()},
             {"parameters", count_parameters(model.model.specs)}}},
           {"data", data.report},
-          {"world", 1},
+          {"world", s.launch.world},
           {"devices", {device.name()}},
           {"config", option_values(o)}};
 }
@@ -190,18 +208,41 @@ Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedMode
 TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   require_inputs(o);
   const Logger& log = s.logger;
+  const bool first = s.launch.rank == 0;
+  // Ranks of one machine share its processors.
+  const int threads = o.threads > 0 || s.launch.local_world == 1
+                          ? static_cast<int>(o.threads)
+                          : std::max(1, default_threads() / s.launch.local_world);
   const ChosenDevice chosen =
-      choose_device({o.use_cpu, o.wants_bf16(), static_cast<int>(o.threads), 0}, log);
+      choose_device({o.use_cpu, o.wants_bf16(), threads, s.launch.local_rank, o.wants_fp16(),
+                     o.tf32.value_or(false)},
+                    log);
+  if (o.sharding.zero_stage > 0) {
+    log.note(fmt::format(
+        "ZeRO stage {} is asked for, but ranks do not share out state yet: each keeps all of it, "
+        "and the result is the same",
+        o.sharding.zero_stage));
+  }
   Device* const device = chosen.device.get();
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
-  make_output_dir(o.output_dir);
-  const FolderLock lock(o.output_dir, this_process());
-  remove_checkpoint_leftovers(o.output_dir);
+  std::optional<FolderLock> lock;
+  if (first) {
+    make_output_dir(o.output_dir);
+    lock.emplace(o.output_dir, this_process());
+    remove_checkpoint_leftovers(o.output_dir);
+  }
   std::optional<HubPush> push;
-  if (o.hub.push_to_hub) {
+  if (o.hub.push_to_hub && first) {
     push.emplace(o, s.hub, log);
   }
-  const auto checkpoint = checkpoint_to_resume(o, device->threads(), log);
+  const auto alone = s.control == nullptr ? local_control() : nullptr;
+  RankControl& control = alone ? *alone : *s.control;
+  const auto look = [&] {
+    const auto found = checkpoint_to_resume(o, device->threads(), log);
+    return found ? found->string() : std::string();
+  };
+  const std::string newest = decide_together(control, "checkpoint to resume", look);
+  const auto checkpoint = newest.empty() ? std::nullopt : std::optional<fs::path>(newest);
   const TextSetup text = load_text(*source, o.data, s.hub);
   std::optional<ThreadPool> own_pool;
   if (o.data.dataset_num_proc) {
@@ -222,7 +263,11 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   if (o.eval_strategy != "no" || o.eval_on_start) {
     eval = prepare_dataset(o.data, Part::eval, context);
   }
-  LoadedModel model = load_model(*source, *device, chosen.compute);
+  const MemoryPlan memory =
+      plan_run(o, Model::from_config(source->config()), *device, chosen.compute, *train.rows,
+               eval ? eval->rows.get() : nullptr, log);
+  LoadedModel model = load_model(*source, *device, chosen.compute,
+                                 o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32);
   log.note(fmt::format("model: {} ({}), {} parameters, {}, trained in {} on {}", source->name(),
                        model.model.config.architecture,
                        with_commas(count_parameters(model.model.specs)), source->format(),
@@ -230,21 +275,32 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
 
   const SaveOptions saving =
       save_options(o, *source, text, train.chat, trains_turn_end(*train.rows, text), s.version);
-  const auto export_model = [&](const fs::path& folder, std::span<const StreamedTensor> weights) {
-    return save_model(folder, *source, weights, saving).files;
+  const auto export_model = [&](const fs::path& folder, std::span<const StreamedTensor> weights,
+                                ThreadPool* pool) {
+    std::vector<StreamedTensor> kept;
+    for (const StreamedTensor& w : weights) {  // those in neither float32 nor the files' type
+      kept.push_back(w.dtype == DType::f32 || w.dtype == saving.dtype ? w : widened(w));
+    }
+    return save_model(folder, *source, kept, saving, pool);
   };
   const auto variable = [](const char* name) {
     const char* value = std::getenv(name);
     return std::string(value == nullptr ? "" : value);
   };
-  Trackers trackers(o, variable, log);
-  const auto kubeflow = KubeflowStatus::from(variable, s.version);
-  RunLog run_log({o.output_dir, s.print, {}, [&](const Json& line) {
-                    trackers.line(line);
-                    if (kubeflow) {
-                      kubeflow->line(line);
-                    }
-                  }});
+  // The first rank alone writes what people and their tools read.
+  std::optional<Trackers> trackers;
+  std::optional<RunLog> run_log;
+  const auto kubeflow = first ? KubeflowStatus::from(variable, s.version)
+                              : decltype(KubeflowStatus::from(variable, s.version)){};
+  if (first) {
+    trackers.emplace(o, variable, log);
+    run_log.emplace(RunLog::Setup{o.output_dir, s.print, {}, [&](const Json& line) {
+                                    trackers->line(line);
+                                    if (kubeflow) {
+                                      kubeflow->line(line);
+                                    }
+                                  }});
+  }
   const auto on_step = [&](int64_t done, int64_t total, std::string_view tail) {
     if (kubeflow) {
       kubeflow->step(done, total);
@@ -253,45 +309,56 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
       s.on_step(done, total, tail);
     }
   };
-  const auto comm = local_communicator();
+  const auto store = control_store(control);
+  const auto comm = connect(s, *device, store.get(), device->kind() == DeviceKind::cuda,
+                            static_cast<double>(o.distributed.ddp_timeout));
+  const auto abort = control.on_failure([&](const Error& why) { comm->abort(why); });
   Trainer trainer({*device, *comm, log, s.stop_signal, s.save_signal}, o, model, *train.rows,
-                  eval ? eval->rows.get() : nullptr, &run_log,
+                  eval ? eval->rows.get() : nullptr, first ? &*run_log : nullptr,
                   {export_model, on_step, s.on_eval_batch,
                    [&](const fs::path& folder, int64_t step) {
                      if (push) {
                        push->checkpoint(folder, step);
                      }
                    },
-                   identity_of(o, *source, *train.rows)});
+                   identity_of(o, *source, *train.rows)},
+                  memory);
   if (checkpoint) {
-    trainer.resume(checkpoint->path, checkpoint->verified);
-    log.note(fmt::format("resumed from {}", checkpoint->path.string()));
+    trainer.resume(*checkpoint, wants_latest(o));
+    log.note(fmt::format("resumed from {}", checkpoint->string()));
   }
-  run_log.start(about_run(o, s, model, *source, train, *device),
-                checkpoint ? checkpoint->path.string() : "");
+  if (first) {
+    run_log->start(about_run(o, s, model, *source, train, *device),
+                   checkpoint ? checkpoint->string() : "");
+  }
   if (s.on_training) {
     s.on_training();
   }
   try {
     const TrainOutcome outcome = trainer.run();
     say_notes(trainer.notes(), o.data, text.tokenizer, log);
-    if (outcome.stopped_by == 0) {
-      const auto weights = streamed_from(*device, model.published(model.weights.f32()));
+    if (outcome.stopped_by == 0 && first) {
+      const auto weights =
+          streamed_from(*device, model.published(model.weights.data(), model.weight_type));
       const std::vector<std::string> changes =
-          save_model(o.output_dir, *source, weights, saving, &device->threads()).changes;
+          export_model(o.output_dir, weights, &device->threads()).changes;
       write_text(fs::path(o.output_dir) / "training_args.json", option_values(o).dump(2) + "\n");
       log.note(fmt::format("saved the model to {} ({})", o.output_dir,
                            changes.empty() ? "configuration as in the source"
                                            : fmt::format("changed {}", fmt::join(changes, "; "))));
     }
-    run_log.end(outcome.stopped_by == 0 ? RunStatus::done : RunStatus::stopped);
+    if (first) {
+      run_log->end(outcome.stopped_by == 0 ? RunStatus::done : RunStatus::stopped);
+    }
     if (push && outcome.stopped_by == 0) {
       push->finish(o.output_dir);
     }
     return outcome;
   } catch (const Error& e) {
     try {
-      run_log.end(RunStatus::failed, e.code());
+      if (first) {
+        run_log->end(RunStatus::failed, e.code());
+      }
     } catch (const Error&) {  // the disk is full, say: the first error is the one to show
     }
     throw;

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "comm/launch_environment.h"
+#include "comm/rank_control.h"
 #include "core/log.h"
 #include "hub/cache.h"
 #include "train/options.h"
@@ -26,6 +28,8 @@ struct RunSurroundings {
   std::function<void(int64_t done, int64_t total)> on_eval_batch;
   std::string version;
   std::vector<std::string> argv;
+  LaunchEnvironment launch = {};   // which of the run's ranks this is
+  RankControl* control = nullptr;  // needed where there are several
 };
 
 // Trains and saves. Throws Error for whatever keeps it from doing so; what was saved stays whole.

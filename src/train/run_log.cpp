@@ -128,6 +128,7 @@ void RunLog::log(const TrainLog& v) {
   line["step_s"] = v.step_s;
   add(line, "mfu", v.mfu);
   line["skipped_steps"] = v.skipped_steps;
+  add(line, "loss_scale", v.loss_scale);
   append("log", line);
 }
 

@@ -29,7 +29,8 @@ struct TrainLog {
   // For metrics.jsonl only.
   double tokens_per_s = 0.0, step_s = 0.0;
   std::optional<double> mfu;
-  int64_t skipped_steps = 0;  // not finite, since the start of the run
+  int64_t skipped_steps = 0;         // not finite, since the start of the run
+  std::optional<double> loss_scale;  // of float16
 };
 
 struct EvalLog {

@@ -14,20 +14,10 @@ namespace sft {
 
 namespace {
 
-LossType loss_type(const TrainOptions& o) {
-  return o.loss_type == "dft" ? LossType::dft : LossType::nll;
-}
-
 // Rows as they are trained in TRL's order: what is counted must be all of them.
 DataOptions counted(DataOptions data) {
   data.dataset_order = "trl";
   return data;
-}
-
-int64_t batch_tokens(const TrainOptions& o, const PreparedDataset& rows, const Survey& survey) {
-  return rows.bound()
-             ? survey.longest_batch_row * std::min(o.per_device_train_batch_size, rows.size())
-             : longest_batch(rows, o.per_device_train_batch_size);
 }
 
 std::string steps_line(const RunPlan& plan, const TrainOptions& o) {
@@ -55,8 +45,9 @@ StepCount count_steps(const TrainOptions& o, const PreparedDataset& rows) {
 
 RunPlan plan_training(const TrainOptions& o, const RunSurroundings& s) {
   require_inputs(o);
-  const ChosenDevice chosen =
-      choose_device({o.use_cpu, o.wants_bf16(), static_cast<int>(o.threads), 0}, s.logger);
+  const ChosenDevice chosen = choose_device({o.use_cpu, o.wants_bf16(), static_cast<int>(o.threads),
+                                             0, o.wants_fp16(), o.tf32.value_or(false)},
+                                            s.logger);
   Device* const device = chosen.device.get();
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
   const Model model = Model::from_config(source->config());
@@ -81,12 +72,21 @@ RunPlan plan_training(const TrainOptions& o, const RunSurroundings& s) {
   plan.rows_a_step = a_step(train.rows->size());
   plan.tokens_a_step = a_step(plan.train.tokens);
   plan.trained_a_step = a_step(plan.train.tokens_trained);
+  std::optional<Prepared> eval;
   if (o.eval_strategy != "no" || o.eval_on_start) {
-    plan.eval = survey(prepare_dataset(data, Part::eval, context), data, device->threads());
+    eval = prepare_dataset(data, Part::eval, context);
+    plan.eval = survey(*eval, data, device->threads());
   }
   check_lengths(*train.rows, model.config);
-  plan.memory = estimate_memory(o.recompute(), model, *device, chosen.compute,
-                                batch_tokens(o, *train.rows, plan.train), loss_type(o), false);
+  MemoryWish wish = memory_wish(o, *train.rows, eval ? eval->rows.get() : nullptr);
+  wish.longest = [&](int64_t count) {
+    return train.rows->bound() ? plan.train.longest_batch_row * std::min(count, train.rows->size())
+                               : longest_batch(*train.rows, count);
+  };
+  plan.memory = estimate_memory(wish, model, *device, chosen.compute);
+  if (!plan.memory.fits()) {
+    plan.fitting = fitting_settings(wish, model, *device, chosen.compute);
+  }
   return plan;
 }
 
@@ -108,7 +108,11 @@ Json to_json(const RunPlan& plan) {
                 {"activations", m.activations},
                 {"needed", m.needed()},
                 {"free", m.free},
-                {"recompute", m.recompute == Recompute::block ? "block" : "none"},
+                {"masters", m.masters},
+                {"workspace", m.workspace},
+                {"host", m.host},
+                {"recompute", name_of(m.policy.recompute)},
+                {"offload", m.policy.offload},
                 {"fits", m.fits()}}}};
   if (plan.eval) {
     out["eval"] = to_json(*plan.eval);
@@ -129,14 +133,12 @@ std::vector<std::string> describe(const RunPlan& plan, const TrainOptions& o, in
   }
   out.push_back(steps_line(plan, o));
   const MemoryPlan& m = plan.memory;
-  out.push_back(fmt::format(
-      "memory     {} needed: weights {}, gradients {}, moments {}, "
-      "activations {} for {} tokens{}; {} free",
-      human_bytes(m.needed()), human_bytes(m.weights), human_bytes(m.gradients),
-      human_bytes(m.moments), human_bytes(m.activations), with_commas(m.batch_tokens),
-      m.recompute == Recompute::block ? " with block recompute" : "", human_bytes(m.free)));
+  out.push_back("memory     " + m.line().substr(std::string("memory: ").size()));
   if (!m.fits()) {
     out.emplace_back("           IT DOES NOT FIT: training would refuse with G010");
+    if (!plan.fitting.empty()) {
+      out.push_back("           what fits: " + plan.fitting);
+    }
   }
   return out;
 }

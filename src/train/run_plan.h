@@ -22,6 +22,7 @@ struct RunPlan {
   double epochs = 0;
   double rows_a_step = 0, tokens_a_step = 0, trained_a_step = 0;  // on average
   MemoryPlan memory;
+  std::string fitting;  // fitting_settings, where it does not fit
 };
 
 // The errors of run_training up to the first step, but for G010: whether it fits, `memory` says.

@@ -13,7 +13,7 @@
 #include "train/sharding_config/deepspeed.h"
 #include "data/dataset.h"
 #include "train/bad_numbers.h"
-#include "train/memory_plan.h"
+#include "optim/optimizers.h"
 
 namespace sft {
 
@@ -41,10 +41,6 @@ LoaderOptions loader_options(const TrainOptions& o, const Communicator& comm, bo
   return l;
 }
 
-LossType loss_type(const TrainOptions& o) {
-  return o.loss_type == "dft" ? LossType::dft : LossType::nll;
-}
-
 // The longest row times the rows: what a padded batch would have, which transformers counts flops
 // by.
 double padded_tokens(const MicroBatch& batch) {
@@ -60,7 +56,7 @@ double padded_tokens(const MicroBatch& batch) {
 
 Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& model,
                  const PreparedDataset& train, const PreparedDataset* eval, RunLog* log,
-                 TrainerHooks hooks)
+                 TrainerHooks hooks, std::optional<MemoryPlan> memory)
     : context_(context),
       options_(options),
       model_(model),
@@ -68,13 +64,16 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
       hooks_(std::move(hooks)),
       train_(train),
       train_rows_(train.size()),
+      memory_(memory ? *memory
+                     : plan_run(options, model.model, context.device, model.target.compute, train,
+                                eval, context.logger, true)),
       loader_(make_loader(train, loader_options(options, context.comm, true))),
       total_steps_(loader_->total_steps(options.num_train_epochs, options.max_steps)),
       arena_(context.device),
       optimizer_(context.device, model.model.specs, model.model.layout,
                  {options.optim.adam_beta1, options.optim.adam_beta2, options.optim.adam_epsilon,
-                  options.optim.weight_decay}) {
-  check_lengths(train, model.model.config);
+                  options.optim.weight_decay, find_optimizer(options.optim.optim)->format,
+                  static_cast<uint64_t>(options.seed)}) {
   const OptimOptions& o = options.optim;
   check_deepspeed_steps(options, total_steps_);
   schedule_ =
@@ -85,17 +84,18 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
   if (o.lr_scheduler_type == "reduce_lr_on_plateau") {
     plateau_.emplace(o.learning_rate, o.lr_scheduler_kwargs);
   }
-  recompute_ = plan_run(options.recompute(), model, context.device,
-                        longest_batch(train, options.per_device_train_batch_size),
-                        loss_type(options), context.logger);
-  gradients_ = context.device.allocate(model.weights.size());
-  runner_.emplace(context.device, arena_, model, gradients_.f32(),
-                  BatchRunnerOptions{loss_type(options), recompute_, true});
+  if (model.target.compute == DType::f16) {
+    scaler_.emplace();
+  }
+  gradients_ =
+      context.device.allocate(static_cast<size_t>(model.model.layout.elements) * sizeof(float));
+  runner_.emplace(
+      context.device, arena_, model, gradients_.f32(),
+      BatchRunnerOptions{loss_type(options), memory_.policy, memory_.batch_tokens, true});
   if (eval != nullptr) {
-    check_lengths(*eval, model.model.config);
     eval_loader_.emplace(*eval, loader_options(options, context.comm, false));
     eval_runner_.emplace(context.device, arena_, model, nullptr,
-                         BatchRunnerOptions{loss_type(options), Recompute::none, false});
+                         BatchRunnerOptions{loss_type(options), {}, memory_.eval_tokens, false});
   }
   logging_ = {options.logging_strategy, interval_steps(options.logging_steps, total_steps_)};
   evaluation_ = {options.eval_strategy,
@@ -109,7 +109,8 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
 }
 
 double Trainer::learning_rate() const {
-  return plateau_ ? plateau_->learning_rate() : options_.optim.learning_rate * schedule_(step_);
+  return plateau_ ? plateau_->learning_rate()
+                  : options_.optim.learning_rate * schedule_(scaler_ ? updates_ : step_);
 }
 
 LossStats Trainer::run_batches(const std::vector<MicroBatch>& batches, double trained) {
@@ -118,7 +119,7 @@ LossStats Trainer::run_batches(const std::vector<MicroBatch>& batches, double tr
   double loss = 0;
   std::vector<LossStats> results;
   for (size_t i = 0; i < batches.size(); ++i) {
-    runner_->run(batches[i], scale, i == 0);
+    runner_->run(batches[i], static_cast<float>(scale * loss_scale()), i == 0);
     if (i % 1000 == 999 || i + 1 == batches.size()) {
       std::ranges::copy(runner_->collect(), std::back_inserter(results));
     }
@@ -170,7 +171,7 @@ void Trainer::train_step() {
     gradients.write_back();
   }
   const Trace::Phase phase(trace(), "optimizer", true);
-  grad_norm_ = l2_norm(context_.device, gradients_.f32(), static_cast<int64_t>(n));
+  grad_norm_ = l2_norm(context_.device, gradients_.f32(), static_cast<int64_t>(n)) / loss_scale();
   last_learning_rate_ = learning_rate();
   interval_.loss += total.loss;
   total_loss_ += total.loss;
@@ -178,6 +179,8 @@ void Trainer::train_step() {
   if (std::isfinite(total.loss) && std::isfinite(grad_norm_)) {
     update(last_learning_rate_);
     skipped_in_a_row_ = 0;
+  } else if (scaler_ && std::isfinite(total.loss) && scaler_->scale() >= 1.0) {
+    lower_loss_scale();
   } else {
     skip_update(batches, trained);
   }
@@ -211,17 +214,38 @@ void Trainer::update(double learning_rate) {
   step.weights = model_.weights.data();
   step.gradients = gradients_.f32();
   step.learning_rate = learning_rate;
-  step.clip = clip_factor(grad_norm_, options_.optim.max_grad_norm);
+  step.weight_type = model_.weight_type;
+  step.clip = clip_factor(grad_norm_, options_.optim.max_grad_norm) / loss_scale();
   step.step = updates_;
   step.copy = model_.copy.data();
   step.copy_type = model_.target.compute;
   optimizer_.step(step);
+  model_.refresh_norms(context_.device);
+  if (scaler_) {
+    scaler_->update(true);
+  }
+}
+
+// float16 had no room for the gradients: the step is tried no further, and the next ones have half
+// the scale. This is how the scale is found, so it ends no run.
+void Trainer::lower_loss_scale() {
+  ++skipped_;
+  const double before = scaler_->scale();
+  scaler_->update(false);
+  const std::string text = fmt::format(
+      "step {}: gradients overflow float16 at a loss scale of {}; the step is skipped, "
+      "{} so far, and the scale is {} now",
+      step_ + 1, before, skipped_, scaler_->scale());
+  context_.logger.note(text);
+  if (log_ != nullptr) {
+    log_->event("info", "", text);
+  }
 }
 
 void Trainer::skip_update(const std::vector<MicroBatch>& batches, double trained) {
   ++skipped_;
   diagnosis_ = diagnose_step(*runner_, model_, context_.device, batches,
-                             static_cast<float>(1.0 / std::max(trained, 1.0)), train_);
+                             static_cast<float>(loss_scale() / std::max(trained, 1.0)), train_);
   const std::string text = fmt::format(
       "step {}: the loss or the gradient is not finite (grad_norm {}); the step is skipped, {} so "
       "far; {}",
@@ -292,6 +316,7 @@ void Trainer::log_interval() {
     line.tokens_per_s = static_cast<double>(interval_.tokens) / interval_.seconds;
     line.step_s = interval_.seconds / static_cast<double>(interval_.steps);
     line.skipped_steps = skipped_;
+    line.loss_scale = scaler_ ? std::optional(scaler_->scale()) : std::nullopt;
     log_->log(line);
   }
   interval_ = {};

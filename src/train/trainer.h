@@ -12,13 +12,16 @@
 #include "core/log.h"
 #include "data/loader.h"
 #include "io/checkpoint.h"
+#include "io/model_saver.h"
 #include "optim/adamw.h"
+#include "optim/grad_scaler.h"
 #include "optim/schedule.h"
 #include "train/background_save.h"
 #include "train/batch_runner.h"
 #include "train/evaluate.h"
 #include "train/interval.h"
 #include "train/loaded_model.h"
+#include "train/memory_plan.h"
 #include "train/options.h"
 #include "train/run_log.h"
 
@@ -36,9 +39,9 @@ struct RankContext {
 // What the trainer asks of others.
 struct TrainerHooks {
   // Writes a model of these weights into a folder and says which files. Called on rank 0 only,
-  // from the thread that saves.
-  std::function<std::vector<WrittenFile>(const fs::path& folder,
-                                         std::span<const StreamedTensor> weights)>
+  // from the thread that saves, without a pool.
+  std::function<SaveReport(const fs::path& folder, std::span<const StreamedTensor> weights,
+                           ThreadPool* pool)>
       export_model;
   // Steps done, and a few words for the progress line.
   std::function<void(int64_t done, int64_t total, std::string_view tail)> on_step;
@@ -60,15 +63,16 @@ struct TrainOutcome {
 
 class Trainer {
  public:
-  // `eval` may be null; `log` is null on every rank but 0. Throws before the first step: M037 when
-  // a row is longer than the model's positions, G010 when the run does not fit in memory.
+  // `eval` may be null; `log` is null on every rank but 0. `memory` is plan_run's, made here when
+  // it is not given. Throws before the first step: M037 when a row is longer than the model's
+  // positions, G010 when the run does not fit in memory.
   Trainer(RankContext context, const TrainOptions& options, LoadedModel& model,
           const PreparedDataset& train, const PreparedDataset* eval, RunLog* log,
-          TrainerHooks hooks);
+          TrainerHooks hooks, std::optional<MemoryPlan> memory = std::nullopt);
 
   const RowNotes& notes() const { return notes_; }
   int64_t total_steps() const { return total_steps_; }
-  Recompute recompute() const { return recompute_; }
+  const MemoryPlan& memory() const { return memory_; }
 
   // Goes on from a checkpoint folder, bit for bit. M260-M263 when it is not whole (not looked at
   // when it is `verified`), M264 when it is of another model or holds no optimizer state, M266 when
@@ -93,6 +97,8 @@ class Trainer {
   LossStats run_batches(const std::vector<MicroBatch>& batches, double trained);
   void update(double learning_rate);
   void skip_update(const std::vector<MicroBatch>& batches, double trained);
+  void lower_loss_scale();
+  double loss_scale() const { return scaler_ ? scaler_->scale() : 1.0; }
   void after_step();
   void log_interval();
   void run_evaluation();
@@ -119,6 +125,7 @@ class Trainer {
   TrainerHooks hooks_;
   const PreparedDataset& train_;
   int64_t train_rows_;
+  MemoryPlan memory_;
   std::unique_ptr<TrainLoader> loader_;
   std::optional<EvalLoader> eval_loader_;
   int64_t total_steps_ = 0;
@@ -128,7 +135,7 @@ class Trainer {
   Buffer gradients_;
   Arena arena_;
   AdamW optimizer_;
-  Recompute recompute_ = Recompute::none;
+  std::optional<GradScaler> scaler_;  // in float16
   std::optional<BatchRunner> runner_, eval_runner_;
 
   // The state that a checkpoint holds beside weights and moments.

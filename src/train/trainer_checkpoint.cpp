@@ -1,6 +1,7 @@
 // What of a trainer goes into a checkpoint, and how it comes back.
 //   model files            as the final folder has them, in the dtype they are saved in
-//   optimizer.safetensors  master.<name> (float32 weights), exp_avg.<name>, exp_avg_sq.<name>, and
+//   optimizer.safetensors  master.<name> (the weights as they are trained), exp_avg.<name>,
+//   exp_avg_sq.<name>, and
 //                          what optim/state_layout.h adds for 8-bit states
 //   trainer_state.json     transformers' schema;  sft_state.json  everything else that resuming
 //   needs training_args.json     the configuration
@@ -10,6 +11,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "io/convert.h"
 #include "io/safetensors.h"
 #include "train/trainer.h"
 
@@ -36,7 +38,7 @@ struct SaveJob {
     if (!state.empty()) {
       writer.write_tensors(kTensors, state);
     }
-    writer.add(hooks.export_model(writer.folder(), weights));
+    writer.add(hooks.export_model(writer.folder(), weights, nullptr).files);
     was_read();
     for (const auto& [file, text] : texts) {
       writer.write_text(file, text);
@@ -55,7 +57,7 @@ std::string shown(const Json& value) {
 
 std::vector<NamedTensor> Trainer::state_tensors() const {
   std::vector<NamedTensor> out;
-  for (NamedTensor& t : model_.published(model_.weights.f32())) {
+  for (NamedTensor& t : model_.published(model_.weights.data(), model_.weight_type)) {
     out.push_back({"master." + t.name, t.tensor});
   }
   for (const StatePart& part : optimizer_.parts()) {
@@ -90,6 +92,7 @@ Json Trainer::state_json() const {
                 {"learning_rate", last_learning_rate_},
                 {"best_step", best_step_}};
   state["best_metric"] = best_metric_ ? Json(*best_metric_) : Json();
+  state["scaler"] = scaler_ ? scaler_->state() : Json();
   state["plateau"] = plateau_ ? plateau_->state() : Json();
   return state;
 }
@@ -105,7 +108,7 @@ void Trainer::save_checkpoint() {
     return;
   }
   SaveJob job{options_.output_dir, step_, {}, {}, {}, {}, options_.save_total_limit.value_or(0)};
-  const size_t weights = model_.published(model_.weights.f32()).size();
+  const size_t weights = model_.published(model_.weights.data(), model_.weight_type).size();
   std::vector<NamedTensor> tensors = state_tensors();
   if (options_.save_only_model) {
     tensors.resize(weights);
@@ -177,6 +180,9 @@ void Trainer::restore(const Json& s) {
   best_step_ = s.at("best_step");
   if (!s.at("best_metric").is_null()) {
     best_metric_ = s.at("best_metric").get<double>();
+  }
+  if (scaler_ && !s.at("scaler").is_null()) {
+    scaler_->restore(s.at("scaler"));
   }
   if (plateau_ && !s.at("plateau").is_null()) {
     plateau_->restore(s.at("plateau"));
@@ -281,20 +287,28 @@ void Trainer::resume(const fs::path& checkpoint, bool verified) {
 void Trainer::load_weights(const fs::path& checkpoint) {
   if (fs::exists(checkpoint / kTensors)) {
     std::vector<NamedTensor> masters = state_tensors();
-    masters.resize(model_.published(model_.weights.f32()).size());
+    masters.resize(model_.published(model_.weights.data(), model_.weight_type).size());
     read_tensors(checkpoint / kTensors, masters);
   } else {
     const SafetensorsFolder folder(checkpoint);
     std::vector<float> values;
-    for (const NamedTensor& t : model_.published(model_.weights.f32())) {
+    std::vector<std::byte> narrow;
+    for (const NamedTensor& t : model_.published(model_.weights.data(), model_.weight_type)) {
       const auto entry = folder.find(t.name);
       if (!entry || entry->tensor->shape != t.tensor.shape.dims()) {
         throw Error("M264", fmt::format("{} has no {} of the shape {}", checkpoint.string(), t.name,
                                         t.tensor.shape.text()));
       }
-      values.resize(static_cast<size_t>(t.tensor.shape.elements()));
+      const int64_t n = t.tensor.shape.elements();
+      values.resize(static_cast<size_t>(n));
       entry->file->read_f32(*entry->tensor, values.data(), &context_.device.threads());
-      context_.device.upload(t.tensor.data, values.data(), t.tensor.bytes());
+      if (t.tensor.dtype == DType::f32) {
+        context_.device.upload(t.tensor.data, values.data(), t.tensor.bytes());
+        continue;
+      }
+      narrow.resize(t.tensor.bytes());
+      convert_from_f32(t.tensor.dtype, values.data(), n, narrow.data(), &context_.device.threads());
+      context_.device.upload(t.tensor.data, narrow.data(), narrow.size());
     }
   }
   model_.refresh_copy(context_.device);

@@ -37,6 +37,22 @@ TEST(Program, HelpAmongOtherOptionsIsHelp) {
   EXPECT_EQ(run_sft("--max_steps 3 --help").out, run_sft("--help").out);
 }
 
+TEST(Program, BenchSweepsOverBatchSizes) {
+  const RunResult run =
+      run_sft("bench --model " SFT_TEST_DIR
+              "/../examples/tiny-model --seq 16 --steps 1 --use_cpu --threads 1 --sweep --json");
+  ASSERT_EQ(run.code, 0) << run.err;
+  const Json rows = parse_json(run.out, "the sweep");
+  ASSERT_GE(rows.size(), 3u);  // two that are no faster end it
+  int64_t batch = 1;
+  for (const Json& row : rows) {
+    EXPECT_EQ(row.at("batch"), batch);
+    EXPECT_EQ(row.at("gradient_checkpointing"), "none");
+    EXPECT_GT(row.at("tokens_per_s").get<double>(), 0.0);
+    batch *= 2;
+  }
+}
+
 // Seconds of CPU time that the program takes; wall time would measure who else is busy.
 double cpu_seconds(const char* argument) {
   const pid_t child = fork();

@@ -91,13 +91,24 @@ TEST(ControlClient, OneRanksErrorEndsAllAtOnce) {
   const auto start = std::chrono::steady_clock::now();
   std::atomic<int> aborted = 0;
   const auto thrown = run(3, [&](RankControl& c) {
-    const auto handle =
-        c.on_failure([&](const Error& e) { aborted += e.code() == "N017" ? 1 : 0; });
+    std::atomic<bool> mine = false;
+    const auto handle = c.on_failure([&](const Error& e) {
+      aborted += e.code() == "N017" ? 1 : 0;
+      mine = true;
+    });
     c.barrier("begun");
     if (c.rank() == 1) {
       throw Error("D012", "row 7 has no text");
     }
-    c.barrier("never", RankControl::Seconds(60));
+    try {
+      c.barrier("never", RankControl::Seconds(60));
+    } catch (const Error&) {
+      // As long as the handle lives, the call comes.
+      for (int i = 0; i < 1000 && !mine; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      }
+      throw;
+    }
   });
   EXPECT_EQ(thrown[1], "D012 row 7 has no text");
   EXPECT_EQ(thrown[0], "N017 rank 1 on host-1 stopped: D012 row 7 has no text");

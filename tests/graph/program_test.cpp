@@ -12,7 +12,7 @@ namespace {
 void nothing(const Run&) {}
 
 struct Tape {
-  explicit Tape(Recompute recompute = Recompute::none) : p(Program::Purpose::training, recompute) {}
+  explicit Tape(MemoryPolicy memory = {}) : p(Program::Purpose::training, memory) {}
 
   // y = op(in); its backward reads y when `reads_output`, else the first input, and writes a
   // gradient of each input.
@@ -257,6 +257,99 @@ TEST(Program, a_value_written_twice_is_repeated_as_one) {
   }
   EXPECT_EQ(written[0], written[1]);
   EXPECT_NE(written[0], y);
+}
+
+// x -> a (norms) -> b (mlp) -> c -> d, which has a way from c that is not its own.
+Names repeated(Recompute recompute) {
+  Tape t(recompute);
+  const Value x = t.op("x", {t.weight});
+  t.p.begin_block(0);
+  const Value first = t.op("first", {x});
+  const Value a = t.op("a", {first}, true);
+  t.p.recompute_from(Recompute::norms);
+  const Value b = t.op("b", {a}, true);
+  t.p.recompute_from(Recompute::mlp);
+  const Value c = t.op("c", {b}, true);
+  const Value d = t.op("d", {b, c}, true);
+  t.p.recompute_by("shortcut", {c}, {d}, nothing);
+  t.p.end_block();
+  t.loss(d);
+  t.p.differentiate();
+  return t.names(true);
+}
+
+TEST(Program, a_policy_repeats_what_is_marked_for_it) {
+  EXPECT_EQ(repeated(Recompute::none), Names{});
+  EXPECT_EQ(repeated(Recompute::norms), (Names{"a", "shortcut"}));
+  EXPECT_EQ(repeated(Recompute::mlp), (Names{"a", "b", "shortcut"}));
+  EXPECT_EQ(repeated(Recompute::block), (Names{"first", "a", "b", "c", "d"}));
+}
+
+TEST(Program, a_block_that_begins_with_a_sum_keeps_the_sum) {
+  Tape t(Recompute::block);
+  const Value x = t.op("x", {t.weight});
+  const Value y = t.op("y", {t.weight});
+  t.p.begin_block(0);
+  const Value sum = t.p.make("sum", {8});
+  const Value norm = t.p.make("norm", {8});
+  t.p.emit("add_norm", {x, y}, {sum, norm}, nothing);
+  t.p.recompute_by("norm", {sum}, {norm}, nothing);
+  const Value z = t.op("z", {norm});
+  t.p.end_block();
+  t.loss(z);
+  t.p.differentiate();
+  EXPECT_EQ(t.names(true), Names{"norm"});
+  for (const Instruction& i : t.p.instructions()) {
+    if (i.recomputed) {
+      EXPECT_EQ(i.in[0], sum);
+    }
+  }
+}
+
+TEST(Program, what_follows_a_repeated_input_is_repeated_with_it) {
+  for (const bool marked : {false, true}) {
+    Tape t(Recompute::norms);
+    const Value x = t.op("x", {t.weight});
+    t.p.begin_block(0);
+    const Value a = t.op("a", {x});
+    if (marked) {
+      t.p.recompute_from(Recompute::norms);
+    }
+    const Value b = t.op("b", {a}, true);
+    t.p.recompute_with_input();
+    t.p.end_block();
+    t.loss(b);
+    t.p.differentiate();
+    EXPECT_EQ(t.names(true), marked ? (Names{"a", "b"}) : Names{});
+  }
+}
+
+TEST(Program, offloaded_values_leave_when_made_and_return_one_block_early) {
+  Tape t({Recompute::block, true});
+  const auto op = [&](const std::string& name, Value in) {
+    const Value y = t.p.make(name, {2, 4});
+    t.p.emit(name, {in}, {y}, nothing);
+    t.p.on_backward([=](Program& b) {
+      b.emit(name + ".backward", {b.grad(y), in}, {b.grad_out(in)}, nothing);
+    });
+    return y;
+  };
+  Value x = op("x", t.weight);
+  for (int block = 0; block < 4; ++block) {
+    t.p.begin_block(block);
+    x = op(std::to_string(block), x);
+    t.p.end_block();
+  }
+  t.loss(x);
+  t.p.differentiate();
+  Names all;
+  for (const Instruction& i : t.p.instructions()) {
+    all.push_back(i.name);
+    EXPECT_EQ(i.lane == Lane::copies, i.name == "offload" || i.name == "fetch");
+  }
+  // Blocks 3 and 2 come first in the backward pass: what they read stays.
+  EXPECT_EQ(all, (Names{"x", "offload", "0", "offload", "1", "2", "3", "loss", "3.backward",
+                        "fetch", "2.backward", "fetch", "1.backward", "0.backward", "x.backward"}));
 }
 
 TEST(Program, a_loss_inside_a_repeated_block_is_refused) {

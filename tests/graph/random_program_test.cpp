@@ -13,6 +13,7 @@ namespace sft {
 namespace {
 
 constexpr int64_t kWidth = 8;
+const Shape kShape{1, kWidth};  // values of two dimensions are offloaded
 constexpr int kParameters = 3;
 
 // The kinds of op differ in what their backward passes ask of the program.
@@ -105,7 +106,7 @@ Kernel elementwise(Formula formula) {
 const Kernel kProduct = elementwise([](auto in) { return in(0) * in(1); });
 
 Value emit_product(Program& p, Value a, Value b) {
-  const Value y = p.make("product", {kWidth});
+  const Value y = p.make("product", kShape);
   p.emit("product", {a, b}, {y}, kProduct);
   p.on_backward([=](Program& g) {
     if (g.has_grad(y)) {
@@ -117,8 +118,9 @@ Value emit_product(Program& p, Value a, Value b) {
 }
 
 Value emit_gain(Program& p, Value x, Value w) {
-  const Value y = p.make("gain", {kWidth});
+  const Value y = p.make("gain", kShape);
   p.emit("gain", {x, w}, {y}, kProduct);
+  p.recompute_by("product", {x, w}, {y}, kProduct);
   p.on_backward([=](Program& g) {
     if (!g.has_grad(y)) {
       return;
@@ -140,9 +142,10 @@ Value emit_gain(Program& p, Value x, Value w) {
 }
 
 Value emit_late(Program& p, Value x, Value w) {
-  const Value y = p.make("late", {kWidth});
+  const Value y = p.make("late", kShape);
   p.emit("late.first", {x}, {y}, elementwise([](auto in) { return in(0); }));
   p.emit("late.second", {x, w}, {{y, Output::Mode::add}}, kProduct);
+  p.recompute_from(Recompute::norms, p.instructions().size() - 2);
   p.on_backward([=](Program& g) {
     if (g.has_grad(y)) {
       g.emit("late.weight", {g.grad(y), x}, {g.grad_out(w)}, kProduct);
@@ -156,8 +159,13 @@ Value emit_late(Program& p, Value x, Value w) {
 // y = f(x), whose gradient is made from grad y and `x` or `y`, and then shared.
 Value emit_function(Program& p, const char* name, Value x, const Kernel& forward, int reuse,
                     bool reads_output, const Kernel& backward) {
-  const Value y = p.make(name, {kWidth});
+  const Value y = p.make(name, kShape);
   p.emit(name, {x}, {y}, forward, reuse);
+  if (reuse == 0) {
+    p.recompute_with_input();
+  } else {
+    p.recompute_from(reads_output ? Recompute::norms : Recompute::mlp);
+  }
   p.on_backward([=](Program& g) {
     if (g.has_grad(y)) {
       const Value grad = g.like(x, "function.grad");
@@ -175,7 +183,7 @@ Value emit_function(Program& p, const char* name, Value x, const Kernel& forward
 Value emit_node(Program& p, const Node& n, Value a, Value b) {
   switch (n.kind) {
     case Kind::add: {
-      const Value y = p.make("sum", {kWidth});
+      const Value y = p.make("sum", kShape);
       p.emit("sum", {a, b}, {y}, elementwise([](auto in) { return in(0) + in(1); }));
       p.on_backward([=](Program& g) {
         if (g.has_grad(y)) {
@@ -208,15 +216,15 @@ Value emit_node(Program& p, const Node& n, Value a, Value b) {
 struct Outcome {
   std::vector<float> loss_input;              // the network's last value
   std::vector<std::vector<float>> gradients;  // by parameter
-  int64_t bytes = 0;
+  int64_t bytes = 0, host_bytes = 0;
 };
 
 Outcome run(const Network& network, const std::vector<std::vector<float>>& parameters,
-            Recompute recompute, bool first_micro_batch = true) {
-  Program p(Program::Purpose::training, recompute);
+            MemoryPolicy memory, bool first_micro_batch = true) {
+  Program p(Program::Purpose::training, memory);
   std::vector<Value> values;
   for (int i = 0; i < kParameters; ++i) {
-    values.push_back(p.parameter(i, "w", {kWidth}, DType::f32, true));
+    values.push_back(p.parameter(i, "w", kShape, DType::f32, true));
   }
   int block = -1;
   for (const Node& n : network) {
@@ -240,11 +248,18 @@ Outcome run(const Network& network, const std::vector<std::vector<float>>& param
   Bindings bindings;
   bindings.first_micro_batch = first_micro_batch;
   for (size_t i = 0; i < kParameters; ++i) {
-    bindings.parameters.push_back({const_cast<float*>(parameters[i].data()), {kWidth}, DType::f32});
-    bindings.gradients.push_back({outcome.gradients[i].data(), {kWidth}, DType::f32});
+    bindings.parameters.push_back({const_cast<float*>(parameters[i].data()), kShape, DType::f32});
+    bindings.gradients.push_back({outcome.gradients[i].data(), kShape, DType::f32});
   }
   outcome.bytes = executor.plan().bytes;
-  std::memset(arena.reserve(outcome.bytes), 0xff, static_cast<size_t>(outcome.bytes));  // NaN
+  outcome.host_bytes = executor.plan().host_bytes;
+  const auto fill = [](std::byte* at, int64_t n) {
+    if (n > 0) {
+      std::memset(at, 0xff, static_cast<size_t>(n));  // NaN
+    }
+  };
+  fill(arena.reserve(outcome.bytes), outcome.bytes);
+  fill(arena.reserve_host(outcome.host_bytes), outcome.host_bytes);
   executor.run(bindings);
   const float* y = executor.tensor(values.back()).f32();
   outcome.loss_input.assign(y, y + kWidth);
@@ -261,7 +276,7 @@ double loss_of(const Network& network, const std::vector<std::vector<double>>& p
 }
 
 TEST(RandomPrograms, gradients_are_right_and_recomputation_changes_no_bit) {
-  int checked = 0;
+  int checked = 0, offloaded = 0;
   for (uint32_t seed = 0; seed < 600 && !::testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(seed);
     const Network network = random_network(seed);
@@ -283,9 +298,16 @@ TEST(RandomPrograms, gradients_are_right_and_recomputation_changes_no_bit) {
     }
     ++checked;
     const Outcome plain = run(network, parameters, Recompute::none);
-    const Outcome again = run(network, parameters, Recompute::block);
-    EXPECT_EQ(plain.loss_input, again.loss_input);
-    EXPECT_EQ(plain.gradients, again.gradients);
+    for (const Recompute recompute :
+         {Recompute::none, Recompute::norms, Recompute::mlp, Recompute::block}) {
+      for (const bool offload : {false, true}) {
+        const Outcome again = run(network, parameters, {recompute, offload});
+        EXPECT_EQ(plain.loss_input, again.loss_input) << name_of(recompute) << offload;
+        EXPECT_EQ(plain.gradients, again.gradients) << name_of(recompute) << offload;
+        EXPECT_TRUE(offload || again.host_bytes == 0);
+        offloaded += again.host_bytes > 0 ? 1 : 0;
+      }
+    }
     const Outcome added = run(network, parameters, Recompute::block, false);
     for (size_t i = 0; i < kParameters; ++i) {
       double norm = 0.0;
@@ -305,6 +327,7 @@ TEST(RandomPrograms, gradients_are_right_and_recomputation_changes_no_bit) {
     }
   }
   EXPECT_GT(checked, 300);
+  EXPECT_GT(offloaded, 100);
 }
 
 }  // namespace

@@ -88,12 +88,18 @@ TEST_P(Families, recompute_changes_no_bit_and_saves_memory) {
   const LossStats plain = run.train(LossType::nll, Recompute::none);
   const std::vector<float> expected_gradients(run.gradients.f32(),
                                               run.gradients.f32() + run.model.layout.elements);
-  const int64_t plain_bytes = run.arena_bytes;
-  const LossStats recomputed = run.train(LossType::nll, Recompute::block);
-  EXPECT_EQ(plain.loss, recomputed.loss);
-  EXPECT_EQ(0, std::memcmp(expected_gradients.data(), run.gradients.data(),
-                           expected_gradients.size() * sizeof(float)));
-  EXPECT_LT(run.arena_bytes, plain_bytes);
+  int64_t bytes = run.arena_bytes;
+  for (const MemoryPolicy memory :
+       {MemoryPolicy(Recompute::norms), MemoryPolicy(Recompute::mlp),
+        MemoryPolicy(Recompute::block), MemoryPolicy(Recompute::block, true)}) {
+    SCOPED_TRACE(::testing::Message() << name_of(memory.recompute) << memory.offload);
+    const LossStats recomputed = run.train(LossType::nll, memory);
+    EXPECT_EQ(plain.loss, recomputed.loss);
+    EXPECT_EQ(0, std::memcmp(expected_gradients.data(), run.gradients.data(),
+                             expected_gradients.size() * sizeof(float)));
+    EXPECT_LE(run.arena_bytes, bytes) << name_of(memory.recompute);
+    bytes = run.arena_bytes;
+  }
 }
 
 TEST_P(Families, padding_and_accumulation_change_nothing) {

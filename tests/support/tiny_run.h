@@ -77,9 +77,9 @@ class TinyRun {
   }
 
   // One forward (and backward) pass; gradients land in `gradients`.
-  LossStats train(LossType type = LossType::nll, Recompute recompute = Recompute::none,
+  LossStats train(LossType type = LossType::nll, MemoryPolicy memory = {},
                   bool first = true) {
-    auto recorded = record_training(model, size(), type, true, recompute);
+    auto recorded = record_training(model, size(), type, true, memory);
     Executor executor(*device, arena, std::move(recorded.program));
     bindings.first_micro_batch = first;
     executor.run(bindings);

@@ -131,6 +131,7 @@ void pipes(const Settings& s, Scene& scene, Report& report) {
   }
   fs::remove_all(out);
   ::fcntl(ends[1], F_SETPIPE_SZ, 4096);
+  ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
   std::string fill(4096, 'x');
   const auto filled = ::write(ends[1], fill.data(), fill.size());
   (void)filled;

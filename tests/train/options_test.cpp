@@ -67,7 +67,7 @@ std::string said_on_the_cpu(const Args& args) {
 }
 
 TEST(TrainOptions, Bf16FallsBackInOneLineUnlessTurnedOff) {
-  const std::string line = "training in float32: bfloat16 is for GPUs";
+  const std::string line = "computing in float32: bfloat16 is for GPUs";
   EXPECT_EQ(said_on_the_cpu({}), line);
   EXPECT_EQ(said_on_the_cpu({"--bf16"}), line);
   EXPECT_EQ(said_on_the_cpu({"--bf16", "false"}), "");
@@ -124,35 +124,41 @@ TEST(TrainOptions, RulesThatSpanOptions) {
   EXPECT_EQ(code({"--max_shard_size", "big"}), "C090");
   EXPECT_EQ(code({"--warmup_steps", "2.5"}), "C051");
   EXPECT_EQ(code({"--output_dir", ""}), "C052");
+  EXPECT_EQ(code({"--dtype", "float16"}), "C054");
+  EXPECT_EQ(code({"--dtype", "bfloat16", "--fp16"}), "C054");
   EXPECT_EQ(code({"--lr_scheduler_type", "cosine_with_min_lr"}), "C103");
   EXPECT_EQ(code({"--lr_scheduler_kwargs", R"({"x": 1})"}), "C101");
 }
 
 TEST(TrainOptions, WhatIsNotBuiltIsRefused) {
-  const Args refused[] = {{"--fp16"},
-                          {"--tf32"},
-                          {"--use_peft"},
+  const Args refused[] = {{"--use_peft"},
                           {"--load_in_4bit"},
                           {"--auto_find_batch_size"},
                           {"--neftune_noise_alpha", "5"},
                           {"--label_smoothing_factor", "0.1"},
                           {"--group_by_length"},
-                          {"--activation_offloading"},
                           {"--train_sampling_strategy", "group_by_length"},
                           {"--optim", "adafactor"},
-                          {"--gradient_checkpointing", "mlp"},
+
                           {"--num_processes", "8"},
                           {"--streaming"}};
   for (const Args& args : refused) {
     EXPECT_EQ(code(args), "C010") << args[0];
   }
   const Args fine[] = {{"--optim", "adamw_torch"},
+                       {"--optim", "adamw_8bit"},
+                       {"--optim", "adamw_bf16"},
+                       {"--fp16"},
+                       {"--tf32"},
+                       {"--dtype", "bfloat16"},
                        {"--report_to", "none"},
                        {"--tf32", "false"},
                        {"--no_fp16"},
                        {"--torch_compile"},
                        {"--num_processes", "1"},
                        {"--gradient_checkpointing", "block"},
+                       {"--gradient_checkpointing", "mlp"},
+                       {"--activation_offloading"},
                        {"--dataloader_num_workers", "4"}};
   for (const Args& args : fine) {
     EXPECT_EQ(code(args), "") << args[0];

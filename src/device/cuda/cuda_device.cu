@@ -36,7 +36,10 @@ CudaDevice::CudaDevice(int ordinal, int threads, std::filesystem::path cache_fol
   check_cuda(cudaDeviceGetStreamPriorityRange(&least, &most), "asking for priorities");
   check_cuda(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, most),
              "making a stream");
-  check_cuda(cudaStreamCreateWithPriority(&side_, cudaStreamNonBlocking, least), "making a stream");
+  for (cudaStream_t& stream : beside_) {
+    check_cuda(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, least),
+               "making a stream");
+  }
   for (cudaEvent_t& event : tickets_) {
     check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
   }
@@ -63,7 +66,9 @@ CudaDevice::~CudaDevice() {
     cudaEventDestroy(event);
   }
   cudaStreamDestroy(stream_);
-  cudaStreamDestroy(side_);
+  for (const cudaStream_t stream : beside_) {
+    cudaStreamDestroy(stream);
+  }
 }
 
 size_t CudaDevice::free_memory() const {
@@ -73,7 +78,11 @@ size_t CudaDevice::free_memory() const {
   return free;
 }
 
-Buffer CudaDevice::allocate(size_t bytes) {
+// Kernels are loaded when they are first used, those of cuBLAS and cuDNN too; beside them the
+// workspaces of products and reductions (ops/cuda).
+size_t CudaDevice::overhead() const { return size_t{768} << 20; }
+
+Buffer CudaDevice::take(size_t bytes) {
   if (bytes == 0) {
     return {};
   }
@@ -90,6 +99,22 @@ Buffer CudaDevice::allocate(size_t bytes) {
   check_cuda(cudaMemsetAsync(data, 0, bytes, stream_), "clearing memory");
   synchronize();  // before another stream uses it
   return {data, bytes, [](void* p, size_t) { cudaFree(p); }};
+}
+
+Buffer CudaDevice::take_host(size_t bytes) {
+  if (bytes == 0) {
+    return {};
+  }
+  void* data = nullptr;
+  if (cudaMallocHost(&data, bytes) != cudaSuccess) {
+    cudaGetLastError();
+    throw Error("G001", "cannot allocate " + std::to_string(bytes >> 20U) +
+                            " MiB of pinned memory (" + std::to_string(available_memory() >> 20U) +
+                            " MiB available to the host)")
+        .hint("leave the offloading out, or raise the limit of locked memory (ulimit -l)");
+  }
+  std::memset(data, 0, bytes);
+  return {data, bytes, [](void* p, size_t) { cudaFreeHost(p); }};
 }
 
 void CudaDevice::upload(void* to, const void* from, size_t bytes) {
@@ -149,7 +174,7 @@ void CudaDevice::download_beside(void* to, const void* from, size_t bytes) {
 
 void CudaDevice::copy(void* to, const void* from, size_t bytes) {
   if (to != from && bytes > 0) {
-    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()), "a copy");
+    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream()), "a copy");
   }
 }
 
@@ -158,21 +183,23 @@ void CudaDevice::zero(void* to, size_t bytes) {
 }
 
 void CudaDevice::synchronize() {
-  check_cuda(cudaStreamSynchronize(side_), "the work before");
+  for (const cudaStream_t stream : beside_) {
+    check_cuda(cudaStreamSynchronize(stream), "the work before");
+  }
   check_cuda(cudaStreamSynchronize(stream_), "the work before");
 }
 
-void CudaDevice::begin_aside() {
+void CudaDevice::begin_aside(Lane lane) {
   const cudaEvent_t now = tickets_[static_cast<size_t>(next_ticket_++ % kTickets)];
   check_cuda(cudaEventRecord(now, stream_), "branching");
-  check_cuda(cudaStreamWaitEvent(side_, now), "branching");
-  lane_ = 1;
+  lane_ = static_cast<int>(lane);
+  check_cuda(cudaStreamWaitEvent(stream(), now), "branching");
 }
 
 int CudaDevice::end_aside() {
-  lane_ = 0;
   const int ticket = next_ticket_++ % kTickets;
-  check_cuda(cudaEventRecord(tickets_[static_cast<size_t>(ticket)], side_), "branching");
+  check_cuda(cudaEventRecord(tickets_[static_cast<size_t>(ticket)], stream()), "branching");
+  lane_ = 0;
   return ticket;
 }
 

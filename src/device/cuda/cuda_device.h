@@ -26,7 +26,7 @@ class CudaDevice : public Device {
 
   std::string name() const override { return name_; }
   size_t free_memory() const override;
-  Buffer allocate(size_t bytes) override;
+  size_t overhead() const override;
   void upload(void* to, const void* from, size_t bytes) override;
   void download(void* to, const void* from, size_t bytes) override;
   void download_beside(void* to, const void* from, size_t bytes) override;
@@ -34,7 +34,7 @@ class CudaDevice : public Device {
   void zero(void* to, size_t bytes) override;
   void add(const Tensor& x, const Tensor& y, bool accumulate) override;
   void synchronize() override;
-  void begin_aside() override;
+  void begin_aside(Lane lane) override;
   int end_aside() override;
   void wait_aside(int ticket) override;
   std::unique_ptr<RecordedWork> record(const std::function<void()>& work) override;
@@ -44,8 +44,9 @@ class CudaDevice : public Device {
   const OpKernels* op_kernels() const override;
   const OptimKernels* optim_kernels() const override;
 
-  // The stream that kernels are launched on now, and which of the two it is.
-  cudaStream_t stream() const { return lane_ == 0 ? stream_ : side_; }
+  // The stream that kernels are launched on now, and which of the lanes it is; no kernel that needs
+  // memory of its own runs in Lane::copies.
+  cudaStream_t stream() const { return lane_ == 0 ? stream_ : beside_[lane_ - 1]; }
   int lane() const { return lane_; }
   // Where choices are kept for the next run; empty: nowhere.
   const std::filesystem::path& cache_folder() const { return cache_folder_; }
@@ -65,6 +66,10 @@ class CudaDevice : public Device {
     return *static_cast<T*>(slot.get());
   }
 
+ protected:
+  Buffer take(size_t bytes) override;
+  Buffer take_host(size_t bytes) override;
+
  private:
   // Pinned memory that uploads pass through, piece after piece; an event says when a piece is free.
   static constexpr size_t kPiece = size_t{4} << 20;
@@ -77,7 +82,8 @@ class CudaDevice : public Device {
   int multiprocessors_ = 0;
   int64_t shared_memory_ = 0;
   bool hopper_ = false;
-  cudaStream_t stream_ = nullptr, side_ = nullptr;  // the main one goes first
+  cudaStream_t stream_ = nullptr;         // the main one goes first
+  cudaStream_t beside_[kLanes - 1] = {};  // the other lanes'
   int lane_ = 0;
   static constexpr int kTickets = 256;
   std::array<cudaEvent_t, kTickets> tickets_{};

@@ -8,7 +8,7 @@ namespace sft::gpu {
 
 extern const OpKernels kOpKernels;
 
-void document_table(Device& device, const Tensor& documents, const Heads& heads,
+void document_table(Device& device, const Tensor& documents, const Heads& heads, int64_t tokens,
                     const Tensor& table);
 void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
                        const Attention& options, const Tensor& y, const Tensor& log_sum);

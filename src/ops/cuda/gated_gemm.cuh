@@ -13,9 +13,9 @@
 #include <algorithm>
 
 #include "device/cuda/cuda_device.h"
+#include "ops/cuda/activate.cuh"
 #include "ops/cuda/hopper.cuh"
 #include "ops/cuda/tensor_map.h"
-#include "ops/gated_activation.h"
 
 namespace sft {
 
@@ -63,18 +63,6 @@ struct GatedSizes {
 namespace gated {
 
 using namespace hopper;
-
-// act(x) and its derivative. tanh(z) = 2 sigmoid(2z) - 1, so that gelu_tanh is x sigmoid(2z) too.
-template <Activation kKind>
-__device__ inline float2 activate(float x) {
-  constexpr float kTwoSqrt2OverPi = 1.5957691216F;
-  constexpr float kCubic = 0.044715F;
-  constexpr bool kSilu = kKind == Activation::silu;
-  const float z = kSilu ? x : kTwoSqrt2OverPi * (x + kCubic * x * x * x);
-  const float slope = kSilu ? 1.0F : kTwoSqrt2OverPi * (1.0F + 3.0F * kCubic * x * x);
-  const float s = reciprocal(1.0F + power_of_two(-1.4426950409F * z));
-  return {x * s, s * (1.0F + x * slope * (1.0F - s))};
-}
 
 __device__ inline float2 unpack(uint32_t x) {
   return __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(x));

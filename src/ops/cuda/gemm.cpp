@@ -58,8 +58,10 @@ GemmKey key_of(const CudaGemm& g) {
 // A product as cuBLASLt sees it: column-major, so a and b change places.
 class Operation {
  public:
-  explicit Operation(const CudaGemm& g) {
-    check_cublas(cublasLtMatmulDescCreate(&desc_, CUBLAS_COMPUTE_32F, CUDA_R_32F), "a description");
+  Operation(const CudaGemm& g, bool tf32) {
+    check_cublas(cublasLtMatmulDescCreate(
+                     &desc_, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F),
+                 "a description");
     set(CUBLASLT_MATMUL_DESC_TRANSA, g.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, g.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     if (g.bias != nullptr) {
@@ -112,7 +114,7 @@ class Products {
   ~Products() { cublasLtDestroy(handle_); }
 
   void run(const CudaGemm& g) {
-    const Operation operation(g);
+    const Operation operation(g, device_.tf32());
     if (const cublasLtMatmulAlgo_t* known = choices_.find(key_of(g))) {
       cublasLtMatmulHeuristicResult_t result{};
       if (cublasLtMatmulAlgoCheck(handle_, operation.desc(), operation.a, operation.b, operation.c,

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "ops/cuda/activate.cuh"
+
 namespace sft::hopper {
 
 __device__ inline uint32_t shared_address(const void* p) {
@@ -99,6 +101,23 @@ __device__ inline void load(const CUtensorMap& map, Barrier* b, void* to, int x,
       "l"(&map), "r"(shared_address(b)), "r"(x), "r"(y), "h"(blocks), "l"(hint)
       : "memory");
 }
+// Of an array of three dimensions.
+__device__ inline void load(const CUtensorMap& map, Barrier* b, void* to, int x, int y, int z,
+                            uint64_t hint) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".L2::cache_hint [%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(shared_address(to)),
+      "l"(&map), "r"(shared_address(b)), "r"(x), "r"(y), "r"(z), "l"(hint)
+      : "memory");
+}
+// `bytes` from one address to another, all multiples of 16.
+__device__ inline void load(const void* from, Barrier* b, void* to, uint32_t bytes) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %3, [%2];" ::
+          "r"(shared_address(to)),
+      "l"(from), "r"(shared_address(b)), "r"(bytes)
+      : "memory");
+}
 __device__ inline void store(const CUtensorMap& map, const void* from, int x, int y,
                              uint64_t hint) {
   asm volatile(
@@ -133,6 +152,11 @@ __device__ inline void show_to_copies() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+// Threads of one warpgroup wait for one another; `id` from 1.
+__device__ inline void synchronize_warpgroup(int id) {
+  asm volatile("bar.sync %0, 128;" ::"r"(id) : "memory");
+}
+
 // --- registers ---------------------------------------------------------------------------------
 template <int kCount>
 __device__ inline void give_registers() {
@@ -157,18 +181,8 @@ __device__ inline void store_blocks(void* row, const uint32_t (&r)[4]) {
       : "memory");
 }
 
-// --- functions ---------------------------------------------------------------------------------
-// Two of the special function unit's, without the scaling that makes them right for denormals.
-__device__ inline float power_of_two(float x) {
-  float y = 0.0F;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-__device__ inline float reciprocal(float x) {
-  float y = 0.0F;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
+using sft::power_of_two;
+using sft::reciprocal;
 
 // --- products ----------------------------------------------------------------------------------
 // Describes an operand in shared memory, in rows of 128 swizzled bytes. Groups of 8 rows lie 1024
@@ -187,35 +201,72 @@ template <int kLeft>
 __device__ inline void wait_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
 }
+// Names registers that a product under way may still read, so that none of them is used for
+// something else before; to be called after the wait for it.
+template <int kCount>
+__device__ inline void keep_until_here(uint32_t (&r)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    asm volatile("" : "+r"(r[i])::"memory");
+  }
+}
 
 #define SFT_R8(i)                                                                             \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
       "+f"(d[i + 6]), "+f"(d[i + 7])
-#define SFT_R64(i)                                                                          \
-  SFT_R8(i), SFT_R8(i + 8), SFT_R8(i + 16), SFT_R8(i + 24), SFT_R8(i + 32), SFT_R8(i + 40), \
-      SFT_R8(i + 48), SFT_R8(i + 56)
-#define SFT_N64                                                                              \
-  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,"   \
-  "%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45," \
-  "%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define SFT_R32(i) SFT_R8(i), SFT_R8(i + 8), SFT_R8(i + 16), SFT_R8(i + 24)
+#define SFT_N32                                                                            \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23," \
+  "%24,%25,%26,%27,%28,%29,%30,%31"
+#define SFT_N64                                                   \
+  SFT_N32                                                         \
+      ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45," \
+      "%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+// `n`: columns of d; a and b: where the operands stand; `flag`: the place of `add`.
+#define SFT_PRODUCT(n, d, a, b, flag, transposed)                              \
+  "{\n"                                                                        \
+  ".reg .pred p;\n"                                                            \
+  "setp.ne.b32 p, " flag                                                       \
+  ", 0;\n"                                                                     \
+  "wgmma.mma_async.sync.aligned.m64n" n "k16.f32.bf16.bf16 {" d "}, " a ", " b \
+  ", p, 1, 1, " transposed                                                     \
+  ";\n"                                                                        \
+  "}"
 
-// d (64, 128) = (add ? d : 0) + a (64, 16) b (128, 16)^T, or b (16, 128) where b is transposed;
-// bfloat16 operands. Thread t holds rows t/32*16 + t%32/4 (+ 8) and columns t%4*2 (+ 1) of each 8
-// columns.
+// d (64, n) = (add ? d : 0) + a (64, 16) b (n, 16)^T, or b (16, n) where b is transposed; bfloat16
+// operands, n = 64 or 128. Thread t holds rows t/32*16 + t%32/4 (+ 8) and columns t%4*2 (+ 1) of
+// each 8 columns of d, and of a where that is in registers: the order in which `load_blocks` gives
+// 16 x 16 values, and two blocks of 8 columns of an earlier d.
 template <bool kTransposed>
 __device__ inline void multiply(float (&d)[64], uint64_t a, uint64_t b, bool add) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" SFT_N64
-      "}, %64, %65, p, 1, 1, 0, %67;\n"
-      "}"
-      : SFT_R64(0)
-      : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(kTransposed ? 1 : 0));
+  asm volatile(SFT_PRODUCT("128", SFT_N64, "%64", "%65", "%66", "0, %67")
+               : SFT_R32(0), SFT_R32(32)
+               : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(kTransposed ? 1 : 0));
+}
+template <bool kTransposed>
+__device__ inline void multiply(float (&d)[32], uint64_t a, uint64_t b, bool add) {
+  asm volatile(SFT_PRODUCT("64", SFT_N32, "%32", "%33", "%34", "0, %35")
+               : SFT_R32(0)
+               : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(kTransposed ? 1 : 0));
+}
+template <bool kTransposed>
+__device__ inline void multiply(float (&d)[64], const uint32_t* a, uint64_t b, bool add) {
+  asm volatile(SFT_PRODUCT("128", SFT_N64, "{%64, %65, %66, %67}", "%68", "%69", "%70")
+               : SFT_R32(0), SFT_R32(32)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)),
+                 "n"(kTransposed ? 1 : 0));
+}
+template <bool kTransposed>
+__device__ inline void multiply(float (&d)[32], const uint32_t* a, uint64_t b, bool add) {
+  asm volatile(SFT_PRODUCT("64", SFT_N32, "{%32, %33, %34, %35}", "%36", "%37", "%38")
+               : SFT_R32(0)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)),
+                 "n"(kTransposed ? 1 : 0));
 }
 #undef SFT_R8
-#undef SFT_R64
+#undef SFT_R32
+#undef SFT_N32
 #undef SFT_N64
+#undef SFT_PRODUCT
 
 }  // namespace sft::hopper

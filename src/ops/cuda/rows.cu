@@ -5,15 +5,15 @@ namespace sft {
 namespace {
 
 constexpr int kColumns = 32;
-constexpr int kLanes = 16;
+constexpr int kParts = 16;
 
 __global__ void column_sums_kernel(const float* partial, int64_t parts, int64_t n, float* out,
                                    bool accumulate) {
-  __shared__ float sums[kLanes][kColumns];
+  __shared__ float sums[kParts][kColumns];
   const int64_t column = int64_t{blockIdx.x} * kColumns + threadIdx.x;
   float sum = 0.0F;
   if (column < n) {
-    for (int64_t p = threadIdx.y; p < parts; p += kLanes) {
+    for (int64_t p = threadIdx.y; p < parts; p += kParts) {
       sum += partial[p * n + column];
     }
   }
@@ -21,7 +21,7 @@ __global__ void column_sums_kernel(const float* partial, int64_t parts, int64_t 
   __syncthreads();
   if (threadIdx.y == 0 && column < n) {
     float total = accumulate ? out[column] : 0.0F;
-    for (int lane = 0; lane < kLanes; ++lane) {
+    for (int lane = 0; lane < kParts; ++lane) {
       total += sums[lane][threadIdx.x];
     }
     out[column] = total;
@@ -33,7 +33,7 @@ __global__ void column_sums_kernel(const float* partial, int64_t parts, int64_t 
 void column_sums(CudaDevice& device, const float* partial, int64_t parts, int64_t n, float* out,
                  bool accumulate) {
   const auto blocks = static_cast<unsigned>((n + kColumns - 1) / kColumns);
-  column_sums_kernel<<<blocks, dim3(kColumns, kLanes), 0, device.stream()>>>(partial, parts, n, out,
+  column_sums_kernel<<<blocks, dim3(kColumns, kParts), 0, device.stream()>>>(partial, parts, n, out,
                                                                              accumulate);
   check_cuda(cudaGetLastError(), "column_sums");
 }

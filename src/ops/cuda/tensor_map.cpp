@@ -3,13 +3,19 @@
 #include <cuda.h>
 #include <cuda_runtime.h>
 
+#include <string>
+#include <vector>
+
 #include "core/error.h"
 #include "device/cuda/cuda_device.h"
 
 namespace sft {
 
-CUtensorMap tensor_map(const void* base, int64_t rows, int64_t columns, int64_t stride,
-                       int box_rows) {
+namespace {
+
+// Sizes and box in values, strides of all dimensions but the innermost in bytes.
+CUtensorMap encode(const void* base, std::vector<cuuint64_t> sizes, std::vector<cuuint64_t> strides,
+                   std::vector<cuuint32_t> box) {
   // The driver is asked for by name, so that nothing needs it to be there when it is linked.
   void* entry = nullptr;
   cudaDriverEntryPointQueryResult found{};
@@ -17,19 +23,36 @@ CUtensorMap tensor_map(const void* base, int64_t rows, int64_t columns, int64_t 
                                               cudaEnableDefault, &found),
              "the driver's tensor maps");
   CUtensorMap map{};
-  const cuuint64_t size[] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[] = {static_cast<cuuint64_t>(stride) * 2};
-  const cuuint32_t box[] = {64, static_cast<cuuint32_t>(box_rows)};
-  const cuuint32_t steps[] = {1, 1};
+  const std::vector<cuuint32_t> steps(sizes.size(), 1);
   const CUresult result = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry)(
-      &map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<void*>(base), size, strides, box, steps,
+      &map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, static_cast<cuuint32_t>(sizes.size()),
+      const_cast<void*>(base), sizes.data(), strides.data(), box.data(), steps.data(),
       CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
       CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
-    throw Error("G021", "CUDA cannot describe a matrix of " + std::to_string(rows) + " x " +
-                            std::to_string(columns) + " (" + std::to_string(result) + ")");
+    throw Error("G021", "CUDA cannot describe a matrix of " + std::to_string(sizes.back()) + " x " +
+                            std::to_string(sizes.front()) + " (" + std::to_string(result) + ")");
   }
   return map;
+}
+
+cuuint64_t bytes(int64_t values) { return static_cast<cuuint64_t>(values) * 2; }
+
+}  // namespace
+
+CUtensorMap tensor_map(const void* base, int64_t rows, int64_t columns, int64_t stride,
+                       int box_rows) {
+  return encode(base, {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)},
+                {bytes(stride)}, {64, static_cast<cuuint32_t>(box_rows)});
+}
+
+CUtensorMap head_map(const void* base, int64_t tokens, int64_t heads, int64_t head_dim,
+                     int64_t stride, int box_heads, int box_tokens) {
+  return encode(base,
+                {static_cast<cuuint64_t>(head_dim), static_cast<cuuint64_t>(heads),
+                 static_cast<cuuint64_t>(tokens)},
+                {bytes(head_dim), bytes(stride)},
+                {64, static_cast<cuuint32_t>(box_heads), static_cast<cuuint32_t>(box_tokens)});
 }
 
 }  // namespace sft

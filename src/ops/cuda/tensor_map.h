@@ -12,4 +12,10 @@ namespace sft {
 CUtensorMap tensor_map(const void* base, int64_t rows, int64_t columns, int64_t stride,
                        int box_rows);
 
+// The heads of tokens: (tokens, heads, head_dim) of bfloat16, tokens `stride` values apart, in
+// pieces of 64 columns, `box_heads` heads and `box_tokens` tokens, swizzled likewise: a row for
+// each head.
+CUtensorMap head_map(const void* base, int64_t tokens, int64_t heads, int64_t head_dim,
+                     int64_t stride, int box_heads, int box_tokens);
+
 }  // namespace sft

@@ -1,0 +1,55 @@
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+#include "cli/launch.h"
+#include "comm/control_client.h"
+
+namespace sft {
+
+namespace {
+
+std::string hostname() {
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  return host.data();
+}
+
+}  // namespace
+
+LaunchEnvironment surrounding_launch() {
+  return resolve_launch({[](const char* name) { return std::getenv(name); },
+                         [](const std::string& path) -> std::optional<std::string> {
+                           std::ifstream file(path);
+                           if (!file) {
+                             return std::nullopt;
+                           }
+                           std::ostringstream text;
+                           text << file.rdbuf();
+                           return text.str();
+                         },
+                         hostname()});
+}
+
+std::unique_ptr<RankControl> join_ranks(const LaunchEnvironment& e, double timeout) {
+  if (e.world == 1) {
+    return local_control();
+  }
+  JoinSettings s;
+  s.rank = e.rank;
+  s.world = e.world;
+  s.host = hostname();
+  s.master = e.master_addr;
+  s.ports = e.store_ports();
+  s.serve = e.rank == 0 && e.source != LaunchEnvironment::Source::sft_launch;
+  s.job = e.job;
+  s.token = e.token;
+  s.attempt = e.attempt;
+  s.operation_timeout = timeout;
+  return join_run(s);
+}
+
+}  // namespace sft

@@ -1,0 +1,22 @@
+// What the commands that train share of launching: the environment as it is, joining the run, and
+// becoming this node's launcher where a scheduler started one process per node.
+#pragma once
+
+#include <memory>
+
+#include "cli/commands.h"
+#include "comm/launch_environment.h"
+#include "comm/rank_control.h"
+
+namespace sft {
+
+// resolve_launch of this process's own environment.
+LaunchEnvironment surrounding_launch();
+
+// Starts this node's ranks with these words and stays until they have ended; the exit code.
+int launch_ranks(Args args, const LaunchEnvironment& environment, Terminal& terminal);
+
+// The control plane of a rank: when it returns, all ranks are here. `timeout` is --ddp_timeout.
+std::unique_ptr<RankControl> join_ranks(const LaunchEnvironment& environment, double timeout);
+
+}  // namespace sft

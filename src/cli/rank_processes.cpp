@@ -1,0 +1,199 @@
+#include "cli/rank_processes.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+#include "core/error.h"
+
+extern char** environ;  // NOLINT
+
+namespace sft {
+
+namespace {
+
+constexpr size_t kMaxKept = 65536;
+
+std::vector<std::string> environment_with(
+    const std::vector<std::pair<std::string, std::string>>& more) {
+  std::vector<std::string> all;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const std::string_view name = text.substr(0, text.find('='));
+    bool replaced = false;
+    for (const auto& [key, value] : more) {
+      replaced = replaced || key == name;
+    }
+    // What a scheduler said to the launcher is not meant for the ranks.
+    if (!replaced && !name.starts_with("PET_")) {
+      all.emplace_back(text);
+    }
+  }
+  for (const auto& [key, value] : more) {
+    all.push_back(key + "=" + value);
+  }
+  return all;
+}
+
+std::vector<char*> pointers(std::vector<std::string>& texts) {
+  std::vector<char*> out;
+  for (std::string& text : texts) {
+    out.push_back(text.data());
+  }
+  out.push_back(nullptr);
+  return out;
+}
+
+}  // namespace
+
+RankProcesses::~RankProcesses() {
+  signal(SIGKILL);
+  for (const Process& p : processes_) {
+    if (p.alive) {
+      ::waitpid(p.pid, nullptr, 0);
+    }
+  }
+}
+
+void RankProcesses::start(const std::vector<Start>& all) {
+  processes_.clear();
+  shown_.clear();
+  for (const Start& s : all) {
+    Process& process = processes_.emplace_back();
+    process.rank = s.rank;
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t how;
+    posix_spawn_file_actions_init(&files);
+    posix_spawnattr_init(&how);
+    control::Fd write_end;
+    if (!s.shown) {
+      std::array<int, 2> ends{};
+      if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+        throw Error("X020", fmt::format("cannot make a pipe: {}", std::strerror(errno)));
+      }
+      process.output = control::Fd(ends[0]);
+      write_end = control::Fd(ends[1]);
+      ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
+      posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+      posix_spawn_file_actions_adddup2(&files, ends[1], STDERR_FILENO);
+    }
+    posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    // Its own group: a Ctrl-C at the terminal reaches the launcher, which passes it on once.
+    sigset_t none, usual;
+    sigemptyset(&none);
+    sigemptyset(&usual);
+    for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD, SIGPIPE}) {
+      sigaddset(&usual, number);
+    }
+    posix_spawnattr_setpgroup(&how, 0);
+    posix_spawnattr_setsigmask(&how, &none);
+    posix_spawnattr_setsigdefault(&how, &usual);
+    posix_spawnattr_setflags(
+        &how, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    std::vector<std::string> words = s.argv, variables = environment_with(s.variables);
+    const int failure = ::posix_spawn(&process.pid, "/proc/self/exe", &files, &how,
+                                      pointers(words).data(), pointers(variables).data());
+    posix_spawn_file_actions_destroy(&files);
+    posix_spawnattr_destroy(&how);
+    if (failure != 0) {
+      throw Error("X020", fmt::format("cannot start rank {}: {}", s.rank, std::strerror(failure)));
+    }
+    process.alive = true;
+  }
+}
+
+void RankProcesses::signal(int number) {
+  for (const Process& p : processes_) {
+    if (p.alive) {
+      ::kill(p.pid, number);
+    }
+  }
+}
+
+std::vector<pollfd> RankProcesses::watched() const {
+  std::vector<pollfd> all;
+  for (const Process& p : processes_) {
+    if (p.output) {
+      all.push_back({p.output.get(), POLLIN, 0});
+    }
+  }
+  return all;
+}
+
+void RankProcesses::take_output() {
+  for (Process& p : processes_) {
+    if (p.output) {
+      read(p);
+    }
+  }
+}
+
+void RankProcesses::read(Process& p) {
+  std::array<char, 4096> buffer{};
+  while (true) {
+    const ssize_t got = ::read(p.output.get(), buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) {
+      continue;
+    }
+    if (got <= 0) {
+      if (got == 0) {
+        p.output.reset();
+      }
+      return;
+    }
+    for (ssize_t i = 0; i < got; ++i) {
+      const char c = buffer[static_cast<size_t>(i)];
+      if (c != '\n') {
+        p.line += p.line.size() < 4096 ? std::string(1, c) : "";
+        continue;
+      }
+      p.keeps = p.keeps || p.line.find("error[") != std::string::npos;
+      if (p.keeps && p.kept.size() < kMaxKept) {
+        p.kept += p.line + "\n";
+      }
+      p.line.clear();
+    }
+  }
+}
+
+// What made a rank end by itself. That its neighbours have lost one they all say alike, and rank 0
+// says it aloud.
+void RankProcesses::show_error(Process& p) {
+  if (p.kept.empty() || p.kept.find("error[N01") != std::string::npos) {
+    return;
+  }
+  if (shown_.insert(p.kept).second) {
+    std::string text = std::exchange(p.kept, {});
+    text.pop_back();
+    show_(fmt::format("[rank {}] {}", p.rank, text));
+  }
+}
+
+std::vector<std::pair<int, int>> RankProcesses::reap() {
+  std::vector<std::pair<int, int>> ended;
+  for (size_t i = 0; i < processes_.size(); ++i) {
+    Process& p = processes_[i];
+    int status = 0;
+    if (!p.alive || ::waitpid(p.pid, &status, WNOHANG) != p.pid) {
+      continue;
+    }
+    p.alive = false;
+    if (p.output) {
+      read(p);
+    }
+    show_error(p);
+    ended.emplace_back(static_cast<int>(i),
+                       WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+  }
+  return ended;
+}
+
+}  // namespace sft

@@ -1,0 +1,311 @@
+// AdamW's other formats: 8-bit blocks against bitsandbytes (tools/golden/adamw_8bit.py makes the
+// file), bfloat16 with stochastic rounding, shards of a layout, and with SFT_TEST_CUDA the GPU.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "core/json.h"
+#include "core/rng.h"
+#include "optim/adamw.h"
+#include "optim/block8.h"
+#include "optim/element.h"
+#include "optim/optimizers.h"
+
+namespace sft {
+namespace {
+
+// As `values` in tools/golden/adamw_8bit.py.
+float noise(int64_t i, int64_t salt) {
+  const int64_t n = (i * 2654435761 + salt * 40503) % (int64_t{1} << 32) / 256;
+  return static_cast<float>((std::ldexp(static_cast<double>(n), -24) - 0.5) *
+                            std::ldexp(1.0, -static_cast<int>(i / 300 % 5)));
+}
+
+ParamSpec matrix(const std::string& name, int64_t rows, int64_t columns, int block = 0) {
+  return {name, {rows, columns}, {{name, rows}}, block, ParamKind::matrix, Init::normal};
+}
+
+std::vector<uint8_t> bytes_of(const std::string& hex) {
+  std::vector<uint8_t> out;
+  for (size_t i = 0; i < hex.size(); i += 2) {
+    out.push_back(static_cast<uint8_t>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  }
+  return out;
+}
+
+std::vector<std::byte> download(Device& device, const Buffer& buffer) {
+  std::vector<std::byte> out(buffer.size());
+  device.download(out.data(), buffer.data(), out.size());
+  return out;
+}
+
+TEST(Block8, maps_are_those_of_bitsandbytes) {
+  const Json golden =
+      read_json(std::filesystem::path(SFT_TEST_DIR) / "optim/golden/adamw_8bit.json");
+  const std::vector<float> maps = block8::maps();
+  ASSERT_EQ(golden["maps"].size(), maps.size());
+  for (size_t i = 0; i < maps.size(); ++i) {
+    EXPECT_EQ(maps[i], golden["maps"][i].get<float>()) << i;
+  }
+}
+
+TEST(Block8, every_value_has_its_own_code) {
+  const std::vector<float> maps = block8::maps();
+  for (int i = 0; i < 256; ++i) {
+    EXPECT_EQ(nearest_code(maps.data(), maps[static_cast<size_t>(i)]), i);
+    EXPECT_EQ(nearest_code(maps.data() + 256, maps[256U + static_cast<size_t>(i)]), i);
+  }
+  EXPECT_GT(maps[nearest_signed_code(maps.data(), 1e-9F)], 0.0F);
+  EXPECT_LT(maps[nearest_signed_code(maps.data(), -1e-9F)], 0.0F);
+  EXPECT_EQ(maps[nearest_signed_code(maps.data(), 0.0F)], 0.0F);
+}
+
+TEST(Block8, follows_bitsandbytes) {
+  const Json golden =
+      read_json(std::filesystem::path(SFT_TEST_DIR) / "optim/golden/adamw_8bit.json");
+  const std::vector<ParamSpec> specs{
+      matrix("big", 16, 262), {"small", {64}, {{"small", 64}}, 1, ParamKind::norm, Init::ones}};
+  const ParamLayout layout = layout_parameters(specs);
+  const auto device = Device::cpu(2);
+  AdamW optimizer(*device, specs, layout,
+                  {golden["betas"][0], golden["betas"][1], golden["eps"], golden["weight_decay"],
+                   StateFormat::block8});
+  std::vector<float> weights(static_cast<size_t>(layout.elements));
+  std::vector<float> gradients(weights.size());
+  const auto fill = [&](std::vector<float>& flat, int64_t salt) {
+    for (size_t p = 0; p < specs.size(); ++p) {
+      for (int64_t i = 0; i < specs[p].shape.elements(); ++i) {
+        flat[static_cast<size_t>(layout.offsets[p] + i)] = noise(i, salt + static_cast<int64_t>(p));
+      }
+    }
+  };
+  fill(weights, 1);
+  for (int64_t step = 1; step <= golden["steps"].get<int64_t>(); ++step) {
+    fill(gradients, 100 * step);
+    optimizer.step({weights.data(), DType::f32, gradients.data(), golden["rate"], 1.0, step});
+  }
+  int far = 0;  // where a last bit decided between two codes
+  for (size_t p = 0; p < specs.size(); ++p) {
+    for (size_t i = 0; i < golden["weights"][p].size(); ++i) {
+      const float want = golden["weights"][p][i].get<float>();
+      const float got = weights[static_cast<size_t>(layout.offsets[p]) + i];
+      ASSERT_NEAR(got, want, 2e-3) << p << ", element " << i;
+      far += std::abs(got - want) > 2e-6F ? 1 : 0;
+    }
+  }
+  EXPECT_LE(far, 20);
+  const std::vector<StatePart>& parts = optimizer.parts();
+  ASSERT_EQ(parts.size(), 6U);
+  EXPECT_EQ(parts[0].name, "exp_avg.big");
+  EXPECT_EQ(parts[1].name, "exp_avg_scale.big");
+  EXPECT_EQ(parts[1].shape, (Shape{17}));
+  const auto check = [&](size_t codes_at, const char* codes_key, const char* scales_key) {
+    const std::vector<uint8_t> codes = bytes_of(golden[codes_key].get<std::string>());
+    const auto* own = reinterpret_cast<const uint8_t*>(optimizer.data(parts[codes_at]));
+    int differ = 0;
+    for (size_t i = 0; i < codes.size(); ++i) {
+      ASSERT_LE(std::abs(int{own[i]} - int{codes[i]}), 1) << i;
+      differ += own[i] != codes[i] ? 1 : 0;
+    }
+    EXPECT_LE(differ, static_cast<int>(codes.size() / 200)) << codes_key;  // on a border
+    const auto* scales = reinterpret_cast<const float*>(optimizer.data(parts[codes_at + 1]));
+    for (size_t i = 0; i < golden[scales_key].size(); ++i) {
+      const float want = golden[scales_key][i].get<float>();
+      EXPECT_NEAR(scales[i], want, 1e-5 * want);
+    }
+  };
+  check(0, "first_codes", "first_scales");
+  check(2, "second_codes", "second_scales");
+  const auto* small = reinterpret_cast<const float*>(optimizer.data(parts[4]));
+  for (size_t i = 0; i < 64; ++i) {
+    EXPECT_NEAR(small[i], golden["small_first"][i].get<float>(), 1e-7);
+  }
+}
+
+TEST(StateLayout, counts_what_each_format_takes) {
+  std::vector<ParamSpec> specs{
+      matrix("model.embed_tokens.weight", 64, 128),
+      matrix("w", 64, 128, 1),
+      {"qkv", {48, 128}, {{"q", 32}, {"k", 16}}, 1, ParamKind::matrix, Init::normal},
+      {"norm", {128}, {{"norm", 128}}, 2, ParamKind::norm, Init::ones}};
+  const ParamLayout layout = layout_parameters(specs);
+  const int64_t n = layout.elements;
+  EXPECT_EQ(optimizer_state_bytes(specs, layout, StateFormat::f32), 8 * n);
+  EXPECT_EQ(optimizer_state_bytes(specs, layout, StateFormat::bf16), 4 * n);
+  // 8 bits: w and q; the embedding, k (2,048 elements) and the norm stay in float32.
+  const int64_t small = 8192 + 4096;
+  EXPECT_EQ(optimizer_state_bytes(specs, layout, StateFormat::block8),
+            2 * small + 8 * small / 256 + 8 * (n - small));
+}
+
+// What a run of a few steps leaves, with the layout cut at `cuts` or not at all.
+struct Outcome {
+  std::vector<float> weights;  // as stored, widened
+  std::vector<std::vector<std::byte>> states;
+};
+
+struct Plan {
+  StateFormat format;
+  DType weight_type = DType::f32;
+  int threads = 2;
+  std::vector<int64_t> cuts{};
+};
+
+std::vector<ParamSpec> mixed_specs() {
+  return {matrix("a", 40, 130),
+          {"b", {300}, {{"b", 300}}, 0, ParamKind::norm, Init::ones},
+          matrix("c", 64, 96, 1)};
+}
+
+Outcome run(Device& device, const Plan& plan) {
+  const std::vector<ParamSpec> specs = mixed_specs();
+  const ParamLayout layout = layout_parameters(specs);
+  const auto n = static_cast<size_t>(layout.elements);
+  const size_t width = size_of(plan.weight_type);
+  std::vector<std::byte> stored(n * width);
+  std::vector<float> gradients(n);
+  for (size_t i = 0; i < n; ++i) {
+    const float w = normal(1, 0, i);
+    const BFloat16 narrow = to_bfloat16(w);
+    std::memcpy(stored.data() + i * width,
+                plan.weight_type == DType::bf16 ? static_cast<const void*>(&narrow) : &w, width);
+  }
+  const Buffer weights = device.allocate(stored.size());
+  const Buffer on_device = device.allocate(n * sizeof(float));
+  device.upload(weights.data(), stored.data(), stored.size());
+  std::vector<ElementRange> ranges;
+  int64_t from = 0;
+  for (const int64_t cut : plan.cuts) {
+    ranges.push_back({from, cut});
+    from = cut;
+  }
+  ranges.push_back({from, layout.elements});
+  std::vector<std::unique_ptr<AdamW>> optimizers;
+  for (const ElementRange& r : ranges) {
+    optimizers.push_back(std::make_unique<AdamW>(
+        device, specs, layout, AdamWOptions{0.9, 0.99, 1e-8, 0.1, plan.format, 7}, r));
+  }
+  for (int64_t step = 1; step <= 4; ++step) {
+    for (size_t i = 0; i < n; ++i) {
+      gradients[i] = normal(2, static_cast<uint64_t>(step), i);
+    }
+    device.upload(on_device.data(), gradients.data(), n * sizeof(float));
+    for (const auto& optimizer : optimizers) {
+      const auto at = static_cast<size_t>(optimizer->range().begin);
+      optimizer->step(
+          {weights.data() + at * width, plan.weight_type, on_device.f32() + at, 1e-2, 0.5, step});
+    }
+  }
+  device.download(stored.data(), weights.data(), stored.size());
+  Outcome out;
+  for (size_t i = 0; i < n; ++i) {
+    if (plan.weight_type == DType::bf16) {
+      BFloat16 x{};
+      std::memcpy(&x, stored.data() + i * width, width);
+      out.weights.push_back(to_float(x));
+    } else {
+      float x = 0.0F;
+      std::memcpy(&x, stored.data() + i * width, width);
+      out.weights.push_back(x);
+    }
+  }
+  for (const bool second : {false, true}) {
+    for (const bool scale : {false, true}) {
+      std::vector<std::byte> all;
+      for (const auto& optimizer : optimizers) {
+        const auto part = download(device, optimizer->buffer(second, scale));
+        all.insert(all.end(), part.begin(), part.end());
+      }
+      out.states.push_back(all);
+    }
+  }
+  return out;
+}
+
+const Plan kPlans[] = {{StateFormat::f32},
+                       {StateFormat::bf16},
+                       {StateFormat::block8},
+                       {StateFormat::f32, DType::bf16},
+                       {StateFormat::bf16, DType::bf16},
+                       {StateFormat::block8, DType::bf16}};
+
+TEST(AdamWFormats, the_same_bits_for_any_cut_and_any_number_of_threads) {
+  for (Plan plan : kPlans) {
+    SCOPED_TRACE(info_of(plan.format).name);
+    const Outcome whole = run(*Device::cpu(1), plan);
+    plan.cuts = {256, 5632, 5632 + 2048};
+    const Outcome cut = run(*Device::cpu(3), plan);
+    EXPECT_EQ(whole.weights, cut.weights);
+    EXPECT_EQ(whole.states, cut.states);
+  }
+}
+
+// Formats are close to float32: no bias that grows, no moment that stands still.
+TEST(AdamWFormats, stay_near_float32) {
+  const Outcome exact = run(*Device::cpu(2), kPlans[0]);
+  for (const Plan& plan : kPlans) {
+    SCOPED_TRACE(info_of(plan.format).name);
+    const Outcome got = run(*Device::cpu(2), plan);
+    double bias = 0.0;
+    for (size_t i = 0; i < exact.weights.size(); ++i) {
+      // 4 steps of at most 0.01 or so, and the grain of the weights themselves.
+      const double grain = plan.weight_type == DType::bf16 ? std::abs(exact.weights[i]) / 24 : 0.0;
+      ASSERT_NEAR(got.weights[i], exact.weights[i], 8e-3 + grain) << i;
+      bias += got.weights[i] - exact.weights[i];
+    }
+    EXPECT_LT(std::abs(bias) / static_cast<double>(exact.weights.size()), 3e-4);
+  }
+}
+
+TEST(StochasticRounding, is_right_on_average_and_keeps_what_is_exact) {
+  const float x = 1.0F + 3.0F / 1024.0F;  // 3/8 of the way from 1 to the next bfloat16
+  int up = 0;
+  constexpr int kDraws = 8000;
+  for (int64_t i = 0; i < kDraws; ++i) {
+    const uint16_t bits = round_stochastically(x, rounding_bits(1, 5, i).weight);
+    ASSERT_TRUE(bits == 0x3f80 || bits == 0x3f81);
+    up += bits == 0x3f81 ? 1 : 0;
+    EXPECT_EQ(round_stochastically(-2.0F, rounding_bits(1, 6, i).first), 0xc000);
+  }
+  EXPECT_NEAR(up / static_cast<double>(kDraws), 0.375, 0.02);
+  EXPECT_EQ(round_stochastically(INFINITY, 0xffff), 0x7f80);
+  EXPECT_TRUE(std::isnan(to_float(BFloat16{round_stochastically(NAN, 0xffff)})));
+}
+
+TEST(AdamWFormats, the_gpu_does_the_same) {
+  if (std::getenv("SFT_TEST_CUDA") == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  const auto gpu = Device::cuda(0, 2);
+  for (Plan plan : kPlans) {
+    SCOPED_TRACE(info_of(plan.format).name);
+    const Outcome want = run(*Device::cpu(2), plan);
+    const Outcome got = run(*gpu, plan);
+    const bool rounded = plan.format != StateFormat::f32 || plan.weight_type == DType::bf16;
+    size_t far = 0;
+    for (size_t i = 0; i < want.weights.size(); ++i) {
+      far += std::abs(got.weights[i] - want.weights[i]) > 2e-6 ? 1 : 0;
+    }
+    // A last bit of float32 that differs moves a rounding now and then.
+    EXPECT_LE(far, rounded ? want.weights.size() / 100 : 0);
+    const Outcome again = run(*gpu, plan);
+    EXPECT_EQ(got.weights, again.weights);
+    EXPECT_EQ(got.states, again.states);
+    plan.cuts = {256, 5632};
+    const Outcome cut = run(*gpu, plan);
+    EXPECT_EQ(got.weights, cut.weights);
+    EXPECT_EQ(got.states, cut.states);
+  }
+}
+
+TEST(Optimizers, names) {
+  EXPECT_EQ(find_optimizer("adamw_bnb_8bit")->format, StateFormat::block8);
+  EXPECT_EQ(find_optimizer("adamw_bf16")->format, StateFormat::bf16);
+  EXPECT_EQ(find_optimizer("lomo"), nullptr);
+}
+
+}  // namespace
+}  // namespace sft

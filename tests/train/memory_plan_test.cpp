@@ -1,0 +1,233 @@
+// The memory plan: what it picks, what it refuses and what it then names, on a device that has just
+// as much memory as the test says; and a run that stays within it.
+#include "train/memory_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+#include <cstdlib>
+#include <fstream>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "core/rng.h"
+#include "train/trainer.h"
+
+namespace sft {
+namespace {
+
+const fs::path kModel = fs::path(SFT_TEST_DIR) / "model" / "golden" / "qwen2";
+
+// A GPU with nothing but a number of free bytes.
+class Pretended : public Device {
+ public:
+  explicit Pretended(double free) : Device(DeviceKind::cuda, 1), free_(free) {}
+  std::string name() const override { return "a pretended GPU"; }
+  size_t free_memory() const override { return static_cast<size_t>(free_); }
+  void upload(void* /*to*/, const void* /*from*/, size_t /*bytes*/) override {}
+  void download(void* /*to*/, const void* /*from*/, size_t /*bytes*/) override {}
+  void download_beside(void* /*to*/, const void* /*from*/, size_t /*bytes*/) override {}
+  void copy(void* /*to*/, const void* /*from*/, size_t /*bytes*/) override {}
+  void zero(void* /*to*/, size_t /*bytes*/) override {}
+  void add(const Tensor& /*x*/, const Tensor& /*y*/, bool /*accumulate*/) override {}
+
+ protected:
+  Buffer take(size_t /*bytes*/) override {
+    ADD_FAILURE() << "a plan allocates nothing";
+    return {};
+  }
+
+ private:
+  double free_;
+};
+
+Model tall_model() {
+  Json config = read_json(kModel / "config.json");
+  config["num_hidden_layers"] = 8;
+  config.erase("layer_types");
+  return Model::from_config(config);
+}
+
+MemoryWish wish_for(const std::string& recompute, bool offload = false) {
+  MemoryWish wish;
+  wish.recompute = recompute;
+  wish.offload_activations = offload;
+  wish.rows = 8;
+  wish.longest = [](int64_t rows) { return 512 * rows; };
+  return wish;
+}
+
+double needed(const Model& model, const MemoryWish& wish) {
+  return estimate_memory(wish, model, Pretended(1e15), DType::bf16).needed();
+}
+
+TEST(MemoryPlan, auto_takes_the_cheapest_policy_that_fits) {
+  const Model model = tall_model();
+  double before = 1e15;
+  for (const char* policy : {"none", "norms", "mlp", "block"}) {
+    const double bytes = needed(model, wish_for(policy));
+    EXPECT_LT(bytes, before) << policy;
+    before = bytes;
+    const MemoryPlan plan =
+        estimate_memory(wish_for("auto", true), model, Pretended(bytes), DType::bf16);
+    EXPECT_STREQ(name_of(plan.policy.recompute), policy);
+    EXPECT_FALSE(plan.policy.offload);
+    EXPECT_EQ(plan.host, 0);
+    EXPECT_TRUE(plan.fits());
+  }
+  const MemoryPlan last =
+      estimate_memory(wish_for("auto", true), model, Pretended(before - 64), DType::bf16);
+  EXPECT_TRUE(last.policy.offload);
+  EXPECT_TRUE(last.fits());
+  EXPECT_GT(last.host, 0);
+}
+
+TEST(MemoryPlan, a_given_policy_is_taken_as_it_is) {
+  const Model model = tall_model();
+  const MemoryPlan plan = estimate_memory(wish_for("norms"), model, Pretended(1), DType::bf16);
+  EXPECT_EQ(plan.policy, MemoryPolicy(Recompute::norms));
+  EXPECT_FALSE(plan.fits());
+  EXPECT_TRUE(
+      estimate_memory(wish_for("mlp", true), model, Pretended(1), DType::bf16).policy.offload);
+}
+
+TEST(MemoryPlan, evaluation_and_masters_count) {
+  const Model model = tall_model();
+  MemoryWish wish = wish_for("block");
+  const MemoryPlan plain = estimate_memory(wish, model, Pretended(1e15), DType::bf16);
+  wish.eval_tokens = 64 * wish.longest(wish.rows);
+  const MemoryPlan both = estimate_memory(wish, model, Pretended(1e15), DType::bf16);
+  EXPECT_GT(both.activations, 2 * plain.activations);
+  EXPECT_EQ(plain.masters, 2 * plain.weights);
+  EXPECT_EQ(plain.gradients, plain.masters);
+  const MemoryPlan wide = estimate_memory(wish, model, Pretended(1e15), DType::f32);
+  EXPECT_EQ(wide.masters, 0);
+  EXPECT_EQ(wide.weights, plain.masters);
+}
+
+// Every setting that is named does fit, and the bytes are those of its own plan.
+TEST(MemoryPlan, what_does_not_fit_is_told_what_would) {
+  const Model model = tall_model();
+  const MemoryWish wish = wish_for("none");
+  const double mlp = needed(model, wish_for("mlp"));
+  const std::string found = fitting_settings(wish, model, Pretended(mlp), DType::bf16);
+  EXPECT_EQ(found.find("--gradient_checkpointing none"), std::string::npos) << found;
+  EXPECT_EQ(found.find("--gradient_checkpointing norms"), std::string::npos) << found;
+  EXPECT_NE(found.find("--gradient_checkpointing mlp ("), std::string::npos) << found;
+  EXPECT_NE(found.find("--gradient_checkpointing block ("), std::string::npos) << found;
+  EXPECT_NE(found.find("--gradient_checkpointing block --activation_offloading ("),
+            std::string::npos)
+      << found;
+  EXPECT_NE(found.find("--gradient_accumulation_steps"), std::string::npos) << found;
+
+  MemoryWish shorter = wish_for("block", true);
+  shorter.rows = 1;
+  shorter.longest = [](int64_t rows) { return 64 * rows; };
+  const std::string cut =
+      fitting_settings(wish, model, Pretended(needed(model, shorter)), DType::bf16);
+  EXPECT_EQ(cut.find("--max_length 64 --per_device_train_batch_size 1"), 0U) << cut;
+  EXPECT_EQ(fitting_settings(wish, model, Pretended(1000), DType::bf16), "");
+}
+
+// All sizes of the ladder share the arena that the largest was planned for.
+TEST(MemoryPlan, a_smaller_batch_needs_no_more) {
+  const Model model = tall_model();
+  for (const Target target : {Target{}, Target{DeviceKind::cuda, DType::bf16}}) {
+    for (const char* name : {"none", "norms", "mlp", "block"}) {
+      int64_t before = 0;
+      for (int64_t tokens = 16; tokens <= 1024; tokens = ladder_size(tokens + 1)) {
+        const MemoryPlan plan = [&] {
+          MemoryWish wish = wish_for(name);
+          wish.longest = [&](int64_t) { return tokens; };
+          return target.device == DeviceKind::cpu
+                     ? estimate_memory(wish, model, *Device::cpu(1), DType::f32)
+                     : estimate_memory(wish, model, Pretended(1e15), DType::bf16);
+        }();
+        EXPECT_GE(plan.activations, static_cast<double>(before)) << name << tokens;
+        before = static_cast<int64_t>(plan.activations);
+      }
+    }
+  }
+}
+
+// --- a run ---------------------------------------------------------------------------------------
+
+// Rows of very different lengths.
+class Ragged : public PreparedDataset {
+ public:
+  int64_t size() const override { return 4000; }
+  Example example(int64_t i) const override {
+    Example e;
+    const auto row = static_cast<uint64_t>(i);
+    for (int64_t t = 0; t < length(i); ++t) {
+      e.input_ids.push_back(
+          static_cast<int32_t>(philox(2, row, static_cast<uint64_t>(t))[0] % 128U));
+      e.labels.push_back(t % 3 == 0 ? kIgnored : e.input_ids.back());
+    }
+    return e;
+  }
+  int64_t length(int64_t i) const override {
+    return 2 + philox(1, static_cast<uint64_t>(i), 0)[0] % 60U;
+  }
+};
+
+double resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  double all = 0, resident = 0;
+  statm >> all >> resident;
+  return resident * static_cast<double>(::sysconf(_SC_PAGESIZE));
+}
+
+// On the CPU nothing is allocated after the first step. With SFT_TEST_CUDA the run is on the GPU
+// and takes 1,000 steps; there what is recorded grows, within the plan.
+TEST(MemoryPlan, a_ragged_run_stays_within_it) {
+  const bool gpu = std::getenv("SFT_TEST_CUDA") != nullptr;
+  const auto device = gpu ? Device::cuda(0, 2) : Device::cpu(1);
+  const auto source = ModelSource::open(kModel.string(), "", {});
+  const fs::path folder = fs::path(::testing::TempDir()) / "sft_memory_plan";
+  fs::create_directories(folder);
+  TrainOptions o;
+  o.output_dir = folder.string();
+  o.max_steps = gpu ? 1000 : 300;
+  o.per_device_train_batch_size = 4;
+  o.gradient_accumulation_steps = 2;
+  o.logging_strategy = "no";
+  o.save_strategy = "no";
+  const Ragged rows;
+  const Logger quiet;
+  const auto free_before = static_cast<double>(device->free_memory());
+  const MemoryPlan plan = plan_run(o, Model::from_config(source->config()), *device,
+                                   gpu ? DType::bf16 : DType::f32, rows, nullptr, quiet);
+  LoadedModel model = load_model(*source, *device, gpu ? DType::bf16 : DType::f32);
+  const auto comm = local_communicator();
+  std::atomic<int> stop{0};
+  int64_t allocations = 0, late = 0;
+  double resident = 0, least_free = 1e18;
+  TrainerHooks hooks;
+  hooks.on_step = [&](int64_t done, int64_t /*total*/, std::string_view /*tail*/) {
+    if (done == 1) {
+      allocations = device->allocations();
+    }
+    if (done == 100) {
+      resident = resident_bytes();
+      late = device->allocations();
+    }
+    least_free = std::min(least_free, static_cast<double>(device->free_memory()));
+  };
+  Trainer trainer({*device, *comm, quiet, stop}, o, model, rows, nullptr, nullptr, hooks, plan);
+  trainer.run();
+  EXPECT_GT(allocations, 0);
+  EXPECT_GT(late, 0);
+  EXPECT_LT(resident_bytes() - resident, gpu ? 256e6 : 24e6);
+  if (gpu) {
+    EXPECT_LE(free_before - least_free, plan.total());
+    GTEST_LOG_(INFO) << "planned " << plan.total() << ", took " << free_before - least_free
+                     << "; allocations after step 1: " << device->allocations() - allocations
+                     << ", after step 100: " << device->allocations() - late;
+  } else {
+    EXPECT_EQ(device->allocations(), allocations);
+  }
+}
+
+}  // namespace
+}  // namespace sft
