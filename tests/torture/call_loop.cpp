@@ -15,6 +15,7 @@ namespace {
 constexpr const char* kCalls[] = {"openat",     "read",      "write",    "fsync",     "close",
                                   "rename",     "unlink",    "mkdir",    "mmap",      "flock",
                                   "getdents64", "ftruncate", "unlinkat", "newfstatat"};
+constexpr std::string_view kSampled[] = {"write", "fsync", "rename"};
 struct Fault {
   const char* what;
   bool kills;
@@ -74,11 +75,16 @@ int call_loop(const Settings& s) {
   int runs = 0, failed = 0, untouched = 0;
   for (const char* call : kCalls) {
     const int64_t n = count_calls(trace, call);
+    if (s.sample && std::ranges::find(kSampled, std::string_view(call)) == std::end(kSampled)) {
+      continue;
+    }
     for (const Fault& fault : kFaults) {
       const int64_t step = s.sample ? std::max<int64_t>(1, n) : 1;
       for (int64_t k = s.sample ? (n + 1) / 2 : 1; k <= n; k += step) {
         for (const char* sticky : {"", "+"}) {
-          if (fault.kills && *sticky != 0) {
+          // Killed once is killed; interrupted for ever is waited for, for ever.
+          const bool eintr = std::string(fault.what) == "error=EINTR";
+          if ((fault.kills || eintr || s.sample) && *sticky != 0) {
             continue;
           }
           fresh();
@@ -87,10 +93,6 @@ int call_loop(const Settings& s) {
           const Ended ended =
               run(s, recipe(s, out), {{"strace", "-f", "-qq", "-o", "/dev/null", "-e", inject}});
           ++runs;
-          const bool endless = std::string(fault.what) == "error=EINTR" && *sticky != 0;
-          if (ended.code == -2 && endless) {
-            continue;  // interrupted for ever is waited for, for ever
-          }
           const bool loader = ended.code == 127 || ended.code == 126 || ended.code == 1;
           if (ended.code == 0) {
             ++untouched;

@@ -44,9 +44,9 @@ CudaDevice::CudaDevice(int ordinal, int threads, std::filesystem::path cache_fol
     check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
   }
   check_cuda(cudaMallocHost(&staging_, kPieces * kPiece), "allocating pinned memory");
-  check_cuda(cudaStreamCreateWithPriority(&beside_, cudaStreamNonBlocking, least),
+  check_cuda(cudaStreamCreateWithPriority(&saving_, cudaStreamNonBlocking, least),
              "making a stream");
-  check_cuda(cudaMallocHost(&beside_staging_, kBesidePiece), "allocating pinned memory");
+  check_cuda(cudaMallocHost(&saving_staging_, kBesidePiece), "allocating pinned memory");
   for (cudaEvent_t& event : staged_) {
     check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
   }
@@ -60,8 +60,8 @@ CudaDevice::~CudaDevice() {
     cudaEventDestroy(event);
   }
   cudaFreeHost(staging_);
-  cudaFreeHost(beside_staging_);
-  cudaStreamDestroy(beside_);
+  cudaFreeHost(saving_staging_);
+  cudaStreamDestroy(saving_);
   for (const cudaEvent_t event : tickets_) {
     cudaEventDestroy(event);
   }
@@ -163,11 +163,11 @@ void CudaDevice::download_beside(void* to, const void* from, size_t bytes) {
   check_cuda(cudaSetDevice(ordinal_), "choosing the device");  // per thread
   for (size_t done = 0; done < bytes;) {
     const size_t n = std::min(kBesidePiece, bytes - done);
-    check_cuda(cudaMemcpyAsync(beside_staging_, static_cast<const std::byte*>(from) + done, n,
-                               cudaMemcpyDeviceToHost, beside_),
+    check_cuda(cudaMemcpyAsync(saving_staging_, static_cast<const std::byte*>(from) + done, n,
+                               cudaMemcpyDeviceToHost, saving_),
                "a download");
-    check_cuda(cudaStreamSynchronize(beside_), "a download");
-    std::memcpy(static_cast<std::byte*>(to) + done, beside_staging_, n);
+    check_cuda(cudaStreamSynchronize(saving_), "a download");
+    std::memcpy(static_cast<std::byte*>(to) + done, saving_staging_, n);
     done += n;
   }
 }

@@ -91,8 +91,8 @@ class CudaDevice : public Device {
   std::byte* staging_ = nullptr;
   std::array<cudaEvent_t, kPieces> staged_{};
   size_t next_piece_ = 0;
-  cudaStream_t beside_ = nullptr;  // of download_beside
-  std::byte* beside_staging_ = nullptr;
+  cudaStream_t saving_ = nullptr;  // of download_beside
+  std::byte* saving_staging_ = nullptr;
   bool recording_ = false;
   std::vector<cudaEvent_t> marks_;
   std::unordered_map<std::type_index, std::shared_ptr<void>> states_;
