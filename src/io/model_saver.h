@@ -27,7 +27,7 @@ struct SaveOptions {
   DType dtype = DType::f32;                   // of the weights in the files
   uint64_t max_shard_bytes = 5'000'000'000;   // parse_byte_size("5GB")
   std::optional<TokenRef> turn_end;           // the token that training put at a turn's end
-  std::optional<TokenRef> eos;                     // the tokenizer's, where nothing else names one
+  std::optional<TokenRef> eos;                // the tokenizer's, where nothing else names one
   std::optional<TokenRef> pad;                // the padding token used in training
   std::optional<std::string> chat_template;   // replaces the source's
   std::optional<std::string> tokenizer_json;  // replaces the source's (tokens were added)

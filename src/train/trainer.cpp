@@ -10,9 +10,9 @@
 
 #include "core/error.h"
 #include "core/strings.h"
-#include "train/sharding_config/deepspeed.h"
 #include "data/dataset.h"
 #include "optim/optimizers.h"
+#include "train/sharding_config/deepspeed.h"
 
 namespace sft {
 

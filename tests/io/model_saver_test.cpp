@@ -207,10 +207,9 @@ TEST(ModelSaver, TokenizerFilesLoadInBothGenerations) {
 TEST(ModelSaver, TheTemplateUsedInTrainingIsSaved) {
   Source source;
   source.file("tokenizer.json", "{}")
-      .file(
-          "tokenizer_config.json",
-          R"({"tokenizer_class": "X", "chat_template": [{"name": "default", "template": "d"},)"
-          R"( {"name": "t", "template": "u"}]})");
+      .file("tokenizer_config.json",
+            R"({"tokenizer_class": "X", "chat_template": [{"name": "default", "template": "d"},)"
+            R"( {"name": "t", "template": "u"}]})");
   source.save();
   EXPECT_EQ(source.saved_text("chat_template.jinja"), "d");
   EXPECT_EQ(source.saved_json("tokenizer_config.json")["chat_template"].size(), 2U);
