@@ -60,7 +60,8 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (argc < 5) {
-    fmt::print(stderr, "data_bench TOKENIZER_DIR TEMPLATE.jinja DATA THREADS [packing] [max_length]\n");
+    fmt::print(stderr,
+               "data_bench TOKENIZER_DIR TEMPLATE.jinja DATA THREADS [packing] [max_length]\n");
     return 2;
   }
   try {

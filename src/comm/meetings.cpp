@@ -144,24 +144,27 @@ std::string Meetings::disagreement(const std::string& name, const Meeting& meeti
       out += fmt::format("; and {} more", meeting.differences.size() - named);
       break;
     }
-    std::vector<bool> differs(static_cast<size_t>(world_));
-    std::string others;
-    for (const Difference& d : all) {
-      for (const int rank : d.ranks) {
-        differs[static_cast<size_t>(rank)] = true;
-      }
-      others += fmt::format(", {} on {}", d.value, list_ranks(d.ranks));
-    }
-    std::vector<int> same;
-    for (int rank = 0; rank < world_; ++rank) {
-      if (!differs[static_cast<size_t>(rank)]) {
-        same.push_back(rank);
-      }
-    }
     const std::string* reference = find(meeting.facts, key);
-    out +=
-        fmt::format("{} {} is {} on {}{}", named++ == 0 ? ":" : ";", key,
-                    reference == nullptr ? kNothing : shown(*reference), list_ranks(same), others);
+    std::vector<Difference> groups = all;
+    Difference same{reference == nullptr ? kNothing : shown(*reference), {}};
+    for (int rank = 0; rank < world_; ++rank) {
+      if (std::ranges::none_of(all, [&](const Difference& d) {
+            return std::ranges::find(d.ranks, rank) != d.ranks.end();
+          })) {
+        same.ranks.push_back(rank);
+      }
+    }
+    groups.push_back(std::move(same));
+    // Whoever came first: the sentence is the same.
+    for (Difference& d : groups) {
+      std::ranges::sort(d.ranks);
+    }
+    std::ranges::sort(groups, {}, &Difference::ranks);
+    out += fmt::format("{} {} is", named++ == 0 ? ":" : ";", key);
+    for (size_t i = 0; i < groups.size(); ++i) {
+      out += fmt::format("{} {} on {}", i == 0 ? "" : ",", groups[i].value,
+                         list_ranks(groups[i].ranks));
+    }
   }
   return out;
 }

@@ -283,7 +283,8 @@ HttpResponse HttpClient::send_once(const HttpRequest& request, const std::string
     add_header("Expect:");
   } else if (request.method != "GET") {
     curl().easy_setopt(h, CURLOPT_CUSTOMREQUEST, request.method.c_str());
-    curl().easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+    curl().easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE,
+                       static_cast<curl_off_t>(request.body.size()));
     curl().easy_setopt(h, CURLOPT_POSTFIELDS, request.body.data());
     add_header("Expect:");
   }

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "hub/cache.h"
 #include "core/strings.h"
+#include "hub/cache.h"
 
 namespace sft {
 

@@ -23,7 +23,7 @@ struct MemoryWish {
   // With "auto": only where nothing cheaper fits.
   bool offload_activations = false;
   StateFormat states = StateFormat::f32;  // of the optimizer
-  DType stored = DType::f32;              // of the weights that it changes: float32 masters, or bf16
+  DType stored = DType::f32;  // of the weights that it changes: float32 masters, or bf16
   LossType loss = LossType::nll;
   int64_t rows = 1;                              // of a batch
   std::function<int64_t(int64_t rows)> longest;  // tokens of the longest batch of so many

@@ -10,10 +10,10 @@
 
 #include "core/error.h"
 #include "core/strings.h"
-#include "train/sharding_config/deepspeed.h"
 #include "data/dataset.h"
 #include "train/bad_numbers.h"
 #include "optim/optimizers.h"
+#include "train/sharding_config/deepspeed.h"
 
 namespace sft {
 

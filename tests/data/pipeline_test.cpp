@@ -152,16 +152,16 @@ class EveryMode : public testing::TestWithParam<Mode> {
   Prepared prepared;
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Data, EveryMode,
-    testing::Values(Mode{"whole", false, false, false, 50}, Mode{"packed", true, false, false, 120},
-                    Mode{"lazy", false, false, false, kMany},
-                    Mode{"windowed", false, true, false, 60},
-                    Mode{"windowed_packed", true, true, false, 60},
-                    Mode{"many_windows", true, true, false, 9000},
-                    Mode{"streaming", false, false, true, 60},
-                    Mode{"streaming_packed", true, false, true, 60}),
-    [](const auto& mode) { return std::string(mode.param.name); });
+INSTANTIATE_TEST_SUITE_P(Data, EveryMode,
+                         testing::Values(Mode{"whole", false, false, false, 50},
+                                         Mode{"packed", true, false, false, 120},
+                                         Mode{"lazy", false, false, false, kMany},
+                                         Mode{"windowed", false, true, false, 60},
+                                         Mode{"windowed_packed", true, true, false, 60},
+                                         Mode{"many_windows", true, true, false, 9000},
+                                         Mode{"streaming", false, false, true, 60},
+                                         Mode{"streaming_packed", true, false, true, 60}),
+                         [](const auto& mode) { return std::string(mode.param.name); });
 
 TEST_P(EveryMode, GoesOnExactlyAfterEveryStep) {
   constexpr int64_t kSteps = 40;  // small sets: several epochs

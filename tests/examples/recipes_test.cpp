@@ -56,9 +56,8 @@ TEST_P(Recipe, TrainsAndSaves) {
       "--output_dir",    out,    "--max_steps",          "2",
       "--logging_steps", "1"};
   if (GetParam().starts_with("tutorial")) {
-    arguments.insert(arguments.end(),
-                     {"--dataset_name", "examples/data/ostrafell", "--dataset_config", "main",
-                      "--report_to", "none"});
+    arguments.insert(arguments.end(), {"--dataset_name", "examples/data/ostrafell",
+                                       "--dataset_config", "main", "--report_to", "none"});
   }
   ASSERT_EQ(run_program(arguments, kRoot, log()), 0) << read_text(log());
   const Json state = read_json(out / "trainer_state.json");

@@ -26,7 +26,8 @@ TEST(ParamLayout, parameters_lie_apart_and_aligned) {
 }
 
 TEST(ParamLayout, a_block_is_one_range_even_when_it_is_empty) {
-  EXPECT_EQ(layout_parameters(specs()).block_offsets, (std::vector<int64_t>{0, 256, 768, 768, 1024}));
+  EXPECT_EQ(layout_parameters(specs()).block_offsets,
+            (std::vector<int64_t>{0, 256, 768, 768, 1024}));
   EXPECT_EQ(layout_parameters({}).block_offsets, std::vector<int64_t>{0});
   EXPECT_EQ(layout_parameters({}).elements, 0);
 }

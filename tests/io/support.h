@@ -11,8 +11,8 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "hub/cache.h"
 #include "core/tensor.h"
+#include "hub/cache.h"
 #include "io/model_source.h"
 
 namespace sft {

@@ -77,8 +77,7 @@ class TinyRun {
   }
 
   // One forward (and backward) pass; gradients land in `gradients`.
-  LossStats train(LossType type = LossType::nll, MemoryPolicy memory = {},
-                  bool first = true) {
+  LossStats train(LossType type = LossType::nll, MemoryPolicy memory = {}, bool first = true) {
     auto recorded = record_training(model, size(), type, true, memory);
     Executor executor(*device, arena, std::move(recorded.program));
     bindings.first_micro_batch = first;
