@@ -177,7 +177,8 @@ TEST_F(RunLogTest, ResumingGoesOnAfterAHalfLine) {
 
 TEST_F(RunLogTest, AFolderThatCannotBeWrittenIsAnError) {
   auto bad = setup();
-  bad.output_dir = folder_ / "missing";
+  std::ofstream(folder_ / "file") << "in the way";
+  bad.output_dir = folder_ / "file" / "out";
   EXPECT_THROW(RunLog{bad}, Error);
 }
 
