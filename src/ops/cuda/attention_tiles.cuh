@@ -101,14 +101,6 @@ struct Lane {
   }
 };
 
-__device__ inline uint32_t pack(float x, float y) {
-  const __nv_bfloat162 v = __floats2bfloat162_rn(x, y);
-  return reinterpret_cast<const uint32_t&>(v);
-}
-__device__ inline float2 unpack(uint32_t x) {
-  return __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(x));
-}
-
 // Sum and largest over the four lanes that hold a row.
 __device__ inline float row_sum(float x) {
   x += __shfl_xor_sync(0xffffffffU, x, 1);

@@ -64,14 +64,6 @@ namespace gated {
 
 using namespace hopper;
 
-__device__ inline float2 unpack(uint32_t x) {
-  return __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(x));
-}
-__device__ inline uint32_t pack(float x, float y) {
-  const __nv_bfloat162 v = __floats2bfloat162_rn(x, y);
-  return reinterpret_cast<const uint32_t&>(v);
-}
-
 struct Place {
   int m, n;  // the first row and column
 };

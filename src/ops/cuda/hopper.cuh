@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cuda.h>
+#include <cuda_bf16.h>
 
 #include <cstdint>
 
@@ -79,9 +80,6 @@ __device__ inline void synchronize_cluster() {
 constexpr uint64_t kOnce = 0x12F0000000000000;
 constexpr uint64_t kOften = 0x14F0000000000000;
 
-__device__ inline void prefetch(const CUtensorMap& map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
-}
 // The tile at (x, y) of a matrix to shared memory; its bytes count for `b`. With `blocks`, a bit
 // for each block of the cluster, to the same place in each of those, for their own b.
 __device__ inline void load(const CUtensorMap& map, Barrier* b, void* to, int x, int y,
@@ -183,6 +181,15 @@ __device__ inline void store_blocks(void* row, const uint32_t (&r)[4]) {
 
 using sft::power_of_two;
 using sft::reciprocal;
+
+// Two bfloat16 values in a word.
+__device__ inline uint32_t pack(float x, float y) {
+  const __nv_bfloat162 v = __floats2bfloat162_rn(x, y);
+  return reinterpret_cast<const uint32_t&>(v);
+}
+__device__ inline float2 unpack(uint32_t x) {
+  return __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(x));
+}
 
 // --- products ----------------------------------------------------------------------------------
 // Describes an operand in shared memory, in rows of 128 swizzled bytes. Groups of 8 rows lie 1024
