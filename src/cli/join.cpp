@@ -1,24 +1,12 @@
-#include <unistd.h>
-
-#include <array>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
 
 #include "cli/launch.h"
 #include "comm/control_client.h"
+#include "core/host_name.h"
 
 namespace sft {
-
-namespace {
-
-std::string hostname() {
-  std::array<char, 256> host{};
-  ::gethostname(host.data(), host.size() - 1);
-  return host.data();
-}
-
-}  // namespace
 
 LaunchEnvironment surrounding_launch() {
   return resolve_launch({[](const char* name) { return std::getenv(name); },
@@ -31,7 +19,7 @@ LaunchEnvironment surrounding_launch() {
                            text << file.rdbuf();
                            return text.str();
                          },
-                         hostname()});
+                         host_name()});
 }
 
 std::unique_ptr<RankControl> join_ranks(const LaunchEnvironment& e, double timeout) {
@@ -41,7 +29,7 @@ std::unique_ptr<RankControl> join_ranks(const LaunchEnvironment& e, double timeo
   JoinSettings s;
   s.rank = e.rank;
   s.world = e.world;
-  s.host = hostname();
+  s.host = host_name();
   s.master = e.master_addr;
   s.ports = e.store_ports();
   s.serve = e.rank == 0 && e.source != LaunchEnvironment::Source::sft_launch;

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <csignal>
 #include <memory>
 #include <optional>
@@ -21,6 +20,7 @@
 #include "comm/link.h"
 #include "comm/node_agent.h"
 #include "core/error.h"
+#include "core/host_name.h"
 
 namespace sft {
 
@@ -124,11 +124,9 @@ class Launcher {
   }
 
   control::AgentSettings agent_settings() const {
-    std::array<char, 256> host{};
-    ::gethostname(host.data(), host.size() - 1);
     control::AgentSettings s;
     s.member.hello = {options_.job,   options_.token,           0,          options_.node_rank,
-                      options_.nodes, control::random_number(), host.data()};
+                      options_.nodes, control::random_number(), host_name()};
     s.member.ranks_here = options_.ranks;
     s.member.join_timeout = micros();
     s.member.place = fmt::format("{} port {}", store_host(), port_);

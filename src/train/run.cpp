@@ -11,6 +11,7 @@
 #include "comm/together.h"
 #include "core/cache_folder.h"
 #include "core/error.h"
+#include "core/host_name.h"
 #include "core/strings.h"
 #include "data/dataset.h"
 #include "data/token_cache.h"
@@ -39,11 +40,7 @@ void make_output_dir(const fs::path& folder) {
 }
 
 // "process 123 on host"
-std::string this_process() {
-  std::array<char, 256> host{};
-  ::gethostname(host.data(), host.size() - 1);
-  return fmt::format("process {} on {}", ::getpid(), host.data());
-}
+std::string this_process() { return fmt::format("process {} on {}", ::getpid(), host_name()); }
 
 // Whether the newest whole checkpoint is asked for, and not one by its path.
 bool wants_latest(const TrainOptions& o) {
@@ -187,11 +184,9 @@ std::unique_ptr<Communicator> connect(const RunSurroundings& s, Device& device, 
 
 Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedModel& model,
                const ModelSource& source, const Prepared& data, const Device& device) {
-  std::array<char, 256> host{};
-  ::gethostname(host.data(), host.size() - 1);
   return {{"version", s.version},
           {"argv", without_tokens(s.argv)},
-          {"host", host.data()},
+          {"host", host_name()},
           {"model",
            {{"name", source.name()},
             {"architecture", model.model.config.architecture},
@@ -248,6 +243,7 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   if (o.data.dataset_num_proc) {
     own_pool.emplace(static_cast<int>(*o.data.dataset_num_proc));
   }
+  const Model shape = Model::from_config(source->config());
   const DataContext context{
       text.tokenizer,
       text.chat ? &*text.chat : nullptr,
@@ -255,7 +251,7 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
       log,
       s.hub,
       static_cast<uint64_t>(o.seed),
-      Model::from_config(source->config()).config.vocab,
+      shape.config.vocab,
       text.key,
       cache_folder("tokens", [](const char* name) { return std::getenv(name); })};
   const Prepared train = prepare_dataset(o.data, Part::train, context);
@@ -263,9 +259,8 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   if (o.eval_strategy != "no" || o.eval_on_start) {
     eval = prepare_dataset(o.data, Part::eval, context);
   }
-  const MemoryPlan memory =
-      plan_run(o, Model::from_config(source->config()), *device, chosen.compute, *train.rows,
-               eval ? eval->rows.get() : nullptr, log);
+  const MemoryPlan memory = plan_run(o, shape, *device, chosen.compute, *train.rows,
+                                     eval ? eval->rows.get() : nullptr, log);
   LoadedModel model = load_model(*source, *device, chosen.compute,
                                  o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32);
   log.note(fmt::format("model: {} ({}), {} parameters, {}, trained in {} on {}", source->name(),
@@ -321,7 +316,7 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
                        push->checkpoint(folder, step);
                      }
                    },
-                   identity_of(o, *source, *train.rows)},
+                   [&] { return identity_of(o, *source, *train.rows); }},
                   memory);
   if (checkpoint) {
     trainer.resume(*checkpoint, wants_latest(o));

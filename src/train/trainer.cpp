@@ -11,8 +11,8 @@
 #include "core/error.h"
 #include "core/strings.h"
 #include "data/dataset.h"
-#include "train/bad_numbers.h"
 #include "optim/optimizers.h"
+#include "train/bad_numbers.h"
 #include "train/sharding_config/deepspeed.h"
 
 namespace sft {
@@ -190,20 +190,24 @@ void Trainer::train_step() {
 }
 
 // Traces profile_steps steps from the third on: in the first two, kernels still choose how to run.
-void Trainer::trace_steps(int64_t first_step) {
+void Trainer::trace_steps(int64_t first_step, bool over) {
+  constexpr int64_t kBefore = 2;
   if (!options_.profile || log_ == nullptr) {
     return;
   }
   const int64_t done = step_ - first_step;
-  if (done == 2) {
-    trace_.emplace(context_.device);
-    runner_->trace(&*trace_);
-  } else if (trace_ && (done == 2 + options_.profile_steps || step_ == total_steps_)) {
+  if (trace_ && (over || done == kBefore + options_.profile_steps)) {
     runner_->trace(nullptr);
     trace_->write(*options_.profile);
     trace_.reset();
     context_.logger.note(fmt::format("trace of steps {} to {}: {} (open it in Perfetto)",
-                                     first_step + 3, step_, *options_.profile));
+                                     first_step + kBefore + 1, step_, *options_.profile));
+  } else if (over && done <= kBefore) {
+    context_.logger.warn(
+        fmt::format("--profile: there was no step after the first {} to trace", kBefore));
+  } else if (!over && done == kBefore) {
+    trace_.emplace(context_.device);
+    runner_->trace(&*trace_);
   }
 }
 
@@ -396,7 +400,7 @@ TrainOutcome Trainer::run() {
                      interval_.steps > 0 ? fmt::format("loss {:.3f}", interval_.mean_loss()) : "");
     }
   }
-  trace_steps(first_step);
+  trace_steps(first_step, true);
   return finish(seconds_since(start), first_step);
 }
 

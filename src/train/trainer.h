@@ -50,8 +50,9 @@ struct TrainerHooks {
   // A checkpoint is complete.
   std::function<void(const fs::path& folder, int64_t step)> on_checkpoint{};
   // What a run that goes on must have in common with the one that was saved, by name; beside what
-  // the trainer knows itself.
-  Json identity = Json::object();
+  // the trainer knows itself. Asked once, when a checkpoint is first saved or resumed, from the
+  // thread that does so: it may read rows.
+  std::function<Json()> identity{};
 };
 
 struct TrainOutcome {
@@ -92,7 +93,8 @@ class Trainer {
 
   bool due(const Rhythm& rhythm) const;
   void train_step();
-  void trace_steps(int64_t first_step);
+  // Before each step, and `over` once after the last.
+  void trace_steps(int64_t first_step, bool over = false);
   Trace* trace() { return trace_ ? &*trace_ : nullptr; }
   LossStats run_batches(const std::vector<MicroBatch>& batches, double trained);
   void update(double learning_rate);
@@ -112,9 +114,9 @@ class Trainer {
   void load_best();
   void load_weights(const fs::path& checkpoint);
   void resume_foreign(const fs::path& checkpoint);
-  void check_identity(const Json& saved, const fs::path& checkpoint) const;
+  void check_identity(const Json& saved, const fs::path& checkpoint);
   Json state_json() const;
-  Json identity() const;
+  const Json& identity();
   void restore(const Json& state);
   void read_tensors(const fs::path& file, std::span<const NamedTensor> tensors) const;
 
@@ -137,6 +139,8 @@ class Trainer {
   AdamW optimizer_;
   std::optional<GradScaler> scaler_;  // in float16
   std::optional<BatchRunner> runner_, eval_runner_;
+
+  Json identity_;  // see TrainerHooks; null until it is asked for
 
   // The state that a checkpoint holds beside weights and moments.
   int64_t step_ = 0;        // optimizer steps done, skipped ones included

@@ -29,17 +29,23 @@ struct SaveJob {
   fs::path output_dir;
   int64_t step = 0;
   std::vector<std::pair<std::string, std::string>> texts;  // file, contents
+  Json run_state;                                          // null: not saved
   std::vector<StreamedTensor> weights, state;
   std::vector<fs::path> keep;
   int64_t limit = 0;
 
-  void run(const TrainerHooks& hooks, const std::function<void()>& was_read) const {
+  void run(const TrainerHooks& hooks, const std::function<const Json&()>& identity,
+           const std::function<void()>& was_read) {
     CheckpointWriter writer(output_dir, step);
     if (!state.empty()) {
       writer.write_tensors(kTensors, state);
     }
     writer.add(hooks.export_model(writer.folder(), weights, nullptr).files);
     was_read();
+    if (!run_state.is_null()) {
+      run_state["identity"] = identity();
+      writer.write_text(kState, run_state.dump(2) + "\n");
+    }
     for (const auto& [file, text] : texts) {
       writer.write_text(file, text);
     }
@@ -66,19 +72,24 @@ std::vector<NamedTensor> Trainer::state_tensors() const {
   return out;
 }
 
-Json Trainer::identity() const {
-  Json all = {{"rows", train_rows_},
-              {"rows of a step", options_.per_device_train_batch_size *
-                                     options_.gradient_accumulation_steps * context_.comm.size()},
-              {"seed of the order", options_.data_seed.value_or(options_.seed)},
-              {"steps", total_steps_}};
-  all.update(hooks_.identity);
-  return all;
+const Json& Trainer::identity() {
+  if (identity_.is_null()) {
+    identity_ = {
+        {"rows", train_rows_},
+        {"rows of a step", options_.per_device_train_batch_size *
+                               options_.gradient_accumulation_steps * context_.comm.size()},
+        {"seed of the order", options_.data_seed.value_or(options_.seed)},
+        {"steps", total_steps_}};
+    if (hooks_.identity) {
+      identity_.update(hooks_.identity());
+    }
+  }
+  return identity_;
 }
 
 Json Trainer::state_json() const {
   Json state = {{"version", kStateVersion},
-                {"identity", identity()},
+                {"identity", nullptr},  // the thread that saves fills it in
                 {"cursor", to_json(loader_->cursor())},
                 {"step", step_},
                 {"updates", updates_},
@@ -107,7 +118,10 @@ void Trainer::save_checkpoint() {
   if (log_ == nullptr) {
     return;
   }
-  SaveJob job{options_.output_dir, step_, {}, {}, {}, {}, options_.save_total_limit.value_or(0)};
+  SaveJob job;
+  job.output_dir = options_.output_dir;
+  job.step = step_;
+  job.limit = options_.save_total_limit.value_or(0);
   const size_t weights = model_.published(model_.weights.data(), model_.weight_type).size();
   std::vector<NamedTensor> tensors = state_tensors();
   if (options_.save_only_model) {
@@ -121,15 +135,15 @@ void Trainer::save_checkpoint() {
   }
   if (!options_.save_only_model) {
     job.state = std::move(all);
-    job.texts.emplace_back(kState, state_json().dump(2) + "\n");
+    job.run_state = state_json();
   }
   job.texts.emplace_back(kTrainerState, log_->state().text());
   job.texts.emplace_back("training_args.json", option_values(options_).dump(2) + "\n");
   if (options_.load_best_model_at_end || saving_.strategy == "best") {
     job.keep.push_back(job.output_dir / fmt::format("checkpoint-{}", best_step_));
   }
-  saving_now_.start([this, job = std::move(job)](const std::function<void()>& was_read) {
-    job.run(hooks_, was_read);
+  saving_now_.start([this, job = std::move(job)](const std::function<void()>& was_read) mutable {
+    job.run(hooks_, [this]() -> const Json& { return identity(); }, was_read);
   });
 }
 
@@ -189,10 +203,9 @@ void Trainer::restore(const Json& s) {
   }
 }
 
-void Trainer::check_identity(const Json& saved, const fs::path& checkpoint) const {
+void Trainer::check_identity(const Json& saved, const fs::path& checkpoint) {
   std::vector<std::string> differences;
-  const Json now = identity();
-  for (const auto& [key, value] : now.items()) {
+  for (const auto& [key, value] : identity().items()) {
     if (!saved.contains(key) || saved[key] != value) {
       differences.push_back(fmt::format("{} was {} and is {}", key,
                                         saved.contains(key) ? shown(saved[key]) : "not there",

@@ -2,23 +2,16 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <array>
 #include <ctime>
 
+#include "core/host_name.h"
 #include "io/checksum.h"
 #include "train/options.h"
 #include "train/trackers/proto_message.h"
 
 namespace sft {
 namespace {
-
-std::string host_name() {
-  std::array<char, 256> host{};
-  ::gethostname(host.data(), host.size() - 1);
-  return host.data();
-}
 
 double system_now() {
   timespec now{};
