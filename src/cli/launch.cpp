@@ -225,8 +225,9 @@ class Launcher {
       const size_t reason = cause.find(kStopped);
       const size_t message =
           reason == std::string::npos ? reason : cause.find(' ', reason + kStopped.size());
-      const bool in_errors = message != std::string::npos &&
-                             errors.find(cause.substr(message + 1)) != std::string::npos;
+      const bool in_errors =
+          errors.find(message == std::string::npos ? cause : cause.substr(message + 1)) !=
+          std::string::npos;
       const bool by_rank_0 =
           processes_.shown_spoke() && cause.find(" ended with ") == std::string::npos;
       if (!in_errors && !by_rank_0) {

@@ -172,20 +172,26 @@ void RankProcesses::read(Process& p) {
   }
 }
 
-// What made ranks end by themselves. That its neighbours have lost one they all say alike, and the
-// shown rank says it aloud; what ended the shown rank in the same way, it has said too.
+// What made ranks end by themselves. That its neighbours have lost one they all say alike: the
+// shown rank says it aloud, or one of those here; what ended the shown rank in the same way, it has
+// said.
 std::string RankProcesses::take_errors() {
   std::set<std::string> all;
-  std::string said;
+  std::string said, lost;
   for (Process& p : processes_) {
     const std::string text = std::exchange(p.kept, {});
     const bool same = shown_spoke() && p.status == shown_status_;
-    if (!text.empty() && !same && text.find("error[N01") == std::string::npos &&
-        all.insert(text).second) {
-      said += fmt::format("[rank {}] {}", p.rank, text);
+    if (text.empty() || same) {
+      continue;
+    }
+    const std::string line = fmt::format("[rank {}] {}", p.rank, text);
+    if (text.find("error[N01") != std::string::npos) {
+      lost = lost.empty() ? line : lost;
+    } else if (all.insert(text).second) {
+      said += line;
     }
   }
-  return said;
+  return said.empty() && !shown_spoke() ? lost : said;
 }
 
 bool RankProcesses::shown_spoke() const {

@@ -171,6 +171,18 @@ void Coordinator::lost_rank(int number, const std::string& how) {
   fail({number, "N016", std::move(text)});
 }
 
+// Its ranks are lost with it: the first of them speaks for all.
+void Coordinator::lost_node(int number, const std::string& how) {
+  const auto first = static_cast<size_t>(number) * ranks_.size() / nodes_.size();
+  std::string text =
+      fmt::format("node {} ({}) {}", number, nodes_[static_cast<size_t>(number)].host, how);
+  if (phase_ == Phase::running) {
+    text +=
+        fmt::format("; rank {} on {} was {}", first, ranks_[first].host, at_work(ranks_[first]));
+  }
+  fail({-1, "N019", std::move(text)});
+}
+
 // All ranks that have work left compute, and none has got further for as long as an operation may
 // last.
 void Coordinator::stalled() {
@@ -276,9 +288,7 @@ void Coordinator::closed(int64_t connection, Time now) {
     lost_rank(gone.number, "was lost: its connection closed");
   } else if (gone.kind == Connection::Kind::launcher &&
              !nodes_[static_cast<size_t>(gone.number)].idle) {
-    fail({-1, "N019",
-          fmt::format("node {} ({}) was lost: its connection closed", gone.number,
-                      nodes_[static_cast<size_t>(gone.number)].host)});
+    lost_node(gone.number, "was lost: its connection closed");
   }
   if (gone.kind == Connection::Kind::launcher) {
     decide();
@@ -337,9 +347,7 @@ void Coordinator::tick(Time now) {
       lost_rank(c.number, how);
     } else if (c.kind == Connection::Kind::launcher &&
                !nodes_[static_cast<size_t>(c.number)].idle) {
-      fail({-1, "N019",
-            fmt::format("node {} ({}) {}", c.number, nodes_[static_cast<size_t>(c.number)].host,
-                        how)});
+      lost_node(c.number, how);
     }
     drop(id);
     leave(c);

@@ -103,6 +103,7 @@ class Coordinator {
   void from_launcher(int node, const Message& message);
   void leave(const Connection& gone);
   void lost_rank(int rank, const std::string& how);
+  void lost_node(int node, const std::string& how);
   void stuck();
   void stalled();
   void fail(Cause cause);

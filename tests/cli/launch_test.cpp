@@ -61,8 +61,8 @@ class LaunchTest : public ::testing::Test {
   }
   ~LaunchTest() override { fs::remove_all(settings_.scratch); }
 
-  Words two_ranks(const std::string& out, const Words& more) const {
-    Words words = {"launch", "--nproc_per_node", "2", "--logging_steps", "100"};
+  Words two_ranks(const std::string& out, const Words& more, int restarts = 0) const {
+    Words words = {"launch", "--nproc_per_node", "2", "--max_restarts", std::to_string(restarts)};
     const Words rest = recipe(settings_, settings_.scratch / out);
     words.insert(words.end(), rest.begin(), rest.end());
     words.insert(words.end(), more.begin(), more.end());
@@ -132,7 +132,7 @@ TEST_F(LaunchTest, ARestartGoesOnToTheSameWeights) {
   std::mt19937_64 random(5);
   for (int round = 0; round < 3; ++round) {
     const std::string name = fmt::format("again-{}", round);
-    Child run(settings_, two_ranks(name, {"--max_restarts", "1"}));
+    Child run(settings_, two_ranks(name, {}, 1));
     ASSERT_TRUE(trains(name)) << run.said();
     std::this_thread::sleep_for(std::chrono::milliseconds(random() % 100));
     const auto ranks = ranks_of(run.pid());
@@ -281,17 +281,9 @@ TEST_F(LaunchTest, TwoMachinesEndWhenTheirLinkIsCut) {
     GTEST_SKIP() << "network namespaces need root, ip (iproute2) and unshare";
   }
   const auto start = [&](int node, const std::string& name, const Words& more) {
-    Words words = {"launch",
-                   "--nnodes",
-                   "2",
-                   "--node_rank",
-                   std::to_string(node),
-                   "--nproc_per_node",
-                   "1",
-                   "--master_addr",
-                   "10.87.3.1",
-                   "--logging_steps",
-                   "100"};
+    Words words = {"launch",      "--nnodes",           "2",
+                   "--node_rank", std::to_string(node), "--nproc_per_node",
+                   "1",           "--master_addr",      "10.87.3.1"};
     const Words rest = recipe(settings_, out(name));
     words.insert(words.end(), rest.begin(), rest.end());
     words.insert(words.end(), more.begin(), more.end());
@@ -320,7 +312,7 @@ TEST_F(LaunchTest, TwoMachinesEndWhenTheirLinkIsCut) {
     EXPECT_NE(ended.err.find("all-reduce of "), std::string::npos) << ended.err;
     EXPECT_NE(ended.err.find(" at step "), std::string::npos) << ended.err;
   }
-  EXPECT_NE(a.err.find("rank 1 on machine-1 has been silent for "), std::string::npos) << a.err;
+  EXPECT_NE(a.err.find("rank 1 on machine-1 "), std::string::npos) << a.err;
   EXPECT_NE(b.err.find("rank 1 on machine-1 was in all-reduce"), std::string::npos) << b.err;
   expect_whole_checkpoints("cut");
 }
