@@ -39,7 +39,7 @@ add_library(sft_cuda SHARED
   src/ops/attention_cuda.cu src/ops/embedding_cuda.cu src/ops/gated_activation_cuda.cu
   src/ops/gated_mlp_cuda.cu
   src/ops/linear_cross_entropy_cuda.cu src/ops/linear_cuda.cu src/ops/qk_norm_cuda.cu
-  src/ops/rmsnorm_cuda.cu src/ops/rope_cuda.cu src/ops/select_row_cuda.cu
+  src/ops/rmsnorm_cuda.cu src/ops/rope_cuda.cu src/ops/gather_rows_cuda.cu
   src/optim/adamw_cuda.cu src/optim/cuda_kernels.cpp)
 target_include_directories(sft_cuda PRIVATE src)
 target_link_libraries(sft_cuda PRIVATE CUDA::cudart CUDA::cublasLt fmt::fmt Threads::Threads ${CMAKE_DL_LIBS})

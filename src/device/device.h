@@ -87,6 +87,10 @@ class Device {
   // How often the two were called: after the first step of a run they should not be.
   int64_t allocations() const { return allocations_; }
 
+  // Has at least so many bytes ready, from now on, for kernels' libraries to work in and to try
+  // algorithms in. Without, they take memory when they meet a size for the first time.
+  virtual void reserve_workspace(size_t /*bytes*/) {}
+
   // `from` may be used again at once.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   virtual void download(void* to, const void* from, size_t bytes) = 0;

@@ -4,6 +4,7 @@
 
 #include "ops/embedding.h"
 #include "ops/gated_mlp.h"
+#include "ops/gather_rows.h"
 #include "ops/linear.h"
 
 namespace sft {
@@ -132,6 +133,10 @@ void add_mlp(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
   }
 }
 
+Value kept_rows(Program& p, const ModelConfig& c, const ModelInputs& inputs, int layer, Value x) {
+  return inputs.kept && layer + 1 == c.layers ? gather_rows(p, x, inputs.kept) : x;
+}
+
 Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs,
                       const std::vector<Value>& tables, int layer, Value x) {
   const std::string prefix = layer_prefix(layer) + "self_attn.";
@@ -148,7 +153,8 @@ Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const 
                       ? attention(p, qkv, inputs.documents, options)
                       : cached_attention(p, qkv, inputs.caches[static_cast<size_t>(layer)],
                                          inputs.past, options);
-  return linear(p, y, {w(prefix + "o_proj.weight"), w.optional(prefix + "o_proj.bias"), {}});
+  return linear(p, kept_rows(p, c, inputs, layer, y),
+                {w(prefix + "o_proj.weight"), w.optional(prefix + "o_proj.bias"), {}});
 }
 
 Value mlp_block(Program& p, const ModelConfig& c, const Weights& w, int layer, Value x) {
@@ -196,6 +202,7 @@ Value prenorm_forward(Program& p, const ModelConfig& c, const Weights& w,
       h = rmsnorm(p, x, norm, c.norm);
     }
     const Value attended = attention_block(p, c, w, inputs, tables, layer, h);
+    x = kept_rows(p, c, inputs, layer, x);
     std::tie(x, h) =
         add_rmsnorm(p, x, attended, w(prefix + "post_attention_layernorm.weight"), c.norm);
     delta = mlp_block(p, c, w, layer, h);

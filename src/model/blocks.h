@@ -20,8 +20,12 @@ void add_norm(std::vector<ParamSpec>& specs, const ModelConfig& config, int laye
 // "model.layers.3."
 std::string layer_prefix(int layer);
 
-// x (tokens, hidden) -> the attention's output (tokens, hidden). `tables` has the rope table of
-// each of config.ropes.
+// Of x (tokens, n) the rows that later steps read: after the last layer's attention those of
+// inputs.kept, elsewhere all. Other tokens are only looked at, as keys and values.
+Value kept_rows(Program& p, const ModelConfig& config, const ModelInputs& inputs, int layer,
+                Value x);
+// x (tokens, hidden) -> the attention's output (the kept rows, hidden). `tables` has the rope table
+// of each of config.ropes.
 Value attention_block(Program& p, const ModelConfig& config, const Weights& w,
                       const ModelInputs& inputs, const std::vector<Value>& tables, int layer,
                       Value x);

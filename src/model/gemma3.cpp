@@ -95,6 +95,7 @@ Value forward(Program& p, const ModelConfig& c, const Weights& w, const ModelInp
     }
     Value y = attention_block(p, c, w, inputs, tables, layer, h);
     y = rmsnorm(p, y, norm("post_attention_layernorm"), c.norm);
+    x = kept_rows(p, c, inputs, layer, x);
     std::tie(x, h) = add_rmsnorm(p, x, y, norm("pre_feedforward_layernorm"), c.norm);
     y = mlp_block(p, c, w, layer, h);
     delta = rmsnorm(p, y, norm("post_feedforward_layernorm"), c.norm);

@@ -4,7 +4,6 @@
 
 #include "core/error.h"
 #include "ops/linear.h"
-#include "ops/select_row.h"
 
 namespace sft {
 
@@ -55,6 +54,9 @@ ModelInputs batch_inputs(Program& p, const Model& model, const BatchSize& size) 
   const Value documents = p.input("documents", {size.documents + 1}, DType::i32);
   inputs.documents = document_table(p, documents, model.config.attention_heads(), size.tokens);
   inputs.longest = size.longest > 0 ? size.longest : size.tokens;
+  if (size.kept > 0) {
+    inputs.kept = p.input("kept", {size.kept}, DType::i32);
+  }
   return inputs;
 }
 
@@ -65,8 +67,9 @@ TrainingProgram record_training(const Model& model, const BatchSize& size, LossT
   Program p(training ? Program::Purpose::training : Program::Purpose::inference, memory, target);
   const Weights w(p, model.specs);
   const ModelInputs inputs = batch_inputs(p, model, size);
-  const Value targets = p.input("targets", {size.tokens}, DType::i32);
-  const Value rows = p.input("rows", {size.tokens}, DType::i32, true);
+  const int64_t kept = size.kept > 0 ? size.kept : size.tokens;
+  const Value targets = p.input("targets", {kept}, DType::i32);
+  const Value rows = p.input("rows", {kept}, DType::i32, true);
   const Value loss_scale = p.input("loss_scale", {1}, DType::f32);
   const Value hidden = model.family->forward(p, model.config, w, inputs);
   const Value stats =
@@ -100,9 +103,9 @@ LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capa
     inputs.caches.push_back(
         p.input(fmt::format("cache.{}", layer), {capacity, row}, target.compute));
   }
-  const Value last = p.input("row", {1}, DType::i32);
+  inputs.kept = p.input("row", {1}, DType::i32);
   const Value hidden = model.family->forward(p, model.config, w, inputs);
-  const Value logits = linear(p, select_row(p, hidden, last), {w(model.head_name()), {}, {}});
+  const Value logits = linear(p, hidden, {w(model.head_name()), {}, {}});
   p.keep(logits);
   return {std::move(p), logits};
 }

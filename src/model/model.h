@@ -45,6 +45,7 @@ struct ModelInputs {
   Value tokens, positions;    // (tokens) i32
   Value documents;            // the document_table; null when generating
   int64_t longest = 0;        // no document has more tokens
+  Value kept;                 // (count) i32: rows that count after the last attention; null: all
   std::vector<Value> caches;  // one per layer when generating
   Value past;                 // (1) i32 when generating
 };
@@ -67,7 +68,7 @@ struct Family {
   std::string_view model_type;    // as in config.json's "model_type"
   ModelConfig (*read)(const Json& config);
   std::vector<ParamSpec> (*parameters)(const ModelConfig&);
-  // -> the normed hidden states (tokens, hidden) that the head reads.
+  // -> the normed hidden states (tokens, or those of inputs.kept; hidden) that the head reads.
   Value (*forward)(Program&, const ModelConfig&, const Weights&, const ModelInputs&);
 };
 
@@ -89,7 +90,9 @@ struct Model {
 // --- programs ------------------------------------------------------------------------------------
 // Inputs are named "tokens", "positions", "documents", "targets", "rows" (the trained ones),
 // "loss_scale"; generation has
-// "tokens", "positions", "past", "row" and "cache.<layer>".
+// "tokens", "positions", "past", "row" and "cache.<layer>". Where BatchSize.kept says so there is
+// "kept" as well: the tokens whose rows the last block goes on with after its attention, -1 in what
+// is left over; "targets" and "rows" then speak of these rows.
 
 struct TrainingProgram {
   Program program;
@@ -100,6 +103,7 @@ struct BatchSize {
   int64_t tokens = 0;
   int64_t documents = 0;  // some may be empty
   int64_t longest = 0;    // no document has more tokens; 0: tokens
+  int64_t kept = 0;       // at most so many are trained, and the last block drops others; 0: none
   auto operator<=>(const BatchSize&) const = default;
 };
 // `training` false leaves the backward pass out, for evaluation.

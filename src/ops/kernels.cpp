@@ -15,6 +15,8 @@ constexpr OpKernels kCpu{
     .gated_activation_backward = cpu::gated_activation_backward,
     .gated_mlp_forward = cpu::gated_mlp_forward,
     .gated_mlp_backward = cpu::gated_mlp_backward,
+    .gather_rows_forward = cpu::gather_rows_forward,
+    .gather_rows_backward = cpu::gather_rows_backward,
     .linear_forward = cpu::linear_forward,
     .linear_backward_input = cpu::linear_backward_input,
     .linear_backward_weight = cpu::linear_backward_weight,
@@ -27,7 +29,6 @@ constexpr OpKernels kCpu{
     .rmsnorm_backward = cpu::rmsnorm_backward,
     .rope_table_forward = cpu::rope_table_forward,
     .rope_rotate = cpu::rope_rotate,
-    .select_row = cpu::select_row,
 };
 
 }  // namespace

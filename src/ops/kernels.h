@@ -6,12 +6,12 @@
 #include "ops/embedding.h"
 #include "ops/gated_activation.h"
 #include "ops/gated_mlp.h"
+#include "ops/gather_rows.h"
 #include "ops/linear.h"
 #include "ops/linear_cross_entropy.h"
 #include "ops/qk_norm.h"
 #include "ops/rmsnorm.h"
 #include "ops/rope.h"
-#include "ops/select_row.h"
 
 namespace sft {
 
@@ -27,6 +27,8 @@ struct OpKernels {
   decltype(&cpu::gated_activation_backward) gated_activation_backward;
   decltype(&cpu::gated_mlp_forward) gated_mlp_forward;
   decltype(&cpu::gated_mlp_backward) gated_mlp_backward;
+  decltype(&cpu::gather_rows_forward) gather_rows_forward;
+  decltype(&cpu::gather_rows_backward) gather_rows_backward;
   decltype(&cpu::linear_forward) linear_forward;
   decltype(&cpu::linear_backward_input) linear_backward_input;
   decltype(&cpu::linear_backward_weight) linear_backward_weight;
@@ -39,7 +41,6 @@ struct OpKernels {
   decltype(&cpu::rmsnorm_backward) rmsnorm_backward;
   decltype(&cpu::rope_table_forward) rope_table_forward;
   decltype(&cpu::rope_rotate) rope_rotate;
-  decltype(&cpu::select_row) select_row;
 };
 
 const OpKernels& kernels(const Run& r);

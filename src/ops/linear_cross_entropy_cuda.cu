@@ -38,19 +38,6 @@ __global__ void loss_kernel(const LossRows<T> w) {
   }
 }
 
-// Row i of y = row i of x, where i stands for `from[i]` and `to[i]` where these are given.
-template <class T>
-__global__ void copy_rows_kernel(const T* x, const int32_t* from, int64_t n, T* y,
-                                 const int32_t* to) {
-  const bool aligned = n % kVec == 0;
-  const int64_t row = blockIdx.x;
-  const T* const source = x + (from != nullptr ? from[row] : row) * n;
-  T* const target = y + (to != nullptr ? to[row] : row) * n;
-  for (int64_t i = int64_t{threadIdx.x} * kVec; i < n; i += int64_t{blockDim.x} * kVec) {
-    store_row(target, i, n, aligned, load_row(source, i, n, aligned));
-  }
-}
-
 __global__ void stats_kernel(const LossStats* rows, int64_t count, LossStats* total) {
   __shared__ double sums[3][256];
   double loss = 0, correct = 0, entropy = 0;
@@ -102,7 +89,6 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
   const int64_t chunks = std::max<int64_t>((count + most - 1) / most, 1);
   const int64_t step = std::min(most, ((count + chunks - 1) / chunks + 127) / 128 * 128);
   const int64_t ld = workspace.shape[1] - 2 * width;
-  const int threads = static_cast<int>(std::min<int64_t>(256, (width / kVec + 32) / 32 * 32));
   with_type(hidden.dtype, [&](auto kind) {
     using T = decltype(kind);
     T* const logits = workspace.as<T>();
@@ -112,7 +98,7 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
       const int64_t n = std::min(step, count - begin);
       const auto blocks = static_cast<unsigned>(n);
       const int32_t* const chunk = rows.i32() + begin;
-      copy_rows_kernel<T><<<blocks, threads, 0, stream>>>(hidden.as<T>(), chunk, width, x, nullptr);
+      copy_rows<T>(gpu, n, width, hidden.as<T>(), chunk, x, nullptr);
       gemm(gpu, {.transpose_b = true,
                  .m = n,
                  .n = vocab,
@@ -149,8 +135,7 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
                    .ldc = width,
                    .type = hidden.dtype,
                    .out_type = hidden.dtype});
-        copy_rows_kernel<T>
-            <<<blocks, threads, 0, stream>>>(grad_x, nullptr, width, grad_hidden.as<T>(), chunk);
+        copy_rows<T>(gpu, n, width, grad_x, nullptr, grad_hidden.as<T>(), chunk);
       }
       if (wants_weight) {
         gemm(gpu, {.transpose_a = true,

@@ -17,16 +17,27 @@ int64_t ladder_size(int64_t tokens) {
   return (tokens + step - 1) / step * step;
 }
 
+int64_t kept_bound(DeviceKind device, int64_t tokens, int64_t trained) {
+  // On a GPU products are fast in multiples of 128 rows, and each program takes time to record.
+  const int64_t grain = device == DeviceKind::cpu ? 16 : 128;
+  const int64_t least = device == DeviceKind::cpu ? 16 : 512;
+  const int64_t step = std::max((tokens / 8 + grain - 1) / grain * grain, least);
+  const int64_t rows = (std::max<int64_t>(trained, 1) + step - 1) / step * step;
+  return 5 * rows > 4 * tokens ? 0 : rows;
+}
+
 int64_t input_bytes(const BatchSize& size) {
   const auto whole = [](int64_t words) { return (words + 15) / 16 * 16; };
   return static_cast<int64_t>(sizeof(int32_t)) *
-         (4 * whole(size.tokens) + whole(size.documents + 1) + 16);
+         (5 * whole(size.tokens) + whole(size.documents + 1) + 16);
 }
 
-BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int64_t longest) {
+BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int64_t longest,
+                       int64_t trained) {
   const int64_t size = ladder_size(tokens);
+  const int64_t kept = kept_bound(device, size, trained);
   if (device == DeviceKind::cpu) {
-    return {size, size, size};
+    return {size, size, size, kept};
   }
   int64_t bound = 256;  // of the longest document, in few steps: each needs attention plans
   while (bound < longest) {
@@ -35,7 +46,20 @@ BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int
   return {
       size,
       static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(documents, 4)))),
-      bound};
+      bound, kept};
+}
+
+int64_t workspace_bytes(DeviceKind device, const ModelConfig& config, int64_t tokens) {
+  if (device == DeviceKind::cpu) {
+    return 0;
+  }
+  // cuDNN's attention sums the gradient of the queries in float32, for as many tokens as its plans
+  // are made for (ops/attention_cuda.cu); products are tried on the gradient of a layer's weight.
+  constexpr int64_t kLeast = int64_t{128} << 20;
+  const auto most = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(ladder_size(tokens))));
+  const int64_t width = (config.head_dim + 63) / 64 * 64 + 8;
+  return std::max<int64_t>(
+      kLeast, std::max<int64_t>(most, 16384) * config.heads * width * int64_t{sizeof(float)});
 }
 
 namespace {
@@ -43,7 +67,8 @@ namespace {
 constexpr size_t kResults = 1024;  // micro-batches
 
 BatchSize most_size(DeviceKind device, int64_t tokens) {
-  return program_size(device, std::max<int64_t>(tokens, 1), tokens, tokens);
+  const int64_t most = std::max<int64_t>(tokens, 1);
+  return program_size(device, most, most, most, most);
 }
 
 }  // namespace
@@ -58,9 +83,11 @@ BatchRunner::BatchRunner(Device& device, Arena& arena, const LoadedModel& model,
           static_cast<size_t>(input_bytes(most_size(device.kind(), options.most_tokens))))),
       results_(device.allocate(kResults * sizeof(LossStats))) {
   if (options.most_tokens > 0) {  // now, so that no later batch asks for more
-    const Plan plan = sized(most_size(device.kind(), options.most_tokens)).executor.plan();
-    arena.reserve(plan.bytes);
-    arena.reserve_host(plan.host_bytes);
+    const Plan& plan = sized(most_size(device.kind(), options.most_tokens)).executor.plan();
+    arena.reserve(most_bytes_ = plan.bytes);
+    arena.reserve_host(most_host_bytes_ = plan.host_bytes);
+    device.reserve_workspace(static_cast<size_t>(
+        workspace_bytes(device.kind(), model.model.config, options.most_tokens)));
   }
   bindings_.parameters = model.parameters();
   if (gradients != nullptr) {
@@ -114,6 +141,24 @@ void check_batch(const MicroBatch& batch, const ModelConfig& config) {
 
 }  // namespace
 
+// A program that drops rows copies those that stay: where a model is narrow that may take more
+// memory than there is planned for, and then all rows are kept.
+BatchSize BatchRunner::size_for(const MicroBatch& batch) {
+  BatchSize size = program_size(device_.kind(), static_cast<int64_t>(batch.tokens.size()),
+                                static_cast<int64_t>(batch.cu_seqlens.size()) - 1,
+                                longest_document(batch), static_cast<int64_t>(rows_.size()));
+  if (!options_.drop_rows) {
+    size.kept = 0;
+  }
+  if (size.kept > 0) {
+    const Plan& plan = sized(size).executor.plan();
+    if (plan.bytes > most_bytes_ || plan.host_bytes > most_host_bytes_) {
+      size.kept = 0;
+    }
+  }
+  return size;
+}
+
 // One upload for all inputs. Tokens after the last document fill the program's size.
 void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, float loss_scale) {
   std::vector<int32_t>& all = staged_;
@@ -127,31 +172,40 @@ void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, float los
     all.resize(end, fill);
     all.resize((end + 15) / 16 * 16);  // each on 64 bytes
   };
-  std::vector<int32_t>& rows = rows_;
-  rows.clear();
-  for (size_t i = 0; i < batch.targets.size(); ++i) {
-    if (batch.targets[i] != kIgnored) {
-      rows.push_back(static_cast<int32_t>(i));
-    }
-  }
   const int64_t n = size.tokens;
+  const auto trained = static_cast<int64_t>(rows_.size());
   add("tokens", batch.tokens, n, n, 0);
   add("positions", batch.positions, n, n, 0);
-  add("targets", batch.targets, n, n, kIgnored);
   add("documents", batch.cu_seqlens, size.documents + 1, size.documents + 1,
       batch.cu_seqlens.back());
   add("loss_scale", {std::bit_cast<int32_t>(loss_scale)}, 1, 1, 0);
   bindings_.inputs["loss_scale"].dtype = DType::f32;
-  const auto trained = static_cast<int64_t>(rows.size());
-  add("rows", rows, trained, trained, 0);
+  if (size.kept == 0) {
+    add("targets", batch.targets, n, n, kIgnored);
+    add("rows", rows_, trained, trained, 0);
+    bindings_.inputs.erase("kept");
+  } else {
+    std::vector<int32_t> targets, places;
+    for (const int32_t row : rows_) {
+      targets.push_back(batch.targets[static_cast<size_t>(row)]);
+      places.push_back(static_cast<int32_t>(places.size()));
+    }
+    add("kept", rows_, size.kept, size.kept, -1);
+    add("targets", targets, size.kept, size.kept, kIgnored);
+    add("rows", places, trained, trained, 0);
+  }
   device_.upload(inputs_.data(), all.data(), all.size() * sizeof(int32_t));
 }
 
 BatchRunner::Sized& BatchRunner::prepared(const MicroBatch& batch, float loss_scale, bool first) {
   check_batch(batch, model_.model.config);
-  const BatchSize size =
-      program_size(device_.kind(), static_cast<int64_t>(batch.tokens.size()),
-                   static_cast<int64_t>(batch.cu_seqlens.size()) - 1, longest_document(batch));
+  rows_.clear();
+  for (size_t i = 0; i < batch.targets.size(); ++i) {
+    if (batch.targets[i] != kIgnored) {
+      rows_.push_back(static_cast<int32_t>(i));
+    }
+  }
+  const BatchSize size = size_for(batch);
   Sized& program = sized(size);
   bind(batch, size, loss_scale);
   bindings_.first_micro_batch = first;

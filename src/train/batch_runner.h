@@ -2,6 +2,7 @@
 // in one arena.
 #pragma once
 
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -15,17 +16,26 @@ namespace sft {
 // The program size for a micro-batch of `tokens` tokens: at most an eighth larger, so that ragged
 // batches need few programs and waste little.
 int64_t ladder_size(int64_t tokens);
+// How many rows the last block goes on with when `trained` of `tokens` (of ladder_size) have a
+// label: one of a few numbers, so that batches need few programs; 0: all of them, where nearly all
+// are trained.
+int64_t kept_bound(DeviceKind device, int64_t tokens, int64_t trained);
 // The bytes of a program's inputs, end to end.
 int64_t input_bytes(const BatchSize& size);
 // The program for micro-batches of at most that size. On a GPU the number of documents and the
 // longest one decide how attention's work is laid out; the CPU takes them as they come.
-BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int64_t longest);
+BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int64_t longest,
+                       int64_t trained);
+
+// What the libraries behind the ops get to work in (Device::reserve_workspace), in bytes.
+int64_t workspace_bytes(DeviceKind device, const ModelConfig& config, int64_t tokens);
 
 struct BatchRunnerOptions {
   LossType loss = LossType::nll;
   MemoryPolicy memory;
   int64_t most_tokens = 0;  // of a micro-batch: what memory is taken for
   bool training = true;     // false: forward only
+  bool drop_rows = true;    // false: the last block computes rows without a label too (for tests)
 };
 
 class BatchRunner {
@@ -53,6 +63,7 @@ class BatchRunner {
     Value stats;
   };
   Sized& sized(const BatchSize& size);
+  BatchSize size_for(const MicroBatch& batch);
   Sized& prepared(const MicroBatch& batch, float loss_scale, bool first);
   void bind(const MicroBatch& batch, const BatchSize& size, float loss_scale);
 
@@ -63,7 +74,11 @@ class BatchRunner {
   Bindings bindings_;
   std::map<BatchSize, Sized> programs_;
   Buffer inputs_;  // of the program at work, end to end
-  std::vector<int32_t> staged_, rows_;
+  std::vector<int32_t> staged_;
+  std::vector<int32_t> rows_;  // of the micro-batch at work, that are trained
+  // What the largest micro-batch needs, all of it trained.
+  int64_t most_bytes_ = std::numeric_limits<int64_t>::max();
+  int64_t most_host_bytes_ = std::numeric_limits<int64_t>::max();
   Buffer results_;  // LossStats of the micro-batches not collected yet
   size_t pending_ = 0;
   Trace* trace_ = nullptr;

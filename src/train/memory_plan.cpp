@@ -51,9 +51,10 @@ constexpr Recompute kPolicies[] = {Recompute::none, Recompute::norms, Recompute:
                                    Recompute::block};
 
 // What a recorded launch takes on the device, and how many sizes of batches are recorded: those of
-// one octave of the ladder, or the one that packed rows have.
+// one octave of the ladder with a few numbers of trained rows each, or the few that packed rows
+// have.
 constexpr double kLaunchBytes = 2048;
-constexpr double kRecordings = 16;
+constexpr double kRecordings = 32;
 
 struct ProgramBytes {
   double device = 0, host = 0, recorded = 0;
@@ -64,18 +65,14 @@ ProgramBytes program_bytes(const Model& model, const Target& target, int64_t tok
   if (tokens == 0) {
     return {};
   }
-  const BatchSize size = program_size(target.device, tokens, tokens, tokens);
+  const BatchSize size = program_size(target.device, tokens, tokens, tokens, tokens);
   const TrainingProgram recorded = record_training(model, size, loss, training, policy, target);
   const Plan plan = plan_memory(recorded.program);
   ProgramBytes bytes;
   bytes.device = static_cast<double>(plan.bytes);
   bytes.host = static_cast<double>(plan.host_bytes);
   if (target.device != DeviceKind::cpu) {
-    const ModelConfig& c = model.config;
-    const double queries = static_cast<double>(size.tokens) * c.heads * c.head_dim;
-    // Attention's backward pass sums the gradient of the queries in float32.
-    bytes.recorded = training ? queries * sizeof(float) : 0.0;
-    bytes.recorded +=
+    bytes.recorded =
         kRecordings * kLaunchBytes * static_cast<double>(recorded.program.instructions().size());
   }
   return bytes;
@@ -146,13 +143,15 @@ MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Dev
   const int64_t most = std::max(plan.batch_tokens, plan.eval_tokens);
   const ProgramBytes eval = program_bytes(model, target, plan.eval_tokens, wish.loss, false, {});
   const auto inputs = 2.0 * static_cast<double>(input_bytes(program_size(
-                                device.kind(), std::max<int64_t>(most, 1), most, most)));
+                                device.kind(), std::max<int64_t>(most, 1), most, most, most)));
   for (const MemoryPolicy policy : policies_of(wish, device.kind())) {
     const ProgramBytes train =
         program_bytes(model, target, plan.batch_tokens, wish.loss, true, policy);
     plan.policy = policy;
     plan.activations = std::max(train.device, eval.device) + inputs;
-    plan.workspace = static_cast<double>(device.overhead()) + train.recorded + eval.recorded;
+    plan.workspace = static_cast<double>(device.overhead()) +
+                     static_cast<double>(workspace_bytes(device.kind(), model.config, most)) +
+                     train.recorded + eval.recorded;
     plan.host = train.host;
     if (plan.fits()) {
       break;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <span>
 
 #include "core/error.h"
 #include "support/tiny_run.h"
@@ -122,6 +123,84 @@ TEST_P(Families, padding_and_accumulation_change_nothing) {
     norm += x * x;
   }
   EXPECT_LT(std::sqrt(error), 2e-6 * std::sqrt(norm));
+}
+
+// Sums over the rows of what comes after the last attention have fewer terms of zero; all else is
+// the same numbers in the same order.
+bool sums_fewer_rows(const std::string& name, const std::string& last_block) {
+  const bool before_attention = name.find("input_layernorm") != std::string::npos ||
+                                name.find("qkv_proj") != std::string::npos ||
+                                name.find("q_norm") != std::string::npos ||
+                                name.find("k_norm") != std::string::npos;
+  return name == "model.norm.weight" || (name.starts_with(last_block) && !before_attention);
+}
+
+// Labels of the second half of each document, and none at all in one of them.
+TEST_P(Families, rows_without_a_label_need_only_keys_and_values_in_the_last_block) {
+  auto sparse = documents(expected);
+  for (size_t d = 0; d < sparse.size(); ++d) {
+    const size_t from = d == 1 ? sparse[d].labels.size() : sparse[d].labels.size() / 2;
+    std::fill_n(sparse[d].labels.begin(), from, -100);
+  }
+  const int64_t n = run.model.layout.elements;
+  const std::string last_block = fmt::format("model.layers.{}.", run.model.config.layers - 1);
+  const auto gradients = [&] {
+    return std::vector<float>(run.gradients.f32(), run.gradients.f32() + n);
+  };
+  const int64_t trained = run.set_documents(sparse, 96);
+  ASSERT_GT(trained, 2);
+  ASSERT_LT(trained, 70);
+  for (const LossType type : {LossType::nll, LossType::dft}) {
+    run.set_documents(sparse, 96);
+    const LossStats whole = run.train(type);
+    const std::vector<float> want = gradients();
+    for (const int64_t count : {trained, trained + 1, trained + 9}) {
+      run.drop_untrained(count);
+      std::vector<float> plain;
+      for (const MemoryPolicy memory :
+           {MemoryPolicy(), MemoryPolicy(Recompute::norms), MemoryPolicy(Recompute::mlp),
+            MemoryPolicy(Recompute::block), MemoryPolicy(Recompute::block, true)}) {
+        SCOPED_TRACE(
+            fmt::format("{} rows, {}, {}", count, name_of(memory.recompute), memory.offload));
+        const LossStats stats = run.train(type, memory);
+        EXPECT_EQ(stats.loss, whole.loss);
+        EXPECT_EQ(stats.correct, whole.correct);
+        EXPECT_EQ(stats.entropy, whole.entropy);
+        EXPECT_EQ(stats.tokens, whole.tokens);
+        if (plain.empty()) {
+          plain = gradients();
+        }
+        EXPECT_EQ(plain, gradients());
+      }
+      for (size_t i = 0; i < run.model.specs.size(); ++i) {
+        const std::string& name = run.model.specs[i].name;
+        const auto at = static_cast<size_t>(run.model.layout.offsets[i]);
+        const auto size = static_cast<size_t>(run.model.specs[i].shape.elements());
+        const std::span<const float> a(want.data() + at, size), b(plain.data() + at, size);
+        if (!sums_fewer_rows(name, last_block)) {
+          EXPECT_TRUE(std::ranges::equal(a, b)) << name;
+        }
+        const float most =
+            std::abs(*std::ranges::max_element(a, {}, [](float x) { return std::abs(x); }));
+        for (size_t k = 0; k < size; ++k) {
+          ASSERT_NEAR(a[k], b[k], 3e-7 * most) << name;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Families, nothing_trained_gives_gradients_of_zero) {
+  auto none = documents(expected);
+  for (Document& d : none) {
+    std::ranges::fill(d.labels, -100);
+  }
+  run.set_documents(none);
+  run.drop_untrained(16);
+  EXPECT_EQ(run.train().tokens, 0.0F);
+  for (int64_t i = 0; i < run.model.layout.elements; ++i) {
+    ASSERT_EQ(run.gradients.f32()[i], 0.0F) << i;
+  }
 }
 
 TEST_P(Families, generation_with_a_cache_gives_the_same_logits) {

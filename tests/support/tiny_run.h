@@ -1,6 +1,7 @@
 // Runs a model's programs on small inputs, for tests: weights from a folder, documents end to end.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -59,7 +60,7 @@ class TinyRun {
     for (auto n = static_cast<int64_t>(tokens.size()); n < capacity; ++n) {
       tokens.push_back(0), positions.push_back(0), targets.push_back(-100);
     }
-    scale = 1.0F / static_cast<float>(trained);
+    scale = 1.0F / static_cast<float>(std::max<int64_t>(trained, 1));
     const auto bind = [&](const char* name, std::vector<int32_t>& v) {
       bindings.inputs[name] = {v.data(), {static_cast<int64_t>(v.size())}, DType::i32};
     };
@@ -73,7 +74,23 @@ class TinyRun {
     }
     bind("rows", rows);
     bindings.inputs["loss_scale"] = {&scale, {1}, DType::f32};
+    kept.clear();
     return trained;
+  }
+
+  // From now on the last block goes on with the trained rows alone, `count` with those left over.
+  void drop_untrained(int64_t count) {
+    kept = rows;
+    kept_targets.clear(), places.clear();
+    for (const int32_t row : rows) {
+      places.push_back(static_cast<int32_t>(places.size()));
+      kept_targets.push_back(targets[static_cast<size_t>(row)]);
+    }
+    kept.resize(static_cast<size_t>(count), -1);
+    kept_targets.resize(static_cast<size_t>(count), -100);
+    bindings.inputs["kept"] = {kept.data(), {count}, DType::i32};
+    bindings.inputs["targets"] = {kept_targets.data(), {count}, DType::i32};
+    bindings.inputs["rows"] = {places.data(), {static_cast<int64_t>(places.size())}, DType::i32};
   }
 
   // One forward (and backward) pass; gradients land in `gradients`.
@@ -88,7 +105,8 @@ class TinyRun {
   }
 
   BatchSize size() const {
-    return {static_cast<int64_t>(tokens.size()), static_cast<int64_t>(starts.size()) - 1};
+    return {static_cast<int64_t>(tokens.size()), static_cast<int64_t>(starts.size()) - 1, 0,
+            static_cast<int64_t>(kept.size())};
   }
 
   // (tokens, vocab)
@@ -106,6 +124,7 @@ class TinyRun {
   Buffer weights, gradients;
   Bindings bindings;
   std::vector<int32_t> tokens, positions, targets, starts, rows;
+  std::vector<int32_t> kept, kept_targets, places;  // see drop_untrained
   float scale = 1.0F;
   int64_t arena_bytes = 0;
 };

@@ -53,7 +53,7 @@ MemoryWish wish_for(const std::string& recompute, bool offload = false) {
   wish.recompute = recompute;
   wish.offload_activations = offload;
   wish.rows = 8;
-  wish.longest = [](int64_t rows) { return 512 * rows; };
+  wish.longest = [](int64_t rows) { return 2048 * rows; };
   return wish;
 }
 
@@ -150,6 +150,34 @@ TEST(MemoryPlan, a_smaller_batch_needs_no_more) {
   }
 }
 
+// At real shapes the copies of the kept rows are made up for by the rows that are dropped.
+TEST(MemoryPlan, dropping_rows_in_the_last_block_needs_no_more) {
+  Json config = read_json(kModel / "config.json");
+  config["num_hidden_layers"] = 3;
+  config["hidden_size"] = 896;
+  config["intermediate_size"] = 4864;
+  config["num_attention_heads"] = 14;
+  config["num_key_value_heads"] = 2;
+  config["vocab_size"] = 151936;
+  config.erase("layer_types");
+  const Model model = Model::from_config(config);
+  for (const Target target : {Target{}, Target{DeviceKind::cuda, DType::bf16}}) {
+    for (const Recompute policy :
+         {Recompute::none, Recompute::norms, Recompute::mlp, Recompute::block}) {
+      const auto bytes = [&](int64_t trained) {
+        const BatchSize size = program_size(target.device, 8192, 8, 1024, trained);
+        EXPECT_EQ(size.kept > 0, trained < 6144);
+        return plan_memory(
+                   record_training(model, size, LossType::nll, true, policy, target).program)
+            .bytes;
+      };
+      for (const int64_t trained : {0, 1000, 4000, 6100}) {
+        EXPECT_LE(bytes(trained), bytes(8192)) << name_of(policy) << trained;
+      }
+    }
+  }
+}
+
 // --- a run ---------------------------------------------------------------------------------------
 
 // Rows of very different lengths.
@@ -178,8 +206,8 @@ double resident_bytes() {
   return resident * static_cast<double>(::sysconf(_SC_PAGESIZE));
 }
 
-// On the CPU nothing is allocated after the first step. With SFT_TEST_CUDA the run is on the GPU
-// and takes 1,000 steps; there what is recorded grows, within the plan.
+// Nothing is allocated after the first step. With SFT_TEST_CUDA the run is on the GPU and takes
+// 1,000 steps; there what is recorded grows, within the plan.
 TEST(MemoryPlan, a_ragged_run_stays_within_it) {
   const bool gpu = std::getenv("SFT_TEST_CUDA") != nullptr;
   const auto device = gpu ? Device::cuda(0, 2) : Device::cpu(1);
@@ -201,7 +229,7 @@ TEST(MemoryPlan, a_ragged_run_stays_within_it) {
   LoadedModel model = load_model(*source, *device, gpu ? DType::bf16 : DType::f32);
   const auto comm = local_communicator();
   std::atomic<int> stop{0};
-  int64_t allocations = 0, late = 0;
+  int64_t allocations = 0;
   double resident = 0, least_free = 1e18;
   TrainerHooks hooks;
   hooks.on_step = [&](int64_t done, int64_t /*total*/, std::string_view /*tail*/) {
@@ -210,23 +238,18 @@ TEST(MemoryPlan, a_ragged_run_stays_within_it) {
     }
     if (done == 100) {
       resident = resident_bytes();
-      late = device->allocations();
     }
     least_free = std::min(least_free, static_cast<double>(device->free_memory()));
   };
   Trainer trainer({*device, *comm, quiet, stop}, o, model, rows, nullptr, nullptr, hooks, plan);
   trainer.run();
   EXPECT_GT(allocations, 0);
-  EXPECT_GT(late, 0);
   EXPECT_LT(resident_bytes() - resident, gpu ? 256e6 : 24e6);
   if (gpu) {
     EXPECT_LE(free_before - least_free, plan.total());
-    GTEST_LOG_(INFO) << "planned " << plan.total() << ", took " << free_before - least_free
-                     << "; allocations after step 1: " << device->allocations() - allocations
-                     << ", after step 100: " << device->allocations() - late;
-  } else {
-    EXPECT_EQ(device->allocations(), allocations);
+    GTEST_LOG_(INFO) << "planned " << plan.total() << ", took " << free_before - least_free;
   }
+  EXPECT_EQ(device->allocations(), allocations);
 }
 
 }  // namespace

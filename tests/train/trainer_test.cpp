@@ -13,7 +13,9 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "optim/optimizers.h"
 #include "train/bad_numbers.h"
+#include "train/bench.h"
 #include "train/loaded_model.h"
 
 namespace sft {
@@ -73,14 +75,18 @@ struct Result {
   TrainOutcome outcome;
 };
 
-// One rank's run. `stop_at` raises the stop signal after that step.
+// One rank's run. `stop_at` raises the stop signal after that step. `random`: the config.json of a
+// model with random weights, instead of the tiny one.
 Result run_rank(const TrainOptions& o, const PreparedDataset& rows, Communicator& comm,
                 const std::string& resume_from = "", int64_t stop_at = -1,
-                const PreparedDataset* eval = nullptr, int threads = 1, bool gpu = false) {
+                const PreparedDataset* eval = nullptr, int threads = 1, bool gpu = false,
+                const fs::path& random = {}) {
   const auto device = gpu ? Device::cuda(0, threads) : Device::cpu(threads);
   const auto source = ModelSource::open(kModel.string(), "", {});
-  LoadedModel model = load_model(*source, *device, gpu ? DType::bf16 : DType::f32,
-                                 o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32);
+  const DType compute = gpu ? DType::bf16 : DType::f32;
+  const DType stored = o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32;
+  LoadedModel model = random.empty() ? load_model(*source, *device, compute, stored)
+                                     : random_model(random, *device, compute, stored);
   std::optional<RunLog> log;
   if (comm.rank() == 0) {
     log.emplace(RunLog::Setup{o.output_dir, {}, [] { return 0.0; }});
@@ -277,6 +283,47 @@ TEST(Trainer, every_format_of_the_state_resumes_without_a_changed_bit) {
     } catch (const Error& e) {
       EXPECT_EQ(e.code(), "M264");
     }
+  }
+}
+
+// A model whose matrices are large enough for 8-bit blocks. With SFT_TEST_CUDA on the GPU.
+TEST(Trainer, eight_bit_blocks_train_like_float32_and_resume_without_a_changed_bit) {
+  const bool gpu = std::getenv("SFT_TEST_CUDA") != nullptr;
+  const fs::path out = fresh_folder("blocks");
+  Json shape = read_json(kModel / "config.json");
+  shape["hidden_size"] = 64;
+  shape["intermediate_size"] = 96;
+  const fs::path config = out / "shape.json";
+  write_text(config, shape.dump());
+  const Model model = Model::from_config(shape);
+  ASSERT_LT(optimizer_state_bytes(model.specs, model.layout, StateFormat::block8),
+            optimizer_state_bytes(model.specs, model.layout, StateFormat::f32) * 6 / 10);
+  const Rows rows(40);
+  const auto comm = local_communicator();
+  TrainOptions o = options(out);
+  const auto train = [&](const std::string& resume_from, int64_t stop_at) {
+    return run_rank(o, rows, *comm, resume_from, stop_at, nullptr, 1, gpu, config);
+  };
+  const Result exact = train("", -1);
+  o.optim.optim = "adamw_8bit";
+  const Result whole = train("", -1);
+  const double distance = relative_distance(exact.weights, whole.weights);
+  EXPECT_GT(distance, 0.0);
+  EXPECT_LT(distance, 2e-2);
+  for (size_t i = 0; i + 1 < exact.log.size(); ++i) {
+    const double loss = exact.log[i]["loss"];
+    EXPECT_NEAR(whole.log[i]["loss"].get<double>(), loss, 1e-2 * loss) << i;
+  }
+  o.save_strategy = "steps";
+  o.save_steps = 3;
+  train("", 3);
+  EXPECT_EQ(train((out / "checkpoint-3").string(), -1).weights, whole.weights);
+  o.optim.optim = "adamw_torch";
+  try {
+    train((out / "checkpoint-3").string(), -1);
+    ADD_FAILURE() << "8-bit states were read as float32";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "M264");
   }
 }
 

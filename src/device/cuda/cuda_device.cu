@@ -82,6 +82,12 @@ size_t CudaDevice::free_memory() const {
 // workspaces of products and reductions (ops/cuda).
 size_t CudaDevice::overhead() const { return size_t{768} << 20; }
 
+void CudaDevice::reserve_workspace(size_t bytes) {
+  if (bytes > workspace().size()) {
+    workspaces_.push_back(allocate(bytes));
+  }
+}
+
 Buffer CudaDevice::take(size_t bytes) {
   if (bytes == 0) {
     return {};

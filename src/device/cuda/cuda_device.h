@@ -27,6 +27,7 @@ class CudaDevice : public Device {
   std::string name() const override { return name_; }
   size_t free_memory() const override;
   size_t overhead() const override;
+  void reserve_workspace(size_t bytes) override;
   void upload(void* to, const void* from, size_t bytes) override;
   void download(void* to, const void* from, size_t bytes) override;
   void download_beside(void* to, const void* from, size_t bytes) override;
@@ -55,6 +56,8 @@ class CudaDevice : public Device {
   int64_t shared_memory() const { return shared_memory_; }  // the most that a block may have
   bool hopper() const { return hopper_; }                   // compute capability 9.0
   bool recording() const { return recording_; }
+  // See reserve_workspace: free for whatever runs next in the main lane.
+  const Buffer& workspace() const { return workspaces_.back(); }
 
   // The device's own T, made from the device when first asked for; lives as long as the device.
   template <class T>
@@ -95,6 +98,8 @@ class CudaDevice : public Device {
   std::byte* saving_staging_ = nullptr;
   bool recording_ = false;
   std::vector<cudaEvent_t> marks_;
+  // The last is the largest; recorded work keeps the addresses of those before.
+  std::vector<Buffer> workspaces_ = std::vector<Buffer>(1);
   std::unordered_map<std::type_index, std::shared_ptr<void>> states_;
 };
 

@@ -221,11 +221,7 @@ class FusedAttention::Library {
       p.forward = build_forward(shape, handle);
       p.backward = build_backward(shape, handle);
       const auto need = static_cast<size_t>(std::max(p.forward.workspace, p.backward.workspace));
-      if (need > workspace.size()) {
-        // Recorded work keeps the old workspace's address: it stays until the end.
-        retired.push_back(std::move(workspace));
-        workspace = device.allocate(need);
-      }
+      device.reserve_workspace(need);  // more than there is only where nobody planned for it
       p.usable = true;
     } catch (const Error& e) {
       reason = e.message();
@@ -234,14 +230,12 @@ class FusedAttention::Library {
   }
 
   void run(const Plan& plan, std::unordered_map<int64_t, void*> pack) {
-    require(plan.graph->execute(handle, pack, workspace.data()), "running");
+    require(plan.graph->execute(handle, pack, device.workspace().data()), "running");
   }
 
   CudaDevice& device;
   cudnnHandle_t handle = nullptr;
   std::map<FusedAttentionShape, Plans> made;
-  Buffer workspace;
-  std::vector<Buffer> retired;
   std::string reason;
 };
 

@@ -16,6 +16,8 @@ const OpKernels gpu::kOpKernels{
     .gated_activation_backward = gpu::gated_activation_backward,
     .gated_mlp_forward = gpu::gated_mlp_forward,
     .gated_mlp_backward = gpu::gated_mlp_backward,
+    .gather_rows_forward = gpu::gather_rows_forward,
+    .gather_rows_backward = gpu::gather_rows_backward,
     .linear_forward = gpu::linear_forward,
     .linear_backward_input = gpu::linear_backward_input,
     .linear_backward_weight = gpu::linear_backward_weight,
@@ -28,7 +30,6 @@ const OpKernels gpu::kOpKernels{
     .rmsnorm_backward = gpu::rmsnorm_backward,
     .rope_table_forward = gpu::rope_table_forward,
     .rope_rotate = gpu::rope_rotate,
-    .select_row = gpu::select_row,
 };
 
 const OpKernels* CudaDevice::op_kernels() const { return &gpu::kOpKernels; }

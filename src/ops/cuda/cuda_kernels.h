@@ -30,6 +30,9 @@ void gated_mlp_forward(Device& device, const Tensor& x, const Tensor& weight, Ac
 void gated_mlp_backward(Device& device, const Tensor& grad_y, const Tensor& weight,
                         const Tensor& gate_up, Activation activation, const Tensor& grad_gate_up,
                         const Tensor& workspace);
+void gather_rows_forward(Device& device, const Tensor& x, const Tensor& rows, const Tensor& y);
+void gather_rows_backward(Device& device, const Tensor& grad_y, const Tensor& rows,
+                          const Tensor& grad_x, bool accumulate);
 void linear_forward(Device& device, const Tensor& x, const Tensor& weight, const Tensor& bias,
                     float alpha, const Tensor& y, bool accumulate);
 void linear_backward_input(Device& device, const Tensor& grad_y, const Tensor& weight, float alpha,
@@ -62,6 +65,5 @@ void rope_table_forward(Device& device, const Tensor& positions, const RopeFrequ
                         const Tensor& table);
 void rope_rotate(Device& device, const Tensor& x, const Tensor& table, const Heads& heads,
                  bool inverse, const Tensor& y);
-void select_row(Device& device, const Tensor& x, const Tensor& row, const Tensor& y);
 
 }  // namespace sft::gpu

@@ -116,22 +116,15 @@ class Products {
   void run(const CudaGemm& g) {
     const Operation operation(g, device_.tf32());
     if (const cublasLtMatmulAlgo_t* known = choices_.find(key_of(g))) {
-      cublasLtMatmulHeuristicResult_t result{};
-      if (cublasLtMatmulAlgoCheck(handle_, operation.desc(), operation.a, operation.b, operation.c,
-                                  operation.c, known, &result) == CUBLAS_STATUS_SUCCESS &&
-          result.workspaceSize <= kWorkspace) {
-        launch(g, operation, *known, g.c);
-        return;
-      }
+      launch(g, operation, works(operation, *known) ? *known : candidates(g, operation)[0], g.c);
+      return;
+    }
+    if (device_.recording()) {
       launch(g, operation, candidates(g, operation)[0], g.c);
       return;
     }
-    const std::vector<cublasLtMatmulAlgo_t> guesses = candidates(g, operation);
-    cublasLtMatmulAlgo_t best = guesses[0];
-    if (!device_.recording()) {
-      best = guesses[fastest(g, operation, guesses)];
-      choices_.add(key_of(g), best);
-    }
+    const cublasLtMatmulAlgo_t best = choose(g, operation);
+    choices_.add(key_of(g), best);
     launch(g, operation, best, g.c);
   }
 
@@ -175,14 +168,36 @@ class Products {
     return out;
   }
 
-  // Tries them on memory of its own, so that c stays what it is.
-  size_t fastest(const CudaGemm& g, const Operation& o,
-                 const std::vector<cublasLtMatmulAlgo_t>& guesses) {
+  bool works(const Operation& o, const cublasLtMatmulAlgo_t& algorithm) {
+    cublasLtMatmulHeuristicResult_t result{};
+    return cublasLtMatmulAlgoCheck(handle_, o.desc(), o.a, o.b, o.c, o.c, &algorithm, &result) ==
+               CUBLAS_STATUS_SUCCESS &&
+           result.workspaceSize <= kWorkspace;
+  }
+
+  // The fastest, as far as it can be tried without memory that nobody planned for.
+  cublasLtMatmulAlgo_t choose(const CudaGemm& g, const Operation& o) {
+    const std::vector<cublasLtMatmulAlgo_t> guesses = candidates(g, o);
     const auto bytes = static_cast<size_t>(g.m * g.ldc) * size_of(g.out_type);
-    if (guesses.size() == 1 || bytes + (size_t{256} << 20) > device_.free_memory()) {
-      return 0;
+    if (guesses.size() == 1) {
+      return guesses[0];
     }
-    const Buffer out = device_.allocate(bytes);
+    if (g.beta == 0.0F) {
+      return guesses[fastest(g, o, guesses, g.c)];  // c is about to be overwritten anyway
+    }
+    if (bytes <= device_.workspace().size()) {
+      return guesses[fastest(g, o, guesses, device_.workspace().data())];
+    }
+    // A gradient that is added to: what was fast for the micro-batch that began it.
+    CudaGemm first = g;
+    first.beta = 0.0F;
+    const cublasLtMatmulAlgo_t* const known = choices_.find(key_of(first));
+    return known != nullptr && works(o, *known) ? *known : guesses[0];
+  }
+
+  // Overwrites `out`, which is as large as c.
+  size_t fastest(const CudaGemm& g, const Operation& o,
+                 const std::vector<cublasLtMatmulAlgo_t>& guesses, void* out) {
     device_.synchronize();
     cudaEvent_t start = nullptr;
     cudaEvent_t stop = nullptr;
@@ -192,7 +207,7 @@ class Products {
     for (int round = 0; round < 3; ++round) {
       for (size_t i = 0; i < guesses.size(); ++i) {
         check_cuda(cudaEventRecord(start, device_.stream()), "an event");
-        launch(g, o, guesses[i], out.data());
+        launch(g, o, guesses[i], out);
         check_cuda(cudaEventRecord(stop, device_.stream()), "an event");
         check_cuda(cudaEventSynchronize(stop), "a product");
         float milliseconds = 0.0F;
