@@ -10,6 +10,8 @@
 #include <csignal>
 #include <memory>
 #include <optional>
+#include <string_view>
+#include <utility>
 
 #include "cli/commands.h"
 #include "cli/launch.h"
@@ -62,9 +64,7 @@ class Signals {
 class Launcher {
  public:
   Launcher(LaunchOptions options, Terminal& terminal)
-      : options_(std::move(options)),
-        terminal_(terminal),
-        processes_([this](const std::string& text) { terminal_.say(text); }) {
+      : options_(std::move(options)), terminal_(terminal) {
     // Made up once for all ranks: nobody else knows it when they are all on this machine.
     if (options_.nodes == 1) {
       options_.token = fmt::format("{:016x}", control::random_number());
@@ -112,8 +112,11 @@ class Launcher {
       for (const auto& [number, status] : processes_.reap()) {
         agent_->rank_ended(number, status, now);
       }
+      say_causes();
       agent_->tick(control::steady_now());
     }
+    processes_.end();
+    say_causes();
     return *exit_code_;
   }
 
@@ -132,6 +135,7 @@ class Launcher {
     s.member.place = fmt::format("{} port {}", store_host(), port_);
     s.ranks = options_.ranks;
     s.first_rank = options_.node_rank * options_.ranks;
+    s.max_restarts = options_.max_restarts;
     return s;
   }
 
@@ -181,6 +185,7 @@ class Launcher {
           link_->close();
           break;
         case NodeAgent::Action::Kind::start:
+          say_causes();
           if (a.restart) {
             terminal_.say(
                 fmt::format("sft launch: attempt {} of {} begins, from the newest "
@@ -196,12 +201,37 @@ class Launcher {
           processes_.signal(SIGKILL);
           break;
         case NodeAgent::Action::Kind::say:
-          // Rank 0 says it too, where it lives and this is its machine.
-          terminal_.say("sft launch: " + a.text);
+          causes_.push_back(a.text);
+          say_causes();
           break;
         case NodeAgent::Action::Kind::leave:
           exit_code_ = a.number;
           break;
+      }
+    }
+  }
+
+  // Once the ranks have ended: what some of them have said themselves is not said again.
+  void say_causes() {
+    if (processes_.any_alive()) {
+      return;
+    }
+    const std::string errors = processes_.take_errors();
+    if (!errors.empty()) {
+      terminal_.say(errors.substr(0, errors.size() - 1));
+    }
+    for (const std::string& cause : std::exchange(causes_, {})) {
+      constexpr std::string_view kStopped = " stopped: ";
+      const size_t reason = cause.find(kStopped);
+      const size_t message =
+          reason == std::string::npos ? reason : cause.find(' ', reason + kStopped.size());
+      const bool in_errors =
+          errors.find(message == std::string::npos ? cause : cause.substr(message + 1)) !=
+          std::string::npos;
+      const bool by_rank_0 =
+          processes_.shown_spoke() && cause.find(" ended with ") == std::string::npos;
+      if (!in_errors && !by_rank_0) {
+        terminal_.say("sft launch: " + cause);
       }
     }
   }
@@ -215,6 +245,7 @@ class Launcher {
   std::unique_ptr<control::Link> link_;
   std::unique_ptr<NodeAgent> agent_;
   std::optional<int> exit_code_;
+  std::vector<std::string> causes_;  // not said yet
 };
 
 }  // namespace

@@ -6,10 +6,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "core/error.h"
@@ -54,21 +56,23 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 
 }  // namespace
 
-RankProcesses::~RankProcesses() {
+void RankProcesses::end() {
   signal(SIGKILL);
-  for (const Process& p : processes_) {
+  for (Process& p : processes_) {
     if (p.alive) {
       ::waitpid(p.pid, nullptr, 0);
+      p.alive = false;
     }
   }
 }
 
 void RankProcesses::start(const std::vector<Start>& all) {
   processes_.clear();
-  shown_.clear();
+  shown_status_ = 0;
   for (const Start& s : all) {
     Process& process = processes_.emplace_back();
     process.rank = s.rank;
+    process.shown = s.shown;
     posix_spawn_file_actions_t files;
     posix_spawnattr_t how;
     posix_spawn_file_actions_init(&files);
@@ -108,6 +112,10 @@ void RankProcesses::start(const std::vector<Start>& all) {
     }
     process.alive = true;
   }
+}
+
+bool RankProcesses::any_alive() const {
+  return std::ranges::any_of(processes_, [](const Process& p) { return p.alive; });
 }
 
 void RankProcesses::signal(int number) {
@@ -164,17 +172,31 @@ void RankProcesses::read(Process& p) {
   }
 }
 
-// What made a rank end by itself. That its neighbours have lost one they all say alike, and rank 0
-// says it aloud.
-void RankProcesses::show_error(Process& p) {
-  if (p.kept.empty() || p.kept.find("error[N01") != std::string::npos) {
-    return;
+// What made ranks end by themselves. That its neighbours have lost one they all say alike: the
+// shown rank says it aloud, or one of those here; what ended the shown rank in the same way, it has
+// said.
+std::string RankProcesses::take_errors() {
+  std::set<std::string> all;
+  std::string said, lost;
+  for (Process& p : processes_) {
+    const std::string text = std::exchange(p.kept, {});
+    const bool same = shown_spoke() && p.status == shown_status_;
+    if (text.empty() || same) {
+      continue;
+    }
+    const std::string line = fmt::format("[rank {}] {}", p.rank, text);
+    if (text.find("error[N01") != std::string::npos) {
+      lost = lost.empty() ? line : lost;
+    } else if (all.insert(text).second) {
+      said += line;
+    }
   }
-  if (shown_.insert(p.kept).second) {
-    std::string text = std::exchange(p.kept, {});
-    text.pop_back();
-    show_(fmt::format("[rank {}] {}", p.rank, text));
-  }
+  return said.empty() && !shown_spoke() ? lost : said;
+}
+
+bool RankProcesses::shown_spoke() const {
+  return shown_status_ > 0 &&
+         (shown_status_ < 128 || shown_status_ == static_cast<int>(ExitCode::restart));
 }
 
 std::vector<std::pair<int, int>> RankProcesses::reap() {
@@ -189,9 +211,9 @@ std::vector<std::pair<int, int>> RankProcesses::reap() {
     if (p.output) {
       read(p);
     }
-    show_error(p);
-    ended.emplace_back(static_cast<int>(i),
-                       WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+    p.status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    shown_status_ = p.shown ? p.status : shown_status_;
+    ended.emplace_back(static_cast<int>(i), p.status);
   }
   return ended;
 }

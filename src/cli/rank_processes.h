@@ -5,8 +5,6 @@
 #include <poll.h>
 #include <sys/types.h>
 
-#include <functional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,10 +21,9 @@ class RankProcesses {
     int rank = 0;
     bool shown = false;  // its output is the run's; of the others only errors are shown
   };
-  using Show = std::function<void(const std::string& text)>;
 
-  explicit RankProcesses(Show show) : show_(std::move(show)) {}
-  ~RankProcesses();  // kills what still lives
+  RankProcesses() = default;
+  ~RankProcesses() { end(); }
   RankProcesses(const RankProcesses&) = delete;
   RankProcesses& operator=(const RankProcesses&) = delete;
 
@@ -38,22 +35,27 @@ class RankProcesses {
   void take_output();
   // Ended since the last call: (number among those started, status as a shell gives it).
   std::vector<std::pair<int, int>> reap();
+  bool any_alive() const;
+  void end();  // kills what still lives
+  // When all have ended: the errors of ranks that are not shown, each once, in whole lines.
+  std::string take_errors();
+  // The shown rank ended by itself with an error, which it has said.
+  bool shown_spoke() const;
 
  private:
   struct Process {
     pid_t pid = -1;
     int rank = 0;
-    bool alive = false;
+    bool alive = false, shown = false;
+    int status = 0;
     control::Fd output;
     std::string line, kept;  // `kept`: from the first line that begins an error
     bool keeps = false;
   };
   void read(Process& process);
-  void show_error(Process& process);
 
-  Show show_;
   std::vector<Process> processes_;
-  std::set<std::string> shown_;  // each error once
+  int shown_status_ = 0;
 };
 
 }  // namespace sft

@@ -165,6 +165,12 @@ TrainOutcome run_rank(const TrainOptions& options, RunSurroundings& surroundings
     control.finish();
     return outcome;
   } catch (const Error& e) {
+    // A connection to another rank that breaks off is not the cause: who was lost is known soon.
+    constexpr RankControl::Seconds kSoon(3);
+    const bool neighbour = e.code() == "N040" || e.code() == "N001";
+    if (const auto cause = neighbour ? control.failure(kSoon) : std::nullopt) {
+      throw Error(*cause);
+    }
     control.fail(e);
     throw;
   } catch (const std::exception& e) {

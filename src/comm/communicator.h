@@ -6,6 +6,7 @@
 // (N001, N040) a communicator is of no more use: each later call throws the same.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -18,6 +19,9 @@
 #include "device/device.h"
 
 namespace sft {
+
+class OperationLane;
+class RankControl;
 
 class Communicator {
  public:
@@ -57,6 +61,20 @@ class Communicator {
   virtual std::unique_ptr<Communicator> split(int color) = 0;
   // Makes every call that waits, now or later, throw `why`. From any thread.
   virtual void abort(const Error& why) = 0;
+
+  // From now on `control`, which outlives this, is told what is at work; of what split() makes,
+  // too. Call it before the first operation.
+  void report_to(RankControl& control);
+  // See RankControl::progress.
+  void progress(int64_t step);
+
+ protected:
+  RankControl* control() const { return control_; }
+  OperationLane* lane() const { return lane_; }  // null: nobody wants to know
+
+ private:
+  RankControl* control_ = nullptr;
+  std::atomic<OperationLane*> lane_ = nullptr;
 };
 
 // The only rank there is.

@@ -70,12 +70,16 @@ class RemoteControl final : public RankControl {
   Seconds timeout() const override { return Seconds(settings_.operation_timeout); }
 
   void begin_operation(std::string_view name) override {
-    const std::lock_guard lock(mutex_);
-    member_.begin_operation(std::string(name.substr(0, 200)), control::steady_now());
+    operations_.begin(std::string(name), control::steady_now());
   }
-  void end_operation() override {
-    const std::lock_guard lock(mutex_);
-    member_.end_operation();
+  void end_operation() override { operations_.end(control::steady_now()); }
+  OperationLane& open_lane() override { return operations_.open_lane(); }
+  void progress(int64_t step) override { operations_.progress(step, control::steady_now()); }
+
+  std::optional<Error> failure(Seconds wait) override {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, wait, [&] { return failure_ != nullptr; });
+    return failure_ ? std::optional<Error>(*failure_) : std::nullopt;
   }
 
   std::shared_ptr<void> on_failure(std::function<void(const Error&)> callback) override {
@@ -277,6 +281,7 @@ class RemoteControl final : public RankControl {
   std::condition_variable changed_;
   control::Link link_;
   Member member_;
+  Operations& operations_ = member_.operations();
   std::unique_ptr<Error> failure_;
   std::atomic<bool> has_failed_ = false, quit_ = false;
   bool started_ = false, released_ = false, drained_ = false;

@@ -11,6 +11,7 @@ Coordinator::Coordinator(CoordinatorSettings settings, Time now)
     : settings_(std::move(settings)),
       now_(now),
       phase_since_(now),
+      ticked_(now),
       first_attempt_(settings_.attempt),
       ranks_(static_cast<size_t>(settings_.world)),
       nodes_(static_cast<size_t>(settings_.nodes)),
@@ -95,10 +96,13 @@ void Coordinator::from_rank(int64_t connection, int number, const Message& m) {
     case Type::stuck:
       rank.operation = m.a;
       rank.busy = m.b != 0;
-      rank.busy_for = m.c;
+      rank.at_it_for = m.c;
       rank.name = m.text.substr(0, 200);
+      rank.stalls = m.type == Type::stuck && !rank.busy;
       send(connection, {Type::beat, 0, 0, 0, "", ""});
-      if (m.type == Type::stuck && phase_ == Phase::running) {
+      if (rank.stalls && phase_ == Phase::running) {
+        stalled();
+      } else if (m.type == Type::stuck && phase_ == Phase::running) {
         stuck();
       }
       break;
@@ -144,15 +148,62 @@ std::string Coordinator::describe(int number) const {
     return where + " never came";
   }
   return rank.busy ? fmt::format("{} is in {} (operation {})", where, rank.name, rank.operation)
-                   : fmt::format("{} computes after operation {}", where, rank.operation);
+                   : fmt::format("{} computes {}{}after operation {}", where, rank.name,
+                                 rank.name.empty() ? "" : " ", rank.operation);
+}
+
+std::string Coordinator::at_work(const Rank& rank) {
+  return rank.busy ? fmt::format("in {} (operation {})", rank.name, rank.operation)
+                   : fmt::format("computing {}{}after operation {}", rank.name,
+                                 rank.name.empty() ? "" : " ", rank.operation);
 }
 
 void Coordinator::lost_rank(int number, const std::string& how) {
   const Rank& rank = ranks_[static_cast<size_t>(number)];
-  const std::string what = rank.busy
-                               ? fmt::format("in {} (operation {})", rank.name, rank.operation)
-                               : fmt::format("computing after operation {}", rank.operation);
-  fail({number, "N016", fmt::format("rank {} on {} {}; it was {}", number, rank.host, how, what)});
+  std::string text =
+      fmt::format("rank {} on {} {}; it was {}", number, rank.host, how, at_work(rank));
+  // What the others wait in says more than that the lost one computed.
+  const auto waits = std::ranges::find_if(
+      ranks_, [&](const Rank& r) { return r.busy && !r.done && r.operation > rank.operation; });
+  if (!rank.busy && waits != ranks_.end()) {
+    text += fmt::format("; {}", describe(static_cast<int>(waits - ranks_.begin())));
+  }
+  fail({number, "N016", std::move(text)});
+}
+
+// Its ranks are lost with it: the first of them speaks for all.
+void Coordinator::lost_node(int number, const std::string& how) {
+  const auto first = static_cast<size_t>(number) * ranks_.size() / nodes_.size();
+  std::string text =
+      fmt::format("node {} ({}) {}", number, nodes_[static_cast<size_t>(number)].host, how);
+  if (phase_ == Phase::running) {
+    text +=
+        fmt::format("; rank {} on {} was {}", first, ranks_[first].host, at_work(ranks_[first]));
+  }
+  fail({-1, "N019", std::move(text)});
+}
+
+// All ranks that have work left compute, and none has got further for as long as an operation may
+// last.
+void Coordinator::stalled() {
+  if (!std::ranges::all_of(ranks_, [](const Rank& r) { return r.stalls || r.done; })) {
+    return;
+  }
+  Time least = INT64_MAX;
+  std::string names;
+  size_t named = 0;
+  for (size_t i = 0; i < ranks_.size(); ++i) {
+    if (ranks_[i].done) {
+      continue;
+    }
+    least = std::min(least, ranks_[i].at_it_for);
+    if (named++ < 4) {
+      names += (names.empty() ? "" : "; ") + describe(static_cast<int>(i));
+    }
+  }
+  fail({-1, "N018",
+        fmt::format("no rank has got further for {} s: {}{}", seconds(least), names,
+                    named > 4 ? "; …" : "")});
 }
 
 // One rank has waited too long. At fault is who is behind: who has begun fewer operations, or is
@@ -168,8 +219,8 @@ void Coordinator::stuck() {
     }
     least = std::min(least, progress(r));
     most = std::max(most, progress(r));
-    if (r.busy && r.busy_for >= longest) {
-      longest = r.busy_for;
+    if (r.busy && r.at_it_for >= longest) {
+      longest = r.at_it_for;
       waiting = &r;
     }
   }
@@ -237,9 +288,10 @@ void Coordinator::closed(int64_t connection, Time now) {
     lost_rank(gone.number, "was lost: its connection closed");
   } else if (gone.kind == Connection::Kind::launcher &&
              !nodes_[static_cast<size_t>(gone.number)].idle) {
-    fail({-1, "N019",
-          fmt::format("node {} ({}) was lost: its connection closed", gone.number,
-                      nodes_[static_cast<size_t>(gone.number)].host)});
+    lost_node(gone.number, "was lost: its connection closed");
+  }
+  if (gone.kind == Connection::Kind::launcher) {
+    decide();
   }
 }
 
@@ -258,7 +310,11 @@ Time Coordinator::deadline() const {
     const bool stranger = c.kind == Connection::Kind::stranger;
     first = std::min(first, c.heard + (stranger ? settings_.greeting : settings_.silence));
   }
-  if (phase_ == Phase::gathering || (!nodes_.empty() && phase_ != Phase::running)) {
+  if (!connections_.empty()) {
+    first = std::min(first, ticked_ + settings_.silence / 5);  // to know when it is us who slept
+  }
+  const bool over = phase_ == Phase::running || phase_ == Phase::over;
+  if (phase_ == Phase::gathering || (!nodes_.empty() && !over)) {
     first = std::min(first, phase_since_ + settings_.join_timeout);
   }
   return first;
@@ -266,6 +322,12 @@ Time Coordinator::deadline() const {
 
 void Coordinator::tick(Time now) {
   now_ = now;
+  if (now - std::exchange(ticked_, now) >= settings_.silence / 2) {
+    // It was this process that slept: what the others said meanwhile has yet to be read.
+    for (auto& [id, c] : connections_) {
+      c.heard = std::max(c.heard, now - settings_.silence / 2);
+    }
+  }
   std::vector<Answer> answers;
   store_.expire(now, answers);
   meetings_.expire(now, [this](int rank) { return describe(rank); }, answers);
@@ -285,12 +347,13 @@ void Coordinator::tick(Time now) {
       lost_rank(c.number, how);
     } else if (c.kind == Connection::Kind::launcher &&
                !nodes_[static_cast<size_t>(c.number)].idle) {
-      fail({-1, "N019",
-            fmt::format("node {} ({}) {}", c.number, nodes_[static_cast<size_t>(c.number)].host,
-                        how)});
+      lost_node(c.number, how);
     }
     drop(id);
     leave(c);
+    if (c.kind == Connection::Kind::launcher) {
+      decide();
+    }
   }
   if (now - phase_since_ >= settings_.join_timeout) {
     late();
@@ -311,6 +374,16 @@ void Coordinator::late() {
       if (!nodes_[i].idle || nodes_[i].connection < 0) {
         names += fmt::format("{}{}", names.empty() ? "node " : ", ", i);
       }
+    }
+    if (phase_ == Phase::finished && !hurried_) {
+      hurried_ = true;
+      phase_since_ = now_;
+      const std::string text =
+          fmt::format("ranks of {} have done their work and did not end within {} s", names, limit);
+      for (const Node& n : nodes_) {
+        send(n.connection, {Type::died, -1, static_cast<int>(ExitCode::restart), 0, "N014", text});
+      }
+      return;
     }
     end_job(static_cast<int>(ExitCode::restart),
             fmt::format("{}{}{} did not come within {} s", cause_ ? cause_->text : "",

@@ -76,8 +76,9 @@ class Coordinator {
     bool done = false;  // said bye
     int64_t operation = 0;
     bool busy = false;
-    Time busy_for = 0;
-    std::string name;
+    bool stalls = false;  // computes for longer than an operation may last
+    Time at_it_for = 0;   // in the operation, or computing
+    std::string name;     // "all-reduce of 12 MB at step 7"; while computing "at step 7" or ""
   };
   struct Node {
     int64_t connection = -1;
@@ -102,20 +103,24 @@ class Coordinator {
   void from_launcher(int node, const Message& message);
   void leave(const Connection& gone);
   void lost_rank(int rank, const std::string& how);
+  void lost_node(int node, const std::string& how);
   void stuck();
+  void stalled();
   void fail(Cause cause);
   void late();
   void decide();
   void begin_attempt(int64_t attempt);
   void end_job(int exit_code, const std::string& text);
   std::string describe(int rank) const;
+  static std::string at_work(const Rank& rank);
   std::vector<int> missing() const;
 
   CoordinatorSettings settings_;
   Phase phase_ = Phase::gathering;
-  Time now_, phase_since_;
+  Time now_, phase_since_, ticked_;
   int64_t first_attempt_;
   bool launched_ = false;
+  bool hurried_ = false;  // phase finished: launchers were told not to wait any longer
   std::map<int64_t, Connection> connections_;
   std::vector<Rank> ranks_;
   std::vector<Node> nodes_;

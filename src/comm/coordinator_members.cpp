@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "comm/coordinator.h"
+#include "comm/node_agent.h"
 
 namespace sft::control {
 
@@ -139,7 +140,10 @@ void Coordinator::from_launcher(int number, const Message& m) {
 
 // Once no rank runs on any node: the first attempt, the next one, or the end.
 void Coordinator::decide() {
-  const auto here = [](const Node& n) { return n.idle && n.connection >= 0; };
+  // A lost node is waited for only where another attempt may need it.
+  const bool last = settings_.attempt - first_attempt_ >= settings_.max_restarts;
+  const bool gone = launched_ && last && phase_ == Phase::failed;
+  const auto here = [&](const Node& n) { return n.connection < 0 ? gone : n.idle; };
   if (phase_ == Phase::over || !std::ranges::all_of(nodes_, here)) {
     return;
   }
@@ -150,12 +154,22 @@ void Coordinator::decide() {
   constexpr auto kRestart = static_cast<int64_t>(ExitCode::restart);
   int64_t worst = cause_ ? cause_->exit_code : 0;
   bool stopped = false;
+  std::string text = cause_ ? cause_->text : "";
   for (const Node& n : nodes_) {
     stopped = stopped || n.told_to_stop;
     // A rank's own reason to stop says more than that its neighbours lost it.
     if (n.exit_code != 0 && (worst == 0 || (worst >= 128 && n.exit_code < 128))) {
       worst = n.exit_code;
+      if (!cause_) {
+        text = fmt::format("a rank on {} ended with {}", n.host,
+                           describe_status(static_cast<int>(worst)));
+      }
     }
+  }
+  constexpr auto kInterrupted = static_cast<int64_t>(ExitCode::sigint);
+  constexpr auto kTerminated = static_cast<int64_t>(ExitCode::sigterm);
+  if (phase_ == Phase::finished && worst >= 128 && worst != kInterrupted && worst != kTerminated) {
+    worst = 0;  // all ranks had done their work: how one went then loses nothing
   }
   if (worst > 128 && !stopped) {
     worst = kRestart;  // however a rank died
@@ -165,7 +179,7 @@ void Coordinator::decide() {
     begin_attempt(settings_.attempt + 1);
     return;
   }
-  end_job(static_cast<int>(worst), cause_ ? cause_->text : "");
+  end_job(static_cast<int>(worst), worst == 0 ? "" : text);
 }
 
 void Coordinator::begin_attempt(int64_t attempt) {
@@ -174,6 +188,7 @@ void Coordinator::begin_attempt(int64_t attempt) {
   settings_.attempt = attempt;
   phase_ = Phase::gathering;
   phase_since_ = now_;
+  hurried_ = false;
   cause_.reset();
   store_.clear();
   meetings_.clear();

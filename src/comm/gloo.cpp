@@ -112,7 +112,14 @@ class Gloo final : public QueuedCommunicator {
         ++part.world;
       }
     }
-    return part.world == 1 ? local_communicator() : std::make_unique<Gloo>(part);
+    if (part.world == 1) {
+      return local_communicator();
+    }
+    auto made = std::make_unique<Gloo>(part);
+    if (control() != nullptr) {
+      made->report_to(*control());
+    }
+    return made;
   }
 
  private:

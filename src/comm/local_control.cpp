@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "comm/communicator.h"
 #include "comm/rank_control.h"
 
 namespace sft {
@@ -18,6 +19,9 @@ class LocalControl final : public RankControl {
   Seconds timeout() const override { return Seconds(1800); }
   void begin_operation(std::string_view) override {}
   void end_operation() override {}
+  OperationLane& open_lane() override { return lane_; }
+  void progress(int64_t) override {}
+  std::optional<Error> failure(Seconds) override { return std::nullopt; }
   std::shared_ptr<void> on_failure(std::function<void(const Error&)>) override { return nullptr; }
   void check() override {}
   void fail(const Error&) override {}
@@ -65,9 +69,21 @@ class LocalControl final : public RankControl {
  private:
   std::mutex mutex_;
   std::map<std::string, std::string> values_;
+  OperationLane lane_;
 };
 
 }  // namespace
+
+void Communicator::report_to(RankControl& control) {
+  control_ = &control;
+  lane_ = control.size() > 1 ? &control.open_lane() : nullptr;
+}
+
+void Communicator::progress(int64_t step) {
+  if (control_ != nullptr) {
+    control_->progress(step);
+  }
+}
 
 std::unique_ptr<RankControl> local_control() { return std::make_unique<LocalControl>(); }
 

@@ -23,7 +23,8 @@ Member::Member(MemberSettings settings, Time now)
   tick(now);
 }
 
-void Member::restart(Time now) {
+void Member::restart(Time now, Time patience) {
+  settings_.join_timeout = patience;
   state_ = State::waiting;
   cause_.reset();
   began_ = next_try_ = since_ = now;
@@ -69,7 +70,8 @@ void Member::closed(Time now) {
     retry(now, "the connection broke before all ranks had come");
   } else if (connected()) {
     end({-1, "N015",
-         fmt::format("the connection to the run's coordinator ({}) broke", settings_.place)},
+         fmt::format("the connection to the run's coordinator ({}) broke{}", settings_.place,
+                     own_part())},
         false);
   }
 }
@@ -134,7 +136,7 @@ void Member::received(const Message& m, Time now) {
         cause_ = Cause{static_cast<int>(m.a), m.key, m.text, static_cast<int>(m.b)};
         act(Action::Kind::order, m);
       } else {
-        end({static_cast<int>(m.a), m.key, m.text, static_cast<int>(m.b)}, true);
+        end({static_cast<int>(m.a), m.key, m.text + own_part(), static_cast<int>(m.b)}, true);
       }
       break;
     case Type::released:
@@ -157,10 +159,18 @@ void Member::received(const Message& m, Time now) {
   }
 }
 
-void Member::beat(Time now, Type type) {
-  send({type, operation_, busy_ ? 1 : 0, busy_ ? now - operation_since_ : 0, "",
-        busy_ ? operation_name_ : std::string()});
+void Member::beat(const Operations::View& at, Time now, Type type) {
+  send({type, at.begun, at.busy ? 1 : 0, now - at.since, "", at.text.substr(0, 200)});
   next_beat_ = now + beat_interval(settings_);
+}
+
+std::string Member::own_part() const {
+  const Operations::View at = operations_.view();
+  if (settings_.ranks_here > 0 || (at.begun == 0 && at.text.empty())) {
+    return {};
+  }
+  return fmt::format("; rank {} on {} {} {}", settings_.hello.rank, settings_.hello.host,
+                     at.busy ? "was in" : "computed", at.text);
 }
 
 Time Member::deadline() const {
@@ -174,10 +184,10 @@ Time Member::deadline() const {
     case State::started:
     case State::leaving: {
       Time first = std::min(next_beat_, heard_ + settings_.silence);
-      if (busy_) {
+      if (const Operations::View at = operations_.view(); at.busy) {
         // A report that has led to nothing means that the coordinator is gone too.
-        first = std::min(first, operation_since_ + settings_.operation_timeout +
-                                    (reported_ ? settings_.silence : 0));
+        first = std::min(first, at.since + settings_.operation_timeout +
+                                    (reported_ == at.begun ? settings_.silence : 0));
       }
       return first;
     }
@@ -207,36 +217,33 @@ void Member::tick(Time now) {
     }
     return;
   }
+  if (now - next_beat_ >= settings_.silence / 4) {
+    // It was this process that slept: what the coordinator said meanwhile has yet to be read.
+    heard_ = std::max(heard_, now - settings_.silence / 2);
+  }
   if (now - heard_ >= settings_.silence) {
     end({-1, "N015",
-         fmt::format("the run's coordinator ({}) has been silent for {} s", settings_.place,
-                     seconds(now - heard_))},
+         fmt::format("the run's coordinator ({}) has been silent for {} s{}", settings_.place,
+                     seconds(now - heard_), own_part())},
         true);
     return;
   }
-  const Time over = now - operation_since_ - settings_.operation_timeout;
-  if (busy_ && over >= 0 && !reported_) {
-    reported_ = true;
-    beat(now, Type::stuck);
-  } else if (busy_ && over >= settings_.silence) {
+  const Operations::View at = operations_.view();
+  const Time over = now - at.since - settings_.operation_timeout;
+  if (at.busy && over >= 0 && reported_ != at.begun) {
+    reported_ = at.begun;
+    beat(at, now, Type::stuck);
+  } else if (at.busy && over >= settings_.silence) {
     end({-1, "N018",
-         fmt::format("{} (operation {}) has lasted {} s", operation_name_, operation_,
-                     seconds(now - operation_since_))},
+         fmt::format("{} (operation {}) has lasted {} s", at.text, at.begun,
+                     seconds(now - at.since))},
         true);
   } else if (now >= next_beat_) {
-    beat(now, Type::beat);
+    // Computing for so long is an error only when all ranks do: the coordinator knows.
+    const bool stalls = at.steps && over >= 0 && state_ == State::started;
+    beat(at, now, stalls ? Type::stuck : Type::beat);
   }
 }
-
-void Member::begin_operation(std::string name, Time now) {
-  ++operation_;
-  busy_ = true;
-  reported_ = false;
-  operation_since_ = now;
-  operation_name_ = std::move(name);
-}
-
-void Member::end_operation() { busy_ = false; }
 
 void Member::request(Message message) {
   if (state_ == State::started || state_ == State::leaving ||

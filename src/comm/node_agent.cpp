@@ -100,6 +100,9 @@ void NodeAgent::leave(int code, std::string text) {
   if (alive_ > 0) {
     act({Action::Kind::kill, {}, 0, 0, false, ""});
   }
+  if (!said_ && !text.empty()) {
+    act({Action::Kind::say, {}, 0, 0, false, text});
+  }
   act({Action::Kind::close, {}, 0, 0, false, ""});
   act({Action::Kind::leave, {}, 0, code, false, std::move(text)});
 }
@@ -116,7 +119,10 @@ void NodeAgent::nobody_left(Time now) {
       return;
     }
     lost_ = false;
-    member_.restart(now);
+    // Without an attempt to come, only to hear how the job ended.
+    const bool last = attempt_ >= settings_.max_restarts;
+    said_ = said_ || last;
+    member_.restart(now, last ? settings_.member.silence : settings_.member.join_timeout);
     pump(now);
     return;
   }

@@ -14,6 +14,7 @@ struct AgentSettings {
   MemberSettings member;  // hello.rank and world count nodes
   int ranks = 1;
   int first_rank = 0;
+  int64_t max_restarts = 0;
   Time grace = 5 * kSecond;  // for ranks to end by themselves once the run has failed
 };
 

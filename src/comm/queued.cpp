@@ -2,9 +2,19 @@
 
 #include <utility>
 
+#include "comm/operations.h"
+#include "comm/socket.h"
+
 namespace sft {
 
-Communicator::Ticket QueuedCommunicator::begin(std::function<void()> work) {
+namespace {
+
+size_t bytes_of(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
+
+}  // namespace
+
+Communicator::Ticket QueuedCommunicator::begin(const char* name, size_t bytes,
+                                               std::function<void()> run) {
   const std::lock_guard lock(mutex_);
   if (failure_) {
     std::rethrow_exception(failure_);
@@ -12,7 +22,7 @@ Communicator::Ticket QueuedCommunicator::begin(std::function<void()> work) {
   if (!thread_.joinable()) {
     thread_ = std::thread([this] { serve(); });
   }
-  queue_.push_back(std::move(work));
+  queue_.push_back({name, bytes, std::move(run)});
   changed_.notify_all();
   return ++begun_;
 }
@@ -24,12 +34,12 @@ void QueuedCommunicator::serve() {
     if (ending_) {
       return;
     }
-    const std::function<void()> work = std::move(queue_.front());
+    const Work work = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();
     std::exception_ptr failure;
     try {
-      work();
+      run(work.name, work.bytes, work.run);
     } catch (...) {
       failure = std::current_exception();
     }
@@ -63,43 +73,56 @@ void QueuedCommunicator::stop() {
 }
 
 // On the caller's own thread: there is nothing to do beside it.
-void QueuedCommunicator::now(const std::function<void()>& work) {
+void QueuedCommunicator::now(const char* name, size_t bytes, const std::function<void()>& work) {
   Ticket before = 0;
   {
     const std::lock_guard lock(mutex_);
     before = begun_;
   }
   wait(before);
-  work();
+  run(name, bytes, work);
+}
+
+// One that fails stays the rank's operation: it is what others should hear of.
+void QueuedCommunicator::run(const char* name, size_t bytes, const std::function<void()>& work) {
+  if (OperationLane* lane = this->lane(); lane != nullptr) {
+    lane->begin(name, static_cast<int64_t>(bytes), control::steady_now());
+    work();
+    lane->end(control::steady_now());
+  } else {
+    work();
+  }
 }
 
 void QueuedCommunicator::all_reduce(std::span<float> data) {
-  now([&] { reduce(data); });
+  now("all-reduce", data.size_bytes(), [&] { reduce(data); });
 }
 void QueuedCommunicator::all_reduce(std::span<double> data) {
-  now([&] { reduce(data); });
+  now("all-reduce", data.size_bytes(), [&] { reduce(data); });
 }
 void QueuedCommunicator::broadcast(std::span<std::byte> data) {
-  now([&] { give(data); });
+  now("broadcast", data.size(), [&] { give(data); });
 }
 void QueuedCommunicator::barrier() {
-  now([&] { meet(); });
+  now("barrier", 0, [&] { meet(); });
 }
 
 Communicator::Ticket QueuedCommunicator::begin_reduce_scatter(const float* full, float* slice,
                                                               int64_t n, bool accumulate) {
-  return begin([=, this] { reduce_scatter(full, slice, n, accumulate); });
+  return begin("reduce-scatter", bytes_of(n) * static_cast<size_t>(size()),
+               [=, this] { reduce_scatter(full, slice, n, accumulate); });
 }
 
 Communicator::Ticket QueuedCommunicator::begin_all_gather(const void* slice, void* full,
                                                           size_t bytes) {
-  return begin([=, this] {
+  return begin("all-gather", bytes * static_cast<size_t>(size()), [=, this] {
     all_gather(static_cast<const std::byte*>(slice), static_cast<std::byte*>(full), bytes);
   });
 }
 
 Communicator::Ticket QueuedCommunicator::begin_all_reduce(float* data, int64_t n) {
-  return begin([=, this] { reduce(std::span(data, static_cast<size_t>(n))); });
+  return begin("all-reduce", bytes_of(n),
+               [=, this] { reduce(std::span(data, static_cast<size_t>(n))); });
 }
 
 }  // namespace sft

@@ -37,16 +37,22 @@ class QueuedCommunicator : public Communicator {
 
   // Ends the thread; what is under way must have been broken off. Destructors call it first.
   void stop();
-  // Runs `work` after everything begun so far, and returns when it is done.
-  void now(const std::function<void()>& work);
+  // Runs `work` after everything begun so far, and returns when it is done. `name` is a literal.
+  void now(const char* name, size_t bytes, const std::function<void()>& work);
 
  private:
-  Ticket begin(std::function<void()> work);
+  struct Work {
+    const char* name;
+    size_t bytes;
+    std::function<void()> run;
+  };
+  Ticket begin(const char* name, size_t bytes, std::function<void()> run);
   void serve();
+  void run(const char* name, size_t bytes, const std::function<void()>& work);
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::function<void()>> queue_;
+  std::deque<Work> queue_;
   Ticket begun_ = 0, done_ = 0;
   std::exception_ptr failure_;
   bool ending_ = false;

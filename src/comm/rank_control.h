@@ -15,11 +15,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "comm/operations.h"
 #include "comm/store.h"
 #include "core/error.h"
 
@@ -40,10 +42,15 @@ class RankControl {
 
   // The operation that this rank is in. The others hear it with the next heartbeat; a rank that
   // stays in one longer than `timeout` ends the run, and the message names the rank that is behind.
-  // Every rank must begin the same operations in the same order: their number is compared. Costs
-  // less than a microsecond; not nested. `end` returns to "computing".
+  // Every rank must begin the same operations in the same order: their number is compared. Not
+  // nested. `end` returns to "computing".
   virtual void begin_operation(std::string_view name) = 0;
   virtual void end_operation() = 0;
+  // The same for the operations of one communicator, beside the others'. Goes with this object.
+  virtual OperationLane& open_lane() = 0;
+  // The rank has got further, in `step` (from 1): call it for each micro-batch. All ranks computing
+  // without a word of it for `timeout` is a failure, too. 0: no step, it takes what it takes.
+  virtual void progress(int64_t step) = 0;
 
   // Calls back once, from another thread (or at once, when the run has failed already), with what
   // ended the run. The callback must be short and must not call back into this object; it is
@@ -51,6 +58,8 @@ class RankControl {
   virtual std::shared_ptr<void> on_failure(std::function<void(const Error&)> callback) = 0;
   // Throws what ended the run, if something has.
   virtual void check() = 0;
+  // What ended the run; waits for it up to `wait`.
+  virtual std::optional<Error> failure(Seconds wait) = 0;
   // This rank failed: tells the others why, who then end with that cause. Call it before leaving
   // with an error; later calls, and calls after another rank's failure, do nothing.
   virtual void fail(const Error& why) = 0;

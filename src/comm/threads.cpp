@@ -71,7 +71,7 @@ class Threads final : public QueuedCommunicator {
 
   std::unique_ptr<Communicator> split(int color) override {
     std::unique_ptr<Communicator> made;
-    now([&] {
+    now("split", 0, [&] {
       publish(&color);
       int members = 0, place = 0;
       for (int r = 0; r < world_; ++r) {
@@ -81,6 +81,9 @@ class Threads final : public QueuedCommunicator {
         }
       }
       made = std::make_unique<Threads>(meeting_->part(splits_++, color, members), place, members);
+      if (control() != nullptr) {
+        made->report_to(*control());
+      }
       meeting_->wait();
     });
     return made;

@@ -109,11 +109,13 @@ class Preparation {
     RowStream stream(source());
     read_first(stream, first, RowPreparer::kRowsToDecide);
     sources_->preparer = std::make_shared<RowPreparer>(options_, packing_, context_, first);
-    if (part_ == Part::train &&
-        (options_.dataset_streaming || options_.dataset_order == "windowed")) {
-      return windowed();
+    const bool windows = part_ == Part::train &&
+                         (options_.dataset_streaming || options_.dataset_order == "windowed");
+    Prepared out = windows ? windowed() : can_wait(first) ? lazy() : whole();
+    for (const SourcePart& part : source().parts) {
+      out.files.insert(out.files.end(), part.files.files.begin(), part.files.files.end());
     }
-    return can_wait(first) ? lazy() : whole();
+    return out;
   }
 
   std::vector<InspectedRow> inspect(int64_t limit, bool only_kept) {

@@ -50,7 +50,8 @@ struct Prepared {
   std::shared_ptr<const void> sources{};  // what `rows` stands on
   std::unique_ptr<PreparedDataset> rows;
   DataStatistics statistics;
-  bool chat = false;   // rows are conversations, rendered with the chat template
+  bool chat = false;  // rows are conversations, rendered with the chat template
+  std::vector<std::filesystem::path> files{};  // what was read, in order
   std::string report;  // one line: what was read, as which shape, what is trained and ignored
 };
 

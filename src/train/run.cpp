@@ -20,6 +20,7 @@
 #include "io/model_saver.h"
 #include "train/choose_device.h"
 #include "train/hub_push.h"
+#include "train/rank_facts.h"
 #include "train/text_setup.h"
 #include "train/trackers/kubeflow_status.h"
 #include "train/trackers/tracker.h"
@@ -91,11 +92,6 @@ constexpr const char* kWhatMatters[] = {"learning_rate",
                                         "fp16",
                                         "packing",
                                         "train_sampling_strategy"};
-// Keys of config.json that change no number.
-constexpr const char* kWordsOnly[] = {"_name_or_path", "architectures", "transformers_version",
-                                      "dtype",         "torch_dtype",   "use_cache",
-                                      "sft_version"};
-
 // See TrainerHooks::identity.
 Json identity_of(const TrainOptions& o, const ModelSource& source, const PreparedDataset& rows) {
   Json identity = Json::object();
@@ -178,7 +174,10 @@ std::unique_ptr<Communicator> connect(const RunSurroundings& s, Device& device, 
   group.world = s.launch.world;
   group.store = store;
   group.address = address_towards(s.launch.master_addr);
-  group.timeout = std::chrono::milliseconds(static_cast<int64_t>(timeout * 1000));
+  // The control plane ends what lasts longer than the timeout, and knows who is behind; this is for
+  // when it cannot.
+  constexpr double kLater = 15;
+  group.timeout = std::chrono::milliseconds(static_cast<int64_t>((timeout + kLater) * 1000));
   return on_gpu ? nccl_communicator(device, group) : gloo_communicator(group);
 }
 
@@ -259,6 +258,14 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   if (o.eval_strategy != "no" || o.eval_on_start) {
     eval = prepare_dataset(o.data, Part::eval, context);
   }
+  if (control.size() > 1) {
+    Facts facts = model_facts(*source, text.key);
+    std::ranges::copy(data_facts("training data", train), std::back_inserter(facts));
+    if (eval) {
+      std::ranges::copy(data_facts("evaluation data", *eval), std::back_inserter(facts));
+    }
+    control.agree("model and data", facts);
+  }
   const MemoryPlan memory = plan_run(o, shape, *device, chosen.compute, *train.rows,
                                      eval ? eval->rows.get() : nullptr, log);
   LoadedModel model = load_model(*source, *device, chosen.compute,
@@ -307,6 +314,7 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   const auto store = control_store(control);
   const auto comm = connect(s, *device, store.get(), device->kind() == DeviceKind::cuda,
                             static_cast<double>(o.distributed.ddp_timeout));
+  comm->report_to(control);
   const auto abort = control.on_failure([&](const Error& why) { comm->abort(why); });
   Trainer trainer({*device, *comm, log, s.stop_signal, s.save_signal}, o, model, *train.rows,
                   eval ? eval->rows.get() : nullptr, first ? &*run_log : nullptr,

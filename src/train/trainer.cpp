@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <csignal>
 #include <iterator>
 
 #include "core/error.h"
@@ -119,6 +120,7 @@ LossStats Trainer::run_batches(const std::vector<MicroBatch>& batches, double tr
   double loss = 0;
   std::vector<LossStats> results;
   for (size_t i = 0; i < batches.size(); ++i) {
+    context_.comm.progress(step_ + 1);
     runner_->run(batches[i], static_cast<float>(scale * loss_scale()), i == 0);
     if (i % 1000 == 999 || i + 1 == batches.size()) {
       std::ranges::copy(runner_->collect(), std::back_inserter(results));
@@ -148,6 +150,7 @@ LossStats Trainer::run_batches(const std::vector<MicroBatch>& batches, double tr
 
 void Trainer::train_step() {
   const auto start = Clock::now();
+  context_.comm.progress(step_ + 1);
   std::vector<MicroBatch> batches;
   {
     const Trace::Phase phase(trace(), "next batch");
@@ -158,7 +161,12 @@ void Trainer::train_step() {
     trained += static_cast<double>(batch.trained);
     notes_ += batch.notes;
   }
-  trained = context_.comm.sum(trained);
+  const bool stop = context_.stop_signal != 0;
+  const bool save = context_.save_signal != nullptr && *context_.save_signal != 0;
+  std::array<double, 3> sums{trained, stop ? 1.0 : 0.0, save ? 1.0 : 0.0};
+  context_.comm.all_reduce(std::span<double>(sums));
+  trained = sums[0];
+  told_ = {sums[1] > 0, sums[2] > 0};
   LossStats total;
   {
     const Trace::Phase phase(trace(), "micro-batches");
@@ -292,10 +300,10 @@ void Trainer::after_step() {
   if (due(saving_) || (last && saving_.strategy == "steps") ||
       (saving_.strategy == "best" && new_best_)) {
     save_checkpoint();
-  } else if (context_.save_signal != nullptr && *context_.save_signal != 0) {
+  } else if (save_told()) {
     save_checkpoint();
   }
-  if (context_.save_signal != nullptr) {
+  if (context_.save_signal != nullptr && (context_.comm.size() == 1 || told_.save)) {
     *context_.save_signal = 0;
   }
   if (saving_now_.started() && saving_now_.ended()) {
@@ -385,13 +393,27 @@ void Trainer::fill_state() {
   }
 }
 
+// What one rank was told all do after the same step; a rank alone does it after this one.
+int Trainer::stop_told() const {
+  const int own = context_.stop_signal;
+  if (context_.comm.size() == 1) {
+    return own;
+  }
+  return !told_.stop ? 0 : own != 0 ? own : SIGTERM;
+}
+
+bool Trainer::save_told() const {
+  return context_.comm.size() > 1 ? told_.save
+                                  : context_.save_signal != nullptr && *context_.save_signal != 0;
+}
+
 TrainOutcome Trainer::run() {
   const auto start = Clock::now();
   const int64_t first_step = step_;
   if (options_.eval_on_start && eval_loader_ && step_ == 0) {
     run_evaluation();
   }
-  while (step_ < total_steps_ && context_.stop_signal == 0) {
+  while (step_ < total_steps_ && stop_told() == 0) {
     trace_steps(first_step);
     train_step();
     after_step();
@@ -405,7 +427,8 @@ TrainOutcome Trainer::run() {
 }
 
 TrainOutcome Trainer::finish(double seconds, int64_t first_step) {
-  TrainOutcome outcome{step_, skipped_, context_.stop_signal, last_checkpoint_};
+  context_.comm.progress(0);  // what is left takes what it takes
+  TrainOutcome outcome{step_, skipped_, stop_told(), last_checkpoint_};
   if (step_ < total_steps_) {
     if (options_.save_strategy != "no" && last_saved_ != step_ && step_ > first_step) {
       save_checkpoint();

@@ -102,6 +102,8 @@ class Trainer {
   void lower_loss_scale();
   double loss_scale() const { return scaler_ ? scaler_->scale() : 1.0; }
   void after_step();
+  int stop_told() const;
+  bool save_told() const;
   void log_interval();
   void run_evaluation();
   void track_best(double metric);
@@ -138,6 +140,9 @@ class Trainer {
   Arena arena_;
   AdamW optimizer_;
   std::optional<GradScaler> scaler_;  // in float16
+  struct {
+    bool stop = false, save = false;
+  } told_;  // what some rank was told before this step
   std::optional<BatchRunner> runner_, eval_runner_;
 
   Json identity_;  // see TrainerHooks; null until it is asked for

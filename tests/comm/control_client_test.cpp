@@ -172,8 +172,8 @@ TEST(ControlClient, GarbageDoesNotDisturbARun) {
       [&](RankControl& c) {
         c.barrier("begun");
         if (c.rank() == 1) {
-          for (const std::string text : {std::string("GET / HTTP/1.1\r\n\r\n"),
-                                         std::string(100'000, '\xFF'), std::string(4, '\0')}) {
+          for (const std::string& text : {std::string("GET / HTTP/1.1\r\n\r\n"),
+                                          std::string(100'000, '\xFF'), std::string(4, '\0')}) {
             control::Connector connector("127.0.0.1", port);
             std::optional<control::Fd> socket;
             while (!socket) {

@@ -44,10 +44,13 @@ struct Room {
   Message last(int64_t connection) {
     return said[connection].empty() ? Message{} : said[connection].back();
   }
+  // As a driver does it: whenever it is due.
   void tick(Time at) {
-    now = at;
-    coordinator.tick(now);
-    take();
+    while (now < at) {
+      now = std::min(at, std::max(coordinator.deadline(), now + kMillisecond));
+      coordinator.tick(now);
+      take();
+    }
   }
 
   Time now = 0;
@@ -113,11 +116,13 @@ TEST(Coordinator, ALostRankIsNamedWithHostAndOperation) {
 TEST(Coordinator, ASilentRankIsLostAndItsOwnReasonIsPassedOn) {
   Room silent(2);
   silent.all_come(2);
-  silent.now = 9 * kSecond;
-  silent.say(0, {Type::beat, 1, 0, 0, "", ""});
+  silent.say(1, {Type::beat, 4, 0, 0, "", "at step 2"});
+  silent.tick(9 * kSecond);
+  silent.say(0, {Type::beat, 5, 1, 0, "", "all-reduce of 12 MB at step 2"});
   silent.tick(11 * kSecond);
   EXPECT_EQ(silent.last(0).text,
-            "rank 1 on gpu-0 has been silent for 11 s; it was computing after operation 0");
+            "rank 1 on gpu-0 has been silent for 10 s; it was computing at step 2 after operation "
+            "4; rank 0 on gpu-0 is in all-reduce of 12 MB at step 2 (operation 5)");
   Room reason(2);
   reason.all_come(2);
   reason.say(1, {Type::failed, 3, 0, 0, "D012", "row 7 has no text"});
@@ -125,6 +130,30 @@ TEST(Coordinator, ASilentRankIsLostAndItsOwnReasonIsPassedOn) {
   reason.take();
   EXPECT_EQ(reason.last(0).key, "N017");
   EXPECT_EQ(reason.last(0).text, "rank 1 on gpu-0 stopped: D012 row 7 has no text");
+}
+
+TEST(Coordinator, ItsOwnSleepIsNotTheOthersSilence) {
+  Room room(2);
+  room.all_come(2);
+  room.now = 60 * kSecond;
+  room.coordinator.tick(room.now);
+  room.take();
+  EXPECT_EQ(room.last(0).type, Type::start);
+  room.tick(66 * kSecond);  // they had time to be heard
+  EXPECT_EQ(room.last(0).key, "N016");
+}
+
+TEST(Coordinator, WhenNoRankGetsFurtherAllAreNamed) {
+  Room room(3);
+  room.all_come(3);
+  room.say(0, {Type::bye, 0, 0, 0, "", ""});
+  room.say(1, {Type::stuck, 6, 0, 30 * kSecond, "", "at step 3"});
+  EXPECT_EQ(room.last(1).type, Type::beat) << "rank 2 may still get further";
+  room.say(2, {Type::stuck, 6, 0, 31 * kSecond, "", "at step 3"});
+  EXPECT_EQ(room.last(1).key, "N018");
+  EXPECT_EQ(room.last(1).text,
+            "no rank has got further for 30 s: rank 1 on gpu-0 computes at step 3 after operation "
+            "6; rank 2 on gpu-1 computes at step 3 after operation 6");
 }
 
 TEST(Coordinator, WhoIsBehindIsAtFault) {

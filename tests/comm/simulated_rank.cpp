@@ -59,6 +59,7 @@ void Rank::begin() {
   s.operation_timeout = kOperation;
   s.place = "host-0";
   member_ = std::make_unique<Member>(s, world_.net.now());
+  lane_ = &member_->operations().open_lane();
   act();
 }
 
@@ -223,6 +224,7 @@ void Rank::next_step() {
     return;
   }
   phase_ = "computing";
+  member_->operations().progress(step_ + 1, world_.net.now());
   if (hangs_) {
     return;
   }
@@ -232,8 +234,7 @@ void Rank::next_step() {
                        return;
                      }
                      self->phase_ = "exchanging";
-                     self->member_->begin_operation(fmt::format("all_reduce {}", self->step_),
-                                                    self->world_.net.now());
+                     self->lane_->begin("all-reduce", 1 << 20, self->world_.net.now());
                      self->act();
                      self->world_.arrive(self);
                    });
@@ -243,7 +244,7 @@ void Rank::exchanged_at() {
   if (ended_ || phase_ != "exchanging") {
     return;
   }
-  member_->end_operation();
+  lane_->end(world_.net.now());
   ++step_;
   // As the trainer does it: the ranks learn in the exchange whether one was told to stop.
   const auto& all = world_.arrived[{attempt_, step_ - 1}];
@@ -277,9 +278,9 @@ void Rank::saving() {
   }
   if (what == SaveRound::Do::wait) {
     phase_ = "waiting for " + save_->barrier();
-    member_->begin_operation(save_->barrier(), world_.net.now());
+    member_->operations().begin(save_->barrier(), world_.net.now());
     ask(Type::barrier, save_->barrier(), "", [this](const Message&) {
-      member_->end_operation();
+      member_->operations().end(world_.net.now());
       saving();
     });
     return;

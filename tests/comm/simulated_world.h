@@ -87,6 +87,7 @@ class Rank : public std::enable_shared_from_this<Rank> {
   int64_t attempt_;
   ProcessPtr process_;
   std::unique_ptr<Member> member_;
+  OperationLane* lane_ = nullptr;
   int64_t connection_ = -1;
   bool ended_ = false, hangs_ = false, stopping_ = false;
   int64_t step_ = 0, asked_ = 0;

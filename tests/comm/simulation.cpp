@@ -267,6 +267,7 @@ void World::start_node(int index) {
   s.ranks = per_node;
   s.first_rank = index * per_node;
   s.grace = kGrace;
+  s.max_restarts = max_restarts;
   n.agent = std::make_unique<NodeAgent>(s, net.now());
   node_act(index);
 }

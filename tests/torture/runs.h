@@ -45,6 +45,7 @@ class Child {
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
+  pid_t pid() const { return pid_; }
   void send(int signal) const;
   // Waits at most `seconds`; false when it still runs.
   bool wait(double seconds);
