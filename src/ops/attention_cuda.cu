@@ -1,11 +1,14 @@
 // Attention: on compute capability 9.0 in bfloat16 the kernels of attention_hopper.h; else cuDNN's
-// fused ones where they take the shape; else plain ones, in which a warp takes a row and looks at
-// 32 keys (or queries) at a time. All but cuDNN's backward give the same bits each time.
+// fused ones where they take the shape; else those of attention_tiled.cuh; else, on a card with
+// little shared memory, plain ones, in which a warp takes a row and looks at 32 keys (or queries)
+// at a time. All but cuDNN's backward give the same bits each time.
 #include <algorithm>
 #include <bit>
 
 #include "ops/cuda/attention_cudnn.h"
 #include "ops/cuda/attention_hopper.h"
+#include "ops/cuda/attention_layout.cuh"
+#include "ops/cuda/attention_tiled.cuh"
 #include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/rows.cuh"
 
@@ -15,41 +18,6 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr int kMostPerLane = 8;  // values of a head that a lane holds: heads of up to 256
-
-struct Layout {
-  int heads, kv_heads, d, window;
-  float scale;
-  int64_t tokens, documents, longest;
-
-  __device__ int64_t row() const { return int64_t{heads + 2 * kv_heads} * d; }
-  __device__ int group() const { return heads / kv_heads; }
-};
-
-// The document of a token: its first and its end; an empty one for tokens after the last.
-struct Document {
-  int64_t begin, end;
-};
-
-__device__ inline Document document_of(const int32_t* start, const Layout& l, int64_t t) {
-  if (t >= start[l.documents]) {
-    return {t, t};
-  }
-  int64_t low = 0;
-  int64_t high = l.documents;  // start[low] <= t < start[high]
-  while (high - low > 1) {
-    const int64_t middle = (low + high) / 2;
-    if (start[middle] <= t) {
-      low = middle;
-    } else {
-      high = middle;
-    }
-  }
-  return {start[low], start[high]};
-}
-
-__device__ inline int64_t log_sum_at(const Layout& l, int head, int64_t t) {
-  return t * l.heads + head;
-}
 
 // x . y over a head.
 template <class T>
@@ -357,6 +325,9 @@ void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
   } else {
     with_type(qkv.dtype, [&](auto type) {
       using T = decltype(type);
+      if (tiled_forward(gpu, qkv.as<T>(), table.i32(), l, y.as<T>(), log_sum.f32())) {
+        return;
+      }
       forward_kernel<<<grid(l.tokens, l.heads), dim3(32, kWarps), 0, gpu.stream()>>>(
           qkv.as<T>(), table.i32(), l, y.as<T>(), log_sum.f32());
     });
@@ -381,6 +352,10 @@ void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
   } else {
     with_type(qkv.dtype, [&](auto type) {
       using T = decltype(type);
+      if (tiled_backward(gpu, grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l,
+                         workspace.f32(), grad_qkv.as<T>())) {
+        return;
+      }
       query_gradient_kernel<<<grid(l.tokens, l.heads), dim3(32, kWarps), 0, gpu.stream()>>>(
           grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l, grad_qkv.as<T>());
       key_gradient_kernel<<<grid(l.tokens, l.kv_heads), dim3(32, kWarps), 0, gpu.stream()>>>(

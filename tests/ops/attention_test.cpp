@@ -125,22 +125,23 @@ TEST(Attention, a_broken_value_reaches_the_rows_that_see_it) {
 
 // On a GPU of compute capability 9.0 these run in kernels of their own, whose tiles hold 64, 128 or
 // 192 rows: tokens times the query heads of a key head. The CPU is their reference.
-void check_fused(const std::vector<int>& lengths, int padding, const Attention& options) {
+void check_fused(const std::vector<int>& lengths, int padding, const Attention& options,
+                 DType compute = DType::bf16, double tolerance = 0.015) {
   const OpCase c = attention_case(lengths, padding, options);
   const OpResult cpu = run_op(c, {.threads = 2});
-  const OpRun on_gpu{.device = test_gpu(), .compute = DType::bf16};
+  const OpRun on_gpu{.device = test_gpu(), .compute = compute};
   const OpResult once = run_op(c, on_gpu);
   const OpResult twice = run_op(c, on_gpu);
   EXPECT_EQ(once.outputs, twice.outputs);
   EXPECT_EQ(once.gradients, twice.gradients);
-  const auto compare = [](const std::vector<float>& a, const std::vector<float>& b) {
+  const auto compare = [&](const std::vector<float>& a, const std::vector<float>& b) {
     double difference = 0.0;
     double size = 1e-30;
     for (size_t i = 0; i < a.size(); ++i) {
       difference += std::pow(double{a[i]} - b[i], 2);
       size += std::pow(b[i], 2);
     }
-    EXPECT_LT(std::sqrt(difference / size), 0.015);  // NaN is not less
+    EXPECT_LT(std::sqrt(difference / size), tolerance);  // NaN is not less
   };
   compare(once.outputs[0], cpu.outputs[0]);
   compare(once.gradients[0], cpu.gradients[0]);
@@ -202,13 +203,33 @@ TEST(FusedAttention, windows) {
   }
 }
 
+// In float32 tiles hold 64 or 32 rows of one head.
+TEST(TiledAttention, lengths_groups_and_windows_in_float32) {
+  if (test_gpu() == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  for (const int d : {8, 64, 80, 128, 200, 256}) {
+    for (const int window : {0, 1, 17, 32, 33, 100}) {
+      for (const Heads& heads : {Heads{1, 1, d}, Heads{6, 2, d}}) {
+        SCOPED_TRACE(fmt::format("heads of {}, a window of {}", d, window));
+        check_fused({1, 70, 1, 0, 130, 2, 63, 64, 65}, 5, options_of(heads, window), DType::f32,
+                    1e-5);
+      }
+    }
+    check_fused({}, 20, options_of({2, 1, d}), DType::f32, 1e-5);
+    check_fused({0, 0, 20, 0}, 70, options_of({2, 1, d}), DType::f32, 1e-5);
+    check_fused({700}, 0, options_of({2, 1, d}), DType::f32, 1e-5);
+  }
+}
+
 TEST(FusedAttention, padding_that_is_no_number_stays_outside) {
   if (test_gpu() == nullptr) {
     GTEST_SKIP() << "SFT_TEST_CUDA is not set";
   }
-  for (const int d : {64, 128}) {
+  for (const auto& [d, compute] : {std::pair(64, DType::bf16), std::pair(128, DType::bf16),
+                                   std::pair(64, DType::f32), std::pair(128, DType::f32)}) {
     OpCase c = attention_case({100, 33}, 40, options_of({7, 1, d}));
-    const OpRun on_gpu{.device = test_gpu(), .compute = DType::bf16};
+    const OpRun on_gpu{.device = test_gpu(), .compute = compute};
     const OpResult clean = run_op(c, on_gpu);
     std::fill(c.operands[0].values.end() - int64_t{40} * 9 * d, c.operands[0].values.end(), NAN);
     const OpResult r = run_op(c, on_gpu);

@@ -1,0 +1,44 @@
+// Where the rows of queries, keys and values lie, and which document a token is of, for the
+// attention kernels that are not bound to one kind of GPU.
+#pragma once
+
+#include <cstdint>
+
+namespace sft::gpu {
+
+struct Layout {
+  int heads, kv_heads, d, window;
+  float scale;
+  int64_t tokens, documents, longest;
+
+  __device__ int64_t row() const { return int64_t{heads + 2 * kv_heads} * d; }
+  __device__ int group() const { return heads / kv_heads; }
+};
+
+// The document of a token: its first and its end; an empty one for tokens after the last.
+struct Document {
+  int64_t begin, end;
+};
+
+__device__ inline Document document_of(const int32_t* start, const Layout& l, int64_t t) {
+  if (t >= start[l.documents]) {
+    return {t, t};
+  }
+  int64_t low = 0;
+  int64_t high = l.documents;  // start[low] <= t < start[high]
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    if (start[middle] <= t) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return {start[low], start[high]};
+}
+
+__device__ inline int64_t log_sum_at(const Layout& l, int head, int64_t t) {
+  return t * l.heads + head;
+}
+
+}  // namespace sft::gpu
