@@ -14,14 +14,12 @@
 #include <string>
 #include <vector>
 
+#include "comm/rank_control.h"
 #include "comm/store.h"
 #include "core/error.h"
 #include "device/device.h"
 
 namespace sft {
-
-class OperationLane;
-class RankControl;
 
 class Communicator {
  public:
@@ -64,9 +62,16 @@ class Communicator {
 
   // From now on `control`, which outlives this, is told what is at work; of what split() makes,
   // too. Call it before the first operation.
-  void report_to(RankControl& control);
+  void report_to(RankControl& control) {
+    control_ = &control;
+    lane_ = control.size() > 1 ? &control.open_lane() : nullptr;
+  }
   // See RankControl::progress.
-  void progress(int64_t step);
+  void progress(int64_t step) {
+    if (control_ != nullptr) {
+      control_->progress(step);
+    }
+  }
 
  protected:
   RankControl* control() const { return control_; }

@@ -5,7 +5,6 @@
 
 #include <fmt/format.h>
 
-#include "comm/communicator.h"
 #include "comm/rank_control.h"
 
 namespace sft {
@@ -73,17 +72,6 @@ class LocalControl final : public RankControl {
 };
 
 }  // namespace
-
-void Communicator::report_to(RankControl& control) {
-  control_ = &control;
-  lane_ = control.size() > 1 ? &control.open_lane() : nullptr;
-}
-
-void Communicator::progress(int64_t step) {
-  if (control_ != nullptr) {
-    control_->progress(step);
-  }
-}
 
 std::unique_ptr<RankControl> local_control() { return std::make_unique<LocalControl>(); }
 

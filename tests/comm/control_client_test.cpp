@@ -7,6 +7,7 @@
 #include <chrono>
 #include <thread>
 
+#include "comm/communicator.h"
 #include "comm/socket.h"
 #include "comm/together.h"
 
@@ -85,6 +86,48 @@ TEST(ControlClient, RanksMeetAndShareAStore) {
   });
   EXPECT_EQ(thrown, std::vector<std::string>(4));
   EXPECT_EQ(sum, 10);
+}
+
+TEST(ControlClient, AHangNamesTheCommunicatorsOperationAndWhoIsBehind) {
+  const auto comms = thread_communicators(2);
+  std::vector<float> data(3 << 18);
+  const auto thrown = run(2, [&](RankControl& c) {
+    Communicator& comm = *comms[static_cast<size_t>(c.rank())];
+    comm.report_to(c);
+    const auto abort = c.on_failure([&](const Error& why) { comm.abort(why); });
+    comm.progress(6);
+    comm.wait(comm.begin_all_reduce(data.data() + c.rank(), 0));
+    comm.progress(7);
+    if (c.rank() == 1) {
+      throw Error(*c.failure(RankControl::Seconds(20)));  // it never comes
+    }
+    comm.all_reduce(std::span(data));
+  });
+  EXPECT_TRUE(
+      thrown[0].starts_with("N018 all-reduce of 3.0 MiB at step 7 (operation 2) has lasted "))
+      << thrown[0];
+  for (const std::string& t : thrown) {
+    EXPECT_NE(t.find("rank 1 is behind: rank 1 on host-1 computes at step 7 after operation 1"),
+              std::string::npos)
+        << t;
+  }
+}
+
+TEST(ControlClient, AllRanksHangingInAStepIsNoticed) {
+  const auto thrown = run(2, [&](RankControl& c) {
+    c.progress(0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2500));  // of unknown length
+    c.check();
+    c.progress(3);
+    throw Error(*c.failure(RankControl::Seconds(20)));
+  });
+  for (const std::string& t : thrown) {
+    EXPECT_TRUE(t.starts_with("N018 no rank has got further for 1")) << t;
+    EXPECT_NE(t.find(" s: rank 0 on host-0 computes at step 3 after operation 0; rank 1 on host-1 "
+                     "computes at step 3"),
+              std::string::npos)
+        << t;
+  }
 }
 
 TEST(ControlClient, OneRanksErrorEndsAllAtOnce) {

@@ -239,12 +239,13 @@ void World::check_end() {
   const auto stopped = [](const RankPtr& r) {
     return r && r->process_->alive && r->process_->paused_until >= kEnd;
   };
-  if (!launchers && !job_code && std::ranges::none_of(ranks, stopped)) {
+  const bool hangs_on = !launchers && !job_code && std::ranges::any_of(ranks, stopped);
+  if (!launchers && !job_code && !hangs_on) {
     wrong("the job has not ended");
   }
   report.succeeded = code == 0;
-  if (single_fault && can_succeed && (end_by == kNever || max_restarts > 0) && report.faults <= 1 &&
-      code != 0 && max_restarts > 0) {
+  if (!hangs_on && single_fault && can_succeed && (end_by == kNever || max_restarts > 0) &&
+      report.faults <= 1 && code != 0 && max_restarts > 0) {
     wrong(fmt::format("the job could have ended well and ended with {}", code.value_or(-1)));
   }
 }

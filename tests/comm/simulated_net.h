@@ -106,7 +106,9 @@ class Net {
       }
     }
   }
-  void pause(const ProcessPtr& process, Time until) { process->paused_until = until; }
+  void pause(const ProcessPtr& process, Time until) {
+    process->paused_until = std::max(process->paused_until, until);
+  }
   std::vector<int64_t> connections() const {
     std::vector<int64_t> all;
     for (const auto& [id, ends] : ends_) {
