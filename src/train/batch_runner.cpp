@@ -17,11 +17,12 @@ int64_t ladder_size(int64_t tokens) {
   return (tokens + step - 1) / step * step;
 }
 
-int64_t kept_bound(DeviceKind device, int64_t tokens, int64_t trained) {
+int64_t kept_bound(DeviceKind device, int64_t tokens, int64_t trained, bool alike) {
   // On a GPU products are fast in multiples of 128 rows, and each program takes time to record.
   const int64_t grain = device == DeviceKind::cpu ? 16 : 128;
   const int64_t least = device == DeviceKind::cpu ? 16 : 512;
-  const int64_t step = std::max((tokens / 8 + grain - 1) / grain * grain, least);
+  const int64_t parts = alike ? 16 : 4;
+  const int64_t step = std::max((tokens / parts + grain - 1) / grain * grain, least);
   const int64_t rows = (std::max<int64_t>(trained, 1) + step - 1) / step * step;
   return 5 * rows > 4 * tokens ? 0 : rows;
 }
@@ -32,12 +33,10 @@ int64_t input_bytes(const BatchSize& size) {
          (5 * whole(size.tokens) + whole(size.documents + 1) + 16);
 }
 
-BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int64_t longest,
-                       int64_t trained) {
+BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int64_t longest) {
   const int64_t size = ladder_size(tokens);
-  const int64_t kept = kept_bound(device, size, trained);
   if (device == DeviceKind::cpu) {
-    return {size, size, size, kept};
+    return {size, size, size};
   }
   int64_t bound = 256;  // of the longest document, in few steps: each needs attention plans
   while (bound < longest) {
@@ -46,7 +45,7 @@ BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int
   return {
       size,
       static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(documents, 4)))),
-      bound, kept};
+      bound};
 }
 
 int64_t workspace_bytes(DeviceKind device, const ModelConfig& config, int64_t tokens) {
@@ -68,7 +67,7 @@ constexpr size_t kResults = 1024;  // micro-batches
 
 BatchSize most_size(DeviceKind device, int64_t tokens) {
   const int64_t most = std::max<int64_t>(tokens, 1);
-  return program_size(device, most, most, most, most);
+  return program_size(device, most, most, most);
 }
 
 }  // namespace
@@ -144,11 +143,12 @@ void check_batch(const MicroBatch& batch, const ModelConfig& config) {
 // A program that drops rows copies those that stay: where a model is narrow that may take more
 // memory than there is planned for, and then all rows are kept.
 BatchSize BatchRunner::size_for(const MicroBatch& batch) {
-  BatchSize size = program_size(device_.kind(), static_cast<int64_t>(batch.tokens.size()),
-                                static_cast<int64_t>(batch.cu_seqlens.size()) - 1,
-                                longest_document(batch), static_cast<int64_t>(rows_.size()));
-  if (!options_.drop_rows) {
-    size.kept = 0;
+  BatchSize size =
+      program_size(device_.kind(), static_cast<int64_t>(batch.tokens.size()),
+                   static_cast<int64_t>(batch.cu_seqlens.size()) - 1, longest_document(batch));
+  if (options_.drop_rows) {
+    size.kept = kept_bound(device_.kind(), size.tokens, static_cast<int64_t>(rows_.size()),
+                           size.tokens == ladder_size(options_.most_tokens));
   }
   if (size.kept > 0) {
     const Plan& plan = sized(size).executor.plan();

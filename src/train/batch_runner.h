@@ -17,15 +17,15 @@ namespace sft {
 // batches need few programs and waste little.
 int64_t ladder_size(int64_t tokens);
 // How many rows the last block goes on with when `trained` of `tokens` (of ladder_size) have a
-// label: one of a few numbers, so that batches need few programs; 0: all of them, where nearly all
-// are trained.
-int64_t kept_bound(DeviceKind device, int64_t tokens, int64_t trained);
+// label: a quarter, a half or three of them, so that ragged batches need few programs. Where all
+// batches are `alike`, packed rows, the share varies little, and finer steps waste less. 0: all of
+// them, where nearly all are trained.
+int64_t kept_bound(DeviceKind device, int64_t tokens, int64_t trained, bool alike);
 // The bytes of a program's inputs, end to end.
 int64_t input_bytes(const BatchSize& size);
 // The program for micro-batches of at most that size. On a GPU the number of documents and the
 // longest one decide how attention's work is laid out; the CPU takes them as they come.
-BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int64_t longest,
-                       int64_t trained);
+BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int64_t longest);
 
 // What the libraries behind the ops get to work in (Device::reserve_workspace), in bytes.
 int64_t workspace_bytes(DeviceKind device, const ModelConfig& config, int64_t tokens);

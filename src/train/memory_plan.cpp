@@ -54,7 +54,7 @@ constexpr Recompute kPolicies[] = {Recompute::none, Recompute::norms, Recompute:
 // one octave of the ladder with a few numbers of trained rows each, or the few that packed rows
 // have.
 constexpr double kLaunchBytes = 2048;
-constexpr double kRecordings = 32;
+constexpr double kRecordings = 48;
 
 struct ProgramBytes {
   double device = 0, host = 0, recorded = 0;
@@ -65,7 +65,7 @@ ProgramBytes program_bytes(const Model& model, const Target& target, int64_t tok
   if (tokens == 0) {
     return {};
   }
-  const BatchSize size = program_size(target.device, tokens, tokens, tokens, tokens);
+  const BatchSize size = program_size(target.device, tokens, tokens, tokens);
   const TrainingProgram recorded = record_training(model, size, loss, training, policy, target);
   const Plan plan = plan_memory(recorded.program);
   ProgramBytes bytes;
@@ -143,7 +143,7 @@ MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Dev
   const int64_t most = std::max(plan.batch_tokens, plan.eval_tokens);
   const ProgramBytes eval = program_bytes(model, target, plan.eval_tokens, wish.loss, false, {});
   const auto inputs = 2.0 * static_cast<double>(input_bytes(program_size(
-                                device.kind(), std::max<int64_t>(most, 1), most, most, most)));
+                                device.kind(), std::max<int64_t>(most, 1), most, most)));
   for (const MemoryPolicy policy : policies_of(wish, device.kind())) {
     const ProgramBytes train =
         program_bytes(model, target, plan.batch_tokens, wish.loss, true, policy);

@@ -62,10 +62,13 @@ __device__ int find_ranges(const int32_t* start, const Layout& l, int64_t first,
   return valid;
 }
 
-// `rows` rows of d values into a tile; those from `valid` on, and columns from d on, become 0.
-template <int D, class T>
-__device__ void load_tile(const T* x, int64_t stride, int rows, int64_t valid, int d, float* tile) {
-  for (int e = static_cast<int>(threadIdx.x); e < rows * D; e += static_cast<int>(blockDim.x)) {
+// kCount rows of d values into a tile; those from `valid` on, and columns from d on, become 0.
+template <int D, int kCount, class T>
+__device__ void load_tile(const T* x, int64_t stride, int64_t valid, int d, float* tile) {
+  constexpr int kThreads = TiledPlan<D>::kThreads;
+#pragma unroll 8
+  for (int n = 0; n < kCount * D / kThreads; ++n) {
+    const int e = static_cast<int>(threadIdx.x) + n * kThreads;
     const int row = e / D;
     const int column = e % D;
     tile[row * TiledPlan<D>::kStride + column] =
@@ -204,15 +207,15 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
   const T* const key_rows = qkv + (l.heads + head / l.group()) * l.d;
   const int valid = find_ranges(start, l, first, false, ranges);
   const int end = valid > 0 ? ranges.high[valid - 1] : 0;
-  load_tile<D>(qkv + first * l.row() + head * l.d, l.row(), Plan::kRows, valid, l.d, queries);
+  load_tile<D, Plan::kRows>(qkv + first * l.row() + head * l.d, l.row(), valid, l.d, queries);
   float top[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
   float sum[4] = {};
   TiledRows<D> out = {};
   for (int at = ranges.low[0]; at < end; at += Plan::kColumns) {
     __syncthreads();
     const T* const rows = key_rows + at * l.row();
-    load_tile<D>(rows, l.row(), Plan::kColumns, end - at, l.d, keys);
-    load_tile<D>(rows + l.kv_heads * l.d, l.row(), Plan::kColumns, end - at, l.d, values);
+    load_tile<D, Plan::kColumns>(rows, l.row(), end - at, l.d, keys);
+    load_tile<D, Plan::kColumns>(rows + l.kv_heads * l.d, l.row(), end - at, l.d, values);
     __syncthreads();
     float scores[4][Plan::kEach];
     multiply<D>(queries, keys, scores);
@@ -295,9 +298,9 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
   const T* const key_rows = qkv + (l.heads + head / l.group()) * l.d;
   const int valid = find_ranges(start, l, first, false, ranges);
   const int end = valid > 0 ? ranges.high[valid - 1] : 0;
-  load_tile<D>(qkv + first * l.row() + head * l.d, l.row(), Plan::kRows, valid, l.d, queries);
-  load_tile<D>(grad_y + (first * l.heads + head) * l.d, int64_t{l.heads} * l.d, Plan::kRows, valid,
-               l.d, grads);
+  load_tile<D, Plan::kRows>(qkv + first * l.row() + head * l.d, l.row(), valid, l.d, queries);
+  load_tile<D, Plan::kRows>(grad_y + (first * l.heads + head) * l.d, int64_t{l.heads} * l.d, valid,
+                            l.d, grads);
   float row_log[4] = {};
   float row_delta[4] = {};
   for (int i = 0; i < 4; ++i) {
@@ -310,8 +313,8 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
   for (int at = ranges.low[0]; at < end; at += Plan::kColumns) {
     __syncthreads();
     const T* const rows = key_rows + at * l.row();
-    load_tile<D>(rows, l.row(), Plan::kColumns, end - at, l.d, keys);
-    load_tile<D>(rows + l.kv_heads * l.d, l.row(), Plan::kColumns, end - at, l.d, values);
+    load_tile<D, Plan::kColumns>(rows, l.row(), end - at, l.d, keys);
+    load_tile<D, Plan::kColumns>(rows + l.kv_heads * l.d, l.row(), end - at, l.d, values);
     __syncthreads();
     float scores[4][Plan::kEach];
     float slopes[4][Plan::kEach];
@@ -364,17 +367,17 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
   const int64_t value_at = key_at + int64_t{l.kv_heads} * l.d;
   const int valid = find_ranges(start, l, first, true, ranges);
   const int end = valid > 0 ? ranges.high[valid - 1] : 0;
-  load_tile<D>(qkv + first * l.row() + key_at, l.row(), Plan::kRows, valid, l.d, keys);
-  load_tile<D>(qkv + first * l.row() + value_at, l.row(), Plan::kRows, valid, l.d, values);
+  load_tile<D, Plan::kRows>(qkv + first * l.row() + key_at, l.row(), valid, l.d, keys);
+  load_tile<D, Plan::kRows>(qkv + first * l.row() + value_at, l.row(), valid, l.d, values);
   TiledRows<D> grad_k = {};
   TiledRows<D> grad_v = {};
   for (int head = kv * l.group(); head < (kv + 1) * l.group(); ++head) {
     for (int at = ranges.low[0]; at < end; at += Plan::kColumns) {
       __syncthreads();
-      load_tile<D>(qkv + at * l.row() + head * l.d, l.row(), Plan::kColumns, end - at, l.d,
-                   queries);
-      load_tile<D>(grad_y + (int64_t{at} * l.heads + head) * l.d, int64_t{l.heads} * l.d,
-                   Plan::kColumns, end - at, l.d, grads);
+      load_tile<D, Plan::kColumns>(qkv + at * l.row() + head * l.d, l.row(), end - at, l.d,
+                                   queries);
+      load_tile<D, Plan::kColumns>(grad_y + (int64_t{at} * l.heads + head) * l.d,
+                                   int64_t{l.heads} * l.d, end - at, l.d, grads);
       if (threadIdx.x < Plan::kColumns) {
         const int64_t t = at + static_cast<int>(threadIdx.x);
         column_log[threadIdx.x] = t < end ? log_sum[log_sum_at(l, head, t)] : 0.0F;

@@ -37,7 +37,7 @@ cudaDataType_t cuda_type(DType type) {
 
 // The number of tokens (k of a weight's gradient, m of the others) counts by its power of two: what
 // is fast for one micro-batch is fast for the next.
-GemmKey key_of(const CudaGemm& g) {
+GemmKey key_of(const CudaGemm& g, bool tf32) {
   const auto rounded = [](int64_t n) {
     return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n)));
   };
@@ -52,7 +52,8 @@ GemmKey key_of(const CudaGemm& g) {
           static_cast<int64_t>(g.type),
           static_cast<int64_t>(g.out_type),
           g.bias != nullptr,
-          g.beta != 0.0F};
+          g.beta != 0.0F,
+          tf32 && g.type == DType::f32};
 }
 
 // A product as cuBLASLt sees it: column-major, so a and b change places.
@@ -115,7 +116,7 @@ class Products {
 
   void run(const CudaGemm& g) {
     const Operation operation(g, device_.tf32());
-    if (const cublasLtMatmulAlgo_t* known = choices_.find(key_of(g))) {
+    if (const cublasLtMatmulAlgo_t* known = choices_.find(key_of(g, device_.tf32()))) {
       launch(g, operation, works(operation, *known) ? *known : candidates(g, operation)[0], g.c);
       return;
     }
@@ -124,7 +125,7 @@ class Products {
       return;
     }
     const cublasLtMatmulAlgo_t best = choose(g, operation);
-    choices_.add(key_of(g), best);
+    choices_.add(key_of(g, device_.tf32()), best);
     launch(g, operation, best, g.c);
   }
 
@@ -191,7 +192,7 @@ class Products {
     // A gradient that is added to: what was fast for the micro-batch that began it.
     CudaGemm first = g;
     first.beta = 0.0F;
-    const cublasLtMatmulAlgo_t* const known = choices_.find(key_of(first));
+    const cublasLtMatmulAlgo_t* const known = choices_.find(key_of(first, device_.tf32()));
     return known != nullptr && works(o, *known) ? *known : guesses[0];
   }
 

@@ -11,7 +11,8 @@
 
 namespace sft {
 
-// What a choice was made for: layouts, sizes, leading dimensions, types, bias, accumulation.
+// What a choice was made for: layouts, sizes, leading dimensions, types, bias, accumulation,
+// TensorFloat-32.
 using GemmKey = std::array<int64_t, 13>;
 
 class GemmChoices {
