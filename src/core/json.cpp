@@ -6,10 +6,39 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json_text.h"
 
 namespace sft {
 
+bool too_deep(std::string_view text) {
+  int depth = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '"') {
+      for (++i; i < text.size() && text[i] != '"'; ++i) {
+        i += text[i] == '\\' ? 1 : 0;
+      }
+    } else if (c == '[' || c == '{') {
+      if (++depth > kMaxJsonDepth) {
+        return true;
+      }
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return false;
+}
+
+Json json_of(std::string_view text) {
+  return too_deep(text) ? Json(Json::value_t::discarded) : Json::parse(text, nullptr, false);
+}
+
 Json parse_json(std::string_view text, const std::string& name) {
+  if (too_deep(text)) {
+    throw Error("M010", fmt::format("{} is nested more than {} deep", name, kMaxJsonDepth))
+        .at(name)
+        .hint("no file of these programs is: fetch or write it again");
+  }
   try {
     return Json::parse(text);
   } catch (const Json::parse_error& e) {

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/json_text.h"
 #include "core/strings.h"
 
 namespace sft {
@@ -81,7 +82,7 @@ Json parse_dict(const Option& option, std::string_view text, const OptionSource&
   }
   const std::string_view trimmed = trim(text);
   if (trimmed.starts_with('{') || trimmed.starts_with('[')) {
-    Json value = Json::parse(trimmed, nullptr, false);
+    Json value = json_of(trimmed);
     if (value.is_discarded()) {
       throw problem("C007", fmt::format("{} is not valid JSON: {}", source.spelling, text), source)
           .hint(fmt::format("quote it for the shell:  --{} '{{\"key\": 1}}'", option.name));

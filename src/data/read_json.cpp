@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/json_text.h"
 #include "core/strings.h"
 #include "data/compressed.h"
 #include "data/row_file.h"
@@ -70,6 +71,11 @@ Json rows_of_columns(const Json& object) {
 }
 
 Json parse_document(std::string_view text, const std::string& name) {
+  if (too_deep(text)) {
+    throw Error("D010", fmt::format("{} is nested more than {} deep", name, kMaxJsonDepth))
+        .at(name)
+        .hint("the file must be JSON Lines, an array of objects, or an object of columns");
+  }
   try {
     return Json::parse(text);
   } catch (const Json::parse_error& e) {

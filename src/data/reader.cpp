@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/json_text.h"
 #include "core/strings.h"
 #include "data/glob.h"
 
@@ -30,6 +31,11 @@ std::string RawRow::place() const {
 Json RawRow::json(const std::vector<std::string>* columns) const {
   Json row = batch != nullptr ? batch->row(in_batch, columns) : value;
   if (!parsed && batch == nullptr) {
+    if (too_deep(text)) {
+      throw Error("D010", fmt::format("this row is nested more than {} deep", kMaxJsonDepth))
+          .at(place())
+          .hint("repair or remove it");
+    }
     try {
       row = Json::parse(text);
     } catch (const Json::parse_error& e) {

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "core/error.h"
+#include "core/json_text.h"
 #include "core/strings.h"
 
 namespace sft {
@@ -47,7 +48,7 @@ bool is_call(std::string_view role) { return role == "function_call" || role == 
 Json tool_calls_of(const Json& content) {
   Json calls = content;
   if (content.is_string()) {
-    calls = Json::parse(content.get_ref<const std::string&>(), nullptr, false);
+    calls = json_of(content.get_ref<const std::string&>());
   }
   if (calls.is_object()) {
     calls = Json::array({std::move(calls)});
@@ -61,7 +62,7 @@ Json tool_calls_of(const Json& content) {
       return nullptr;
     }
     if (call.contains("arguments") && call["arguments"].is_string()) {
-      Json arguments = Json::parse(call["arguments"].get_ref<const std::string&>(), nullptr, false);
+      Json arguments = json_of(call["arguments"].get_ref<const std::string&>());
       if (arguments.is_object()) {
         call["arguments"] = std::move(arguments);
       }

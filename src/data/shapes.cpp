@@ -8,6 +8,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/json_text.h"
 #include "core/strings.h"
 
 namespace sft {
@@ -43,7 +44,7 @@ bool is_text(const Json* value) { return value != nullptr && value->is_string();
 const Json* message_list(const Json* value, const MessageRules& rules, Json& parsed) {
   const Json* list = value;
   if (is_text(value) && value->get_ref<const std::string&>().starts_with('[')) {
-    parsed = Json::parse(value->get_ref<const std::string&>(), nullptr, false);
+    parsed = json_of(value->get_ref<const std::string&>());
     list = &parsed;
   }
   const auto speaks = [&](const Json& message) {
@@ -118,7 +119,7 @@ void read_template_columns(const Json& row, ShapedRow& out) {
     Json parsed = *value;
     if (parsed.is_string()) {
       const auto& text = parsed.get_ref<const std::string&>();
-      parsed = text.empty() ? Json() : Json::parse(text, nullptr, false);
+      parsed = text.empty() ? Json() : json_of(text);
     }
     const bool is_tools = column == "tools";
     if (!parsed.is_null() && !(is_tools ? parsed.is_array() : parsed.is_object())) {

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "core/json.h"
+#include "core/json_text.h"
 #include "core/strings.h"
 #include "hub/url.h"
 
@@ -19,7 +19,7 @@ constexpr size_t kMostShown = 200;
 std::string said(const HttpResponse& response) {
   std::string text = response.header("x-error-message");
   if (text.empty() && response.body.starts_with('{')) {
-    const Json json = Json::parse(response.body, nullptr, false);
+    const Json json = json_of(response.body);
     if (json.is_object() && json.contains("error") && json["error"].is_string()) {
       text = json["error"].get<std::string>();
     }

@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "core/error.h"
-#include "core/json.h"
+#include "core/json_text.h"
 #include "hub/questions.h"
 #include "hub/retry.h"
 #include "hub/url.h"
@@ -234,7 +234,7 @@ class LfsUpload {
     if (!answer.ok()) {
       fail_answer(answer, place_, true);
     }
-    Json json = Json::parse(answer.body, nullptr, false);
+    Json json = json_of(answer.body);
     return json.is_discarded() ? Json() : json;
   }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/json_text.h"
 #include "core/strings.h"
 #include "hub/retry.h"
 #include "hub/url.h"
@@ -81,7 +82,7 @@ Json ask_json(const HttpClient& client, HttpRequest request, const HubPlace& pla
   if (!response.ok()) {
     fail_answer(response, place, client.has_token());
   }
-  Json json = Json::parse(response.body, nullptr, false);
+  Json json = json_of(response.body);
   if (json.is_discarded()) {
     throw unusable(request.url, "is not JSON");
   }
@@ -115,7 +116,7 @@ std::vector<HubFile> ask_files(const HttpClient& client, const HubPlace& place,
     if (!page.ok()) {
       fail_answer(page, place, client.has_token());
     }
-    const Json list = Json::parse(page.body, nullptr, false);
+    const Json list = json_of(page.body);
     if (!list.is_array()) {
       throw unusable(request.url, "is no list of files");
     }

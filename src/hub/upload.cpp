@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json_text.h"
 #include "hub/answers.h"
 #include "hub/digest.h"
 #include "hub/lfs_transfer.h"
@@ -85,7 +86,7 @@ std::string HubUploader::user() const {
   if (!answer.ok()) {
     fail_answer(answer, place_of("of this user"), true);
   }
-  const Json json = Json::parse(answer.body, nullptr, false);
+  const Json json = json_of(answer.body);
   if (!json.is_object() || !json.contains("name") || !json["name"].is_string() ||
       !is_hub_id(json["name"])) {
     throw no_answer("whose token this is", "it has no name");
@@ -220,7 +221,7 @@ HubCommit HubUploader::send_commit(const std::string& id, const std::string& bra
   if (!answer.ok()) {
     fail_answer(answer, place_of(id, branch), true);
   }
-  const Json json = Json::parse(answer.body, nullptr, false);
+  const Json json = json_of(answer.body);
   if (!json.is_object() || !json.contains("commitOid") || !json["commitOid"].is_string()) {
     throw no_answer("a commit", "it names none");
   }

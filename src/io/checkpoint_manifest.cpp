@@ -42,7 +42,7 @@ Manifest parse_manifest(const fs::path& checkpoint) {
   }
   try {
     const std::string text = read_text(path);
-    Json json = Json::parse(text);
+    Json json = parse_json(text, path.string());
     const auto expected = json.at("manifest_crc32c").get<std::string>();
     json.erase("manifest_crc32c");
     if (hex(checksum(json.dump())) != expected || json.at("format") != kFormat ||

@@ -1,9 +1,12 @@
 // The k-th system call of a run that resumes, trains and saves fails, or kills it there, for every
-// k of each kind of call, once and from then on. strace does it.
+// k of each kind of call, once and from then on (strace does it); or a read or write of a file
+// moves less than it was asked to (short_calls.cpp).
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <csignal>
+#include <span>
 #include <sstream>
 
 #include "torture/runs.h"
@@ -12,124 +15,227 @@ namespace sft {
 
 namespace {
 
-constexpr const char* kCalls[] = {"openat",     "read",      "write",    "fsync",     "close",
-                                  "rename",     "unlink",    "mkdir",    "mmap",      "flock",
-                                  "getdents64", "ftruncate", "unlinkat", "newfstatat"};
+// Calls that have no file, no folder and no memory to be refused: waiting, threads, signals, time.
+constexpr std::string_view kLeftOut[] = {"brk",
+                                         "clone",
+                                         "clone3",
+                                         "execve",
+                                         "exit",
+                                         "exit_group",
+                                         "futex",
+                                         "getpid",
+                                         "gettid",
+                                         "kill",
+                                         "arch_prctl",
+                                         "rseq",
+                                         "rt_sigaction",
+                                         "rt_sigprocmask",
+                                         "rt_sigreturn",
+                                         "rt_sigtimedwait",
+                                         "sched_yield",
+                                         "set_robust_list",
+                                         "set_tid_address",
+                                         "tgkill",
+                                         "uname",
+                                         "munmap",
+                                         "madvise",
+                                         "fadvise64",
+                                         "restart_syscall",
+                                         "getuid",
+                                         "geteuid",
+                                         "getgid",
+                                         "getegid"};
 constexpr std::string_view kSampled[] = {"write", "fsync", "rename"};
+// Which calls the kernel says to be without space, or interrupted.
+constexpr std::string_view kNeedSpace[] = {"openat", "write",     "pwrite64",  "writev",
+                                           "fsync",  "fdatasync", "close",     "rename",
+                                           "mkdir",  "ftruncate", "fallocate", "mmap"};
+constexpr std::string_view kInterrupted[] = {"openat",   "read",      "pread64",  "write",
+                                             "pwrite64", "writev",    "fsync",    "close",
+                                             "flock",    "fallocate", "ftruncate"};
+
 struct Fault {
   const char* what;
-  bool kills;
+  std::span<const std::string_view> calls;  // none: all
+  bool sticky;  // from then on, too; interrupted for ever is waited for, for ever
+  bool kills = false;
 };
-constexpr Fault kFaults[] = {
-    {"error=EIO", false}, {"error=ENOSPC", false}, {"error=EINTR", false}, {"signal=KILL", true}};
+constexpr Fault kFaults[] = {{"error=EIO", {}, true},
+                             {"error=ENOSPC", kNeedSpace, true},
+                             {"error=EINTR", kInterrupted, false},
+                             {"signal=KILL", {}, false, true}};
 
-// How often each call is made by a run, most often by one of its threads.
-int64_t count_calls(const fs::path& trace, const std::string& call) {
+bool among(std::span<const std::string_view> names, std::string_view name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+// How often each call is made by a run, most often by one of its threads (strace counts by thread).
+std::map<std::string, int64_t> count_calls(const fs::path& trace) {
   std::istringstream lines(read_text(trace));
-  std::map<std::string, int64_t> by_thread;
-  std::string line;
-  int64_t most = 0;
-  while (std::getline(lines, line)) {
-    const size_t space = line.find_first_of(" ");
-    const size_t at = line.find_first_not_of(" ", space);
-    if (space != std::string::npos && line.compare(at, call.size() + 1, call + "(") == 0) {
-      most = std::max(most, ++by_thread[line.substr(0, space)]);
+  std::map<std::string, int64_t> by_thread, most;
+  std::string thread, rest;
+  while (lines >> thread && std::getline(lines, rest)) {
+    const size_t at = rest.find_first_not_of(' '), end = rest.find('(');
+    if (at == std::string::npos || end == std::string::npos || std::isalpha(rest[at]) == 0) {
+      continue;
+    }
+    const std::string call = rest.substr(at, end - at);
+    int64_t& count = most[call];
+    count = std::max(count, ++by_thread[thread + " " + call]);
+  }
+  std::erase_if(most, [](const auto& entry) { return among(kLeftOut, entry.first); });
+  return most;
+}
+
+// One folder in which a run was stopped three quarters through, again and again: what goes wrong
+// hits resuming, two saves and the end.
+class FaultyRuns {
+ public:
+  FaultyRuns(const Settings& settings, Report& report) : s_(settings), report_(report) {
+    const fs::path reference = s_.scratch / "calls_reference";
+    fs::remove_all(reference);
+    fs::remove_all(base_);
+    run(s_, recipe(s_, reference));
+    expected_ = outcome_of(reference);
+    Child child(s_, recipe(s_, base_));
+    while (!fs::exists(base_ / "checkpoint-18") && !child.wait(0.001)) {
+    }
+    child.send(SIGKILL);
+    child.end();
+    for (const auto& entry : fs::directory_iterator(base_)) {
+      if (entry.path().filename().string().starts_with("checkpoint-2")) {
+        fs::remove_all(entry.path());
+      }
     }
   }
-  return most;
+
+  // A run without a fault, started like that; false when it does not end as it should.
+  bool ends_well(const Launch& launch) {
+    fresh();
+    const Ended ended = run(s_, recipe(s_, out_), launch);
+    const bool well = ended.code == 0 && outcome_of(out_) == expected_;
+    if (!well) {
+      report_.wrong(
+          fmt::format("the run without a fault ended with {}: {}", ended.code, ended.err));
+    }
+    return well;
+  }
+
+  void try_fault(const std::string& fault, bool kills, const Launch& launch) {
+    fresh();
+    const Ended ended = run(s_, recipe(s_, out_), launch);
+    ++(ended.code == 0 ? went_on_ : ended_);
+    // The dynamic loader's own words are not ours.
+    const bool loader = ended.code == 127 || ended.err.find("shared librar") != std::string::npos;
+    if (ended.code == -2) {
+      report_.wrong(fmt::format("{}: hung", fault));
+    }
+    if (ended.signal != 0 && !kills) {
+      report_.wrong(fmt::format("{}: signal {}: {}", fault, ended.signal, ended.err));
+    }
+    if (ended.code > 0 && !loader && ended.err.find("error[") == std::string::npos) {
+      report_.wrong(fmt::format("{}: exit {} without a message: {}", fault, ended.code, ended.err));
+    }
+    for (const std::string& broken : broken_checkpoints(out_)) {
+      report_.wrong(fmt::format("{}: {}", fault, broken));
+    }
+    if (ended.code != 0) {
+      const Ended again = run(s_, recipe(s_, out_));
+      if (again.code != 0) {
+        report_.wrong(fmt::format("{}: resuming ended with {}: {}", fault, again.code, again.err));
+      }
+    }
+    if (outcome_of(out_) != expected_) {
+      report_.wrong(fmt::format("{}: log or weights differ after exit {}", fault, ended.code));
+    }
+  }
+
+  std::string counts() const {
+    return fmt::format("{} runs with a fault, {} of them ended by it, {} went on",
+                       ended_ + went_on_, ended_, went_on_);
+  }
+
+ private:
+  void fresh() const {
+    fs::remove_all(out_);
+    fs::copy(base_, out_, fs::copy_options::recursive);
+  }
+
+  const Settings& s_;
+  Report& report_;
+  fs::path base_ = s_.scratch / "calls_base", out_ = s_.scratch / "calls";
+  std::string expected_;
+  int ended_ = 0, went_on_ = 0;
+};
+
+// Every k, or the middle one.
+template <class F>
+void each(const Settings& s, int64_t count, F&& work) {
+  for (int64_t k = s.sample ? (count + 1) / 2 : 1; k <= count; k += s.sample ? count : 1) {
+    work(k);
+  }
+}
+
+Launch strace(const std::string& call, const std::string& inject) {
+  return {{"strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=" + call, "-e",
+           inject}};
 }
 
 }  // namespace
 
 int call_loop(const Settings& s) {
   Report report("failing system calls");
-  const fs::path reference = s.scratch / "calls_reference", base = s.scratch / "calls_base",
-                 out = s.scratch / "calls";
-  run(s, recipe(s, reference));
-  const std::string expected = outcome_of(reference);
-  // A run stopped three quarters through: what is injected hits resuming, two saves and the end.
-  auto args = recipe(s, base);
-  {
-    Child child(s, args);
-    while (!fs::exists(base / "checkpoint-18") && !child.wait(0.001)) {
-    }
-    child.send(SIGKILL);
-    child.end();
-  }
-  for (const auto& entry : fs::directory_iterator(base)) {
-    if (entry.path().filename().string().starts_with("checkpoint-2")) {
-      fs::remove_all(entry.path());
-    }
-  }
-  const auto fresh = [&] {
-    fs::remove_all(out);
-    fs::copy(base, out, fs::copy_options::recursive);
-  };
-  fresh();
+  FaultyRuns runs(s, report);
   const fs::path trace = s.scratch / "trace";
-  const Ended traced = run(s, recipe(s, out), {{"strace", "-f", "-qq", "-o", trace.string()}});
-  if (traced.code != 0 || outcome_of(out) != expected) {
-    report.wrong(fmt::format("the run under strace ended with {}: {}", traced.code, traced.err));
+  if (!runs.ends_well({{"strace", "-f", "-qq", "-o", trace.string()}})) {
     return report.end("nothing");
   }
-  int runs = 0, failed = 0, untouched = 0;
-  for (const char* call : kCalls) {
-    const int64_t n = count_calls(trace, call);
-    if (s.sample && std::ranges::find(kSampled, std::string_view(call)) == std::end(kSampled)) {
+  const auto calls = count_calls(trace);
+  for (const auto& [call, count] : calls) {
+    if (s.sample && !among(kSampled, call)) {
       continue;
     }
     for (const Fault& fault : kFaults) {
-      const int64_t step = s.sample ? std::max<int64_t>(1, n) : 1;
-      for (int64_t k = s.sample ? (n + 1) / 2 : 1; k <= n; k += step) {
-        for (const char* sticky : {"", "+"}) {
-          // Killed once is killed; interrupted for ever is waited for, for ever.
-          const bool eintr = std::string(fault.what) == "error=EINTR";
-          if ((fault.kills || eintr || s.sample) && *sticky != 0) {
-            continue;
-          }
-          fresh();
-          const std::string inject =
-              fmt::format("inject={}:{}:when={}{}", call, fault.what, k, sticky);
-          const Ended ended =
-              run(s, recipe(s, out), {{"strace", "-f", "-qq", "-o", "/dev/null", "-e", inject}});
-          ++runs;
-          const bool loader = ended.code == 127 || ended.code == 126 || ended.code == 1;
-          if (ended.code == 0) {
-            ++untouched;
-          } else {
-            ++failed;
-          }
-          if (ended.code == -2) {
-            report.wrong(fmt::format("{}: hung", inject));
-          }
-          if (ended.signal != 0 && !fault.kills) {
-            report.wrong(fmt::format("{}: signal {}: {}", inject, ended.signal, ended.err));
-          }
-          if (ended.code > 0 && !loader && !fault.kills &&
-              ended.err.find("error[") == std::string::npos) {
-            report.wrong(
-                fmt::format("{}: exit {} without a message: {}", inject, ended.code, ended.err));
-          }
-          for (const std::string& broken : broken_checkpoints(out)) {
-            report.wrong(fmt::format("{}: {}", inject, broken));
-          }
-          if (ended.code != 0) {
-            const Ended again = run(s, recipe(s, out));
-            if (again.code != 0) {
-              report.wrong(
-                  fmt::format("{}: resuming ended with {}: {}", inject, again.code, again.err));
-            }
-          }
-          if (outcome_of(out) != expected) {
-            report.wrong(
-                fmt::format("{}: log or weights differ after exit {}", inject, ended.code));
+      if (!fault.calls.empty() && !among(fault.calls, call)) {
+        continue;
+      }
+      each(s, count, [&](int64_t k) {
+        for (const char* from_then_on : {"", "+"}) {
+          if (*from_then_on == 0 || (fault.sticky && !s.sample)) {
+            const auto inject =
+                fmt::format("inject={}:{}:when={}{}", call, fault.what, k, from_then_on);
+            runs.try_fault(inject, fault.kills, strace(call, inject));
           }
         }
-      }
+      });
     }
   }
-  return report.end(fmt::format("{} runs with a fault, {} of them ended by it, {} went on", runs,
-                                failed, untouched));
+  return report.end(fmt::format("{} kinds of call, {}",
+                                s.sample ? std::size(kSampled) : calls.size(), runs.counts()));
+}
+
+int short_loop(const Settings& s) {
+  Report report("short reads and writes");
+  const fs::path library = fs::read_symlink("/proc/self/exe").parent_path() / "libshort_calls.so";
+  FaultyRuns runs(s, report);
+  const fs::path made = s.scratch / "made";
+  if (!runs.ends_well({.environment = {{"LD_PRELOAD", library.string()},
+                                       {"SHORT_CALL_COUNTS", made.string()}}})) {
+    return report.end("nothing");
+  }
+  std::istringstream counts(read_text(made));
+  std::string call;
+  int64_t count = 0;
+  while (counts >> call >> count) {
+    each(s, count, [&](int64_t k) {
+      for (const char* from_then_on : {"", "+"}) {
+        const auto fault = fmt::format("{}:{}{}", call, k, from_then_on);
+        runs.try_fault("short " + fault, false,
+                       {.environment = {{"LD_PRELOAD", library.string()}, {"SHORT_CALL", fault}}});
+      }
+    });
+  }
+  return report.end(runs.counts());
 }
 
 }  // namespace sft

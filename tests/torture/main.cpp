@@ -1,6 +1,6 @@
 // `make torture`: loops that kill, starve and deceive a run, and compare what comes of it with an
 // uninterrupted one, bit for bit. What is promised because of them stands in PROMISES.md.
-//   torture SFT MODEL [--sample] [--kills N] [--seed N] [kill|calls|flips|resources]...
+//   torture SFT MODEL [--sample] [--kills N] [--seed N] [kill|calls|short|flips|resources]...
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> args(argv + 1, argv + argc);
   if (args.size() < 2) {
     fmt::print(
-        "torture SFT MODEL [--sample] [--kills N] [--seed N] [kill|calls|flips|resources]\n");
+        "torture SFT MODEL [--sample] [--kills N] [--seed N] [kill|calls|short|flips|resources]\n");
     return 2;
   }
   const fs::path base = fs::exists("/dev/shm") ? "/dev/shm" : fs::temp_directory_path();
@@ -48,6 +48,9 @@ int main(int argc, char** argv) {
   }
   if (wanted("resources")) {
     wrong += resource_loop(s);
+  }
+  if (wanted("short")) {
+    wrong += short_loop(s);
   }
   if (wanted("calls")) {
     if (std::system("strace -o /dev/null true 2>/dev/null") == 0) {

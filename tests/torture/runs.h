@@ -94,6 +94,7 @@ class Report {
 // The loops; each returns how many things went wrong.
 int kill_loop(const Settings& settings, int kills);
 int call_loop(const Settings& settings);      // the k-th system call fails or kills; needs strace
+int short_loop(const Settings& settings);     // the k-th read or write moves half of what it could
 int flip_loop(const Settings& settings);      // damaged bytes of a checkpoint
 int resource_loop(const Settings& settings);  // full disk, limits, pipes, clock, locks, signals
 

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json_text.h"
 #include "core/strings.h"
 
 namespace sft {
@@ -187,6 +188,9 @@ Json parse_strict(const std::string& text, const std::string& name) {
     }
     return true;
   };
+  if (too_deep(text)) {
+    throw Error("C120", fmt::format("{} is nested more than {} deep", name, kMaxJsonDepth));
+  }
   Json value;
   try {
     value = Json::parse(text, watch, true, true);

@@ -1,0 +1,20 @@
+// JSON text from strangers: a limit on its depth, because what walks, copies or prints a value
+// calls itself once a level. Used by json.cpp and by every reader that does not want an error
+// thrown.
+#pragma once
+
+#include <string_view>
+
+#include "core/json.h"
+
+namespace sft {
+
+inline constexpr int kMaxJsonDepth = 1000;
+
+// Whether arrays and objects of the text are nested deeper than that.
+bool too_deep(std::string_view text);
+
+// The value of a whole document; discarded (`is_discarded`) when it is not JSON or is too deep.
+Json json_of(std::string_view text);
+
+}  // namespace sft
