@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/signals.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/strings.h"
@@ -126,8 +126,7 @@ int run(Args args) {
 }  // namespace sft
 
 int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);  // a reader that went away is a write error, not a death
-  std::signal(SIGXFSZ, SIG_IGN);  // so is a file that may grow no further
+  sft::end_at_signals();
   const std::vector<std::string> args(argv + 1, argv + argc);
   return sft::run(args);
 }

@@ -13,6 +13,7 @@
 #include "cli/hub.h"
 #include "cli/launch.h"
 #include "cli/launch_options.h"
+#include "cli/signals.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "train/run.h"
@@ -21,19 +22,6 @@
 namespace sft {
 
 namespace {
-
-void say_at_once(std::string_view text) {
-  const auto ignored = ::write(STDERR_FILENO, text.data(), text.size());
-  (void)ignored;
-}
-
-// A mapped file that was cut short, or that the disk fails to give.
-void on_bus_error(int) {
-  say_at_once(
-      "\nerror[S050]: a file that is mapped cannot be read: it was made shorter, or the disk "
-      "fails\n");
-  ::_exit(static_cast<int>(ExitCode::io));
-}
 
 // Takes this process's signals while it lives, on a thread of its own: every other thread, made
 // after it, blocks them, so that none of them interrupts a kernel's inner loop.
@@ -46,7 +34,6 @@ class SignalThread {
     }
     ::pthread_sigmask(SIG_BLOCK, &taken_, &before_);
     std::signal(SIGHUP, SIG_IGN);  // the terminal goes, the run stays
-    std::signal(SIGBUS, on_bus_error);
     thread_ = std::thread([this] { work(); });
   }
   ~SignalThread() {

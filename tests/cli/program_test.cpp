@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "cli/run_sft.h"
 #include "core/json.h"
@@ -178,6 +179,28 @@ TEST(Program, EnvIsTextOrJson) {
   const Json json = Json::parse(run_sft("env --json").out);
   EXPECT_EQ(json["v"], 1);
   EXPECT_GE(json["cpu"]["threads_used"].get<int>(), 1);
+}
+
+// Outside of training a signal ends the program at once, and no file has been begun.
+TEST(Program, SignalsEndBenchAndGenerateAtOnce) {
+  const fs::path trace = fs::temp_directory_path() / ("sft_trace_" + std::to_string(getpid()));
+  const std::string model = SFT_TEST_DIR "/../examples/tiny-model";
+  const std::string commands[] = {
+      "bench --use_cpu --threads 1 --model " + model + " --seq 64 --steps 100000000 --profile " +
+          trace.string(),
+      "generate --use_cpu --threads 1 --model " + model + " --max_new_tokens 2000 --prompt a"};
+  for (const std::string& command : commands) {
+    for (const auto& [name, code] : {std::pair("INT", 130), std::pair("TERM", 143)}) {
+      const auto begun = std::chrono::steady_clock::now();
+      const RunResult ended =
+          run_sft(command, std::string("--default-signal=INT,TERM timeout -k 20 -s ") + name +
+                               " --preserve-status 0.3");
+      EXPECT_EQ(ended.code, code) << command << ended.err;
+      EXPECT_NE(ended.err.find("stopped"), std::string::npos) << command << ended.err;
+      EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(10));
+      EXPECT_FALSE(fs::exists(trace));
+    }
+  }
 }
 
 // To accept a change: build/sft config --markdown > docs/options.md

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "core/json_text.h"
 
 namespace sft {
 namespace {
@@ -35,6 +36,32 @@ TEST(Json, whatever_is_broken_is_our_error) {
     EXPECT_EQ(error_of(text).code(), "M010") << text;
   }
   EXPECT_EQ(error_of(std::string(100000, '[')).code(), "M010");
+}
+
+// n arrays in one another.
+std::string nested(int n) { return std::string(n, '[') + std::string(n, ']'); }
+
+TEST(Json, nested_as_deep_as_allowed_and_no_deeper) {
+  EXPECT_EQ(error_of(nested(kMaxJsonDepth)).code(), "none");
+  const Error e = error_of(nested(kMaxJsonDepth + 1));
+  EXPECT_EQ(e.code(), "M010");
+  EXPECT_NE(e.message().find("nested more than 1000 deep"), std::string::npos) << e.message();
+  EXPECT_FALSE(json_of(nested(kMaxJsonDepth)).is_discarded());
+  EXPECT_TRUE(json_of(nested(kMaxJsonDepth + 1)).is_discarded());
+  EXPECT_TRUE(json_of("[1").is_discarded());
+}
+
+TEST(Json, brackets_in_text_are_not_depth) {
+  const std::string brackets(3000, '[');
+  EXPECT_FALSE(too_deep("{\"" + brackets + "\": \"\\\"" + brackets + "\"}"));
+  EXPECT_TRUE(too_deep("[\"\\\\\"," + brackets));
+  std::string beside = "[";
+  for (int i = 0; i < 3000; ++i) {
+    beside += "[{}],";
+  }
+  EXPECT_FALSE(too_deep(beside));
+  EXPECT_FALSE(too_deep("\"ends within"));
+  EXPECT_FALSE(too_deep("\"ends within\\"));
 }
 
 TEST(Json, a_file_that_is_missing) { EXPECT_THROW(read_json("/nowhere/config.json"), Error); }

@@ -39,6 +39,20 @@ TEST(Reader, NamesTheLineOfBrokenJson) {
   EXPECT_EQ(error_of([&] { read_all(bytes); }).code(), "D010");
 }
 
+TEST(Reader, RowsThatAreNestedTooDeepAreRefused) {
+  const TemporaryFolder folder;
+  const auto row = [](int depth) {
+    return "{\"a\": " + std::string(depth, '[') + std::string(depth, ']') + "}";
+  };
+  const auto fine = folder.write("fine.jsonl", row(999) + "\n");
+  EXPECT_EQ(read_all(fine).size(), 1U);
+  const auto lines = folder.write("deep.jsonl", "{\"a\": 1}\n" + row(1000) + "\n");
+  EXPECT_EQ(error_of([&] { read_all(lines); }).code(), "D010");
+  EXPECT_EQ(error_of([&] { read_all(lines); }).where(), lines.string() + ":2");
+  const auto document = folder.write("deep.json", "[" + row(999) + "]");
+  EXPECT_EQ(error_of([&] { read_all(document); }).code(), "D010");
+}
+
 TEST(Reader, ReadsEveryFormOfJson) {
   const TemporaryFolder folder;
   const Json wanted = Json::parse(R"([{"p": "x", "n": 1}, {"p": "y", "n": 2}])");

@@ -96,6 +96,13 @@ TEST(Checkpoint, ANameThatLeavesTheFolderIsNoManifest) {
   }
 }
 
+TEST(Checkpoint, AManifestThatIsNestedTooDeepIsNone) {
+  const TemporaryFolder folder;
+  const fs::path path = save(folder.path(), 1);
+  put(path / "manifest.json", std::string(200000, '[') + std::string(200000, ']'));
+  EXPECT_EQ(code_of([&] { verify_checkpoint(path); }), "M261");
+}
+
 TEST(FolderLock, IsHeldByOne) {
   const TemporaryFolder folder;
   {
