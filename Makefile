@@ -62,13 +62,8 @@ torture: build
 	$(BUILD)/tests/torture/torture $(BUILD)/sft examples/tiny-model --kills $(KILLS)
 
 # The tests under the address and undefined-behaviour sanitizers, then under the thread sanitizer.
-test-sanitize: install-deps $(BUILD)/build.ninja
-	for kind in address,undefined thread; do \
-	  folder=build-sanitize-$${kind%%,*}; \
-	  cmake -S . -B $$folder -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSFT_SANITIZE=$$kind -DSFT_CUDA=OFF && \
-	  cmake --build $$folder -j $(JOBS) && \
-	  ctest --test-dir $$folder --output-on-failure -j $(JOBS) || exit 1; \
-	done
+test-sanitize: .venv/pyarrow
+	tools/test_sanitize.sh
 
 # Each target for SECONDS seconds under the address and undefined-behaviour sanitizers.
 SECONDS_EACH ?= 60

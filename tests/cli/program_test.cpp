@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 
 #include "cli/run_sft.h"
 #include "core/json.h"
@@ -184,11 +185,17 @@ TEST(Program, EnvIsTextOrJson) {
 // Outside of training a signal ends the program at once, and no file has been begun.
 TEST(Program, SignalsEndBenchAndGenerateAtOnce) {
   const fs::path trace = fs::temp_directory_path() / ("sft_trace_" + std::to_string(getpid()));
-  const std::string model = SFT_TEST_DIR "/../examples/tiny-model";
+  // With more positions than a second is enough for.
+  const fs::path longer = fs::temp_directory_path() / ("sft_longer_" + std::to_string(getpid()));
+  const std::string model = longer.string();
+  fs::copy(SFT_TEST_DIR "/../examples/tiny-model", longer);
+  Json config = Json::parse(read_text(longer / "config.json"));
+  config["max_position_embeddings"] = 100000;
+  std::ofstream(longer / "config.json") << config.dump();
   const std::string commands[] = {
       "bench --use_cpu --threads 1 --model " + model + " --seq 64 --steps 100000000 --profile " +
           trace.string(),
-      "generate --use_cpu --threads 1 --model " + model + " --max_new_tokens 2000 --prompt a"};
+      "generate --use_cpu --threads 1 --model " + model + " --max_new_tokens 90000 --prompt a"};
   for (const std::string& command : commands) {
     for (const auto& [name, code] : {std::pair("INT", 130), std::pair("TERM", 143)}) {
       const auto begun = std::chrono::steady_clock::now();
@@ -201,6 +208,7 @@ TEST(Program, SignalsEndBenchAndGenerateAtOnce) {
       EXPECT_FALSE(fs::exists(trace));
     }
   }
+  fs::remove_all(longer);
 }
 
 // To accept a change: build/sft config --markdown > docs/options.md
