@@ -9,7 +9,7 @@ build=(build-essential cmake ninja-build ccache pkg-config libdnnl-dev ocl-icd-o
 test=(libgtest-dev libgmock-dev)
 format=(clang-format-19 clang-tidy-19)
 torture=(strace faketime)
-fuzz=(clang-19 libclang-rt-19-dev libomp-19-dev)
+fuzz=(clang-19 libclang-rt-19-dev libomp-19-dev llvm-19)
 
 wanted=()
 for group in "${@:-build test}"; do

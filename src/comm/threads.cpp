@@ -129,7 +129,7 @@ class Threads final : public QueuedCommunicator {
 
   void give(std::span<std::byte> data) override {
     publish(data.data());
-    if (rank_ != 0) {
+    if (rank_ != 0 && !data.empty()) {
       std::memcpy(data.data(), meeting_->data[0], data.size());
     }
     meeting_->wait();

@@ -116,8 +116,11 @@ bool parse_content_range(const std::string& text, ByteRange& range, int64_t& tot
                     number(view.substr(dash + 1, slash - dash - 1), range.end) &&
                     range.end < INT64_MAX &&
                     (view.substr(slash + 1) == "*" || number(view.substr(slash + 1), total));
+  if (!fine) {
+    return false;
+  }
   ++range.end;
-  return fine && range.begin < range.end;
+  return range.begin < range.end;
 }
 
 void fetch_range(const RangeSource& source, PartialFile& partial, ByteRange range, bool proven) {

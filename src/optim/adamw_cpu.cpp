@@ -95,10 +95,13 @@ class Tiles {
     TileValues second;
     const int64_t at = element - c_.begin;
     const int64_t state = element - s.begin;
-    const int64_t scale = s.scale_at + state / kTile;
+    // Only 8-bit blocks have scales and maps.
+    const bool blocks = s.format == StateFormat::block8;
+    const int64_t scale = blocks ? s.scale_at + state / kTile : 0;
     load_weights(at, weights);
+    const float* const second_map = blocks ? c_.maps + block8::kCodes : nullptr;
     load_state(s, c_.first, state, c_.first_scales + scale, c_.maps, first);
-    load_state(s, c_.second, state, c_.second_scales + scale, c_.maps + block8::kCodes, second);
+    load_state(s, c_.second, state, c_.second_scales + scale, second_map, second);
     adamw_row(weights.data(), c_.gradients + at, first.data(), second.data(), kTile, decay,
               c_.update);
     for (int64_t i = 0; i < kTile; ++i) {
@@ -126,11 +129,11 @@ class Tiles {
         reinterpret_cast<float*>(c_.second + s.at)[state + i] = second[k];
       }
     }
-    if (s.format == StateFormat::block8) {
+    if (blocks) {
       encode(first, true, c_.maps, reinterpret_cast<uint8_t*>(c_.first + s.at) + state,
              c_.first_scales + scale);
-      encode(second, false, c_.maps + block8::kCodes,
-             reinterpret_cast<uint8_t*>(c_.second + s.at) + state, c_.second_scales + scale);
+      encode(second, false, second_map, reinterpret_cast<uint8_t*>(c_.second + s.at) + state,
+             c_.second_scales + scale);
     }
   }
 

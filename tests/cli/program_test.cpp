@@ -75,6 +75,9 @@ double cpu_seconds(const char* argument) {
 }
 
 TEST(Program, HelpIsFast) {
+#ifdef SFT_SANITIZED
+  GTEST_SKIP() << "sanitizers take longer to start";
+#endif
   for (const char* argument : {"--help", "-h", "--version"}) {
     double best = 1.0;
     for (int i = 0; i < 10; ++i) {

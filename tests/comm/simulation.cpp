@@ -114,6 +114,9 @@ void World::start_ranks(int index, int64_t attempt) {
       wrong(fmt::format("rank {} of attempt {} still lives when attempt {} begins", number,
                         ranks[static_cast<size_t>(number)]->attempt_, attempt));
     }
+    if (const RankPtr& old = ranks[static_cast<size_t>(number)]) {
+      old->on_answer_ = nullptr;  // it holds the rank itself
+    }
     ranks[static_cast<size_t>(number)] = rank;
     net.after(net.draw(kMillisecond, kSecond), process, [rank] {
       if (!rank->ended_) {
