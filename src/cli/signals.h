@@ -10,7 +10,8 @@ namespace sft {
 void say_at_once(std::string_view text);
 
 // Called first. SIGINT and SIGTERM end the program, unless it was started with them ignored; a
-// mapped file that cannot be read ends it with S050; pipes and file sizes become errors of writes.
+// mapped file that cannot be read ends it with S050; a crash says X012 first; pipes and file sizes
+// become errors of writes.
 void end_at_signals();
 
 }  // namespace sft

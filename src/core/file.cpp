@@ -75,7 +75,50 @@ void write_all(int fd, const void* data, size_t bytes, const fs::path& path) {
   }
 }
 
+[[noreturn]] void fail_look(const fs::path& path, const std::error_code& reason) {
+  throw Error("M001", fmt::format("cannot read {}: {}", path.string(), reason.message()));
+}
+
+bool means_none(const std::error_code& reason) {
+  return reason == std::errc::no_such_file_or_directory || reason == std::errc::not_a_directory ||
+         reason == std::errc::filename_too_long ||
+         reason == std::errc::too_many_symbolic_link_levels;
+}
+
 }  // namespace
+
+PathKind kind_of(const fs::path& path) {
+  std::error_code failed;
+  const fs::file_status status = fs::status(path, failed);
+  if (failed && !means_none(failed) && !fs::status_known(status)) {
+    fail_look(path, failed);
+  }
+  switch (status.type()) {
+    case fs::file_type::none:
+    case fs::file_type::not_found:
+      return PathKind::none;
+    case fs::file_type::regular:
+      return PathKind::file;
+    case fs::file_type::directory:
+      return PathKind::folder;
+    default:
+      return PathKind::other;
+  }
+}
+
+std::vector<fs::path> paths_in(const fs::path& folder) {
+  std::vector<fs::path> paths;
+  std::error_code failed;
+  fs::directory_iterator entry(folder, failed);
+  for (; !failed && entry != fs::directory_iterator(); entry.increment(failed)) {
+    paths.push_back(entry->path());
+  }
+  if (failed && !means_none(failed)) {
+    fail_look(folder, failed);
+  }
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
 
 // Read to its end rather than mapped: a pipe and a file of /proc have no size of their own.
 std::string read_text(const fs::path& path) {

@@ -7,10 +7,22 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace sft {
 
 namespace fs = std::filesystem;
+
+// What is at a path, links followed. M001 where the system cannot say (a disk that fails, a folder
+// that may not be entered): not to know is not "no".
+enum class PathKind { none, file, folder, other };
+PathKind kind_of(const fs::path& path);
+inline bool is_there(const fs::path& path) { return kind_of(path) != PathKind::none; }
+inline bool is_file(const fs::path& path) { return kind_of(path) == PathKind::file; }
+inline bool is_folder(const fs::path& path) { return kind_of(path) == PathKind::folder; }
+
+// What a folder holds, sorted; nothing where there is no such folder. M001 as above.
+std::vector<fs::path> paths_in(const fs::path& folder);
 
 // The whole file (or what comes through a pipe) as text. M001 when it cannot be read.
 std::string read_text(const fs::path& path);

@@ -257,7 +257,7 @@ ParsedOptions parse_options(OptionTable& table, std::span<const std::string> arg
   CommandLine line(table, args, rules, parsed);
   if (rules.config) {
     if (const auto file = line.config_file()) {
-      if (!fs::is_regular_file(*file)) {
+      if (!is_file(*file)) {
         throw Error("C020", fmt::format("--config {}: there is no such file", *file));
       }
       parse_yaml_options(table, read_text(*file), *file, parsed);

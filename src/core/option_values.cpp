@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/json_text.h"
 #include "core/strings.h"
 
@@ -93,7 +94,7 @@ Json parse_dict(const Option& option, std::string_view text, const OptionSource&
   if (option.status == OptionStatus::planned) {
     return Json(text);  // refused later, whatever the file says
   }
-  if (!std::filesystem::is_regular_file(text)) {
+  if (!is_file(text)) {
     throw problem("C008",
                   fmt::format("{}: \"{}\" is neither JSON (it begins with {{) nor a file",
                               source.spelling, text),

@@ -1,27 +1,24 @@
 #include "data/glob.h"
 
 #include <algorithm>
-#include <system_error>
 
+#include "core/file.h"
 #include "core/strings.h"
 
 namespace sft {
 
 namespace {
 
-namespace fs = std::filesystem;
 constexpr int kMaxDepth = 32;
 
 void walk(const fs::path& folder, const std::string& prefix, int depth,
           std::vector<std::string>& files) {
-  std::error_code failed;
-  for (const auto& entry : fs::directory_iterator(folder, failed)) {
-    const std::string path = prefix + entry.path().filename().string();
-    if (entry.is_directory(failed)) {
-      if (depth < kMaxDepth) {
-        walk(entry.path(), path + "/", depth + 1, files);
-      }
-    } else if (entry.is_regular_file(failed)) {
+  for (const fs::path& entry : paths_in(folder)) {
+    const std::string path = prefix + entry.filename().string();
+    const PathKind kind = kind_of(entry);
+    if (kind == PathKind::folder && depth < kMaxDepth) {
+      walk(entry, path + "/", depth + 1, files);
+    } else if (kind == PathKind::file) {
       files.push_back(path);
     }
   }
@@ -110,16 +107,6 @@ long count_parts(std::string_view path, bool (*wanted)(std::string_view)) {
 }
 
 }  // namespace
-
-bool is_file(const fs::path& path) {
-  std::error_code failed;
-  return fs::is_regular_file(path, failed);
-}
-
-bool is_folder(const fs::path& path) {
-  std::error_code failed;
-  return fs::is_directory(path, failed);
-}
 
 std::vector<std::string> list_files(const fs::path& folder) {
   std::vector<std::string> files;

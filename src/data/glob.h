@@ -9,12 +9,9 @@
 
 namespace sft {
 
-// False for what is not there and for what cannot be looked at.
-bool is_file(const std::filesystem::path& path);
-bool is_folder(const std::filesystem::path& path);
-
 // Paths of all files below `folder`, relative to it, with '/' between parts, sorted. Symlinks are
-// followed (the hub cache is made of them), but not in circles.
+// followed (the hub cache is made of them), but not in circles. M001 for a folder that cannot be
+// read.
 std::vector<std::string> list_files(const std::filesystem::path& folder);
 
 // Whole-path match: `*`, `?` and `[...]` stay within one part, `**` crosses parts, and a leading or

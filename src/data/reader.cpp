@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/json_text.h"
 #include "core/strings.h"
 #include "data/glob.h"

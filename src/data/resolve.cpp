@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/strings.h"
 #include "data/dataset_card.h"
 #include "data/dataset_folder.h"

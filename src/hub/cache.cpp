@@ -18,11 +18,6 @@ namespace sft {
 
 namespace {
 
-bool is_folder(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_directory(path, ignored);
-}
-
 std::string folder_name(HubKind kind, const std::string& id) {
   std::string folder(kind_folder(kind));
   for (const std::string& part : split(id, '/')) {

@@ -158,17 +158,15 @@ std::vector<fs::path> rotate_checkpoints(const fs::path& output_dir, int64_t lim
 }
 
 int remove_checkpoint_leftovers(const fs::path& output_dir) {
-  std::vector<fs::path> found;
+  int found = 0;
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(output_dir, ignored)) {
-    if (entry.is_directory(ignored) && is_leftover(entry.path().filename().string())) {
-      found.push_back(entry.path());
+  for (const fs::path& path : paths_in(output_dir)) {
+    if (is_leftover(path.filename().string()) && is_folder(path)) {
+      fs::remove_all(path, ignored);
+      ++found;
     }
   }
-  for (const fs::path& path : found) {
-    fs::remove_all(path, ignored);
-  }
-  return static_cast<int>(found.size());
+  return found;
 }
 
 }  // namespace sft

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/json.h"
 #include "io/checkpoint.h"
 
@@ -34,8 +35,7 @@ struct Manifest {
 
 Manifest parse_manifest(const fs::path& checkpoint) {
   const fs::path path = checkpoint / kManifestFile;
-  std::error_code ignored;
-  if (!fs::exists(path, ignored)) {
+  if (!is_there(path)) {
     throw Error("M260", fmt::format("{} is not a whole checkpoint: {} is missing",
                                     checkpoint.string(), kManifestFile))
         .hint(kHint);
@@ -124,11 +124,10 @@ int64_t step_in_name(const std::string& name) {
 
 std::vector<CheckpointFolder> list_checkpoints(const fs::path& output_dir) {
   std::vector<CheckpointFolder> found;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(output_dir, ignored)) {
-    const int64_t step = step_in_name(entry.path().filename().string());
-    if (step >= 0 && entry.is_directory(ignored)) {
-      found.push_back({entry.path(), step});
+  for (const fs::path& path : paths_in(output_dir)) {
+    const int64_t step = step_in_name(path.filename().string());
+    if (step >= 0 && is_folder(path)) {
+      found.push_back({path, step});
     }
   }
   std::sort(found.begin(), found.end(),

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "io/convert.h"
 
 namespace sft {
@@ -98,8 +99,7 @@ void HfSource::read_f32(const std::string& name, float* destination, ThreadPool*
 }
 
 std::optional<std::string> HfSource::file_text(const std::string& file) const {
-  std::error_code ignored;
-  if (!fs::is_regular_file(path() / file, ignored)) {
+  if (!is_file(path() / file)) {
     return std::nullopt;
   }
   return read_text(path() / file);
@@ -107,10 +107,9 @@ std::optional<std::string> HfSource::file_text(const std::string& file) const {
 
 std::map<std::string, std::string> HfSource::additional_templates() const {
   std::map<std::string, std::string> result;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(path() / "additional_chat_templates", ignored)) {
-    if (entry.path().extension() == ".jinja") {
-      result.emplace(entry.path().stem().string(), read_text(entry.path()));
+  for (const fs::path& file : paths_in(path() / "additional_chat_templates")) {
+    if (file.extension() == ".jinja") {
+      result.emplace(file.stem().string(), read_text(file));
     }
   }
   return result;

@@ -16,20 +16,10 @@ namespace {
 
 constexpr const char* kIndex = "model.safetensors.index.json";
 
-bool is_there(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
-
 std::vector<fs::path> files_ending(const fs::path& folder, std::string_view ending) {
-  std::vector<fs::path> found;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    if (entry.path().filename().string().ends_with(ending)) {
-      found.push_back(entry.path());
-    }
-  }
-  std::sort(found.begin(), found.end());
+  std::vector<fs::path> found = paths_in(folder);
+  std::erase_if(found,
+                [&](const fs::path& path) { return !path.filename().string().ends_with(ending); });
   return found;
 }
 
@@ -194,11 +184,10 @@ std::unique_ptr<ModelSource> open_from_hub(const std::string& name, const std::s
 
 std::unique_ptr<ModelSource> open_any(const std::string& name_or_path, const std::string& revision,
                                       const HubEnvironment& environment) {
-  std::error_code ignored;
   if (name_or_path.empty()) {
     throw Error("M240", "no model is given").hint("add --model_name_or_path");
   }
-  if (fs::is_directory(name_or_path, ignored)) {
+  if (is_folder(name_or_path)) {
     return open_folder(name_or_path, name_or_path);
   }
   if (is_there(name_or_path)) {

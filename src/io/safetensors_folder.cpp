@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "io/safetensors.h"
 
 namespace sft {
@@ -44,12 +45,11 @@ std::map<std::string, std::string> read_index(const fs::path& path) {
 }  // namespace
 
 bool SafetensorsFolder::is_in(const fs::path& folder) {
-  std::error_code ignored;
-  return fs::exists(folder / kSingle, ignored) || fs::exists(folder / kIndex, ignored);
+  return is_there(folder / kSingle) || is_there(folder / kIndex);
 }
 
 SafetensorsFolder::SafetensorsFolder(const fs::path& folder) {
-  if (fs::exists(folder / kSingle)) {
+  if (is_there(folder / kSingle)) {
     open_single(folder / kSingle);
   } else {
     open_index(folder, folder / kIndex);
@@ -69,7 +69,7 @@ void SafetensorsFolder::open_index(const fs::path& folder, const fs::path& index
   for (const auto& [name, file] : read_index(index)) {
     const SafetensorsFile*& shard = opened[file];
     if (shard == nullptr) {
-      if (!fs::exists(folder / file)) {
+      if (!is_there(folder / file)) {
         throw Error("M211", fmt::format("{} is missing: {} needs it for tensor \"{}\"",
                                         (folder / file).string(), kIndex, name))
             .hint("fetch all of the model's files");

@@ -11,6 +11,7 @@
 #include "comm/together.h"
 #include "core/cache_folder.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/host_name.h"
 #include "core/strings.h"
 #include "data/dataset.h"
@@ -58,7 +59,7 @@ std::optional<fs::path> checkpoint_to_resume(const TrainOptions& o, ThreadPool& 
     return std::nullopt;
   }
   if (!wants_latest(o)) {
-    if (!fs::is_directory(wish)) {
+    if (!is_folder(wish)) {
       throw Error("M265", fmt::format("the checkpoint {} does not exist", wish))
           .hint("--resume_from_checkpoint latest  takes the newest of output_dir, if there is one");
     }
@@ -141,7 +142,7 @@ SaveOptions save_options(const TrainOptions& o, const ModelSource& source, const
     s.tokenizer_config["eos_token"] = *o.data.eos_token;
   }
   s.sft_version = version;
-  if (o.data.dataset_name && is_hub_id(*o.data.dataset_name) && !fs::exists(*o.data.dataset_name)) {
+  if (o.data.dataset_name && is_hub_id(*o.data.dataset_name) && !is_there(*o.data.dataset_name)) {
     s.datasets.push_back(*o.data.dataset_name);
   }
   return s;

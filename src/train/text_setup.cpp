@@ -22,17 +22,16 @@ using Templates = std::map<std::string, std::string>;  // by name
 // tokenizer_config.json, where there is one or a list with names.
 Templates templates_of_folder(const fs::path& folder) {
   Templates found;
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(folder / "additional_chat_templates", none)) {
-    if (entry.path().extension() == ".jinja") {
-      found[entry.path().stem().string()] = read_text(entry.path());
+  for (const fs::path& file : paths_in(folder / "additional_chat_templates")) {
+    if (file.extension() == ".jinja") {
+      found[file.stem().string()] = read_text(file);
     }
   }
-  if (fs::is_regular_file(folder / "chat_template.jinja", none)) {
+  if (is_file(folder / "chat_template.jinja")) {
     found["default"] = read_text(folder / "chat_template.jinja");
     return found;
   }
-  if (!fs::is_regular_file(folder / "tokenizer_config.json", none)) {
+  if (!is_file(folder / "tokenizer_config.json")) {
     return found;
   }
   const Json config = read_json(folder / "tokenizer_config.json");
@@ -65,11 +64,10 @@ Templates templates_of_hub(const std::string& id, const HubEnvironment& hub) {
 // A .jinja file, or the templates of a model: a folder, a GGUF file, or a name on the hub.
 Templates templates_from(const std::string& path_text, const HubEnvironment& hub) {
   const fs::path path(path_text);
-  std::error_code none;
   Templates found;
-  if (fs::is_directory(path, none)) {
+  if (is_folder(path)) {
     found = templates_of_folder(path);
-  } else if (fs::is_regular_file(path, none)) {
+  } else if (is_file(path)) {
     found = path.extension() == ".gguf" ? ModelSource::open(path_text, "", hub)->chat_templates()
                                         : Templates{{"default", read_text(path)}};
   } else if (is_hub_id(path_text)) {

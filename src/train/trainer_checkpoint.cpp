@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "io/convert.h"
 #include "io/safetensors.h"
 #include "train/trainer.h"
@@ -261,13 +262,13 @@ void Trainer::resume_foreign(const fs::path& checkpoint) {
 }
 
 void Trainer::resume(const fs::path& checkpoint, bool verified) {
-  if (!fs::exists(checkpoint / "manifest.json") && fs::exists(checkpoint / kTrainerState)) {
+  if (!is_there(checkpoint / "manifest.json") && is_there(checkpoint / kTrainerState)) {
     return resume_foreign(checkpoint);
   }
   if (!verified) {
     verify_checkpoint(checkpoint, &context_.device.threads());
   }
-  if (!fs::exists(checkpoint / kState)) {
+  if (!is_there(checkpoint / kState)) {
     throw Error("M264", fmt::format("{} holds the model only, not the state of its run",
                                     checkpoint.string()))
         .hint(fmt::format("start a new run from it with  --model_name_or_path {}",
@@ -298,7 +299,7 @@ void Trainer::resume(const fs::path& checkpoint, bool verified) {
 }
 
 void Trainer::load_weights(const fs::path& checkpoint) {
-  if (fs::exists(checkpoint / kTensors)) {
+  if (is_there(checkpoint / kTensors)) {
     std::vector<NamedTensor> masters = state_tensors();
     masters.resize(model_.published(model_.weights.data(), model_.weight_type).size());
     read_tensors(checkpoint / kTensors, masters);

@@ -47,6 +47,29 @@ TEST_F(Files, what_is_written_is_read) {
   EXPECT_EQ(entries(), 1);
 }
 
+// Not to know is not "no": a name that cannot be looked at is an error.
+TEST_F(Files, what_is_at_a_path) {
+  write_text(folder / "a", "x");
+  fs::create_directory(folder / "b");
+  fs::create_symlink(folder / "nothing", folder / "c");
+  EXPECT_TRUE(is_file(folder / "a"));
+  EXPECT_TRUE(is_folder(folder / "b"));
+  EXPECT_FALSE(is_there(folder / "c"));
+  EXPECT_FALSE(is_there(folder / "a" / "below a file"));
+  EXPECT_FALSE(is_there(folder / std::string(5000, 'x')));
+  EXPECT_EQ(kind_of("/dev/null"), PathKind::other);
+  EXPECT_EQ(paths_in(folder), (std::vector<fs::path>{folder / "a", folder / "b", folder / "c"}));
+  EXPECT_TRUE(paths_in(folder / "none").empty());
+  fs::permissions(folder / "b", fs::perms::none);
+  fs::permissions(folder, fs::perms::all);
+  const bool root = ::geteuid() == 0 && ::seteuid(65534) == 0;
+  expect_error("M001", "Permission denied", [&] { kind_of(folder / "b" / "x"); });
+  expect_error("M001", "Permission denied", [&] { paths_in(folder / "b"); });
+  if (root) {
+    EXPECT_EQ(::seteuid(0), 0);
+  }
+}
+
 TEST_F(Files, reading_names_the_file_and_the_reason) {
   expect_error("M001", "No such file", [&] { read_text(folder / "nothing"); });
   expect_error("M001", "directory", [&] { read_text(folder); });

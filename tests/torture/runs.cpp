@@ -166,7 +166,16 @@ std::string outcome_of(const fs::path& out) {
       line.erase(time);
     }
   }
-  return state.dump() + read_text(out / "model.safetensors") + read_text(out / "config.json");
+  std::string all = state.dump();
+  for (const fs::path& path : paths_in(out)) {
+    const std::string name = path.filename().string();
+    if (is_file(path) && name != "trainer_state.json" && name != "metrics.jsonl" &&
+        name != "training_args.json" && !name.starts_with(".")) {
+      all += "\n" + name + "\n";
+      all += name == "README.md" ? "" : read_text(path);  // it names the folder
+    }
+  }
+  return all;
 }
 
 std::vector<std::string> broken_checkpoints(const fs::path& out) {

@@ -3,15 +3,41 @@
 #include <dnnl.h>
 #include <fmt/format.h>
 #include <omp.h>
+#include <sys/mman.h>
+
+#include <array>
+#include <new>
 
 #include "core/error.h"
 
 namespace sft::cpu {
 
+namespace {
+
+// oneDNN writes the code of its products at the first one, and does not look whether it was given
+// the memory for that.
+bool make_code() {
+  constexpr size_t kNeeded = size_t{32} << 20;
+  void* const probe =
+      ::mmap(nullptr, kNeeded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (probe == MAP_FAILED) {
+    throw std::bad_alloc();
+  }
+  ::munmap(probe, kNeeded);
+  constexpr int64_t n = 32;
+  std::array<float, n * n> a{}, b{}, c{};
+  return dnnl_sgemm('N', 'N', n, n, n, 1, a.data(), n, b.data(), n, 0, c.data(), n) == dnnl_success;
+}
+
+}  // namespace
+
 void gemm_serial(const Gemm& g) {
   // oneDNN would start a team of OpenMP threads of its own for every calling thread.
   thread_local const bool one_thread = (omp_set_num_threads(1), true);
-  (void)one_thread;
+  static const bool has_code = make_code();
+  if (!one_thread || !has_code) {
+    throw std::bad_alloc();
+  }
   if (g.m == 0 || g.n == 0) {
     return;
   }

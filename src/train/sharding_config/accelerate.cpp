@@ -105,7 +105,7 @@ Json read_configuration(const std::string& name) {
       return profile_values(profile);
     }
   }
-  if (!fs::is_regular_file(name)) {
+  if (!is_file(name)) {
     Error error("C120",
                 fmt::format("--accelerate_config {}: there is no such file or profile", name));
     const std::string near = nearest(name, accelerate_profiles());
