@@ -27,7 +27,11 @@ std::byte* Arena::reserve_host(int64_t bytes) {
 }
 
 Executor::Executor(Device& device, Arena& arena, Program program)
-    : device_(device), arena_(arena), program_(std::move(program)), plan_(plan_memory(program_)) {}
+    : device_(device),
+      arena_(arena),
+      program_(std::move(program)),
+      plan_(plan_memory(program_)),
+      marks_(block_marks(program_)) {}
 
 Tensor Executor::resolve(Value v, const Bindings& bindings) const {
   if (!v) {
@@ -67,16 +71,20 @@ Tensor Executor::tensor(Value v) const {
   return {offset < 0 ? nullptr : base + offset, info.shape, info.dtype};
 }
 
-std::vector<Executor::Stretch> Executor::stretches() const {
+std::vector<Executor::Stretch> Executor::stretches(bool watched) const {
   const auto& code = program_.instructions();
   const auto stepwise = [&](const Instruction& instruction) {
     return std::ranges::any_of(instruction.in,
                                [&](Value v) { return v && program_.info(v).sized_by_host; });
   };
+  const auto marked = [&](size_t i) {
+    return watched &&
+           std::ranges::any_of(marks_, [&](const BlockMark& m) { return m.before == i; });
+  };
   std::vector<Stretch> out;
   for (size_t i = 0; i < code.size(); ++i) {
     const bool single = stepwise(code[i]);
-    if (out.empty() || single || out.back().stepwise) {
+    if (out.empty() || single || out.back().stepwise || marked(i)) {
       out.push_back({i, i + 1, single});
     } else {
       out.back().end = i + 1;
@@ -98,30 +106,58 @@ std::vector<const void*> Executor::memory_of(const Bindings& bindings) const {
   return memory;
 }
 
+void Executor::tell(const Bindings& bindings, size_t before) const {
+  if (bindings.watcher == nullptr) {
+    return;
+  }
+  for (const BlockMark& mark : marks_) {
+    if (mark.before == before) {
+      bindings.watcher->reached(mark);
+    }
+  }
+}
+
+// Step by step, nothing recorded.
+void Executor::run_all(const Bindings& bindings) {
+  const size_t end = program_.instructions().size();
+  size_t at = 0;
+  for (size_t next = 1; bindings.watcher != nullptr && next < end; ++next) {
+    if (std::ranges::any_of(marks_, [&](const BlockMark& m) { return m.before == next; })) {
+      tell(bindings, at);
+      run_instructions(std::exchange(at, next), next, bindings);
+    }
+  }
+  tell(bindings, at);
+  run_instructions(at, end, bindings);
+  tell(bindings, end);
+}
+
 void Executor::run(const Bindings& bindings) {
   base_ = arena_.reserve(plan_.bytes);
   host_base_ = arena_.reserve_host(plan_.host_bytes);
   if (device_.kind() == DeviceKind::cpu || trace_ != nullptr) {
-    run_instructions(0, program_.instructions().size(), bindings);
+    run_all(bindings);
     return;
   }
-  Recording& recording = recordings_[bindings.first_micro_batch ? 0 : 1];
+  const bool watched = bindings.watcher != nullptr;
+  Recording& recording = recordings_[(bindings.first_micro_batch ? 0 : 1) + (watched ? 2 : 0)];
   std::vector<const void*> memory = memory_of(bindings);
   if (memory != recording.memory) {  // kernels may choose their algorithms now, by trying them
     recording = {std::move(memory), {}};
-    run_instructions(0, program_.instructions().size(), bindings);
+    run_all(bindings);
     return;
   }
   // A recording takes memory of its own: where there is little left, go on step by step.
   constexpr size_t kSpare = size_t{128} << 20;
   if (recording.stretches.empty() && device_.free_memory() < kSpare) {
-    run_instructions(0, program_.instructions().size(), bindings);
+    run_all(bindings);
     return;
   }
   if (recording.stretches.empty()) {
-    recording.stretches = stretches();
+    recording.stretches = stretches(watched);
   }
   for (Stretch& stretch : recording.stretches) {
+    tell(bindings, stretch.begin);
     if (stretch.stepwise) {
       run_instructions(stretch.begin, stretch.end, bindings);
       continue;
@@ -132,13 +168,15 @@ void Executor::run(const Bindings& bindings) {
     }
     stretch.work->launch();
   }
+  tell(bindings, program_.instructions().size());
 }
 
 void Executor::run_watched(const Bindings& bindings, const Look& look) {
   base_ = arena_.reserve(plan_.bytes);
+  host_base_ = arena_.reserve_host(plan_.host_bytes);
   look_ = &look;
   try {
-    run_instructions(0, program_.instructions().size(), bindings);
+    run_all(bindings);
   } catch (...) {
     look_ = nullptr;
     throw;
@@ -186,10 +224,10 @@ void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindin
       if (aside) {
         device_.begin_aside(instruction.lane);
       }
-      const int begin = trace_ != nullptr ? device_.mark() : 0;
+      const int started = trace_ != nullptr ? device_.mark() : 0;
       instruction.kernel(r);
       if (trace_ != nullptr) {
-        trace_->work(instruction.name, instruction.block, aside, begin, device_.mark());
+        trace_->work(instruction.name, instruction.block, aside, started, device_.mark());
       }
       if (aside) {
         pending_.push_back({plan_.joins[i], device_.end_aside(), instruction.lane});
@@ -205,7 +243,10 @@ void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindin
     if (look_ != nullptr) {
       join(static_cast<int>(program_.instructions().size()));
       if (!(*look_)(instruction, r.out_)) {
-        return;
+        if (bindings.watcher == nullptr) {
+          return;
+        }
+        look_ = nullptr;
       }
     }
   }

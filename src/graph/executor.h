@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "graph/block_marks.h"
 #include "graph/planner.h"
 #include "graph/program.h"
 #include "graph/trace.h"
@@ -20,6 +21,7 @@ struct Bindings {
   std::vector<Tensor> parameters;        // by parameter index
   std::vector<Tensor> gradients;         // by parameter index; may be empty for inference
   bool first_micro_batch = true;         // gradients are overwritten, else added to
+  BlockWatcher* watcher = nullptr;       // is told of every block_mark; null: nobody is
 };
 
 // Memory shared by several programs that never run at the same time; grows to the largest.
@@ -49,7 +51,8 @@ class Executor {
   void trace(Trace* trace) { trace_ = trace; }
 
   // Runs one instruction after the other, each on outputs that were set to zero where it does not
-  // add to them, and shows what it wrote, until `look` says no. Slow; for finding faults.
+  // add to them, and shows what it wrote, until `look` says no. Slow; for finding faults. With a
+  // watcher the run goes on to its end all the same: other ranks wait for this one's part.
   using Look = std::function<bool(const Instruction&, std::span<const Tensor> written)>;
   void run_watched(const Bindings& bindings, const Look& look);
 
@@ -66,7 +69,7 @@ class Executor {
     bool stepwise;
     std::unique_ptr<RecordedWork> work{};
   };
-  // How the program ran last in each of the two modes (first micro-batch, later ones).
+  // How the program ran last in each mode: first micro-batch or a later one, watched or not.
   struct Recording {
     std::vector<const void*> memory;  // what it was made on
     std::vector<Stretch> stretches;
@@ -74,15 +77,19 @@ class Executor {
 
   Tensor resolve(Value v, const Bindings& bindings) const;
   void clear_written(const Instruction& instruction, const Run& r);
+  void run_all(const Bindings& bindings);
   void run_instructions(size_t begin, size_t end, const Bindings& bindings);
+  // Tells the watcher of the marks before an instruction.
+  void tell(const Bindings& bindings, size_t before) const;
   void join(int before);
-  std::vector<Stretch> stretches() const;
+  std::vector<Stretch> stretches(bool watched) const;
   std::vector<const void*> memory_of(const Bindings& bindings) const;
 
   Device& device_;
   Arena& arena_;
   Program program_;
   Plan plan_;
+  std::vector<BlockMark> marks_;
   std::byte* base_ = nullptr;
   std::byte* host_base_ = nullptr;
   Trace* trace_ = nullptr;
@@ -93,7 +100,7 @@ class Executor {
     Lane lane;
   };
   std::vector<Pending> pending_;
-  Recording recordings_[2];
+  Recording recordings_[4];
 };
 
 }  // namespace sft

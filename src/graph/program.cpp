@@ -25,11 +25,14 @@ Value Program::input(std::string name, Shape shape, DType dtype, bool sized_by_h
   return v;
 }
 
-Value Program::parameter(int index, std::string name, Shape shape, DType dtype, bool trained) {
+Value Program::parameter(int index, std::string name, Shape shape, DType dtype, bool trained,
+                         int bucket) {
   const Value v = add_value({ValueInfo::Kind::parameter, name, shape, dtype, index});
+  values_[static_cast<size_t>(v.id)].bucket = bucket;
   if (trained && training()) {
     const Value g =
         add_value({ValueInfo::Kind::parameter_grad, name + ".grad", shape, DType::f32, index});
+    values_[static_cast<size_t>(g.id)].bucket = bucket;
     values_[static_cast<size_t>(v.id)].grad = true;
     gradients_[static_cast<size_t>(v.id)].value = g;
     gradients_[static_cast<size_t>(v.id)].shared = true;  // until the first write

@@ -98,6 +98,7 @@ struct ValueInfo {
   DType dtype = DType::f32;
   int index = -1;              // of the input, or of the parameter
   int block = -1;              // in which it was made
+  int bucket = 0;              // of a parameter and its gradient: ParamSpec::block
   bool grad = false;           // a gradient flows to it
   bool kept = false;           // read from outside after the run
   bool sized_by_host = false;  // an input whose bound shape, not its data, says how much there is
@@ -113,8 +114,10 @@ class Program {
   // External memory, bound by name before a run; at most `shape` large. With `sized_by_host` the
   // kernels that read it look at the bound shape, so they are never part of recorded device work.
   Value input(std::string name, Shape shape, DType dtype, bool sized_by_host = false);
-  // Parameter `index` of the model; a gradient is kept for it when it is trained.
-  Value parameter(int index, std::string name, Shape shape, DType dtype, bool trained);
+  // Parameter `index` of the model, of its block `bucket`; a gradient is kept for it when it is
+  // trained.
+  Value parameter(int index, std::string name, Shape shape, DType dtype, bool trained,
+                  int bucket = 0);
   Value make(std::string name, Shape shape, DType dtype = DType::f32);
   // An activation: of the target's compute type.
   Value activation(std::string name, Shape shape) {

@@ -10,7 +10,8 @@ namespace sft {
 Weights::Weights(Program& p, const std::vector<ParamSpec>& specs) : specs_(specs) {
   for (size_t i = 0; i < specs.size(); ++i) {
     const DType type = specs[i].kind == ParamKind::norm ? DType::f32 : p.target().compute;
-    values_.push_back(p.parameter(static_cast<int>(i), specs[i].name, specs[i].shape, type, true));
+    values_.push_back(p.parameter(static_cast<int>(i), specs[i].name, specs[i].shape, type, true,
+                                  specs[i].block));
   }
 }
 

@@ -7,23 +7,18 @@
 namespace sft {
 
 void ShardingOptions::visit(OptionTable& v) {
-  const char* const whole = "each rank keeps everything for now, which gives the same result";
   v("zero_stage", &zero_stage,
     "What ranks share out: 0 nothing, 1 masters and moments, 2 gradients too, 3 weights too.")
       .at_least(0)
-      .at_most(3)
-      .inert(whole);
+      .at_most(3);
   v("zero_shard_group", &zero_shard_group,
     "Ranks that share one copy (hybrid sharding: those of a machine); 0: all.")
-      .at_least(0)
-      .inert(whole);
+      .at_least(0);
   v("reduce_gradients", &reduce_gradients,
     "When gradients are summed over ranks: after each micro-batch, or once a step (stages 0 and 1, "
     "where auto takes it).")
-      .one_of({"auto", "micro_batch", "step"})
-      .inert("they are summed once a step for now");
-  v("overlap_comm", &overlap_comm, "Communicate beside the compute.")
-      .inert("communication follows the compute for now");
+      .one_of({"auto", "micro_batch", "step"});
+  v("overlap_comm", &overlap_comm, "Communicate beside the compute.");
 }
 
 void check_sharding(const ShardingOptions& o, int world) {

@@ -1,5 +1,5 @@
 // What the user can say about how a run's memory is shared out between ranks (ZeRO). DeepSpeed's
-// JSON, FSDP's flags and accelerate's YAML are mapped onto these; optim/sharder.h does it.
+// JSON, FSDP's flags and accelerate's YAML are mapped onto these; train/sharder.h does it.
 #pragma once
 
 #include <cstdint>

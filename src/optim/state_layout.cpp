@@ -127,9 +127,23 @@ std::vector<StatePart> StateLayout::parts(const std::vector<ParamSpec>& specs,
   return out;
 }
 
-int64_t optimizer_state_bytes(const std::vector<ParamSpec>& specs, const ParamLayout& layout,
-                              StateFormat format) {
-  return StateLayout(specs, layout, format, {0, layout.elements}, true).bytes();
+std::vector<StatePart> weight_parts(const std::vector<ParamSpec>& specs, const ParamLayout& layout,
+                                    ElementRange range, DType type) {
+  std::vector<StatePart> out;
+  for (size_t i = 0; i < specs.size(); ++i) {
+    for_pieces(specs[i], layout.offsets[i], [&](const ParamPiece& piece, ElementRange all) {
+      const ElementRange own = common(all, range);
+      if (own.size() <= 0) {
+        return;
+      }
+      auto dims = specs[i].shape.dims();
+      dims[0] = piece.rows;
+      out.push_back({piece.name, Shape(dims), own.begin - all.begin, own.end - all.begin, type,
+                     false, false,
+                     (own.begin - range.begin) * static_cast<int64_t>(size_of(type))});
+    });
+  }
+  return out;
 }
 
 }  // namespace sft

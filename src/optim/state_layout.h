@@ -32,8 +32,8 @@ struct StateSegment {
   bool decay;
 };
 
-// Part of a published tensor's state in one moment's buffer: values [begin, end) of the tensor, or
-// the scales of its tiles (value i is the scale of elements 256 i and on).
+// Part of a published tensor's state in one buffer: values [begin, end) of the tensor, or the
+// scales of its tiles (value i is the scale of elements 256 i and on).
 struct StatePart {
   std::string name;  // "exp_avg.lm_head.weight", "exp_avg_sq_scale.lm_head.weight"
   Shape shape;       // of the whole tensor, or (tiles)
@@ -42,6 +42,11 @@ struct StatePart {
   bool second = false, scale = false;  // which buffer it lies in
   int64_t at = 0;                      // its byte there
 };
+
+// The parts of the published weights in a stretch of the layout, by Hugging Face's names; `at`
+// counts from the stretch's first element.
+std::vector<StatePart> weight_parts(const std::vector<ParamSpec>& specs, const ParamLayout& layout,
+                                    ElementRange range, DType type);
 
 class StateLayout {
  public:
@@ -68,9 +73,5 @@ class StateLayout {
   std::vector<StateSegment> segments_;
   int64_t bytes_ = 0, scales_ = 0;
 };
-
-// What all of a model's state takes, in bytes.
-int64_t optimizer_state_bytes(const std::vector<ParamSpec>& specs, const ParamLayout& layout,
-                              StateFormat format);
 
 }  // namespace sft

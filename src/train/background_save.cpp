@@ -66,8 +66,9 @@ BackgroundSave::~BackgroundSave() {
   }
 }
 
-void BackgroundSave::start(std::function<void(const std::function<void()>&)> job) {
-  read_ = ended_ = false;
+void BackgroundSave::start(std::function<void(const std::function<void()>&)> job, bool fixed) {
+  read_ = fixed;
+  ended_ = false;
   started_ = true;
   const auto work = [this, job = std::move(job)] {
     const auto was_read = [this] {

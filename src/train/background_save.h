@@ -44,9 +44,9 @@ class BackgroundSave {
   BackgroundSave(const BackgroundSave&) = delete;
   BackgroundSave& operator=(const BackgroundSave&) = delete;
 
-  // `job` gets a function to call once it has read all that may change. Call `finish` first. Where
-  // the system gives no thread the job is done at once.
-  void start(std::function<void(const std::function<void()>& was_read)> job);
+  // `job` gets a function to call once it has read all that may change; `fixed`: nothing of it may.
+  // Call `finish` first. Where the system gives no thread the job is done at once.
+  void start(std::function<void(const std::function<void()>& was_read)> job, bool fixed);
   // Whether there is something to `finish`.
   bool started() const { return started_; }
   // Whether the job started last has come to its end.

@@ -68,20 +68,28 @@ std::optional<NotFinite> find_not_finite(Device& device, const Tensor& tensor) {
 
 std::string diagnose_step(BatchRunner& runner, const LoadedModel& model, Device& device,
                           std::span<const MicroBatch> batches, float loss_scale,
-                          const PreparedDataset& data) {
-  for (const NamedTensor& t : model.published(model.weights.f32())) {
-    if (const auto bad = find_not_finite(device, t.tensor)) {
-      return fmt::format("the weight {} is {} at {} already", t.name, bad->value, bad->at);
+                          const PreparedDataset& data, BlockWatcher* watcher) {
+  std::string first;
+  const auto done = [&] { return !first.empty() && watcher == nullptr; };
+  for (const HeldPart& part : model.held_parts()) {
+    const auto bad = find_not_finite(device, {part.data, Shape{part.end - part.begin}, part.dtype});
+    if (bad) {
+      first = fmt::format("the weight {} is {} at {} already", part.name, bad->value,
+                          part.begin + bad->at);
+      break;
     }
   }
-  for (size_t i = 0; i < batches.size(); ++i) {
-    const std::string found = runner.first_not_finite(batches[i], loss_scale);
-    if (!found.empty()) {
-      return fmt::format("first, {}, in micro-batch {} of {}: {}", found, i + 1, batches.size(),
-                         rows_of(batches[i], data));
+  for (size_t i = 0; i < batches.size() && !done(); ++i) {
+    const std::string found = runner.first_not_finite(batches[i], loss_scale, watcher);
+    if (!found.empty() && first.empty()) {
+      first = fmt::format("first, {}, in micro-batch {} of {}: {}", found, i + 1, batches.size(),
+                          rows_of(batches[i], data));
     }
   }
-  return "every number that this rank computed is finite; their sum is not, or another rank's";
+  return !first.empty()
+             ? first
+             : "every number that this rank computed is finite; their sum is not, or another "
+               "rank's";
 }
 
 }  // namespace sft

@@ -11,6 +11,7 @@
 namespace sft {
 
 class BatchRunner;
+class BlockWatcher;
 
 struct NotFinite {
   int64_t at = 0;  // among the tensor's elements
@@ -21,9 +22,10 @@ struct NotFinite {
 std::optional<NotFinite> find_not_finite(Device& device, const Tensor& tensor);
 
 // One sentence: the first weight that is not finite already, else the micro-batch of this rank, its
-// rows and the instruction that first wrote such a number. Runs the micro-batches again.
+// rows and the instruction that first wrote such a number. Runs the micro-batches again: with a
+// watcher, behind which other ranks wait, all of them.
 std::string diagnose_step(BatchRunner& runner, const LoadedModel& model, Device& device,
                           std::span<const MicroBatch> batches, float loss_scale,
-                          const PreparedDataset& data);
+                          const PreparedDataset& data, BlockWatcher* watcher);
 
 }  // namespace sft

@@ -72,8 +72,8 @@ BatchSize most_size(DeviceKind device, int64_t tokens) {
 
 }  // namespace
 
-BatchRunner::BatchRunner(Device& device, Arena& arena, const LoadedModel& model, float* gradients,
-                         const BatchRunnerOptions& options)
+BatchRunner::BatchRunner(Device& device, Arena& arena, const LoadedModel& model,
+                         std::vector<Tensor> gradients, const BatchRunnerOptions& options)
     : device_(device),
       arena_(arena),
       model_(model),
@@ -89,9 +89,7 @@ BatchRunner::BatchRunner(Device& device, Arena& arena, const LoadedModel& model,
         workspace_bytes(device.kind(), model.model.config, options.most_tokens)));
   }
   bindings_.parameters = model.parameters();
-  if (gradients != nullptr) {
-    bindings_.gradients = model.views(gradients);
-  }
+  bindings_.gradients = std::move(gradients);
 }
 
 BatchRunner::Sized& BatchRunner::sized(const BatchSize& size) {
@@ -212,8 +210,10 @@ BatchRunner::Sized& BatchRunner::prepared(const MicroBatch& batch, float loss_sc
   return program;
 }
 
-std::string BatchRunner::first_not_finite(const MicroBatch& batch, float loss_scale) {
+std::string BatchRunner::first_not_finite(const MicroBatch& batch, float loss_scale,
+                                          BlockWatcher* watcher) {
   std::string found;
+  bindings_.watcher = watcher;
   prepared(batch, loss_scale, true)
       .executor.run_watched(
           bindings_, [&](const Instruction& instruction, std::span<const Tensor> written) {
@@ -231,10 +231,12 @@ std::string BatchRunner::first_not_finite(const MicroBatch& batch, float loss_sc
   return found;
 }
 
-void BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first) {
+void BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first,
+                      BlockWatcher* watcher) {
   SFT_ASSERT(pending_ < kResults);
   Sized& program = prepared(batch, loss_scale, first);
   program.executor.trace(trace_);
+  bindings_.watcher = watcher;
   program.executor.run(bindings_);
   device_.copy(results_.data() + pending_ * sizeof(LossStats),
                program.executor.tensor(program.stats).data, sizeof(LossStats));

@@ -40,20 +40,21 @@ struct BatchRunnerOptions {
 
 class BatchRunner {
  public:
-  // `gradients` is a flat buffer in the model's layout, or null when not training. Keeps
-  // references.
-  BatchRunner(Device& device, Arena& arena, const LoadedModel& model, float* gradients,
+  // `gradients` by parameter index, empty when not training. Keeps references.
+  BatchRunner(Device& device, Arena& arena, const LoadedModel& model, std::vector<Tensor> gradients,
               const BatchRunnerOptions& options);
 
   // Starts a micro-batch; when training, its gradients times `loss_scale` replace (`first`) or add
-  // to what stands in `gradients`. M036 for a token id beyond the vocabulary.
-  void run(const MicroBatch& batch, float loss_scale, bool first);
+  // to what stands in `gradients`. `watcher`: see Bindings. M036 for a token id beyond the
+  // vocabulary.
+  void run(const MicroBatch& batch, float loss_scale, bool first, BlockWatcher* watcher = nullptr);
   // Waits for the micro-batches since the last call and gives the sums of each.
   std::vector<LossStats> collect();
   // Runs a micro-batch again, slowly, and says which instruction first wrote a number that is not
   // finite: "attention in block 3 wrote nan at 17 of (128, 64)". "" when none did. Gradients are
   // overwritten.
-  std::string first_not_finite(const MicroBatch& batch, float loss_scale);
+  std::string first_not_finite(const MicroBatch& batch, float loss_scale,
+                               BlockWatcher* watcher = nullptr);
   // See Executor::trace.
   void trace(Trace* trace) { trace_ = trace; }
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
+#include <map>
 #include <vector>
 
 #include "core/json.h"
@@ -74,35 +75,45 @@ void update(AdamW& optimizer, const LoadedModel& model, const Buffer& gradients,
 }  // namespace
 
 LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute,
-                         DType weight_type) {
+                         DType weight_type, Place place) {
   LoadedModel loaded;
   loaded.model = Model::from_config(read_json(config));
   loaded.target = {device.kind(), compute};
   loaded.weight_type = weight_type;
-  const size_t width = size_of(weight_type);
-  loaded.weights = device.allocate(static_cast<size_t>(loaded.elements()) * width);
+  loaded.allocate(device, place);
   // A stretch of random numbers, repeated: speed does not depend on more.
-  std::vector<float> noise(size_t{1} << 20);
-  for (size_t i = 0; i < noise.size(); ++i) {
-    noise[i] = loaded.model.config.initializer_range * normal(1, 0, i);
-  }
-  const std::vector<float> ones(size_t{1} << 16, 1.0F);
-  std::vector<std::byte> stored(noise.size() * width);
-  for (size_t i = 0; i < loaded.model.specs.size(); ++i) {
-    const ParamSpec& spec = loaded.model.specs[i];
-    if (spec.init == Init::zeros) {
-      continue;
+  constexpr int64_t kNoise = int64_t{1} << 20;
+  const auto stored = [&](auto&& value) {
+    std::vector<float> floats(kNoise);
+    for (int64_t i = 0; i < kNoise; ++i) {
+      floats[static_cast<size_t>(i)] = value(static_cast<uint64_t>(i));
     }
-    const std::vector<float>& from = spec.init == Init::ones ? ones : noise;
-    const auto n = static_cast<size_t>(spec.shape.elements());
-    std::byte* const to =
-        loaded.weights.data() + static_cast<size_t>(loaded.model.layout.offsets[i]) * width;
-    convert_from_f32(weight_type, from.data(), static_cast<int64_t>(from.size()), stored.data());
-    for (size_t at = 0; at < n; at += from.size()) {
-      device.upload(to + at * width, stored.data(), std::min(from.size(), n - at) * width);
+    std::vector<std::byte> bytes(floats.size() * size_of(weight_type));
+    convert_from_f32(weight_type, floats.data(), kNoise, bytes.data());
+    return bytes;
+  };
+  const std::vector<std::byte> noise =
+      stored([&](uint64_t i) { return loaded.model.config.initializer_range * normal(1, 0, i); });
+  const std::vector<std::byte> ones = stored([](uint64_t) { return 1.0F; });
+  std::map<std::string, Init> inits;
+  for (const ParamSpec& spec : loaded.model.specs) {
+    for (const ParamPiece& piece : spec.pieces) {
+      inits[piece.name] = spec.init;
     }
   }
-  loaded.make_copies(device);
+  const size_t width = size_of(weight_type);
+  for (const HeldPart& part : loaded.held_parts()) {
+    const Init init = inits.at(part.name);
+    for (int64_t at = part.begin; at < part.end && init != Init::zeros;) {
+      const int64_t n = std::min(part.end - at, kNoise - at % kNoise);
+      device.upload(
+          part.data + static_cast<size_t>(at - part.begin) * width,
+          (init == Init::ones ? ones : noise).data() + static_cast<size_t>(at % kNoise) * width,
+          static_cast<size_t>(n) * width);
+      at += n;
+    }
+  }
+  loaded.refresh_copy(device);
   return loaded;
 }
 
@@ -131,7 +142,7 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
   adamw.format = s.states;
   AdamW optimizer(device, model.model.specs, model.model.layout, adamw);
   Arena arena(device);
-  BatchRunner runner(device, arena, model, gradients.f32(),
+  BatchRunner runner(device, arena, model, model.views(gradients.f32()),
                      {LossType::nll, s.memory, s.seq * s.batch, true});
   std::vector<MicroBatch> batches;
   for (int64_t i = 0; i < std::min<int64_t>(s.accumulation, 4); ++i) {

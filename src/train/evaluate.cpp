@@ -8,14 +8,14 @@
 namespace sft {
 
 Evaluation evaluate(BatchRunner& runner, EvalLoader& loader, Communicator& comm,
-                    const std::function<void(int64_t)>& on_batch) {
+                    BlockWatcher* watcher, const std::function<void(int64_t)>& on_batch) {
   const auto start = std::chrono::steady_clock::now();
   Evaluation result;
   Interval interval;
   double weighted_loss = 0;
   loader.rewind();
   while (const auto batch = loader.next()) {
-    runner.run(*batch, 1.0F, true);
+    runner.run(*batch, 1.0F, true, watcher);
     const LossStats own = runner.collect()[0];
     const auto rows = static_cast<double>(batch->fresh_rows);
     const double own_loss = own.tokens > 0 ? static_cast<double>(own.loss) / own.tokens : 0.0;

@@ -16,8 +16,8 @@ struct Evaluation {
   double seconds = 0;
 };
 
-// `on_batch(done)` is called after each batch.
+// `watcher`: see Bindings. `on_batch(done)` is called after each batch.
 Evaluation evaluate(BatchRunner& runner, EvalLoader& loader, Communicator& comm,
-                    const std::function<void(int64_t done)>& on_batch);
+                    BlockWatcher* watcher, const std::function<void(int64_t done)>& on_batch);
 
 }  // namespace sft

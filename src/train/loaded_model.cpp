@@ -1,13 +1,71 @@
 #include "train/loaded_model.h"
 
+#include <algorithm>
+
 #include "io/convert.h"
 
 namespace sft {
 
+namespace {
+
+size_t bytes_of(int64_t elements, DType type) {
+  return static_cast<size_t>(elements) * size_of(type);
+}
+
+}  // namespace
+
+int64_t count_norms(const std::vector<ParamSpec>& specs) {
+  int64_t count = 0;
+  for (const ParamSpec& spec : specs) {
+    count += spec.kind == ParamKind::norm ? spec.shape.elements() : 0;
+  }
+  return count;
+}
+
+void LoadedModel::allocate(Device& device, Place place) {
+  shards = ShardLayout(model.layout, place);
+  const auto held = [&](bool whole) {
+    return whole ? shards.whole_elements() : shards.slice_elements();
+  };
+  weights = device.allocate(bytes_of(held(whole_weights()), weight_type));
+  if (target.compute != weight_type) {
+    copy = device.allocate(bytes_of(held(whole_copy()), target.compute));
+  }
+  if (target.compute != DType::f32 && !(weight_type == DType::f32 && whole_weights())) {
+    norms = device.allocate(bytes_of(count_norms(model.specs), DType::f32));
+  }
+  if (place.stage == 3) {
+    slots = BlockSlots(shards);
+    gathered = device.allocate(bytes_of(slots.elements(), target.compute));
+  }
+}
+
+std::byte* LoadedModel::weights_at(const Stretch& s) const {
+  return weights.data() + bytes_of(whole_weights() ? s.whole_at : s.slice_at, weight_type);
+}
+
+std::byte* LoadedModel::copy_at(const Stretch& s) const {
+  return copy.size() == 0
+             ? nullptr
+             : copy.data() + bytes_of(whole_copy() ? s.whole_at : s.slice_at, target.compute);
+}
+
+std::vector<HeldPart> LoadedModel::held_parts() const {
+  std::vector<HeldPart> out;
+  for (const Stretch& s : held()) {
+    for (const StatePart& p : weight_parts(model.specs, model.layout, s.range, weight_type)) {
+      out.push_back({p.name, p.shape, p.begin, p.end, p.dtype, weights_at(s) + p.at});
+    }
+  }
+  return out;
+}
+
 std::vector<Tensor> LoadedModel::views(float* base) const {
   std::vector<Tensor> out;
   for (size_t i = 0; i < model.specs.size(); ++i) {
-    out.push_back({base + model.layout.offsets[i], model.specs[i].shape, DType::f32});
+    const ParamSpec& spec = model.specs[i];
+    out.push_back(
+        {base + shards.whole_at(spec.block, model.layout.offsets[i]), spec.shape, DType::f32});
   }
   return out;
 }
@@ -23,74 +81,104 @@ std::vector<Tensor> LoadedModel::parameters() const {
       norm += spec.shape.elements();
       continue;
     }
+    const int64_t offset = model.layout.offsets[i];
+    if (shards.place().stage == 3) {
+      const int64_t at = slots.at(spec.block) + offset - shards.block(spec.block).begin;
+      out.push_back({gathered.data() + bytes_of(at, target.compute), spec.shape, target.compute});
+      continue;
+    }
     const bool copied = copy.size() > 0 && (!is_norm || target.compute == DType::f32);
     const DType type = copied ? target.compute : weight_type;
-    const auto at = static_cast<size_t>(model.layout.offsets[i]) * size_of(type);
-    out.push_back({(copied ? copy : weights).data() + at, spec.shape, type});
+    out.push_back(
+        {(copied ? copy : weights).data() + bytes_of(shards.whole_at(spec.block, offset), type),
+         spec.shape, type});
   }
   return out;
 }
 
 void LoadedModel::refresh_copy(Device& device) const {
-  const Shape all{elements()};
-  if (copy.size() > 0 && device.kind() == DeviceKind::cpu) {
-    convert_to_f32(weight_type, weights.data(), elements(), copy.f32(), &device.threads());
-  } else if (copy.size() > 0) {
-    device.add({weights.data(), all, weight_type}, {copy.data(), all, target.compute}, false);
+  for (const Stretch& s : held()) {
+    const Shape all{s.range.size()};
+    std::byte* const to = copy_at(s);
+    if (to == nullptr || s.range.size() == 0) {
+      continue;
+    }
+    if (device.kind() == DeviceKind::cpu) {
+      convert_to_f32(weight_type, weights_at(s), s.range.size(), reinterpret_cast<float*>(to),
+                     &device.threads());
+    } else {
+      device.add({weights_at(s), all, weight_type}, {to, all, target.compute}, false);
+    }
   }
   refresh_norms(device);
 }
 
 void LoadedModel::refresh_norms(Device& device) const {
+  if (norms.size() == 0) {
+    return;
+  }
+  const bool all = shards.place().stage == 0;
+  if (!all) {
+    device.zero(norms.data(), norms.size());
+  }
   float* norm = norms.f32();
-  for (size_t i = 0; norm != nullptr && i < model.specs.size(); ++i) {
+  for (size_t i = 0; i < model.specs.size(); ++i) {
     const ParamSpec& spec = model.specs[i];
-    if (spec.kind == ParamKind::norm) {
-      const auto at = static_cast<size_t>(model.layout.offsets[i]) * size_of(weight_type);
-      device.add({weights.data() + at, spec.shape, weight_type}, {norm, spec.shape, DType::f32},
-                 false);
-      norm += spec.shape.elements();
+    if (spec.kind != ParamKind::norm) {
+      continue;
     }
+    const int64_t offset = model.layout.offsets[i];
+    const Stretch block = {shards.block(spec.block), shards.whole_at(spec.block), 0, spec.block};
+    const Stretch here = all ? block : shards.own(spec.block);
+    const int64_t begin = std::max(offset, here.range.begin);
+    const int64_t end = std::min(offset + spec.shape.elements(), here.range.end);
+    if (begin < end) {
+      const Shape part{end - begin};
+      device.add(
+          {weights_at(here) + bytes_of(begin - here.range.begin, weight_type), part, weight_type},
+          {norm + (begin - offset), part, DType::f32}, false);
+    }
+    norm += spec.shape.elements();
   }
 }
 
-void LoadedModel::make_copies(Device& device) {
-  if (target.compute != weight_type) {
-    copy = device.allocate(static_cast<size_t>(elements()) * size_of(target.compute));
-  } else if (weight_type != DType::f32) {
-    int64_t count = 0;
-    for (const ParamSpec& spec : model.specs) {
-      count += spec.kind == ParamKind::norm ? spec.shape.elements() : 0;
+void LoadedModel::read_weights(Device& device, const ReadTensor& read) {
+  std::vector<float> staging;
+  std::vector<std::byte> narrow;
+  for (const HeldPart& part : held_parts()) {
+    const bool here = device.kind() == DeviceKind::cpu && part.dtype == DType::f32 && part.whole();
+    if (here) {
+      read(part.name, part.shape, reinterpret_cast<float*>(part.data));
+      continue;
     }
-    norms = device.allocate(static_cast<size_t>(count) * sizeof(float));
+    staging.resize(static_cast<size_t>(part.shape.elements()));
+    read(part.name, part.shape, staging.data());
+    const float* const from = staging.data() + part.begin;
+    if (part.dtype == DType::f32) {
+      device.upload(part.data, from, part.bytes());
+      continue;
+    }
+    narrow.resize(part.bytes());
+    convert_from_f32(part.dtype, from, part.end - part.begin, narrow.data(), &device.threads());
+    device.upload(part.data, narrow.data(), narrow.size());
   }
-  refresh_copy(device);
 }
 
-LoadedModel load_model(const ModelSource& source, Device& device, DType compute,
-                       DType weight_type) {
+LoadedModel load_model(const ModelSource& source, Device& device, DType compute, DType weight_type,
+                       Place place) {
   LoadedModel loaded;
   loaded.model = Model::from_config(source.config());
   loaded.target = {device.kind(), compute};
   loaded.weight_type = weight_type;
-  loaded.weights = device.allocate(static_cast<size_t>(loaded.elements()) * size_of(weight_type));
-  const bool here = device.kind() == DeviceKind::cpu && weight_type == DType::f32;
-  std::vector<float> staging;
-  std::vector<std::byte> narrow;
-  for (const NamedTensor& t : loaded.published(loaded.weights.data(), weight_type)) {
-    source.require(t.name, t.tensor.shape);
-    const int64_t n = t.tensor.shape.elements();
-    staging.resize(here ? 0 : static_cast<size_t>(n));
-    source.read_f32(t.name, here ? t.tensor.f32() : staging.data(), &device.threads());
-    if (weight_type != DType::f32) {
-      narrow.resize(t.tensor.bytes());
-      convert_from_f32(weight_type, staging.data(), n, narrow.data(), &device.threads());
-      device.upload(t.tensor.data, narrow.data(), narrow.size());
-    } else if (!here) {
-      device.upload(t.tensor.data, staging.data(), t.tensor.bytes());
-    }
+  loaded.allocate(device, place);
+  for (const StatePart& p :
+       weight_parts(loaded.model.specs, loaded.model.layout, {0, loaded.elements()}, weight_type)) {
+    source.require(p.name, p.shape);
   }
-  loaded.make_copies(device);
+  loaded.read_weights(device, [&](const std::string& name, const Shape&, float* to) {
+    source.read_f32(name, to, &device.threads());
+  });
+  loaded.refresh_copy(device);
   return loaded;
 }
 

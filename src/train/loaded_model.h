@@ -1,45 +1,84 @@
-// A model with its weights in memory, read from a source. Used by training, generation and tests.
+// A model with its weights in memory, read from a source: all of them, or what this rank holds of
+// them (ZeRO). Used by training, generation and tests.
 #pragma once
 
-#include <memory>
+#include <functional>
+#include <string>
+#include <vector>
 
 #include "device/device.h"
 #include "graph/executor.h"
 #include "io/model_source.h"
 #include "model/model.h"
+#include "optim/shard_layout.h"
+#include "optim/state_layout.h"
 
 namespace sft {
 
+// The part of a published tensor that this rank holds: its values [begin, end).
+struct HeldPart {
+  std::string name;
+  Shape shape;  // of the whole tensor
+  int64_t begin = 0, end = 0;
+  DType dtype = DType::f32;
+  std::byte* data = nullptr;
+
+  bool whole() const { return end - begin == shape.elements(); }
+  size_t bytes() const { return static_cast<size_t>(end - begin) * size_of(dtype); }
+};
+
 struct LoadedModel {
   Model model;
-  Buffer weights;  // on the device, in model.layout: what the optimizer changes
+  ShardLayout shards;  // which part this rank holds
+  // What the optimizer changes, on the device: whole blocks, or this rank's slices.
+  Buffer weights;
   // float32: masters; bfloat16 (--dtype bfloat16): there are no others.
   DType weight_type = DType::f32;
   Target target;  // what programs of this model compute in
-  Buffer copy;    // the weights in target.compute; empty when they are in that type themselves
-  Buffer norms;   // norms in float32, end to end, when neither of the two has them so
+  // The weights in target.compute, whole blocks or, at stage 3, slices; empty when they are in that
+  // type themselves.
+  Buffer copy;
+  Buffer norms;     // norms in float32, end to end, when nothing else has all of them so
+  Buffer gathered;  // at stage 3: the blocks that programs read, in `slots`
+  BlockSlots slots;
+
+  // Takes the memory for a rank's part; weights are zero.
+  void allocate(Device& device, Place place);
+  // What this rank holds of a model that is read tensor by tensor: `read` writes a tensor's values.
+  // Programs can run after refresh_copy (and, where ranks share it out, train/sharder.h's refresh).
+  using ReadTensor = std::function<void(const std::string& name, const Shape& shape, float* to)>;
+  void read_weights(Device& device, const ReadTensor& read);
+
+  bool whole_weights() const {
+    return shards.place().stage == 0 || (shards.place().stage < 3 && target.compute == weight_type);
+  }
+  bool whole_copy() const { return shards.place().stage < 3; }
+  // The weights, and their copy (null: there is none), of elements that this rank holds.
+  std::byte* weights_at(const Stretch& s) const;
+  std::byte* copy_at(const Stretch& s) const;
+  // Everything that `weights` holds.
+  std::vector<Stretch> held() const { return whole_weights() ? shards.all() : shards.own(); }
+  std::vector<HeldPart> held_parts() const;
 
   // Views for a program's bindings, by parameter index: of the copy where there is one, but norms
   // are read in float32.
   std::vector<Tensor> parameters() const;
-  // Makes the copy anew from the weights, and the norms.
+  // Makes the copy of what is held anew from the weights, and the norms.
   void refresh_copy(Device& device) const;
-  // Makes `norms` anew: after every change of the weights.
+  // Makes `norms` anew, after every change of the weights; where ranks share them out, from this
+  // rank's slices, zero elsewhere: their sum over ranks is what programs need.
   void refresh_norms(Device& device) const;
-  // Room for copy and norms, and what belongs in them.
-  void make_copies(Device& device);
   int64_t elements() const { return model.layout.elements; }
-  // The same views into another buffer of this layout (gradients, moments).
+  // The same views into another buffer of whole blocks (gradients).
   std::vector<Tensor> views(float* base) const;
-  // The published tensors, as views under their Hugging Face names.
-  std::vector<NamedTensor> published(void* base, DType type = DType::f32) const {
-    return named_tensors(model.specs, model.layout, base, type);
-  }
 };
 
-// Reads every tensor that the family describes. M244/M245 for one that is missing or of another
-// shape. A tied head that the file stores all the same is not read.
+// How many floats all norms have together.
+int64_t count_norms(const std::vector<ParamSpec>& specs);
+
+// Reads every tensor that the family describes, or what `place` has of it. M244/M245 for one that
+// is missing or of another shape. A tied head that the file stores all the same is not read.
 LoadedModel load_model(const ModelSource& source, Device& device, DType compute = DType::f32,
-                       DType weight_type = DType::f32);
+                       DType weight_type = DType::f32, Place place = {});
 
 }  // namespace sft

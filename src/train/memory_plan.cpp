@@ -30,9 +30,11 @@ LossType loss_type(const TrainOptions& o) {
   return o.loss_type == "dft" ? LossType::dft : LossType::nll;
 }
 
-MemoryWish memory_wish(const TrainOptions& o, const PreparedDataset& train,
+MemoryWish memory_wish(const TrainOptions& o, Place place, const PreparedDataset& train,
                        const PreparedDataset* eval) {
   MemoryWish wish;
+  wish.place = place;
+  wish.sums_apart = sums_gradients_apart(o.sharding, place, o.gradient_accumulation_steps);
   wish.recompute = o.recompute();
   wish.offload_activations = o.activation_offloading;
   wish.loss = loss_type(o);
@@ -103,13 +105,13 @@ std::vector<MemoryPolicy> policies_of(const MemoryWish& wish, DeviceKind device)
 // Everything that does not depend on the batch.
 MemoryPlan standing_memory(const MemoryWish& wish, const Model& model, const Device& device,
                            DType compute) {
-  const auto elements = static_cast<double>(model.layout.elements);
+  const ShardBytes bytes =
+      shard_bytes(model, wish.place, wish.stored, compute, wish.states, wish.sums_apart);
   MemoryPlan plan;
-  plan.weights = elements * static_cast<double>(size_of(compute));
-  plan.masters =
-      compute == wish.stored ? 0.0 : elements * static_cast<double>(size_of(wish.stored));
-  plan.gradients = elements * sizeof(float);
-  plan.moments = static_cast<double>(optimizer_state_bytes(model.specs, model.layout, wish.states));
+  plan.weights = bytes.weights;
+  plan.masters = bytes.masters;
+  plan.gradients = bytes.gradients;
+  plan.moments = bytes.moments;
   plan.free = static_cast<double>(device.free_memory());
   plan.host_free = static_cast<double>(available_memory());
   plan.device = device.name();
@@ -219,8 +221,8 @@ std::string fitting_settings(const MemoryWish& wish, const Model& model, const D
 }
 
 MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Device& device,
-                    DType compute, const PreparedDataset& train, const PreparedDataset* eval,
-                    const Logger& logger, bool weights_loaded) {
+                    DType compute, Place place, const PreparedDataset& train,
+                    const PreparedDataset* eval, const Logger& logger, bool weights_loaded) {
   check_lengths(train, model.config);
   if (eval != nullptr) {
     check_lengths(*eval, model.config);
@@ -228,7 +230,7 @@ MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Devic
   if (options.activation_offloading && device.kind() == DeviceKind::cpu) {
     logger.note("activation_offloading: on the CPU they are in its memory already");
   }
-  const MemoryWish wish = memory_wish(options, train, eval);
+  const MemoryWish wish = memory_wish(options, place, train, eval);
   const MemoryPlan plan = estimate_memory(wish, model, device, compute, weights_loaded);
   logger.note(plan.line());
   if (plan.fits()) {

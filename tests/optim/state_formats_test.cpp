@@ -126,11 +126,13 @@ TEST(StateLayout, counts_what_each_format_takes) {
       {"norm", {128}, {{"norm", 128}}, 2, ParamKind::norm, Init::ones}};
   const ParamLayout layout = layout_parameters(specs);
   const int64_t n = layout.elements;
-  EXPECT_EQ(optimizer_state_bytes(specs, layout, StateFormat::f32), 8 * n);
-  EXPECT_EQ(optimizer_state_bytes(specs, layout, StateFormat::bf16), 4 * n);
+  EXPECT_EQ(StateLayout(specs, layout, StateFormat::f32, {0, layout.elements}, true).bytes(),
+            8 * n);
+  EXPECT_EQ(StateLayout(specs, layout, StateFormat::bf16, {0, layout.elements}, true).bytes(),
+            4 * n);
   // 8 bits: w and q; the embedding, k (2,048 elements) and the norm stay in float32.
   const int64_t small = 8192 + 4096;
-  EXPECT_EQ(optimizer_state_bytes(specs, layout, StateFormat::block8),
+  EXPECT_EQ(StateLayout(specs, layout, StateFormat::block8, {0, layout.elements}, true).bytes(),
             2 * small + 8 * small / 256 + 8 * (n - small));
 }
 

@@ -51,7 +51,8 @@ Outcome run_step(Device& device, DType compute, const MemoryPolicy& memory, bool
   LoadedModel model = load_model(*source, device, compute);
   Arena arena(device);
   const Buffer gradients = device.allocate(static_cast<size_t>(model.elements()) * sizeof(float));
-  BatchRunner runner(device, arena, model, training ? gradients.f32() : nullptr,
+  BatchRunner runner(device, arena, model,
+                     training ? model.views(gradients.f32()) : std::vector<Tensor>(),
                      {LossType::nll, memory, 2048, training, drop_rows});
   const int64_t arena_before = arena.bytes();
   const MicroBatch batches[] = {micro_batch(32, 64, 20, 1), micro_batch(32, 64, 0, 2),

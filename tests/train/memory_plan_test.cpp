@@ -225,7 +225,7 @@ void expect_within_plan(bool gpu, int64_t rows_each) {
   const Logger quiet;
   const auto free_before = static_cast<double>(device->free_memory());
   const MemoryPlan plan = plan_run(o, Model::from_config(source->config()), *device,
-                                   gpu ? DType::bf16 : DType::f32, rows, nullptr, quiet);
+                                   gpu ? DType::bf16 : DType::f32, {}, rows, nullptr, quiet);
   LoadedModel model = load_model(*source, *device, gpu ? DType::bf16 : DType::f32);
   const auto comm = local_communicator();
   std::atomic<int> stop{0};

@@ -2,174 +2,23 @@
 // how a batch is cut into accumulated pieces. With the tiny models of tests/model/golden.
 #include "train/trainer.h"
 
-#include <fmt/format.h>
-#include <gtest/gtest.h>
-
-#include <cmath>
-#include <csignal>
 #include <cstdlib>
-#include <cstring>
-#include <thread>
 
-#include "core/error.h"
-#include "core/rng.h"
 #include "optim/optimizers.h"
+#include "small_runs.h"
 #include "train/bad_numbers.h"
-#include "train/bench.h"
-#include "train/loaded_model.h"
 
 namespace sft {
 namespace {
 
-const fs::path kModel = fs::path(SFT_TEST_DIR) / "model" / "golden" / "qwen2";
-
-// Random rows of 5 to 40 tokens; every third token is not trained.
-class Rows : public PreparedDataset {
- public:
-  explicit Rows(int64_t count, int32_t vocab = 128) {
-    for (int64_t i = 0; i < count; ++i) {
-      Example e;
-      const auto row = static_cast<uint64_t>(i);
-      const int64_t n = 5 + philox(1, row, 0)[0] % 36;
-      for (int64_t t = 0; t < n; ++t) {
-        const auto id = static_cast<int32_t>(philox(2, row, static_cast<uint64_t>(t))[0] %
-                                             static_cast<uint32_t>(vocab));
-        e.input_ids.push_back(id);
-        e.labels.push_back(t % 3 == 0 ? kIgnored : id);
-      }
-      rows_.push_back(e);
-    }
-  }
-  int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
-  Example example(int64_t i) const override { return rows_[static_cast<size_t>(i)]; }
-  int64_t length(int64_t i) const override {
-    return static_cast<int64_t>(rows_[static_cast<size_t>(i)].input_ids.size());
-  }
-
- private:
-  std::vector<Example> rows_;
-};
-
-TrainOptions options(const fs::path& out) {
-  TrainOptions o;
-  o.output_dir = out.string();
-  o.max_steps = 8;
-  o.per_device_train_batch_size = 4;
-  o.logging_steps = 1;
-  o.save_strategy = "no";
-  o.optim.learning_rate = 1e-3;
-  o.optim.weight_decay = 0.1;
-  return o;
-}
-
-fs::path fresh_folder(const std::string& name) {
-  const fs::path folder = fs::path(::testing::TempDir()) / ("sft_trainer_" + name);
-  fs::remove_all(folder);
-  fs::create_directories(folder);
-  return folder;
-}
-
-struct Result {
-  std::vector<float> weights;
-  Json log;
-  TrainOutcome outcome;
-};
-
-// One rank's run. `stop_at` raises the stop signal after that step. `random`: the config.json of a
-// model with random weights, instead of the tiny one.
-Result run_rank(const TrainOptions& o, const PreparedDataset& rows, Communicator& comm,
-                const std::string& resume_from = "", int64_t stop_at = -1,
-                const PreparedDataset* eval = nullptr, int threads = 1, bool gpu = false,
-                const fs::path& random = {}) {
-  const auto device = gpu ? Device::cuda(0, threads) : Device::cpu(threads);
-  const auto source = ModelSource::open(kModel.string(), "", {});
-  const DType compute = gpu ? DType::bf16 : DType::f32;
-  const DType stored = o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32;
-  LoadedModel model = random.empty() ? load_model(*source, *device, compute, stored)
-                                     : random_model(random, *device, compute, stored);
-  std::optional<RunLog> log;
-  if (comm.rank() == 0) {
-    log.emplace(RunLog::Setup{o.output_dir, {}, [] { return 0.0; }});
-  }
-  std::atomic<int> stop{0};
-  TrainerHooks hooks;
-  hooks.export_model = [](const fs::path&, std::span<const StreamedTensor>, ThreadPool*) {
-    return SaveReport{};
-  };
-  hooks.on_step = [&](int64_t done, int64_t, std::string_view) {
-    if (done == stop_at) {
-      stop = SIGTERM;
-    }
-  };
-  const Logger quiet;
-  Trainer trainer({*device, comm, quiet, stop}, o, model, rows, eval, log ? &*log : nullptr, hooks);
-  if (!resume_from.empty()) {
-    trainer.resume(resume_from);
-  }
-  if (log) {
-    log->start(Json::object(), resume_from);
-  }
-  Result result;
-  result.outcome = trainer.run();
-  const Buffer& trained = model.copy.size() > 0 && !gpu ? model.copy : model.weights;
-  const HostView weights(*device, trained.data(), trained.size());
-  const float* w = weights.f32();
-  result.weights.assign(w, w + model.model.layout.elements);
-  if (log) {
-    result.log = log->state().log_history;
-  }
-  return result;
-}
-
-Result run_one(const TrainOptions& o, const PreparedDataset& rows) {
-  const auto comm = local_communicator();
-  return run_rank(o, rows, *comm);
-}
-
-double relative_distance(const std::vector<float>& a, const std::vector<float>& b) {
-  double error = 0, norm = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    error += (a[i] - b[i]) * (a[i] - b[i]);
-    norm += a[i] * a[i];
-  }
-  return std::sqrt(error / norm);
-}
-
-void expect_same_steps(const Json& a, const Json& b, double tolerance) {
-  size_t compared = 0;
-  for (size_t i = 0; i < a.size() && i < b.size(); ++i) {
-    if (!a[i].contains("loss")) {
-      continue;
-    }
-    EXPECT_NEAR(a[i]["loss"].get<double>(), b[i]["loss"].get<double>(), tolerance) << i;
-    EXPECT_NEAR(a[i]["grad_norm"].get<double>(), b[i]["grad_norm"].get<double>(), 100 * tolerance);
-    EXPECT_EQ(a[i]["num_tokens"], b[i]["num_tokens"]);
-    EXPECT_EQ(a[i]["learning_rate"], b[i]["learning_rate"]);
-    EXPECT_NEAR(a[i]["mean_token_accuracy"].get<double>(),
-                b[i]["mean_token_accuracy"].get<double>(), 1e-6);
-    ++compared;
-  }
-  EXPECT_GT(compared, 0U);
-}
-
 TEST(Trainer, two_ranks_as_threads_train_as_one) {
   const Rows rows(40);
-  TrainOptions one = options(fresh_folder("one"));
-  const Result single = run_one(one, rows);
+  TrainOptions one = small_run(fresh_folder("one"));
+  const RunResult single = run_one(one, rows);
   // Two ranks of two rows each see the four rows of one rank's batch.
-  TrainOptions two = options(fresh_folder("two"));
+  TrainOptions two = small_run(fresh_folder("two"));
   two.per_device_train_batch_size = 2;
-  auto comms = thread_communicators(2);
-  std::vector<Result> results(2);
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < 2; ++rank) {
-    threads.emplace_back([&, rank] {
-      results[static_cast<size_t>(rank)] = run_rank(two, rows, *comms[static_cast<size_t>(rank)]);
-    });
-  }
-  for (std::thread& t : threads) {
-    t.join();
-  }
+  const std::vector<RunResult> results = run_ranks(2, two, rows);
   EXPECT_EQ(results[0].weights, results[1].weights) << "ranks drift apart";
   EXPECT_LT(relative_distance(single.weights, results[0].weights), 1e-5);
   expect_same_steps(single.log, results[0].log, 2e-6);
@@ -177,11 +26,11 @@ TEST(Trainer, two_ranks_as_threads_train_as_one) {
 
 TEST(Trainer, accumulation_equals_one_large_batch) {
   const Rows rows(40);
-  const Result large = run_one(options(fresh_folder("large")), rows);
-  TrainOptions o = options(fresh_folder("accumulated"));
+  const RunResult large = run_one(small_run(fresh_folder("large")), rows);
+  TrainOptions o = small_run(fresh_folder("accumulated"));
   o.per_device_train_batch_size = 1;
   o.gradient_accumulation_steps = 4;
-  const Result accumulated = run_one(o, rows);
+  const RunResult accumulated = run_one(o, rows);
   EXPECT_LT(relative_distance(large.weights, accumulated.weights), 1e-5);
   for (size_t i = 0; i < large.log.size(); ++i) {
     if (large.log[i].contains("loss")) {
@@ -196,11 +45,11 @@ TEST(Trainer, recompute_changes_no_bit) {
   const bool gpu = std::getenv("SFT_TEST_CUDA") != nullptr;
   const Rows rows(40);
   const auto run = [&](const char* policy, bool offload) {
-    TrainOptions o = options(fresh_folder("recompute"));
+    TrainOptions o = small_run(fresh_folder("recompute"));
     o.gradient_checkpointing = policy;
     o.activation_offloading = offload;
     const auto comm = local_communicator();
-    return run_rank(o, rows, *comm, "", -1, nullptr, 1, gpu).weights;
+    return run_rank(o, rows, *comm, {.gpu = gpu}).weights;
   };
   const std::vector<float> plain = run("none", false);
   for (const char* policy : {"norms", "mlp", "block", "auto"}) {
@@ -214,9 +63,9 @@ TEST(Trainer, recompute_changes_no_bit) {
 TEST(Trainer, the_same_run_twice_gives_the_same_bits) {
   const Rows rows(40);
   const auto comm = local_communicator();
-  TrainOptions o = options(fresh_folder("twice"));
-  EXPECT_EQ(run_rank(o, rows, *comm, "", -1, nullptr, 2).weights,
-            run_rank(o, rows, *comm, "", -1, nullptr, 2).weights);
+  TrainOptions o = small_run(fresh_folder("twice"));
+  EXPECT_EQ(run_rank(o, rows, *comm, {.threads = 2}).weights,
+            run_rank(o, rows, *comm, {.threads = 2}).weights);
 }
 
 TEST(Trainer, stopping_and_resuming_changes_no_bit) {
@@ -224,22 +73,23 @@ TEST(Trainer, stopping_and_resuming_changes_no_bit) {
   const Rows eval(5);
   const auto comm = local_communicator();
   for (const int64_t stop_at : {1, 3, 5}) {
-    TrainOptions o = options(fresh_folder("whole"));
+    TrainOptions o = small_run(fresh_folder("whole"));
     o.gradient_accumulation_steps = 2;
     o.logging_steps = 2;  // a log line covers steps from both sides of the stop
     o.eval_strategy = "steps";
     o.eval_steps = 3;
     o.optim.lr_scheduler_type = "cosine";
     o.optim.warmup_steps = 2;
-    const Result whole = run_rank(o, rows, *comm, "", -1, &eval);
+    const RunResult whole = run_rank(o, rows, *comm, {.eval = &eval});
     o.output_dir = fresh_folder("halves").string();
     o.save_strategy = "steps";
     o.save_steps = 100;
-    const Result first = run_rank(o, rows, *comm, "", stop_at, &eval);
+    const RunResult first = run_rank(o, rows, *comm, {.stop_at = stop_at, .eval = &eval});
     EXPECT_EQ(first.outcome.stopped_by, SIGTERM);
     ASSERT_EQ(fs::path(first.outcome.last_checkpoint).filename(),
               fmt::format("checkpoint-{}", stop_at));
-    const Result second = run_rank(o, rows, *comm, first.outcome.last_checkpoint, -1, &eval);
+    const RunResult second =
+        run_rank(o, rows, *comm, {.resume_from = first.outcome.last_checkpoint, .eval = &eval});
     EXPECT_EQ(whole.weights, second.weights);
     nlohmann::json a = whole.log, b = second.log;  // with keys in one order
     for (nlohmann::json* log : {&a, &b}) {         // wall time differs
@@ -263,14 +113,15 @@ TEST(Trainer, every_format_of_the_state_resumes_without_a_changed_bit) {
         std::pair("adamw_8bit", "bfloat16"), std::pair("adamw_bf16", "bfloat16")}) {
     SCOPED_TRACE(fmt::format("{} {}", optim, dtype));
     const fs::path out = fresh_folder(fmt::format("{}_{}", optim, dtype));
-    TrainOptions o = options(out);
+    TrainOptions o = small_run(out);
     o.optim.optim = optim;
     o.model.dtype = dtype;
-    const Result whole = run_rank(o, rows, *comm);
+    const RunResult whole = run_rank(o, rows, *comm);
     o.save_strategy = "steps";
     o.save_steps = 3;
-    const Result first = run_rank(o, rows, *comm, "", 3);
-    const Result rest = run_rank(o, rows, *comm, (out / "checkpoint-3").string());
+    const RunResult first = run_rank(o, rows, *comm, {.stop_at = 3});
+    const RunResult rest =
+        run_rank(o, rows, *comm, {.resume_from = (out / "checkpoint-3").string()});
     EXPECT_EQ(whole.weights, rest.weights);
     EXPECT_NE(first.weights, rest.weights);
     if (optim != std::string("adamw_bf16")) {
@@ -278,7 +129,7 @@ TEST(Trainer, every_format_of_the_state_resumes_without_a_changed_bit) {
     }
     o.optim.optim = "adamw_torch";
     try {
-      run_rank(o, rows, *comm, (out / "checkpoint-3").string());
+      run_rank(o, rows, *comm, {.resume_from = (out / "checkpoint-3").string()});
       ADD_FAILURE() << "another format was read";
     } catch (const Error& e) {
       EXPECT_EQ(e.code(), "M264");
@@ -296,17 +147,21 @@ TEST(Trainer, eight_bit_blocks_train_like_float32_and_resume_without_a_changed_b
   const fs::path config = out / "shape.json";
   write_text(config, shape.dump());
   const Model model = Model::from_config(shape);
-  ASSERT_LT(optimizer_state_bytes(model.specs, model.layout, StateFormat::block8),
-            optimizer_state_bytes(model.specs, model.layout, StateFormat::f32) * 6 / 10);
+  const auto bytes = [&](StateFormat format) {
+    const ElementRange all{0, model.layout.elements};
+    return StateLayout(model.specs, model.layout, format, all, true).bytes();
+  };
+  ASSERT_LT(bytes(StateFormat::block8), bytes(StateFormat::f32) * 6 / 10);
   const Rows rows(40);
   const auto comm = local_communicator();
-  TrainOptions o = options(out);
+  TrainOptions o = small_run(out);
   const auto train = [&](const std::string& resume_from, int64_t stop_at) {
-    return run_rank(o, rows, *comm, resume_from, stop_at, nullptr, 1, gpu, config);
+    return run_rank(o, rows, *comm,
+                    {.resume_from = resume_from, .stop_at = stop_at, .gpu = gpu, .random = config});
   };
-  const Result exact = train("", -1);
+  const RunResult exact = train("", -1);
   o.optim.optim = "adamw_8bit";
-  const Result whole = train("", -1);
+  const RunResult whole = train("", -1);
   const double distance = relative_distance(exact.weights, whole.weights);
   EXPECT_GT(distance, 0.0);
   EXPECT_LT(distance, 2e-2);
@@ -330,14 +185,14 @@ TEST(Trainer, eight_bit_blocks_train_like_float32_and_resume_without_a_changed_b
 TEST(Trainer, resuming_with_other_batches_is_refused) {
   const Rows rows(20);
   const auto comm = local_communicator();
-  TrainOptions o = options(fresh_folder("other"));
+  TrainOptions o = small_run(fresh_folder("other"));
   o.save_strategy = "steps";
   o.save_steps = 2;
   o.max_steps = 2;
-  const Result first = run_one(o, rows);
+  const RunResult first = run_one(o, rows);
   o.per_device_train_batch_size = 2;
   try {
-    run_rank(o, rows, *comm, first.outcome.last_checkpoint);
+    run_rank(o, rows, *comm, {.resume_from = first.outcome.last_checkpoint});
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), "C063");
@@ -347,7 +202,7 @@ TEST(Trainer, resuming_with_other_batches_is_refused) {
 
 TEST(Trainer, three_steps_that_are_not_finite_end_the_run) {
   const Rows rows(20);
-  TrainOptions o = options(fresh_folder("nan"));
+  TrainOptions o = small_run(fresh_folder("nan"));
   o.optim.learning_rate = 1e30;  // the first update destroys the weights
   try {
     run_one(o, rows);
@@ -365,27 +220,28 @@ TEST(Trainer, three_steps_that_are_not_finite_end_the_run) {
 TEST(Trainer, changes_are_named_and_can_be_insisted_on) {
   const Rows rows(20);
   const auto comm = local_communicator();
-  TrainOptions o = options(fresh_folder("insist"));
+  TrainOptions o = small_run(fresh_folder("insist"));
   o.save_strategy = "steps";
   o.save_steps = 2;
   o.max_steps = 2;
-  const Result first = run_one(o, rows);
+  const RunResult first = run_one(o, rows);
   o.max_steps = 4;
   try {
-    run_rank(o, rows, *comm, first.outcome.last_checkpoint);
+    run_rank(o, rows, *comm, {.resume_from = first.outcome.last_checkpoint});
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), "C063");
     EXPECT_NE(e.message().find("steps was 2 and is 4"), std::string::npos) << e.message();
   }
   o.resume_with_changes = true;
-  EXPECT_EQ(run_rank(o, rows, *comm, first.outcome.last_checkpoint).outcome.steps, 4);
+  EXPECT_EQ(run_rank(o, rows, *comm, {.resume_from = first.outcome.last_checkpoint}).outcome.steps,
+            4);
 }
 
 TEST(Trainer, another_trainers_checkpoint_is_used_only_when_told_to) {
   const Rows rows(20);
   const auto comm = local_communicator();
-  TrainOptions o = options(fresh_folder("foreign"));
+  TrainOptions o = small_run(fresh_folder("foreign"));
   const fs::path foreign = fs::path(o.output_dir) / "checkpoint-3";
   fs::create_directories(foreign);
   fs::copy(kModel / "model.safetensors", foreign / "model.safetensors");
@@ -394,21 +250,21 @@ TEST(Trainer, another_trainers_checkpoint_is_used_only_when_told_to) {
   write_text(foreign / "trainer_state.json", state.text());
   write_text(foreign / "optimizer.pt", "a pickle");
   try {
-    run_rank(o, rows, *comm, foreign.string());
+    run_rank(o, rows, *comm, {.resume_from = foreign.string()});
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), "M266");
     EXPECT_NE(e.message().find("pickle"), std::string::npos);
   }
   o.resume_with_changes = true;
-  const Result result = run_rank(o, rows, *comm, foreign.string());
+  const RunResult result = run_rank(o, rows, *comm, {.resume_from = foreign.string()});
   EXPECT_EQ(result.outcome.steps, 8);
   EXPECT_EQ(result.log[0]["step"], 4);
 }
 
 TEST(Trainer, a_save_that_fails_beside_training_ends_the_run) {
   const Rows rows(20);
-  TrainOptions o = options(fresh_folder("unwritable"));
+  TrainOptions o = small_run(fresh_folder("unwritable"));
   o.save_strategy = "steps";
   o.save_steps = 2;
   write_text(fs::path(o.output_dir) / "checkpoint-2", "a file where the folder has to go");
@@ -441,7 +297,7 @@ TEST(Trainer, the_best_model_is_loaded_at_the_end) {
   const Rows rows(20);
   const Rows eval(5);
   const auto comm = local_communicator();
-  TrainOptions o = options(fresh_folder("best"));
+  TrainOptions o = small_run(fresh_folder("best"));
   o.optim.learning_rate = 0.05;  // the evaluation gets worse soon
   o.optim.lr_scheduler_type = "constant";
   o.eval_strategy = o.save_strategy = "steps";
@@ -450,7 +306,7 @@ TEST(Trainer, the_best_model_is_loaded_at_the_end) {
   o.greater_is_better = false;
   o.load_best_model_at_end = true;
   o.save_total_limit = 2;
-  const Result best = run_rank(o, rows, *comm, "", -1, &eval);
+  const RunResult best = run_rank(o, rows, *comm, {.eval = &eval});
   double lowest = 1e9;
   int64_t step = 0;
   for (const Json& line : best.log) {
@@ -460,7 +316,7 @@ TEST(Trainer, the_best_model_is_loaded_at_the_end) {
     }
   }
   ASSERT_GT(step, 0);
-  TrainOptions shorter = options(fresh_folder("shorter"));
+  TrainOptions shorter = small_run(fresh_folder("shorter"));
   shorter.optim.learning_rate = 0.05;
   shorter.optim.lr_scheduler_type = "constant";
   shorter.max_steps = step;
@@ -478,7 +334,7 @@ TEST(Trainer, a_row_longer_than_the_positions_is_refused) {
     }
   };
   try {
-    run_one(options(fresh_folder("long")), Long());
+    run_one(small_run(fresh_folder("long")), Long());
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), "M037");

@@ -1,0 +1,236 @@
+// ZeRO changes memory, never the result: stages, groups, rank counts, formats of weights and
+// states, and the stage and number of ranks that a run goes on with.
+#include "small_runs.h"
+#include "train/sharder.h"
+
+namespace sft {
+namespace {
+
+TrainOptions sharded(const std::string& name, int64_t stage) {
+  TrainOptions o = small_run(fresh_folder(name));
+  o.per_device_train_batch_size = 2;
+  o.gradient_accumulation_steps = 2;
+  o.sharding.zero_stage = stage;
+  o.sharding.reduce_gradients = "auto";
+  return o;
+}
+
+// Without wall times.
+nlohmann::json steps_of(const Json& log) {
+  nlohmann::json out = log;
+  for (nlohmann::json& line : out) {
+    for (const char* key :
+         {"eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "train_runtime",
+          "train_samples_per_second", "train_steps_per_second"}) {
+      line.erase(key);
+    }
+  }
+  return out;
+}
+
+TEST(Sharding, every_stage_gives_the_same_bits) {
+  const Rows rows(41), eval(5);  // epochs end unevenly inside the run
+  for (const int ranks : {2, 3}) {
+    for (const char* optim : {"adamw_torch", "adamw_8bit"}) {
+      TrainOptions o = sharded("stages", 0);
+      o.optim.optim = optim;
+      o.eval_strategy = "steps";
+      o.eval_steps = 3;
+      o.sharding.reduce_gradients = "micro_batch";
+      const RunResult whole = run_ranks(ranks, o, rows, {.eval = &eval})[0];
+      for (const int64_t stage : {1, 2, 3}) {
+        for (const bool overlap : {true, false}) {
+          SCOPED_TRACE(fmt::format("{} ranks, {}, stage {}", ranks, optim, stage));
+          o.sharding.zero_stage = stage;
+          o.sharding.reduce_gradients = stage == 1 ? "micro_batch" : "auto";
+          o.sharding.overlap_comm = overlap;
+          const RunResult parts = run_ranks(ranks, o, rows, {.eval = &eval})[0];
+          EXPECT_EQ(whole.weights, parts.weights);
+          EXPECT_EQ(steps_of(whole.log), steps_of(parts.log));
+        }
+      }
+    }
+  }
+}
+
+TEST(Sharding, stages_0_and_1_give_the_same_bits_when_they_sum_once_a_step) {
+  const Rows rows(40);
+  const RunResult whole = run_ranks(3, sharded("once0", 0), rows)[0];
+  EXPECT_EQ(whole.weights, run_ranks(3, sharded("once1", 1), rows)[0].weights);
+}
+
+TEST(Sharding, weights_in_bfloat16_are_shared_out_too) {
+  const Rows rows(40);
+  TrainOptions o = sharded("bf16", 0);
+  o.model.dtype = "bfloat16";
+  o.optim.optim = "adamw_bf16";
+  o.sharding.reduce_gradients = "micro_batch";
+  const RunResult whole = run_ranks(2, o, rows)[0];
+  o.sharding.reduce_gradients = "auto";
+  for (const int64_t stage : {2, 3}) {
+    o.sharding.zero_stage = stage;
+    EXPECT_EQ(whole.weights, run_ranks(2, o, rows)[0].weights) << stage;
+  }
+}
+
+TEST(Sharding, blocks_large_enough_for_8_bits) {
+  const fs::path folder = fresh_folder("blocks");
+  Json shape = read_json(kModel / "config.json");
+  shape["hidden_size"] = 64;
+  shape["intermediate_size"] = 96;
+  write_text(folder / "shape.json", shape.dump());
+  const RunSetup setup{.random = folder / "shape.json"};
+  const Rows rows(40);
+  TrainOptions o = sharded("blocks_run", 0);
+  o.optim.optim = "adamw_8bit";
+  o.sharding.reduce_gradients = "micro_batch";
+  const RunResult whole = run_ranks(3, o, rows, setup)[0];
+  o.sharding = {};
+  o.sharding.zero_stage = 3;
+  o.save_strategy = "steps";
+  o.save_steps = 4;
+  EXPECT_EQ(whole.weights, run_ranks(3, o, rows, setup)[0].weights);
+  const fs::path checkpoint = fs::path(o.output_dir) / "checkpoint-4";
+  RunSetup again = setup;
+  again.resume_from = checkpoint.string();
+  EXPECT_EQ(whole.weights, run_ranks(3, o, rows, again)[0].weights);
+}
+
+TEST(Sharding, groups_of_ranks_share_a_copy) {
+  const Rows rows(40);
+  TrainOptions o = sharded("groups", 0);
+  const RunResult whole = run_ranks(4, o, rows)[0];
+  o.sharding.zero_shard_group = 2;
+  for (const int64_t stage : {1, 2, 3}) {
+    o.sharding.zero_stage = stage;
+    const RunResult groups = run_ranks(4, o, rows)[0];
+    EXPECT_LT(relative_distance(whole.weights, groups.weights), 1e-5) << stage;
+    expect_same_steps(whole.log, groups.log, 2e-6);
+  }
+  o.sharding.zero_shard_group = 3;
+  EXPECT_THROW(place_of(o.sharding, 0, 4), Error);
+}
+
+// 36 sequences a step over ranks and accumulation.
+TEST(Sharding, the_same_36_sequences_over_any_number_of_ranks) {
+  const Rows rows(180);
+  TrainOptions o = small_run(fresh_folder("36"));
+  o.max_steps = 6;
+  o.per_device_train_batch_size = 36;
+  const RunResult one = run_one(o, rows);
+  for (const int ranks : {1, 2, 3, 4}) {
+    for (const int64_t stage : {0, 1, 2, 3}) {
+      SCOPED_TRACE(fmt::format("{} ranks, stage {}", ranks, stage));
+      o.per_device_train_batch_size = 3;
+      o.gradient_accumulation_steps = 12 / ranks;
+      o.sharding.zero_stage = stage;
+      const RunResult many = run_ranks(ranks, o, rows)[0];
+      size_t compared = 0;
+      for (size_t i = 0; i < one.log.size(); ++i) {
+        if (!one.log[i].contains("loss")) {
+          continue;
+        }
+        for (const char* key : {"loss", "grad_norm"}) {
+          const double expected = one.log[i][key];
+          EXPECT_NEAR(many.log[i][key].get<double>(), expected, 1e-5 * expected) << key;
+        }
+        ++compared;
+      }
+      EXPECT_EQ(compared, 6U);
+      EXPECT_LT(relative_distance(one.weights, many.weights), 1e-5);
+    }
+  }
+}
+
+// What was saved by N ranks at one stage goes on with M ranks at another.
+TEST(Sharding, any_number_of_ranks_and_stage_goes_on) {
+  const Rows rows(150);
+  for (const int saved_by : {1, 2, 3, 4}) {
+    for (const int64_t saved_at : {0, 1, 2, 3}) {
+      TrainOptions o = small_run(fresh_folder("resume"));
+      o.per_device_train_batch_size = 1;
+      o.gradient_accumulation_steps = 12 / saved_by;
+      o.max_steps = 4;
+      o.sharding.zero_stage = saved_at;
+      o.save_strategy = "steps";
+      o.save_steps = 2;
+      const RunResult whole = run_ranks(saved_by, o, rows)[0];
+      const RunSetup setup{.resume_from = (fs::path(o.output_dir) / "checkpoint-2").string()};
+      for (const int ranks : {1, 2, 3, 4}) {
+        const int64_t stage = (saved_at + ranks) % 4;
+        SCOPED_TRACE(fmt::format("{} ranks at stage {}, then {} at stage {}", saved_by, saved_at,
+                                 ranks, stage));
+        o.gradient_accumulation_steps = 12 / ranks;
+        o.sharding.zero_stage = ranks == saved_by ? saved_at : stage;
+        o.save_strategy = "no";
+        const RunResult rest = run_ranks(ranks, o, rows, setup)[0];
+        if (ranks == saved_by) {
+          EXPECT_EQ(whole.weights, rest.weights);
+        } else {
+          EXPECT_LT(relative_distance(whole.weights, rest.weights), 1e-5);
+        }
+      }
+    }
+  }
+}
+
+TEST(Sharding, a_step_that_is_not_finite_is_explained_on_every_rank) {
+  const Rows rows(40);
+  for (const int64_t stage : {2, 3}) {
+    TrainOptions o = sharded("nan", stage);
+    o.optim.learning_rate = 1e30;
+    try {
+      run_ranks(2, o, rows);
+      ADD_FAILURE();
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), "X010") << e.message();
+    }
+  }
+}
+
+TEST(Sharding, each_rank_takes_the_memory_of_the_formula) {
+  const auto device = Device::cpu(1);
+  const auto source = ModelSource::open(kModel.string(), "", {});
+  const Model model = Model::from_config(source->config());
+  const auto elements = static_cast<double>(model.layout.elements);
+  for (const int ranks : {1, 2, 3, 4, 7}) {
+    for (const int64_t stage : {0, 1, 2, 3}) {
+      SCOPED_TRACE(fmt::format("{} ranks, stage {}", ranks, stage));
+      ShardingOptions o;
+      o.zero_stage = stage;
+      auto comms = thread_communicators(ranks);
+      std::vector<std::thread> threads;
+      std::vector<ShardBytes> planned(comms.size());
+      std::vector<double> held(comms.size());
+      for (size_t rank = 0; rank < comms.size(); ++rank) {
+        threads.emplace_back([&, rank] {
+          const auto own = Device::cpu(1);
+          const Place place = place_of(o, static_cast<int>(rank), ranks);
+          LoadedModel loaded = load_model(*source, *own, DType::f32, DType::f32, place);
+          const Sharder sharder(*own, *comms[rank], loaded, o, {}, 2);
+          planned[rank] = shard_bytes(model, place, DType::f32, DType::f32, StateFormat::f32,
+                                      sums_gradients_apart(o, place, 2));
+          double bytes = static_cast<double>(loaded.weights.size() + loaded.copy.size() +
+                                             loaded.norms.size() + loaded.gathered.size());
+          for (const AdamW& optimizer : sharder.optimizers()) {
+            bytes += static_cast<double>(optimizer.bytes());
+          }
+          held[rank] = bytes + sharder.gradient_bytes();
+        });
+      }
+      for (std::thread& t : threads) {
+        t.join();
+      }
+      for (size_t rank = 0; rank < comms.size(); ++rank) {
+        const ShardBytes& p = planned[rank];
+        EXPECT_EQ(held[rank], p.weights + p.masters + p.gradients + p.moments) << rank;
+        // 8 bytes of moments an element, shared by all; slices are filled up to whole tiles.
+        const double share = stage == 0 ? 1.0 : 1.0 / ranks;
+        EXPECT_LE(p.moments, 8.0 * (elements * share + 256.0 * 16));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sft

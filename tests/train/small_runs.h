@@ -1,0 +1,204 @@
+// Short runs of the tiny models of tests/model/golden, on one rank or on several that are threads.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <csignal>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "io/convert.h"
+#include "train/bench.h"
+#include "train/loaded_model.h"
+#include "train/trainer.h"
+
+namespace sft {
+
+inline const fs::path kModel = fs::path(SFT_TEST_DIR) / "model" / "golden" / "qwen2";
+
+// Random rows of 5 to 40 tokens; every third token is not trained.
+class Rows : public PreparedDataset {
+ public:
+  explicit Rows(int64_t count, int32_t vocab = 128) {
+    for (int64_t i = 0; i < count; ++i) {
+      Example e;
+      const auto row = static_cast<uint64_t>(i);
+      const int64_t n = 5 + philox(1, row, 0)[0] % 36;
+      for (int64_t t = 0; t < n; ++t) {
+        const auto id = static_cast<int32_t>(philox(2, row, static_cast<uint64_t>(t))[0] %
+                                             static_cast<uint32_t>(vocab));
+        e.input_ids.push_back(id);
+        e.labels.push_back(t % 3 == 0 ? kIgnored : id);
+      }
+      rows_.push_back(e);
+    }
+  }
+  int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
+  Example example(int64_t i) const override { return rows_[static_cast<size_t>(i)]; }
+  int64_t length(int64_t i) const override {
+    return static_cast<int64_t>(rows_[static_cast<size_t>(i)].input_ids.size());
+  }
+
+ private:
+  std::vector<Example> rows_;
+};
+
+inline TrainOptions small_run(const fs::path& out) {
+  TrainOptions o;
+  o.output_dir = out.string();
+  o.max_steps = 8;
+  o.per_device_train_batch_size = 4;
+  o.logging_steps = 1;
+  o.save_strategy = "no";
+  o.optim.learning_rate = 1e-3;
+  o.optim.weight_decay = 0.1;
+  return o;
+}
+
+// Tests run side by side as processes.
+inline fs::path fresh_folder(const std::string& name) {
+  const fs::path folder =
+      fs::path(::testing::TempDir()) / fmt::format("sft_train_{}_{}", ::getpid(), name);
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  return folder;
+}
+
+struct RunResult {
+  std::vector<float> weights;  // on ranks that have them all
+  Json log;
+  TrainOutcome outcome;
+};
+
+// How one rank runs, beside its options.
+struct RunSetup {
+  std::string resume_from{};
+  int64_t stop_at = -1;  // the stop signal is raised after that step
+  const PreparedDataset* eval = nullptr;
+  int threads = 1;
+  bool gpu = false;
+  fs::path random{};  // the config.json of a model with random weights, instead of the tiny one
+};
+
+inline std::vector<float> values_of(std::span<const StreamedTensor> tensors) {
+  std::vector<float> out;
+  for (const StreamedTensor& t : tensors) {
+    const auto n = static_cast<size_t>(t.shape.elements());
+    std::vector<std::byte> stored(n * size_of(t.dtype));
+    t.fill(0, stored);
+    out.resize(out.size() + n);
+    convert_to_f32(t.dtype, stored.data(), t.shape.elements(), out.data() + out.size() - n);
+  }
+  return out;
+}
+
+inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Communicator& comm,
+                          const RunSetup& setup = {}) {
+  const auto device =
+      setup.gpu ? Device::cuda(0, setup.threads) : Device::cpu(setup.threads);
+  const auto source = ModelSource::open(kModel.string(), "", {});
+  const DType compute = setup.gpu ? DType::bf16 : DType::f32;
+  const DType stored = o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32;
+  const Place place = place_of(o.sharding, comm.rank(), comm.size());
+  LoadedModel model = setup.random.empty()
+                          ? load_model(*source, *device, compute, stored, place)
+                          : random_model(setup.random, *device, compute, stored, place);
+  std::optional<RunLog> log;
+  if (comm.rank() == 0) {
+    log.emplace(RunLog::Setup{o.output_dir, {}, [] { return 0.0; }, {}});
+  }
+  std::atomic<int> stop{0};
+  TrainerHooks hooks;
+  hooks.export_model = [](const fs::path&, std::span<const StreamedTensor>, ThreadPool*) {
+    return SaveReport{};
+  };
+  hooks.on_step = [&](int64_t done, int64_t, std::string_view) {
+    if (done == setup.stop_at) {
+      stop = SIGTERM;
+    }
+  };
+  const Logger quiet;
+  Trainer trainer({*device, comm, quiet, stop}, o, model, rows, setup.eval, log ? &*log : nullptr,
+                  hooks);
+  if (!setup.resume_from.empty()) {
+    trainer.resume(setup.resume_from);
+  }
+  if (log) {
+    log->start(Json::object(), setup.resume_from);
+  }
+  RunResult result;
+  result.outcome = trainer.run();
+  result.weights = values_of(trainer.weights().tensors);
+  if (log) {
+    result.log = log->state().log_history;
+  }
+  return result;
+}
+
+inline RunResult run_one(const TrainOptions& o, const PreparedDataset& rows) {
+  const auto comm = local_communicator();
+  return run_rank(o, rows, *comm);
+}
+
+// Every rank's result; an error of one is thrown when all have ended.
+inline std::vector<RunResult> run_ranks(int ranks, const TrainOptions& o,
+                                        const PreparedDataset& rows, const RunSetup& setup = {}) {
+  auto comms = thread_communicators(ranks);
+  std::vector<RunResult> results(static_cast<size_t>(ranks));
+  std::vector<std::exception_ptr> errors(static_cast<size_t>(ranks));
+  std::vector<std::thread> threads;
+  for (size_t rank = 0; rank < comms.size(); ++rank) {
+    threads.emplace_back([&, rank] {
+      try {
+        results[rank] = run_rank(o, rows, *comms[rank], setup);
+      } catch (...) {
+        errors[rank] = std::current_exception();
+        comms[rank].reset();
+      }
+    });
+  }
+  for (std::thread& t : threads) {
+    t.join();
+  }
+  for (const std::exception_ptr& error : errors) {
+    if (error) {
+      std::rethrow_exception(error);
+    }
+  }
+  return results;
+}
+
+inline double relative_distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double error = 0, norm = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    error += (a[i] - b[i]) * (a[i] - b[i]);
+    norm += a[i] * a[i];
+  }
+  return std::sqrt(error / norm);
+}
+
+inline void expect_same_steps(const Json& a, const Json& b, double tolerance) {
+  size_t compared = 0;
+  for (size_t i = 0; i < a.size() && i < b.size(); ++i) {
+    if (!a[i].contains("loss")) {
+      continue;
+    }
+    EXPECT_NEAR(a[i]["loss"].get<double>(), b[i]["loss"].get<double>(), tolerance) << i;
+    EXPECT_NEAR(a[i]["grad_norm"].get<double>(), b[i]["grad_norm"].get<double>(), 100 * tolerance);
+    EXPECT_EQ(a[i]["num_tokens"], b[i]["num_tokens"]);
+    EXPECT_EQ(a[i]["learning_rate"], b[i]["learning_rate"]);
+    EXPECT_NEAR(a[i]["mean_token_accuracy"].get<double>(),
+                b[i]["mean_token_accuracy"].get<double>(), 1e-6);
+    ++compared;
+  }
+  EXPECT_GT(compared, 0U);
+}
+
+}  // namespace sft
