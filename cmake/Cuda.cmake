@@ -1,4 +1,4 @@
-# libsft_cuda.so: the CUDA half of device/, ops/ and optim/, loaded at run time when a GPU is there. Built where
+# libsft_cuda.so: the CUDA half of device/, comm/, ops/ and optim/, loaded at run time when a GPU is there. Built where
 # nvcc is found (SFT_CUDA=OFF leaves it out). cuDNN's fused attention needs cuDNN's headers and those of PyPI's
 # nvidia-cudnn-frontend (SFT_CUDNN_FRONTEND names its include folder); without them attention runs in plain kernels.
 option(SFT_CUDA "build the CUDA half when nvcc is found" ON)
@@ -33,6 +33,7 @@ add_library(sft_cuda SHARED
   src/core/dtype.cpp src/core/error.cpp src/core/file.cpp src/core/strings.cpp src/core/tensor.cpp src/core/thread_pool.cpp
   src/device/device.cpp
   src/device/cuda/cuda_device.cu
+  src/comm/cuda/nccl.cu src/comm/cuda/nccl_api.cpp
   src/ops/cuda/attention_cudnn.cpp src/ops/cuda/attention_hopper.cu src/ops/cuda/cuda_kernels.cpp src/ops/cuda/gemm.cpp
   src/ops/cuda/gemm_choices.cpp src/ops/cuda/rows.cu
   src/ops/cuda/tensor_map.cpp

@@ -1,4 +1,4 @@
-// What libsft_cuda.so gives for ranks on GPUs: src/comm/cuda/nccl.cpp has it.
+// What libsft_cuda.so gives for ranks on GPUs: src/comm/cuda/nccl.cu has it.
 #pragma once
 
 #include <cstdint>

@@ -73,9 +73,7 @@ class BlockSlots {
   explicit BlockSlots(const ShardLayout& shards);
   static constexpr int kSlots = 4;
 
-  int slot(int block) const {
-    return block == 0 ? 0 : block == blocks_ - 1 ? 1 : 2 + block % 2;
-  }
+  int slot(int block) const { return block == 0 ? 0 : block == blocks_ - 1 ? 1 : 2 + block % 2; }
   // Where a block begins, in elements.
   int64_t at(int block) const { return at_[slot(block)]; }
   int64_t elements() const { return at_[kSlots]; }

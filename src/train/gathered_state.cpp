@@ -18,8 +18,8 @@ struct Source {
 size_t end_of(const std::vector<StatePart>& parts) {
   size_t end = 0;
   for (const StatePart& p : parts) {
-    end = std::max(end, static_cast<size_t>(p.at) +
-                            static_cast<size_t>(p.end - p.begin) * size_of(p.dtype));
+    end = std::max(
+        end, static_cast<size_t>(p.at) + static_cast<size_t>(p.end - p.begin) * size_of(p.dtype));
   }
   return end;
 }
@@ -59,8 +59,7 @@ std::vector<Source> sources_of(const Sharder& sharder, int block, bool optimizer
 GatheredState room_for(const Sharder& sharder, bool optimizer) {
   const LoadedModel& m = sharder.model();
   const ElementRange all{0, m.elements()};
-  std::vector<StatePart> parts =
-      weight_parts(m.model.specs, m.model.layout, all, m.weight_type);
+  std::vector<StatePart> parts = weight_parts(m.model.specs, m.model.layout, all, m.weight_type);
   for (StatePart& p : parts) {
     p.name = "master." + p.name;
   }

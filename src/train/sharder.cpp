@@ -72,8 +72,8 @@ ShardBytes shard_bytes(const Model& model, Place place, DType stored, DType comp
   out.gradients = bytes(place.stage >= 2 ? some : whole, DType::f32);
   out.gradients += sums_apart ? bytes(slice, DType::f32) : 0.0;
   for (const Stretch& s : shards.updated()) {
-    out.moments += static_cast<double>(
-        StateLayout(model.specs, model.layout, states, s.range, true).bytes());
+    out.moments +=
+        static_cast<double>(StateLayout(model.specs, model.layout, states, s.range, true).bytes());
   }
   return out;
 }
@@ -155,7 +155,8 @@ Sharder::MicroBatchRun Sharder::begin_micro_batch(bool first, bool last) {
   const bool each = options_.reduces_each_micro_batch() && !alone();
   first_ = first;
   reducing_ = !alone() && (each || last);
-  const bool arriving = std::ranges::any_of(weights_, [](const Ticket& t) { return t.has_value(); });
+  const bool arriving =
+      std::ranges::any_of(weights_, [](const Ticket& t) { return t.has_value(); });
   const bool watched = reducing_ || arriving || stage() == 3;
   return {first || each, watched ? this : nullptr};
 }
@@ -204,9 +205,9 @@ void Sharder::fetch(int block) {
       model_.copy.size() > 0 ? model_.copy_at(own) : model_.weights_at(own);
   const DType type = model_.target.compute;
   fetched_block_[slot] = block;
-  fetched_[slot] = begun(comm_.begin_all_gather(
-      from, bytes_at(model_.gathered, model_.slots.at(block), type),
-      static_cast<size_t>(shards().slice(block)) * size_of(type)));
+  fetched_[slot] =
+      begun(comm_.begin_all_gather(from, bytes_at(model_.gathered, model_.slots.at(block), type),
+                                   static_cast<size_t>(shards().slice(block)) * size_of(type)));
 }
 
 void Sharder::reduce(int block) {
@@ -285,8 +286,8 @@ void Sharder::share_weights() {
     return;
   }
   if (model_.norms.size() > 0) {
-    weights_[0] = begun(comm_.begin_all_reduce(model_.norms.f32(),
-                                               count_norms(model_.model.specs)));
+    weights_[0] =
+        begun(comm_.begin_all_reduce(model_.norms.f32(), count_norms(model_.model.specs)));
   }
   if (stage() == 3) {
     wait(weights_[0]);

@@ -77,7 +77,8 @@ class Sharder final : public BlockWatcher {
   // those of optim/state_layout.h.
   std::vector<HeldPart> state_parts() const;
 
-  // --- for gather_state ---------------------------------------------------------------------------
+  // --- for gather_state
+  // ---------------------------------------------------------------------------
   const LoadedModel& model() const { return model_; }
   Device& device() const { return device_; }
   const AdamWOptions& adamw() const { return adamw_; }
@@ -122,11 +123,11 @@ class Sharder final : public BlockWatcher {
   Buffer gradients_;               // of a micro-batch or a step: whole blocks, or slots
   Buffer sums_;                    // of a step, over ranks: slices
   bool reducing_ = false, first_ = false;
-  std::vector<Ticket> weights_;                           // by block, on their way
-  std::array<int, BlockSlots::kSlots> fetched_block_{};   // what a slot of weights holds; -1
+  std::vector<Ticket> weights_;                          // by block, on their way
+  std::array<int, BlockSlots::kSlots> fetched_block_{};  // what a slot of weights holds; -1
   std::array<Ticket, BlockSlots::kSlots> fetched_;
   std::vector<Ticket> reduced_;  // by slot, or by block where there are none
-  Ticket last_;  // of everything begun
+  Ticket last_;                  // of everything begun
 };
 
 }  // namespace sft

@@ -218,5 +218,49 @@ TEST(Gloo, ranks_that_do_not_come_are_an_error) {
   }
 }
 
+// NCCL with the only rank that one GPU allows.
+TEST(Nccl, one_rank_moves_and_adds_on_its_device) {
+  if (std::getenv("SFT_TEST_CUDA") == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  const auto device = Device::cuda(0, 1);
+  ProcessGroup group;
+  const auto comm = nccl_communicator(*device, group);
+  EXPECT_EQ(comm->rank(), 0);
+  EXPECT_EQ(comm->size(), 1);
+  EXPECT_EQ(comm->sum(2.5), 2.5);
+  comm->barrier();
+  constexpr size_t kCount = 1000;
+  std::vector<float> values(kCount), sums(kCount, 1.0F);
+  for (size_t i = 0; i < kCount; ++i) {
+    values[i] = static_cast<float>(i);
+  }
+  const Buffer full = device->allocate(kCount * sizeof(float));
+  const Buffer slice = device->allocate(kCount * sizeof(float));
+  const auto check = [&](float factor, float plus) {
+    std::vector<float> found(kCount);
+    device->download(found.data(), slice.data(), slice.size());
+    for (size_t i = 0; i < kCount; ++i) {
+      ASSERT_EQ(found[i], factor * values[i] + plus) << i;
+    }
+  };
+  const auto n = static_cast<int64_t>(kCount);
+  device->upload(full.data(), values.data(), full.size());
+  comm->wait(comm->begin_reduce_scatter(full.f32(), slice.f32(), n, false));
+  check(1, 0);
+  device->upload(slice.data(), sums.data(), slice.size());
+  comm->wait(comm->begin_reduce_scatter(full.f32(), slice.f32(), n, true));
+  check(1, 1);
+  comm->wait(comm->begin_all_reduce(slice.f32(), n));
+  check(1, 1);
+  comm->wait(comm->begin_all_gather(full.data(), slice.data(), full.size()));
+  check(1, 0);
+  const auto half = comm->split(0);
+  half->wait(half->begin_all_reduce(slice.f32(), n));
+  check(1, 0);
+  comm->abort(Error("N001", "told to"));
+  EXPECT_THROW(comm->wait(comm->begin_all_reduce(slice.f32(), n)), Error);
+}
+
 }  // namespace
 }  // namespace sft

@@ -96,6 +96,38 @@ TEST(Sharding, blocks_large_enough_for_8_bits) {
   EXPECT_EQ(whole.weights, run_ranks(3, o, rows, again)[0].weights);
 }
 
+// Two ranks on one GPU, in bfloat16: programs cut at their marks, gathered blocks, recorded pieces.
+TEST(Sharding, every_stage_gives_the_same_bits_on_a_gpu) {
+  if (std::getenv("SFT_TEST_CUDA") == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  const Rows rows(41), eval(5);
+  const RunSetup setup{.eval = &eval, .gpu = true};
+  for (const char* dtype : {"float32", "bfloat16"}) {
+    TrainOptions o = sharded("gpu", 0);
+    o.model.dtype = dtype;
+    o.max_steps = 12;  // the third time a size comes its program is recorded
+    o.eval_strategy = "steps";
+    o.eval_steps = 5;
+    o.sharding.reduce_gradients = "micro_batch";
+    const RunResult whole = run_ranks(2, o, rows, setup)[0];
+    for (const int64_t stage : {1, 2, 3}) {
+      SCOPED_TRACE(fmt::format("{}, stage {}", dtype, stage));
+      o.sharding.zero_stage = stage;
+      const RunResult parts = run_ranks(2, o, rows, setup)[0];
+      EXPECT_EQ(whole.weights, parts.weights);
+      EXPECT_EQ(steps_of(whole.log), steps_of(parts.log));
+      o.save_strategy = "steps";
+      o.save_steps = 6;
+      run_ranks(2, o, rows, setup);
+      o.save_strategy = "no";
+      RunSetup again = setup;
+      again.resume_from = (fs::path(o.output_dir) / "checkpoint-6").string();
+      EXPECT_EQ(whole.weights, run_ranks(2, o, rows, again)[0].weights);
+    }
+  }
+}
+
 TEST(Sharding, groups_of_ranks_share_a_copy) {
   const Rows rows(40);
   TrainOptions o = sharded("groups", 0);

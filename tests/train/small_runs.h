@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "io/convert.h"
+#include "staged_communicator.h"
 #include "train/bench.h"
 #include "train/loaded_model.h"
 #include "train/trainer.h"
@@ -99,10 +100,14 @@ inline std::vector<float> values_of(std::span<const StreamedTensor> tensors) {
   return out;
 }
 
-inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Communicator& comm,
+inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Communicator& host,
                           const RunSetup& setup = {}) {
-  const auto device =
-      setup.gpu ? Device::cuda(0, setup.threads) : Device::cpu(setup.threads);
+  const auto device = setup.gpu ? Device::cuda(0, setup.threads) : Device::cpu(setup.threads);
+  std::optional<StagedCommunicator> staged;
+  if (setup.gpu && host.size() > 1) {
+    staged.emplace(*device, host);
+  }
+  Communicator& comm = staged ? *staged : host;
   const auto source = ModelSource::open(kModel.string(), "", {});
   const DType compute = setup.gpu ? DType::bf16 : DType::f32;
   const DType stored = o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32;
