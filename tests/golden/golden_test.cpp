@@ -1,6 +1,7 @@
 // The program's command line against reference runs of TRL: every logged step and the saved
 // weights. The runs are made by tools/golden/trl_runs.py; each JSON file beside this one is one
 // run.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "support/run_program.h"
@@ -39,20 +41,34 @@ std::string flag_value(const std::string& key, const Json& value) {
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
-std::vector<std::string> arguments(const Json& run, const fs::path& out) {
-  std::vector<std::string> words = {"--model_name_or_path",
+// As `ranks` of them, which take the same rows together, at a stage of ZeRO.
+struct Ranks {
+  int count = 1;
+  int stage = 0;
+};
+
+std::vector<std::string> arguments(const Json& run, const fs::path& out, Ranks ranks = {}) {
+  std::vector<std::string> words;
+  if (ranks.count > 1) {
+    words = {"launch", "--nproc_per_node", std::to_string(ranks.count), "--zero_stage",
+             std::to_string(ranks.stage)};
+  }
+  const std::vector<std::string> own = {"--model_name_or_path",
                                     kFolder / "models" / run["model"].get<std::string>(),
                                     "--dataset_name",
                                     kFolder / "data" / run["data"].get<std::string>(),
                                     "--output_dir",
                                     out,
                                     "--do_train"};
+  words.insert(words.end(), own.begin(), own.end());
   for (const auto& [key, value] : run["args"].items()) {
     if (kOnGpu && key == "use_cpu") {
       continue;
     }
     words.push_back("--" + key);
-    words.push_back(flag_value(key, value));
+    words.push_back(key == "per_device_train_batch_size"
+                        ? std::to_string(value.get<int>() / ranks.count)
+                        : flag_value(key, value));
   }
   return words;
 }
@@ -155,18 +171,34 @@ void compare_weights(const Json& run, const Weights& have) {
 
 class GoldenRun : public ::testing::TestWithParam<std::string> {};
 
-TEST_P(GoldenRun, EveryStepAndTheSavedWeightsMatch) {
-  const Json run = read_json(kFolder / (GetParam() + ".json"));
-  const fs::path folder = fs::path(::testing::TempDir()) / ("sft_golden_" + GetParam());
+void expect_match(const std::string& name, Ranks ranks) {
+  const Json run = read_json(kFolder / (name + ".json"));
+  const fs::path folder = fs::path(::testing::TempDir()) /
+                          fmt::format("sft_golden_{}_{}_{}", name, ranks.count, ranks.stage);
   fs::remove_all(folder);
   fs::create_directories(folder);
   const fs::path out = folder / "out";
   const fs::path log = folder / "log.txt";
-  ASSERT_EQ(run_program(arguments(run, out), folder, log), 0) << read_text(log);
+  ASSERT_EQ(run_program(arguments(run, out, ranks), folder, log), 0) << read_text(log);
   compare_log(run, read_json(out / "trainer_state.json")["log_history"]);
   compare_weights(run, read_weights(out / "model.safetensors"));
-  if (!HasFailure()) {
+  if (!::testing::Test::HasFailure()) {
     fs::remove_all(folder);
+  }
+}
+
+TEST_P(GoldenRun, EveryStepAndTheSavedWeightsMatch) { expect_match(GetParam(), {}); }
+
+// Two batches of two rows are TRL's one of four.
+TEST(GoldenRanks, TwoRanksMatchAtEveryStage) {
+  if (!gloo_built() || kOnGpu) {
+    GTEST_SKIP() << "ranks on CPUs need Gloo";
+  }
+  for (const char* name : {"assistant_accumulated", "chat_defaults"}) {
+    for (const int stage : {0, 1, 2, 3}) {
+      SCOPED_TRACE(fmt::format("{}, stage {}", name, stage));
+      expect_match(name, {2, stage});
+    }
   }
 }
 
