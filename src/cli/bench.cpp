@@ -13,6 +13,7 @@
 #include "core/strings.h"
 #include "optim/optimizers.h"
 #include "train/bench.h"
+#include "train/sharder.h"
 
 namespace sft {
 
@@ -21,6 +22,7 @@ namespace {
 struct BenchOptions {
   std::optional<std::string> model_name_or_path, gradient_checkpointing;
   BenchSettings settings;
+  ShardingOptions sharding;
   DeviceWish wish;
   std::string dtype = "float32", optim = "adamw_torch_fused";
   int64_t threads = 0;
@@ -46,6 +48,10 @@ struct BenchOptions {
     v("sweep", &sweep,
       "Micro-batches of 1, 2, 4, ... documents, as long as they fit and get faster, each with the "
       "cheapest recompute that fits.");
+    v("offload_optimizer", &sharding.offload_optimizer,
+      "Keep masters and moments in the host's memory and update them there.");
+    v("offload_param", &sharding.offload_param,
+      "Keep the weights there too, and bring blocks to the device when they are read.");
     v("by_op", &settings.by_op, "Also the milliseconds of each op, run one by one.");
     v("profile", &settings.profile, "Write a trace of that to this file; Perfetto opens it.");
     v.group("Running");
@@ -146,7 +152,9 @@ int run_bench(Args args, Terminal& terminal) {
   }
   const Logger quiet;
   const ChosenDevice chosen = choose_device(o.wish, quiet);
-  LoadedModel model = random_model(config, *chosen.device, chosen.compute, weights);
+  o.sharding.zero_stage = o.sharding.offload_param ? 3 : 0;
+  LoadedModel model = random_model(config, *chosen.device, chosen.compute, weights,
+                                   holding_of(o.sharding, 0, 1, chosen.device->kind()));
   if (o.sweep) {
     return print_sweep(o, model, *chosen.device);
   }

@@ -109,6 +109,8 @@ class Device {
   virtual void begin_aside(Lane /*lane*/) {}
   virtual int end_aside() { return 0; }
   virtual void wait_aside(int /*ticket*/) {}
+  // The host waits for it.
+  virtual void await(int /*ticket*/) {}
 
   // Records what `work` does without doing it; null on devices that do not record.
   virtual std::unique_ptr<RecordedWork> record(const std::function<void()>& /*work*/) {

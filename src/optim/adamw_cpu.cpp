@@ -22,6 +22,13 @@ SFT_SIMD void adamw_row(float* w, const float* g, float* m, float* v, int64_t n,
   }
 }
 
+SFT_SIMD void round_row(const float* from, BFloat16* to, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    to[i] = to_bfloat16(from[i]);
+  }
+}
+
 SFT_SIMD float sum_of_squares(const float* x, int64_t n) {
   float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
@@ -77,10 +84,13 @@ class Tiles {
     const int64_t at = r.begin - c_.begin;
     if (s.format == StateFormat::f32 && c_.weight_type == DType::f32) {
       auto* const weights = static_cast<float*>(c_.weights) + at;
-      adamw_row(weights, c_.gradients + at, reinterpret_cast<float*>(c_.first + s.at) + state,
-                reinterpret_cast<float*>(c_.second + s.at) + state, r.size(), decay, c_.update);
-      for (int64_t i = 0; c_.copy != nullptr && i < r.size(); ++i) {
-        store_copy(at + i, weights[i]);
+      auto* const first = reinterpret_cast<float*>(c_.first + s.at) + state;
+      auto* const second = reinterpret_cast<float*>(c_.second + s.at) + state;
+      constexpr int64_t kNear = 2048;  // the copy is made of what is still in the cache
+      for (int64_t i = 0; i < r.size(); i += kNear) {
+        const int64_t n = std::min(kNear, r.size() - i);
+        adamw_row(weights + i, c_.gradients + at + i, first + i, second + i, n, decay, c_.update);
+        store_copies(at + i, weights + i, n);
       }
       return;
     }
@@ -116,9 +126,6 @@ class Tiles {
       } else {
         static_cast<float*>(c_.weights)[at + i] = weights[k];
       }
-      if (c_.copy != nullptr) {
-        store_copy(at + i, weights[k]);
-      }
       if (s.format == StateFormat::bf16) {
         reinterpret_cast<BFloat16*>(c_.first +
                                     s.at)[state + i] = {round_stochastically(first[k], bits.first)};
@@ -129,6 +136,7 @@ class Tiles {
         reinterpret_cast<float*>(c_.second + s.at)[state + i] = second[k];
       }
     }
+    store_copies(at, weights.data(), kTile);
     if (blocks) {
       encode(first, true, c_.maps, reinterpret_cast<uint8_t*>(c_.first + s.at) + state,
              c_.first_scales + scale);
@@ -166,16 +174,18 @@ class Tiles {
     }
   }
 
-  void store_copy(int64_t at, float x) const {
+  void store_copies(int64_t at, const float* x, int64_t n) const {
+    if (c_.copy == nullptr) {
+      return;
+    }
     switch (c_.copy_type) {
       case DType::bf16:
-        static_cast<BFloat16*>(c_.copy)[at] = to_bfloat16(x);
-        return;
+        return round_row(x, static_cast<BFloat16*>(c_.copy) + at, n);
       case DType::f16:
-        static_cast<Float16*>(c_.copy)[at] = to_float16(x);
+        std::transform(x, x + n, static_cast<Float16*>(c_.copy) + at, to_float16);
         return;
       default:
-        static_cast<float*>(c_.copy)[at] = x;
+        std::copy_n(x, n, static_cast<float*>(c_.copy) + at);
     }
   }
 

@@ -19,6 +19,12 @@ void ShardingOptions::visit(OptionTable& v) {
     "where auto takes it).")
       .one_of({"auto", "micro_batch", "step"});
   v("overlap_comm", &overlap_comm, "Communicate beside the compute.");
+  v("offload_optimizer", &offload_optimizer,
+    "Keep masters and moments in the host's memory and update them there.");
+  v("offload_param", &offload_param,
+    "Keep the weights there too, and bring blocks to the device when they are read (stage 3; "
+    "implies "
+    "offload_optimizer).");
 }
 
 void check_sharding(const ShardingOptions& o, int world) {
@@ -27,6 +33,13 @@ void check_sharding(const ShardingOptions& o, int world) {
                                     "end, but zero_stage {} frees them",
                                     o.zero_stage))
         .hint("use --zero_stage 1, or leave --reduce_gradients away");
+  }
+  if (o.offload_param && o.zero_stage != 3) {
+    throw Error("C141",
+                fmt::format("offload_param is for weights that are shared out, and zero_stage "
+                            "is {}",
+                            o.zero_stage))
+        .hint("add --zero_stage 3");
   }
   if (o.zero_shard_group > 0 && world % o.zero_shard_group != 0) {
     throw Error("C141", fmt::format("zero_shard_group {} does not divide the {} ranks",

@@ -21,6 +21,11 @@ struct ShardingOptions {
   std::string reduce_gradients = "auto";
   // Communication runs beside compute.
   bool overlap_comm = true;
+  // Masters and moments are in the host's memory, whose processors update them.
+  bool offload_optimizer = false;
+  // So are the weights, at stage 3: blocks come to the device when they are read. Implies the
+  // above.
+  bool offload_param = false;
 
   bool reduces_each_micro_batch() const {
     return reduce_gradients == "micro_batch" || (reduce_gradients == "auto" && zero_stage >= 2);

@@ -72,7 +72,8 @@ std::string diagnose_step(BatchRunner& runner, const LoadedModel& model, Device&
   std::string first;
   const auto done = [&] { return !first.empty() && watcher == nullptr; };
   for (const HeldPart& part : model.held_parts()) {
-    const auto bad = find_not_finite(device, {part.data, Shape{part.end - part.begin}, part.dtype});
+    const auto bad = find_not_finite(model.optimizer_device(device),
+                                     {part.data, Shape{part.end - part.begin}, part.dtype});
     if (bad) {
       first = fmt::format("the weight {} is {} at {} already", part.name, bad->value,
                           part.begin + bad->at);

@@ -10,9 +10,9 @@
 #include "core/json.h"
 #include "core/rng.h"
 #include "io/convert.h"
-#include "optim/adamw.h"
 #include "train/batch_runner.h"
 #include "train/memory_plan.h"
+#include "train/sharder.h"
 
 namespace sft {
 
@@ -58,29 +58,23 @@ double flops_per_token(const LoadedModel& model, int64_t seq) {
   return 6.0 * parameters + 6.0 * c.layers * c.heads * c.head_dim * static_cast<double>(seq);
 }
 
-void update(AdamW& optimizer, const LoadedModel& model, const Buffer& gradients, double norm,
-            int64_t step) {
+void update(Sharder& sharder, double norm, int64_t step) {
   AdamWStep s;
-  s.weights = model.weights.data();
-  s.gradients = gradients.f32();
   s.learning_rate = 1e-5;
   s.clip = clip_factor(norm, 1.0);
   s.step = step;
-  s.copy = model.copy.data();
-  s.copy_type = model.target.compute;
-  s.weight_type = model.weight_type;
-  optimizer.step(s);
+  sharder.update(s);
 }
 
 }  // namespace
 
 LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute,
-                         DType weight_type, Place place) {
+                         DType weight_type, const Holding& holding) {
   LoadedModel loaded;
   loaded.model = Model::from_config(read_json(config));
   loaded.target = {device.kind(), compute};
   loaded.weight_type = weight_type;
-  loaded.allocate(device, place);
+  loaded.allocate(device, holding);
   // A stretch of random numbers, repeated: speed does not depend on more.
   constexpr int64_t kNoise = int64_t{1} << 20;
   const auto stored = [&](auto&& value) {
@@ -106,7 +100,7 @@ LoadedModel random_model(const std::filesystem::path& config, Device& device, DT
     const Init init = inits.at(part.name);
     for (int64_t at = part.begin; at < part.end && init != Init::zeros;) {
       const int64_t n = std::min(part.end - at, kNoise - at % kNoise);
-      device.upload(
+      loaded.optimizer_device(device).upload(
           part.data + static_cast<size_t>(at - part.begin) * width,
           (init == Init::ones ? ones : noise).data() + static_cast<size_t>(at % kNoise) * width,
           static_cast<size_t>(n) * width);
@@ -125,6 +119,8 @@ MemoryWish wish_of(const BenchSettings& s, const LoadedModel& model, const std::
   wish.offload_activations = s.memory.offload;
   wish.states = s.states;
   wish.stored = model.weight_type;
+  wish.holding = model.holding();
+  wish.sums_apart = wish.holding.place.stage >= 2;
   const int64_t tokens = s.seq * s.batch;
   wish.longest = [tokens](int64_t) { return tokens; };
   return wish;
@@ -137,12 +133,14 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
   const double planned =
       estimate_memory(wish, model.model, device, model.target.compute, true).total();
   const auto free_before = static_cast<double>(device.free_memory());
-  const Buffer gradients = device.allocate(static_cast<size_t>(model.elements()) * sizeof(float));
   AdamWOptions adamw;
   adamw.format = s.states;
-  AdamW optimizer(device, model.model.specs, model.model.layout, adamw);
+  const auto comm = local_communicator();
+  ShardingOptions sharding;
+  sharding.zero_stage = model.shards.place().stage;
+  Sharder sharder(device, *comm, model, sharding, adamw, s.accumulation);
   Arena arena(device);
-  BatchRunner runner(device, arena, model, model.views(gradients.f32()),
+  BatchRunner runner(device, arena, model, sharder.gradients(),
                      {LossType::nll, s.memory, s.seq * s.batch, true});
   std::vector<MicroBatch> batches;
   for (int64_t i = 0; i < std::min<int64_t>(s.accumulation, 4); ++i) {
@@ -160,13 +158,13 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
   for (int64_t step = 0; step < s.steps + kWarmUp; ++step) {
     const double start = now();
     for (int64_t i = 0; i < s.accumulation; ++i) {
+      const auto how = sharder.begin_micro_batch(i == 0, i + 1 == s.accumulation);
       runner.run(batches[static_cast<size_t>(i) % batches.size()],
-                 static_cast<float>(1.0 / std::max(trained, 1.0)), i == 0);
+                 static_cast<float>(1.0 / std::max(trained, 1.0)), how.overwrite, how.watcher);
     }
     const std::vector<LossStats> stats = runner.collect();
-    const double norm = l2_norm(device, gradients.f32(), model.model.layout.elements);
-    update(optimizer, model, gradients, norm, step + 1);
-    model.refresh_norms(device);
+    sharder.finish_gradients();
+    update(sharder, sharder.gradient_norm(), step + 1);
     device.synchronize();
     if (step >= kWarmUp) {
       times.push_back(now() - start);
@@ -179,21 +177,24 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
   result.tokens_per_s = tokens / result.step_s;
   result.flops_per_token = flops_per_token(model, s.seq);
   result.device_bytes = free_before - static_cast<double>(device.free_memory()) +
-                        static_cast<double>(model.weights.size() + model.copy.size());
+                        static_cast<double>((model.host ? 0 : model.weights.size()) +
+                                            (model.copy_on_host ? 0 : model.copy.size()) +
+                                            model.norms.size() + model.gathered.size());
   const auto traced = [&](Trace::Order order, const std::function<void(const Trace&)>& use) {
     Trace trace(device, order);
     runner.trace(&trace);
-    runner.run(batches[0], 1.0F, false);
+    const auto how = sharder.begin_micro_batch(false, true);
+    runner.run(batches[0], 1.0F, how.overwrite, how.watcher);
     runner.collect();
     runner.trace(nullptr);
     double norm = 0;
     {
       const Trace::Phase phase(&trace, "grad_norm", true);
-      norm = l2_norm(device, gradients.f32(), model.model.layout.elements);
+      norm = sharder.gradient_norm();
     }
     {
       const Trace::Phase phase(&trace, "adamw", true);
-      update(optimizer, model, gradients, norm, 100);
+      update(sharder, norm, 100);
     }
     use(trace);
   };

@@ -37,7 +37,7 @@ struct BenchResult {
 
 // A model of a config.json's shape with random weights.
 LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute,
-                         DType weight_type = DType::f32, Place place = {});
+                         DType weight_type = DType::f32, const Holding& holding = {});
 
 BenchResult run_bench(const BenchSettings& settings, LoadedModel& model, Device& device);
 

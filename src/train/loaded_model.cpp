@@ -22,16 +22,23 @@ int64_t count_norms(const std::vector<ParamSpec>& specs) {
   return count;
 }
 
-void LoadedModel::allocate(Device& device, Place place) {
+void LoadedModel::allocate(Device& device, const Holding& holding) {
+  const Place place = holding.place;
   shards = ShardLayout(model.layout, place);
+  if (holding.offload_optimizer && device.kind() != DeviceKind::cpu) {
+    host = Device::cpu(device.threads().size());
+  }
   const auto held = [&](bool whole) {
     return whole ? shards.whole_elements() : shards.slice_elements();
   };
-  weights = device.allocate(bytes_of(held(whole_weights()), weight_type));
-  if (target.compute != weight_type) {
-    copy = device.allocate(bytes_of(held(whole_copy()), target.compute));
+  weights = optimizer_device(device).allocate(bytes_of(held(whole_weights()), weight_type));
+  if (target.compute != weight_type || host) {
+    const size_t bytes = bytes_of(held(whole_copy()), target.compute);
+    copy_on_host = holding.offload_param && host;
+    copy = copy_on_host ? device.allocate_host(bytes) : device.allocate(bytes);
   }
-  if (target.compute != DType::f32 && !(weight_type == DType::f32 && whole_weights())) {
+  if (target.compute != DType::f32 &&
+      !(weight_type == DType::f32 && whole_weights() && host == nullptr)) {
     norms = device.allocate(bytes_of(count_norms(model.specs), DType::f32));
   }
   if (place.stage == 3) {
@@ -103,7 +110,9 @@ void LoadedModel::refresh_copy(Device& device) const {
     if (to == nullptr || s.range.size() == 0) {
       continue;
     }
-    if (device.kind() == DeviceKind::cpu) {
+    if (host) {
+      send_converted(device, weights_at(s), s.range.size(), to);
+    } else if (device.kind() == DeviceKind::cpu) {
       convert_to_f32(weight_type, weights_at(s), s.range.size(), reinterpret_cast<float*>(to),
                      &device.threads());
     } else {
@@ -111,6 +120,26 @@ void LoadedModel::refresh_copy(Device& device) const {
     }
   }
   refresh_norms(device);
+}
+
+// From the host's memory, in the type that programs compute in.
+void LoadedModel::send_converted(Device& device, const std::byte* from, int64_t n,
+                                 std::byte* to) const {
+  Device& home = copy_on_host ? *host : device;
+  if (weight_type == target.compute) {
+    home.upload(to, from, bytes_of(n, weight_type));
+    return;
+  }
+  constexpr int64_t kPiece = int64_t{4} << 20;
+  std::vector<float> wide(static_cast<size_t>(std::min(n, kPiece)));
+  std::vector<std::byte> narrow(bytes_of(std::min(n, kPiece), target.compute));
+  for (int64_t at = 0; at < n; at += kPiece) {
+    const int64_t m = std::min(kPiece, n - at);
+    convert_to_f32(weight_type, from + bytes_of(at, weight_type), m, wide.data(),
+                   &device.threads());
+    convert_from_f32(target.compute, wide.data(), m, narrow.data(), &device.threads());
+    home.upload(to + bytes_of(at, target.compute), narrow.data(), bytes_of(m, target.compute));
+  }
 }
 
 void LoadedModel::refresh_norms(Device& device) const {
@@ -134,19 +163,26 @@ void LoadedModel::refresh_norms(Device& device) const {
     const int64_t end = std::min(offset + spec.shape.elements(), here.range.end);
     if (begin < end) {
       const Shape part{end - begin};
-      device.add(
-          {weights_at(here) + bytes_of(begin - here.range.begin, weight_type), part, weight_type},
-          {norm + (begin - offset), part, DType::f32}, false);
+      std::byte* const from = weights_at(here) + bytes_of(begin - here.range.begin, weight_type);
+      float* const to = norm + (begin - offset);
+      if (host) {
+        std::vector<float> values(static_cast<size_t>(part.elements()));
+        convert_to_f32(weight_type, from, part.elements(), values.data());
+        device.upload(to, values.data(), values.size() * sizeof(float));
+      } else {
+        device.add({from, part, weight_type}, {to, part, DType::f32}, false);
+      }
     }
     norm += spec.shape.elements();
   }
 }
 
 void LoadedModel::read_weights(Device& device, const ReadTensor& read) {
+  Device& home = optimizer_device(device);
   std::vector<float> staging;
   std::vector<std::byte> narrow;
   for (const HeldPart& part : held_parts()) {
-    const bool here = device.kind() == DeviceKind::cpu && part.dtype == DType::f32 && part.whole();
+    const bool here = home.kind() == DeviceKind::cpu && part.dtype == DType::f32 && part.whole();
     if (here) {
       read(part.name, part.shape, reinterpret_cast<float*>(part.data));
       continue;
@@ -155,22 +191,22 @@ void LoadedModel::read_weights(Device& device, const ReadTensor& read) {
     read(part.name, part.shape, staging.data());
     const float* const from = staging.data() + part.begin;
     if (part.dtype == DType::f32) {
-      device.upload(part.data, from, part.bytes());
+      home.upload(part.data, from, part.bytes());
       continue;
     }
     narrow.resize(part.bytes());
     convert_from_f32(part.dtype, from, part.end - part.begin, narrow.data(), &device.threads());
-    device.upload(part.data, narrow.data(), narrow.size());
+    home.upload(part.data, narrow.data(), narrow.size());
   }
 }
 
 LoadedModel load_model(const ModelSource& source, Device& device, DType compute, DType weight_type,
-                       Place place) {
+                       const Holding& holding) {
   LoadedModel loaded;
   loaded.model = Model::from_config(source.config());
   loaded.target = {device.kind(), compute};
   loaded.weight_type = weight_type;
-  loaded.allocate(device, place);
+  loaded.allocate(device, holding);
   for (const StatePart& p :
        weight_parts(loaded.model.specs, loaded.model.layout, {0, loaded.elements()}, weight_type)) {
     source.require(p.name, p.shape);

@@ -30,11 +30,11 @@ LossType loss_type(const TrainOptions& o) {
   return o.loss_type == "dft" ? LossType::dft : LossType::nll;
 }
 
-MemoryWish memory_wish(const TrainOptions& o, Place place, const PreparedDataset& train,
+MemoryWish memory_wish(const TrainOptions& o, const Holding& holding, const PreparedDataset& train,
                        const PreparedDataset* eval) {
   MemoryWish wish;
-  wish.place = place;
-  wish.sums_apart = sums_gradients_apart(o.sharding, place, o.gradient_accumulation_steps);
+  wish.holding = holding;
+  wish.sums_apart = sums_gradients_apart(o.sharding, holding.place, o.gradient_accumulation_steps);
   wish.recompute = o.recompute();
   wish.offload_activations = o.activation_offloading;
   wish.loss = loss_type(o);
@@ -106,12 +106,13 @@ std::vector<MemoryPolicy> policies_of(const MemoryWish& wish, DeviceKind device)
 MemoryPlan standing_memory(const MemoryWish& wish, const Model& model, const Device& device,
                            DType compute) {
   const ShardBytes bytes =
-      shard_bytes(model, wish.place, wish.stored, compute, wish.states, wish.sums_apart);
+      shard_bytes(model, wish.holding, wish.stored, compute, wish.states, wish.sums_apart);
   MemoryPlan plan;
   plan.weights = bytes.weights;
   plan.masters = bytes.masters;
   plan.gradients = bytes.gradients;
   plan.moments = bytes.moments;
+  plan.host = bytes.host;
   plan.free = static_cast<double>(device.free_memory());
   plan.host_free = static_cast<double>(available_memory());
   plan.device = device.name();
@@ -140,6 +141,7 @@ MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Dev
                            DType compute, bool weights_loaded) {
   const Target target{device.kind(), compute};
   MemoryPlan plan = standing_memory(wish, model, device, compute);
+  const double offloaded = plan.host;
   plan.weights_loaded = weights_loaded;
   plan.batch_tokens = wish.longest(wish.rows);
   const int64_t most = std::max(plan.batch_tokens, plan.eval_tokens);
@@ -154,7 +156,7 @@ MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Dev
     plan.workspace = static_cast<double>(device.overhead()) +
                      static_cast<double>(workspace_bytes(device.kind(), model.config, most)) +
                      train.recorded + eval.recorded;
-    plan.host = train.host;
+    plan.host = offloaded + train.host;
     if (plan.fits()) {
       break;
     }
@@ -190,6 +192,15 @@ std::string fitting_settings(const MemoryWish& wish, const Model& model, const D
     other.offload_activations = policies.back().offload;
     attempt(other, "--optim adamw_8bit " + flags_of(policies.back()));
   }
+  const bool can_offload = device.kind() != DeviceKind::cpu && !wish.holding.offload_optimizer;
+  if (can_offload) {
+    MemoryWish other = wish;
+    other.holding.offload_optimizer = true;
+    attempt(other, "--offload_optimizer");
+    other.recompute = name_of(policies.back().recompute);
+    other.offload_activations = policies.back().offload;
+    attempt(other, "--offload_optimizer " + flags_of(policies.back()));
+  }
   // What is left is less at a time: first of rows, with every remedy for what stays.
   MemoryWish smaller = wish;
   const MemoryPolicy last = policies.back();
@@ -221,7 +232,7 @@ std::string fitting_settings(const MemoryWish& wish, const Model& model, const D
 }
 
 MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Device& device,
-                    DType compute, Place place, const PreparedDataset& train,
+                    DType compute, const Holding& holding, const PreparedDataset& train,
                     const PreparedDataset* eval, const Logger& logger, bool weights_loaded) {
   check_lengths(train, model.config);
   if (eval != nullptr) {
@@ -230,7 +241,11 @@ MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Devic
   if (options.activation_offloading && device.kind() == DeviceKind::cpu) {
     logger.note("activation_offloading: on the CPU they are in its memory already");
   }
-  const MemoryWish wish = memory_wish(options, place, train, eval);
+  if ((options.sharding.offload_optimizer || options.sharding.offload_param) &&
+      device.kind() == DeviceKind::cpu) {
+    logger.note("offload_optimizer, offload_param: on the CPU all is in its memory already");
+  }
+  const MemoryWish wish = memory_wish(options, holding, train, eval);
   const MemoryPlan plan = estimate_memory(wish, model, device, compute, weights_loaded);
   logger.note(plan.line());
   if (plan.fits()) {

@@ -30,11 +30,11 @@ struct MemoryWish {
   std::function<int64_t(int64_t rows)> longest;  // tokens of the longest batch of so many
   int64_t eval_tokens = 0;                       // of the longest evaluation batch; 0: none
   int64_t accumulation = 1;
-  Place place;              // of this rank among those that share the model
+  Holding holding;          // what this rank has of the model, and where
   bool sums_apart = false;  // see sums_gradients_apart
 };
-MemoryWish memory_wish(const TrainOptions& options, Place place, const PreparedDataset& train,
-                       const PreparedDataset* eval);
+MemoryWish memory_wish(const TrainOptions& options, const Holding& holding,
+                       const PreparedDataset& train, const PreparedDataset* eval);
 
 // What a run takes of its device, in bytes.
 struct MemoryPlan {
@@ -43,7 +43,7 @@ struct MemoryPlan {
   double gradients = 0, moments = 0;
   double activations = 0;  // the arena, for training or evaluation, and the programs' inputs
   double workspace = 0;    // of the device's libraries and of recorded work
-  double host = 0;         // offloaded, in the host's memory
+  double host = 0;         // in the host's memory: what is offloaded
   double free = 0;         // now, with the weights still to come unless `weights_loaded`
   double host_free = 0;
   bool weights_loaded = false;
@@ -68,7 +68,7 @@ std::string fitting_settings(const MemoryWish& wish, const Model& model, const D
 // Says the plan in one line. M037 when a row has more positions than the model; G010 when the run
 // does not fit, with the settings that would make it fit.
 MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Device& device,
-                    DType compute, Place place, const PreparedDataset& train,
+                    DType compute, const Holding& holding, const PreparedDataset& train,
                     const PreparedDataset* eval, const Logger& logger, bool weights_loaded = false);
 
 // M037 when a row has more positions than the model.

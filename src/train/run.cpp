@@ -212,8 +212,8 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
       choose_device({o.use_cpu, o.wants_bf16(), threads, s.launch.local_rank, o.wants_fp16(),
                      o.tf32.value_or(false)},
                     log);
-  const Place place = place_of(o.sharding, s.launch.rank, s.launch.world);
   Device* const device = chosen.device.get();
+  const Holding holding = holding_of(o.sharding, s.launch.rank, s.launch.world, device->kind());
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
   std::optional<FolderLock> lock;
   if (first) {
@@ -262,10 +262,10 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
     }
     control.agree("model and data", facts);
   }
-  const MemoryPlan memory = plan_run(o, shape, *device, chosen.compute, place, *train.rows,
+  const MemoryPlan memory = plan_run(o, shape, *device, chosen.compute, holding, *train.rows,
                                      eval ? eval->rows.get() : nullptr, log);
   LoadedModel model = load_model(*source, *device, chosen.compute,
-                                 o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32, place);
+                                 o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32, holding);
   log.note(fmt::format("model: {} ({}), {} parameters, {}, trained in {} on {}", source->name(),
                        model.model.config.architecture,
                        with_commas(count_parameters(model.model.specs)), source->format(),

@@ -78,8 +78,9 @@ RunPlan plan_training(const TrainOptions& o, const RunSurroundings& s) {
     plan.eval = survey(*eval, data, device->threads());
   }
   check_lengths(*train.rows, model.config);
-  MemoryWish wish = memory_wish(o, place_of(o.sharding, s.launch.rank, s.launch.world), *train.rows,
-                                eval ? eval->rows.get() : nullptr);
+  MemoryWish wish =
+      memory_wish(o, holding_of(o.sharding, s.launch.rank, s.launch.world, device->kind()),
+                  *train.rows, eval ? eval->rows.get() : nullptr);
   wish.longest = [&](int64_t count) {
     return train.rows->bound() ? plan.train.longest_batch_row * std::min(count, train.rows->size())
                                : longest_batch(*train.rows, count);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace sft {
 
@@ -44,28 +45,46 @@ Place place_of(const ShardingOptions& o, int rank, int world) {
   return {rank % ranks, ranks, static_cast<int>(o.zero_stage)};
 }
 
-bool sums_gradients_apart(const ShardingOptions& o, Place place, int64_t accumulation) {
-  return place.ranks > 1 &&
-         (place.stage >= 2 || (o.reduces_each_micro_batch() && accumulation > 1));
+Holding holding_of(const ShardingOptions& o, int rank, int world, DeviceKind kind) {
+  Holding holding{place_of(o, rank, world)};
+  if (kind != DeviceKind::cpu) {
+    holding.offload_optimizer = o.offload_optimizer || o.offload_param;
+    holding.offload_param = o.offload_param;
+  }
+  if (holding.offload_param && world == 1) {  // blocks come from the host instead
+    holding.place.stage = 3;
+  }
+  return holding;
 }
 
-ShardBytes shard_bytes(const Model& model, Place place, DType stored, DType compute,
+bool sums_gradients_apart(const ShardingOptions& o, Place place, int64_t accumulation) {
+  return place.stage >= 2 || (place.ranks > 1 && o.reduces_each_micro_batch() && accumulation > 1);
+}
+
+Holding holding_of(const ShardingOptions& o, int rank, int world) {
+  return {place_of(o, rank, world), o.offload_optimizer};
+}
+
+ShardBytes shard_bytes(const Model& model, const Holding& holding, DType stored, DType compute,
                        StateFormat states, bool sums_apart) {
+  const Place place = holding.place;
+  const bool offloaded = holding.offload_optimizer;
   const ShardLayout shards(model.layout, place);
   const auto bytes = [](int64_t elements, DType type) {
     return static_cast<double>(elements) * static_cast<double>(size_of(type));
   };
   const int64_t whole = shards.whole_elements(), slice = shards.slice_elements();
   const int64_t some = BlockSlots(shards).elements();
+  const bool copied = compute != stored || offloaded;
   ShardBytes out;
   out.weights = bytes(place.stage == 3 ? some : whole, compute);
-  if (compute != stored) {
-    out.masters = bytes(place.stage == 0 ? whole : slice, stored);
-    out.masters += place.stage == 3 ? bytes(slice, compute) : 0.0;
-  } else if (place.stage == 3) {
-    out.masters = bytes(slice, stored);
+  if (place.stage == 3 && copied) {
+    (holding.offload_param ? out.host : out.weights) += bytes(slice, compute);
   }
-  const bool float_norms = stored == DType::f32 && place.stage == 0;
+  if (copied || place.stage == 3) {
+    out.masters = bytes(place.stage == 0 ? whole : slice, stored);
+  }
+  const bool float_norms = stored == DType::f32 && place.stage == 0 && !offloaded;
   if (compute != DType::f32 && !float_norms) {
     out.weights += bytes(count_norms(model.specs), DType::f32);
   }
@@ -74,6 +93,10 @@ ShardBytes shard_bytes(const Model& model, Place place, DType stored, DType comp
   for (const Stretch& s : shards.updated()) {
     out.moments +=
         static_cast<double>(StateLayout(model.specs, model.layout, states, s.range, true).bytes());
+  }
+  if (offloaded) {
+    out.host += std::exchange(out.masters, 0.0) + std::exchange(out.moments, 0.0) +
+                static_cast<double>(OffloadedUpdate::staging_bytes(compute));
   }
   return out;
 }
@@ -95,7 +118,11 @@ Sharder::Sharder(Device& device, Communicator& world, LoadedModel& model,
       weights_(static_cast<size_t>(model.shards.blocks())),
       reduced_(std::max<size_t>(weights_.size(), BlockSlots::kSlots)) {
   for (const Stretch& s : updated_) {
-    optimizers_.emplace_back(device, model.model.specs, model.model.layout, adamw, s.range);
+    optimizers_.emplace_back(model.optimizer_device(device), model.model.specs, model.model.layout,
+                             adamw, s.range);
+  }
+  if (model.host) {
+    offloaded_.emplace(device, model.target.compute, model.copy_on_host);
   }
   int64_t elements = shards().whole_elements();
   if (uses_slots()) {
@@ -152,9 +179,9 @@ void Sharder::wait(Ticket& ticket) {
 }
 
 Sharder::MicroBatchRun Sharder::begin_micro_batch(bool first, bool last) {
-  const bool each = options_.reduces_each_micro_batch() && !alone();
+  const bool each = options_.reduces_each_micro_batch() && !idle();
   first_ = first;
-  reducing_ = !alone() && (each || last);
+  reducing_ = !idle() && (each || last);
   const bool arriving =
       std::ranges::any_of(weights_, [](const Ticket& t) { return t.has_value(); });
   const bool watched = reducing_ || arriving || stage() == 3;
@@ -174,7 +201,7 @@ void Sharder::reached(const BlockMark& mark) {
         return;
       }
       fetch(mark.block);
-      wait(fetched_[static_cast<size_t>(slots_.slot(mark.block))]);
+      arrive(slots_.slot(mark.block));
       if (options_.overlap_comm && mark.next >= 0 &&
           slots_.slot(mark.next) != slots_.slot(mark.block)) {
         fetch(mark.next);
@@ -200,19 +227,42 @@ void Sharder::fetch(int block) {
   if (fetched_block_[slot] == block) {
     return;
   }
-  const Stretch own = shards().own(block);
-  const std::byte* const from =
-      model_.copy.size() > 0 ? model_.copy_at(own) : model_.weights_at(own);
-  const DType type = model_.target.compute;
   fetched_block_[slot] = block;
-  fetched_[slot] =
-      begun(comm_.begin_all_gather(from, bytes_at(model_.gathered, model_.slots.at(block), type),
-                                   static_cast<size_t>(shards().slice(block)) * size_of(type)));
+  const Stretch own = shards().own(block);
+  const DType type = model_.target.compute;
+  const size_t bytes = static_cast<size_t>(shards().slice(block)) * size_of(type);
+  std::byte* const whole = bytes_at(model_.gathered, model_.slots.at(block), type);
+  const std::byte* from = model_.copy.size() > 0 ? model_.copy_at(own) : model_.weights_at(own);
+  if (model_.copy_on_host) {
+    std::byte* const mine = whole + static_cast<size_t>(shards().place().rank) * bytes;
+    device_.begin_aside(Lane::copies);
+    device_.copy(mine, from, bytes);
+    uploaded_[slot] = device_.end_aside();
+    if (alone()) {
+      return;
+    }
+    device_.wait_aside(*std::exchange(uploaded_[slot], std::nullopt));
+    from = mine;
+  }
+  fetched_[slot] = begun(comm_.begin_all_gather(from, whole, bytes));
+}
+
+void Sharder::arrive(int slot) {
+  const auto s = static_cast<size_t>(slot);
+  wait(fetched_[s]);
+  if (uploaded_[s]) {
+    device_.wait_aside(*std::exchange(uploaded_[s], std::nullopt));
+  }
 }
 
 void Sharder::reduce(int block) {
   float* const full = block_gradients(block);
   const int64_t n = shards().slice(block);
+  if (alone()) {
+    device_.add({full, {n}, DType::f32}, {sums_.f32() + shards().slice_at(block), {n}, DType::f32},
+                !first_);
+    return;
+  }
   Ticket& ticket = reduction_of(block);
   if (sums_apart_) {
     ticket = comm_.begin_reduce_scatter(full, sums_.f32() + shards().slice_at(block), n, !first_);
@@ -252,7 +302,7 @@ void Sharder::finish_gradients() {
 
 double Sharder::gradient_norm() {
   if (alone()) {
-    return l2_norm(device_, gradients_.f32(), model_.elements());
+    return l2_norm(device_, (sums_apart_ ? sums_ : gradients_).f32(), model_.elements());
   }
   double squares = 0;
   for (const Stretch& s : shards().own()) {
@@ -272,7 +322,11 @@ void Sharder::update(AdamWStep step) {
       step.weights = model_.weights_at(s);
       step.copy = model_.copy_at(s);
       step.gradients = gradients_at(s);
-      optimizers_[i].step(step);
+      if (offloaded_) {
+        offloaded_->run(optimizers_[i], step);
+      } else {
+        optimizers_[i].step(step);
+      }
     }
   }
   model_.refresh_norms(device_);
@@ -282,7 +336,7 @@ void Sharder::update(AdamWStep step) {
 // Norms first: every block needs some of them, and what is begun later is done later.
 void Sharder::share_weights() {
   fetched_block_.fill(-1);
-  if (stage() == 0) {
+  if (stage() == 0 || alone()) {
     return;
   }
   if (model_.norms.size() > 0) {

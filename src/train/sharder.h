@@ -19,19 +19,24 @@
 #include "optim/shard_layout.h"
 #include "optim/sharding_options.h"
 #include "train/loaded_model.h"
+#include "train/offloaded_update.h"
 
 namespace sft {
 
 // Which part of a model rank `rank` of `world` holds. Stage 0 where there is nothing to share.
 Place place_of(const ShardingOptions& options, int rank, int world);
+// The same, and where; a CPU has nothing to offload. `kind`: of the device.
+Holding holding_of(const ShardingOptions& options, int rank, int world, DeviceKind kind);
 
 // What a rank holds of a training state, in bytes: the formula of the memory plan.
 struct ShardBytes {
   double weights = 0;  // as programs read them, gathered blocks included
   double masters = 0;  // where the optimizer changes others
   double gradients = 0, moments = 0;
+  double host = 0;  // of these, or beside them, what is in the host's memory
 };
-ShardBytes shard_bytes(const Model& model, Place place, DType stored, DType compute,
+// What is offloaded counts as `host` alone.
+ShardBytes shard_bytes(const Model& model, const Holding& holding, DType stored, DType compute,
                        StateFormat states, bool sums_apart);
 // Whether summed gradients need memory beside those of the micro-batch.
 bool sums_gradients_apart(const ShardingOptions& options, Place place, int64_t accumulation);
@@ -77,6 +82,9 @@ class Sharder final : public BlockWatcher {
   // those of optim/state_layout.h.
   std::vector<HeldPart> state_parts() const;
 
+  // Whether other ranks have parts of the state that this one has not.
+  bool scattered() const { return !alone() && stage() > 0; }
+
   // --- for gather_state
   // ---------------------------------------------------------------------------
   const LoadedModel& model() const { return model_; }
@@ -95,6 +103,8 @@ class Sharder final : public BlockWatcher {
   using Ticket = std::optional<Communicator::Ticket>;
 
   bool alone() const { return shards().alone(); }
+  // Nothing comes and goes: one rank that has everything on its device.
+  bool idle() const { return alone() && stage() == 0; }
   const ShardLayout& shards() const { return model_.shards; }
   int stage() const { return shards().place().stage; }
   bool uses_slots() const { return stage() >= 2; }
@@ -102,6 +112,7 @@ class Sharder final : public BlockWatcher {
   Ticket& reduction_of(int block);
   float* gradients_at(const Stretch& s) const;
   void fetch(int block);
+  void arrive(int slot);
   void reduce(int block);
   void share_weights();
   void wait(Ticket& ticket);
@@ -118,14 +129,16 @@ class Sharder final : public BlockWatcher {
   bool sums_apart_;
   std::vector<Stretch> updated_;
   std::vector<AdamW> optimizers_;  // one for each of them
-  BlockSlots slots_;               // of gradients, from stage 2 on
-  bool alike_ = true;              // blocks that share a slot have the same tensors
-  Buffer gradients_;               // of a micro-batch or a step: whole blocks, or slots
-  Buffer sums_;                    // of a step, over ranks: slices
+  std::optional<OffloadedUpdate> offloaded_;
+  BlockSlots slots_;   // of gradients, from stage 2 on
+  bool alike_ = true;  // blocks that share a slot have the same tensors
+  Buffer gradients_;   // of a micro-batch or a step: whole blocks, or slots
+  Buffer sums_;        // of a step, over ranks: slices
   bool reducing_ = false, first_ = false;
-  std::vector<Ticket> weights_;                          // by block, on their way
-  std::array<int, BlockSlots::kSlots> fetched_block_{};  // what a slot of weights holds; -1
-  std::array<Ticket, BlockSlots::kSlots> fetched_;
+  std::vector<Ticket> weights_;                                  // by block, on their way
+  std::array<int, BlockSlots::kSlots> fetched_block_{};          // what a slot of weights holds; -1
+  std::array<Ticket, BlockSlots::kSlots> fetched_;               // from other ranks,
+  std::array<std::optional<int>, BlockSlots::kSlots> uploaded_;  // or from the host
   std::vector<Ticket> reduced_;  // by slot, or by block where there are none
   Ticket last_;                  // of everything begun
 };

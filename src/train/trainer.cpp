@@ -67,7 +67,7 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
       train_rows_(train.size()),
       memory_(memory ? *memory
                      : plan_run(options, model.model, context.device, model.target.compute,
-                                model.shards.place(), train, eval, context.logger, true)),
+                                model.holding(), train, eval, context.logger, true)),
       loader_(make_loader(train, loader_options(options, context.comm, true))),
       total_steps_(loader_->total_steps(options.num_train_epochs, options.max_steps)),
       sharder_(context.device, context.comm, model, options.sharding,

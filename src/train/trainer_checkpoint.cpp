@@ -127,7 +127,7 @@ Json Trainer::state_json() const {
 // What a save takes from the steps that follow: a copy on the device where there is room, or the
 // parts of all ranks.
 std::vector<StreamedTensor> Trainer::fix_state() {
-  if (model_.shards.place().stage > 0) {
+  if (sharder_.scattered()) {
     gathered_.emplace(gather_state(sharder_, log_ != nullptr, !options_.save_only_model));
     return gathered_->streamed();
   }
@@ -138,7 +138,7 @@ std::vector<StreamedTensor> Trainer::fix_state() {
   if (options_.save_only_model) {
     keep_weights(parts);
   }
-  snapshot_.emplace(context_.device, whole_tensors(parts));
+  snapshot_.emplace(model_.optimizer_device(context_.device), whole_tensors(parts));
   return snapshot_->streamed();
 }
 
@@ -206,7 +206,8 @@ void Trainer::read_parts(const fs::path& path, std::span<const HeldPart> parts) 
           .hint("resume with the model and --optim that the run began with");
     }
     const size_t begin = static_cast<size_t>(part.begin) * size_of(part.dtype);
-    context_.device.upload(part.data, file.raw(*stored).data() + begin, part.bytes());
+    model_.optimizer_device(context_.device)
+        .upload(part.data, file.raw(*stored).data() + begin, part.bytes());
   }
 }
 
@@ -351,11 +352,12 @@ void Trainer::load_weights(const fs::path& checkpoint) {
 SavedWeights Trainer::weights() {
   sharder_.settle();
   SavedWeights out;
-  if (model_.shards.place().stage > 0) {
+  if (sharder_.scattered()) {
     out.memory.emplace(gather_state(sharder_, log_ != nullptr, false));
     out.tensors = weights_of(out.memory->streamed());
   } else {
-    out.tensors = streamed_from(context_.device, whole_tensors(model_.held_parts()));
+    out.tensors =
+        streamed_from(model_.optimizer_device(context_.device), whole_tensors(model_.held_parts()));
   }
   return out;
 }

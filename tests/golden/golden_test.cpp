@@ -54,12 +54,12 @@ std::vector<std::string> arguments(const Json& run, const fs::path& out, Ranks r
              std::to_string(ranks.stage)};
   }
   const std::vector<std::string> own = {"--model_name_or_path",
-                                    kFolder / "models" / run["model"].get<std::string>(),
-                                    "--dataset_name",
-                                    kFolder / "data" / run["data"].get<std::string>(),
-                                    "--output_dir",
-                                    out,
-                                    "--do_train"};
+                                        kFolder / "models" / run["model"].get<std::string>(),
+                                        "--dataset_name",
+                                        kFolder / "data" / run["data"].get<std::string>(),
+                                        "--output_dir",
+                                        out,
+                                        "--do_train"};
   words.insert(words.end(), own.begin(), own.end());
   for (const auto& [key, value] : run["args"].items()) {
     if (kOnGpu && key == "use_cpu") {

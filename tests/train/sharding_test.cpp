@@ -128,6 +128,43 @@ TEST(Sharding, every_stage_gives_the_same_bits_on_a_gpu) {
   }
 }
 
+// The processors' update instead of the GPU's; blocks of weights that come from the host's memory.
+TEST(Sharding, offloading_changes_no_more_than_rounding) {
+  if (std::getenv("SFT_TEST_CUDA") == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  const Rows rows(41), eval(5);
+  const RunSetup setup{.eval = &eval, .threads = 4, .gpu = true};
+  for (const char* dtype : {"float32", "bfloat16"}) {
+    for (const int ranks : {1, 2}) {
+      SCOPED_TRACE(fmt::format("{}, {} ranks", dtype, ranks));
+      TrainOptions o = sharded("offload", ranks == 1 ? 0 : 2);
+      o.model.dtype = dtype;
+      o.max_steps = 12;
+      o.eval_strategy = "steps";
+      o.eval_steps = 5;
+      const RunResult there = run_ranks(ranks, o, rows, setup)[0];
+      o.sharding.offload_optimizer = true;
+      const RunResult here = run_ranks(ranks, o, rows, setup)[0];
+      EXPECT_LT(relative_distance(there.weights, here.weights), 2e-3);
+      o.sharding.zero_stage = 3;
+      o.sharding.offload_param = true;
+      o.save_strategy = "steps";
+      o.save_steps = 6;
+      const RunResult streamed = run_ranks(ranks, o, rows, setup)[0];
+      if (ranks == 1) {  // whose micro-batches were added in the products before
+        EXPECT_LT(relative_distance(here.weights, streamed.weights), 2e-3);
+      } else {
+        EXPECT_EQ(here.weights, streamed.weights);
+        EXPECT_EQ(steps_of(here.log), steps_of(streamed.log));
+      }
+      RunSetup again = setup;
+      again.resume_from = (fs::path(o.output_dir) / "checkpoint-6").string();
+      EXPECT_EQ(streamed.weights, run_ranks(ranks, o, rows, again)[0].weights);
+    }
+  }
+}
+
 TEST(Sharding, groups_of_ranks_share_a_copy) {
   const Rows rows(40);
   TrainOptions o = sharded("groups", 0);
@@ -238,9 +275,9 @@ TEST(Sharding, each_rank_takes_the_memory_of_the_formula) {
         threads.emplace_back([&, rank] {
           const auto own = Device::cpu(1);
           const Place place = place_of(o, static_cast<int>(rank), ranks);
-          LoadedModel loaded = load_model(*source, *own, DType::f32, DType::f32, place);
+          LoadedModel loaded = load_model(*source, *own, DType::f32, DType::f32, {place});
           const Sharder sharder(*own, *comms[rank], loaded, o, {}, 2);
-          planned[rank] = shard_bytes(model, place, DType::f32, DType::f32, StateFormat::f32,
+          planned[rank] = shard_bytes(model, {place}, DType::f32, DType::f32, StateFormat::f32,
                                       sums_gradients_apart(o, place, 2));
           double bytes = static_cast<double>(loaded.weights.size() + loaded.copy.size() +
                                              loaded.norms.size() + loaded.gathered.size());

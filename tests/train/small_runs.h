@@ -111,10 +111,10 @@ inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Co
   const auto source = ModelSource::open(kModel.string(), "", {});
   const DType compute = setup.gpu ? DType::bf16 : DType::f32;
   const DType stored = o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32;
-  const Place place = place_of(o.sharding, comm.rank(), comm.size());
+  const Holding holding = holding_of(o.sharding, comm.rank(), comm.size(), device->kind());
   LoadedModel model = setup.random.empty()
-                          ? load_model(*source, *device, compute, stored, place)
-                          : random_model(setup.random, *device, compute, stored, place);
+                          ? load_model(*source, *device, compute, stored, holding)
+                          : random_model(setup.random, *device, compute, stored, holding);
   std::optional<RunLog> log;
   if (comm.rank() == 0) {
     log.emplace(RunLog::Setup{o.output_dir, {}, [] { return 0.0; }, {}});

@@ -130,7 +130,8 @@ class StreamWatch {
 
 class Nccl final : public Communicator {
  public:
-  Nccl(CudaDevice& device, nccl::Comm* comm) : device_(device), comm_(comm), watch_(device.ordinal()) {
+  Nccl(CudaDevice& device, nccl::Comm* comm)
+      : device_(device), comm_(comm), watch_(device.ordinal()) {
     check_nccl(api().comm_user_rank(comm, &rank_), "asking for the rank");
     check_nccl(api().comm_count(comm, &world_), "asking for the size");
     check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
@@ -180,7 +181,9 @@ class Nccl final : public Communicator {
     return part;
   }
 
-  void all_reduce(std::span<float> data) override { reduce(data.data(), data.size(), Type::float32); }
+  void all_reduce(std::span<float> data) override {
+    reduce(data.data(), data.size(), Type::float32);
+  }
   void all_reduce(std::span<double> data) override {
     reduce(data.data(), data.size(), Type::float64);
   }
@@ -217,9 +220,8 @@ class Nccl final : public Communicator {
   Ticket begin_all_reduce(float* data, int64_t n) override {
     const auto count = static_cast<size_t>(n);
     return begin("all-reduce", count * sizeof(float), [&] {
-      check_nccl(
-          api().all_reduce(data, data, count, Type::float32, nccl::kSum, comm_, stream_),
-          "an all-reduce");
+      check_nccl(api().all_reduce(data, data, count, Type::float32, nccl::kSum, comm_, stream_),
+                 "an all-reduce");
     });
   }
   void wait(Ticket ticket) override {
@@ -237,8 +239,8 @@ class Nccl final : public Communicator {
       nccl::Result failed = nccl::kSuccess;
       api().comm_get_async_error(comm_, &failed);
       if (failed != nccl::kSuccess && failed != nccl::kInProgress) {
-        aborted_ = Error("N040", "rank " + std::to_string(rank_) + " has lost another rank: " +
-                                     api().get_error_string(failed))
+        aborted_ = Error("N040", "rank " + std::to_string(rank_) +
+                                     " has lost another rank: " + api().get_error_string(failed))
                        .hint("that rank's own error, if it could still say one, is the cause");
         api().comm_abort(comm_);
       }
@@ -318,8 +320,9 @@ nccl::Comm* connect(int ordinal, int rank, int world, const char* id, int64_t ti
     throw Error("N041", "rank " + std::to_string(rank) + " of " + std::to_string(world) +
                             " could not connect to the others through NCCL in " +
                             std::to_string(timeout_ms / 1000) + " s")
-        .hint("name the network with  NCCL_SOCKET_IFNAME=eth0  and see that the hosts reach each "
-              "other");
+        .hint(
+            "name the network with  NCCL_SOCKET_IFNAME=eth0  and see that the hosts reach each "
+            "other");
   }
   return result.get();
 }

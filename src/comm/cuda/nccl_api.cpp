@@ -21,10 +21,11 @@ void find(void* library, const char* name, F& function) {
 Api load() {
   void* const library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
-    throw Error("G023", std::string("ranks on GPUs need NCCL, and it cannot be loaded: ") +
-                            ::dlerror())
-        .hint("install NCCL (libnccl2), name its folder in LD_LIBRARY_PATH, or train on CPUs with "
-              "--use_cpu");
+    throw Error("G023",
+                std::string("ranks on GPUs need NCCL, and it cannot be loaded: ") + ::dlerror())
+        .hint(
+            "install NCCL (libnccl2), name its folder in LD_LIBRARY_PATH, or train on CPUs with "
+            "--use_cpu");
   }
   Api a{};
   find(library, "ncclGetVersion", a.get_version);

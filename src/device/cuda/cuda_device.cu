@@ -213,6 +213,10 @@ void CudaDevice::wait_aside(int ticket) {
   check_cuda(cudaStreamWaitEvent(stream_, tickets_[static_cast<size_t>(ticket)]), "joining");
 }
 
+void CudaDevice::await(int ticket) {
+  check_cuda(cudaEventSynchronize(tickets_[static_cast<size_t>(ticket)]), "work aside");
+}
+
 int CudaDevice::mark() {
   cudaEvent_t event = nullptr;
   check_cuda(cudaEventCreate(&event), "making an event");

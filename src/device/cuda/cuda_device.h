@@ -38,6 +38,7 @@ class CudaDevice : public Device {
   void begin_aside(Lane lane) override;
   int end_aside() override;
   void wait_aside(int ticket) override;
+  void await(int ticket) override;
   std::unique_ptr<RecordedWork> record(const std::function<void()>& work) override;
   int mark() override;
   double seconds_between(int from, int to) override;

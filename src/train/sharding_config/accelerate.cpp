@@ -280,8 +280,8 @@ void apply_fsdp_config(TrainOptions& o, const std::string& name, const Json& val
                                     o.sharding.zero_stage, flag));
   }
   if (c.flag("cpu_offload", false) || c.flag("offload_params", false)) {
-    throw Error("C010", fmt::format("{}: state in host memory is not built yet", name))
-        .hint("leave the offloading out");
+    o.sharding.offload_optimizer = true;
+    o.sharding.offload_param = o.sharding.zero_stage == 3;
   }
   if (c.flag("activation_checkpointing", false) && !o.is_set("gradient_checkpointing")) {
     o.gradient_checkpointing = "true";

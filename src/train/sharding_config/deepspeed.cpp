@@ -167,9 +167,9 @@ void apply_precision(TrainOptions& o, const CheckedConfig& c) {
                             : "float32"));
 }
 
-// State in host memory: `least_stage` is the first that DeepSpeed takes it at.
-void check_offload(const CheckedConfig& c, const std::string& section, int64_t stage,
-                   int64_t least_stage) {
+// Whether state goes to host memory: `least_stage` is the first that DeepSpeed takes it at.
+bool offloads(const CheckedConfig& c, const std::string& section, int64_t stage,
+              int64_t least_stage) {
   const std::string key = kZero + section + ".device";
   const std::string device = c.text(key, "none");
   if (device == "nvme") {
@@ -178,15 +178,13 @@ void check_offload(const CheckedConfig& c, const std::string& section, int64_t s
                                     c.name(), key));
   }
   if (device == "none") {
-    return;
+    return false;
   }
   if (stage < least_stage) {
     throw Error("C123", fmt::format("{}: {}{} needs stage {} or more, and stage is {}", c.name(),
                                     kZero, section, least_stage, stage));
   }
-  throw Error("C010", fmt::format("{}: {}{}: state in host memory is not built yet", c.name(),
-                                  kZero, section))
-      .hint("leave the offloading out");
+  return true;
 }
 
 int64_t whole_stage(const CheckedConfig& c) {
@@ -217,8 +215,8 @@ int64_t sharding_group(const CheckedConfig& c, int64_t stage) {
 void apply_zero(TrainOptions& o, const CheckedConfig& c) {
   ShardingOptions& s = o.sharding;
   s.zero_stage = whole_stage(c);
-  check_offload(c, "offload_optimizer", s.zero_stage, 1);
-  check_offload(c, "offload_param", s.zero_stage, 3);
+  s.offload_optimizer |= offloads(c, "offload_optimizer", s.zero_stage, 1);
+  s.offload_param |= offloads(c, "offload_param", s.zero_stage, 3);
   s.zero_shard_group = sharding_group(c, s.zero_stage);
   s.overlap_comm = c.flag("zero_optimization.overlap_comm", s.overlap_comm);
 }

@@ -122,7 +122,9 @@ TEST_F(Accelerate, FlagsOfFsdp) {
   apply_fsdp(hybrid, "true", {{"fsdp_sharding_strategy", 5}}, {16, 4});
   EXPECT_EQ(hybrid.sharding.zero_stage, 2);
   EXPECT_EQ(hybrid.sharding.zero_shard_group, 4);
-  EXPECT_EQ(error_of({"--fsdp", "full_shard offload"}).code(), "C010");
+  EXPECT_TRUE(sharding({"--fsdp", "full_shard offload"}).offload_param);
+  EXPECT_TRUE(sharding({"--fsdp", "shard_grad_op offload"}).offload_optimizer);
+  EXPECT_FALSE(sharding({"--fsdp", "shard_grad_op offload"}).offload_param);
   EXPECT_EQ(error_of({"--fsdp", "full_shart"}).code(), "C123");
   EXPECT_EQ(error_of({"--fsdp_config", R"({"version": 2})"}).code(), "C126");
   EXPECT_EQ(error_of({"--fsdp", "true", "--fsdp_config", R"({"verson": 2})"}).code(), "C122");
