@@ -69,8 +69,14 @@ void OffloadedUpdate::run(AdamW& optimizer, AdamWStep step) {
     }
     sent_[k] = move(copy, copies_[k].data(), piece(i).size(), copy_type_);
   }
-  if (pieces > 0 && !copy_on_host_) {
-    device_.wait_aside(*sent_[static_cast<size_t>((pieces - 1) % 2)]);
+}
+
+void OffloadedUpdate::finish() {
+  for (std::optional<int>& ticket : sent_) {
+    if (ticket) {
+      device_.await(*ticket);
+      ticket.reset();
+    }
   }
 }
 

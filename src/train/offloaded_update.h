@@ -20,6 +20,8 @@ class OffloadedUpdate {
   // `optimizer` and `step.weights` are the host's, `step.gradients` the device's.
   // What the device is given from then on comes after it.
   void run(AdamW& optimizer, AdamWStep step);
+  // After the last stretch of a step: waits until the new weights are there.
+  void finish();
 
  private:
   static constexpr int64_t kPiece = int64_t{4} << 20;  // elements

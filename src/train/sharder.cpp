@@ -329,6 +329,9 @@ void Sharder::update(AdamWStep step) {
       }
     }
   }
+  if (offloaded_) {
+    offloaded_->finish();
+  }
   model_.refresh_norms(device_);
   share_weights();
 }

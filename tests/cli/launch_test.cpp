@@ -74,6 +74,7 @@ class LaunchTest : public ::testing::Test {
     Words words = {"launch", "--nproc_per_node", "2", "--max_restarts", std::to_string(restarts)};
     const Words rest = recipe(settings_, settings_.scratch / out);
     words.insert(words.end(), rest.begin(), rest.end());
+    words.insert(words.end(), {"--zero_stage", "2"});
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
@@ -295,7 +296,8 @@ TEST_F(LaunchTest, TwoMachinesEndWhenTheirLinkIsCut) {
   const auto start = [&](int node, const std::string& name, const Words& more) {
     Words words = {"launch",      "--nnodes",           "2",
                    "--node_rank", std::to_string(node), "--nproc_per_node",
-                   "1",           "--master_addr",      "10.87.3.1"};
+                   "1",           "--master_addr",      "10.87.3.1",
+                   "--zero_stage", "2"};
     const Words rest = recipe(settings_, out(name));
     words.insert(words.end(), rest.begin(), rest.end());
     words.insert(words.end(), more.begin(), more.end());

@@ -153,9 +153,12 @@ inline RunResult run_one(const TrainOptions& o, const PreparedDataset& rows) {
 }
 
 // Every rank's result; an error of one is thrown when all have ended.
-inline std::vector<RunResult> run_ranks(int ranks, const TrainOptions& o,
-                                        const PreparedDataset& rows, const RunSetup& setup = {}) {
-  auto comms = thread_communicators(ranks);
+inline std::vector<RunResult> run_ranks(
+    int ranks, const TrainOptions& o, const PreparedDataset& rows, const RunSetup& setup = {},
+    std::vector<std::unique_ptr<Communicator>> comms = {}) {
+  if (comms.empty()) {
+    comms = thread_communicators(ranks);
+  }
   std::vector<RunResult> results(static_cast<size_t>(ranks));
   std::vector<std::exception_ptr> errors(static_cast<size_t>(ranks));
   std::vector<std::thread> threads;
