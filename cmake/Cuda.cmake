@@ -30,7 +30,7 @@ endif()
 find_path(SFT_CUDNN_INCLUDE cudnn.h PATHS ${CUDAToolkit_INCLUDE_DIRS})
 
 add_library(sft_cuda SHARED
-  src/core/dtype.cpp src/core/error.cpp src/core/file.cpp src/core/strings.cpp src/core/tensor.cpp src/core/thread_pool.cpp
+  src/core/cgroup.cpp src/core/dtype.cpp src/core/error.cpp src/core/file.cpp src/core/strings.cpp src/core/tensor.cpp src/core/thread_pool.cpp
   src/device/device.cpp
   src/device/cuda/cuda_device.cu
   src/comm/cuda/nccl.cu src/comm/cuda/nccl_api.cpp

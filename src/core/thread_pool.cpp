@@ -1,8 +1,11 @@
 #include "core/thread_pool.h"
 
 #include <sched.h>
+#include <cmath>
 
 #include <algorithm>
+
+#include "core/cgroup.h"
 
 namespace sft {
 
@@ -129,10 +132,14 @@ void ThreadPool::for_each(int64_t n, const std::function<void(int64_t, int)>& bo
 
 int default_threads() {
   cpu_set_t set;
+  int threads = static_cast<int>(std::thread::hardware_concurrency());
   if (::sched_getaffinity(0, sizeof set, &set) == 0) {
-    return std::max(1, CPU_COUNT(&set));
+    threads = CPU_COUNT(&set);
   }
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  if (const auto share = cgroup_processors()) {
+    threads = std::min(threads, static_cast<int>(std::ceil(*share)));
+  }
+  return std::max(1, threads);
 }
 
 }  // namespace sft

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <utility>
 
+#include "core/cgroup.h"
 #include "core/error.h"
 #include "core/strings.h"
 
@@ -145,13 +147,12 @@ std::string cpu_features() {
 size_t available_memory() {
   std::ifstream info("/proc/meminfo");
   std::string key, unit;
-  size_t kibibytes = 0;
-  while (info >> key >> kibibytes >> unit) {
-    if (key == "MemAvailable:") {
-      return kibibytes * 1024;
-    }
+  size_t kibibytes = 0, machine = 0;
+  while (machine == 0 && info >> key >> kibibytes >> unit) {
+    machine = key == "MemAvailable:" ? kibibytes * 1024 : 0;
   }
-  return 0;
+  const auto left = cgroup_memory_left();
+  return left ? std::min(machine, static_cast<size_t>(*left)) : machine;
 }
 
 }  // namespace sft

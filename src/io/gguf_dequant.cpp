@@ -16,8 +16,7 @@ namespace {
 using Bytes = const uint8_t*;
 
 // Compiled twice, the second time for processors with AVX2; the numbers are the same.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(SFT_SANITIZED)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(SFT_SANITIZED)
 #define SFT_DECODER __attribute__((target_clones("avx2", "default")))
 #else
 #define SFT_DECODER

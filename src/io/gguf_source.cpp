@@ -74,43 +74,60 @@ int64_t GgufSource::permuted_heads(const std::string& name) const {
   return is_key ? config()["num_key_value_heads"].get<int64_t>() : 0;
 }
 
+void GgufSource::read_f32(const std::string& name, ElementRange part, float* destination,
+                          ThreadPool* pool) const {
+  const GgufTensor& t = tensor(name);
+  const GgufType& type = *t.type;
+  const int64_t heads = permuted_heads(name);
+  const bool whole = part.size() == t.elements();
+  const bool in_blocks = part.begin % type.block == 0 && part.size() % type.block == 0;
+  if (!whole && (heads > 0 || !in_blocks)) {
+    std::vector<float> all(static_cast<size_t>(t.elements()));
+    read_f32(name, {0, t.elements()}, all.data(), pool);
+    std::copy_n(all.data() + part.begin, part.size(), destination);
+    return;
+  }
+  if (heads > 0) {
+    decode_permuted(name, heads, destination, pool);
+  } else {
+    const std::byte* source = file_.raw(t).data() + part.begin / type.block * type.block_bytes;
+    split_work(pool, part.size() / type.block, kGrain / type.block,
+               [&](int64_t begin, int64_t end) {
+                 type.decode(source + begin * type.block_bytes, (end - begin) * type.block,
+                             destination + begin * type.block);
+               });
+  }
+  if (family_.norms_plus_one && name.ends_with("norm.weight")) {
+    std::for_each(destination, destination + part.size(), [](float& x) { x -= 1; });
+  }
+}
+
 // The converter turned the two halves of each head into pairs: its row 2i + j is row j * d/2 + i of
 // transformers. A bias is a column of rows of one.
-void GgufSource::read_f32(const std::string& name, float* destination, ThreadPool* pool) const {
+void GgufSource::decode_permuted(const std::string& name, int64_t heads, float* destination,
+                                 ThreadPool* pool) const {
   const GgufTensor& t = tensor(name);
   const std::byte* source = file_.raw(t).data();
   const GgufType& type = *t.type;
-  const int64_t heads = permuted_heads(name);
   const int64_t width = t.shape.size() == 1 ? 1 : t.row_length();
   const int64_t rows = t.elements() / width;
-  if (heads > 0 && (rows % heads != 0 || rows / heads % 2 != 0 || width % type.block != 0)) {
+  if (rows % heads != 0 || rows / heads % 2 != 0 || width % type.block != 0) {
     throw Error("M245", fmt::format("tensor \"{}\" of shape {} does not split into {} heads", name,
                                     shape(name).text(), heads))
         .at(path().string())
         .hint("the file is damaged; fetch or convert it again");
   }
-  if (heads == 0) {
-    const int64_t blocks = t.elements() / type.block;
-    split_work(pool, blocks, kGrain / type.block, [&](int64_t begin, int64_t end) {
-      type.decode(source + begin * type.block_bytes, (end - begin) * type.block,
-                  destination + begin * type.block);
-    });
-  } else {
-    const int64_t half = rows / heads / 2;
-    const int64_t row_bytes = width / type.block * type.block_bytes;
-    split_work(pool, rows, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const int64_t head = row / (2 * half);
-        const int64_t j = row % (2 * half) / half;
-        const int64_t i = row % half;
-        const int64_t stored = head * 2 * half + 2 * i + j;
-        type.decode(source + stored * row_bytes, width, destination + row * width);
-      }
-    });
-  }
-  if (family_.norms_plus_one && name.ends_with("norm.weight")) {
-    std::for_each(destination, destination + t.elements(), [](float& x) { x -= 1; });
-  }
+  const int64_t half = rows / heads / 2;
+  const int64_t row_bytes = width / type.block * type.block_bytes;
+  split_work(pool, rows, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t head = row / (2 * half);
+      const int64_t j = row % (2 * half) / half;
+      const int64_t i = row % half;
+      const int64_t stored = head * 2 * half + 2 * i + j;
+      type.decode(source + stored * row_bytes, width, destination + row * width);
+    }
+  });
 }
 
 std::optional<std::string> GgufSource::file_text(const std::string& file) const {

@@ -17,13 +17,17 @@ class GgufSource : public ModelSource {
   const std::vector<std::string>& names() const override { return names_; }
   bool has(const std::string& name) const override { return tensors_.contains(name); }
   Shape shape(const std::string& name) const override;
-  void read_f32(const std::string& name, float* destination, ThreadPool* pool) const override;
+  using ModelSource::read_f32;
+  void read_f32(const std::string& name, ElementRange part, float* destination,
+                ThreadPool* pool) const override;
   DType stored_dtype() const override { return stored_dtype_; }
   std::optional<std::string> file_text(const std::string& file) const override;
 
  private:
   const GgufTensor& tensor(const std::string& name) const;
   // The heads of a tensor whose rows were permuted, 0 for any other.
+  void decode_permuted(const std::string& name, int64_t heads, float* destination,
+                       ThreadPool* pool) const;
   int64_t permuted_heads(const std::string& name) const;
 
   GgufFile file_;

@@ -93,9 +93,10 @@ Shape HfSource::shape(const std::string& name) const {
   return Shape(t.shape);
 }
 
-void HfSource::read_f32(const std::string& name, float* destination, ThreadPool* pool) const {
+void HfSource::read_f32(const std::string& name, ElementRange part, float* destination,
+                        ThreadPool* pool) const {
   const auto found = entry(name);
-  found.file->read_f32(*found.tensor, destination, pool);
+  found.file->read_f32(*found.tensor, part, destination, pool);
 }
 
 std::optional<std::string> HfSource::file_text(const std::string& file) const {

@@ -16,7 +16,9 @@ class HfSource : public ModelSource {
   const std::vector<std::string>& names() const override { return names_; }
   bool has(const std::string& name) const override { return stored_name_.contains(name); }
   Shape shape(const std::string& name) const override;
-  void read_f32(const std::string& name, float* destination, ThreadPool* pool) const override;
+  using ModelSource::read_f32;
+  void read_f32(const std::string& name, ElementRange part, float* destination,
+                ThreadPool* pool) const override;
   DType stored_dtype() const override { return stored_dtype_; }
   std::optional<std::string> file_text(const std::string& file) const override;
 

@@ -19,6 +19,7 @@
 #include "core/json.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"
+#include "graph/parameter.h"
 #include "hub/cache.h"
 
 namespace sft {
@@ -53,10 +54,13 @@ class ModelSource {
   virtual const std::vector<std::string>& names() const = 0;
   virtual bool has(const std::string& name) const = 0;
   virtual Shape shape(const std::string& name) const = 0;  // M244 when it is missing
-  // Writes shape(name).elements() floats; M244 when it is missing, M246 for a dtype that is not a
-  // plain float. The pool, when given, must be idle.
-  virtual void read_f32(const std::string& name, float* destination,
+  // Writes the values of `part` of a tensor as floats; M244 when it is missing, M246 for a dtype
+  // that is not a plain float. The pool, when given, must be idle.
+  virtual void read_f32(const std::string& name, ElementRange part, float* destination,
                         ThreadPool* pool = nullptr) const = 0;
+  void read_f32(const std::string& name, float* destination, ThreadPool* pool = nullptr) const {
+    read_f32(name, {0, shape(name).elements()}, destination, pool);
+  }
   // M244 or M245 (naming tensor, expected and found) unless `name` is there with this shape.
   void require(const std::string& name, const Shape& expected) const;
   // That of most of the weight matrices' elements; see above for quantised files.

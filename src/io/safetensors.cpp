@@ -150,7 +150,7 @@ std::span<const std::byte> SafetensorsFile::raw(const StoredTensor& tensor) cons
   return file_.bytes().subspan(data_start_ + tensor.begin, tensor.end - tensor.begin);
 }
 
-void SafetensorsFile::read_f32(const StoredTensor& tensor, float* destination,
+void SafetensorsFile::read_f32(const StoredTensor& tensor, ElementRange part, float* destination,
                                ThreadPool* pool) const {
   const auto dtype = parse_dtype(tensor.dtype);
   if (!dtype || !is_weight_dtype(*dtype)) {
@@ -159,7 +159,8 @@ void SafetensorsFile::read_f32(const StoredTensor& tensor, float* destination,
         .at(path().string())
         .hint("use the model's unquantised weights");
   }
-  convert_to_f32(*dtype, raw(tensor).data(), tensor.elements(), destination, pool);
+  convert_to_f32(*dtype, raw(tensor).data() + static_cast<size_t>(part.begin) * size_of(*dtype),
+                 part.size(), destination, pool);
 }
 
 }  // namespace sft

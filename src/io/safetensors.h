@@ -17,6 +17,7 @@
 #include "core/dtype.h"
 #include "core/file.h"
 #include "core/thread_pool.h"
+#include "graph/parameter.h"
 
 namespace sft {
 
@@ -41,8 +42,13 @@ class SafetensorsFile {
   const StoredTensor* find(std::string_view name) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   std::span<const std::byte> raw(const StoredTensor& tensor) const;
-  // Writes tensor.elements() floats. M246 when its dtype is not F32, F16 or BF16.
-  void read_f32(const StoredTensor& tensor, float* destination, ThreadPool* pool = nullptr) const;
+  // Writes the values of `part` of the tensor as floats. M246 when its dtype is not F32, F16 or
+  // BF16.
+  void read_f32(const StoredTensor& tensor, ElementRange part, float* destination,
+                ThreadPool* pool = nullptr) const;
+  void read_f32(const StoredTensor& tensor, float* destination, ThreadPool* pool = nullptr) const {
+    read_f32(tensor, {0, tensor.elements()}, destination, pool);
+  }
 
  private:
   void check_layout() const;

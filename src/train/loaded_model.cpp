@@ -178,25 +178,28 @@ void LoadedModel::refresh_norms(Device& device) const {
 }
 
 void LoadedModel::read_weights(Device& device, const ReadTensor& read) {
+  constexpr int64_t kPiece = int64_t{16} << 20;
   Device& home = optimizer_device(device);
   std::vector<float> staging;
   std::vector<std::byte> narrow;
   for (const HeldPart& part : held_parts()) {
-    const bool here = home.kind() == DeviceKind::cpu && part.dtype == DType::f32 && part.whole();
-    if (here) {
-      read(part.name, part.shape, reinterpret_cast<float*>(part.data));
+    if (home.kind() == DeviceKind::cpu && part.dtype == DType::f32) {
+      read(part.name, part.shape, {part.begin, part.end}, reinterpret_cast<float*>(part.data));
       continue;
     }
-    staging.resize(static_cast<size_t>(part.shape.elements()));
-    read(part.name, part.shape, staging.data());
-    const float* const from = staging.data() + part.begin;
-    if (part.dtype == DType::f32) {
-      home.upload(part.data, from, part.bytes());
-      continue;
+    for (int64_t at = part.begin; at < part.end; at += kPiece) {
+      const int64_t n = std::min(kPiece, part.end - at);
+      std::byte* const to = part.data + bytes_of(at - part.begin, part.dtype);
+      staging.resize(static_cast<size_t>(n));
+      read(part.name, part.shape, {at, at + n}, staging.data());
+      if (part.dtype == DType::f32) {
+        home.upload(to, staging.data(), bytes_of(n, part.dtype));
+        continue;
+      }
+      narrow.resize(bytes_of(n, part.dtype));
+      convert_from_f32(part.dtype, staging.data(), n, narrow.data(), &device.threads());
+      home.upload(to, narrow.data(), narrow.size());
     }
-    narrow.resize(part.bytes());
-    convert_from_f32(part.dtype, from, part.end - part.begin, narrow.data(), &device.threads());
-    home.upload(part.data, narrow.data(), narrow.size());
   }
 }
 
@@ -211,9 +214,10 @@ LoadedModel load_model(const ModelSource& source, Device& device, DType compute,
        weight_parts(loaded.model.specs, loaded.model.layout, {0, loaded.elements()}, weight_type)) {
     source.require(p.name, p.shape);
   }
-  loaded.read_weights(device, [&](const std::string& name, const Shape&, float* to) {
-    source.read_f32(name, to, &device.threads());
-  });
+  loaded.read_weights(device,
+                      [&](const std::string& name, const Shape&, ElementRange part, float* to) {
+                        source.read_f32(name, part, to, &device.threads());
+                      });
   loaded.refresh_copy(device);
   return loaded;
 }

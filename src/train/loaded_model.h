@@ -55,9 +55,11 @@ struct LoadedModel {
 
   // Takes the memory for a rank's part; weights are zero.
   void allocate(Device& device, const Holding& holding);
-  // What this rank holds of a model that is read tensor by tensor: `read` writes a tensor's values.
-  // Programs can run after refresh_copy (and, where ranks share it out, train/sharder.h's refresh).
-  using ReadTensor = std::function<void(const std::string& name, const Shape& shape, float* to)>;
+  // Reads what this rank holds, and no more, in pieces: `read` writes values of a tensor of
+  // `shape`. Programs can run after refresh_copy (and, where ranks share it out, train/sharder.h's
+  // refresh).
+  using ReadTensor = std::function<void(const std::string& name, const Shape& shape,
+                                        ElementRange part, float* to)>;
   void read_weights(Device& device, const ReadTensor& read);
 
   bool whole_weights() const {

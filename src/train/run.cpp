@@ -234,9 +234,11 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   const std::string newest = decide_together(control, "checkpoint to resume", look);
   const auto checkpoint = newest.empty() ? std::nullopt : std::optional<fs::path>(newest);
   const TextSetup text = load_text(*source, o.data, s.hub);
+  // What takes long of the data is done by one rank of a machine while the others wait for it.
   std::optional<ThreadPool> own_pool;
-  if (o.data.dataset_num_proc) {
-    own_pool.emplace(static_cast<int>(*o.data.dataset_num_proc));
+  if (o.data.dataset_num_proc || s.launch.local_world > 1) {
+    own_pool.emplace(o.data.dataset_num_proc ? static_cast<int>(*o.data.dataset_num_proc)
+                                             : default_threads());
   }
   const Model shape = Model::from_config(source->config());
   const DataContext context{

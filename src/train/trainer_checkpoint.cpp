@@ -336,15 +336,15 @@ void Trainer::load_weights(const fs::path& checkpoint) {
     read_parts(checkpoint / kTensors, masters);
   } else {
     const SafetensorsFolder folder(checkpoint);
-    model_.read_weights(
-        context_.device, [&](const std::string& name, const Shape& shape, float* to) {
-          const auto entry = folder.find(name);
-          if (!entry || entry->tensor->shape != shape.dims()) {
-            throw Error("M264", fmt::format("{} has no {} of the shape {}", checkpoint.string(),
-                                            name, shape.text()));
-          }
-          entry->file->read_f32(*entry->tensor, to, &context_.device.threads());
-        });
+    model_.read_weights(context_.device, [&](const std::string& name, const Shape& shape,
+                                             ElementRange part, float* to) {
+      const auto entry = folder.find(name);
+      if (!entry || entry->tensor->shape != shape.dims()) {
+        throw Error("M264", fmt::format("{} has no {} of the shape {}", checkpoint.string(), name,
+                                        shape.text()));
+      }
+      entry->file->read_f32(*entry->tensor, part, to, &context_.device.threads());
+    });
   }
   sharder_.refresh();
 }

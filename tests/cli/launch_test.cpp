@@ -294,10 +294,17 @@ TEST_F(LaunchTest, TwoMachinesEndWhenTheirLinkIsCut) {
     GTEST_SKIP() << "network namespaces need root, ip (iproute2) and unshare";
   }
   const auto start = [&](int node, const std::string& name, const Words& more) {
-    Words words = {"launch",      "--nnodes",           "2",
-                   "--node_rank", std::to_string(node), "--nproc_per_node",
-                   "1",           "--master_addr",      "10.87.3.1",
-                   "--zero_stage", "2"};
+    Words words = {"launch",
+                   "--nnodes",
+                   "2",
+                   "--node_rank",
+                   std::to_string(node),
+                   "--nproc_per_node",
+                   "1",
+                   "--master_addr",
+                   "10.87.3.1",
+                   "--zero_stage",
+                   "2"};
     const Words rest = recipe(settings_, out(name));
     words.insert(words.end(), rest.begin(), rest.end());
     words.insert(words.end(), more.begin(), more.end());

@@ -29,6 +29,24 @@ TEST(ModelSource, EveryGgufEqualsTheFolderItWasConvertedFrom) {
   }
 }
 
+// Ranks read parts, of permuted tensors too.
+TEST(ModelSource, PartsOfTensorsAreTheSameValues) {
+  for (const char* file : {"llama", "llama.gguf", "gemma3.gguf", "qwen2.gguf"}) {
+    const auto source = open_model(golden(file));
+    for (const std::string& name : source->names()) {
+      const std::vector<float> all = read_all(*source, name);
+      const auto n = static_cast<int64_t>(all.size());
+      for (const ElementRange part : {ElementRange{0, n / 2}, {n / 2, n}, {n / 3, n / 3 * 2}}) {
+        std::vector<float> some(static_cast<size_t>(part.size()));
+        source->read_f32(name, part, some.data());
+        EXPECT_TRUE(std::ranges::equal(
+            some, std::span(all).subspan(static_cast<size_t>(part.begin), some.size())))
+            << name << " from " << part.begin;
+      }
+    }
+  }
+}
+
 TEST(ModelSource, ConfigMadeFromGgufAgreesWithTheOriginal) {
   // Said by the folder's file and not to be known from a GGUF, or said in another form.
   const std::set<std::string> apart{"transformers_version", "sliding_window", "rope_parameters",

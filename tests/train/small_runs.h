@@ -153,9 +153,9 @@ inline RunResult run_one(const TrainOptions& o, const PreparedDataset& rows) {
 }
 
 // Every rank's result; an error of one is thrown when all have ended.
-inline std::vector<RunResult> run_ranks(
-    int ranks, const TrainOptions& o, const PreparedDataset& rows, const RunSetup& setup = {},
-    std::vector<std::unique_ptr<Communicator>> comms = {}) {
+inline std::vector<RunResult> run_ranks(int ranks, const TrainOptions& o,
+                                        const PreparedDataset& rows, const RunSetup& setup = {},
+                                        std::vector<std::unique_ptr<Communicator>> comms = {}) {
   if (comms.empty()) {
     comms = thread_communicators(ranks);
   }
