@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/strings.h"
+#include "data/sampler.h"
 #include "model/model.h"
 #include "train/choose_device.h"
 #include "train/text_setup.h"
@@ -32,10 +33,13 @@ std::string steps_line(const RunPlan& plan, const TrainOptions& o) {
 
 }  // namespace
 
-StepCount count_steps(const TrainOptions& o, const PreparedDataset& rows) {
-  const int64_t batch = o.per_device_train_batch_size;
-  const int64_t batches =
-      o.data.dataloader_drop_last ? rows.size() / batch : (rows.size() + batch - 1) / batch;
+StepCount count_steps(const TrainOptions& o, const PreparedDataset& rows, int ranks) {
+  BatchPlan plan;
+  plan.rows = rows.size();
+  plan.per_device = o.per_device_train_batch_size;
+  plan.world = ranks;
+  plan.drop_last = o.data.dataloader_drop_last;
+  const int64_t batches = plan.batches();
   const int64_t a_step = o.gradient_accumulation_steps;
   const int64_t per_epoch = std::max<int64_t>((batches + a_step - 1) / a_step, 1);
   const auto total =
@@ -62,7 +66,7 @@ RunPlan plan_training(const TrainOptions& o, const RunSurroundings& s) {
   const Prepared train = prepare_dataset(data, Part::train, context);
   plan.data = train.report;
   plan.train = survey(train, data, device->threads());
-  const StepCount steps = count_steps(o, *train.rows);
+  const StepCount steps = count_steps(o, *train.rows, s.launch.world);
   plan.steps = steps.total;
   plan.steps_per_epoch = steps.per_epoch;
   plan.epochs = static_cast<double>(steps.total) / static_cast<double>(steps.per_epoch);

@@ -33,7 +33,7 @@ RunPlan plan_training(const TrainOptions& options, const RunSurroundings& surrou
 struct StepCount {
   int64_t per_epoch, total;
 };
-StepCount count_steps(const TrainOptions& options, const PreparedDataset& rows);
+StepCount count_steps(const TrainOptions& options, const PreparedDataset& rows, int ranks = 1);
 
 Json to_json(const RunPlan& plan);
 std::vector<std::string> describe(const RunPlan& plan, const TrainOptions& options, int width,
