@@ -85,6 +85,8 @@ struct RunSetup {
   const PreparedDataset* eval = nullptr;
   int threads = 1;
   bool gpu = false;
+  std::function<void()> exporting{};           // called while a model is written
+  std::function<void(int64_t done)> stepped{};  // called by rank 0 after each step
   fs::path random{};  // the config.json of a model with random weights, instead of the tiny one
 };
 
@@ -121,10 +123,16 @@ inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Co
   }
   std::atomic<int> stop{0};
   TrainerHooks hooks;
-  hooks.export_model = [](const fs::path&, std::span<const StreamedTensor>, ThreadPool*) {
+  hooks.export_model = [&](const fs::path&, std::span<const StreamedTensor>, ThreadPool*) {
+    if (setup.exporting) {
+      setup.exporting();
+    }
     return SaveReport{};
   };
   hooks.on_step = [&](int64_t done, int64_t, std::string_view) {
+    if (setup.stepped && comm.rank() == 0) {
+      setup.stepped(done);
+    }
     if (done == setup.stop_at) {
       stop = SIGTERM;
     }

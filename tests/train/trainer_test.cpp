@@ -262,6 +262,30 @@ TEST(Trainer, another_trainers_checkpoint_is_used_only_when_told_to) {
   EXPECT_EQ(result.log[0]["step"], 4);
 }
 
+// A checkpoint that takes long to write holds up nothing but the next one.
+TEST(Trainer, training_goes_on_while_a_checkpoint_is_written) {
+  const Rows rows(40);
+  for (const int64_t stage : {0, 2}) {
+    TrainOptions o = small_run(fresh_folder("slow_disk"));
+    o.save_strategy = "steps";
+    o.save_steps = 4;
+    o.sharding.zero_stage = stage;
+    std::atomic<int64_t> done{0}, seen{0};
+    RunSetup setup;
+    setup.stepped = [&](int64_t steps) { done = steps; };
+    setup.exporting = [&] {  // until the steps before the next save are done, if they may be
+      for (int i = 0; i < 1000 && done < 7; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+      if (seen == 0) {
+        seen = done.load();
+      }
+    };
+    run_ranks(stage == 0 ? 1 : 2, o, rows, setup);
+    EXPECT_EQ(seen, 7) << "stage " << stage;
+  }
+}
+
 TEST(Trainer, a_save_that_fails_beside_training_ends_the_run) {
   const Rows rows(20);
   TrainOptions o = small_run(fresh_folder("unwritable"));
