@@ -26,23 +26,6 @@ using Words = std::vector<std::string>;
 constexpr int kEndsAll = 140;
 const std::regex kOperation("(all-reduce|reduce-scatter|all-gather) of ");
 
-// The processes that `parent` has started, by their RANK; those that have not begun are left out.
-std::map<int, pid_t> ranks_of(pid_t parent) {
-  std::map<int, pid_t> found;
-  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", parent));
-  pid_t child = 0;
-  while (children >> child) {
-    std::ifstream environment(fmt::format("/proc/{}/environ", child));
-    std::string variable;
-    while (std::getline(environment, variable, '\0')) {
-      if (variable.starts_with("RANK=")) {
-        found[std::stoi(variable.substr(5))] = child;
-      }
-    }
-  }
-  return found;
-}
-
 bool wait_for(double seconds, const std::function<bool()>& what) {
   for (const double until = now() + seconds; now() < until;) {
     if (what()) {

@@ -38,12 +38,18 @@ std::string phase_of(const fs::path& out) {
   return checkpoints == 0 ? "first steps" : "training";
 }
 
-}  // namespace
+// How a loop runs the program, and how it kills it; false when there is nothing to kill yet.
+struct Victim {
+  std::string name;
+  std::vector<std::string> (*words)(const Settings& s, const fs::path& out);
+  bool (*strike)(Child& child, std::mt19937_64& random);
+};
 
-int kill_loop(const Settings& s, int kills) {
-  Report report("kill loop");
+int kill_over_and_over(const Settings& s, int kills, const Victim& victim) {
+  Report report(victim.name);
   const fs::path reference = s.scratch / "reference", out = s.scratch / "killed";
-  const Ended whole = run(s, recipe(s, reference));
+  fs::remove_all(reference);
+  const Ended whole = run(s, victim.words(s, reference));
   const std::string expected = outcome_of(reference);
   if (whole.code != 0 || expected.empty()) {
     report.wrong(fmt::format("the uninterrupted run ended with {}: {}", whole.code, whole.err));
@@ -52,16 +58,24 @@ int kill_loop(const Settings& s, int kills) {
   std::mt19937_64 random(s.seed);
   std::map<std::string, int> phases;
   int killed = 0, finished = 0, starts = 0;
-  double longest = whole.seconds;
   while (killed < kills) {
     fs::remove_all(out);
     for (;;) {
       ++starts;
-      Child child(s, recipe(s, out));
-      std::uniform_real_distribution<double> moment(0, longest);
-      if (!child.wait(moment(random))) {
-        child.send(SIGKILL);
-        child.end();
+      Child child(s, victim.words(s, out));
+      std::uniform_real_distribution<double> moment(0, whole.seconds);
+      if (!child.wait(moment(random)) && victim.strike(child, random)) {
+        const Ended ended = child.end();
+        if (ended.code == 0) {  // too late: it had done its work
+          ++finished;
+          if (outcome_of(out) != expected) {
+            report.wrong("log or weights differ from the uninterrupted run's");
+          }
+          break;
+        }
+        if (ended.code == -2) {
+          report.wrong("it did not end: " + ended.err);
+        }
         ++killed;
         ++phases[phase_of(out)];
         for (const std::string& broken : broken_checkpoints(out)) {
@@ -89,6 +103,37 @@ int kill_loop(const Settings& s, int kills) {
   }
   return report.end(fmt::format("{} kills ({}), {} starts, {} runs ended", killed,
                                 fmt::join(counts, ", "), starts, finished));
+}
+
+std::vector<std::string> two_ranks(const Settings& s, const fs::path& out) {
+  std::vector<std::string> words = {"launch", "--nproc_per_node", "2"};
+  const std::vector<std::string> rest = recipe(s, out);
+  words.insert(words.end(), rest.begin(), rest.end());
+  words.insert(words.end(), {"--zero_stage", "2"});
+  return words;
+}
+
+// One of the ranks that there are; the launcher and the other rank have to end by themselves.
+bool kill_a_rank(Child& child, std::mt19937_64& random) {
+  const std::map<int, pid_t> ranks = ranks_of(child.pid());
+  if (ranks.empty()) {
+    return false;
+  }
+  const auto victim = std::next(ranks.begin(), static_cast<long>(random() % ranks.size()));
+  return ::kill(victim->second, SIGKILL) == 0;
+}
+
+}  // namespace
+
+int kill_loop(const Settings& s, int kills) {
+  return kill_over_and_over(s, kills, {"kill loop", recipe, [](Child& child, std::mt19937_64&) {
+                                         child.send(SIGKILL);
+                                         return true;
+                                       }});
+}
+
+int rank_kill_loop(const Settings& s, int kills) {
+  return kill_over_and_over(s, kills, {"rank kill loop", two_ranks, kill_a_rank});
 }
 
 }  // namespace sft

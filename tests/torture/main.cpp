@@ -1,12 +1,13 @@
 // `make torture`: loops that kill, starve and deceive a run, and compare what comes of it with an
 // uninterrupted one, bit for bit. What is promised because of them stands in PROMISES.md.
-//   torture SFT MODEL [--sample] [--kills N] [--seed N] [kill|calls|short|flips|resources]...
+//   torture SFT MODEL [--sample] [--kills N] [--seed N] [kill|ranks|calls|short|flips|resources]...
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 
+#include "comm/communicator.h"
 #include "torture/runs.h"
 
 int main(int argc, char** argv) {
@@ -14,7 +15,8 @@ int main(int argc, char** argv) {
   const std::vector<std::string> args(argv + 1, argv + argc);
   if (args.size() < 2) {
     fmt::print(
-        "torture SFT MODEL [--sample] [--kills N] [--seed N] [kill|calls|short|flips|resources]\n");
+        "torture SFT MODEL [--sample] [--kills N] [--seed N] "
+        "[kill|ranks|calls|short|flips|resources]\n");
     return 2;
   }
   const fs::path base = fs::exists("/dev/shm") ? "/dev/shm" : fs::temp_directory_path();
@@ -45,6 +47,9 @@ int main(int argc, char** argv) {
   }
   if (wanted("kill")) {
     wrong += kill_loop(s, kills);
+  }
+  if (wanted("ranks") && gloo_built()) {
+    wrong += rank_kill_loop(s, s.sample ? 3 : kills);
   }
   if (wanted("resources")) {
     wrong += resource_loop(s);

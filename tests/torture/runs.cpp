@@ -105,6 +105,22 @@ Ended run(const Settings& settings, const std::vector<std::string>& args, const 
   return Child(settings, args, launch).end();
 }
 
+std::map<int, pid_t> ranks_of(pid_t parent) {
+  std::map<int, pid_t> found;
+  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", parent));
+  pid_t child = 0;
+  while (children >> child) {
+    std::ifstream environment(fmt::format("/proc/{}/environ", child));
+    std::string variable;
+    while (std::getline(environment, variable, '\0')) {
+      if (variable.starts_with("RANK=")) {
+        found[std::stoi(variable.substr(5))] = child;
+      }
+    }
+  }
+  return found;
+}
+
 std::vector<std::string> recipe(const Settings& settings, const fs::path& out) {
   return {"--model_name_or_path",
           settings.model.string(),

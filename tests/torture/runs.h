@@ -63,6 +63,10 @@ class Child {
 Ended run(const Settings& settings, const std::vector<std::string>& args,
           const Launch& launch = {});
 
+// The processes that `parent`, sft launch, has started, by their RANK; those that have not begun
+// are left out.
+std::map<int, pid_t> ranks_of(pid_t parent);
+
 // The arguments of the run that all loops use, into `out`, resuming.
 std::vector<std::string> recipe(const Settings& settings, const fs::path& out);
 // Writes its data.
@@ -93,6 +97,7 @@ class Report {
 
 // The loops; each returns how many things went wrong.
 int kill_loop(const Settings& settings, int kills);
+int rank_kill_loop(const Settings& settings, int kills);  // either of two ranks at ZeRO stage 2
 int call_loop(const Settings& settings);      // the k-th system call fails or kills; needs strace
 int short_loop(const Settings& settings);     // the k-th read or write moves half of what it could
 int flip_loop(const Settings& settings);      // damaged bytes of a checkpoint

@@ -85,7 +85,7 @@ struct RunSetup {
   const PreparedDataset* eval = nullptr;
   int threads = 1;
   bool gpu = false;
-  std::function<void()> exporting{};           // called while a model is written
+  std::function<void()> exporting{};            // called while a model is written
   std::function<void(int64_t done)> stepped{};  // called by rank 0 after each step
   fs::path random{};  // the config.json of a model with random weights, instead of the tiny one
 };
