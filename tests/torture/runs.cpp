@@ -97,7 +97,7 @@ Ended Child::end() {
     ended.signal = WTERMSIG(status_);
   }
   ended.seconds = now() - began_;
-  ended.err = read_text(err_);
+  ended.err = fs::exists(err_) ? read_text(err_) : "";  // not where it was killed at once
   return ended;
 }
 
