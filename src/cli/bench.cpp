@@ -1,4 +1,5 @@
-// `sft bench`: tokens per second of a model's shape on this device, and where the time goes.
+// `sft bench`: tokens per second of a model's shape on this device, or on those of the ranks that a
+// launcher started, and where the time goes.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -6,7 +7,9 @@
 #include <optional>
 
 #include "cli/commands.h"
+#include "cli/launch.h"
 #include "cli/terminal.h"
+#include "comm/connect.h"
 #include "core/error.h"
 #include "core/option_parser.h"
 #include "core/option_text.h"
@@ -22,7 +25,6 @@ namespace {
 struct BenchOptions {
   std::optional<std::string> model_name_or_path, gradient_checkpointing;
   BenchSettings settings;
-  ShardingOptions sharding;
   DeviceWish wish;
   std::string dtype = "float32", optim = "adamw_torch_fused";
   int64_t threads = 0;
@@ -48,12 +50,10 @@ struct BenchOptions {
     v("sweep", &sweep,
       "Micro-batches of 1, 2, 4, ... documents, as long as they fit and get faster, each with the "
       "cheapest recompute that fits.");
-    v("offload_optimizer", &sharding.offload_optimizer,
-      "Keep masters and moments in the host's memory and update them there.");
-    v("offload_param", &sharding.offload_param,
-      "Keep the weights there too, and bring blocks to the device when they are read.");
     v("by_op", &settings.by_op, "Also the milliseconds of each op, run one by one.");
     v("profile", &settings.profile, "Write a trace of that to this file; Perfetto opens it.");
+    v.group("Ranks (sft launch --nproc_per_node 8 bench ..., or torchrun --no-python sft bench ...)");
+    settings.sharding.visit(v);
     v.group("Running");
     v("bf16", &wish.bf16, "Compute in bfloat16 where the device has it; none: the same.");
     v("fp16", &wish.fp16, "Compute in float16.");
@@ -85,18 +85,24 @@ double peak_flops(const std::string& device) {
   return 0;
 }
 
-}  // namespace
+// "NVIDIA H100 80GB HBM3 x 8, zero_stage 1, bfloat16"
+std::string devices(const LoadedModel& model, const Device& device, const Communicator& comm) {
+  return fmt::format("{}{}, {}", device.name(),
+                     comm.size() == 1 ? ""
+                                      : fmt::format(" x {}, zero_stage {}", comm.size(),
+                                                    model.shards.place().stage),
+                     name_of(model.target.compute));
+}
 
-namespace {
-
-int print_sweep(const BenchOptions& o, LoadedModel& model, Device& device) {
+void print_sweep(const BenchOptions& o, LoadedModel& model, Device& device, Communicator& comm) {
+  const bool first = comm.rank() == 0;
   Json all = Json::array();
-  if (!o.json) {
-    fmt::print("{}, {}: {} tokens a document, {} micro-batches a step\n{:>6} {:>9} {:>12} {:>10}\n",
-               device.name(), name_of(model.target.compute), o.settings.seq,
-               o.settings.accumulation, "batch", "recompute", "tokens/s", "memory");
+  if (!o.json && first) {
+    fmt::print("{}: {} tokens a document, {} micro-batches a step\n{:>6} {:>9} {:>12} {:>10}\n",
+               devices(model, device, comm), o.settings.seq, o.settings.accumulation, "batch",
+               "recompute", "tokens/s", "memory");
   }
-  sweep_batches(o.settings, model, device, [&](const SweepRow& row) {
+  sweep_batches(o.settings, model, device, comm, [&](const SweepRow& row) {
     const BenchResult& r = row.result;
     all.push_back({{"batch", row.batch},
                    {"gradient_checkpointing", name_of(row.memory.recompute)},
@@ -105,15 +111,94 @@ int print_sweep(const BenchOptions& o, LoadedModel& model, Device& device) {
                    {"step_s", r.step_s},
                    {"memory_bytes", r.device_bytes},
                    {"planned_bytes", r.planned_bytes}});
-    if (!o.json) {
+    if (!o.json && first) {
       fmt::print("{:>6} {:>9} {:>12.0f} {:>10}\n", row.batch, name_of(row.memory.recompute),
                  r.tokens_per_s, human_bytes(r.device_bytes));
     }
   });
-  if (o.json) {
+  if (o.json && first) {
     fmt::print("{}\n", all.dump());
   }
-  return 0;
+}
+
+void print_result(const BenchOptions& o, const BenchResult& r, const LoadedModel& model,
+                  const Device& device, const Communicator& comm) {
+  const double peak = peak_flops(device.name()) * comm.size();
+  const double mfu = peak > 0 ? r.tokens_per_s * r.flops_per_token / peak : 0;
+  if (o.json) {
+    Json ops = Json::object();
+    for (const auto& [name, ms] : r.ms_by_op) {
+      ops[name] = ms;
+    }
+    const Json out = {{"device", device.name()},
+                      {"compute", name_of(model.target.compute)},
+                      {"ranks", comm.size()},
+                      {"zero_stage", model.shards.place().stage},
+                      {"dtype", o.dtype},
+                      {"optim", o.optim},
+                      {"tf32", o.wish.tf32},
+                      {"seq", o.settings.seq},
+                      {"batch", o.settings.batch},
+                      {"accumulation", o.settings.accumulation},
+                      {"tokens_per_s", r.tokens_per_s},
+                      {"step_s", r.step_s},
+                      {"fastest_step_s", r.fastest_step_s},
+                      {"flops_per_token", r.flops_per_token},
+                      {"mfu", mfu},
+                      {"memory_bytes", r.device_bytes},
+                      {"planned_bytes", r.planned_bytes},
+                      {"loss", r.loss},
+                      {"ms_by_op", ops}};
+    fmt::print("{}\n", out.dump());
+    return;
+  }
+  fmt::print("{}: {} tokens x {} documents x {} micro-batches a step\n",
+             devices(model, device, comm), o.settings.seq, o.settings.batch,
+             o.settings.accumulation);
+  fmt::print(
+      "{:.0f} tokens/s, {:.1f} ms a step (fastest {:.1f}), {} on the device ({} planned), loss "
+      "{:.3f}\n",
+      r.tokens_per_s, r.step_s * 1e3, r.fastest_step_s * 1e3, human_bytes(r.device_bytes),
+      human_bytes(r.planned_bytes), r.loss);
+  if (peak > 0) {
+    fmt::print(
+        "MFU {:.1f} % = tokens/s x {:.3f} GFLOP a token (6 N + 6 layers heads head_dim seq) "
+        "/ {:.0f} TFLOP/s\n",
+        mfu * 100, r.flops_per_token / 1e9, peak / 1e12);
+  }
+  std::vector<std::pair<double, std::string>> sorted;
+  double total = 0;
+  for (const auto& [name, ms] : r.ms_by_op) {
+    sorted.emplace_back(ms, name);
+    total += ms;
+  }
+  std::ranges::sort(sorted, std::greater<>());
+  for (const auto& [ms, name] : sorted) {
+    fmt::print("{:10.3f} ms {:5.1f} %  {}\n", ms, 100 * ms / total, name);
+  }
+}
+
+// The whole of it, on one of the ranks.
+void bench_rank(const BenchOptions& o, const std::filesystem::path& config, DType weights,
+                const LaunchEnvironment& launch, RankControl& control) {
+  const ChosenDevice chosen = choose_device(o.wish, {});
+  Device& device = *chosen.device;
+  const Holding holding =
+      holding_of(o.settings.sharding, launch.rank, launch.world, device.kind());
+  LoadedModel model = random_model(config, device, chosen.compute, weights, holding);
+  const auto store = control_store(control);
+  const auto comm =
+      connect_ranks(launch, device, store.get(), control.timeout().count());
+  comm->report_to(control);
+  const auto abort = control.on_failure([&](const Error& why) { comm->abort(why); });
+  if (o.sweep) {
+    print_sweep(o, model, device, *comm);
+    return;
+  }
+  const BenchResult r = run_bench(o.settings, model, device, *comm);
+  if (comm->rank() == 0) {
+    print_result(o, r, model, device, *comm);
+  }
 }
 
 }  // namespace
@@ -150,65 +235,15 @@ int run_bench(Args args, Terminal& terminal) {
     o.wish.bf16 = true;
     o.wish.fp16 = false;
   }
-  const Logger quiet;
-  const ChosenDevice chosen = choose_device(o.wish, quiet);
-  o.sharding.zero_stage = o.sharding.offload_param ? 3 : 0;
-  LoadedModel model = random_model(config, *chosen.device, chosen.compute, weights,
-                                   holding_of(o.sharding, 0, 1, chosen.device->kind()));
-  if (o.sweep) {
-    return print_sweep(o, model, *chosen.device);
+  LaunchEnvironment launch = surrounding_launch();
+  if (launch.role == LaunchEnvironment::Role::launcher) {
+    launch = {};  // nobody has started ranks
   }
-  const BenchResult r = run_bench(o.settings, model, *chosen.device);
-  const double peak = peak_flops(chosen.device->name());
-  const double mfu = peak > 0 ? r.tokens_per_s * r.flops_per_token / peak : 0;
-  if (o.json) {
-    Json ops = Json::object();
-    for (const auto& [name, ms] : r.ms_by_op) {
-      ops[name] = ms;
-    }
-    const Json out = {{"device", chosen.device->name()},
-                      {"compute", name_of(chosen.compute)},
-                      {"dtype", o.dtype},
-                      {"optim", o.optim},
-                      {"tf32", o.wish.tf32},
-                      {"seq", o.settings.seq},
-                      {"batch", o.settings.batch},
-                      {"accumulation", o.settings.accumulation},
-                      {"tokens_per_s", r.tokens_per_s},
-                      {"step_s", r.step_s},
-                      {"fastest_step_s", r.fastest_step_s},
-                      {"flops_per_token", r.flops_per_token},
-                      {"mfu", mfu},
-                      {"memory_bytes", r.device_bytes},
-                      {"planned_bytes", r.planned_bytes},
-                      {"loss", r.loss},
-                      {"ms_by_op", ops}};
-    fmt::print("{}\n", out.dump());
-    return 0;
-  }
-  fmt::print("{}, {}: {} tokens x {} documents x {} micro-batches a step\n", chosen.device->name(),
-             name_of(chosen.compute), o.settings.seq, o.settings.batch, o.settings.accumulation);
-  fmt::print(
-      "{:.0f} tokens/s, {:.1f} ms a step (fastest {:.1f}), {} on the device ({} planned), loss "
-      "{:.3f}\n",
-      r.tokens_per_s, r.step_s * 1e3, r.fastest_step_s * 1e3, human_bytes(r.device_bytes),
-      human_bytes(r.planned_bytes), r.loss);
-  if (peak > 0) {
-    fmt::print(
-        "MFU {:.1f} % = tokens/s x {:.3f} GFLOP a token (6 N + 6 layers heads head_dim seq) "
-        "/ {:.0f} TFLOP/s\n",
-        mfu * 100, r.flops_per_token / 1e9, peak / 1e12);
-  }
-  std::vector<std::pair<double, std::string>> sorted;
-  double total = 0;
-  for (const auto& [name, ms] : r.ms_by_op) {
-    sorted.emplace_back(ms, name);
-    total += ms;
-  }
-  std::ranges::sort(sorted, std::greater<>());
-  for (const auto& [ms, name] : sorted) {
-    fmt::print("{:10.3f} ms {:5.1f} %  {}\n", ms, 100 * ms / total, name);
-  }
+  o.wish.local_rank = launch.local_rank;
+  o.wish.local_world = launch.local_world;
+  constexpr double kTimeout = 600;
+  const auto control = join_ranks(launch, kTimeout);
+  run_as_rank(*control, [&] { bench_rank(o, config, weights, launch, *control); });
   return 0;
 }
 

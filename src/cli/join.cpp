@@ -4,6 +4,7 @@
 
 #include "cli/launch.h"
 #include "comm/control_client.h"
+#include "core/error.h"
 #include "core/host_name.h"
 
 namespace sft {
@@ -38,6 +39,25 @@ std::unique_ptr<RankControl> join_ranks(const LaunchEnvironment& e, double timeo
   s.attempt = e.attempt;
   s.operation_timeout = timeout;
   return join_run(s);
+}
+
+void run_as_rank(RankControl& control, const std::function<void()>& work) {
+  try {
+    work();
+    control.finish();
+  } catch (const Error& e) {
+    // A connection to another rank that breaks off is not the cause: who was lost is known soon.
+    constexpr RankControl::Seconds kSoon(3);
+    const bool neighbour = e.code() == "N040" || e.code() == "N001";
+    if (const auto cause = neighbour ? control.failure(kSoon) : std::nullopt) {
+      throw Error(*cause);
+    }
+    control.fail(e);
+    throw;
+  } catch (const std::exception& e) {
+    control.fail(Error("X002", e.what()));
+    throw;
+  }
 }
 
 }  // namespace sft

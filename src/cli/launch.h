@@ -2,6 +2,7 @@
 // becoming this node's launcher where a scheduler started one process per node.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "cli/commands.h"
@@ -18,5 +19,9 @@ int launch_ranks(Args args, const LaunchEnvironment& environment, Terminal& term
 
 // The control plane of a rank: when it returns, all ranks are here. `timeout` is --ddp_timeout.
 std::unique_ptr<RankControl> join_ranks(const LaunchEnvironment& environment, double timeout);
+
+// Does this rank's work up to the orderly end of all. An error ends the other ranks too; what is
+// thrown then is the first cause, whichever rank had it.
+void run_as_rank(RankControl& control, const std::function<void()>& work);
 
 }  // namespace sft

@@ -144,28 +144,6 @@ bool starts_ranks(const LaunchEnvironment& launch) {
          (launch.local_world == 0 && count_gpus() > 1);
 }
 
-TrainOutcome run_rank(const TrainOptions& options, RunSurroundings& surroundings) {
-  RankControl& control = *surroundings.control;
-  try {
-    agree_on(control, options);
-    TrainOutcome outcome = run_training(options, surroundings);
-    control.finish();
-    return outcome;
-  } catch (const Error& e) {
-    // A connection to another rank that breaks off is not the cause: who was lost is known soon.
-    constexpr RankControl::Seconds kSoon(3);
-    const bool neighbour = e.code() == "N040" || e.code() == "N001";
-    if (const auto cause = neighbour ? control.failure(kSoon) : std::nullopt) {
-      throw Error(*cause);
-    }
-    control.fail(e);
-    throw;
-  } catch (const std::exception& e) {
-    control.fail(Error("X002", e.what()));
-    throw;
-  }
-}
-
 }  // namespace
 
 int run_train(Args args, Terminal& terminal) {
@@ -228,7 +206,10 @@ int run_train(Args args, Terminal& terminal) {
   };
   TrainOutcome outcome;
   try {
-    outcome = run_rank(options, surroundings);
+    run_as_rank(*control, [&] {
+      agree_on(*control, options);
+      outcome = run_training(options, surroundings);
+    });
   } catch (const Error& e) {
     if (e.code() != "X011" || signals.stop == 0) {
       throw;

@@ -1,10 +1,12 @@
 #include "train/bench.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <functional>
 #include <map>
+#include <span>
 #include <vector>
 
 #include "core/json.h"
@@ -120,7 +122,8 @@ MemoryWish wish_of(const BenchSettings& s, const LoadedModel& model, const std::
   wish.states = s.states;
   wish.stored = model.weight_type;
   wish.holding = model.holding();
-  wish.sums_apart = wish.holding.place.stage >= 2;
+  wish.sums_apart = sums_gradients_apart(s.sharding, wish.holding.place, s.accumulation);
+  wish.accumulation = s.accumulation;
   const int64_t tokens = s.seq * s.batch;
   wish.longest = [tokens](int64_t) { return tokens; };
   return wish;
@@ -128,51 +131,54 @@ MemoryWish wish_of(const BenchSettings& s, const LoadedModel& model, const std::
 
 }  // namespace
 
-BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device) {
+BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device,
+                      Communicator& comm) {
   const MemoryWish wish = wish_of(s, model, name_of(s.memory.recompute));
   const double planned =
       estimate_memory(wish, model.model, device, model.target.compute, true).total();
   const auto free_before = static_cast<double>(device.free_memory());
   AdamWOptions adamw;
   adamw.format = s.states;
-  const auto comm = local_communicator();
-  ShardingOptions sharding;
-  sharding.zero_stage = model.shards.place().stage;
-  Sharder sharder(device, *comm, model, sharding, adamw, s.accumulation);
+  Sharder sharder(device, comm, model, s.sharding, adamw, s.accumulation);
   Arena arena(device);
   BatchRunner runner(device, arena, model, sharder.gradients(),
                      {LossType::nll, s.memory, s.seq * s.batch, true});
   std::vector<MicroBatch> batches;
   for (int64_t i = 0; i < std::min<int64_t>(s.accumulation, 4); ++i) {
-    batches.push_back(random_batch(s, model.model.config.vocab, static_cast<uint64_t>(i)));
+    batches.push_back(random_batch(s, model.model.config.vocab,
+                                   static_cast<uint64_t>(comm.rank()) * 4 + static_cast<uint64_t>(i)));
   }
   BenchResult result;
   result.planned_bytes = planned;
   std::vector<double> times;
-  const double tokens = static_cast<double>(s.seq * s.batch * s.accumulation);
-  double trained = 0;
+  const double tokens = static_cast<double>(s.seq * s.batch * s.accumulation * comm.size());
+  double own = 0;
   for (int64_t i = 0; i < s.accumulation; ++i) {
-    trained += static_cast<double>(batches[static_cast<size_t>(i) % batches.size()].trained);
+    own += static_cast<double>(batches[static_cast<size_t>(i) % batches.size()].trained);
   }
   constexpr int64_t kWarmUp = 2;
   for (int64_t step = 0; step < s.steps + kWarmUp; ++step) {
+    comm.progress(step + 1);
     const double start = now();
+    const double trained = comm.sum(own);  // as in training
     for (int64_t i = 0; i < s.accumulation; ++i) {
       const auto how = sharder.begin_micro_batch(i == 0, i + 1 == s.accumulation);
       runner.run(batches[static_cast<size_t>(i) % batches.size()],
                  static_cast<float>(1.0 / std::max(trained, 1.0)), how.overwrite, how.watcher);
     }
     const std::vector<LossStats> stats = runner.collect();
+    std::array<double, 2> loss{stats.back().loss, stats.back().tokens};
+    comm.all_reduce(std::span<double>(loss));
+    result.loss = loss[0] / std::max(1.0, loss[1]);
     sharder.finish_gradients();
     update(sharder, sharder.gradient_norm(), step + 1);
     device.synchronize();
     if (step >= kWarmUp) {
       times.push_back(now() - start);
     }
-    result.loss = static_cast<double>(stats.back().loss) / std::max(1.0F, stats.back().tokens);
   }
   std::ranges::sort(times);
-  result.step_s = times[times.size() / 2];
+  result.step_s = comm.sum(times[times.size() / 2]) / comm.size();  // the same on every rank
   result.fastest_step_s = times.front();
   result.tokens_per_s = tokens / result.step_s;
   result.flops_per_token = flops_per_token(model, s.seq);
@@ -183,10 +189,11 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
   const auto traced = [&](Trace::Order order, const std::function<void(const Trace&)>& use) {
     Trace trace(device, order);
     runner.trace(&trace);
-    const auto how = sharder.begin_micro_batch(false, true);
+    const auto how = sharder.begin_micro_batch(true, true);
     runner.run(batches[0], 1.0F, how.overwrite, how.watcher);
     runner.collect();
     runner.trace(nullptr);
+    sharder.finish_gradients();
     double norm = 0;
     {
       const Trace::Phase phase(&trace, "grad_norm", true);
@@ -206,24 +213,29 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
     });
   }
   if (!s.profile.empty()) {
-    traced(Trace::Order::as_it_runs, [&](const Trace& trace) { trace.write(s.profile); });
+    traced(Trace::Order::as_it_runs, [&](const Trace& trace) {
+      if (comm.rank() == 0) {
+        trace.write(s.profile);
+      }
+    });
   }
   return result;
 }
 
 std::vector<SweepRow> sweep_batches(BenchSettings settings, LoadedModel& model, Device& device,
-                                    const std::function<void(const SweepRow&)>& on_row) {
+                                    Communicator& comm, const std::function<void(const SweepRow&)>& on_row) {
   std::vector<SweepRow> rows;
   double best = 0;
   int slower = 0;
   for (settings.batch = 1; slower < 2; settings.batch *= 2) {
     const MemoryPlan plan = estimate_memory(wish_of(settings, model, "auto"), model.model, device,
                                             model.target.compute, true);
-    if (!plan.fits()) {
+    if (comm.sum(plan.fits() ? 0 : 1) > 0) {
       break;
     }
     settings.memory = plan.policy;
-    rows.push_back({settings.batch, plan.policy, run_bench(settings, model, device)});
+    comm.broadcast(std::as_writable_bytes(std::span(&settings.memory, 1)));
+    rows.push_back({settings.batch, settings.memory, run_bench(settings, model, device, comm)});
     on_row(rows.back());
     const double rate = rows.back().result.tokens_per_s;
     slower = rate > best * 1.01 ? 0 : slower + 1;

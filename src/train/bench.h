@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "comm/communicator.h"
+#include "optim/sharding_options.h"
 #include "optim/state_layout.h"
 #include "train/choose_device.h"
 #include "train/loaded_model.h"
@@ -20,17 +22,18 @@ struct BenchSettings {
   int64_t steps = 10;          // timed; two more come before
   double trained_share = 1.0;  // of each document's tokens, the last ones
   MemoryPolicy memory;
+  ShardingOptions sharding;               // between ranks
   StateFormat states = StateFormat::f32;  // of AdamW
   bool by_op = false;                     // also time each op of one micro-batch and the optimizer
   std::string profile;                    // where to write a trace of these; empty: nowhere
 };
 
 struct BenchResult {
-  double tokens_per_s = 0;  // of the median step
+  double tokens_per_s = 0;  // of the median step, all ranks together
   double step_s = 0, fastest_step_s = 0;
   double flops_per_token = 0;  // 6 N + 6 layers heads head_dim seq: N without an untied embedding
   double loss = 0;
-  double device_bytes = 0;                 // allocated on the device
+  double device_bytes = 0;                 // allocated on this rank's device
   double planned_bytes = 0;                // what the memory plan said it would be
   std::map<std::string, double> ms_by_op;  // of one micro-batch
 };
@@ -39,7 +42,9 @@ struct BenchResult {
 LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute,
                          DType weight_type = DType::f32, const Holding& holding = {});
 
-BenchResult run_bench(const BenchSettings& settings, LoadedModel& model, Device& device);
+// Every rank calls it with the same settings; `model` is what this rank holds.
+BenchResult run_bench(const BenchSettings& settings, LoadedModel& model, Device& device,
+                      Communicator& comm);
 
 struct SweepRow {
   int64_t batch;
@@ -49,6 +54,6 @@ struct SweepRow {
 // Micro-batches of 1, 2, 4, ... documents, each with the cheapest recompute that fits: until none
 // does, or two in a row are no more than 1 % faster than the best so far. `on_row`: as they come.
 std::vector<SweepRow> sweep_batches(BenchSettings settings, LoadedModel& model, Device& device,
-                                    const std::function<void(const SweepRow&)>& on_row);
+                                    Communicator& comm, const std::function<void(const SweepRow&)>& on_row);
 
 }  // namespace sft

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "core/cache_folder.h"
@@ -9,7 +10,8 @@
 namespace sft {
 
 ChosenDevice choose_device(const DeviceWish& wish, const Logger& log) {
-  const int threads = wish.threads > 0 ? wish.threads : default_threads();
+  const int threads =
+      wish.threads > 0 ? wish.threads : std::max(1, default_threads() / wish.local_world);
   if (wish.use_cpu || !why_no_cuda().empty()) {
     if (wish.fp16 || wish.tf32 || wish.bf16.value_or(true)) {
       log.note(fmt::format("computing in float32: {} for GPUs", wish.fp16   ? "float16 is"

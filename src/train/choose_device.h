@@ -12,8 +12,9 @@ namespace sft {
 struct DeviceWish {
   bool use_cpu = false;
   std::optional<bool> bf16;  // none: where the device has it
-  int threads = 0;           // 0: default_threads()
+  int threads = 0;           // 0: this rank's share of the machine's
   int local_rank = 0;        // which GPU
+  int local_world = 1;       // ranks on this machine
   bool fp16 = false;         // float16 instead
   bool tf32 = false;         // float32 matmuls through TensorFloat-32
 };

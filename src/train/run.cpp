@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "comm/connect.h"
 #include "comm/together.h"
 #include "core/cache_folder.h"
 #include "core/error.h"
@@ -164,24 +165,6 @@ bool trains_turn_end(const PreparedDataset& data, const TextSetup& text) {
   return false;
 }
 
-// What moves data between this run's ranks.
-std::unique_ptr<Communicator> connect(const RunSurroundings& s, Device& device, Store* store,
-                                      bool on_gpu, double timeout) {
-  if (s.launch.world == 1) {
-    return local_communicator();
-  }
-  ProcessGroup group;
-  group.rank = s.launch.rank;
-  group.world = s.launch.world;
-  group.store = store;
-  group.address = address_towards(s.launch.master_addr);
-  // The control plane ends what lasts longer than the timeout, and knows who is behind; this is for
-  // when it cannot.
-  constexpr double kLater = 15;
-  group.timeout = std::chrono::milliseconds(static_cast<int64_t>((timeout + kLater) * 1000));
-  return on_gpu ? nccl_communicator(device, group) : gloo_communicator(group);
-}
-
 Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedModel& model,
                const ModelSource& source, const Prepared& data, const Device& device) {
   return {{"version", s.version},
@@ -204,13 +187,14 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   require_inputs(o);
   const Logger& log = s.logger;
   const bool first = s.launch.rank == 0;
-  // Ranks of one machine share its processors.
-  const int threads = o.threads > 0 || s.launch.local_world == 1
-                          ? static_cast<int>(o.threads)
-                          : std::max(1, default_threads() / s.launch.local_world);
   const ChosenDevice chosen =
-      choose_device({o.use_cpu, o.wants_bf16(), threads, s.launch.local_rank, o.wants_fp16(),
-                     o.tf32.value_or(false)},
+      choose_device({.use_cpu = o.use_cpu,
+                     .bf16 = o.wants_bf16(),
+                     .threads = static_cast<int>(o.threads),
+                     .local_rank = s.launch.local_rank,
+                     .local_world = s.launch.local_world,
+                     .fp16 = o.wants_fp16(),
+                     .tf32 = o.tf32.value_or(false)},
                     log);
   Device* const device = chosen.device.get();
   const Holding holding = holding_of(o.sharding, s.launch.rank, s.launch.world, device->kind());
@@ -310,8 +294,8 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
     }
   };
   const auto store = control_store(control);
-  const auto comm = connect(s, *device, store.get(), device->kind() == DeviceKind::cuda,
-                            static_cast<double>(o.distributed.ddp_timeout));
+  const auto comm = connect_ranks(s.launch, *device, store.get(),
+                                  static_cast<double>(o.distributed.ddp_timeout));
   comm->report_to(control);
   const auto abort = control.on_failure([&](const Error& why) { comm->abort(why); });
   Trainer trainer({*device, *comm, log, s.stop_signal, s.save_signal}, o, model, *train.rows,

@@ -49,8 +49,11 @@ StepCount count_steps(const TrainOptions& o, const PreparedDataset& rows, int ra
 
 RunPlan plan_training(const TrainOptions& o, const RunSurroundings& s) {
   require_inputs(o);
-  const ChosenDevice chosen = choose_device({o.use_cpu, o.wants_bf16(), static_cast<int>(o.threads),
-                                             0, o.wants_fp16(), o.tf32.value_or(false)},
+  const ChosenDevice chosen = choose_device({.use_cpu = o.use_cpu,
+                                             .bf16 = o.wants_bf16(),
+                                             .threads = static_cast<int>(o.threads),
+                                             .fp16 = o.wants_fp16(),
+                                             .tf32 = o.tf32.value_or(false)},
                                             s.logger);
   Device* const device = chosen.device.get();
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);

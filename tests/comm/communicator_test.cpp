@@ -218,48 +218,98 @@ TEST(Gloo, ranks_that_do_not_come_are_an_error) {
   }
 }
 
-// NCCL with the only rank that one GPU allows.
-TEST(Nccl, one_rank_moves_and_adds_on_its_device) {
+int count_gpus() {
+  int count = 0;
+  while (fs::exists("/dev/nvidia" + std::to_string(count))) {
+    ++count;
+  }
+  return count;
+}
+
+// Small whole numbers, whose sums are exact in any order.
+float nccl_value(int rank, size_t i) { return static_cast<float>((i % 1000) + 7) * (rank + 1); }
+
+// One rank's part of the test below.
+void move_and_add(Communicator& comm, Device& device) {
+  const int world = comm.size(), rank = comm.rank();
+  const float ranks_sum = static_cast<float>(world * (world + 1)) / 2;  // of nccl_value's factors
+  constexpr size_t kSlice = 1000;
+  const size_t whole = kSlice * static_cast<size_t>(world);
+  EXPECT_EQ(comm.sum(2.5), 2.5 * world);
+  comm.barrier();
+  std::vector<std::byte> word(8, std::byte(rank + 1));
+  comm.broadcast(word);
+  EXPECT_EQ(word, std::vector<std::byte>(8, std::byte{1}));
+
+  std::vector<float> values(whole);
+  for (size_t i = 0; i < whole; ++i) {
+    values[i] = nccl_value(rank, i);
+  }
+  const Buffer full = device.allocate(whole * sizeof(float));
+  const Buffer slice = device.allocate(kSlice * sizeof(float));
+  const auto n = static_cast<int64_t>(kSlice);
+  const size_t first = kSlice * static_cast<size_t>(rank);
+  const auto expect_slice = [&](float factor) {
+    std::vector<float> found(kSlice);
+    device.download(found.data(), slice.data(), slice.size());
+    for (size_t i = 0; i < kSlice; ++i) {
+      ASSERT_EQ(found[i], factor * ranks_sum * nccl_value(0, first + i)) << i;
+    }
+  };
+  const auto expect_full = [&](float factor) {
+    std::vector<float> found(whole);
+    device.download(found.data(), full.data(), full.size());
+    for (size_t i = 0; i < whole; ++i) {
+      ASSERT_EQ(found[i], factor * nccl_value(0, i)) << i;
+    }
+  };
+  device.upload(full.data(), values.data(), full.size());
+  comm.wait(comm.begin_reduce_scatter(full.f32(), slice.f32(), n, false));
+  expect_slice(1);
+  device.upload(full.data(), values.data(), full.size());
+  comm.wait(comm.begin_reduce_scatter(full.f32(), slice.f32(), n, true));
+  expect_slice(2);
+  device.upload(full.data(), values.data(), full.size());
+  float* const own = full.f32() + first;  // in place
+  comm.wait(comm.begin_reduce_scatter(full.f32(), own, n, false));
+  comm.wait(comm.begin_all_gather(own, full.data(), slice.size()));
+  expect_full(ranks_sum);
+  comm.wait(comm.begin_all_reduce(full.f32(), static_cast<int64_t>(whole)));
+  expect_full(ranks_sum * static_cast<float>(world));
+
+  const auto alone = comm.split(rank);
+  EXPECT_EQ(alone->size(), 1);
+  alone->wait(alone->begin_all_reduce(full.f32(), n));
+  expect_full(ranks_sum * static_cast<float>(world));
+  const auto all = comm.split(0);
+  EXPECT_EQ(all->sum(1), world);
+  comm.barrier();
+  comm.abort(Error("N001", "told to"));
+  EXPECT_THROW(comm.wait(comm.begin_all_reduce(slice.f32(), n)), Error);
+}
+
+// A rank for each GPU, all threads of this process.
+TEST(Nccl, ranks_move_and_add_on_their_devices) {
   if (std::getenv("SFT_TEST_CUDA") == nullptr) {
     GTEST_SKIP() << "SFT_TEST_CUDA is not set";
   }
-  const auto device = Device::cuda(0, 1);
-  ProcessGroup group;
-  const auto comm = nccl_communicator(*device, group);
-  EXPECT_EQ(comm->rank(), 0);
-  EXPECT_EQ(comm->size(), 1);
-  EXPECT_EQ(comm->sum(2.5), 2.5);
-  comm->barrier();
-  constexpr size_t kCount = 1000;
-  std::vector<float> values(kCount), sums(kCount, 1.0F);
-  for (size_t i = 0; i < kCount; ++i) {
-    values[i] = static_cast<float>(i);
+  const int world = count_gpus();
+  const fs::path folder =
+      fs::path(::testing::TempDir()) / ("sft_nccl_" + std::to_string(::getpid()));
+  const auto store = file_store(folder.string());
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < world; ++rank) {
+    threads.emplace_back([&, rank] {
+      const auto device = Device::cuda(rank, 1);
+      const auto comm = nccl_communicator(
+          *device, {rank, world, store.get(), "world", "127.0.0.1", "", std::chrono::seconds(60)});
+      move_and_add(*comm, *device);
+    });
   }
-  const Buffer full = device->allocate(kCount * sizeof(float));
-  const Buffer slice = device->allocate(kCount * sizeof(float));
-  const auto check = [&](float factor, float plus) {
-    std::vector<float> found(kCount);
-    device->download(found.data(), slice.data(), slice.size());
-    for (size_t i = 0; i < kCount; ++i) {
-      ASSERT_EQ(found[i], factor * values[i] + plus) << i;
-    }
-  };
-  const auto n = static_cast<int64_t>(kCount);
-  device->upload(full.data(), values.data(), full.size());
-  comm->wait(comm->begin_reduce_scatter(full.f32(), slice.f32(), n, false));
-  check(1, 0);
-  device->upload(slice.data(), sums.data(), slice.size());
-  comm->wait(comm->begin_reduce_scatter(full.f32(), slice.f32(), n, true));
-  check(1, 1);
-  comm->wait(comm->begin_all_reduce(slice.f32(), n));
-  check(1, 1);
-  comm->wait(comm->begin_all_gather(full.data(), slice.data(), full.size()));
-  check(1, 0);
-  const auto half = comm->split(0);
-  half->wait(half->begin_all_reduce(slice.f32(), n));
-  check(1, 0);
-  comm->abort(Error("N001", "told to"));
-  EXPECT_THROW(comm->wait(comm->begin_all_reduce(slice.f32(), n)), Error);
+  for (std::thread& t : threads) {
+    t.join();
+  }
+  fs::remove_all(folder);
 }
 
 }  // namespace

@@ -134,7 +134,11 @@ class Nccl final : public Communicator {
       : device_(device), comm_(comm), watch_(device.ordinal()) {
     check_nccl(api().comm_user_rank(comm, &rank_), "asking for the rank");
     check_nccl(api().comm_count(comm, &world_), "asking for the size");
-    check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+    // As urgent as what computes: what comes late makes every rank wait.
+    int least = 0, most = 0;
+    check_cuda(cudaDeviceGetStreamPriorityRange(&least, &most), "asking for priorities");
+    check_cuda(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, most),
+               "making a stream");
     check_cuda(cudaEventCreateWithFlags(&before_, cudaEventDisableTiming), "making an event");
     for (cudaEvent_t& event : done_) {
       check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");

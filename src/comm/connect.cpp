@@ -1,0 +1,23 @@
+#include "comm/connect.h"
+
+namespace sft {
+
+std::unique_ptr<Communicator> connect_ranks(const LaunchEnvironment& launch, Device& device,
+                                            Store* store, double timeout) {
+  if (launch.world == 1) {
+    return local_communicator();
+  }
+  ProcessGroup group;
+  group.rank = launch.rank;
+  group.world = launch.world;
+  group.store = store;
+  group.address = address_towards(launch.master_addr);
+  // The control plane ends what lasts longer than the timeout, and knows who is behind; this is for
+  // when it cannot.
+  constexpr double kLater = 15;
+  group.timeout = std::chrono::milliseconds(static_cast<int64_t>((timeout + kLater) * 1000));
+  return device.kind() == DeviceKind::cuda ? nccl_communicator(device, group)
+                                           : gloo_communicator(group);
+}
+
+}  // namespace sft

@@ -1,0 +1,18 @@
+// What moves data between a run's ranks, whichever launcher started them and wherever they compute.
+// Used by training and `sft bench`.
+#pragma once
+
+#include <memory>
+
+#include "comm/communicator.h"
+#include "comm/launch_environment.h"
+
+namespace sft {
+
+// NCCL between GPUs, Gloo between CPUs, nothing for one rank. `store` outlives it (null for one
+// rank); `timeout`: seconds that one operation may take (--ddp_timeout). Errors as of
+// nccl_communicator and gloo_communicator.
+std::unique_ptr<Communicator> connect_ranks(const LaunchEnvironment& launch, Device& device,
+                                            Store* store, double timeout);
+
+}  // namespace sft
