@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <set>
 
 #include "cli/run_sft.h"
+#include "comm/communicator.h"
 #include "core/json.h"
 #include "core/strings.h"
 
@@ -53,6 +55,26 @@ TEST(Program, BenchSweepsOverBatchSizes) {
     EXPECT_GT(row.at("tokens_per_s").get<double>(), 0.0);
     batch *= 2;
   }
+}
+
+TEST(Program, BenchRunsOnSeveralRanksAtAnyStage) {
+  if (!gloo_built()) {
+    GTEST_SKIP() << "ranks on CPUs need Gloo";
+  }
+  std::set<double> losses;
+  for (const char* stage : {"0", "1", "2", "3"}) {
+    const RunResult run = run_sft(
+        "launch --nproc_per_node 2 bench --model " SFT_TEST_DIR
+        "/../examples/tiny-model --seq 16 --batch 2 --steps 2 --use_cpu --threads 1 --json "
+        "--zero_stage " +
+        std::string(stage));
+    ASSERT_EQ(run.code, 0) << run.err;
+    const Json result = parse_json(run.out, "the figures");
+    EXPECT_EQ(result.at("ranks"), 2);
+    EXPECT_GT(result.at("tokens_per_s").get<double>(), 0.0);
+    losses.insert(result.at("loss").get<double>());
+  }
+  EXPECT_EQ(losses.size(), 1u);
 }
 
 // Seconds of CPU time that the program takes; wall time would measure who else is busy.
