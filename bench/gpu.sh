@@ -8,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 half=bench/models/qwen2.5-0.5b.json
 
-echo "command: $0 $*; commit $(git rev-parse --short HEAD 2>/dev/null || cat commit 2>/dev/null)"
+echo "command: $0 $*; commit ${COMMIT:-$(git rev-parse --short HEAD 2>/dev/null)}"
 nvidia-smi --query-gpu=name --format=csv,noheader
 [ -z "$floor" ] || python3 "$floor" | cut -c1-400
 

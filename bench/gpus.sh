@@ -29,7 +29,7 @@ PYTHON
 bench() { figures "$1" bench --model "bench/models/qwen2.5-$2.json" "${@:3}"; }
 launch() { figures "$1" launch --nproc_per_node "$ranks" bench --model "bench/models/qwen2.5-$2.json" "${@:3}"; }
 
-echo "command: $0 $sft $ranks $models; commit $(git rev-parse --short HEAD 2>/dev/null || cat commit 2>/dev/null)"
+echo "command: $0 $sft $ranks $models; commit ${COMMIT:-$(git rev-parse --short HEAD 2>/dev/null)}"
 nvidia-smi --query-gpu=name --format=csv,noheader
 for model in $models; do
   one=
