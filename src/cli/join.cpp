@@ -47,9 +47,9 @@ void run_as_rank(RankControl& control, const std::function<void()>& work) {
     control.finish();
   } catch (const Error& e) {
     // A connection to another rank that breaks off is not the cause: who was lost is known soon.
-    constexpr RankControl::Seconds kSoon(3);
+    constexpr RankControl::Seconds kSoon(3), kNow(0);
     const bool neighbour = e.code() == "N040" || e.code() == "N001";
-    if (const auto cause = neighbour ? control.failure(kSoon) : std::nullopt) {
+    if (const auto cause = control.failure(neighbour ? kSoon : kNow)) {
       throw Error(*cause);
     }
     control.fail(e);

@@ -103,8 +103,13 @@ bool gloo_built();
 // TCP between processes that compute on CPUs. N041 when the ranks do not find each other, C140 when
 // built without Gloo. A rank that ends breaks the others' calls with N040 at once.
 std::unique_ptr<Communicator> gloo_communicator(const ProcessGroup& group);
-// NCCL between GPUs; libnccl.so.2 is loaded now. G023 when it is missing or fails, N041 as above.
+// NCCL between GPUs, and copy engines where all ranks are on one machine and reach each other's
+// memory; libnccl.so.2 is loaded now. G023 when it is missing or fails, N041 as above.
 std::unique_ptr<Communicator> nccl_communicator(Device& device, const ProcessGroup& group);
+
+// What a communicator between GPUs takes of a device's memory, about: NCCL's channels, and slots for
+// what copy engines move.
+constexpr size_t kCommunicatorBytes = size_t{512} << 20;
 
 // This host's address as the machine `towards` sees it: what a ProcessGroup needs. Loopback when
 // there is no way there.

@@ -7,6 +7,7 @@
 #include <functional>
 #include <numeric>
 
+#include "comm/communicator.h"
 #include "core/error.h"
 #include "core/strings.h"
 #include "optim/optimizers.h"
@@ -148,6 +149,7 @@ MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Dev
   const ProgramBytes eval = program_bytes(model, target, plan.eval_tokens, wish.loss, false, {});
   const auto inputs = 2.0 * static_cast<double>(input_bytes(program_size(
                                 device.kind(), std::max<int64_t>(most, 1), most, most)));
+  const bool talks = device.kind() != DeviceKind::cpu && wish.holding.place.ranks > 1;
   for (const MemoryPolicy policy : policies_of(wish, device.kind())) {
     const ProgramBytes train =
         program_bytes(model, target, plan.batch_tokens, wish.loss, true, policy);
@@ -155,7 +157,8 @@ MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Dev
     plan.activations = std::max(train.device, eval.device) + inputs;
     plan.workspace = static_cast<double>(device.overhead()) +
                      static_cast<double>(workspace_bytes(device.kind(), model.config, most)) +
-                     train.recorded + eval.recorded;
+                     train.recorded + eval.recorded +
+                     (talks ? static_cast<double>(kCommunicatorBytes) : 0.0);
     plan.host = offloaded + train.host;
     if (plan.fits()) {
       break;

@@ -1,4 +1,5 @@
-// Ranks on GPUs, over NCCL: a stream of their own beside the device's, joined by events. A thread
+// Ranks on GPUs: a stream of their own beside the device's, joined by events. What is large goes
+// through copy engines where all ranks are on one machine (peers.h), the rest through NCCL. A thread
 // watches which operation is under way, so that a rank that hangs can say in what.
 #include <array>
 #include <chrono>
@@ -12,6 +13,7 @@
 
 #include "comm/communicator.h"
 #include "comm/cuda/nccl_api.h"
+#include "comm/cuda/peers.h"
 #include "device/cuda/cuda_device.h"
 
 namespace sft {
@@ -147,6 +149,9 @@ class Nccl final : public Communicator {
 
   ~Nccl() override {
     const std::lock_guard lock(mutex_);
+    if (peers_ && !aborted_ && cudaStreamQuery(stream_) != cudaSuccess) {
+      peers_->release();
+    }
     if (!aborted_) {
       // A rank that leaves in an error may leave operations that nobody will finish.
       if (cudaStreamQuery(stream_) == cudaSuccess) {
@@ -168,9 +173,7 @@ class Nccl final : public Communicator {
   void abort(const Error& why) override {
     const std::lock_guard lock(mutex_);
     if (!aborted_) {
-      aborted_ = why;
-      cudaSetDevice(device_.ordinal());
-      api().comm_abort(comm_);
+      break_off(why);
     }
   }
 
@@ -204,7 +207,12 @@ class Nccl final : public Communicator {
   Ticket begin_reduce_scatter(const float* full, float* slice, int64_t n,
                               bool accumulate) override {
     const auto count = static_cast<size_t>(n);
+    Peers* const near = peers();
     return begin("reduce-scatter", count * sizeof(float) * static_cast<size_t>(world_), [&] {
+      if (near != nullptr) {
+        near->reduce_scatter(full, slice, n, accumulate, stream_);
+        return;
+      }
       float* const to = accumulate ? const_cast<float*>(full) + rank_ * n : slice;
       check_nccl(api().reduce_scatter(full, to, count, Type::float32, nccl::kSum, comm_, stream_),
                  "a reduce-scatter");
@@ -217,13 +225,23 @@ class Nccl final : public Communicator {
     });
   }
   Ticket begin_all_gather(const void* slice, void* full, size_t bytes) override {
+    Peers* const near = peers();
     return begin("all-gather", bytes * static_cast<size_t>(world_), [&] {
+      if (near != nullptr) {
+        near->all_gather(slice, full, bytes, stream_);
+        return;
+      }
       check_nccl(api().all_gather(slice, full, bytes, Type::int8, comm_, stream_), "an all-gather");
     });
   }
   Ticket begin_all_reduce(float* data, int64_t n) override {
     const auto count = static_cast<size_t>(n);
+    Peers* const near = peers();
     return begin("all-reduce", count * sizeof(float), [&] {
+      if (near != nullptr) {
+        near->all_reduce(data, n, stream_);
+        return;
+      }
       check_nccl(api().all_reduce(data, data, count, Type::float32, nccl::kSum, comm_, stream_),
                  "an all-reduce");
     });
@@ -243,15 +261,46 @@ class Nccl final : public Communicator {
       nccl::Result failed = nccl::kSuccess;
       api().comm_get_async_error(comm_, &failed);
       if (failed != nccl::kSuccess && failed != nccl::kInProgress) {
-        aborted_ = Error("N040", "rank " + std::to_string(rank_) +
-                                     " has lost another rank: " + api().get_error_string(failed))
-                       .hint("that rank's own error, if it could still say one, is the cause");
-        api().comm_abort(comm_);
+        break_off(Error("N040", "rank " + std::to_string(rank_) +
+                                    " has lost another rank: " + api().get_error_string(failed))
+                      .hint("that rank's own error, if it could still say one, is the cause"));
       }
     }
     if (aborted_) {
       throw *aborted_;
     }
+  }
+
+  // With mutex_ held.
+  void break_off(const Error& why) {
+    aborted_ = why;
+    cudaSetDevice(device_.ordinal());
+    if (peers_) {
+      peers_->release();
+    }
+    api().comm_abort(comm_);
+  }
+
+  // Null where they do not reach. Every rank asks before the same operation.
+  Peers* peers() {
+    if (!peers_sought_) {
+      peers_sought_ = true;
+      auto found =
+          Peers::connect(device_, rank_, world_, [&](const void* own, void* all, size_t bytes) {
+            gather(own, static_cast<std::byte*>(all), bytes);
+          });
+      const std::lock_guard lock(mutex_);
+      peers_ = std::move(found);
+    }
+    return peers_.get();
+  }
+
+  void gather(const void* own, std::byte* all, size_t bytes) {
+    const size_t place = static_cast<size_t>(rank_) * bytes;
+    std::memcpy(all + place, own, bytes);
+    staged("all-gather", all, bytes * static_cast<size_t>(world_), [&](std::byte* at) {
+      return api().all_gather(at + place, at, bytes, Type::int8, comm_, stream_);
+    });
   }
 
   template <class Work>
@@ -301,6 +350,8 @@ class Nccl final : public Communicator {
   std::mutex mutex_;
   std::optional<Error> aborted_;
   StreamWatch watch_;
+  bool peers_sought_ = false;
+  std::unique_ptr<Peers> peers_;
 };
 
 // Connecting cannot be broken off from outside: it runs in a thread that is left to itself when it
