@@ -33,7 +33,8 @@ add_library(sft_cuda SHARED
   src/core/cgroup.cpp src/core/dtype.cpp src/core/error.cpp src/core/file.cpp src/core/strings.cpp src/core/tensor.cpp src/core/thread_pool.cpp
   src/device/device.cpp
   src/device/cuda/cuda_device.cu
-  src/comm/cuda/nccl.cu src/comm/cuda/nccl_api.cpp src/comm/cuda/peers.cu
+  src/comm/cuda/communication_stream.cu src/comm/cuda/copying.cu src/comm/cuda/nccl.cu src/comm/cuda/nccl_api.cpp
+  src/comm/cuda/peers.cu
   src/ops/cuda/attention_cudnn.cpp src/ops/cuda/attention_hopper.cu src/ops/cuda/cuda_kernels.cpp src/ops/cuda/gemm.cpp
   src/ops/cuda/gemm_choices.cpp src/ops/cuda/rows.cu
   src/ops/cuda/tensor_map.cpp

@@ -187,8 +187,8 @@ void bench_rank(const BenchOptions& o, const std::filesystem::path& config, DTyp
       holding_of(o.settings.sharding, launch.rank, launch.world, device.kind());
   LoadedModel model = random_model(config, device, chosen.compute, weights, holding);
   const auto store = control_store(control);
-  const auto comm =
-      connect_ranks(launch, device, store.get(), control.timeout().count());
+  const auto comm = connect_ranks(launch, device, store.get(), control.timeout().count(),
+                                  o.settings.sharding.copy_engines);
   comm->report_to(control);
   const auto abort = control.on_failure([&](const Error& why) { comm->abort(why); });
   if (o.sweep) {

@@ -105,7 +105,7 @@ int run_generate(Args args, Terminal& terminal) {
 
   const Logger log = terminal.logger(0, 0);
   const ChosenDevice chosen = choose_device(
-      {.use_cpu = o.use_cpu, .threads = static_cast<int>(o.threads)}, {});
+      {.use_cpu = o.use_cpu, .bf16 = {}, .threads = static_cast<int>(o.threads)}, {});
   Device* const device = chosen.device.get();
   const HubEnvironment hub = hub_environment(terminal, log);
   const auto source = ModelSource::open(*o.model_name_or_path, o.model_revision, hub);

@@ -62,7 +62,7 @@ class Communicator {
 
   // From now on `control`, which outlives this, is told what is at work; of what split() makes,
   // too. Call it before the first operation.
-  void report_to(RankControl& control) {
+  virtual void report_to(RankControl& control) {
     control_ = &control;
     lane_ = control.size() > 1 ? &control.open_lane() : nullptr;
   }
@@ -103,9 +103,13 @@ bool gloo_built();
 // TCP between processes that compute on CPUs. N041 when the ranks do not find each other, C140 when
 // built without Gloo. A rank that ends breaks the others' calls with N040 at once.
 std::unique_ptr<Communicator> gloo_communicator(const ProcessGroup& group);
-// NCCL between GPUs, and copy engines where all ranks are on one machine and reach each other's
-// memory; libnccl.so.2 is loaded now. G023 when it is missing or fails, N041 as above.
+// NCCL between GPUs; libnccl.so.2 is loaded now. G023 when it is missing or fails, N041 as above.
 std::unique_ptr<Communicator> nccl_communicator(Device& device, const ProcessGroup& group);
+
+// The same between GPUs, but what is large goes through copy engines instead of kernels. `rest`
+// itself where a rank cannot reach another's memory, on another machine for instance.
+std::unique_ptr<Communicator> copying_communicator(Device& device,
+                                                   std::unique_ptr<Communicator> rest);
 
 // What a communicator between GPUs takes of a device's memory, about: NCCL's channels, and slots for
 // what copy engines move.

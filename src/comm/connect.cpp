@@ -1,9 +1,11 @@
 #include "comm/connect.h"
 
+#include <utility>
+
 namespace sft {
 
 std::unique_ptr<Communicator> connect_ranks(const LaunchEnvironment& launch, Device& device,
-                                            Store* store, double timeout) {
+                                            Store* store, double timeout, bool copy_engines) {
   if (launch.world == 1) {
     return local_communicator();
   }
@@ -16,8 +18,11 @@ std::unique_ptr<Communicator> connect_ranks(const LaunchEnvironment& launch, Dev
   // when it cannot.
   constexpr double kLater = 15;
   group.timeout = std::chrono::milliseconds(static_cast<int64_t>((timeout + kLater) * 1000));
-  return device.kind() == DeviceKind::cuda ? nccl_communicator(device, group)
-                                           : gloo_communicator(group);
+  if (device.kind() == DeviceKind::cpu) {
+    return gloo_communicator(group);
+  }
+  auto nccl = nccl_communicator(device, group);
+  return copy_engines ? copying_communicator(device, std::move(nccl)) : std::move(nccl);
 }
 
 }  // namespace sft

@@ -9,10 +9,10 @@
 
 namespace sft {
 
-// NCCL between GPUs, Gloo between CPUs, nothing for one rank. `store` outlives it (null for one
-// rank); `timeout`: seconds that one operation may take (--ddp_timeout). Errors as of
+// NCCL between GPUs (and copy engines, if they are wanted), Gloo between CPUs, nothing for one rank.
+// `store` outlives it; `timeout`: seconds that one operation may take (--ddp_timeout). Errors as of
 // nccl_communicator and gloo_communicator.
 std::unique_ptr<Communicator> connect_ranks(const LaunchEnvironment& launch, Device& device,
-                                            Store* store, double timeout);
+                                            Store* store, double timeout, bool copy_engines);
 
 }  // namespace sft

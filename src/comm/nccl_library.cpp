@@ -32,4 +32,13 @@ std::unique_ptr<Communicator> nccl_communicator(Device& device, const ProcessGro
       open(&device, group.rank, group.world, id.data(), group.timeout.count()));
 }
 
+std::unique_ptr<Communicator> copying_communicator(Device& device,
+                                                   std::unique_ptr<Communicator> rest) {
+  auto* const open = reinterpret_cast<CopyingOpen>(cuda_symbol(kCopyingOpen));
+  if (open == nullptr) {
+    throw Error("G020", "no GPU can be used: " + why_no_cuda());
+  }
+  return std::unique_ptr<Communicator>(open(&device, rest.release()));
+}
+
 }  // namespace sft

@@ -1,4 +1,4 @@
-// What libsft_cuda.so gives for ranks on GPUs: src/comm/cuda/nccl.cu has it.
+// What libsft_cuda.so gives for ranks on GPUs: src/comm/cuda has it.
 #pragma once
 
 #include <cstdint>
@@ -18,5 +18,9 @@ constexpr const char* kNcclMakeId = "sft_nccl_make_id";
 using NcclOpen = Communicator* (*)(Device* device, int rank, int world, const char* id,
                                    int64_t timeout_ms);
 constexpr const char* kNcclOpen = "sft_nccl_open";
+
+// See copying_communicator. Takes `rest` over, and the caller owns what it returns.
+using CopyingOpen = Communicator* (*)(Device* device, Communicator* rest);
+constexpr const char* kCopyingOpen = "sft_copying_open";
 
 }  // namespace sft

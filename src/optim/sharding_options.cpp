@@ -19,6 +19,8 @@ void ShardingOptions::visit(OptionTable& v) {
     "where auto takes it).")
       .one_of({"auto", "micro_batch", "step"});
   v("overlap_comm", &overlap_comm, "Communicate beside the compute.");
+  v("copy_engines", &copy_engines,
+    "What the GPUs of one machine exchange goes through their copy engines, not NCCL's kernels.");
   v("offload_optimizer", &offload_optimizer,
     "Keep masters and moments in the host's memory and update them there.");
   v("offload_param", &offload_param,

@@ -295,7 +295,8 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   };
   const auto store = control_store(control);
   const auto comm = connect_ranks(s.launch, *device, store.get(),
-                                  static_cast<double>(o.distributed.ddp_timeout));
+                                  static_cast<double>(o.distributed.ddp_timeout),
+                                  o.sharding.copy_engines);
   comm->report_to(control);
   const auto abort = control.on_failure([&](const Error& why) { comm->abort(why); });
   Trainer trainer({*device, *comm, log, s.stop_signal, s.save_signal}, o, model, *train.rows,

@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "support/staged_communicator.h"
 
 namespace sft {
 namespace {
@@ -229,11 +230,10 @@ int count_gpus() {
 // Small whole numbers, whose sums are exact in any order.
 float nccl_value(int rank, size_t i) { return static_cast<float>((i % 1000) + 7) * (rank + 1); }
 
-// One rank's part of the test below.
-void move_and_add(Communicator& comm, Device& device) {
+// One rank's part of the tests below, slices of `kSlice` numbers.
+void move_and_add(Communicator& comm, Device& device, size_t kSlice = 1000) {
   const int world = comm.size(), rank = comm.rank();
   const float ranks_sum = static_cast<float>(world * (world + 1)) / 2;  // of nccl_value's factors
-  constexpr size_t kSlice = 1000;
   const size_t whole = kSlice * static_cast<size_t>(world);
   EXPECT_EQ(comm.sum(2.5), 2.5 * world);
   comm.barrier();
@@ -310,6 +310,70 @@ TEST(Nccl, ranks_move_and_add_on_their_devices) {
     t.join();
   }
   fs::remove_all(folder);
+}
+
+// Ranks as threads, on as many GPUs as there are: their memory reaches each other's in any case.
+// Slices of one piece, of several, of none, and of a number that no width divides.
+TEST(CopyEngines, move_and_add) {
+  if (std::getenv("SFT_TEST_CUDA") == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  const int gpus = count_gpus();
+  for (const int world : {2, 3, 4}) {
+    for (const size_t slice : {size_t{1}, size_t{1000}, size_t{4'500'001}, size_t{17'000'000}}) {
+      SCOPED_TRACE(std::to_string(world) + " ranks, " + std::to_string(slice));
+      auto hosts = thread_communicators(world);
+      std::vector<std::thread> threads;
+      for (int rank = 0; rank < world; ++rank) {
+        threads.emplace_back([&, rank] {
+          const auto device = Device::cuda(rank % gpus, 1);
+          auto staged =
+              std::make_unique<StagedCommunicator>(*device, std::move(hosts[static_cast<size_t>(rank)]));
+          const Communicator* const rest = staged.get();
+          const auto comm = copying_communicator(*device, std::move(staged));
+          ASSERT_NE(comm.get(), rest);
+          move_and_add(*comm, *device, slice);
+        });
+      }
+      for (std::thread& t : threads) {
+        t.join();
+      }
+    }
+  }
+}
+
+// A rank that does not come keeps the others' GPUs waiting; they go on when they are told to.
+TEST(CopyEngines, abort_lets_a_gpu_go_on) {
+  if (std::getenv("SFT_TEST_CUDA") == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  auto hosts = thread_communicators(2);
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < 2; ++rank) {
+    threads.emplace_back([&, rank] {
+      const auto device = Device::cuda(0, 1);
+      const auto comm = copying_communicator(
+          *device,
+          std::make_unique<StagedCommunicator>(*device, std::move(hosts[static_cast<size_t>(rank)])));
+      const Buffer data = device->allocate(4096);
+      comm->barrier();
+      if (rank == 0) {
+        comm->wait(comm->begin_all_reduce(data.f32(), 1024));
+        std::thread other([&] {
+          std::this_thread::sleep_for(std::chrono::milliseconds(200));
+          comm->abort(Error("N016", "rank 1 was lost"));
+        });
+        device->synchronize();
+        other.join();
+        EXPECT_THROW(comm->begin_all_reduce(data.f32(), 1024), Error);
+      } else {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1000));
+      }
+    });
+  }
+  for (std::thread& t : threads) {
+    t.join();
+  }
 }
 
 }  // namespace

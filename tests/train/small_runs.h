@@ -15,7 +15,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "io/convert.h"
-#include "staged_communicator.h"
+#include "support/staged_communicator.h"
 #include "train/bench.h"
 #include "train/loaded_model.h"
 #include "train/trainer.h"
@@ -85,6 +85,7 @@ struct RunSetup {
   const PreparedDataset* eval = nullptr;
   int threads = 1;
   bool gpu = false;
+  bool copy_engines = false;  // between ranks on the GPU
   std::function<void()> exporting{};            // called while a model is written
   std::function<void(int64_t done)> stepped{};  // called by rank 0 after each step
   fs::path random{};  // the config.json of a model with random weights, instead of the tiny one
@@ -105,9 +106,12 @@ inline std::vector<float> values_of(std::span<const StreamedTensor> tensors) {
 inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Communicator& host,
                           const RunSetup& setup = {}) {
   const auto device = setup.gpu ? Device::cuda(0, setup.threads) : Device::cpu(setup.threads);
-  std::optional<StagedCommunicator> staged;
+  std::unique_ptr<Communicator> staged;
   if (setup.gpu && host.size() > 1) {
-    staged.emplace(*device, host);
+    staged = std::make_unique<StagedCommunicator>(*device, host);
+    if (setup.copy_engines) {
+      staged = copying_communicator(*device, std::move(staged));
+    }
   }
   Communicator& comm = staged ? *staged : host;
   const auto source = ModelSource::open(kModel.string(), "", {});

@@ -219,8 +219,10 @@ bool Peers::open(const Gather& gather) {
     if (static_cast<int>(r) == rank_) {
       slots_[r] = own_.data();
     } else if (other.process == own.process) {
-      const cudaError_t result = cudaDeviceEnablePeerAccess(other.device, 0);
-      able = result == cudaSuccess || result == cudaErrorPeerAccessAlreadyEnabled;
+      if (other.device != own.device) {
+        const cudaError_t result = cudaDeviceEnablePeerAccess(other.device, 0);
+        able = result == cudaSuccess || result == cudaErrorPeerAccessAlreadyEnabled;
+      }
       slots_[r] = static_cast<std::byte*>(other.slots);
     } else {
       void* at = nullptr;

@@ -1,7 +1,7 @@
 // What the ranks of one machine move between their GPUs goes through copy engines: each rank pushes
 // pieces into slots in the others' memory and takes what has come into its own. No multiprocessor
 // waits for another GPU, which would hold up the kernels that fill a card, as matrix products do,
-// for their whole length. Used by nccl.cu.
+// for their whole length. Used by copying.cu.
 //
 // Two counters for each pair of ranks say how many pieces have come and how many have been taken.
 // Streams wait for them, no host does. They lie in shared memory of the host, so that a rank that

@@ -2,6 +2,9 @@
 // a GPU for each rank, so this is how the sharded programs of a GPU are tested where there is one.
 #pragma once
 
+#include <memory>
+#include <utility>
+
 #include "comm/communicator.h"
 
 namespace sft {
@@ -9,6 +12,8 @@ namespace sft {
 class StagedCommunicator final : public Communicator {
  public:
   StagedCommunicator(Device& device, Communicator& host) : device_(device), host_(host) {}
+  StagedCommunicator(Device& device, std::unique_ptr<Communicator> host)
+      : device_(device), owned_(std::move(host)), host_(*owned_) {}
 
   int rank() const override { return host_.rank(); }
   int size() const override { return host_.size(); }
@@ -16,8 +21,8 @@ class StagedCommunicator final : public Communicator {
   void all_reduce(std::span<double> data) override { host_.all_reduce(data); }
   void broadcast(std::span<std::byte> data) override { host_.broadcast(data); }
   void barrier() override { host_.barrier(); }
-  std::unique_ptr<Communicator> split(int) override {
-    throw Error("X001", "not for groups of ranks");
+  std::unique_ptr<Communicator> split(int color) override {
+    return std::make_unique<StagedCommunicator>(device_, host_.split(color));
   }
   void abort(const Error& why) override { host_.abort(why); }
 
@@ -53,6 +58,7 @@ class StagedCommunicator final : public Communicator {
   }
 
   Device& device_;
+  std::unique_ptr<Communicator> owned_;
   Communicator& host_;
 };
 
