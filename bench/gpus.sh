@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # One GPU against all: tokens a second and memory at each stage of ZeRO, one micro-batch a step, random weights.
 # usage: bench/gpus.sh SFT RANKS [0.5b|3b|7b]...            (all three when none is named)
+#   FLAGS=… more flags for the ranks (--copy_engines)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 sft=$1 ranks=$2
@@ -12,7 +13,7 @@ one=
 figures() {
   local name=$1 json
   shift
-  if ! json=$(timeout 150 "$sft" "$@" --json 2>&1); then
+  if ! json=$(timeout "${LIMIT:-150}" "$sft" "$@" --json 2>&1); then
     echo "$name: failed: $json"
     return
   fi
@@ -27,9 +28,9 @@ open("/tmp/sft_bench_rate", "w").write(str(r["tokens_per_s"]))
 PYTHON
 }
 bench() { figures "$1" bench --model "bench/models/qwen2.5-$2.json" "${@:3}"; }
-launch() { figures "$1" launch --nproc_per_node "$ranks" bench --model "bench/models/qwen2.5-$2.json" "${@:3}"; }
+launch() { figures "$1" launch --nproc_per_node "$ranks" bench --model "bench/models/qwen2.5-$2.json" "${@:3}" ${FLAGS:-}; }
 
-echo "command: $0 $sft $ranks $models; commit ${COMMIT:-$(git rev-parse --short HEAD 2>/dev/null)}"
+echo "command: ${FLAGS:+FLAGS=$FLAGS }$0 $sft $ranks $models; commit ${COMMIT:-$(git rev-parse --short HEAD 2>/dev/null)}"
 nvidia-smi --query-gpu=name --format=csv,noheader
 for model in $models; do
   one=
