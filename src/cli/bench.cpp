@@ -52,7 +52,8 @@ struct BenchOptions {
       "cheapest recompute that fits.");
     v("by_op", &settings.by_op, "Also the milliseconds of each op, run one by one.");
     v("profile", &settings.profile, "Write a trace of that to this file; Perfetto opens it.");
-    v.group("Ranks (sft launch --nproc_per_node 8 bench ..., or torchrun --no-python sft bench ...)");
+    v.group(
+        "Ranks (sft launch --nproc_per_node 8 bench ..., or torchrun --no-python sft bench ...)");
     settings.sharding.visit(v);
     v.group("Running");
     v("bf16", &wish.bf16, "Compute in bfloat16 where the device has it; none: the same.");
@@ -183,8 +184,7 @@ void bench_rank(const BenchOptions& o, const std::filesystem::path& config, DTyp
                 const LaunchEnvironment& launch, RankControl& control) {
   const ChosenDevice chosen = choose_device(o.wish, {});
   Device& device = *chosen.device;
-  const Holding holding =
-      holding_of(o.settings.sharding, launch.rank, launch.world, device.kind());
+  const Holding holding = holding_of(o.settings.sharding, launch.rank, launch.world, device.kind());
   LoadedModel model = random_model(config, device, chosen.compute, weights, holding);
   const auto store = control_store(control);
   const auto comm = connect_ranks(launch, device, store.get(), control.timeout().count(),

@@ -104,8 +104,8 @@ int run_generate(Args args, Terminal& terminal) {
   o.sampling.seed = static_cast<uint64_t>(o.seed);
 
   const Logger log = terminal.logger(0, 0);
-  const ChosenDevice chosen = choose_device(
-      {.use_cpu = o.use_cpu, .bf16 = {}, .threads = static_cast<int>(o.threads)}, {});
+  const ChosenDevice chosen =
+      choose_device({.use_cpu = o.use_cpu, .bf16 = {}, .threads = static_cast<int>(o.threads)}, {});
   Device* const device = chosen.device.get();
   const HubEnvironment hub = hub_environment(terminal, log);
   const auto source = ModelSource::open(*o.model_name_or_path, o.model_revision, hub);

@@ -111,8 +111,8 @@ std::unique_ptr<Communicator> nccl_communicator(Device& device, const ProcessGro
 std::unique_ptr<Communicator> copying_communicator(Device& device,
                                                    std::unique_ptr<Communicator> rest);
 
-// What a communicator between GPUs takes of a device's memory, about: NCCL's channels, and slots for
-// what copy engines move.
+// What a communicator between GPUs takes of a device's memory, about: NCCL's channels, and slots
+// for what copy engines move.
 constexpr size_t kCommunicatorBytes = size_t{512} << 20;
 
 // This host's address as the machine `towards` sees it: what a ProcessGroup needs. Loopback when

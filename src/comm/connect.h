@@ -9,9 +9,9 @@
 
 namespace sft {
 
-// NCCL between GPUs (and copy engines, if they are wanted), Gloo between CPUs, nothing for one rank.
-// `store` outlives it; `timeout`: seconds that one operation may take (--ddp_timeout). Errors as of
-// nccl_communicator and gloo_communicator.
+// NCCL between GPUs (and copy engines, if they are wanted), Gloo between CPUs, nothing for one
+// rank. `store` outlives it; `timeout`: seconds that one operation may take (--ddp_timeout). Errors
+// as of nccl_communicator and gloo_communicator.
 std::unique_ptr<Communicator> connect_ranks(const LaunchEnvironment& launch, Device& device,
                                             Store* store, double timeout, bool copy_engines);
 

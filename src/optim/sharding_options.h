@@ -21,8 +21,9 @@ struct ShardingOptions {
   std::string reduce_gradients = "auto";
   // Communication runs beside compute.
   bool overlap_comm = true;
-  // What the GPUs of one machine exchange goes through their copy engines instead of NCCL's kernels.
-  bool copy_engines = false;
+  // What the GPUs of one machine exchange goes through their copy engines instead of NCCL's
+  // kernels.
+  bool copy_engines = true;
   // Masters and moments are in the host's memory, whose processors update them.
   bool offload_optimizer = false;
   // So are the weights, at stage 3: blocks come to the device when they are read. Implies the

@@ -145,8 +145,9 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
                      {LossType::nll, s.memory, s.seq * s.batch, true});
   std::vector<MicroBatch> batches;
   for (int64_t i = 0; i < std::min<int64_t>(s.accumulation, 4); ++i) {
-    batches.push_back(random_batch(s, model.model.config.vocab,
-                                   static_cast<uint64_t>(comm.rank()) * 4 + static_cast<uint64_t>(i)));
+    batches.push_back(
+        random_batch(s, model.model.config.vocab,
+                     static_cast<uint64_t>(comm.rank()) * 4 + static_cast<uint64_t>(i)));
   }
   BenchResult result;
   result.planned_bytes = planned;
@@ -223,7 +224,8 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
 }
 
 std::vector<SweepRow> sweep_batches(BenchSettings settings, LoadedModel& model, Device& device,
-                                    Communicator& comm, const std::function<void(const SweepRow&)>& on_row) {
+                                    Communicator& comm,
+                                    const std::function<void(const SweepRow&)>& on_row) {
   std::vector<SweepRow> rows;
   double best = 0;
   int slower = 0;

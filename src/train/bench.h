@@ -54,6 +54,7 @@ struct SweepRow {
 // Micro-batches of 1, 2, 4, ... documents, each with the cheapest recompute that fits: until none
 // does, or two in a row are no more than 1 % faster than the best so far. `on_row`: as they come.
 std::vector<SweepRow> sweep_batches(BenchSettings settings, LoadedModel& model, Device& device,
-                                    Communicator& comm, const std::function<void(const SweepRow&)>& on_row);
+                                    Communicator& comm,
+                                    const std::function<void(const SweepRow&)>& on_row);
 
 }  // namespace sft

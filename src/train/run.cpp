@@ -187,15 +187,14 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   require_inputs(o);
   const Logger& log = s.logger;
   const bool first = s.launch.rank == 0;
-  const ChosenDevice chosen =
-      choose_device({.use_cpu = o.use_cpu,
-                     .bf16 = o.wants_bf16(),
-                     .threads = static_cast<int>(o.threads),
-                     .local_rank = s.launch.local_rank,
-                     .local_world = s.launch.local_world,
-                     .fp16 = o.wants_fp16(),
-                     .tf32 = o.tf32.value_or(false)},
-                    log);
+  const ChosenDevice chosen = choose_device({.use_cpu = o.use_cpu,
+                                             .bf16 = o.wants_bf16(),
+                                             .threads = static_cast<int>(o.threads),
+                                             .local_rank = s.launch.local_rank,
+                                             .local_world = s.launch.local_world,
+                                             .fp16 = o.wants_fp16(),
+                                             .tf32 = o.tf32.value_or(false)},
+                                            log);
   Device* const device = chosen.device.get();
   const Holding holding = holding_of(o.sharding, s.launch.rank, s.launch.world, device->kind());
   const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
@@ -294,9 +293,9 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
     }
   };
   const auto store = control_store(control);
-  const auto comm = connect_ranks(s.launch, *device, store.get(),
-                                  static_cast<double>(o.distributed.ddp_timeout),
-                                  o.sharding.copy_engines);
+  const auto comm =
+      connect_ranks(s.launch, *device, store.get(), static_cast<double>(o.distributed.ddp_timeout),
+                    o.sharding.copy_engines);
   comm->report_to(control);
   const auto abort = control.on_failure([&](const Error& why) { comm->abort(why); });
   Trainer trainer({*device, *comm, log, s.stop_signal, s.save_signal}, o, model, *train.rows,

@@ -63,11 +63,11 @@ TEST(Program, BenchRunsOnSeveralRanksAtAnyStage) {
   }
   std::set<double> losses;
   for (const char* stage : {"0", "1", "2", "3"}) {
-    const RunResult run = run_sft(
-        "launch --nproc_per_node 2 bench --model " SFT_TEST_DIR
-        "/../examples/tiny-model --seq 16 --batch 2 --steps 2 --use_cpu --threads 1 --json "
-        "--zero_stage " +
-        std::string(stage));
+    const RunResult run =
+        run_sft("launch --nproc_per_node 2 bench --model " SFT_TEST_DIR
+                "/../examples/tiny-model --seq 16 --batch 2 --steps 2 --use_cpu --threads 1 --json "
+                "--zero_stage " +
+                std::string(stage));
     ASSERT_EQ(run.code, 0) << run.err;
     const Json result = parse_json(run.out, "the figures");
     EXPECT_EQ(result.at("ranks"), 2);

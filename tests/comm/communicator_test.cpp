@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <unistd.h>
+#include <algorithm>
 #include <cmath>
 
 #include <filesystem>
@@ -252,16 +253,20 @@ void move_and_add(Communicator& comm, Device& device, size_t kSlice = 1000) {
   const auto expect_slice = [&](float factor) {
     std::vector<float> found(kSlice);
     device.download(found.data(), slice.data(), slice.size());
+    size_t wrong = 0;
     for (size_t i = 0; i < kSlice; ++i) {
-      ASSERT_EQ(found[i], factor * ranks_sum * nccl_value(0, first + i)) << i;
+      wrong += found[i] != factor * ranks_sum * nccl_value(0, first + i) ? 1 : 0;
     }
+    EXPECT_EQ(wrong, 0U);
   };
   const auto expect_full = [&](float factor) {
     std::vector<float> found(whole);
     device.download(found.data(), full.data(), full.size());
+    size_t wrong = 0;
     for (size_t i = 0; i < whole; ++i) {
-      ASSERT_EQ(found[i], factor * nccl_value(0, i)) << i;
+      wrong += found[i] != factor * nccl_value(0, i) ? 1 : 0;
     }
+    EXPECT_EQ(wrong, 0U);
   };
   device.upload(full.data(), values.data(), full.size());
   comm.wait(comm.begin_reduce_scatter(full.f32(), slice.f32(), n, false));
@@ -312,23 +317,22 @@ TEST(Nccl, ranks_move_and_add_on_their_devices) {
   fs::remove_all(folder);
 }
 
-// Ranks as threads, on as many GPUs as there are: their memory reaches each other's in any case.
-// Slices of one piece, of several, of none, and of a number that no width divides.
+// Ranks as threads, each with a GPU of its own: streams of one GPU that wait for each other could
+// share a queue. Slices of one piece, of several, and of a number that no width divides.
 TEST(CopyEngines, move_and_add) {
   if (std::getenv("SFT_TEST_CUDA") == nullptr) {
     GTEST_SKIP() << "SFT_TEST_CUDA is not set";
   }
-  const int gpus = count_gpus();
-  for (const int world : {2, 3, 4}) {
-    for (const size_t slice : {size_t{1}, size_t{1000}, size_t{4'500'001}, size_t{17'000'000}}) {
+  for (int world = 2; world <= std::min(count_gpus(), 4); ++world) {
+    for (const size_t slice : {size_t{1}, size_t{1000}, size_t{4'500'001}, size_t{9'000'000}}) {
       SCOPED_TRACE(std::to_string(world) + " ranks, " + std::to_string(slice));
       auto hosts = thread_communicators(world);
       std::vector<std::thread> threads;
       for (int rank = 0; rank < world; ++rank) {
         threads.emplace_back([&, rank] {
-          const auto device = Device::cuda(rank % gpus, 1);
-          auto staged =
-              std::make_unique<StagedCommunicator>(*device, std::move(hosts[static_cast<size_t>(rank)]));
+          const auto device = Device::cuda(rank, 1);
+          auto staged = std::make_unique<StagedCommunicator>(
+              *device, std::move(hosts[static_cast<size_t>(rank)]));
           const Communicator* const rest = staged.get();
           const auto comm = copying_communicator(*device, std::move(staged));
           ASSERT_NE(comm.get(), rest);
@@ -344,17 +348,17 @@ TEST(CopyEngines, move_and_add) {
 
 // A rank that does not come keeps the others' GPUs waiting; they go on when they are told to.
 TEST(CopyEngines, abort_lets_a_gpu_go_on) {
-  if (std::getenv("SFT_TEST_CUDA") == nullptr) {
-    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  if (std::getenv("SFT_TEST_CUDA") == nullptr || count_gpus() < 2) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set, or there are no two GPUs";
   }
   auto hosts = thread_communicators(2);
   std::vector<std::thread> threads;
   for (int rank = 0; rank < 2; ++rank) {
     threads.emplace_back([&, rank] {
-      const auto device = Device::cuda(0, 1);
-      const auto comm = copying_communicator(
-          *device,
-          std::make_unique<StagedCommunicator>(*device, std::move(hosts[static_cast<size_t>(rank)])));
+      const auto device = Device::cuda(rank, 1);
+      const auto comm =
+          copying_communicator(*device, std::make_unique<StagedCommunicator>(
+                                            *device, std::move(hosts[static_cast<size_t>(rank)])));
       const Buffer data = device->allocate(4096);
       comm->barrier();
       if (rank == 0) {

@@ -176,9 +176,11 @@ TEST(Sharding, every_stage_gives_the_same_bits_on_a_gpu) {
       const RunResult parts = run_ranks(2, o, rows, setup)[0];
       EXPECT_EQ(whole.weights, parts.weights);
       EXPECT_EQ(steps_of(whole.log), steps_of(parts.log));
-      RunSetup copying = setup;
-      copying.copy_engines = true;
-      EXPECT_EQ(whole.weights, run_ranks(2, o, rows, copying)[0].weights);
+      if (fs::exists("/dev/nvidia1")) {
+        RunSetup copying = setup;
+        copying.copy_engines = true;
+        EXPECT_EQ(whole.weights, run_ranks(2, o, rows, copying)[0].weights);
+      }
       o.save_strategy = "steps";
       o.save_steps = 6;
       run_ranks(2, o, rows, setup);

@@ -85,7 +85,7 @@ struct RunSetup {
   const PreparedDataset* eval = nullptr;
   int threads = 1;
   bool gpu = false;
-  bool copy_engines = false;  // between ranks on the GPU
+  bool copy_engines = false;                    // between ranks with a GPU each
   std::function<void()> exporting{};            // called while a model is written
   std::function<void(int64_t done)> stepped{};  // called by rank 0 after each step
   fs::path random{};  // the config.json of a model with random weights, instead of the tiny one
@@ -105,7 +105,8 @@ inline std::vector<float> values_of(std::span<const StreamedTensor> tensors) {
 
 inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Communicator& host,
                           const RunSetup& setup = {}) {
-  const auto device = setup.gpu ? Device::cuda(0, setup.threads) : Device::cpu(setup.threads);
+  const auto device = setup.gpu ? Device::cuda(setup.copy_engines ? host.rank() : 0, setup.threads)
+                                : Device::cpu(setup.threads);
   std::unique_ptr<Communicator> staged;
   if (setup.gpu && host.size() > 1) {
     staged = std::make_unique<StagedCommunicator>(*device, host);

@@ -131,8 +131,7 @@ void CommunicationStream::branch() {
   check_cuda(cudaStreamWaitEvent(stream_, before_), "branching");
 }
 
-Communicator::Ticket CommunicationStream::end(const char* name, size_t bytes,
-                                              OperationLane* lane) {
+Communicator::Ticket CommunicationStream::end(const char* name, size_t bytes, OperationLane* lane) {
   const Communicator::Ticket ticket = ++begun_;
   check_cuda(cudaEventRecord(done_[ticket % kEvents], stream_), "noting an operation");
   if (lane != nullptr) {

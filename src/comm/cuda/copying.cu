@@ -59,9 +59,8 @@ class Copying final : public Communicator {
   Ticket begin_reduce_scatter(const float* full, float* slice, int64_t n,
                               bool accumulate) override {
     const size_t bytes = static_cast<size_t>(n) * sizeof(float) * static_cast<size_t>(size());
-    return begin("reduce-scatter", bytes, [&] {
-      peers_->reduce_scatter(full, slice, n, accumulate, stream_.get());
-    });
+    return begin("reduce-scatter", bytes,
+                 [&] { peers_->reduce_scatter(full, slice, n, accumulate, stream_.get()); });
   }
   Ticket begin_all_gather(const void* slice, void* full, size_t bytes) override {
     return begin("all-gather", bytes * static_cast<size_t>(size()),

@@ -101,8 +101,9 @@ class Nccl final : public Communicator {
     const auto count = static_cast<size_t>(n);
     return begin("reduce-scatter", count * sizeof(float) * static_cast<size_t>(world_), [&] {
       float* const to = accumulate ? const_cast<float*>(full) + rank_ * n : slice;
-      check_nccl(api().reduce_scatter(full, to, count, Type::float32, nccl::kSum, comm_, stream_.get()),
-                 "a reduce-scatter");
+      check_nccl(
+          api().reduce_scatter(full, to, count, Type::float32, nccl::kSum, comm_, stream_.get()),
+          "a reduce-scatter");
       if (accumulate && n > 0) {
         constexpr int kThreads = 256;
         const auto blocks = static_cast<unsigned>(
@@ -113,14 +114,16 @@ class Nccl final : public Communicator {
   }
   Ticket begin_all_gather(const void* slice, void* full, size_t bytes) override {
     return begin("all-gather", bytes * static_cast<size_t>(world_), [&] {
-      check_nccl(api().all_gather(slice, full, bytes, Type::int8, comm_, stream_.get()), "an all-gather");
+      check_nccl(api().all_gather(slice, full, bytes, Type::int8, comm_, stream_.get()),
+                 "an all-gather");
     });
   }
   Ticket begin_all_reduce(float* data, int64_t n) override {
     const auto count = static_cast<size_t>(n);
     return begin("all-reduce", count * sizeof(float), [&] {
-      check_nccl(api().all_reduce(data, data, count, Type::float32, nccl::kSum, comm_, stream_.get()),
-                 "an all-reduce");
+      check_nccl(
+          api().all_reduce(data, data, count, Type::float32, nccl::kSum, comm_, stream_.get()),
+          "an all-reduce");
     });
   }
   void wait(Ticket ticket) override {

@@ -273,8 +273,8 @@ bool Peers::try_out() {
 }
 
 std::byte* Peers::slot(int at_rank, uint32_t piece, int from) const {
-  const size_t number = static_cast<size_t>(piece % kSlots) * static_cast<size_t>(world_) +
-                        static_cast<size_t>(from);
+  const size_t number =
+      static_cast<size_t>(piece % kSlots) * static_cast<size_t>(world_) + static_cast<size_t>(from);
   return slots_[static_cast<size_t>(at_rank)] + number * piece_;
 }
 
@@ -364,19 +364,19 @@ void Peers::reduce(const float* full, int64_t each, int64_t total, float* slice,
                                      : reinterpret_cast<const float*>(slot(rank_, piece, r));
         }
         float* const to = slice + first;
-        const auto places = reinterpret_cast<uintptr_t>(to) |
-                            reinterpret_cast<uintptr_t>(sources.at[rank_]);
+        const auto places =
+            reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(sources.at[rank_]);
         const bool wide = places % sizeof(float4) == 0 && n % 4 == 0;
         const int64_t work = wide ? n / 4 : n;
         constexpr int kThreads = 256;
         const auto blocks = static_cast<unsigned>(
             std::min<int64_t>((work + kThreads - 1) / kThreads, device_.multiprocessors() * 4L));
         if (wide) {
-          sum_in_order<float4><<<blocks, kThreads, 0, stream>>>(sources, world_, to, work,
-                                                                accumulate);
+          sum_in_order<float4>
+              <<<blocks, kThreads, 0, stream>>>(sources, world_, to, work, accumulate);
         } else {
-          sum_in_order<float><<<blocks, kThreads, 0, stream>>>(sources, world_, to, work,
-                                                               accumulate);
+          sum_in_order<float>
+              <<<blocks, kThreads, 0, stream>>>(sources, world_, to, work, accumulate);
         }
         check_cuda(cudaGetLastError(), "adding the ranks' numbers");
       });
@@ -399,10 +399,10 @@ void Peers::gather(const std::byte* slice, std::byte* full, size_t each, size_t 
         for (int r = 0; r < world_; ++r) {
           const size_t bytes = std::min(bytes_left(r, at), piece_);
           if (r != rank_ && bytes > 0) {
-            check_cuda(cudaMemcpyAsync(full + static_cast<size_t>(r) * each + at,
-                                       slot(rank_, piece, r), bytes, cudaMemcpyDeviceToDevice,
-                                       stream),
-                       "a copy");
+            check_cuda(
+                cudaMemcpyAsync(full + static_cast<size_t>(r) * each + at, slot(rank_, piece, r),
+                                bytes, cudaMemcpyDeviceToDevice, stream),
+                "a copy");
           }
         }
       });

@@ -67,8 +67,8 @@ class Peers {
 
   CudaDevice& device_;
   int rank_, world_;
-  size_t piece_;  // bytes
-  Buffer own_;    // this rank's slots
+  size_t piece_;                   // bytes
+  Buffer own_;                     // this rank's slots
   std::vector<std::byte*> slots_;  // every rank's, as this rank's device reaches them
   std::vector<bool> opened_;
   std::unique_ptr<SharedPages> pages_;  // the counters
