@@ -46,10 +46,11 @@ void run_as_rank(RankControl& control, const std::function<void()>& work) {
     work();
     control.finish();
   } catch (const Error& e) {
-    // A connection to another rank that breaks off is not the cause: who was lost is known soon.
-    constexpr RankControl::Seconds kSoon(3), kNow(0);
-    const bool neighbour = e.code() == "N040" || e.code() == "N001";
-    if (const auto cause = control.failure(neighbour ? kSoon : kNow)) {
+    // A connection to another rank that breaks off is not the cause, nor is a GPU that fails when
+    // another's memory goes: who was lost is known soon.
+    constexpr RankControl::Seconds kSoon(3);
+    const bool neighbour = e.code() == "N040" || e.code() == "N001" || e.code() == "G021";
+    if (const auto cause = neighbour ? control.failure(kSoon) : std::nullopt) {
       throw Error(*cause);
     }
     control.fail(e);
