@@ -32,12 +32,15 @@ $(BUILD)/build.ninja: .venv/pyarrow .venv/cudnn-frontend | install-deps
 build: install-deps $(BUILD)/build.ninja
 	cmake --build $(BUILD) --target sft -j $(JOBS)
 
-# Ops, optimizer, trainer and the reference runs on a GPU, in float32, bfloat16 and float16.
+# Ops, optimizer, trainer, ranks and the reference runs on a GPU, in float32, bfloat16 and float16; what needs two
+# GPUs runs where there are two.
 test-gpu: build
-	cmake --build $(BUILD) --target sft_cuda ops_test optim_test trainer_test golden_test -j $(JOBS)
+	cmake --build $(BUILD) --target sft_cuda ops_test optim_test trainer_test sharding_test comm_test golden_test -j $(JOBS)
 	SFT_TEST_CUDA=1 $(BUILD)/tests/ops/ops_test --gtest_brief=1
 	SFT_TEST_CUDA=1 $(BUILD)/tests/optim/optim_test --gtest_brief=1
 	SFT_TEST_CUDA=1 $(BUILD)/tests/train/trainer_test --gtest_brief=1
+	SFT_TEST_CUDA=1 $(BUILD)/tests/train/sharding_test --gtest_brief=1
+	SFT_TEST_CUDA=1 $(BUILD)/tests/comm/comm_test --gtest_filter='Nccl*:CopyEngines*' --gtest_brief=1
 	SFT_TEST_CUDA=1 $(BUILD)/tests/golden/golden_test --gtest_brief=1
 
 test: install-deps $(BUILD)/build.ninja

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # One GPU against all: tokens a second and memory at each stage of ZeRO, one micro-batch a step, random weights.
 # usage: bench/gpus.sh SFT RANKS [0.5b|3b|7b]...            (all three when none is named)
-#   FLAGS=… more flags for the ranks (--copy_engines)
+#   FLAGS=… more flags for the ranks (--copy_engines=false); LIMIT=… seconds for one of them; COMMIT=… where git does not know it
 set -uo pipefail
 cd "$(dirname "$0")/.."
 sft=$1 ranks=$2
 shift 2
 models=${*:-0.5b 3b 7b}
 one=
+rate=$(mktemp)
+trap 'rm -f "$rate"' EXIT
 
 # figures NAME WORDS...: a line of what `sft WORDS --json` found, and its share of `ranks` times the line called "one GPU"
 figures() {
@@ -15,16 +17,16 @@ figures() {
   shift
   if ! json=$(timeout "${LIMIT:-150}" "$sft" "$@" --json 2>&1); then
     echo "$name: failed: $json"
-    return
+    return 1
   fi
-  python3 - "$name" "$one" "$json" <<'PYTHON'
+  python3 - "$name" "$one" "$json" "$rate" <<'PYTHON'
 import json, sys
-name, one, text = sys.argv[1:4]
+name, one, text, rate = sys.argv[1:5]
 r = json.loads(text[text.index("{"):])
 share = f'{100 * r["tokens_per_s"] / (r["ranks"] * float(one)):6.1f} % of linear' if one and r["ranks"] > 1 else ""
 print(f'{name:44} {r["tokens_per_s"]:10.0f} tokens/s {1e3 * r["step_s"]:8.1f} ms '
       f'{r["memory_bytes"] / 2**30:6.1f} GiB ({r["planned_bytes"] / 2**30:.1f} planned) {share}', flush=True)
-open("/tmp/sft_bench_rate", "w").write(str(r["tokens_per_s"]))
+open(rate, "w").write(str(r["tokens_per_s"]))
 PYTHON
 }
 bench() { figures "$1" bench --model "bench/models/qwen2.5-$2.json" "${@:3}"; }
@@ -37,14 +39,14 @@ for model in $models; do
   case $model in
   0.5b)
     work=(--seq 1024 --batch 32 --steps 12)
-    bench "0.5B 32 x 1024: one GPU" 0.5b "${work[@]}" && one=$(cat /tmp/sft_bench_rate)
+    bench "0.5B 32 x 1024: one GPU" 0.5b "${work[@]}" && one=$(cat "$rate")
     for stage in 0 1 2 3; do
       launch "0.5B 32 x 1024: $ranks GPUs, zero_stage $stage" 0.5b "${work[@]}" --zero_stage $stage
     done
     ;;
   3b)
     work=(--seq 1024 --batch 16 --steps 8 --gradient_checkpointing ${RECOMPUTE:-mlp})
-    bench "3B 16 x 1024: one GPU" 3b "${work[@]}" && one=$(cat /tmp/sft_bench_rate)
+    bench "3B 16 x 1024: one GPU" 3b "${work[@]}" && one=$(cat "$rate")
     for stage in 1 2 3; do
       launch "3B 16 x 1024: $ranks GPUs, zero_stage $stage" 3b "${work[@]}" --zero_stage $stage
     done

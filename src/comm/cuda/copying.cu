@@ -7,7 +7,6 @@
 #include "comm/communicator.h"
 #include "comm/cuda/communication_stream.h"
 #include "comm/cuda/peers.h"
-#include "comm/nccl_library.h"
 
 namespace sft {
 
