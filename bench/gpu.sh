@@ -55,18 +55,5 @@ for loss in ${LOSSES---assistant_only_loss --assistant_only_loss=false}; do
     --chat_template_path "$template" $loss
   rate "$work/out" 20 50
 done
-echo "== a checkpoint beside training, 0.5B: milliseconds a step"
-rm -rf "$work/out"
-train --packing --max_length 1024 --per_device_train_batch_size 32 --max_steps 45 --logging_steps 1 --save_steps 15 --save_total_limit 1
-python3 - "$work/out" <<'PYTHON'
-import json, sys
-lines = [json.loads(line) for line in open(sys.argv[1] + "/metrics.jsonl")]
-at = {e["step"]: e["t"] for e in lines if e["k"] == "log"}
-steps = {s: 1e3 * (at[s] - at[s - 1]) for s in at if s > 3}
-usual = sorted(steps.values())[len(steps) // 2]
-print(f"usual {usual:.0f}, after saves {steps[16]:.0f} and {steps[31]:.0f}, longest {max(steps.values()):.0f}")
-PYTHON
-grep -h "checkpoint" "$work/log" | head -n 3
-begin=$(date +%s.%N)
-train --packing --max_length 1024 --per_device_train_batch_size 32 --max_steps 46 --logging_steps 1 --save_strategy no --resume_from_checkpoint latest
-python3 -c "import time, sys; print(f'resumed, one step, saved: {time.time() - float(sys.argv[1]):.2f} s')" "$begin"
+echo "== checkpoints"
+python3 bench/saves.py "$sft" "$work/model" "$work/rows.jsonl" "$work/out" --packing --max_length 1024 --per_device_train_batch_size 32

@@ -1,7 +1,8 @@
 """TRL on the GPUs of one machine: tokens a second of full-length rows, after a warm-up, under DeepSpeed or FSDP2.
 
-usage: torchrun --nproc_per_node N bench/trl_gpus.py MODEL ds2|ds3|fsdp2 [rows a GPU: 16] [steps: 8] [save]
-`save` also writes a checkpoint after the last step and says how long training stood still for it.
+usage: torchrun --nproc_per_node N bench/trl_gpus.py MODEL ddp|ds2|ds3|fsdp2 [rows a GPU: 16] [steps: 8] [save|resume]
+`save` also writes a checkpoint after the last step and says how long training stood still for it; `resume` goes on from it for
+as many steps again, and says how long it took until the first of them.
 Needs torch, transformers, TRL, datasets and Liger; DeepSpeed for ds2 and ds3. MODEL is bench/random_model.py's.
 """
 import json
@@ -20,7 +21,9 @@ WARM, LENGTH = 3, 1024
 model, mode = sys.argv[1:3]
 rows = int(sys.argv[3]) if len(sys.argv) > 3 else 16
 steps = WARM + (int(sys.argv[4]) if len(sys.argv) > 4 else 8)
-save = "save" in sys.argv
+save, resume = ("save" in sys.argv, "resume" in sys.argv)
+if resume:
+    steps *= 2
 cpu = not torch.cuda.is_available()
 
 
@@ -61,11 +64,13 @@ generator = torch.Generator().manual_seed(0)
 ids = torch.randint(0, 100 if cpu else 150000, (64, LENGTH), generator=generator).tolist() * (steps * rows // 8)
 times = Times()
 trainer = SFTTrainer(model=model, args=args, train_dataset=Dataset.from_dict({"input_ids": ids}), callbacks=[times])
-trainer.train()
+begun = time.time()
+trainer.train(resume_from_checkpoint=resume)
 if trainer.accelerator.is_main_process:
     world = trainer.accelerator.num_processes
-    step = sorted(b - a for a, b in zip(times.at[WARM - 1:], times.at[WARM:]))[(steps - WARM) // 2]
+    taken = sorted(b - a for a, b in zip(times.at[WARM - 1:], times.at[WARM:]))
+    step = taken[len(taken) // 2]
     print("RESULT " + json.dumps(dict(
         mode=mode, model=model, ranks=world, rows=rows, step_ms=round(1e3 * step, 1), tokens_per_s=round(world * rows * LENGTH / step),
-        first_step_begins_s=round(times.begun - START, 1), saving_s=round(times.saving, 1),
+        first_step_begins_s=round(times.begun - START, 1), of_that_in_train_s=round(times.begun - begun, 1), saving_s=round(times.saving, 1),
         peak_GiB=0 if cpu else round(torch.cuda.max_memory_allocated() / 2**30, 1))), flush=True)

@@ -134,6 +134,7 @@ void print_result(const BenchOptions& o, const BenchResult& r, const LoadedModel
     const Json out = {{"device", device.name()},
                       {"compute", name_of(model.target.compute)},
                       {"ranks", comm.size()},
+                      {"communicator", comm.name()},
                       {"zero_stage", model.shards.place().stage},
                       {"dtype", o.dtype},
                       {"optim", o.optim},

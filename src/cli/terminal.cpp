@@ -6,9 +6,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "core/strings.h"
 
@@ -62,9 +63,21 @@ bool locale_is_utf8() {
   return false;
 }
 
-void write_all(std::FILE* file, std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), file);
-  std::fflush(file);
+// Nobody can be told of words that are lost: a write that fails is tried once more, and a pipe that
+// somebody else has made non-blocking is waited for.
+void write_all(int fd, std::string_view text) {
+  bool failed = false;
+  while (!text.empty()) {
+    const ssize_t n = ::write(fd, text.data(), text.size());
+    if (n >= 0) {
+      text.remove_prefix(static_cast<size_t>(n));
+    } else if (errno == EAGAIN) {
+      pollfd room{fd, POLLOUT, 0};
+      ::poll(&room, 1, -1);
+    } else if (errno != EINTR && std::exchange(failed, true)) {
+      return;
+    }
+  }
 }
 
 // A pipe that nobody empties holds the program up; after a while it says so.
@@ -72,9 +85,9 @@ void write_stdout(std::string_view text) {
   constexpr int kPatience = 5000;  // milliseconds
   pollfd out{STDOUT_FILENO, POLLOUT, 0};
   if (::poll(&out, 1, kPatience) == 0) {
-    write_all(stderr, "waiting: stdout is full, and nobody reads it\n");
+    write_all(STDERR_FILENO, "waiting: stdout is full, and nobody reads it\n");
   }
-  write_all(stdout, text);
+  write_all(STDOUT_FILENO, text);
 }
 
 }  // namespace
@@ -89,7 +102,7 @@ TerminalSettings TerminalSettings::from_environment(const std::string& color) {
   s.utf8 = locale_is_utf8();
   s.width = terminal_width();
   s.write_out = write_stdout;
-  s.write_err = [](std::string_view text) { write_all(stderr, text); };
+  s.write_err = [](std::string_view text) { write_all(STDERR_FILENO, text); };
   s.now = [] {
     const auto since = std::chrono::steady_clock::now().time_since_epoch();
     return std::chrono::duration<double>(since).count();

@@ -26,6 +26,8 @@ class Communicator {
   virtual ~Communicator() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  // What moves the large things, for people: "NCCL 2.28.9".
+  virtual std::string name() const = 0;
 
   // --- small things, in the host's memory; done when the call returns ---------------------------
   virtual void all_reduce(std::span<float> data) = 0;

@@ -87,6 +87,7 @@ class Gloo final : public QueuedCommunicator {
 
   int rank() const override { return group_.rank; }
   int size() const override { return group_.world; }
+  std::string name() const override { return "Gloo"; }
 
   void abort(const Error& why) override {
     const std::lock_guard lock(mutex_);

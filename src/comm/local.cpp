@@ -11,6 +11,7 @@ class Local final : public QueuedCommunicator {
   ~Local() override { stop(); }
   int rank() const override { return 0; }
   int size() const override { return 1; }
+  std::string name() const override { return "nothing"; }
   std::unique_ptr<Communicator> split(int) override { return local_communicator(); }
   void abort(const Error&) override {}
 

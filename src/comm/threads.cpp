@@ -67,6 +67,7 @@ class Threads final : public QueuedCommunicator {
 
   int rank() const override { return rank_; }
   int size() const override { return world_; }
+  std::string name() const override { return "memory"; }
   void abort(const Error& why) override { meeting_->leave(why); }
 
   std::unique_ptr<Communicator> split(int color) override {

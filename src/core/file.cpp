@@ -10,7 +10,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "core/error.h"
@@ -201,7 +204,18 @@ FileWriter::~FileWriter() {
   }
 }
 
-void FileWriter::write(const void* data, size_t bytes) { write_all(fd_, data, bytes, path_); }
+// The system would begin to write out when it likes, or in `commit`: begun here, the disk is busy
+// meanwhile and `commit` has little left to wait for.
+void FileWriter::write(const void* data, size_t bytes) {
+  constexpr uint64_t kAtATime = uint64_t{32} << 20;
+  write_all(fd_, data, bytes, path_);
+  written_ += bytes;
+  if (written_ - begun_ >= kAtATime) {  // whether it could is what `commit` finds out
+    ::sync_file_range(fd_, static_cast<off64_t>(begun_), static_cast<off64_t>(written_ - begun_),
+                      SYNC_FILE_RANGE_WRITE);
+    begun_ = written_;
+  }
+}
 
 void FileWriter::commit() {
   if (uninterrupted([&] { return ::fsync(fd_); }) != 0) {
@@ -257,21 +271,55 @@ void sync_folder(const fs::path& folder) {
   }
 }
 
-void read_pieces(const fs::path& path,
+void read_pieces(const fs::path& path, ReadFrom from, uint64_t begin, uint64_t end,
                  const std::function<void(std::span<const std::byte>)>& take) {
-  const int fd = open_for_reading(path);
-  // Drops what is clean in the cache, so that a file just synced comes from its disk.
-  ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-  std::vector<std::byte> piece(size_t{1} << 20);
-  for (;;) {
-    const ssize_t n = uninterrupted([&] { return ::read(fd, piece.data(), piece.size()); });
+  constexpr size_t kPiece = size_t{8} << 20;
+  constexpr size_t kBlock = 4096;  // what reads past the cache must be multiples of
+  int fd = -1;
+  bool direct = from == ReadFrom::disk && begin % kBlock == 0;
+  if (direct) {
+    fd = uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT); });
+    direct = fd >= 0;  // not every file system can
+  }
+  if (fd < 0) {
+    fd = open_for_reading(path);
+  }
+  const auto through_the_cache = [&] {
+    ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_DIRECT);
+    if (from == ReadFrom::disk) {
+      ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);  // drops what is clean in it
+    }
+    direct = false;
+  };
+  if (!direct) {
+    through_the_cache();
+  }
+  const std::unique_ptr<std::byte, void (*)(void*)> piece(
+      static_cast<std::byte*>(std::aligned_alloc(kBlock, kPiece)), std::free);
+  if (piece == nullptr) {
+    ::close(fd);
+    throw std::bad_alloc();
+  }
+  while (begin < end) {
+    const size_t wanted = direct ? kPiece : std::min<uint64_t>(kPiece, end - begin);
+    const ssize_t n = uninterrupted(
+        [&] { return ::pread(fd, piece.get(), wanted, static_cast<off64_t>(begin)); });
+    if (n < 0 && direct && errno == EINVAL) {
+      through_the_cache();
+      continue;
+    }
     if (n < 0) {
       close_and_fail(fd, path);
     }
     if (n == 0) {
       break;
     }
-    take({piece.data(), static_cast<size_t>(n)});
+    const auto got = std::min<uint64_t>(static_cast<uint64_t>(n), end - begin);
+    take({piece.get(), static_cast<size_t>(got)});
+    begin += got;
+    if (direct && got % kBlock != 0) {  // the end of the file, or of what can be read so
+      through_the_cache();
+    }
   }
   ::close(fd);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <span>
@@ -68,6 +69,7 @@ class FileWriter {
  private:
   fs::path path_, temporary_;
   int fd_ = -1;
+  uint64_t written_ = 0, begun_ = 0;  // bytes given to the system, and on their way to the disk
 };
 
 // Appends whole lines with one `write` each, so a reader never sees half a line (S001 on failure).
@@ -90,9 +92,12 @@ class LineAppender {
 // Flushes a folder's entries to disk, so that a rename within it survives a power loss. S001.
 void sync_folder(const fs::path& folder);
 
-// Gives a file's bytes front to back, a piece at a time, read from the disk rather than a mapping:
-// a disk that fails is an error (M001) and not a signal.
-void read_pieces(const fs::path& path, const std::function<void(std::span<const std::byte>)>& take);
+enum class ReadFrom { anywhere, disk };
+// Gives the bytes of a file from `begin` on, up to its end or `end`, front to back and a piece at a
+// time, read rather than mapped: a disk that fails is an error (M001) and not a signal. From the
+// disk: past the system's cache, where the file system can do that.
+void read_pieces(const fs::path& path, ReadFrom from, uint64_t begin, uint64_t end,
+                 const std::function<void(std::span<const std::byte>)>& take);
 
 // Holds a folder against other processes while it lives: a lock on `.sft.lock`, which holds
 // `owner` (who it is, for the other one's error) and which the system drops when this process ends,

@@ -94,8 +94,8 @@ class Device {
   // `from` may be used again at once.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   virtual void download(void* to, const void* from, size_t bytes) = 0;
-  // A download by another thread (one at a time) beside the device's own work, from memory that
-  // nothing writes meanwhile and whose contents have been waited for.
+  // A download by any thread beside the device's own work, from memory that nothing writes
+  // meanwhile and whose contents have been waited for.
   virtual void download_beside(void* to, const void* from, size_t bytes) = 0;
   // Between any two of the device's memory and allocate_host's.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;

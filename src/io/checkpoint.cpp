@@ -100,7 +100,7 @@ fs::path CheckpointWriter::commit() {
   write_counted(temporary_ / kManifestFile, manifest_text(step_, files_));
   sync_folder(temporary_);
   try {
-    verify_checkpoint(temporary_);
+    verify_checkpoint(temporary_, nullptr, ReadFrom::disk);
   } catch (const Error& e) {
     throw Error("S021", fmt::format("the checkpoint of step {} reads back otherwise than it was "
                                     "written: {}",

@@ -52,8 +52,9 @@ class CheckpointWriter {
 
 // Throws unless every file of the manifest is there with its size and checksum: M260 no manifest
 // (or no folder), M261 not a sound one, M262 a file is missing or of another size, M263 a file's
-// content has changed. Returns the step. Reads every byte, files in parallel when there is a pool.
-int64_t verify_checkpoint(const fs::path& checkpoint, ThreadPool* pool = nullptr);
+// content has changed. Returns the step. Reads every byte, in parallel when there is a pool.
+int64_t verify_checkpoint(const fs::path& checkpoint, ThreadPool* pool = nullptr,
+                          ReadFrom from = ReadFrom::anywhere);
 
 struct LatestCheckpoint {
   std::optional<fs::path> path;  // nothing when there is no whole one

@@ -7,6 +7,8 @@ namespace sft {
 
 namespace {
 
+constexpr uint32_t kPolynomial = 0x82F63B78U;
+
 using Tables = std::array<std::array<uint32_t, 256>, 8>;
 
 // Table k advances a byte by k further zero bytes, so that eight bytes are taken at once.
@@ -15,7 +17,7 @@ constexpr Tables make_tables() {
   for (uint32_t i = 0; i < 256; ++i) {
     uint32_t value = i;
     for (int bit = 0; bit < 8; ++bit) {
-      value = (value & 1U) != 0 ? (value >> 1) ^ 0x82F63B78U : value >> 1;
+      value = (value & 1U) != 0 ? (value >> 1) ^ kPolynomial : value >> 1;
     }
     tables[0][i] = value;
   }
@@ -28,6 +30,16 @@ constexpr Tables make_tables() {
 }
 
 constexpr Tables kTables = make_tables();
+
+// Of polynomials over GF(2) modulo that of the checksum; the highest bit is the coefficient of 1.
+constexpr uint32_t product(uint32_t a, uint32_t b) {
+  uint32_t sum = 0;
+  for (; a != 0; a <<= 1) {
+    sum ^= (a & 0x80000000U) != 0 ? b : 0;
+    b = (b >> 1) ^ ((b & 1U) != 0 ? kPolynomial : 0);
+  }
+  return sum;
+}
 
 #if defined(__x86_64__)
 __attribute__((target("sse4.2"))) uint32_t crc32c_hardware(uint32_t crc, const void* data,
@@ -77,6 +89,16 @@ uint32_t crc32c(uint32_t crc, const void* data, size_t bytes) {
   }
 #endif
   return crc32c_portable(crc, data, bytes);
+}
+
+// Bytes that follow multiply what was before by x^8 each.
+uint32_t crc32c_joined(uint32_t first, uint32_t second, uint64_t bytes_of_second) {
+  uint32_t power = 0x00800000U;  // x^8, squared from bit to bit of the count
+  for (uint64_t n = bytes_of_second; n != 0; n >>= 1) {
+    first = (n & 1U) != 0 ? product(first, power) : first;
+    power = product(power, power);
+  }
+  return first ^ second;
 }
 
 }  // namespace sft

@@ -10,7 +10,9 @@ namespace sft {
 
 // Extends `crc` (0 at the start) by `bytes` bytes.
 uint32_t crc32c(uint32_t crc, const void* data, size_t bytes);
-// The same by table alone; what tests compare against.
+// The checksum of a text of two parts from those of the parts.
+uint32_t crc32c_joined(uint32_t first, uint32_t second, uint64_t bytes_of_second);
+// The same as crc32c by table alone; what tests compare against.
 uint32_t crc32c_portable(uint32_t crc, const void* data, size_t bytes);
 
 }  // namespace sft

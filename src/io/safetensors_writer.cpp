@@ -7,9 +7,11 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <future>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <system_error>
 
 #include "core/error.h"
 #include "core/json.h"
@@ -64,29 +66,60 @@ std::string make_header(std::span<const StreamedTensor> tensors, DType dtype) {
   return json;
 }
 
-// What one file's tensors pass through on their way.
+// A part of a tensor on its way into a file.
+struct Piece {
+  const StreamedTensor* tensor = nullptr;
+  int64_t begin = 0, count = 0;  // elements
+};
+
+// What a piece passes through.
 struct Buffers {
   std::vector<std::byte> filled, converted;
 };
 
-void write_tensor(CountingWriter& writer, const StreamedTensor& tensor, DType dtype,
-                  Buffers& buffers, ThreadPool* pool) {
-  const DType stored = stored_as(tensor, dtype);
-  const int64_t n = tensor.shape.elements();
-  const auto width = static_cast<int64_t>(size_of(tensor.dtype));
-  for (int64_t i = 0; i < n; i += kChunk) {
-    const int64_t count = std::min(kChunk, n - i);
-    buffers.filled.resize(static_cast<size_t>(count * width));
-    tensor.fill(static_cast<uint64_t>(i * width), buffers.filled);
-    if (stored == tensor.dtype) {
-      writer.write(buffers.filled.data(), buffers.filled.size());
-      continue;
+std::vector<Piece> pieces_of(std::span<const StreamedTensor> tensors) {
+  std::vector<Piece> pieces;
+  for (const StreamedTensor& tensor : tensors) {
+    const int64_t n = tensor.shape.elements();
+    for (int64_t i = 0; i < n; i += kChunk) {
+      pieces.push_back({&tensor, i, std::min(kChunk, n - i)});
     }
-    buffers.converted.resize(static_cast<size_t>(count) * size_of(stored));
-    convert_from_f32(stored, reinterpret_cast<const float*>(buffers.filled.data()), count,
-                     buffers.converted.data(), pool);
-    writer.write(buffers.converted.data(), buffers.converted.size());
   }
+  return pieces;
+}
+
+// The piece's bytes as they are stored.
+std::span<const std::byte> make_piece(const Piece& piece, DType dtype, Buffers& buffers,
+                                      ThreadPool* pool) {
+  const StreamedTensor& tensor = *piece.tensor;
+  const size_t width = size_of(tensor.dtype);
+  const auto count = static_cast<size_t>(piece.count);
+  buffers.filled.resize(count * width);
+  tensor.fill(static_cast<uint64_t>(piece.begin) * width, buffers.filled);
+  const DType stored = stored_as(tensor, dtype);
+  if (stored == tensor.dtype) {
+    return buffers.filled;
+  }
+  buffers.converted.resize(count * size_of(stored));
+  convert_from_f32(stored, reinterpret_cast<const float*>(buffers.filled.data()), piece.count,
+                   buffers.converted.data(), pool);
+  return buffers.converted;
+}
+
+// Begins to make a large piece on another thread, so that it is ready when the one before has been
+// written; a small one is made when it is asked for.
+std::future<std::span<const std::byte>> begin_piece(const Piece& piece, DType dtype,
+                                                    Buffers& buffers, ThreadPool* pool) {
+  const auto make = [&piece, dtype, &buffers, pool] {
+    return make_piece(piece, dtype, buffers, pool);
+  };
+  if (piece.count >= kChunk / 4) {
+    try {
+      return std::async(std::launch::async, make);
+    } catch (const std::system_error&) {  // the system gives no thread
+    }
+  }
+  return std::async(std::launch::deferred, make);
 }
 
 std::unique_ptr<CountingWriter> write_uncommitted(const fs::path& path,
@@ -97,9 +130,16 @@ std::unique_ptr<CountingWriter> write_uncommitted(const fs::path& path,
   const uint64_t bytes = header.size();
   writer->write(&bytes, 8);
   writer->write(header);
-  Buffers buffers;
-  for (const StreamedTensor& t : tensors) {
-    write_tensor(*writer, t, dtype, buffers, pool);
+  const std::vector<Piece> pieces = pieces_of(tensors);
+  std::array<Buffers, 2> buffers;  // of the piece being written and of the next
+  std::future<std::span<const std::byte>> next;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const std::span<const std::byte> made =
+        i == 0 ? make_piece(pieces[0], dtype, buffers[0], pool) : next.get();
+    if (i + 1 < pieces.size()) {
+      next = begin_piece(pieces[i + 1], dtype, buffers[(i + 1) % 2], pool);
+    }
+    writer->write(made.data(), made.size());
   }
   return writer;
 }

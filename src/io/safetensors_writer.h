@@ -1,5 +1,5 @@
 // Writes safetensors files, converting from float32 while writing. Used by the model saver and by
-// checkpoints. Memory: one buffer of a few MiB, whatever the size of the model.
+// checkpoints. Memory: a few buffers of a few MiB, whatever the size of the model.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@
 namespace sft {
 
 // A tensor as a file gets it. Whoever holds its bytes fills pieces of them when asked, front to
-// back and one at a time, so that what lies on a device or with other ranks need not be here as a
-// whole.
+// back and one at a time though perhaps on changing threads, so that what lies on a device or with
+// other ranks need not be here as a whole.
 struct StreamedTensor {
   std::string name;  // global
   DType dtype = DType::f32;

@@ -296,6 +296,9 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   const auto comm =
       connect_ranks(s.launch, *device, store.get(), static_cast<double>(o.distributed.ddp_timeout),
                     o.sharding.copy_engines);
+  if (comm->size() > 1) {
+    log.note(fmt::format("ranks: {}, through {}", comm->size(), comm->name()));
+  }
   comm->report_to(control);
   const auto abort = control.on_failure([&](const Error& why) { comm->abort(why); });
   Trainer trainer({*device, *comm, log, s.stop_signal, s.save_signal}, o, model, *train.rows,
@@ -320,18 +323,19 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
     s.on_training();
   }
   try {
-    const TrainOutcome outcome = trainer.run();
-    say_notes(trainer.notes(), o.data, text.tokenizer, log);
-    const bool done = outcome.stopped_by == 0;
-    const SavedWeights weights = done ? trainer.weights() : SavedWeights();
-    if (done && first) {
+    const TrainOutcome outcome = trainer.run([&] {
+      const SavedWeights weights = trainer.weights();
+      if (!first) {
+        return;
+      }
       const std::vector<std::string> changes =
           export_model(o.output_dir, weights.tensors, &device->threads()).changes;
       write_text(fs::path(o.output_dir) / "training_args.json", option_values(o).dump(2) + "\n");
       log.note(fmt::format("saved the model to {} ({})", o.output_dir,
                            changes.empty() ? "configuration as in the source"
                                            : fmt::format("changed {}", fmt::join(changes, "; "))));
-    }
+    });
+    say_notes(trainer.notes(), o.data, text.tokenizer, log);
     if (first) {
       run_log->end(outcome.stopped_by == 0 ? RunStatus::done : RunStatus::stopped);
     }

@@ -401,7 +401,7 @@ bool Trainer::save_told() const {
                                   : context_.save_signal != nullptr && *context_.save_signal != 0;
 }
 
-TrainOutcome Trainer::run() {
+TrainOutcome Trainer::run(const std::function<void()>& on_trained) {
   const auto start = Clock::now();
   const int64_t first_step = step_;
   if (options_.eval_on_start && eval_loader_ && step_ == 0) {
@@ -417,10 +417,11 @@ TrainOutcome Trainer::run() {
     }
   }
   trace_steps(first_step, true);
-  return finish(seconds_since(start), first_step);
+  return finish(seconds_since(start), first_step, on_trained);
 }
 
-TrainOutcome Trainer::finish(double seconds, int64_t first_step) {
+TrainOutcome Trainer::finish(double seconds, int64_t first_step,
+                             const std::function<void()>& on_trained) {
   context_.comm.progress(0);  // what is left takes what it takes
   TrainOutcome outcome{step_, skipped_, stop_told(), last_checkpoint_};
   if (step_ < total_steps_) {
@@ -431,9 +432,11 @@ TrainOutcome Trainer::finish(double seconds, int64_t first_step) {
     outcome.last_checkpoint = last_checkpoint_;
     return outcome;
   }
-  finish_save();
-  outcome.last_checkpoint = last_checkpoint_;
-  if (options_.load_best_model_at_end && best_metric_) {
+  const bool best = options_.load_best_model_at_end && best_metric_;
+  if (best || sharder_.scattered()) {  // the host's memory holds one state of all ranks, not two
+    finish_save();
+  }
+  if (best) {
     load_best();
   }
   if (log_ != nullptr) {
@@ -458,6 +461,11 @@ TrainOutcome Trainer::finish(double seconds, int64_t first_step) {
     }
     log_->finish(summary);
   }
+  if (on_trained) {
+    on_trained();
+  }
+  finish_save();
+  outcome.last_checkpoint = last_checkpoint_;
   return outcome;
 }
 

@@ -88,8 +88,9 @@ class Trainer {
   // given.
   void resume(const fs::path& checkpoint, bool verified = false);
 
-  // Trains to the end, or until the stop signal.
-  TrainOutcome run();
+  // Trains to the end, or until the stop signal. At the end `on_trained` is called on every rank:
+  // the weights are final, and the last checkpoint may still be on its way to the disk.
+  TrainOutcome run(const std::function<void()>& on_trained = {});
 
   // The weights as they are now, for rank 0 to save; every rank calls it.
   SavedWeights weights();
@@ -121,7 +122,7 @@ class Trainer {
   void save_checkpoint();
   void finish_save();
   void fill_state();
-  TrainOutcome finish(double seconds, int64_t first_step);
+  TrainOutcome finish(double seconds, int64_t first_step, const std::function<void()>& on_trained);
   double learning_rate() const;
   void load_best();
   void load_weights(const fs::path& checkpoint);

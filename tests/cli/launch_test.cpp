@@ -120,6 +120,7 @@ TEST_F(LaunchTest, AStoppedRankEndsAllWithinTheTimeoutAndIsNamedWithTheOperation
 TEST_F(LaunchTest, ARestartGoesOnToTheSameWeights) {
   const Ended whole = run(settings_, two_ranks("whole", {}));
   ASSERT_EQ(whole.code, 0) << whole.err;
+  EXPECT_NE(whole.err.find("ranks: 2, through Gloo"), std::string::npos) << whole.err;
   const std::string expected = outcome_of(out("whole"));
   ASSERT_FALSE(expected.empty());
   int restarted = 0;

@@ -6,7 +6,10 @@
 
 #include <fstream>
 #include <functional>
+#include <span>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "core/error.h"
 
@@ -118,6 +121,27 @@ TEST_F(Files, a_full_disk_is_said_with_a_way_out) {
     EXPECT_EQ(e.exit_code(), ExitCode::io);
     EXPECT_NE(e.message().find("No space left"), std::string::npos);
     EXPECT_FALSE(e.hint().empty());
+  }
+}
+
+// In pieces, from any place to any other, past the cache and through it.
+TEST_F(Files, parts_of_a_file_are_read) {
+  std::string text((size_t{8} << 20) + 12345, '\0');
+  for (size_t i = 0; i < text.size(); ++i) {
+    text[i] = static_cast<char>(i * 31 + i / 4099);
+  }
+  const fs::path path = folder / "parts";
+  write_text(path, text);
+  const auto end = static_cast<uint64_t>(text.size());
+  for (const ReadFrom from : {ReadFrom::disk, ReadFrom::anywhere}) {
+    for (const auto& [begin, stop] : std::vector<std::pair<uint64_t, uint64_t>>{
+             {0, end}, {0, end + 10}, {0, 100}, {4096, 9000}, {4097, end}, {end, end + 1}}) {
+      std::string read;
+      read_pieces(path, from, begin, stop, [&](std::span<const std::byte> piece) {
+        read.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+      });
+      EXPECT_TRUE(read == text.substr(begin, stop - begin)) << begin << " to " << stop;
+    }
   }
 }
 

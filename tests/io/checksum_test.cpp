@@ -26,5 +26,18 @@ TEST(Checksum, InstructionAndTableAgreeAtEveryLengthAndPlace) {
   }
 }
 
+TEST(Checksum, OfTwoPartsIsThatOfTheWhole) {
+  std::string text(3000, '\0');
+  for (size_t i = 0; i < text.size(); ++i) {
+    text[i] = static_cast<char>(i * 101 + i / 13);
+  }
+  for (size_t first = 0; first <= text.size(); first += 37) {
+    const size_t second = text.size() - first;
+    ASSERT_EQ(crc32c_joined(crc32c(0, text.data(), first), crc32c(0, text.data() + first, second),
+                            second),
+              crc32c(0, text.data(), text.size()));
+  }
+}
+
 }  // namespace
 }  // namespace sft

@@ -193,6 +193,46 @@ TEST(SafetensorsWriter, RoundTripsInEveryTypeAndAligned) {
   }
 }
 
+// Large tensors are made in pieces, ahead of what is being written; small ones lie between them.
+TEST(SafetensorsWriter, PiecesOfLargeTensorsComeInTheirOrder) {
+  const TemporaryFolder folder;
+  std::vector<std::vector<float>> values;
+  std::vector<NamedTensor> tensors;
+  for (const size_t n :
+       {size_t{2'500'000}, size_t{3}, size_t{1} << 20, size_t{300'000}, size_t{1}}) {
+    std::vector<float>& tensor = values.emplace_back(n);
+    for (size_t i = 0; i < n; ++i) {
+      tensor[i] = static_cast<float>((i * 7 + n) % 251);  // exact in bfloat16
+    }
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    tensors.push_back(
+        {std::string(1, static_cast<char>('a' + i)),
+         {values[i].data(), Shape{static_cast<int64_t>(values[i].size())}, DType::f32}});
+  }
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    write_safetensors(folder / "x.safetensors", streamed(tensors), dtype);
+    const SafetensorsFile file(folder / "x.safetensors");
+    for (size_t i = 0; i < values.size(); ++i) {
+      std::vector<float> read(values[i].size());
+      file.read_f32(*file.find(tensors[i].name), read.data());
+      EXPECT_TRUE(read == values[i]) << tensors[i].name;
+    }
+  }
+  // An error of whoever holds the bytes comes through, whichever piece it was.
+  for (const uint64_t at : {uint64_t{0}, uint64_t{8} << 20}) {
+    std::vector<StreamedTensor> failing = streamed(tensors);
+    failing[0].fill = [at](uint64_t begin, std::span<std::byte>) {
+      if (begin == at) {
+        throw Error("G021", "gone");
+      }
+    };
+    EXPECT_EQ(code_of([&] { write_safetensors(folder / "y.safetensors", failing, DType::f32); }),
+              "G021");
+    EXPECT_FALSE(fs::exists(folder / "y.safetensors"));
+  }
+}
+
 TEST(SafetensorsWriter, ShardsAreCutBetweenTensorsAndIndexed) {
   const TemporaryFolder folder;
   const Three three;

@@ -17,6 +17,7 @@ class StagedCommunicator final : public Communicator {
 
   int rank() const override { return host_.rank(); }
   int size() const override { return host_.size(); }
+  std::string name() const override { return host_.name(); }
   void all_reduce(std::span<float> data) override { host_.all_reduce(data); }
   void all_reduce(std::span<double> data) override { host_.all_reduce(data); }
   void broadcast(std::span<std::byte> data) override { host_.broadcast(data); }

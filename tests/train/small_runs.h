@@ -88,6 +88,7 @@ struct RunSetup {
   bool copy_engines = false;                    // between ranks with a GPU each
   std::function<void()> exporting{};            // called while a model is written
   std::function<void(int64_t done)> stepped{};  // called by rank 0 after each step
+  std::function<void()> trained{};              // see Trainer::run
   fs::path random{};  // the config.json of a model with random weights, instead of the tiny one
 };
 
@@ -152,7 +153,7 @@ inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Co
     log->start(Json::object(), setup.resume_from);
   }
   RunResult result;
-  result.outcome = trainer.run();
+  result.outcome = trainer.run(setup.trained);
   result.weights = values_of(trainer.weights().tensors);
   if (log) {
     result.log = log->state().log_history;

@@ -286,6 +286,27 @@ TEST(Trainer, training_goes_on_while_a_checkpoint_is_written) {
   }
 }
 
+// The final model need not wait for the last checkpoint.
+TEST(Trainer, the_weights_are_final_while_the_last_checkpoint_is_written) {
+  const Rows rows(20);
+  TrainOptions o = small_run(fresh_folder("slow_disk_at_the_end"));
+  o.save_strategy = "steps";
+  o.save_steps = 1000;  // the one after the last step
+  std::atomic<bool> trained{false}, seen{false};
+  RunSetup setup;
+  setup.trained = [&] { trained = true; };
+  setup.exporting = [&] {
+    for (int i = 0; i < 1000 && !trained; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    seen = trained.load();
+  };
+  const auto comm = local_communicator();
+  const RunResult result = run_rank(o, rows, *comm, setup);
+  EXPECT_TRUE(seen);
+  EXPECT_TRUE(fs::exists(fs::path(result.outcome.last_checkpoint) / "manifest.json"));
+}
+
 TEST(Trainer, a_save_that_fails_beside_training_ends_the_run) {
   const Rows rows(20);
   TrainOptions o = small_run(fresh_folder("unwritable"));

@@ -32,6 +32,9 @@ class Copying final : public Communicator {
 
   int rank() const override { return rest_->rank(); }
   int size() const override { return rest_->size(); }
+  std::string name() const override {
+    return "copy engines, small things through " + rest_->name();
+  }
 
   void all_reduce(std::span<float> data) override { rest_->all_reduce(data); }
   void all_reduce(std::span<double> data) override { rest_->all_reduce(data); }

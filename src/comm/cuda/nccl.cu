@@ -5,6 +5,7 @@
 #include <future>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -59,6 +60,12 @@ class Nccl final : public Communicator {
 
   int rank() const override { return rank_; }
   int size() const override { return world_; }
+  std::string name() const override {
+    int version = 0;
+    check_nccl(api().get_version(&version), "asking for the version");
+    return "NCCL " + std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) +
+           "." + std::to_string(version % 100);
+  }
 
   void abort(const Error& why) override {
     const std::lock_guard lock(mutex_);

@@ -169,6 +169,7 @@ void CudaDevice::download_beside(void* to, const void* from, size_t bytes) {
   check_cuda(cudaSetDevice(ordinal_), "choosing the device");  // per thread
   for (size_t done = 0; done < bytes;) {
     const size_t n = std::min(kBesidePiece, bytes - done);
+    const std::lock_guard lock(saving_mutex_);
     check_cuda(cudaMemcpyAsync(saving_staging_, static_cast<const std::byte*>(from) + done, n,
                                cudaMemcpyDeviceToHost, saving_),
                "a download");

@@ -7,6 +7,7 @@
 #include <array>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <typeindex>
 #include <unordered_map>
@@ -95,8 +96,9 @@ class CudaDevice : public Device {
   std::byte* staging_ = nullptr;
   std::array<cudaEvent_t, kPieces> staged_{};
   size_t next_piece_ = 0;
-  cudaStream_t saving_ = nullptr;  // of download_beside
+  cudaStream_t saving_ = nullptr;  // of download_beside, with
   std::byte* saving_staging_ = nullptr;
+  std::mutex saving_mutex_;
   bool recording_ = false;
   std::vector<cudaEvent_t> marks_;
   // The last is the largest; recorded work keeps the addresses of those before.
