@@ -10,9 +10,11 @@ namespace {
 
 constexpr size_t kAlign = 256;
 
-// What must stay free beside the copy: programs of sizes not met yet, libraries' workspaces.
-size_t reserve_of(DeviceKind kind, size_t bytes) {
-  return (kind == DeviceKind::cpu ? size_t{256} << 20 : size_t{2} << 30) + bytes / 8;
+// Whether that much may be taken, leaving something: on a card for programs of sizes not met yet
+// and libraries' workspaces, on a host for the files' way through its cache.
+bool is_room(size_t free, size_t bytes, DeviceKind kind) {
+  const size_t kept = kind == DeviceKind::cpu ? size_t{256} << 20 : size_t{2} << 30;
+  return free > bytes + bytes / 8 + kept;
 }
 
 void copy_on(Device& device, std::byte* to, const Tensor& from) {
@@ -28,6 +30,21 @@ void copy_on(Device& device, std::byte* to, const Tensor& from) {
       int64_t{1} << 20);
 }
 
+// The host's memory, there already: one thread that takes page after page is slower than the bus.
+Buffer memory_of_host(size_t bytes, ThreadPool& threads) {
+  constexpr size_t kPage = 4096;
+  Buffer memory(bytes);
+  threads.parallel_for(
+      static_cast<int64_t>(bytes / kPage),
+      [&](int64_t begin, int64_t end) {
+        for (int64_t page = begin; page < end; ++page) {
+          memory.data()[static_cast<size_t>(page) * kPage] = std::byte{0};
+        }
+      },
+      int64_t{1} << 12);
+  return memory;
+}
+
 }  // namespace
 
 StateSnapshot::StateSnapshot(Device& device, std::vector<NamedTensor> tensors)
@@ -36,14 +53,25 @@ StateSnapshot::StateSnapshot(Device& device, std::vector<NamedTensor> tensors)
   for (const NamedTensor& t : tensors_) {
     bytes += (t.tensor.bytes() + kAlign - 1) / kAlign * kAlign;
   }
-  if (device.free_memory() > bytes + reserve_of(device.kind(), bytes)) {
+  if (is_room(device.free_memory(), bytes, device.kind())) {
     copy_ = device.allocate(bytes);
-    size_t at = 0;
-    for (NamedTensor& t : tensors_) {
-      copy_on(device, copy_.data() + at, t.tensor);
-      t.tensor.data = copy_.data() + at;
-      at += (t.tensor.bytes() + kAlign - 1) / kAlign * kAlign;
+  } else if (device.kind() != DeviceKind::cpu &&
+             is_room(available_memory(), bytes, DeviceKind::cpu)) {
+    copy_ = memory_of_host(bytes, device.threads());
+    on_host_ = true;
+  }
+  std::byte* to = copy_.data();
+  for (NamedTensor& t : tensors_) {
+    if (!copied()) {
+      break;
     }
+    if (on_host_) {
+      device.download(to, t.tensor.data, t.tensor.bytes());
+    } else {
+      copy_on(device, to, t.tensor);
+    }
+    t.tensor.data = to;
+    to += (t.tensor.bytes() + kAlign - 1) / kAlign * kAlign;
   }
   device.synchronize();
 }

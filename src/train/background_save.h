@@ -19,21 +19,25 @@ namespace sft {
 std::vector<StreamedTensor> streamed_from(Device& device, std::span<const NamedTensor> tensors);
 
 // The tensors of a training state (on the device, by global name) as they are now. They are copied
-// beside themselves on the device when there is room for that with some to spare; that takes
-// milliseconds, and on the CPU less than a step. Otherwise they are read where they are, and
-// whoever wants to change them waits (BackgroundSave::wait_until_read).
+// beside themselves on the device when there is room for that with some to spare: that takes
+// milliseconds, and on the CPU less than a step. Else into the host's memory, if they fit there: as
+// long as the bus takes, not the disk. Otherwise they are read where they are, and whoever wants to
+// change them waits (BackgroundSave::wait_until_read).
 class StateSnapshot {
  public:
   StateSnapshot(Device& device, std::vector<NamedTensor> tensors);
 
   bool copied() const { return copy_.size() > 0; }
   // Read by one thread at a time, which need not be the device's own. Must not outlive this.
-  std::vector<StreamedTensor> streamed() const { return streamed_from(device_, tensors_); }
+  std::vector<StreamedTensor> streamed() const {
+    return on_host_ ? sft::streamed(tensors_) : streamed_from(device_, tensors_);
+  }
 
  private:
   Device& device_;
   std::vector<NamedTensor> tensors_;
   Buffer copy_;
+  bool on_host_ = false;
 };
 
 // One job at a time on a thread of its own.
