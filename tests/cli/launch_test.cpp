@@ -143,6 +143,25 @@ TEST_F(LaunchTest, ARestartGoesOnToTheSameWeights) {
   EXPECT_GT(restarted, 0);
 }
 
+// Open MPI's own launcher gives what ours gives.
+TEST_F(LaunchTest, MpirunStartsTheSameRun) {
+  Settings mpi = settings_;
+  mpi.sft = "/usr/bin/mpirun";
+  if (!fs::exists(mpi.sft)) {
+    GTEST_SKIP() << "openmpi-bin is not installed";
+  }
+  const Ended ours = run(settings_, two_ranks("ours", {}));
+  ASSERT_EQ(ours.code, 0) << ours.err;
+  Words words = {"--allow-run-as-root", "--oversubscribe", "-np", "2", settings_.sft};
+  const Words rest = recipe(settings_, out("theirs"));
+  words.insert(words.end(), rest.begin(), rest.end());
+  words.insert(words.end(), {"--zero_stage", "2"});
+  const Ended theirs = run(mpi, words);
+  ASSERT_EQ(theirs.code, 0) << theirs.err;
+  EXPECT_NE(theirs.err.find("mpirun: rank 0 of 2"), std::string::npos) << theirs.err;
+  EXPECT_TRUE(outcome_of(out("theirs")) == outcome_of(out("ours")));
+}
+
 TEST_F(LaunchTest, SigtermStopsAllAfterTheSameStepAndIsSavedOnce) {
   Child run(settings_, two_ranks("asked", kLong));
   ASSERT_TRUE(trains("asked")) << run.said();
