@@ -118,7 +118,7 @@ void print_sweep(const BenchOptions& o, LoadedModel& model, Device& device, Comm
     }
   });
   if (o.json && first) {
-    fmt::print("{}\n", all.dump());
+    fmt::print("{}\n", to_text(all));
   }
 }
 
@@ -151,7 +151,7 @@ void print_result(const BenchOptions& o, const BenchResult& r, const LoadedModel
                       {"planned_bytes", r.planned_bytes},
                       {"loss", r.loss},
                       {"ms_by_op", ops}};
-    fmt::print("{}\n", out.dump());
+    fmt::print("{}\n", to_text(out));
     return;
   }
   fmt::print("{}: {} tokens x {} documents x {} micro-batches a step\n",

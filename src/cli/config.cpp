@@ -11,9 +11,7 @@
 namespace sft {
 namespace {
 
-std::string json_text(const OptionTable& table) {
-  return table.values().dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-}
+std::string json_text(const OptionTable& table) { return to_text(table.values(), 2) + "\n"; }
 
 }  // namespace
 

@@ -195,7 +195,7 @@ int run_env(Args args, Terminal& terminal) {
   }
   const Json found = collect();
   if (json) {
-    terminal.print(found.dump());
+    terminal.print(to_text(found));
   } else {
     print_text(found, terminal);
   }

@@ -155,7 +155,7 @@ int run_generate(Args args, Terminal& terminal) {
         {"v", 1},          {"prompt_tokens", prompt.size()},
         {"text", written}, {"tokens", tokens},
         {"ended", ended},  {"tokens_per_s", static_cast<double>(tokens) / seconds}};
-    terminal.print(result.dump());
+    terminal.print(to_text(result));
   } else {
     terminal.settings().write_out("\n");
   }

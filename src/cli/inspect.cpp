@@ -110,7 +110,7 @@ void show_statistics(const InspectOptions& o, const DataContext& context, Termin
     if (!o.eval) {
       out["steps_per_epoch"] = steps.per_epoch;
     }
-    terminal.print(Json{{"statistics", std::move(out)}}.dump());
+    terminal.print(to_text(Json{{"statistics", std::move(out)}}));
     return;
   }
   terminal.print("---");
@@ -162,7 +162,7 @@ int run_inspect(Args args, Terminal& terminal) {
       inspect_rows(o.train.data, o.eval ? Part::eval : Part::train, context, o.limit, o.train.json);
   for (const InspectedRow& row : rows) {
     if (o.train.json) {
-      terminal.print(row_json(row).dump());
+      terminal.print(to_text(row_json(row)));
     } else {
       show_row(row, text.tokenizer, terminal);
     }

@@ -127,7 +127,7 @@ std::string json_line(const Encoding& encoding, const Tokenizer& tokenizer,
     out += fmt::format(", \"spans\": [{}]", fmt::join(spans, ", "));
   }
   if (o.decode) {
-    out += ", \"text\": " + Json(tokenizer.decode(encoding.ids, false)).dump();
+    out += ", \"text\": " + to_text(tokenizer.decode(encoding.ids, false));
   }
   return out + "}\n";
 }

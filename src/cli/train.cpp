@@ -115,7 +115,7 @@ int exit_code(const TrainOutcome& outcome, const Logger& log) {
 int say_plan(const TrainOptions& options, const RunSurroundings& surroundings, Terminal& terminal) {
   const RunPlan plan = plan_training(options, surroundings);
   if (options.json) {
-    terminal.print(to_json(plan).dump());
+    terminal.print(to_text(to_json(plan)));
     return 0;
   }
   const TerminalSettings& settings = terminal.settings();
@@ -130,7 +130,7 @@ void agree_on(RankControl& control, const TrainOptions& options) {
   Facts facts = {{"version", SFT_VERSION}};
   const Json values = option_values(options);
   for (const auto& [key, value] : values.items()) {
-    facts.emplace_back(key, value.dump());
+    facts.emplace_back(key, to_text(value));
   }
   control.agree("configuration", facts);
 }

@@ -33,6 +33,10 @@ Json json_of(std::string_view text) {
   return too_deep(text) ? Json(Json::value_t::discarded) : Json::parse(text, nullptr, false);
 }
 
+std::string to_text(const Json& value, int indent) {
+  return value.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
 Json parse_json(std::string_view text, const std::string& name) {
   if (too_deep(text)) {
     throw Error("M010", fmt::format("{} is nested more than {} deep", name, kMaxJsonDepth))

@@ -4,10 +4,15 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 namespace sft {
 
 using Json = nlohmann::ordered_json;
+
+// A value as text, on one line or indented. Bytes that are not UTF-8, which arguments, YAML files
+// and columns may hold, become U+FFFD, where dump() would throw.
+std::string to_text(const Json& value, int indent = -1);
 
 // Parses a whole document; `name` is the file shown in an error (M010 with line and column).
 Json parse_json(std::string_view text, const std::string& name);

@@ -98,9 +98,7 @@ bool needs_quotes(const std::string& text) {
 }
 
 // JSON is YAML; bytes that are not UTF-8 become U+FFFD.
-std::string quoted(const Json& value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+std::string quoted(const Json& value) { return to_text(value); }
 
 std::string yaml_value(const Json& value) {
   if (value.is_null()) {

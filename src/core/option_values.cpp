@@ -282,7 +282,7 @@ std::string option_text(const Json& value) {
   if (value.is_number_float()) {
     return fmt::format("{}", value.get<double>());
   }
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return to_text(value);
 }
 
 Json yaml_scalar(const std::string& text) {

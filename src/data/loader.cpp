@@ -102,7 +102,7 @@ Cursor cursor_from_json(const Json& json) {
     if (!json.is_object() || !json.contains(key) || !json[key].is_number_integer() ||
         json[key].get<int64_t>() < 0) {
       throw Error("D062",
-                  fmt::format("the loader's position has no valid \"{}\": {}", key, json.dump()))
+                  fmt::format("the loader's position has no valid \"{}\": {}", key, to_text(json)))
           .hint("the checkpoint is damaged; resume from an earlier one");
     }
     return json[key].get<int64_t>();

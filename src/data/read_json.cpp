@@ -84,6 +84,10 @@ Json parse_document(std::string_view text, const std::string& name) {
     throw Error("D010", fmt::format("{} is not valid JSON", name))
         .at(fmt::format("{}:{}", name, line))
         .hint("the file must be JSON Lines, an array of objects, or an object of columns");
+  } catch (const Json::out_of_range&) {
+    throw Error("D010", fmt::format("{} has a number that is too large for a double", name))
+        .at(name)
+        .hint("write a number below 1.8e308");
   }
 }
 

@@ -44,6 +44,10 @@ Json RawRow::json(const std::vector<std::string>* columns) const {
           .at(place())
           .hint(
               "every line of a .jsonl file is one complete JSON object; repair or remove this one");
+    } catch (const Json::out_of_range&) {
+      throw Error("D010", "this row has a number that is too large for a double")
+          .at(place())
+          .hint("write a number below 1.8e308");
     }
   }
   if (!row.is_object()) {

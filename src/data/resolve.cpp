@@ -71,8 +71,8 @@ SplitPatterns patterns_of(const Json& data_files) {
     if (value.is_array() && std::ranges::all_of(value, &Json::is_string)) {
       return value.get<std::vector<std::string>>();
     }
-    throw Error("D005",
-                fmt::format("data_files must be a path or a list of paths, not {}", value.dump()));
+    throw Error("D005", fmt::format("data_files must be a path or a list of paths, not {}",
+                                    to_text(value)));
   };
   SplitPatterns patterns;
   if (data_files.is_array() && !data_files.empty() && data_files[0].is_object()) {
@@ -80,7 +80,7 @@ SplitPatterns patterns_of(const Json& data_files) {
       if (!entry.is_object() || !entry.contains("path") || !entry.contains("split") ||
           !entry["split"].is_string()) {
         throw Error("D005", fmt::format("an entry of data_files must be {{split, path}}, not {}",
-                                        entry.dump()));
+                                        to_text(entry)));
       }
       patterns.emplace_back(entry["split"], globs(entry["path"]));
     }

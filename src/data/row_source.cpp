@@ -59,7 +59,7 @@ std::string text_member(const Json& entry, const char* key, const std::string& m
   }
   if (!entry[key].is_string()) {
     throw Error("D065", fmt::format("`{}` of a data set in the mixture must be text, not {}", key,
-                                    entry[key].dump()));
+                                    to_text(entry[key])));
   }
   return entry[key].get<std::string>();
 }
@@ -73,7 +73,7 @@ MixtureEntry mixture_entry(const Json& entry, const HubEnvironment& hub) {
   static const std::vector<std::string> kKeys = {"path",  "name",    "data_dir", "data_files",
                                                  "split", "columns", "fraction"};
   if (!entry.is_object() || text_member(entry, "path", "").empty()) {
-    throw Error("D065", fmt::format("a data set in the mixture has no `path`: {}", entry.dump()))
+    throw Error("D065", fmt::format("a data set in the mixture has no `path`: {}", to_text(entry)))
         .hint("datasets: [{path: ..., name: ..., split: train, columns: [...], fraction: 0.5}]");
   }
   for (const auto& [key, value] : entry.items()) {
@@ -93,13 +93,13 @@ MixtureEntry mixture_entry(const Json& entry, const HubEnvironment& hub) {
   out.part.files = resolve_dataset(source, text_member(entry, "split", "train"), hub);
   if (const Json columns = entry.value("columns", Json()); columns.is_array()) {
     for (const Json& column : columns) {
-      out.part.columns.push_back(column.is_string() ? column.get<std::string>() : column.dump());
+      out.part.columns.push_back(column.is_string() ? column.get<std::string>() : to_text(column));
     }
   }
   if (const Json fraction = entry.value("fraction", Json()); !fraction.is_null()) {
     if (!fraction.is_number() || !(fraction.get<double>() >= 0)) {
       throw Error("D065", fmt::format("`fraction` must be a number of at least 0, not {}",
-                                      fraction.dump()));
+                                      to_text(fraction)));
     }
     out.fraction = fraction.get<double>();
   }

@@ -443,7 +443,7 @@ std::string RowShape::report() const {
 
 std::string preview(const Json& row) {
   constexpr size_t kMost = 400;
-  std::string text = row.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string text = to_text(row);
   if (text.size() > kMost) {
     size_t end = kMost;
     while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) {

@@ -76,7 +76,7 @@ std::string token_cache_key(const RowSource& source, const DataOptions& o, Part 
   hash.add(context.text_key).add(context.vocab);
   if (context.chat_template != nullptr) {
     const std::string text = context.chat_template->sources();
-    hash.add(text).add(context.chat_template->special_tokens().dump());
+    hash.add(text).add(to_text(context.chat_template->special_tokens()));
     hash.add(text.find("strftime_now") == std::string::npos ? "" : today());
   }
   Json settings = {o.dataset_text_field,
@@ -94,7 +94,7 @@ std::string token_cache_key(const RowSource& source, const DataOptions& o, Part 
     settings.push_back(o.max_length.value_or(0));
     settings.push_back(o.truncation_mode);
   }
-  return hash.add(settings.dump()).hex();
+  return hash.add(to_text(settings)).hex();
 }
 
 TokenCache::TokenCache(std::filesystem::path folder, const std::string& key, const Logger& log)

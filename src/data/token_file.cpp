@@ -151,7 +151,7 @@ void TokenFileWriter::commit(std::span<const uint64_t> trained, std::span<const 
   pad(label_bytes(footer));
   std::string tables(bytes_of(begins));
   tables += bytes_of(numbers);
-  const std::string text = about.dump();
+  const std::string text = to_text(about);
   tables += text;
   footer.about_bytes = static_cast<int64_t>(text.size());
   footer.checksum = checksum_of(tables, footer);

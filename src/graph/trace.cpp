@@ -77,7 +77,7 @@ void Trace::write(const std::filesystem::path& file) const {
   const Json all = {{"displayTimeUnit", "ms"},
                     {"otherData", {{"device", device_.name()}}},
                     {"traceEvents", std::move(events)}};
-  write_text(file, all.dump());
+  write_text(file, to_text(all));
 }
 
 }  // namespace sft

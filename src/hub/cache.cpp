@@ -224,7 +224,8 @@ void CacheRepository::write_tree(const std::string& commit,
   fs::create_directories(path.parent_path(), failure);
   try {
     const fs::path temporary = name_beside(path);
-    write_text(temporary, Json({{"format_version", 1}, {"files", std::move(list)}}).dump(2) + "\n");
+    write_text(temporary,
+               to_text(Json({{"format_version", 1}, {"files", std::move(list)}}), 2) + "\n");
     fs::rename(temporary, path, failure);
   } catch (const Error&) {  // it saves a question next time, no more
   }

@@ -122,7 +122,7 @@ class LfsUpload {
   static void plan_parts(const LfsObject& object, const Json& header, size_t index,
                          std::vector<Piece>& pieces) {
     const Json& said = header.at("chunk_size");
-    const std::string text = said.is_string() ? said.get<std::string>() : said.dump();
+    const std::string text = said.is_string() ? said.get<std::string>() : to_text(said);
     const int64_t chunk = std::atoll(text.c_str());
     std::map<int64_t, std::string> urls;
     for (const auto& [name, value] : header.items()) {
@@ -228,7 +228,7 @@ class LfsUpload {
     request.method = "POST";
     request.url = url;
     request.headers = {kLfsAccept, kLfsContent};
-    request.body = body.dump();
+    request.body = to_text(body);
     request.silence_seconds = std::max(60, client_.environment().etag_timeout);
     const HttpResponse answer = send_patiently(client_, request, client_.environment().attempts);
     if (!answer.ok()) {

@@ -69,7 +69,7 @@ HttpRequest HubUploader::post(const std::string& path, const Json& body) const {
   request.method = "POST";
   request.url = endpoint_ + path;
   request.headers = {"Content-Type: application/json"};
-  request.body = body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  request.body = to_text(body);
   request.silence_seconds = std::max(60, client_.environment().etag_timeout);
   return request;
 }
@@ -196,7 +196,7 @@ HubCommit HubUploader::send_commit(const std::string& id, const std::string& bra
                                    const std::vector<Item>& items,
                                    const std::string& message) const {
   const auto line = [](const char* key, const Json& value) {
-    return Json({{"key", key}, {"value", value}}).dump() + "\n";
+    return to_text(Json({{"key", key}, {"value", value}})) + "\n";
   };
   HttpRequest request =
       post(fmt::format("/api/models/{}/commit/{}", id, url_encode(branch)), Json());

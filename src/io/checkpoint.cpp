@@ -88,7 +88,7 @@ void CheckpointWriter::write_text(const std::string& file, std::string_view text
 }
 
 void CheckpointWriter::write_json(const std::string& file, const Json& json) {
-  write_text(file, json.dump(2) + "\n");
+  write_text(file, to_text(json, 2) + "\n");
 }
 
 void CheckpointWriter::write_tensors(const std::string& file,

@@ -195,7 +195,7 @@ bool has_bias(const GgufFile& file) { return file.find("blk.0.attn_q.bias") != n
 
 // By key, as transformers writes them.
 Json sorted(const Json& config) {
-  const nlohmann::json by_key = nlohmann::json::parse(config.dump());
+  const nlohmann::json by_key = nlohmann::json::parse(to_text(config));
   return Json::parse(by_key.dump());
 }
 

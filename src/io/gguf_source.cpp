@@ -132,10 +132,10 @@ void GgufSource::decode_permuted(const std::string& name, int64_t heads, float* 
 
 std::optional<std::string> GgufSource::file_text(const std::string& file) const {
   if (file == "config.json") {
-    return config().dump(2) + "\n";
+    return to_text(config(), 2) + "\n";
   }
   if (file == "generation_config.json") {
-    return generation_config_from_gguf(file_).dump(2) + "\n";
+    return to_text(generation_config_from_gguf(file_), 2) + "\n";
   }
   return gguf_tokenizer_file(file_, file);
 }

@@ -47,8 +47,8 @@ std::optional<std::string> gguf_tokenizer_file(const GgufFile& file, const std::
   }
   try {
     const GgufVocabulary v = read_vocabulary(file);
-    return vocabulary ? tokenizer_json_from_gguf(v).dump()
-                      : tokenizer_config_from_gguf(v).dump(2) + "\n";
+    return vocabulary ? to_text(tokenizer_json_from_gguf(v))
+                      : to_text(tokenizer_config_from_gguf(v), 2) + "\n";
   } catch (Error& e) {
     e.at(file.path().string());
     throw;

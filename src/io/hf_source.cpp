@@ -56,7 +56,7 @@ void HfSource::check_config() const {
           q.is_object() && q.contains("quant_method") ? q["quant_method"] : Json("?");
       throw Error("M243", fmt::format("{} is already quantised (\"{}\" has quant_method {}); "
                                       "training starts from plain float weights",
-                                      name(), key, method.dump()))
+                                      name(), key, to_text(method)))
           .at(file)
           .hint("give the unquantised model this one was made from");
     }

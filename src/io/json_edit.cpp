@@ -88,13 +88,13 @@ std::string JsonEditor::format(const Json& value) const {
   const size_t newline =
       members_.empty() ? std::string::npos : text_.rfind('\n', members_.front().begin);
   if (newline == std::string::npos && !members_.empty()) {
-    return value.dump();
+    return to_text(value);
   }
   const std::string indent =
       members_.empty() ? "  " : text_.substr(newline + 1, members_.front().begin - newline - 1);
   const bool tabs = indent.starts_with("\t");
-  const std::string plain =
-      tabs ? value.dump(1, '\t') : value.dump(std::max<int>(1, static_cast<int>(indent.size())));
+  const std::string plain = value.dump(tabs ? 1 : std::max<int>(1, static_cast<int>(indent.size())),
+                                       tabs ? '\t' : ' ', false, Json::error_handler_t::replace);
   std::string result;
   for (const char c : plain) {
     result += c;
@@ -117,7 +117,7 @@ size_t JsonEditor::insert_position(const std::string& key) const {
 }
 
 void JsonEditor::set(const std::string& key, const Json& value) {
-  if (has(key) && json_[key].dump() == value.dump()) {
+  if (has(key) && to_text(json_[key]) == to_text(value)) {
     return;
   }
   // When a key stands twice the last one counts, so that is the one to edit.
@@ -129,13 +129,13 @@ void JsonEditor::set(const std::string& key, const Json& value) {
   } else if (members_.empty()) {
     const size_t open = text_.find('{');
     text_.replace(open, text_.find('}', open) + 1 - open,
-                  fmt::format("{{\n  {}: {}\n}}", Json(key).dump(), written));
+                  fmt::format("{{\n  {}: {}\n}}", to_text(key), written));
   } else {
     const Member& first = members_.front();
     const size_t open = text_.find('{');
     const std::string before_key = text_.substr(open + 1, first.begin - open - 1);
     const std::string key_end = text_.substr(first.value_begin - 1, 1) == ":" ? ":" : ": ";
-    const std::string member = Json(key).dump() + key_end + written;
+    const std::string member = to_text(key) + key_end + written;
     const size_t at = insert_position(key);
     const std::string separator = before_key.empty() && key_end == ": " ? ", " : "," + before_key;
     if (at == members_.size()) {

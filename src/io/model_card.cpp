@@ -45,11 +45,11 @@ std::string model_card(const fs::path& folder, const ModelSource& source, bool c
     datasets += is_hub_id(id) ? (datasets.empty() ? "" : ", ") + id : "";
   }
   std::string card = "---\n";
-  card += base.empty() ? "" : fmt::format("base_model: {}\n", Json(base).dump());
+  card += base.empty() ? "" : fmt::format("base_model: {}\n", to_text(base));
   if (!datasets.empty()) {
     card += "datasets:\n";
     for (const std::string& id : split(datasets, ',')) {
-      card += fmt::format("- {}\n", Json(std::string(trim(id))).dump());
+      card += fmt::format("- {}\n", to_text(std::string(trim(id))));
     }
   }
   card += license.empty() ? "" : fmt::format("license: {}\n", license);

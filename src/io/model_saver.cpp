@@ -115,7 +115,7 @@ void Saver::generation_config() {
       fresh[key] = source_.config()[key];
     }
   }
-  JsonEditor editor = edit("generation_config.json", text ? *text : fresh.dump(2) + "\n");
+  JsonEditor editor = edit("generation_config.json", text ? *text : to_text(fresh, 2) + "\n");
   edit_generation_config(editor, source_.config(), options_);
   write_edited("generation_config.json", editor);
 }
@@ -163,7 +163,7 @@ void Saver::templates(const std::map<std::string, std::string>& all) {
 void Saver::special_tokens(const JsonEditor& tokenizer) {
   const auto text = source_.file_text("special_tokens_map.json");
   if (!text) {
-    write("special_tokens_map.json", special_tokens_map(tokenizer.json()).dump(2) + "\n");
+    write("special_tokens_map.json", to_text(special_tokens_map(tokenizer.json()), 2) + "\n");
     return;
   }
   JsonEditor editor = edit("special_tokens_map.json", *text);

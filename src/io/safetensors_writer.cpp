@@ -57,7 +57,7 @@ std::string make_header(std::span<const StreamedTensor> tensors, DType dtype) {
   for (const StreamedTensor& t : tensors) {
     const uint64_t end = offset + stored_bytes(t, dtype);
     json += fmt::format(R"(,{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
-                        Json(t.name).dump(), safetensors_name(stored_as(t, dtype)),
+                        to_text(t.name), safetensors_name(stored_as(t, dtype)),
                         fmt::join(t.shape.dims(), ","), offset, end);
     offset = end;
   }

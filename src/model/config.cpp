@@ -24,7 +24,7 @@ T required(const Json& config, const char* field) {
     return config[field].get<T>();
   } catch (const Json::exception&) {
     throw Error("M034", fmt::format("config.json: \"{}\" has the unusable value {}", field,
-                                    config[field].dump()));
+                                    to_text(config[field])));
   }
 }
 
@@ -218,7 +218,7 @@ bool slides_as_qwen(const Json& config, int layer) {
 void refuse_field(const Json& config, const char* field) {
   if (present(config, field) && config[field] != false) {
     throw Error("M033", fmt::format("config.json: \"{}\": {} is not supported", field,
-                                    config[field].dump()));
+                                    to_text(config[field])));
   }
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <tuple>
 
+#include "core/error.h"
 #include "model/blocks.h"
 #include "model/config.h"
 #include "model/families.h"
@@ -20,6 +21,10 @@ bool slides(const Json& config, int layer) {
 std::vector<RopeFrequencies> read_ropes(const Json& config, int head_dim) {
   if (config.contains("rope_parameters") && config["rope_parameters"].contains("full_attention")) {
     const Json& both = config["rope_parameters"];
+    if (!both.contains("sliding_attention")) {
+      throw Error("M034", "config.json: rope_parameters has no \"sliding_attention\"")
+          .hint("use the folder of a whole model, as published or as saved by transformers");
+    }
     return {rope_from(both["full_attention"], config, head_dim),
             rope_from(both["sliding_attention"], config, head_dim)};
   }

@@ -23,7 +23,7 @@ class Kwargs {
     }
     if (!values.is_object()) {
       throw Error("C102", fmt::format("lr_scheduler_kwargs is a mapping of names to values, not {}",
-                                      values.dump()));
+                                      to_text(values)));
     }
     values_ = values;
   }
@@ -79,7 +79,7 @@ class Kwargs {
 
   [[noreturn]] void wrong(const std::string& name, std::string_view wanted) const {
     throw Error("C102", fmt::format("lr_scheduler_kwargs: {} of {} must be {}, it is {}", name,
-                                    schedule_, wanted, values_.at(name).dump()));
+                                    schedule_, wanted, to_text(values_.at(name))));
   }
 
   [[noreturn]] void missing(std::string_view what, std::string_view example) const {

@@ -339,7 +339,7 @@ Tokenizer Tokenizer::from_text(std::string_view tokenizer_json, const Json& toke
 
 Tokenizer Tokenizer::from_json(const Json& tokenizer_json, const Json& tokenizer_config,
                                const std::string& name) {
-  return from_text(tokenizer_json.dump(), tokenizer_config, name);
+  return from_text(to_text(tokenizer_json), tokenizer_config, name);
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {

@@ -81,7 +81,7 @@ std::string python_repr(const Json& value) {
     return quoted(value.get<std::string>());
   }
   if (!value.is_structured()) {
-    return value.dump();
+    return to_text(value);
   }
   std::string out;
   for (const auto& [key, item] : value.items()) {

@@ -44,7 +44,7 @@ Facts model_facts(const ModelSource& source, const std::string& text_key) {
   Facts facts;
   for (const auto& [key, value] : source.config().items()) {
     if (std::ranges::find(kWordsOnly, key) == std::end(kWordsOnly)) {
-      facts.emplace_back(fmt::format("{} of config.json", key), value.dump());
+      facts.emplace_back(fmt::format("{} of config.json", key), to_text(value));
     }
   }
   std::vector<std::string> names = source.names();

@@ -330,7 +330,8 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
       }
       const std::vector<std::string> changes =
           export_model(o.output_dir, weights.tensors, &device->threads()).changes;
-      write_text(fs::path(o.output_dir) / "training_args.json", option_values(o).dump(2) + "\n");
+      write_text(fs::path(o.output_dir) / "training_args.json",
+                 to_text(option_values(o), 2) + "\n");
       log.note(fmt::format("saved the model to {} ({})", o.output_dir,
                            changes.empty() ? "configuration as in the source"
                                            : fmt::format("changed {}", fmt::join(changes, "; "))));

@@ -78,7 +78,7 @@ void RunLog::append(const char* kind, const Json& fields) {
   if (!bad.empty()) {
     line["nonfinite"] = bad;
   }
-  metrics_.append(line.dump(-1, ' ', false, Json::error_handler_t::replace));
+  metrics_.append(to_text(line));
   if (setup_.also) {
     setup_.also(line);
   }

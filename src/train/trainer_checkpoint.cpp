@@ -44,7 +44,7 @@ struct SaveJob {
     was_read();
     if (!run_state.is_null()) {
       run_state["identity"] = identity();
-      writer.write_text(kState, run_state.dump(2) + "\n");
+      writer.write_text(kState, to_text(run_state, 2) + "\n");
     }
     for (const auto& [file, text] : texts) {
       writer.write_text(file, text);
@@ -82,7 +82,7 @@ void keep_weights(std::vector<HeldPart>& parts) {
 }
 
 std::string shown(const Json& value) {
-  std::string text = value.dump();
+  std::string text = to_text(value);
   return text.size() <= 60 ? text : text.substr(0, 57) + "...";
 }
 
@@ -164,7 +164,7 @@ void Trainer::save_checkpoint() {
     job.run_state = state_json();
   }
   job.texts.emplace_back(kTrainerState, log_->state().text());
-  job.texts.emplace_back("training_args.json", option_values(options_).dump(2) + "\n");
+  job.texts.emplace_back("training_args.json", to_text(option_values(options_), 2) + "\n");
   if (options_.load_best_model_at_end || saving_.strategy == "best") {
     job.keep.push_back(job.output_dir / fmt::format("checkpoint-{}", best_step_));
   }

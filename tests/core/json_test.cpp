@@ -22,6 +22,15 @@ TEST(Json, keeps_the_order_of_keys) {
             R"({"z":1,"a":2,"m":{"y":0,"b":0}})");
 }
 
+TEST(Json, bytes_that_are_not_utf8_are_written_all_the_same) {
+  EXPECT_EQ(to_text({{"run",
+                      "a\xff"
+                      "b"}}),
+            "{\"run\":\"a\xEF\xBF\xBD"
+            "b\"}");
+  EXPECT_EQ(to_text({{"a", 1}}, 2), "{\n  \"a\": 1\n}");
+}
+
 TEST(Json, an_error_names_the_file_and_line) {
   const Error e = error_of("{\n  \"a\": 1,\n  \"b\": }\n");
   EXPECT_EQ(e.code(), "M010");

@@ -39,6 +39,15 @@ TEST(Reader, NamesTheLineOfBrokenJson) {
   EXPECT_EQ(error_of([&] { read_all(bytes); }).code(), "D010");
 }
 
+TEST(Reader, ANumberThatNoDoubleHoldsIsNamed) {
+  const TemporaryFolder folder;
+  const auto lines = folder.write("a.jsonl", "{\"a\": 1}\n{\"a\": 7e554}\n");
+  EXPECT_EQ(error_of([&] { read_all(lines); }).code(), "D010");
+  EXPECT_EQ(error_of([&] { read_all(lines); }).where(), lines.string() + ":2");
+  const auto document = folder.write("a.json", "[\n{\"a\": 7e554}]");
+  EXPECT_EQ(error_of([&] { read_all(document); }).code(), "D010");
+}
+
 TEST(Reader, RowsThatAreNestedTooDeepAreRefused) {
   const TemporaryFolder folder;
   const auto row = [](int depth) {

@@ -225,6 +225,18 @@ TEST_P(Families, generation_with_a_cache_gives_the_same_logits) {
 INSTANTIATE_TEST_SUITE_P(Golden, Families, ::testing::ValuesIn(folders()),
                          [](const auto& tested) { return tested.param; });
 
+TEST(FindFamily, one_rope_of_two_is_not_enough) {
+  Json config = read_json(kGolden / "gemma3" / "config.json");
+  config["rope_parameters"] = {{"full_attention", {{"rope_theta", 1e6}}}};
+  try {
+    Model::from_config(config);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "M034");
+    EXPECT_NE(e.message().find("sliding_attention"), std::string::npos);
+  }
+}
+
 TEST(FindFamily, names_what_it_does_not_support) {
   try {
     find_family(Json{{"architectures", {"PhiForCausalLM"}}, {"model_type", "phi"}});

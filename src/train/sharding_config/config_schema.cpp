@@ -74,7 +74,7 @@ class Checker {
         unknown(path, prefix);
       } else if (!fits(value, key->type) && !value.is_null()) {
         wrong_.push_back(
-            fmt::format("{} is {}, it takes {}", path, value.dump(), wanted(key->type)));
+            fmt::format("{} is {}, it takes {}", path, to_text(value), wanted(key->type)));
       } else if (key->use == KeyUse::refused) {
         if (!is_default(value, *key)) {
           refused_.push_back(fmt::format("{}: {}", path, key->about));

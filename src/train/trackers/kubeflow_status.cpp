@@ -119,7 +119,7 @@ std::string kubeflow_body(int percent, double remaining, const Json& metrics, do
   }
   status["lastUpdatedTime"] =
       fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(static_cast<std::time_t>(unix_seconds)));
-  return Json{{"trainerStatus", status}}.dump();
+  return to_text(Json{{"trainerStatus", status}});
 }
 
 KubeflowStatus::KubeflowStatus(KubeflowServer server, const std::string& version)

@@ -46,7 +46,7 @@ ProtoMessage text_value(std::string_view tag, std::string_view text) {
 // Lines of four spaces are code in Markdown, which is what TensorBoard shows text as.
 std::string as_code(const Json& json) {
   std::string out = "    ";
-  for (const char c : json.dump(2, ' ', false, Json::error_handler_t::replace)) {
+  for (const char c : to_text(json, 2)) {
     out += c;
     if (c == '\n') {
       out += "    ";

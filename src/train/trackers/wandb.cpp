@@ -41,7 +41,7 @@ std::string value_json(const Json& value) {
     const auto number = value.get<double>();
     return std::isnan(number) ? "NaN" : number > 0 ? "Infinity" : "-Infinity";
   }
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return to_text(value);
 }
 
 // An item of a config, a history row or a summary; names with dots in them stay whole.

@@ -80,6 +80,7 @@ TEST_F(Accelerate, MistakesAreNamed) {
   EXPECT_EQ(code("distributed_type: FSDP\nfsdp_config: {fsdp_verzion: 2}\n"), "C122");
   EXPECT_EQ(code("num_procesess: 2\ndistributed_type: MULTI_GPU\n"), "C122");
   EXPECT_EQ(code("distributed_type: TPU\n"), "C123");
+  EXPECT_EQ(code("distributed_type: MULTI_GPU\nnum_processes: \xff\xfe\n"), "C123");
   EXPECT_EQ(code("mixed_precision: bf16\n"), "C123");
   EXPECT_EQ(code("distributed_type: MULTI_GPU\nmixed_precision: fp8\n"), "C123");
   EXPECT_EQ(code("distributed_type: MULTI_GPU\ndistributed_type: FSDP\n"), "C121");
