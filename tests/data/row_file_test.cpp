@@ -63,13 +63,10 @@ TEST(RowFile, ReadsOtherFormatsByNumber) {
 }
 
 TEST(RowFile, ReadsParquetAndArrowByNumber) {
+#ifndef SFT_ARROW_BUILT
+  GTEST_SKIP() << "built without Apache Arrow";
+#endif
   const std::filesystem::path golden = std::filesystem::path(SFT_TEST_DIR) / "data" / "golden";
-  try {
-    open_reader(golden / "rows.parquet");
-  } catch (const Error& e) {
-    ASSERT_EQ(e.code(), "D020");
-    GTEST_SKIP() << "built without Apache Arrow";
-  }
   expect_same_rows(golden / "rows.parquet");
   expect_same_rows(golden / "rows.arrow");
 }

@@ -33,7 +33,9 @@ Json map_to_json(const arrow::MapArray& array, int64_t i) {
   Json out = Json::object();
   for (int64_t j = array.value_offset(i); j < array.value_offset(i) + array.value_length(i); ++j) {
     const Json key = arrow_to_json(*array.keys(), j);
-    out[key.is_string() ? key.get<std::string>() : to_text(key)] = arrow_to_json(*array.items(), j);
+    out[key.is_string() ? key.get<std::string>()
+                        : key.dump(-1, ' ', false, Json::error_handler_t::replace)] =
+        arrow_to_json(*array.items(), j);
   }
   return out;
 }
