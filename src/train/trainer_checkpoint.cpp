@@ -314,6 +314,7 @@ void Trainer::resume(const fs::path& checkpoint, bool verified) {
                             checkpoint.string()));
     }
     check_identity(state.at("identity"), checkpoint);
+    sharder_.settle();  // the weights that are replaced may still be on their way to other ranks
     read_parts(checkpoint / kTensors, sharder_.state_parts());
     sharder_.refresh();
     restore(state);
@@ -330,6 +331,7 @@ void Trainer::resume(const fs::path& checkpoint, bool verified) {
 }
 
 void Trainer::load_weights(const fs::path& checkpoint) {
+  sharder_.settle();  // as in `resume`
   if (is_there(checkpoint / kTensors)) {
     std::vector<HeldPart> masters = sharder_.state_parts();
     keep_weights(masters);
