@@ -14,7 +14,11 @@ namespace sft {
 namespace {
 
 bool slides(const Json& config, int layer) {
-  return (layer + 1) % config.value("sliding_window_pattern", 6) != 0;
+  const int pattern = config.value("sliding_window_pattern", 6);
+  if (pattern <= 0) {
+    throw Error("M034", "config.json: sliding_window_pattern must be positive");
+  }
+  return (layer + 1) % pattern != 0;
 }
 
 // The ropes of global (0) and sliding (1) layers.

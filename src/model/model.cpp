@@ -34,8 +34,13 @@ Value Weights::operator()(const std::string& name) const {
 
 Model Model::from_config(const Json& config) {
   Model m;
-  m.family = &find_family(config);
-  m.config = m.family->read(config);
+  try {
+    m.family = &find_family(config);
+    m.config = m.family->read(config);
+  } catch (const Json::exception& e) {  // "type must be string, but is number"
+    throw Error("M034", fmt::format("config.json has a field of the wrong type: {}", e.what()))
+        .hint("use the folder of a whole model, as published or as saved by transformers");
+  }
   m.config.architecture = m.family->architecture;
   m.specs = m.family->parameters(m.config);
   m.layout = layout_parameters(m.specs);

@@ -237,6 +237,25 @@ TEST(FindFamily, one_rope_of_two_is_not_enough) {
   }
 }
 
+TEST(FindFamily, a_field_of_the_wrong_kind_is_an_error_of_ours) {
+  const Json whole = read_json(kGolden / "gemma3" / "config.json");
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{
+           {"architectures", 5}, {"attention_bias", "no"}, {"sliding_window_pattern", 0}}) {
+    Json config = whole;
+    config[key] = value;
+    if (std::string_view(key) == "architectures") {
+      config["model_type"] = 336;
+    }
+    config.erase("layer_types");
+    try {
+      Model::from_config(config);
+      FAIL() << key;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), "M034") << key;
+    }
+  }
+}
+
 TEST(FindFamily, names_what_it_does_not_support) {
   try {
     find_family(Json{{"architectures", {"PhiForCausalLM"}}, {"model_type", "phi"}});
