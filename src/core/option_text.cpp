@@ -97,16 +97,13 @@ bool needs_quotes(const std::string& text) {
          std::isdigit(static_cast<unsigned char>(text[0])) != 0 || text[0] == '.';
 }
 
-// JSON is YAML; bytes that are not UTF-8 become U+FFFD.
-std::string quoted(const Json& value) { return to_text(value); }
-
 std::string yaml_value(const Json& value) {
   if (value.is_null()) {
     return "null";
   }
   if (value.is_string()) {
     const std::string text = value.get<std::string>();
-    return needs_quotes(text) ? quoted(value) : text;
+    return needs_quotes(text) ? to_text(value) : text;
   }
   if (value.is_number_float()) {
     // YAML 1.1 takes 2e-05 for a word, 2.0e-05 for a number.
@@ -117,7 +114,7 @@ std::string yaml_value(const Json& value) {
     }
     return text;
   }
-  return quoted(value);
+  return to_text(value);  // JSON is YAML
 }
 
 std::string markdown_cell(std::string text) {

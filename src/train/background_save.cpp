@@ -60,18 +60,17 @@ StateSnapshot::StateSnapshot(Device& device, std::vector<NamedTensor> tensors)
     copy_ = memory_of_host(bytes, device.threads());
     on_host_ = true;
   }
-  std::byte* to = copy_.data();
-  for (NamedTensor& t : tensors_) {
-    if (!copied()) {
-      break;
+  if (copied()) {
+    std::byte* to = copy_.data();
+    for (NamedTensor& t : tensors_) {
+      if (on_host_) {
+        device.download(to, t.tensor.data, t.tensor.bytes());
+      } else {
+        copy_on(device, to, t.tensor);
+      }
+      t.tensor.data = to;
+      to += (t.tensor.bytes() + kAlign - 1) / kAlign * kAlign;
     }
-    if (on_host_) {
-      device.download(to, t.tensor.data, t.tensor.bytes());
-    } else {
-      copy_on(device, to, t.tensor);
-    }
-    t.tensor.data = to;
-    to += (t.tensor.bytes() + kAlign - 1) / kAlign * kAlign;
   }
   device.synchronize();
 }

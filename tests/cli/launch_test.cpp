@@ -54,7 +54,11 @@ class LaunchTest : public ::testing::Test {
   }
 
   Words two_ranks(const std::string& out, const Words& more, int restarts = 0) const {
-    Words words = {"launch", "--nproc_per_node", "2", "--max_restarts", std::to_string(restarts)};
+    return ranks_by({"launch", "--nproc_per_node", "2", "--max_restarts", std::to_string(restarts)},
+                    out, more);
+  }
+  // The run as whatever begins with `words` starts it.
+  Words ranks_by(Words words, const std::string& out, const Words& more) const {
     const Words rest = recipe(settings_, settings_.scratch / out);
     words.insert(words.end(), rest.begin(), rest.end());
     words.insert(words.end(), {"--zero_stage", "2"});
@@ -152,11 +156,9 @@ TEST_F(LaunchTest, MpirunStartsTheSameRun) {
   }
   const Ended ours = run(settings_, two_ranks("ours", {}));
   ASSERT_EQ(ours.code, 0) << ours.err;
-  Words words = {"--allow-run-as-root", "--oversubscribe", "-np", "2", settings_.sft};
-  const Words rest = recipe(settings_, out("theirs"));
-  words.insert(words.end(), rest.begin(), rest.end());
-  words.insert(words.end(), {"--zero_stage", "2"});
-  const Ended theirs = run(mpi, words);
+  const Ended theirs =
+      run(mpi, ranks_by({"--allow-run-as-root", "--oversubscribe", "-np", "2", settings_.sft},
+                        "theirs", {}));
   ASSERT_EQ(theirs.code, 0) << theirs.err;
   EXPECT_NE(theirs.err.find("mpirun: rank 0 of 2"), std::string::npos) << theirs.err;
   EXPECT_TRUE(outcome_of(out("theirs")) == outcome_of(out("ours")));
