@@ -69,7 +69,10 @@ HubRepository::HubRepository(HubKind kind, std::string id, const std::string& re
       commit_ = is_commit(revision_)
                     ? revision_
                     : ask_commit(*client_, place, cached.folder ? 1 : environment_.attempts);
-    } catch (const Error& e) {
+    } catch (Error& e) {
+      if (!cached.folder && is_transient(e)) {
+        e.context(fmt::format("{} is not on this machine and cannot be fetched", place.text()));
+      }
       if (!cached.folder || e.code() == "M303" || e.code() == "X011") {
         throw;
       }

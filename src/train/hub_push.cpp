@@ -180,7 +180,7 @@ void HubPush::finish(const fs::path& folder) {
   try {
     push({uploadable_files(folder), "End of training", {}}, uploader_);
   } catch (Error& e) {
-    throw e.context(fmt::format("the model is saved in {}, but not pushed: ", folder.string()));
+    throw e.context(fmt::format("the model is saved in {}, but not pushed", folder.string()));
   }
 }
 

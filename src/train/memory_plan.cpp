@@ -234,6 +234,21 @@ std::string fitting_settings(const MemoryWish& wish, const Model& model, const D
   return fmt::format("{}", fmt::join(found, ", or "));
 }
 
+std::string cheaper_policy(const MemoryWish& wish, const MemoryPlan& plan, const Model& model,
+                           const Device& device, DType compute, bool weights_loaded) {
+  if (wish.recompute == "auto" || plan.policy == MemoryPolicy{Recompute::none}) {
+    return "";
+  }
+  MemoryWish free_choice = wish;
+  free_choice.recompute = "auto";
+  free_choice.offload_activations = false;
+  const MemoryPlan other = estimate_memory(free_choice, model, device, compute, weights_loaded);
+  const bool cheaper = other.policy.recompute < plan.policy.recompute || plan.policy.offload;
+  return other.fits() && cheaper
+             ? fmt::format("{} ({})", flags_of(other.policy), human_bytes(other.needed()))
+             : "";
+}
+
 MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Device& device,
                     DType compute, const Holding& holding, const PreparedDataset& train,
                     const PreparedDataset* eval, const Logger& logger, bool weights_loaded) {
@@ -252,6 +267,10 @@ MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Devic
   const MemoryPlan plan = estimate_memory(wish, model, device, compute, weights_loaded);
   logger.note(plan.line());
   if (plan.fits()) {
+    const std::string cheaper = cheaper_policy(wish, plan, model, device, compute, weights_loaded);
+    if (!cheaper.empty()) {
+      logger.note(fmt::format("memory: {} fits too, is faster and gives the same bits", cheaper));
+    }
     return plan;
   }
   const bool host = plan.needed() <= plan.free;

@@ -65,6 +65,11 @@ MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Dev
 std::string fitting_settings(const MemoryWish& wish, const Model& model, const Device& device,
                              DType compute, bool weights_loaded = false);
 
+// Where recomputation was asked for and less of it fits too, which is faster and gives the same
+// bits: the flags and what they take; else "".
+std::string cheaper_policy(const MemoryWish& wish, const MemoryPlan& plan, const Model& model,
+                           const Device& device, DType compute, bool weights_loaded = false);
+
 // Says the plan in one line. M037 when a row has more positions than the model; G010 when the run
 // does not fit, with the settings that would make it fit.
 MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Device& device,

@@ -44,10 +44,10 @@ check llama examples/tiny-model examples/data/ostrafell
   --include_path tests/peers/tasks --output_path "$work/lm_eval" >"$work/lm_eval.log" 2>&1 &&
   grep -E 'ostrafell.*acc' "$work/lm_eval.log" || { tail -n 20 "$work/lm_eval.log"; failed=1; }
 
-# What trackers wrote, by their own readers; the last wandb with a reader in Python is 0.19.
+# What trackers wrote: by TensorBoard's reader, and by what `wandb sync` sends.
 if [ -z "${WANDB:-}" ]; then
-  WANDB=$PWD/$work/wandb19
-  [ -d "$WANDB/wandb" ] || "$PYTHON" -m pip install --quiet --target "$WANDB" 'wandb<0.20' tensorboard
+  WANDB=$PWD/$work/wandb
+  [ -d "$WANDB/wandb" ] || "$PYTHON" -m pip install --quiet --target "$WANDB" wandb tensorboard
 fi
 rm -rf "$work/tracked" "$work/tracked_wandb" && mkdir -p "$work/tracked_wandb"
 WANDB_DIR=$work/tracked_wandb "$sft" --config examples/quickstart.yaml --max_steps 6 --logging_steps 1 --eval_strategy steps \

@@ -1,15 +1,19 @@
-"""Reads what sft wrote for wandb and TensorBoard with those programs' own readers, beside metrics.jsonl.
+"""What sft wrote for TensorBoard and wandb, beside metrics.jsonl: by TensorBoard's own reader, and by what
+`wandb sync` sends to a server, played here on loopback.
 
-usage: trackers.py OUTPUT_DIR WANDB_DIR    (packages: tensorboard, and wandb below 0.20, the last with a reader in Python)
+usage: trackers.py OUTPUT_DIR WANDB_DIR    (packages: tensorboard, wandb)
 """
+import gzip
+import http.server
 import json
 import math
+import os
 import pathlib
+import subprocess
 import sys
+import threading
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from wandb.proto import wandb_internal_pb2
-from wandb.sdk.internal.datastore import DataStore
 
 RUN_ONLY = {"k", "t", "step", "samples", "nonfinite"}
 
@@ -48,35 +52,99 @@ def check_tensorboard(output, lines):
     print(f"tensorboard: {count} points of {len(expected)} tags equal metrics.jsonl")
 
 
+class WandbServer(http.server.ThreadingHTTPServer):
+    """As much of W&B's server as `wandb sync` asks for. It keeps what it is sent."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), WandbAnswers)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.runs, self.rows, self.files, self.stats = [], {}, {}, []
+        self.summary, self.exit_code = {}, None
+
+    def handle_error(self, request, address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # wandb ends with its connections open
+            super().handle_error(request, address)
+
+
+class WandbAnswers(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def body(self):
+        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        return gzip.decompress(data) if self.headers.get("Content-Encoding") == "gzip" else data
+
+    def answer(self, value):
+        data = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_PUT(self):
+        self.server.files[self.path.removeprefix("/upload/")] = self.body()
+        self.answer({})
+
+    def do_POST(self):
+        server, body = self.server, self.body()
+        if not self.path.endswith(("/graphql", "/file_stream")):  # wandb's own telemetry
+            return self.answer({})
+        request = json.loads(body)
+        if self.path.endswith("/file_stream"):
+            for name, part in request.get("files", {}).items():
+                if name == "wandb-history.jsonl":
+                    for number, row in enumerate(part["content"], part["offset"]):
+                        server.rows[number] = json.loads(row)
+                elif name == "wandb-events.jsonl":
+                    server.stats += [json.loads(row) for row in part["content"]]
+                elif name == "wandb-summary.json":
+                    server.summary.update(json.loads(part["content"][-1]))
+            if request.get("complete"):
+                server.exit_code = request["exitcode"]
+            return self.answer({})
+        variables = request.get("variables") or {}
+        if request.get("operationName") == "UpsertBucket":
+            server.runs.append(variables)
+            project = {"id": "p", "name": variables["project"], "entity": {"id": "e", "name": "someone"}}
+            bucket = {"id": "r", "name": variables["name"], "displayName": variables["displayName"], "project": project}
+            return self.answer({"data": {"upsertBucket": {"bucket": bucket, "inserted": len(server.runs) == 1}}})
+        if request.get("operationName") == "CreateRunFiles":
+            files = [{"name": f, "uploadUrl": f"{server.url}/upload/{f}"} for f in variables["files"]]
+            return self.answer({"data": {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}})
+        return self.answer({"data": {}})
+
+    def log_message(self, *words):
+        pass
+
+
 def check_wandb(folder, lines):
-    [file] = pathlib.Path(folder).glob("wandb/offline-run-*/run-*.wandb")
-    store = DataStore()
-    store.open_for_scan(str(file))
-    rows, summary, config, kinds = [], {}, {}, []
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        kind = record.WhichOneof("record_type")
-        kinds.append(kind)
-        if kind == "history":
-            rows.append({i.nested_key[0]: json.loads(i.value_json) for i in record.history.item})
-        elif kind == "summary":
-            summary.update({".".join(i.nested_key): json.loads(i.value_json) for i in record.summary.update})
-        elif kind == "run":
-            config = {i.key: json.loads(i.value_json) for i in record.run.config.update}
-            print(f"wandb: run {record.run.run_id}, project {record.run.project}, name {record.run.display_name}")
-    assert kinds[0] == "header" and kinds[-1] == "exit", kinds
+    [run] = pathlib.Path(folder).glob("wandb/offline-run-*")
+    server = WandbServer()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": "0" * 40, "WANDB_DIR": str(folder)}
+    subprocess.run([sys.executable, "-m", "wandb", "sync", "--yes", str(run)], env=environment, check=True, timeout=120)
+    server.shutdown()
+
+    first = server.runs[0]
+    config = {name: entry["value"] for name, entry in json.loads(first["config"]).items()}
+    print(f"wandb sync: run {first['name']}, project {first['project']}, name {first['displayName']}")
     logged = [line for line in lines if line["k"] in ("log", "eval", "finish")]
-    assert len(rows) == len(logged), (len(rows), len(logged))
-    for number, (row, line) in enumerate(zip(rows, logged)):
+    assert sorted(server.rows) == list(range(len(logged))), (sorted(server.rows), len(logged))
+    for number, line in enumerate(logged):
+        row = server.rows[number]
         assert row["_step"] == number and row["train/global_step"] == line["step"]
         for name, value in line.items():
             total = line["k"] == "finish" and (name.startswith("train_") or name == "total_flos")
             if name in RUN_ONLY or value is None:
                 continue
-            assert same(summary[name] if total else row[rewritten(name)], value), name
-    assert config["learning_rate"] == lines[0]["config"]["learning_rate"]
-    print(f"wandb: {len(rows)} rows and {len(config)} settings equal metrics.jsonl")
+            assert same(server.summary[name] if total else row[rewritten(name)], value), name
+    for name, value in lines[0]["config"].items():
+        assert config[name] == value, (name, config[name], value)
+    assert server.exit_code == 0 and server.stats
+    metadata = json.loads(server.files["wandb-metadata.json"])
+    assert metadata["args"] == lines[0]["argv"][-len(metadata["args"]):] and metadata["host"], metadata
+    print(f"wandb sync: {len(server.rows)} rows, {len(config)} settings, {len(server.stats)} lines of the system, "
+          f"{len(server.files)} files; the same as metrics.jsonl")
 
 
 if __name__ == "__main__":

@@ -129,6 +129,25 @@ TEST(MemoryPlan, what_does_not_fit_is_told_what_would) {
   EXPECT_EQ(fitting_settings(wish, model, Pretended(1000), DType::bf16), "");
 }
 
+// Users of TRL ask for recomputation as a matter of course: they hear of what is faster.
+TEST(MemoryPlan, less_recomputation_is_named_where_it_fits) {
+  const Model model = tall_model();
+  const auto named = [&](const MemoryWish& wish, double free) {
+    const Pretended device(free);
+    return cheaper_policy(wish, estimate_memory(wish, model, device, DType::bf16), model, device,
+                          DType::bf16);
+  };
+  const double norms = needed(model, wish_for("norms"));
+  EXPECT_EQ(named(wish_for("block"), norms).find("--gradient_checkpointing norms ("), 0U);
+  EXPECT_EQ(named(wish_for("block"), 1e15).find("--gradient_checkpointing none ("), 0U);
+  EXPECT_EQ(named(wish_for("norms"), norms), "");
+  EXPECT_EQ(named(wish_for("auto"), norms), "");
+  EXPECT_EQ(named(wish_for("none"), 1e15), "");
+  const double block = needed(model, wish_for("block"));
+  EXPECT_EQ(named(wish_for("block"), block), "");
+  EXPECT_EQ(named(wish_for("block", true), block).find("--gradient_checkpointing block ("), 0U);
+}
+
 // All sizes of the ladder share the arena that the largest was planned for.
 TEST(MemoryPlan, a_smaller_batch_needs_no_more) {
   const Model model = tall_model();

@@ -22,7 +22,10 @@ CudaDevice::CudaDevice(int ordinal, int threads, std::filesystem::path cache_fol
   int count = 0;
   if (cudaGetDeviceCount(&count) != cudaSuccess || ordinal >= count) {
     throw Error("G020", "there is no GPU " + std::to_string(ordinal) + " (found " +
-                            std::to_string(count) + ")");
+                            std::to_string(count) + ")")
+        .hint(
+            "each rank needs a GPU of its own: start no more of them on a machine than it has "
+            "(--nproc_per_node), or train on the CPU with --use_cpu");
   }
   check_cuda(cudaSetDevice(ordinal), "choosing the device");
   cudaDeviceProp properties{};
