@@ -2,7 +2,7 @@
 # nvcc is found (SFT_CUDA=OFF leaves it out). cuDNN's fused attention needs cuDNN's headers and those of PyPI's
 # nvidia-cudnn-frontend (SFT_CUDNN_FRONTEND names its include folder); without them attention runs in plain kernels.
 option(SFT_CUDA "build the CUDA half when nvcc is found" ON)
-set(SFT_CUDA_ARCHITECTURES "90a" CACHE STRING "compute capabilities to compile for, as CMake names them")
+set(SFT_CUDA_ARCHITECTURES "" CACHE STRING "compute capabilities to compile for, as CMake names them; \"\": this machine's GPUs")
 set(SFT_CUDNN_FRONTEND "" CACHE PATH "the include folder of cudnn-frontend")
 if(NOT SFT_CUDA)
   return()
@@ -11,6 +11,19 @@ find_program(SFT_NVCC nvcc PATHS /usr/local/cuda/bin)
 if(NOT SFT_NVCC)
   message(STATUS "nvcc not found: building for the CPU only")
   return()
+endif()
+if(NOT SFT_CUDA_ARCHITECTURES)
+  execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
+    OUTPUT_VARIABLE _found ERROR_QUIET RESULT_VARIABLE _failed)
+  string(REGEX MATCHALL "[0-9]+\\.[0-9]" _found "${_found}")
+  if(_failed OR NOT _found)
+    set(_found 9.0)
+  endif()
+  list(REMOVE_DUPLICATES _found)
+  list(TRANSFORM _found REPLACE "\\." "")
+  list(TRANSFORM _found REPLACE "^90$" "90a")
+  set(SFT_CUDA_ARCHITECTURES ${_found})
+  message(STATUS "CUDA for compute capability ${SFT_CUDA_ARCHITECTURES}")
 endif()
 set(CMAKE_CUDA_COMPILER ${SFT_NVCC})
 set(CMAKE_CUDA_ARCHITECTURES ${SFT_CUDA_ARCHITECTURES})
@@ -44,6 +57,8 @@ add_library(sft_cuda SHARED
   src/ops/rmsnorm_cuda.cu src/ops/rope_cuda.cu src/ops/gather_rows_cuda.cu
   src/optim/adamw_cuda.cu src/optim/cuda_kernels.cpp)
 target_include_directories(sft_cuda PRIVATE src)
+set_source_files_properties(src/device/cuda/cuda_device.cu PROPERTIES
+  COMPILE_DEFINITIONS "SFT_CUDA_ARCHITECTURES=\"$<JOIN:${SFT_CUDA_ARCHITECTURES}, >\"")
 target_link_libraries(sft_cuda PRIVATE CUDA::cudart CUDA::cublasLt fmt::fmt Threads::Threads ${CMAKE_DL_LIBS})
 # CMake 3.25 knows no C++20 flag for nvcc 13.
 set_target_properties(sft_cuda PROPERTIES

@@ -1,4 +1,5 @@
 // Downloads when the network or the server misbehaves, and when processes meet or are killed.
+#include <spawn.h>
 #include <sys/wait.h>
 
 #include <atomic>
@@ -56,10 +57,10 @@ class HubDownload : public ::testing::Test {
             .body = text.substr(begin, end - begin)};
   }
 
-  FakeHub hub;
   TemporaryFolder cache;
   const std::string big = noise(3'000'000), small = noise(1000, 7);
   std::atomic<int> contents_{0};
+  FakeHub hub;  // last: its threads read what stands above
 };
 
 TEST_F(HubDownload, LargeFilesComeInPartsOverSeveralConnections) {
@@ -176,18 +177,12 @@ TEST_F(HubDownload, ASignedAddressThatRanOutIsAskedForAgain) {
   EXPECT_EQ(fetched("a.bin"), big);
 }
 
-// Runs `fetched` in a process of its own; returns its id.
+// Fetches a.bin in a process of its own (fetch_large.cpp); returns its id.
 pid_t fetch_in_child(const HubEnvironment& e) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    int code = 1;
-    try {
-      HubRepository(HubKind::model, "org/name", "", e).fetch({"a.bin"});
-      code = 0;
-    } catch (...) {
-    }
-    ::_exit(code);
-  }
+  std::string program = SFT_FETCH_LARGE, endpoint = e.endpoint, cache = e.hf_hub_cache;
+  char* words[] = {program.data(), endpoint.data(), cache.data(), nullptr};
+  pid_t child = -1;
+  EXPECT_EQ(::posix_spawn(&child, program.c_str(), nullptr, nullptr, words, environ), 0);
   return child;
 }
 
@@ -196,9 +191,7 @@ TEST_F(HubDownload, AKilledProcessIsGoneOnFrom) {
     reply.piece = 64 << 10;
     reply.pause_ms = 60;
   });
-  HubEnvironment e = hub.environment(cache.path());
-  e.connections = 2;
-  const pid_t child = fetch_in_child(e);
+  const pid_t child = fetch_in_child(hub.environment(cache.path()));
   const fs::path journal = cache / "models--org--name/blobs" / (sha256_of(big) + ".sft.ranges");
   for (int i = 0; i < 500; ++i) {
     std::error_code ignored;

