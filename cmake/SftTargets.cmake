@@ -4,7 +4,7 @@
 
 add_library(sft_options INTERFACE)
 target_compile_options(sft_options INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Wno-restrict -fopenmp-simd
+  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> -fopenmp-simd
   $<$<BOOL:${SFT_WERROR}>:-Werror>)
 target_include_directories(sft_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
 

@@ -99,9 +99,9 @@ class ParquetRows : public RowFile {
     builder.properties(parquet::ArrowReaderProperties(/*use_threads=*/false));
     std::unique_ptr<parquet::arrow::FileReader> reader;
     check_arrow(builder.Build(&reader), *name_, first);
-    std::shared_ptr<arrow::Table> table;
-    check_arrow(reader->ReadRowGroup(static_cast<int>(group), &table), *name_, first);
-    auto batch = table->CombineChunksToBatch();
+    auto table = reader->ReadRowGroup(static_cast<int>(group));
+    check_arrow(table.status(), *name_, first);
+    auto batch = (*table)->CombineChunksToBatch();
     check_arrow(batch.status(), *name_, first);
     check_arrow((*batch)->ValidateFull(), *name_, first);
     if ((*batch)->num_rows() != ends_[group] - first) {
