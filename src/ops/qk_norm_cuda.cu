@@ -1,5 +1,7 @@
-// A warp takes a head at a time: heads are short.
+// Queries, keys and values of all tokens are worked on by blocks of their own. In a block a team of
+// lanes takes a head, a vector each, and the next head is on its way while one is worked on.
 #include <algorithm>
+#include <type_traits>
 
 #include "device/cuda/scratch.h"
 #include "ops/cuda/cuda_kernels.h"
@@ -9,138 +11,246 @@ namespace sft::gpu {
 
 namespace {
 
-constexpr int kWarps = 8;
-constexpr int kHeld = 8;  // values a lane holds: heads of up to 256
+constexpr int kThreads = 256;
+template <int kTeam>
+constexpr int kTeams = kThreads / kTeam;
+constexpr int kBlocks = 3;  // of a multiprocessor
 
-struct Layout {
-  int heads, kv_heads, d;
-  int64_t row, tokens;
-  float eps, offset;
+// The queries, the keys or the values.
+struct Part {
+  int first = 0, heads = 0;       // of a row
+  const float* weight = nullptr;  // values have none
+  int blocks = 0;
+  float* sums = nullptr;  // (blocks, d): parts of the weight's gradient
 };
 
-template <class T>
-__global__ void forward_kernel(const T* qkv, const float* query_weight, const float* key_weight,
-                               Layout l, T* y, float* rstd) {
-  const int lane = static_cast<int>(threadIdx.x);
-  const int all = l.heads + 2 * l.kv_heads;
-  const int normed = l.heads + l.kv_heads;
-  const int64_t unit = int64_t{blockIdx.x} * kWarps + threadIdx.y;
-  if (unit >= l.tokens * all) {
-    return;
+struct Layout {
+  Part queries, keys, values;
+  int d;
+  int64_t row, tokens;
+  float eps, offset;
+
+  __device__ Part part(int& block) const {
+    if (block < queries.blocks) {
+      return queries;
+    }
+    block -= queries.blocks;
+    if (block < keys.blocks) {
+      return keys;
+    }
+    block -= keys.blocks;
+    return values;
   }
-  const int64_t t = unit / all;
-  const int h = static_cast<int>(unit % all);
-  const int64_t at = t * l.row + int64_t{h} * l.d;
-  float held[kHeld];
-  float squares = 0.0F;
-#pragma unroll
-  for (int k = 0; k < kHeld; ++k) {
-    const int i = lane + k * 32;
-    held[k] = i < l.d ? sft::widen(qkv[at + i]) : 0.0F;
-    squares += held[k] * held[k];
+  // Of a token and a head of a part, in a row and among the heads that are normalised.
+  __device__ int64_t place(const Part& p, int64_t t, int h) const {
+    return t * row + int64_t{p.first + h} * d;
   }
-  float r = 1.0F;
-  const float* weight = h < l.heads ? query_weight : key_weight;
-  if (h < normed) {
-    r = rsqrtf(warp_sum(squares) / static_cast<float>(l.d) + l.eps);
-    if (lane == 0) {
-      rstd[t * normed + h] = r;
+  __device__ int64_t norm(const Part& p, int64_t t, int h) const {
+    return t * (queries.heads + keys.heads) + p.first + h;
+  }
+};
+
+// A part's heads of all tokens, `step` of them apart.
+struct Walk {
+  int64_t t, step_t;
+  int h, step_h, heads;
+
+  __device__ Walk(int64_t first, int64_t step, int of)
+      : t(first / of),
+        step_t(step / of),
+        h(static_cast<int>(first % of)),
+        step_h(static_cast<int>(step % of)),
+        heads(of) {}
+  __device__ void next() {
+    t += step_t;
+    h += step_h;
+    if (h >= heads) {
+      h -= heads;
+      ++t;
     }
   }
+};
+
+template <int kTeam>
+__device__ inline float team_sum(float x) {
 #pragma unroll
-  for (int k = 0; k < kHeld; ++k) {
-    const int i = lane + k * 32;
-    if (i < l.d) {
-      y[at + i] = narrow<T>(h < normed ? held[k] * r * (l.offset + weight[i]) : held[k]);
+  for (int lane = kTeam / 2; lane > 0; lane /= 2) {
+    x += __shfl_xor_sync(0xffffffffU, x, lane);
+  }
+  return x;
+}
+
+// A lane's part of offset + weight.
+__device__ inline Vec scales_of(const Part& p, const Layout& l, int i, bool aligned) {
+  Vec scales{};
+  if (p.weight != nullptr && i < l.d) {
+    scales = load_row(p.weight, i, l.d, aligned);
+#pragma unroll
+    for (int j = 0; j < kVec; ++j) {
+      scales.v[j] += l.offset;
+    }
+  }
+  return scales;
+}
+
+template <int kTeam, class T>
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    forward_kernel(const T* qkv, const Layout l, T* y, float* rstd) {
+  int block = static_cast<int>(blockIdx.x);
+  const Part part = l.part(block);
+  const bool aligned = l.d % kVec == 0;
+  const int i = static_cast<int>(threadIdx.x) % kTeam * kVec;
+  const Vec scales = scales_of(part, l, i, aligned);
+  const int64_t step = int64_t{part.blocks} * kTeams<kTeam>;
+  Walk at(int64_t{block} * kTeams<kTeam> + static_cast<int>(threadIdx.x) / kTeam, step, part.heads);
+  const auto load = [&] {
+    return at.t < l.tokens && i < l.d
+               ? load_packed(qkv + l.place(part, at.t, at.h), i, l.d, aligned)
+               : Packed<T>{};
+  };
+  Packed<T> next = load();
+  for (int64_t base = 0; base < l.tokens * part.heads;
+       base += step) {  // the same for all: team_sum
+    const Packed<T> held = next;
+    const int64_t t = at.t;
+    const int h = at.h;
+    at.next();
+    next = load();
+    Vec x = unpack(held);
+    if (part.weight != nullptr) {
+      float squares = 0.0F;
+#pragma unroll
+      for (int j = 0; j < kVec; ++j) {
+        squares += x.v[j] * x.v[j];
+      }
+      const float r = rsqrtf(team_sum<kTeam>(squares) / static_cast<float>(l.d) + l.eps);
+      if (t < l.tokens && i == 0) {
+        rstd[l.norm(part, t, h)] = r;
+      }
+#pragma unroll
+      for (int j = 0; j < kVec; ++j) {
+        x.v[j] *= r * scales.v[j];
+      }
+    }
+    if (t < l.tokens && i < l.d) {
+      store_row(y + l.place(part, t, h), i, l.d, aligned, x);
     }
   }
 }
 
-// Each block's part of both weights' gradients goes into partial (blocks, 2, d).
-template <class T>
-__global__ void backward_kernel(const T* grad_y, const T* qkv, const float* query_weight,
-                                const float* key_weight, const float* rstd, Layout l, T* grad_qkv,
-                                float* partial) {
-  __shared__ float sums[kWarps][2][32 * kHeld];
-  const int lane = static_cast<int>(threadIdx.x);
-  const int warp = static_cast<int>(threadIdx.y);
-  const int all = l.heads + 2 * l.kv_heads;
-  const int normed = l.heads + l.kv_heads;
-  float mine[2][kHeld] = {};
-  const int64_t stride = int64_t{gridDim.x} * kWarps;
-  for (int64_t unit = int64_t{blockIdx.x} * kWarps + warp; unit < l.tokens * all; unit += stride) {
-    const int64_t t = unit / all;
-    const int h = static_cast<int>(unit % all);
-    const int64_t at = t * l.row + int64_t{h} * l.d;
-    if (h >= normed) {
-      for (int i = lane; i < l.d; i += 32) {
-        grad_qkv[at + i] = grad_y[at + i];
+// grad_x = rstd (w g - x rstd^2 mean(w g x)) for each head, as in rmsnorm.
+template <int kTeam, class T>
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    backward_kernel(const T* grad_y, const T* qkv, const float* rstd, const Layout l, T* grad_qkv) {
+  int block = static_cast<int>(blockIdx.x);
+  const Part part = l.part(block);
+  const bool aligned = l.d % kVec == 0;
+  const int i = static_cast<int>(threadIdx.x) % kTeam * kVec;
+  const Vec scales = scales_of(part, l, i, aligned);
+  const int64_t step = int64_t{part.blocks} * kTeams<kTeam>;
+  Walk at(int64_t{block} * kTeams<kTeam> + static_cast<int>(threadIdx.x) / kTeam, step, part.heads);
+  struct Head {
+    Packed<T> x, g;
+    float r;
+  };
+  const auto load = [&] {
+    Head head{};
+    if (at.t < l.tokens && i < l.d) {
+      const int64_t place = l.place(part, at.t, at.h);
+      head.g = load_packed(grad_y + place, i, l.d, aligned);
+      if (part.weight != nullptr) {
+        head.x = load_packed(qkv + place, i, l.d, aligned);
+        head.r = rstd[l.norm(part, at.t, at.h)];
       }
-      continue;
     }
-    const bool query = h < l.heads;
-    const float* weight = query ? query_weight : key_weight;
-    const float r = rstd[t * normed + h];
-    float g[kHeld], x[kHeld];
-    float dot = 0.0F;
+    return head;
+  };
+  Vec sums{};
+  Head next = load();
+  for (int64_t base = 0; base < l.tokens * part.heads;
+       base += step) {  // the same for all: team_sum
+    const Head held = next;
+    const int64_t t = at.t;
+    const int h = at.h;
+    at.next();
+    next = load();
+    Vec g = unpack(held.g);
+    if (part.weight != nullptr) {
+      const Vec x = unpack(held.x);
+      float dot = 0.0F;
 #pragma unroll
-    for (int k = 0; k < kHeld; ++k) {
-      const int i = lane + k * 32;
-      const bool in = i < l.d;
-      g[k] = in ? sft::widen(grad_y[at + i]) : 0.0F;
-      x[k] = in ? sft::widen(qkv[at + i]) : 0.0F;
-      const float part = g[k] * x[k] * r;
-      mine[0][k] += query ? part : 0.0F;
-      mine[1][k] += query ? 0.0F : part;
-      g[k] *= in ? l.offset + weight[i] : 0.0F;
-      dot += g[k] * x[k];
-    }
-    const float mean = warp_sum(dot) * r * r / static_cast<float>(l.d);
-#pragma unroll
-    for (int k = 0; k < kHeld; ++k) {
-      const int i = lane + k * 32;
-      if (i < l.d) {
-        grad_qkv[at + i] = narrow<T>(r * (g[k] - x[k] * mean));
+      for (int j = 0; j < kVec; ++j) {
+        const float product = g.v[j] * x.v[j];
+        sums.v[j] += product * held.r;
+        dot += product * scales.v[j];
       }
+      const float mean = team_sum<kTeam>(dot) * held.r * held.r / static_cast<float>(l.d);
+#pragma unroll
+      for (int j = 0; j < kVec; ++j) {
+        g.v[j] = held.r * (g.v[j] * scales.v[j] - x.v[j] * mean);
+      }
+    }
+    if (t < l.tokens && i < l.d) {
+      store_row(grad_qkv + l.place(part, t, h), i, l.d, aligned, g);
     }
   }
-  for (int which = 0; which < 2; ++which) {
+  if (part.sums == nullptr) {
+    return;  // the whole block
+  }
+  __shared__ float teams_sums[kTeams<kTeam>][kTeam * kVec];
 #pragma unroll
-    for (int k = 0; k < kHeld; ++k) {
-      sums[warp][which][lane + k * 32] = mine[which][k];
-    }
+  for (int j = 0; j < kVec; ++j) {
+    teams_sums[threadIdx.x / kTeam][i + j] = sums.v[j];
   }
   __syncthreads();
-  for (int i = warp * 32 + lane; i < 2 * l.d; i += kWarps * 32) {
+  for (int column = static_cast<int>(threadIdx.x); column < l.d; column += kThreads) {
     float total = 0.0F;
-    for (int w = 0; w < kWarps; ++w) {
-      total += sums[w][i / l.d][i % l.d];
+#pragma unroll
+    for (int team = 0; team < kTeams<kTeam>; ++team) {
+      total += teams_sums[team][column];
     }
-    partial[int64_t{blockIdx.x} * 2 * l.d + i] = total;
+    part.sums[int64_t{block} * l.d + column] = total;
   }
 }
 
-Layout layout_of(const Tensor& qkv, const Heads& heads, const RmsNorm& options) {
-  SFT_ASSERT(heads.head_dim <= 32 * kHeld);
-  return {heads.heads,  heads.kv_heads, heads.head_dim,       heads.row(),
-          qkv.shape[0], options.eps,    options.weight_offset};
+// Every part gets blocks in proportion to its heads.
+Layout layout_of(const CudaDevice& gpu, const Tensor& qkv, const Tensor& query_weight,
+                 const Tensor& key_weight, const Heads& heads, const RmsNorm& options) {
+  const int64_t tokens = qkv.shape[0];
+  const int all = heads.heads + 2 * heads.kv_heads;
+  const auto part = [&](int first, int count, const float* weight) {
+    const int64_t most = (tokens * count + 7) / 8;  // at least a head for each of 8 teams
+    const int64_t share = int64_t{gpu.multiprocessors()} * kBlocks * count / all;
+    return Part{
+        .first = first,
+        .heads = count,
+        .weight = weight,
+        .blocks = static_cast<int>(std::clamp<int64_t>(share, 1, std::max<int64_t>(most, 1)))};
+  };
+  return {.queries = part(0, heads.heads, query_weight.f32()),
+          .keys = part(heads.heads, heads.kv_heads, key_weight.f32()),
+          .values = part(heads.heads + heads.kv_heads, heads.kv_heads, nullptr),
+          .d = heads.head_dim,
+          .row = heads.row(),
+          .tokens = tokens,
+          .eps = options.eps,
+          .offset = options.weight_offset};
 }
 
-int64_t blocks_for(const Layout& l) {
-  return (l.tokens * (l.heads + 2 * l.kv_heads) + kWarps - 1) / kWarps;
+unsigned blocks_of(const Layout& l) {
+  return static_cast<unsigned>(l.queries.blocks + l.keys.blocks + l.values.blocks);
 }
 
-// out (n) (+)= column sums of partial (parts, 2 n), the first or the second half of each row.
-__global__ void half_sums_kernel(const float* partial, int64_t parts, int n, int half, float* out,
-                                 bool accumulate) {
-  const int i = static_cast<int>(blockIdx.x);
-  float sum = 0.0F;
-  for (int64_t p = threadIdx.x; p < parts; p += 32) {
-    sum += partial[p * 2 * n + half * n + i];
-  }
-  sum = warp_sum(sum);
-  if (threadIdx.x == 0) {
-    out[i] = sum + (accumulate ? out[i] : 0.0F);
+// Calls f with the number of lanes that a head of d values takes.
+template <class F>
+void with_team(int d, F&& f) {
+  if (d <= 8 * kVec) {
+    f(std::integral_constant<int, 8>{});
+  } else if (d <= 16 * kVec) {
+    f(std::integral_constant<int, 16>{});
+  } else {
+    SFT_ASSERT(d <= 32 * kVec);
+    f(std::integral_constant<int, 32>{});
   }
 }
 
@@ -149,12 +259,14 @@ __global__ void half_sums_kernel(const float* partial, int64_t parts, int n, int
 void qk_norm_forward(Device& device, const Tensor& qkv, const Tensor& query_weight,
                      const Tensor& key_weight, const Heads& heads, const RmsNorm& options,
                      const Tensor& y, const Tensor& rstd) {
-  const Layout l = layout_of(qkv, heads, options);
+  CudaDevice& gpu = cuda(device);
+  const Layout l = layout_of(gpu, qkv, query_weight, key_weight, heads, options);
   with_type(qkv.dtype, [&](auto type) {
     using T = decltype(type);
-    forward_kernel<<<static_cast<unsigned>(blocks_for(l)), dim3(32, kWarps), 0,
-                     cuda(device).stream()>>>(qkv.as<T>(), query_weight.f32(), key_weight.f32(), l,
-                                              y.as<T>(), rstd.f32());
+    with_team(l.d, [&](auto team) {
+      forward_kernel<team()>
+          <<<blocks_of(l), kThreads, 0, gpu.stream()>>>(qkv.as<T>(), l, y.as<T>(), rstd.f32());
+    });
   });
   check_cuda(cudaGetLastError(), "qk_norm");
 }
@@ -165,24 +277,26 @@ void qk_norm_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
                       const Tensor& grad_query_weight, bool accumulate_query,
                       const Tensor& grad_key_weight, bool accumulate_key) {
   CudaDevice& gpu = cuda(device);
-  const Layout l = layout_of(qkv, heads, options);
-  const int64_t blocks = std::min<int64_t>(blocks_for(l), gpu.multiprocessors() * 8L);
-  float* const partial = gpu.state<Scratch>().take<float>(blocks * 2 * l.d);
+  Layout l = layout_of(gpu, qkv, query_weight, key_weight, heads, options);
+  float* const sums =
+      gpu.state<Scratch>().take<float>(int64_t{l.queries.blocks + l.keys.blocks} * l.d);
+  l.queries.sums = grad_query_weight.data != nullptr ? sums : nullptr;
+  l.keys.sums = grad_key_weight.data != nullptr ? sums + int64_t{l.queries.blocks} * l.d : nullptr;
   with_type(qkv.dtype, [&](auto type) {
     using T = decltype(type);
-    backward_kernel<<<static_cast<unsigned>(blocks), dim3(32, kWarps), 0, gpu.stream()>>>(
-        grad_y.as<T>(), qkv.as<T>(), query_weight.f32(), key_weight.f32(), rstd.f32(), l,
-        grad_qkv.as<T>(), partial);
+    with_team(l.d, [&](auto team) {
+      backward_kernel<team()><<<blocks_of(l), kThreads, 0, gpu.stream()>>>(
+          grad_y.as<T>(), qkv.as<T>(), rstd.f32(), l, grad_qkv.as<T>());
+    });
   });
-  const auto collect = [&](const Tensor& grad, int half, bool accumulate) {
-    if (grad.data != nullptr) {
-      half_sums_kernel<<<static_cast<unsigned>(l.d), 32, 0, gpu.stream()>>>(
-          partial, blocks, l.d, half, grad.f32(), accumulate);
+  check_cuda(cudaGetLastError(), "qk_norm.backward");
+  const auto collect = [&](const Part& part, const Tensor& grad, bool accumulate) {
+    if (part.sums != nullptr) {
+      column_sums(gpu, part.sums, part.blocks, l.d, grad.f32(), accumulate);
     }
   };
-  collect(grad_query_weight, 0, accumulate_query);
-  collect(grad_key_weight, 1, accumulate_key);
-  check_cuda(cudaGetLastError(), "qk_norm.backward");
+  collect(l.queries, grad_query_weight, accumulate_query);
+  collect(l.keys, grad_key_weight, accumulate_key);
 }
 
 }  // namespace sft::gpu

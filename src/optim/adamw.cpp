@@ -24,9 +24,9 @@ AdamW::AdamW(Device& device, const std::vector<ParamSpec>& specs, const ParamLay
     scales_[i] = device.allocate(static_cast<size_t>(layout_.scales()) * sizeof(float));
   }
   if (layout_.scales() > 0) {
-    const std::vector<float> maps = block8::maps();
-    maps_ = device.allocate(maps.size() * sizeof(float));
-    device.upload(maps_.data(), maps.data(), maps_.size());
+    const auto books = block8::books();
+    books_ = device.allocate(sizeof books);
+    device.upload(books_.data(), books.data(), sizeof books);
   }
 }
 
@@ -54,7 +54,7 @@ void AdamW::step(const AdamWStep& s) {
   call.second = moments_[1].data();
   call.first_scales = scales_[0].f32();
   call.second_scales = scales_[1].f32();
-  call.maps = maps_.f32();
+  call.books = reinterpret_cast<const block8::Book*>(books_.data());
   call.update = {static_cast<float>(s.clip),
                  static_cast<float>(options_.beta1),
                  static_cast<float>(1.0 - options_.beta1),

@@ -57,7 +57,7 @@ class AdamW {
   StateLayout layout_;
   std::vector<StatePart> parts_;
   Buffer table_;  // segments, on the device
-  Buffer maps_;   // of 8-bit blocks
+  Buffer books_;  // of 8-bit blocks
   Buffer moments_[2], scales_[2];
 };
 

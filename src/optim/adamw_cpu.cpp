@@ -41,14 +41,13 @@ SFT_SIMD float sum_of_squares(const float* x, int64_t n) {
 using TileValues = std::array<float, kTile>;
 
 // A tile of 8-bit codes and its scale, as values and back.
-void decode(const uint8_t* codes, float scale, const float* map, TileValues& out) {
+void decode(const uint8_t* codes, float scale, const block8::Book& book, TileValues& out) {
   for (size_t i = 0; i < kTile; ++i) {
-    out[i] = map[codes[i]] * scale;
+    out[i] = book.values[codes[i]] * scale;
   }
 }
 
-void encode(const TileValues& values, bool has_sign, const float* map, uint8_t* codes,
-            float* scale) {
+void encode(const TileValues& values, const block8::Book& book, uint8_t* codes, float* scale) {
   float largest = 0.0F;
   for (const float v : values) {
     largest = std::max(largest, std::abs(v));
@@ -56,8 +55,7 @@ void encode(const TileValues& values, bool has_sign, const float* map, uint8_t* 
   *scale = largest;
   const float divisor = largest > 0.0F ? largest : 1.0F;
   for (size_t i = 0; i < kTile; ++i) {
-    const float x = values[i] / divisor;
-    codes[i] = has_sign ? nearest_signed_code(map, x) : nearest_code(map, x);
+    codes[i] = code_of(book, values[i] / divisor);
   }
 }
 
@@ -105,20 +103,23 @@ class Tiles {
     TileValues second;
     const int64_t at = element - c_.begin;
     const int64_t state = element - s.begin;
-    // Only 8-bit blocks have scales and maps.
+    // Only 8-bit blocks have scales and books.
     const bool blocks = s.format == StateFormat::block8;
     const int64_t scale = blocks ? s.scale_at + state / kTile : 0;
     load_weights(at, weights);
-    const float* const second_map = blocks ? c_.maps + block8::kCodes : nullptr;
-    load_state(s, c_.first, state, c_.first_scales + scale, c_.maps, first);
-    load_state(s, c_.second, state, c_.second_scales + scale, second_map, second);
+    load_state(s, c_.first, state, c_.first_scales + scale, c_.books, first);
+    load_state(s, c_.second, state, c_.second_scales + scale, blocks ? c_.books + 1 : nullptr,
+               second);
     adamw_row(weights.data(), c_.gradients + at, first.data(), second.data(), kTile, decay,
               c_.update);
+    const bool random = c_.weight_type == DType::bf16 || s.format == StateFormat::bf16;
+    RoundingPair pair{};
     for (int64_t i = 0; i < kTile; ++i) {
       const auto k = static_cast<size_t>(i);
-      const bool random = c_.weight_type == DType::bf16 || s.format == StateFormat::bf16;
-      const RoundingBits bits =
-          random ? rounding_bits(c_.update.seed, c_.update.step, element + i) : RoundingBits{};
+      if (random && i % 2 == 0) {
+        pair = rounding_bits(c_.update.seed, c_.update.step, (element + i) / 2);
+      }
+      const RoundingBits& bits = i % 2 == 0 ? pair.even : pair.odd;
       if (c_.weight_type == DType::bf16) {
         const BFloat16 rounded{round_stochastically(weights[k], bits.weight)};
         static_cast<BFloat16*>(c_.weights)[at + i] = rounded;
@@ -138,9 +139,9 @@ class Tiles {
     }
     store_copies(at, weights.data(), kTile);
     if (blocks) {
-      encode(first, true, c_.maps, reinterpret_cast<uint8_t*>(c_.first + s.at) + state,
+      encode(first, c_.books[0], reinterpret_cast<uint8_t*>(c_.first + s.at) + state,
              c_.first_scales + scale);
-      encode(second, false, second_map, reinterpret_cast<uint8_t*>(c_.second + s.at) + state,
+      encode(second, c_.books[1], reinterpret_cast<uint8_t*>(c_.second + s.at) + state,
              c_.second_scales + scale);
     }
   }
@@ -156,7 +157,7 @@ class Tiles {
   }
 
   static void load_state(const StateSegment& s, const std::byte* moment, int64_t state,
-                         const float* scale, const float* map, TileValues& out) {
+                         const float* scale, const block8::Book* book, TileValues& out) {
     const std::byte* const base = moment + s.at;
     switch (s.format) {
       case StateFormat::f32:
@@ -169,7 +170,7 @@ class Tiles {
         }
         return;
       case StateFormat::block8:
-        decode(reinterpret_cast<const uint8_t*>(base) + state, *scale, map, out);
+        decode(reinterpret_cast<const uint8_t*>(base) + state, *scale, *book, out);
         return;
     }
   }

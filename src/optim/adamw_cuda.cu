@@ -66,19 +66,19 @@ __device__ inline void store_rounded(__nv_bfloat16* to, float* values, const uin
   }
 }
 
-__device__ inline void load_codes(const uint8_t* from, float scale, const float* map, float* out) {
+__device__ inline void load_codes(const uint8_t* from, float scale, const block8::Book& book,
+                                  float* out) {
 #pragma unroll
   for (int r = 0; r < kRuns; ++r) {
     const auto four = *reinterpret_cast<const Four<uint8_t>*>(from + lane_at(r));
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      out[r * 4 + i] = map[four.v[i]] * scale;
+      out[r * 4 + i] = book.values[four.v[i]] * scale;
     }
   }
 }
 
-template <bool kSign>
-__device__ inline void store_codes(uint8_t* to, float* scale, const float* map,
+__device__ inline void store_codes(uint8_t* to, float* scale, const block8::Book& book,
                                    const float* values) {
   float largest = 0.0F;
 #pragma unroll
@@ -98,8 +98,7 @@ __device__ inline void store_codes(uint8_t* to, float* scale, const float* map,
     Four<uint8_t> four;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const float x = values[r * 4 + i] / divisor;
-      four.v[i] = kSign ? nearest_signed_code(map, x) : nearest_code(map, x);
+      four.v[i] = code_of(book, values[r * 4 + i] / divisor);
     }
     *reinterpret_cast<Four<uint8_t>*>(to + lane_at(r)) = four;
   }
@@ -121,21 +120,10 @@ __device__ inline const StateSegment& segment_of(const StateSegment* segments, i
   return segments[low];
 }
 
-// One warp for each tile. W: type of the weights, C: of the copy.
+// By one warp. W: type of the weights, C: of the copy; `books` where some states are 8-bit blocks.
 template <class W, class C, bool kBlocks>
-__global__ void __launch_bounds__(kThreads) adamw_kernel(AdamWCall c) {
-  __shared__ float maps[kBlocks ? 2 * block8::kCodes : 1];
-  if constexpr (kBlocks) {
-    for (unsigned i = threadIdx.x; i < 2 * block8::kCodes; i += kThreads) {
-      maps[i] = c.maps[i];
-    }
-    __syncthreads();
-  }
-  const int64_t at = (int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32) * kTile;
+__device__ void update_tile(const AdamWCall& c, int64_t at, const block8::Book* books) {
   const int64_t element = c.begin + at;
-  if (element >= c.end) {
-    return;
-  }
   const StateSegment& s = segment_of(c.segments, c.segment_count, element);
   const StateFormat format = s.format;
   const int64_t state = element - s.begin;
@@ -157,9 +145,10 @@ __global__ void __launch_bounds__(kThreads) adamw_kernel(AdamWCall c) {
     load_tile(reinterpret_cast<const __nv_bfloat16*>(second_at) + state, v);
   } else if constexpr (kBlocks) {
     const int64_t scale = s.scale_at + state / kTile;
-    load_codes(reinterpret_cast<const uint8_t*>(first_at) + state, c.first_scales[scale], maps, m);
+    load_codes(reinterpret_cast<const uint8_t*>(first_at) + state, c.first_scales[scale], books[0],
+               m);
     load_codes(reinterpret_cast<const uint8_t*>(second_at) + state, c.second_scales[scale],
-               maps + block8::kCodes, v);
+               books[1], v);
   }
 #pragma unroll
   for (int i = 0; i < kLaneValues; ++i) {
@@ -169,12 +158,12 @@ __global__ void __launch_bounds__(kThreads) adamw_kernel(AdamWCall c) {
   uint32_t random[3][kLaneValues];
   if (kRoundWeights || format == StateFormat::bf16) {
 #pragma unroll
-    for (int i = 0; i < kLaneValues; ++i) {
-      const RoundingBits bits =
-          rounding_bits(c.update.seed, c.update.step, element + lane_at(i / 4) + i % 4);
-      random[0][i] = bits.weight;
-      random[1][i] = bits.first;
-      random[2][i] = bits.second;
+    for (int i = 0; i < kLaneValues; i += 2) {
+      const RoundingPair pair =
+          rounding_bits(c.update.seed, c.update.step, (element + lane_at(i / 4) + i % 4) / 2);
+      random[0][i] = pair.even.weight, random[0][i + 1] = pair.odd.weight;
+      random[1][i] = pair.even.first, random[1][i + 1] = pair.odd.first;
+      random[2][i] = pair.even.second, random[2][i + 1] = pair.odd.second;
     }
   }
   if constexpr (kRoundWeights) {
@@ -193,21 +182,47 @@ __global__ void __launch_bounds__(kThreads) adamw_kernel(AdamWCall c) {
     store_rounded(reinterpret_cast<__nv_bfloat16*>(second_at) + state, v, random[2]);
   } else if constexpr (kBlocks) {
     const int64_t scale = s.scale_at + state / kTile;
-    store_codes<true>(reinterpret_cast<uint8_t*>(first_at) + state, c.first_scales + scale, maps,
-                      m);
-    store_codes<false>(reinterpret_cast<uint8_t*>(second_at) + state, c.second_scales + scale,
-                       maps + block8::kCodes, v);
+    store_codes(reinterpret_cast<uint8_t*>(first_at) + state, c.first_scales + scale, books[0], m);
+    store_codes(reinterpret_cast<uint8_t*>(second_at) + state, c.second_scales + scale, books[1],
+                v);
+  }
+}
+
+constexpr int kWarps = kThreads / 32;
+
+template <class W, class C>
+__global__ void __launch_bounds__(kThreads) adamw_kernel(AdamWCall c) {
+  const int64_t at = (int64_t{blockIdx.x} * kWarps + threadIdx.x / 32) * kTile;
+  if (c.begin + at < c.end) {
+    update_tile<W, C, false>(c, at, nullptr);
+  }
+}
+
+// Blocks stay for many tiles, since each reads the books first.
+template <class W, class C>
+__global__ void __launch_bounds__(kThreads, 3) adamw_blocks_kernel(AdamWCall c) {
+  constexpr int kWords = sizeof(block8::Book) / 4;
+  __shared__ block8::Book books[2];
+  for (int i = static_cast<int>(threadIdx.x); i < 2 * kWords; i += kThreads) {
+    reinterpret_cast<uint32_t*>(books)[i] = reinterpret_cast<const uint32_t*>(c.books)[i];
+  }
+  __syncthreads();
+  int64_t at = (int64_t{blockIdx.x} * kWarps + threadIdx.x / 32) * kTile;
+  for (; c.begin + at < c.end; at += int64_t{gridDim.x} * kWarps * kTile) {
+    update_tile<W, C, true>(c, at, books);
   }
 }
 
 template <class W, class C>
-void launch(const AdamWCall& call, cudaStream_t stream) {
+void launch(const AdamWCall& call, const CudaDevice& gpu) {
   const int64_t tiles = (call.end - call.begin) / kTile;
-  const auto blocks = static_cast<unsigned>((tiles + kThreads / 32 - 1) / (kThreads / 32));
-  if (call.maps != nullptr) {
-    adamw_kernel<W, C, true><<<blocks, kThreads, 0, stream>>>(call);
+  const int64_t blocks = (tiles + kWarps - 1) / kWarps;
+  if (call.books != nullptr) {
+    const int64_t most = gpu.multiprocessors() * 8L;
+    adamw_blocks_kernel<W, C>
+        <<<static_cast<unsigned>(std::min(blocks, most)), kThreads, 0, gpu.stream()>>>(call);
   } else {
-    adamw_kernel<W, C, false><<<blocks, kThreads, 0, stream>>>(call);
+    adamw_kernel<W, C><<<static_cast<unsigned>(blocks), kThreads, 0, gpu.stream()>>>(call);
   }
 }
 
@@ -233,12 +248,12 @@ __global__ void squares_kernel(const float* x, int64_t n, int64_t stretch, float
 }  // namespace
 
 void adamw(Device& device, const AdamWCall& call) {
-  const cudaStream_t stream = cuda(device).stream();
+  const CudaDevice& gpu = cuda(device);
   if (call.weight_type == DType::bf16) {
     SFT_ASSERT(call.copy == nullptr);  // matmuls read the weights themselves
-    launch<__nv_bfloat16, float>(call, stream);
+    launch<__nv_bfloat16, float>(call, gpu);
   } else {
-    with_type(call.copy_type, [&](auto type) { launch<float, decltype(type)>(call, stream); });
+    with_type(call.copy_type, [&](auto type) { launch<float, decltype(type)>(call, gpu); });
   }
   check_cuda(cudaGetLastError(), "adamw");
 }

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/philox.h"
+#include "optim/block8.h"
 #include "optim/kernels.h"
 
 #if defined(__CUDACC__)
@@ -25,17 +26,19 @@ SFT_ELEMENT void adamw_element(const AdamWUpdate& u, float decay, float g, float
   w = w * decay - u.step_size * m / (sqrtf(v) * u.correction + u.epsilon);
 }
 
-// 16 random bits each for the weight and the two moments of one element of the layout. They depend
-// on nothing but the seed, the step and the element.
+// 16 random bits each for the weight and the two moments of an element.
 struct RoundingBits {
   uint32_t weight, first, second;
 };
-SFT_ELEMENT RoundingBits rounding_bits(uint64_t seed, uint64_t step, int64_t element) {
+struct RoundingPair {
+  RoundingBits even, odd;
+};
+// Those of elements 2 pair and 2 pair + 1 of the layout. They depend on nothing but the seed, the
+// step and the element.
+SFT_ELEMENT RoundingPair rounding_bits(uint64_t seed, uint64_t step, int64_t pair) {
   constexpr uint64_t kStream = uint64_t{0x53520000} << 32;  // apart from other uses of the seed
-  const PhiloxWords p = philox_words(seed, kStream | step, static_cast<uint64_t>(element) / 2);
-  const uint32_t a = element % 2 == 0 ? p.x : p.z;
-  const uint32_t b = element % 2 == 0 ? p.y : p.w;
-  return {a & 0xffffU, a >> 16, b & 0xffffU};
+  const PhiloxWords p = philox_words(seed, kStream | step, static_cast<uint64_t>(pair));
+  return {{p.x & 0xffffU, p.x >> 16, p.y & 0xffffU}, {p.z & 0xffffU, p.z >> 16, p.w & 0xffffU}};
 }
 
 // The bits of a bfloat16 above or below x, away from zero with the probability of x's distance, so
@@ -49,34 +52,19 @@ SFT_ELEMENT uint16_t round_stochastically(float x, uint32_t random16) {
   return static_cast<uint16_t>((bits + random16) >> 16);
 }
 
-// The 8-bit code whose value is nearest to x; `map` has 256 rising values. Of two that are equally
-// near, the one where a search by halves ends, as in bitsandbytes.
-SFT_ELEMENT uint8_t nearest_code(const float* map, float x) {
-  int at = 127;
-  int low = 0;
-  int high = 255;
-  for (int half = 64; half > 0; half /= 2) {
-    if (x > map[at]) {
-      low = at;
-      at += half;
-    } else {
-      high = at;
-      at -= half;
-    }
+// The code of `book` for x of at most 1 in size.
+SFT_ELEMENT uint8_t code_of(const block8::Book& book, float x) {
+  uint32_t bits = 0;
+  memcpy(&bits, &x, sizeof bits);
+  const int size = static_cast<int>((bits & 0x7fffffffU) >> (23 - block8::kMantissa));
+  const int bucket = size < block8::kFirstBucket                      ? 0
+                     : size - block8::kFirstBucket < block8::kBuckets ? size - block8::kFirstBucket
+                                                                      : block8::kBuckets - 1;
+  int code = book.starts[bucket + (bits >> 31 != 0 ? block8::kBuckets : 0)];
+  for (int step = 0; step < block8::kSteps; ++step) {
+    code += x >= book.borders[code] ? 1 : 0;
   }
-  if (x > map[at]) {
-    return static_cast<uint8_t>(x > (map[at] + map[high]) * 0.5F ? high : at);
-  }
-  return static_cast<uint8_t>(x < (map[low] + map[at]) * 0.5F ? low : at);
-}
-
-// The same for a first moment, whose sign is never lost.
-SFT_ELEMENT uint8_t nearest_signed_code(const float* map, float x) {
-  const uint8_t code = nearest_code(map, x);
-  if (x > 0.0F && map[code] <= 0.0F) {
-    return static_cast<uint8_t>(code + (map[code] < 0.0F ? 2 : 1));
-  }
-  return x < 0.0F && map[code] >= 0.0F ? static_cast<uint8_t>(code - 1) : code;
+  return static_cast<uint8_t>(code);
 }
 
 }  // namespace sft

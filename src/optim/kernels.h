@@ -6,6 +6,7 @@
 
 #include "core/dtype.h"
 #include "device/device.h"
+#include "optim/block8.h"
 #include "optim/state_layout.h"
 
 namespace sft {
@@ -34,7 +35,7 @@ struct AdamWCall {
   int segment_count;
   std::byte *first, *second;            // states
   float *first_scales, *second_scales;  // of 8-bit blocks
-  const float* maps;                    // on the device: see block8.h; null without such blocks
+  const block8::Book* books;            // of both moments, on the device; null without such blocks
   AdamWUpdate update;
 };
 

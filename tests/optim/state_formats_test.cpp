@@ -2,6 +2,8 @@
 // file), bfloat16 with stochastic rounding, shards of a layout, and with SFT_TEST_CUDA the GPU.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -42,25 +44,62 @@ std::vector<std::byte> download(Device& device, const Buffer& buffer) {
   return out;
 }
 
-TEST(Block8, maps_are_those_of_bitsandbytes) {
+TEST(Block8, values_are_those_of_bitsandbytes) {
   const Json golden =
       read_json(std::filesystem::path(SFT_TEST_DIR) / "optim/golden/adamw_8bit.json");
-  const std::vector<float> maps = block8::maps();
-  ASSERT_EQ(golden["maps"].size(), maps.size());
-  for (size_t i = 0; i < maps.size(); ++i) {
-    EXPECT_EQ(maps[i], golden["maps"][i].get<float>()) << i;
+  const auto books = block8::books();
+  ASSERT_EQ(golden["maps"].size(), 512U);
+  for (size_t i = 0; i < 512; ++i) {
+    EXPECT_EQ(books[i / 256].values[i % 256], golden["maps"][i].get<float>()) << i;
   }
 }
 
-TEST(Block8, every_value_has_its_own_code) {
-  const std::vector<float> maps = block8::maps();
-  for (int i = 0; i < 256; ++i) {
-    EXPECT_EQ(nearest_code(maps.data(), maps[static_cast<size_t>(i)]), i);
-    EXPECT_EQ(nearest_code(maps.data() + 256, maps[256U + static_cast<size_t>(i)]), i);
+// The code by halves, as bitsandbytes searches for it.
+int searched_code(const float* values, float x) {
+  int at = 127, low = 0, high = 255;
+  for (int half = 64; half > 0; half /= 2) {
+    (x > values[at] ? low : high) = at;
+    at += x > values[at] ? half : -half;
   }
-  EXPECT_GT(maps[nearest_signed_code(maps.data(), 1e-9F)], 0.0F);
-  EXPECT_LT(maps[nearest_signed_code(maps.data(), -1e-9F)], 0.0F);
-  EXPECT_EQ(maps[nearest_signed_code(maps.data(), 0.0F)], 0.0F);
+  if (x > values[at]) {
+    return x > (values[at] + values[high]) * 0.5F ? high : at;
+  }
+  return x < (values[low] + values[at]) * 0.5F ? low : at;
+}
+
+TEST(Block8, the_nearest_code_is_found) {
+  const auto books = block8::books();
+  const auto check = [&](float x) {
+    if (x >= 0.0F) {
+      ASSERT_EQ(code_of(books[1], x), searched_code(books[1].values, x)) << x;
+    }
+    const int code = code_of(books[0], x);
+    const float value = books[0].values[code];
+    ASSERT_TRUE(x > 0.0F ? value > 0.0F : x < 0.0F ? value < 0.0F : value == 0.0F) << x;
+    const int searched = searched_code(books[0].values, x);
+    if (books[0].values[searched] != 0.0F) {
+      ASSERT_EQ(code, searched) << x;
+    }
+  };
+  const auto both = [&](float x) {
+    check(x);
+    check(-x);
+  };
+  // Every value, what lies in the middle of two, and the numbers beside these.
+  for (const block8::Book& book : books) {
+    for (size_t c = 0; c < 256; ++c) {
+      const float middle = c < 255 ? (book.values[c] + book.values[c + 1]) * 0.5F : 1.0F;
+      for (const float x : {book.values[c], middle}) {
+        both(x);
+        both(std::nextafter(x, 0.0F));
+        both(std::clamp(std::nextafter(x, 2.0F), -1.0F, 1.0F));
+      }
+    }
+  }
+  for (uint32_t bits = 0; bits <= 0x3f800000; bits += 997) {
+    both(std::bit_cast<float>(bits));
+  }
+  both(1.0F);
 }
 
 TEST(Block8, follows_bitsandbytes) {
@@ -260,10 +299,11 @@ TEST(StochasticRounding, is_right_on_average_and_keeps_what_is_exact) {
   int up = 0;
   constexpr int kDraws = 8000;
   for (int64_t i = 0; i < kDraws; ++i) {
-    const uint16_t bits = round_stochastically(x, rounding_bits(1, 5, i).weight);
+    const RoundingPair pair = rounding_bits(1, 5, i / 2);
+    const uint16_t bits = round_stochastically(x, (i % 2 == 0 ? pair.even : pair.odd).weight);
     ASSERT_TRUE(bits == 0x3f80 || bits == 0x3f81);
     up += bits == 0x3f81 ? 1 : 0;
-    EXPECT_EQ(round_stochastically(-2.0F, rounding_bits(1, 6, i).first), 0xc000);
+    EXPECT_EQ(round_stochastically(-2.0F, pair.even.first), 0xc000);
   }
   EXPECT_NEAR(up / static_cast<double>(kDraws), 0.375, 0.02);
   EXPECT_EQ(round_stochastically(INFINITY, 0xffff), 0x7f80);
