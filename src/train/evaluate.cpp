@@ -7,8 +7,10 @@
 
 namespace sft {
 
-Evaluation evaluate(BatchRunner& runner, EvalLoader& loader, Communicator& comm,
-                    BlockWatcher* watcher, const std::function<void(int64_t)>& on_batch) {
+std::optional<Evaluation> evaluate(BatchRunner& runner, EvalLoader& loader, Communicator& comm,
+                                   BlockWatcher* watcher,
+                                   const std::function<void(int64_t)>& on_batch,
+                                   const std::function<bool()>& stopped) {
   const auto start = std::chrono::steady_clock::now();
   Evaluation result;
   Interval interval;
@@ -19,8 +21,12 @@ Evaluation evaluate(BatchRunner& runner, EvalLoader& loader, Communicator& comm,
     const LossStats own = runner.collect()[0];
     const auto rows = static_cast<double>(batch->fresh_rows);
     const double own_loss = own.tokens > 0 ? static_cast<double>(own.loss) / own.tokens : 0.0;
-    std::array<double, 5> sums{own.correct, own.entropy, own.tokens, own_loss * rows, rows};
+    std::array<double, 6> sums{own.correct,     own.entropy, own.tokens,
+                               own_loss * rows, rows,        stopped() ? 1.0 : 0.0};
     comm.all_reduce(std::span<double>(sums));
+    if (sums[5] > 0) {
+      return std::nullopt;
+    }
     interval.add_batch(
         {0, static_cast<float>(sums[0]), static_cast<float>(sums[1]), static_cast<float>(sums[2])});
     weighted_loss += sums[3];

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "comm/communicator.h"
 #include "data/loader.h"
@@ -16,8 +17,11 @@ struct Evaluation {
   double seconds = 0;
 };
 
-// `watcher`: see Bindings. `on_batch(done)` is called after each batch.
-Evaluation evaluate(BatchRunner& runner, EvalLoader& loader, Communicator& comm,
-                    BlockWatcher* watcher, const std::function<void(int64_t done)>& on_batch);
+// `watcher`: see Bindings. `on_batch(done)` is called after each batch. Nothing on all ranks when
+// `stopped` has become true on one of them.
+std::optional<Evaluation> evaluate(BatchRunner& runner, EvalLoader& loader, Communicator& comm,
+                                   BlockWatcher* watcher,
+                                   const std::function<void(int64_t done)>& on_batch,
+                                   const std::function<bool()>& stopped);
 
 }  // namespace sft

@@ -287,7 +287,7 @@ void Trainer::after_step() {
     const double reached =
         evaluation_.strategy == "epoch" ? std::round(loader_->epoch()) : static_cast<double>(step_);
     if (options_.eval_delay <= reached) {
-      run_evaluation();
+      evaluate_and_track();
     }
   }
   if (due(saving_) || (last && saving_.strategy == "steps") ||
@@ -327,19 +327,27 @@ void Trainer::log_interval() {
   interval_ = {};
 }
 
-void Trainer::run_evaluation() {
-  const Evaluation e = evaluate(*eval_runner_, *eval_loader_, context_.comm,
-                                sharder_.begin_reading(), [&](int64_t done) {
-                                  if (hooks_.on_eval_batch) {
-                                    hooks_.on_eval_batch(done, eval_loader_->batches());
-                                  }
-                                });
+void Trainer::evaluate_and_track() {
+  const auto e = evaluate(
+      *eval_runner_, *eval_loader_, context_.comm, sharder_.begin_reading(),
+      [&](int64_t done) {
+        if (hooks_.on_eval_batch) {
+          hooks_.on_eval_batch(done, eval_loader_->batches());
+        }
+      },
+      [&] { return context_.stop_signal != 0; });
+  evaluation_left_ = !e;
+  if (!e) {
+    told_.stop = true;
+    return;
+  }
   fill_state();
-  Json values = {
-      {"eval_loss", e.loss}, {"eval_entropy", e.entropy}, {"eval_mean_token_accuracy", e.accuracy}};
+  Json values = {{"eval_loss", e->loss},
+                 {"eval_entropy", e->entropy},
+                 {"eval_mean_token_accuracy", e->accuracy}};
   if (log_ != nullptr) {
-    values = log_->eval({e.loss, e.seconds, e.rows, e.batches, e.entropy,
-                         static_cast<double>(num_tokens_), e.accuracy});
+    values = log_->eval({e->loss, e->seconds, e->rows, e->batches, e->entropy,
+                         static_cast<double>(num_tokens_), e->accuracy});
   }
   const std::string metric = options_.metric_for_best_model.value_or("loss");
   if (plateau_ || options_.metric_for_best_model || saving_.strategy == "best") {
@@ -404,8 +412,9 @@ bool Trainer::save_told() const {
 TrainOutcome Trainer::run(const std::function<void()>& on_trained) {
   const auto start = Clock::now();
   const int64_t first_step = step_;
-  if (options_.eval_on_start && eval_loader_ && step_ == 0) {
-    run_evaluation();
+  if (eval_loader_ && (evaluation_left_ || (options_.eval_on_start && step_ == 0))) {
+    evaluate_and_track();
+    new_best_ = false;  // a checkpoint of this step is there
   }
   while (step_ < total_steps_ && stop_told() == 0) {
     trace_steps(first_step);
@@ -424,7 +433,7 @@ TrainOutcome Trainer::finish(double seconds, int64_t first_step,
                              const std::function<void()>& on_trained) {
   context_.comm.progress(0);  // what is left takes what it takes
   TrainOutcome outcome{step_, skipped_, stop_told(), last_checkpoint_};
-  if (step_ < total_steps_) {
+  if (step_ < total_steps_ || evaluation_left_) {
     if (options_.save_strategy != "no" && last_saved_ != step_ && step_ > first_step) {
       save_checkpoint();
     }

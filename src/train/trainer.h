@@ -116,7 +116,7 @@ class Trainer {
   int stop_told() const;
   bool save_told() const;
   void log_interval();
-  void run_evaluation();
+  void evaluate_and_track();
   void track_best(double metric);
   std::vector<StreamedTensor> fix_state();
   void save_checkpoint();
@@ -168,6 +168,8 @@ class Trainer {
   double grad_norm_ = 0, last_learning_rate_ = 0;
   std::optional<double> best_metric_;
   int64_t best_step_ = 0;
+  // A stop broke the evaluation of this step off: it is made first when the run goes on.
+  bool evaluation_left_ = false;
   bool new_best_ = false;
 
   std::optional<Trace> trace_;  // while steps are traced

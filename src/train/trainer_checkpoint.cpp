@@ -22,7 +22,7 @@ namespace {
 constexpr const char* kTensors = "optimizer.safetensors";
 constexpr const char* kState = "sft_state.json";
 constexpr const char* kTrainerState = "trainer_state.json";
-constexpr int kStateVersion = 2;
+constexpr int kStateVersion = 3;
 
 // All that a save needs once training goes on.
 struct SaveJob {
@@ -117,7 +117,8 @@ Json Trainer::state_json() const {
                 {"interval", interval_.json()},
                 {"grad_norm", grad_norm_},
                 {"learning_rate", last_learning_rate_},
-                {"best_step", best_step_}};
+                {"best_step", best_step_},
+                {"evaluation_left", evaluation_left_}};
   state["best_metric"] = best_metric_ ? Json(*best_metric_) : Json();
   state["scaler"] = scaler_ ? scaler_->state() : Json();
   state["plateau"] = plateau_ ? plateau_->state() : Json();
@@ -224,6 +225,7 @@ void Trainer::restore(const Json& s) {
   grad_norm_ = s.at("grad_norm").is_null() ? 0.0 : s.at("grad_norm").get<double>();
   last_learning_rate_ = s.at("learning_rate");
   best_step_ = s.at("best_step");
+  evaluation_left_ = s.at("evaluation_left");
   if (!s.at("best_metric").is_null()) {
     best_metric_ = s.at("best_metric").get<double>();
   }

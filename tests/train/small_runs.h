@@ -78,10 +78,24 @@ struct RunResult {
   TrainOutcome outcome;
 };
 
+// A log's lines with their keys in one order, to be compared.
+inline nlohmann::json without_times(const Json& log) {
+  nlohmann::json out = log;
+  for (nlohmann::json& line : out) {
+    for (const char* key :
+         {"eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "train_runtime",
+          "train_samples_per_second", "train_steps_per_second"}) {
+      line.erase(key);
+    }
+  }
+  return out;
+}
+
 // How one rank runs, beside its options.
 struct RunSetup {
   std::string resume_from{};
-  int64_t stop_at = -1;  // the stop signal is raised after that step
+  int64_t stop_at = -1;             // the stop signal is raised after that step, or
+  int64_t stop_at_eval_batch = -1;  // before that batch of all evaluations, on the last rank
   const PreparedDataset* eval = nullptr;
   int threads = 1;
   bool gpu = false;
@@ -140,6 +154,12 @@ inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Co
       setup.stepped(done);
     }
     if (done == setup.stop_at) {
+      stop = SIGTERM;
+    }
+  };
+  int64_t eval_batches = 0;
+  hooks.on_eval_batch = [&](int64_t, int64_t) {
+    if (++eval_batches == setup.stop_at_eval_batch && comm.rank() == comm.size() - 1) {
       stop = SIGTERM;
     }
   };
