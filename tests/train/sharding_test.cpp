@@ -179,6 +179,34 @@ TEST(Sharding, every_stage_gives_the_same_bits_on_a_gpu) {
   }
 }
 
+// Hybrid sharding: groups share a copy, and their sums meet across groups.
+TEST(Sharding, groups_of_ranks_share_a_copy_on_a_gpu) {
+  if (std::getenv("SFT_TEST_CUDA") == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  const Rows rows(64), eval(5);
+  const RunSetup setup{.eval = &eval, .gpu = true};
+  TrainOptions o = sharded("gpu_groups", 0);
+  o.max_steps = 12;  // the third time a size comes its program is recorded
+  o.eval_strategy = "steps";
+  o.eval_steps = 5;
+  const RunResult whole = run_ranks(4, o, rows, setup)[0];
+  o.sharding.zero_shard_group = 2;
+  for (const int64_t stage : {1, 2, 3}) {
+    SCOPED_TRACE(stage);
+    o.sharding.zero_stage = stage;
+    const RunResult groups = run_ranks(4, o, rows, setup)[0];
+    EXPECT_LT(relative_distance(whole.weights, groups.weights), 2e-3);
+    o.save_strategy = "steps";
+    o.save_steps = 6;
+    run_ranks(4, o, rows, setup);
+    o.save_strategy = "no";
+    RunSetup again = setup;
+    again.resume_from = (fs::path(o.output_dir) / "checkpoint-6").string();
+    EXPECT_EQ(groups.weights, run_ranks(4, o, rows, again)[0].weights);
+  }
+}
+
 // The processors' update instead of the GPU's; blocks of weights that come from the host's memory.
 TEST(Sharding, offloading_changes_no_more_than_rounding) {
   if (std::getenv("SFT_TEST_CUDA") == nullptr) {
