@@ -93,16 +93,34 @@ __device__ inline Vec scales_of(const Part& p, const Layout& l, int i, bool alig
   return scales;
 }
 
+// What a lane works on: its block's part, its vector of each head, the heads of its team.
+template <int kTeam>
+struct Lane {
+  int block;  // of the part's
+  Part part;
+  bool aligned;
+  int i;
+  Vec scales;
+  int64_t step;
+  Walk heads;
+
+  __device__ explicit Lane(const Layout& l)
+      : block(static_cast<int>(blockIdx.x)),
+        part(l.part(block)),
+        aligned(l.d % kVec == 0),
+        i(static_cast<int>(threadIdx.x) % kTeam * kVec),
+        scales(scales_of(part, l, i, aligned)),
+        step(int64_t{part.blocks} * kTeams<kTeam>),
+        heads(int64_t{block} * kTeams<kTeam> + static_cast<int>(threadIdx.x) / kTeam, step,
+              part.heads) {}
+};
+
 template <int kTeam, class T>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     forward_kernel(const T* qkv, const Layout l, T* y, float* rstd) {
-  int block = static_cast<int>(blockIdx.x);
-  const Part part = l.part(block);
-  const bool aligned = l.d % kVec == 0;
-  const int i = static_cast<int>(threadIdx.x) % kTeam * kVec;
-  const Vec scales = scales_of(part, l, i, aligned);
-  const int64_t step = int64_t{part.blocks} * kTeams<kTeam>;
-  Walk at(int64_t{block} * kTeams<kTeam> + static_cast<int>(threadIdx.x) / kTeam, step, part.heads);
+  const Lane<kTeam> lane(l);
+  const auto& [block, part, aligned, i, scales, step, heads] = lane;
+  Walk at = heads;
   const auto load = [&] {
     return at.t < l.tokens && i < l.d
                ? load_packed(qkv + l.place(part, at.t, at.h), i, l.d, aligned)
@@ -142,13 +160,9 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 template <int kTeam, class T>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     backward_kernel(const T* grad_y, const T* qkv, const float* rstd, const Layout l, T* grad_qkv) {
-  int block = static_cast<int>(blockIdx.x);
-  const Part part = l.part(block);
-  const bool aligned = l.d % kVec == 0;
-  const int i = static_cast<int>(threadIdx.x) % kTeam * kVec;
-  const Vec scales = scales_of(part, l, i, aligned);
-  const int64_t step = int64_t{part.blocks} * kTeams<kTeam>;
-  Walk at(int64_t{block} * kTeams<kTeam> + static_cast<int>(threadIdx.x) / kTeam, step, part.heads);
+  const Lane<kTeam> lane(l);
+  const auto& [block, part, aligned, i, scales, step, heads] = lane;
+  Walk at = heads;
   struct Head {
     Packed<T> x, g;
     float r;

@@ -349,6 +349,9 @@ void Trainer::evaluate_and_track() {
     values = log_->eval({e->loss, e->seconds, e->rows, e->batches, e->entropy,
                          static_cast<double>(num_tokens_), e->accuracy});
   }
+  if (step_ == 0) {
+    return;  // as in transformers: no rate changes, and nothing is the best yet
+  }
   const std::string metric = options_.metric_for_best_model.value_or("loss");
   if (plateau_ || options_.metric_for_best_model || saving_.strategy == "best") {
     const double value = metric_value(values, metric);
@@ -414,7 +417,7 @@ TrainOutcome Trainer::run(const std::function<void()>& on_trained) {
   const int64_t first_step = step_;
   if (eval_loader_ && (evaluation_left_ || (options_.eval_on_start && step_ == 0))) {
     evaluate_and_track();
-    new_best_ = false;  // a checkpoint of this step is there
+    new_best_ = false;  // the step that the run goes on from is saved
   }
   while (step_ < total_steps_ && stop_told() == 0) {
     trace_steps(first_step);

@@ -225,7 +225,7 @@ void Trainer::restore(const Json& s) {
   grad_norm_ = s.at("grad_norm").is_null() ? 0.0 : s.at("grad_norm").get<double>();
   last_learning_rate_ = s.at("learning_rate");
   best_step_ = s.at("best_step");
-  evaluation_left_ = s.at("evaluation_left");
+  evaluation_left_ = eval_loader_ && s.at("evaluation_left").get<bool>();
   if (!s.at("best_metric").is_null()) {
     best_metric_ = s.at("best_metric").get<double>();
   }

@@ -102,10 +102,10 @@ TEST(Program, HelpIsFast) {
 #endif
   for (const char* argument : {"--help", "-h", "--version"}) {
     double best = 1.0;
-    for (int i = 0; i < 10; ++i) {
+    for (int i = 0; i < 200 && best >= 0.010; ++i) {  // who else is busy slows this down, too
       best = std::min(best, cpu_seconds(argument));
     }
-    EXPECT_LT(best, 0.020) << argument;  // 7 to 12 ms on one machine, by the hour
+    EXPECT_LT(best, 0.010) << argument;
   }
 }
 

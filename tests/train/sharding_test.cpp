@@ -142,6 +142,16 @@ TEST(Sharding, blocks_large_enough_for_8_bits) {
   EXPECT_EQ(whole.weights, run_ranks(3, o, rows, again)[0].weights);
 }
 
+// The same run once more, gone on with from its checkpoint of step 6.
+RunResult from_step_6(int ranks, TrainOptions o, const PreparedDataset& rows, RunSetup setup) {
+  o.save_strategy = "steps";
+  o.save_steps = 6;
+  run_ranks(ranks, o, rows, setup);
+  o.save_strategy = "no";
+  setup.resume_from = (fs::path(o.output_dir) / "checkpoint-6").string();
+  return run_ranks(ranks, o, rows, setup)[0];
+}
+
 // Two ranks on one GPU, in bfloat16: programs cut at their marks, gathered blocks, recorded pieces.
 TEST(Sharding, every_stage_gives_the_same_bits_on_a_gpu) {
   if (std::getenv("SFT_TEST_CUDA") == nullptr) {
@@ -168,13 +178,7 @@ TEST(Sharding, every_stage_gives_the_same_bits_on_a_gpu) {
         copying.copy_engines = true;
         EXPECT_EQ(whole.weights, run_ranks(2, o, rows, copying)[0].weights);
       }
-      o.save_strategy = "steps";
-      o.save_steps = 6;
-      run_ranks(2, o, rows, setup);
-      o.save_strategy = "no";
-      RunSetup again = setup;
-      again.resume_from = (fs::path(o.output_dir) / "checkpoint-6").string();
-      EXPECT_EQ(whole.weights, run_ranks(2, o, rows, again)[0].weights);
+      EXPECT_EQ(whole.weights, from_step_6(2, o, rows, setup).weights);
     }
   }
 }
@@ -197,13 +201,7 @@ TEST(Sharding, groups_of_ranks_share_a_copy_on_a_gpu) {
     o.sharding.zero_stage = stage;
     const RunResult groups = run_ranks(4, o, rows, setup)[0];
     EXPECT_LT(relative_distance(whole.weights, groups.weights), 2e-3);
-    o.save_strategy = "steps";
-    o.save_steps = 6;
-    run_ranks(4, o, rows, setup);
-    o.save_strategy = "no";
-    RunSetup again = setup;
-    again.resume_from = (fs::path(o.output_dir) / "checkpoint-6").string();
-    EXPECT_EQ(groups.weights, run_ranks(4, o, rows, again)[0].weights);
+    EXPECT_EQ(groups.weights, from_step_6(4, o, rows, setup).weights);
   }
 }
 

@@ -95,7 +95,7 @@ inline nlohmann::json without_times(const Json& log) {
 struct RunSetup {
   std::string resume_from{};
   int64_t stop_at = -1;             // the stop signal is raised after that step, or
-  int64_t stop_at_eval_batch = -1;  // before that batch of all evaluations, on the last rank
+  int64_t stop_at_eval_batch = -1;  // after that batch of all evaluations, on the last rank
   const PreparedDataset* eval = nullptr;
   int threads = 1;
   bool gpu = false;

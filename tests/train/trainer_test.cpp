@@ -97,7 +97,7 @@ TEST(Trainer, stopping_and_resuming_changes_no_bit) {
 
 // An evaluation may take longer than those who send SIGTERM wait.
 TEST(Trainer, a_stop_breaks_an_evaluation_off_which_is_made_when_the_run_goes_on) {
-  const Rows rows(40), eval(12);  // three or six batches an evaluation
+  const Rows rows(40), eval(12);  // three batches an evaluation
   for (const int ranks : {1, 2}) {
     for (const int64_t batch : {1, 2, 4}) {
       SCOPED_TRACE(fmt::format("{} ranks, batch {}", ranks, batch));
@@ -129,6 +129,43 @@ TEST(Trainer, a_stop_breaks_an_evaluation_off_which_is_made_when_the_run_goes_on
       EXPECT_EQ(whole.weights, second.weights);
       EXPECT_EQ(without_times(whole.log), without_times(second.log));
     }
+  }
+}
+
+TEST(Trainer, an_evaluation_that_is_left_needs_its_data) {
+  const Rows rows(40), eval(12);
+  const auto comm = local_communicator();
+  TrainOptions o = small_run(fresh_folder("left"));
+  o.per_device_eval_batch_size = 4;
+  o.eval_strategy = "steps";
+  o.eval_steps = 3;
+  o.save_strategy = "steps";
+  o.save_steps = 100;
+  const RunResult first = run_rank(o, rows, *comm, {.stop_at_eval_batch = 1, .eval = &eval});
+  o.eval_strategy = "no";
+  bool trained = false;
+  const RunResult second =
+      run_rank(o, rows, *comm,
+               {.resume_from = first.outcome.last_checkpoint, .trained = [&] { trained = true; }});
+  EXPECT_EQ(second.outcome.steps, 8);
+  EXPECT_TRUE(trained);  // the run is over, not stopped
+}
+
+// The weights before the first step are no checkpoint's.
+TEST(Trainer, an_evaluation_at_the_start_is_never_the_best) {
+  const Rows rows(40), eval(12);
+  const auto comm = local_communicator();
+  TrainOptions o = small_run(fresh_folder("start"));
+  o.optim.learning_rate = 0.5;  // every step is worse than none
+  o.eval_on_start = true;
+  o.eval_strategy = o.save_strategy = "steps";
+  o.eval_steps = o.save_steps = 4;
+  o.load_best_model_at_end = true;
+  o.metric_for_best_model = "loss";
+  const RunResult run = run_rank(o, rows, *comm, {.eval = &eval});
+  EXPECT_EQ(run.outcome.steps, 8);
+  for (const Json& line : run.log) {
+    EXPECT_GE(line.value("eval_loss", 1e9), run.log[0]["eval_loss"].get<double>());
   }
 }
 
