@@ -77,13 +77,13 @@ TEST(Program, BenchRunsOnSeveralRanksAtAnyStage) {
   EXPECT_EQ(losses.size(), 1u);
 }
 
-// Seconds of CPU time that the program takes; wall time would measure who else is busy.
-double cpu_seconds(const char* argument) {
+// Seconds of CPU time that a program takes; wall time would measure who else is busy.
+double cpu_seconds(const char* program, const char* argument) {
   const pid_t child = fork();
   if (child == 0) {
     const int sink = open("/dev/null", O_WRONLY);
     dup2(sink, STDOUT_FILENO);
-    execl(SFT_BINARY, SFT_BINARY, argument, nullptr);
+    execl(program, program, argument, nullptr);
     _exit(127);
   }
   int status = 0;
@@ -100,12 +100,18 @@ TEST(Program, HelpIsFast) {
 #ifdef SFT_SANITIZED
   GTEST_SKIP() << "sanitizers take longer to start";
 #endif
+  // On a machine that is slow just now, by what it needs to start any program.
+  double any = 1.0;
+  for (int i = 0; i < 50; ++i) {
+    any = std::min(any, cpu_seconds("/bin/true", nullptr));
+  }
+  const double bound = std::max(0.010, 25 * any);
   for (const char* argument : {"--help", "-h", "--version"}) {
     double best = 1.0;
-    for (int i = 0; i < 200 && best >= 0.010; ++i) {  // who else is busy slows this down, too
-      best = std::min(best, cpu_seconds(argument));
+    for (int i = 0; i < 200 && best >= bound; ++i) {
+      best = std::min(best, cpu_seconds(SFT_BINARY, argument));
     }
-    EXPECT_LT(best, 0.010) << argument;
+    EXPECT_LT(best, bound) << argument;
   }
 }
 
