@@ -16,6 +16,7 @@
 
 #include "comm/communicator.h"
 #include "io/checkpoint_manifest.h"
+#include "support/paths.h"
 #include "torture/runs.h"
 
 namespace sft {

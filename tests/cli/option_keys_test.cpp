@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "core/strings.h"
+#include "support/paths.h"
 #include "train/options.h"
 
 namespace sft {

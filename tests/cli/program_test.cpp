@@ -14,6 +14,7 @@
 #include "comm/communicator.h"
 #include "core/json.h"
 #include "core/strings.h"
+#include "support/paths.h"
 
 namespace sft {
 namespace {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "core/file.h"
+#include "support/paths.h"
 
 namespace sft {
 

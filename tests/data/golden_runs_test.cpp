@@ -6,6 +6,7 @@
 #include "data/loader.h"
 #include "data/model.h"
 #include "data/support.h"
+#include "support/paths.h"
 
 namespace sft {
 namespace {

@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "data/dataset.h"
+#include "support/paths.h"
 
 namespace sft::test {
 

@@ -1,6 +1,7 @@
 #include "data/reader.h"
 
 #include "data/support.h"
+#include "support/paths.h"
 
 namespace sft {
 namespace {

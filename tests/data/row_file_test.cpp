@@ -2,6 +2,7 @@
 
 #include "data/support.h"
 #include "data/torch_random.h"
+#include "support/paths.h"
 
 namespace sft {
 namespace {

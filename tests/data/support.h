@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "data/example.h"
+#include "support/paths.h"
 
 namespace sft::test {
 

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "core/file.h"
+#include "support/paths.h"
 
 namespace sft {
 namespace {

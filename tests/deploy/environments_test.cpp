@@ -7,6 +7,7 @@
 #include <map>
 
 #include "comm/launch_environment.h"
+#include "support/paths.h"
 
 namespace sft {
 namespace {

@@ -9,6 +9,7 @@
 
 #include "core/file.h"
 #include "core/json.h"
+#include "support/paths.h"
 
 namespace sft {
 namespace {

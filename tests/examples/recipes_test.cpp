@@ -10,6 +10,7 @@
 
 #include "core/file.h"
 #include "core/json.h"
+#include "support/paths.h"
 #include "support/run_program.h"
 
 namespace sft {

@@ -16,6 +16,7 @@
 #include "comm/communicator.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "support/paths.h"
 #include "support/run_program.h"
 
 namespace sft {

@@ -3,6 +3,7 @@
 #include "cli/run_sft.h"
 #include "core/json.h"
 #include "hub/support.h"
+#include "support/paths.h"
 
 namespace sft {
 namespace {

@@ -4,6 +4,7 @@
 #include "data/resolve.h"
 #include "hub/support.h"
 #include "io/model_source.h"
+#include "support/paths.h"
 
 namespace sft {
 namespace {

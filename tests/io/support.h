@@ -14,6 +14,7 @@
 #include "core/tensor.h"
 #include "hub/cache.h"
 #include "io/model_source.h"
+#include "support/paths.h"
 
 namespace sft {
 

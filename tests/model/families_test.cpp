@@ -9,6 +9,7 @@
 #include <span>
 
 #include "core/error.h"
+#include "support/paths.h"
 #include "support/tiny_run.h"
 
 namespace sft::testing {

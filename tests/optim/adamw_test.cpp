@@ -9,6 +9,7 @@
 
 #include "core/json.h"
 #include "core/rng.h"
+#include "support/paths.h"
 
 namespace sft {
 namespace {

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "support/paths.h"
 
 namespace sft {
 namespace {

@@ -15,6 +15,7 @@
 #include "optim/block8.h"
 #include "optim/element.h"
 #include "optim/optimizers.h"
+#include "support/paths.h"
 
 namespace sft {
 namespace {

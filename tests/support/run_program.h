@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "support/paths.h"
+
 namespace sft {
 
 // Runs SFT_BINARY with `arguments` in `folder`, standard output and error in the file `log`, no

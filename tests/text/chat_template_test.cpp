@@ -1,3 +1,4 @@
+#include "support/paths.h"
 #include "text/chat_template.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+#include "support/paths.h"
 #include "text/gguf_tokenizer.h"
 
 #include <gtest/gtest.h>

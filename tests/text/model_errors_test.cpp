@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "support/paths.h"
 #include "text/charsmap.h"
 #include "text/tokenizer.h"
 

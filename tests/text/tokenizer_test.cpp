@@ -1,3 +1,4 @@
+#include "support/paths.h"
 #include "text/tokenizer.h"
 
 #include <fmt/format.h>

@@ -1,5 +1,6 @@
 // The memory plan: what it picks, what it refuses and what it then names, on a device that has just
 // as much memory as the test says; and a run that stays within it.
+#include "support/paths.h"
 #include "train/memory_plan.h"
 
 #include <gtest/gtest.h>

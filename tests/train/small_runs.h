@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "io/convert.h"
+#include "support/paths.h"
 #include "support/staged_communicator.h"
 #include "train/bench.h"
 #include "train/loaded_model.h"

@@ -1,4 +1,5 @@
 // accelerate's YAML, TRL's profiles and FSDP's flags.
+#include "support/paths.h"
 #include "train/sharding_config/accelerate.h"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,5 @@
 // DeepSpeed's JSON against the flags, and what of it reaches the options of a run.
+#include "support/paths.h"
 #include "train/sharding_config/deepspeed.h"
 
 #include <gtest/gtest.h>
