@@ -35,7 +35,7 @@ build: install-deps $(BUILD)/build.ninja
 # Ops, optimizer, trainer, ranks and the reference runs on a GPU, in float32, bfloat16 and float16; what needs two
 # GPUs runs where there are two.
 test-gpu: build
-	cmake --build $(BUILD) --target sft_cuda ops_test optim_test trainer_test sharding_test comm_test golden_test -j $(JOBS)
+	cmake --build $(BUILD) --target ops_test optim_test trainer_test sharding_test comm_test golden_test -j $(JOBS)
 	SFT_TEST_CUDA=1 $(BUILD)/tests/ops/ops_test --gtest_brief=1
 	SFT_TEST_CUDA=1 $(BUILD)/tests/optim/optim_test --gtest_brief=1
 	SFT_TEST_CUDA=1 $(BUILD)/tests/train/trainer_test --gtest_brief=1

@@ -8,14 +8,14 @@ find_package(Parquet QUIET CONFIG)
 
 set(_pyarrow "${SFT_PYARROW_DIR}")
 if(NOT Parquet_FOUND AND NOT _pyarrow)
-  find_program(_python NAMES python3 PATHS ${CMAKE_SOURCE_DIR}/.venv/bin NO_DEFAULT_PATH)
-  find_program(_python NAMES python3)
-  if(_python)
-    execute_process(
-      COMMAND ${_python} -c
-        "import importlib.util as u; s = u.find_spec('pyarrow'); print(s.submodule_search_locations[0] if s else '')"
-      OUTPUT_VARIABLE _pyarrow OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-  endif()
+  foreach(_python ${CMAKE_SOURCE_DIR}/.venv/bin/python3 python3)
+    if(NOT _pyarrow)
+      execute_process(
+        COMMAND ${_python} -c
+          "import importlib.util as u; s = u.find_spec('pyarrow'); print(s.submodule_search_locations[0] if s else '')"
+        OUTPUT_VARIABLE _pyarrow OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE _ignored)
+    endif()
+  endforeach()
 endif()
 
 if(Parquet_FOUND)

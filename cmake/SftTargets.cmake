@@ -21,11 +21,21 @@ function(sft_kernel_options target)
   target_compile_options(${target} PRIVATE -O3 -fno-trapping-math -fno-math-errno)
 endfunction()
 
+# What `target` loads when it runs is built with it, whichever target list asks for it.
+function(sft_loads_at_run_time target)
+  foreach(loaded sft_arrow sft_cuda)
+    if(TARGET ${loaded})
+      add_dependencies(${target} ${loaded})
+    endif()
+  endforeach()
+endfunction()
+
 function(sft_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
   add_executable(${name}_test ${ARG_SOURCES})
   target_link_libraries(${name}_test PRIVATE ${ARG_DEPENDS} GTest::gtest_main sft_options)
   target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests ${CMAKE_BINARY_DIR}/tests)
+  sft_loads_at_run_time(${name}_test)
   include(GoogleTest)
   gtest_discover_tests(${name}_test DISCOVERY_TIMEOUT 60 DISCOVERY_MODE PRE_TEST
                        PROPERTIES TIMEOUT 600 ENVIRONMENT "HF_HUB_OFFLINE=1")

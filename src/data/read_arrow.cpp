@@ -17,6 +17,11 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::string_view kLibrary = "libsft_arrow.so";
+#ifdef SFT_ARROW_BUILT
+constexpr bool kBuilt = true;
+#else
+constexpr bool kBuilt = false;
+#endif
 
 using OpenArrow = RowReader* (*)(const char*);
 using OpenArrowRows = RowFile* (*)(const char*);
@@ -33,9 +38,31 @@ std::vector<std::string> places() {
   return out;
 }
 
+// What helps depends on what is missing. `there`: where the library lies, "" when nowhere.
+Error cannot_load(const fs::path& path, const std::string& there, const std::string& reason) {
+  const std::string file = path.filename().string();
+  constexpr const char* again =
+      "in the source folder:  tools/python_env.sh pyarrow && rm -rf build && make build";
+  if (!kBuilt) {
+    return Error("D020",
+                 fmt::format("{} cannot be read: this sft was built without Apache Arrow", file))
+        .hint(fmt::format("{}  ; or convert the data to .jsonl", again));
+  }
+  if (there.empty()) {
+    return Error("D020", fmt::format("{} cannot be read: {} is not beside the program, where it "
+                                     "was built",
+                                     file, kLibrary))
+        .hint(fmt::format("copy {} from the build folder to {}", kLibrary,
+                          fs::path(places().front()).parent_path().string()));
+  }
+  return Error("D020",
+               fmt::format("{} cannot be read: {} cannot be loaded: {}", file, there, reason))
+      .hint(fmt::format("the Arrow libraries that it was built with are gone; {}", again));
+}
+
 // The library stays loaded: rows made by it may outlive their reader.
 void* load_arrow(const fs::path& path, const char* function) {
-  std::string reason = "it was not built";
+  std::string there, reason;
   for (const std::string& place : places()) {
     if (void* library = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL)) {
       if (void* symbol = ::dlsym(library, function)) {
@@ -45,15 +72,11 @@ void* load_arrow(const fs::path& path, const char* function) {
     const char* error = ::dlerror();
     std::error_code failed;
     if (error != nullptr && fs::exists(place, failed)) {
+      there = place;
       reason = error;
     }
   }
-  throw Error("D020", fmt::format("reading {} needs {}, which cannot be loaded: {}",
-                                  path.filename().string(), kLibrary, reason))
-      .at(path.string())
-      .hint(
-          "install Apache Arrow (pip install pyarrow) and build again, or convert the data to "
-          ".jsonl");
+  throw cannot_load(path, there, reason).at(path.string());
 }
 
 }  // namespace
