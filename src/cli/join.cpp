@@ -1,26 +1,38 @@
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "cli/launch.h"
+#include "cli/launch_options.h"
 #include "comm/control_client.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/host_name.h"
 
 namespace sft {
 
+namespace {
+
+// A host file or a secret. Never a pipe or a device, which could make us wait.
+std::optional<std::string> small_file(const std::string& path) {
+  constexpr uintmax_t kMost = uintmax_t{16} << 20;
+  std::error_code failure;
+  if (!fs::is_regular_file(path, failure) || fs::file_size(path, failure) > kMost || failure) {
+    return std::nullopt;
+  }
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return file ? std::optional(text.str()) : std::nullopt;
+}
+
+}  // namespace
+
 LaunchEnvironment surrounding_launch() {
-  return resolve_launch({[](const char* name) { return std::getenv(name); },
-                         [](const std::string& path) -> std::optional<std::string> {
-                           std::ifstream file(path);
-                           if (!file) {
-                             return std::nullopt;
-                           }
-                           std::ostringstream text;
-                           text << file.rdbuf();
-                           return text.str();
-                         },
-                         host_name()});
+  return resolve_launch({[](const char* name) { return std::getenv(name); }, small_file,
+                         host_name(), visible_machine()});
 }
 
 std::unique_ptr<RankControl> join_ranks(const LaunchEnvironment& e, double timeout) {

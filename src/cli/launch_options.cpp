@@ -9,6 +9,8 @@
 #include <functional>
 
 #include "core/error.h"
+#include "core/strings.h"
+#include "core/thread_pool.h"
 
 namespace sft {
 
@@ -25,17 +27,6 @@ int whole(const std::string& flag, const std::string& text, int low, int high) {
   return out;
 }
 
-int ranks_here(const std::string& text) {
-  if (text != "auto" && text != "gpu") {
-    return whole("nproc_per_node", text, 1, 1024);
-  }
-  const int gpus = count_gpus();
-  if (gpus == 0 && text == "gpu") {
-    throw Error("C134", "--nproc_per_node is gpu, and there is none");
-  }
-  return std::max(gpus, 1);
-}
-
 struct Flag {
   const char* name;
   std::function<void(LaunchOptions&, const std::string&)> set;
@@ -43,17 +34,11 @@ struct Flag {
 
 const std::vector<Flag>& flags() {
   static const std::vector<Flag> all = {
-      {"nproc_per_node", [](auto& o, auto& v) { o.ranks = ranks_here(v); }},
-      {"nnodes",
+      {"nproc_per_node",
        [](auto& o, auto& v) {
-         const size_t colon = v.find(':');
-         if (colon != std::string::npos && v.substr(0, colon) != v.substr(colon + 1)) {
-           throw Error("C134", fmt::format("--nnodes is \"{}\": the number of machines is fixed "
-                                           "here",
-                                           v));
-         }
-         o.nodes = whole("nnodes", v.substr(0, colon), 1, 65536);
+         o.ranks = ranks_per_node("--nproc_per_node", v, "C134", visible_machine());
        }},
+      {"nnodes", [](auto& o, auto& v) { o.nodes = launch_nodes("--nnodes", v, "C134", "C134"); }},
       {"node_rank", [](auto& o, auto& v) { o.node_rank = whole("node_rank", v, 0, 65535); }},
       {"master_addr", [](auto& o, auto& v) { o.master_addr = v; }},
       {"master_port", [](auto& o, auto& v) { o.master_port = whole("master_port", v, 1, 65535); }},
@@ -78,23 +63,38 @@ const Flag* find(std::string name) {
 
 }  // namespace
 
-int count_gpus() {
-  if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES")) {
-    const std::string list = visible;
-    return list.empty() || list == "-1" ? 0 : static_cast<int>(std::ranges::count(list, ',')) + 1;
-  }
-  int count = 0;
+Machine visible_machine() {
+  // A container has the files of its own GPUs only, whatever their numbers.
+  int gpus = 0;
   std::error_code ignored;
-  while (std::filesystem::exists(fmt::format("/dev/nvidia{}", count), ignored)) {
-    ++count;
+  for (const auto& entry : std::filesystem::directory_iterator("/dev", ignored)) {
+    const std::string name = entry.path().filename().string();
+    gpus += name.size() > 6 && name.starts_with("nvidia") &&
+                    name.find_first_not_of("0123456789", 6) == std::string::npos
+                ? 1
+                : 0;
   }
-  return count;
+  if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES")) {
+    // CUDA counts up to the first that is none: "-1", "NoDevFiles", a number too large.
+    int listed = 0;
+    for (const std::string& item : split(visible, ',')) {
+      const std::string name(trim(item));
+      const bool by_name = name.starts_with("GPU-") || name.starts_with("MIG-");
+      if (!by_name && (name.empty() || name.size() > 4 ||
+                       name.find_first_not_of("0123456789") != std::string::npos)) {
+        break;
+      }
+      ++listed;
+    }
+    gpus = std::min(gpus, listed);
+  }
+  return {gpus, default_threads()};
 }
 
 LaunchOptions read_launch_options(Args args, const LaunchEnvironment& environment) {
   LaunchOptions o;
   if (environment.role == LaunchEnvironment::Role::launcher) {
-    o.ranks = environment.local_world == 0 ? ranks_here("auto") : environment.local_world;
+    o.ranks = environment.local_world;
     o.nodes = environment.nodes;
     o.node_rank = environment.node_rank;
     o.master_addr = environment.master_addr;
@@ -120,6 +120,11 @@ LaunchOptions read_launch_options(Args args, const LaunchEnvironment& environmen
     flag->set(o, equals == std::string::npos ? args[++at] : args[at].substr(equals + 1));
   }
   o.training.assign(args.begin() + static_cast<std::ptrdiff_t>(at), args.end());
+  constexpr int kMost = 1 << 20;
+  if (o.ranks > kMost / o.nodes) {
+    throw Error("C135", fmt::format("{} machines of {} ranks are more than {} ranks", o.nodes,
+                                    o.ranks, kMost));
+  }
   if (o.node_rank >= o.nodes) {
     throw Error("C135", fmt::format("--node_rank is {}, and there are {} nodes, numbered from 0",
                                     o.node_rank, o.nodes));

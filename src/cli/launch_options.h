@@ -25,8 +25,7 @@ struct LaunchOptions {
 // C134 for a flag's bad value, C135 where flags contradict each other.
 LaunchOptions read_launch_options(Args args, const LaunchEnvironment& environment);
 
-// "auto" and "gpu": the GPUs that can be seen; auto without one: one rank, whose threads use the
-// processors.
-int count_gpus();
+// The GPUs that CUDA would find, and the processors that this process may use.
+Machine visible_machine();
 
 }  // namespace sft

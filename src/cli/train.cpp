@@ -12,7 +12,6 @@
 #include "cli/commands.h"
 #include "cli/hub.h"
 #include "cli/launch.h"
-#include "cli/launch_options.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
 #include "core/error.h"
@@ -140,8 +139,7 @@ bool starts_ranks(const LaunchEnvironment& launch) {
   if (launch.role != LaunchEnvironment::Role::launcher) {
     return false;
   }
-  return launch.nodes > 1 || launch.local_world > 1 || launch.max_restarts > 0 ||
-         (launch.local_world == 0 && count_gpus() > 1);
+  return launch.nodes > 1 || launch.local_world > 1 || launch.max_restarts > 0;
 }
 
 }  // namespace
@@ -150,9 +148,9 @@ int run_train(Args args, Terminal& terminal) {
   std::vector<std::pair<std::string, std::string>> environment;
   const LaunchEnvironment launch = surrounding_launch();
   const bool launches = launch.role == LaunchEnvironment::Role::launcher;
-  const int local = std::max(launch.local_world, 1);
   const TrainOptions options = read_train_options(
-      args, &environment, {launches ? launch.nodes * local : launch.world, local});
+      args, &environment,
+      {launches ? launch.nodes * launch.local_world : launch.world, launch.local_world});
   apply_environment(environment);
   if (starts_ranks(launch) && !options.dry_run) {
     return launch_ranks(args, launch, terminal);
@@ -181,6 +179,8 @@ int run_train(Args args, Terminal& terminal) {
   }
   if (launch.source != LaunchEnvironment::Source::alone) {
     log.note(launch.found);
+  } else if (!launch.note.empty()) {
+    log.note(launch.note);
   }
   const auto control = join_ranks(launch, static_cast<double>(options.distributed.ddp_timeout));
   surroundings.launch = launch;

@@ -148,6 +148,35 @@ TEST_F(LaunchTest, ARestartGoesOnToTheSameWeights) {
   EXPECT_GT(restarted, 0);
 }
 
+// Kubeflow's and Slurm's variables, where one process is all there is to start.
+TEST_F(LaunchTest, WhatLaunchersWriteIntoTheirVariablesTrainsOrIsRefused) {
+  struct Case {
+    std::map<std::string, std::string> set;
+    int code;
+    std::string says;
+  };
+  const std::map<std::string, std::string> batch = {
+      {"SLURM_JOB_ID", "7"},  {"SLURM_NTASKS", "2"}, {"SLURM_PROCID", "0"},
+      {"SLURM_LOCALID", "0"}, {"SLURM_NODEID", "0"}, {"SLURM_JOB_NUM_NODES", "2"}};
+  for (const Case& c : {Case{{{"PET_NPROC_PER_NODE", "auto"}}, 0, "node variables (PET_*)"},
+                        Case{{{"PET_NPROC_PER_NODE", "2"}}, 0, "2 ranks on node 0 of 1"},
+                        Case{{{"PET_NPROC_PER_NODE", "gpu"}}, 2, "error[C130]: "},
+                        Case{{{"PET_NPROC_PER_NODE", "xpu"}}, 2, "error[C130]: "},
+                        Case{{{"PET_NPROC_PER_NODE", "0"}}, 2, "error[C130]: "},
+                        Case{{{"PET_NNODES", ":"}}, 2, "error[C130]: "},
+                        Case{batch, 0, "Slurm has set 2 processes or machines aside"}}) {
+    Launch launch;
+    launch.environment = c.set;
+    launch.environment["CUDA_VISIBLE_DEVICES"] = "";
+    Words words = recipe(settings_, out("value"));
+    words.insert(words.end(), {"--max_steps", "1", "--overwrite_output_dir"});
+    fs::remove_all(out("value"));
+    const Ended ended = run(settings_, words, launch);
+    EXPECT_EQ(ended.code, c.code) << c.says << "\n" << ended.err;
+    EXPECT_NE(ended.err.find(c.says), std::string::npos) << ended.err;
+  }
+}
+
 // Open MPI's own launcher gives what ours gives.
 TEST_F(LaunchTest, MpirunStartsTheSameRun) {
   Settings mpi = settings_;

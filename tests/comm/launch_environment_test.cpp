@@ -14,24 +14,27 @@ using Source = LaunchEnvironment::Source;
 using Role = LaunchEnvironment::Role;
 using Variables = std::map<std::string, std::string>;
 
+const Machine kMachine = {.gpus = 4, .processors = 12};
+
 LaunchEnvironment resolve(const Variables& set, const std::string& host = "box",
-                          const std::string& hostfile = "") {
+                          const std::string& hostfile = "", const Machine& machine = kMachine) {
   const LaunchInputs inputs{[&](const char* name) {
                               const auto found = set.find(name);
                               return found == set.end() ? nullptr : found->second.c_str();
                             },
                             [&](const std::string& path) -> std::optional<std::string> {
-                              return path == "/etc/mpi/hostfile" && !hostfile.empty()
+                              return !path.starts_with("/none") && !hostfile.empty()
                                          ? std::optional(hostfile)
                                          : std::nullopt;
                             },
-                            host};
+                            host, machine};
   return resolve_launch(inputs);
 }
 
-std::string refusal(const Variables& set, const std::string& host = "box") {
+std::string refusal(const Variables& set, const std::string& host = "box",
+                    const std::string& file = "", const Machine& machine = kMachine) {
   try {
-    return "not refused: " + resolve(set, host).found;
+    return "not refused: " + resolve(set, host, file, machine).found;
   } catch (const Error& e) {
     return e.code() + " " + e.message();
   }
@@ -113,7 +116,7 @@ const Contract kContracts[] = {
      0,
      1,
      0,
-     0,
+     4,
      0,
      2,
      "sft-master-0",
@@ -232,7 +235,8 @@ const Contract kContracts[] = {
       {"SLURM_JOB_NUM_NODES", "2"},
       {"SLURM_TASKS_PER_NODE", "8(x2)"},
       {"SLURM_JOB_NODELIST", "gpu-[03-04]"},
-      {"SLURM_JOB_ID", "123456"}},
+      {"SLURM_JOB_ID", "123456"},
+      {"SLURM_STEP_ID", "0"}},
      "gpu-04",
      "",
      Source::slurm,
@@ -254,7 +258,8 @@ const Contract kContracts[] = {
       {"SLURM_TASKS_PER_NODE", "2"},
       {"PMI_RANK", "1"},
       {"PMI_SIZE", "2"},
-      {"SLURM_JOB_ID", "7"}},
+      {"SLURM_JOB_ID", "7"},
+      {"SLURM_STEP_ID", "3"}},
      "gpu-04",
      "",
      Source::slurm,
@@ -323,6 +328,168 @@ TEST(LaunchEnvironment, WhatCannotBeIsRefused) {
   EXPECT_EQ(refusal({{"PET_NNODES", "2"}, {"PET_NPROC_PER_NODE", "2"}}).substr(0, 4), "C131");
   EXPECT_EQ(refusal({{"PET_NNODES", "2"}, {"PET_NPROC_PER_NODE", "2"}, {"PET_NODE_RANK", "2"}}),
             "C131 this is node 2, but PET_NNODES says that there are 2");
+}
+
+Variables per_node(const std::string& value) { return {{"PET_NPROC_PER_NODE", value}}; }
+
+TEST(LaunchEnvironment, RanksPerNodeIsEachOfTorchrunsWordsOrANumber) {
+  const Machine no_gpu{.gpus = 0, .processors = 6};
+  EXPECT_EQ(resolve(per_node("auto")).local_world, 4);
+  EXPECT_EQ(resolve(per_node("gpu")).local_world, 4);
+  EXPECT_EQ(resolve(per_node("cpu")).local_world, 12);
+  EXPECT_EQ(resolve(per_node(" 3\n")).local_world, 3) << "as int() of Python reads it";
+  EXPECT_EQ(resolve(per_node("")).local_world, 1);
+  EXPECT_EQ(resolve(per_node("auto"), "box", "", no_gpu).local_world, 1);
+  EXPECT_EQ(resolve(per_node("cpu"), "box", "", no_gpu).local_world, 6);
+  EXPECT_EQ(refusal(per_node("gpu"), "box", "", no_gpu),
+            "C130 PET_NPROC_PER_NODE is gpu, and no GPU can be seen here");
+  for (const char* wrong : {"xpu", "mps", "GPU", "0", "-1", "1:4", "2.0", "1e3", "+2", "1025",
+                            "99999999999999999999", "two", "1 2", "0x2", "none", "True"}) {
+    EXPECT_EQ(refusal(per_node(wrong)),
+              std::string("C130 PET_NPROC_PER_NODE is \"") + wrong +
+                  "\", and should be auto, gpu, cpu or a number from 1 to 1024");
+  }
+}
+
+TEST(LaunchEnvironment, NumbersOfMachinesAndPlacesAreReadWholeOrRefused) {
+  const auto nodes = [](const std::string& value) {
+    return Variables{{"PET_NNODES", value}, {"PET_MASTER_ADDR", "a"}, {"PET_NODE_RANK", "0"}};
+  };
+  for (const char* two : {"2", "2:2", " 2 "}) {
+    EXPECT_EQ(resolve(nodes(two)).nodes, 2) << two;
+  }
+  for (const char* wrong : {":", "2:", ":2", "0", "0:0", "-2", "a:b", "2:2:2", "auto", "70000",
+                            "2,2", "99999999999999999999:1"}) {
+    EXPECT_EQ(refusal(nodes(wrong)).substr(0, 5), "C130 ") << wrong;
+  }
+  for (const char* range : {"1:4", "4:1"}) {
+    EXPECT_EQ(refusal(nodes(range)).substr(0, 5), "C133 ") << range;
+  }
+  for (const char* name : {"PET_NODE_RANK", "PET_MAX_RESTARTS", "PET_MASTER_PORT"}) {
+    for (const char* wrong : {"-1", "one", "1.5", "99999999999999999999", "auto"}) {
+      EXPECT_EQ(refusal(with(nodes("2"), {{name, wrong}})).substr(0, 5), "C130 ") << name << wrong;
+    }
+  }
+  EXPECT_EQ(refusal(with(nodes("65536"), {{"PET_NPROC_PER_NODE", "1024"}})).substr(0, 5), "C131 ");
+}
+
+TEST(LaunchEnvironment, AnEndpointIsAHostAndAPort) {
+  const auto master = [](const std::string& endpoint) {
+    const LaunchEnvironment e = resolve({{"PET_NNODES", "2"},
+                                         {"PET_NODE_RANK", "1"},
+                                         {"PET_RDZV_ENDPOINT", endpoint},
+                                         {"PET_RDZV_BACKEND", "c10d"}});
+    return e.master_addr + " " + std::to_string(e.master_port);
+  };
+  EXPECT_EQ(master("gpu-1"), "gpu-1 29400");
+  EXPECT_EQ(master("gpu-1:123"), "gpu-1 123");
+  EXPECT_EQ(master("[fd00::1]:123"), "fd00::1 123");
+  EXPECT_EQ(master("[fd00::1]"), "fd00::1 29400");
+  EXPECT_EQ(master("fd00::1"), "fd00::1 29400");
+  for (const char* wrong : {":123", "a:", "a:0", "a:70000", "a b:1", "tcp://a:1", "[]:1"}) {
+    EXPECT_EQ(refusal({{"PET_NNODES", "2"}, {"PET_NODE_RANK", "1"}, {"PET_RDZV_ENDPOINT", wrong}})
+                  .substr(0, 5),
+              "C130 ")
+        << wrong;
+  }
+  // An endpoint of etcd's is not where rank 0 is.
+  EXPECT_EQ(refusal({{"PET_NNODES", "2"},
+                     {"PET_NODE_RANK", "1"},
+                     {"PET_RDZV_BACKEND", "etcd-v2"},
+                     {"PET_RDZV_ENDPOINT", "etcd:2379"}})
+                .substr(0, 5),
+            "C132 ");
+}
+
+TEST(LaunchEnvironment, ValuesOfRanksAreReadWholeOrRefused) {
+  for (const char* name : {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK",
+                           "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT"}) {
+    for (const char* wrong : {"-1", "auto", "1.0", "1:2", "99999999999999999999", "gpu"}) {
+      EXPECT_EQ(refusal(with(kTorchrun, {{name, wrong}})).substr(0, 5), "C130 ") << name << wrong;
+    }
+  }
+  EXPECT_EQ(refusal(with(kTorchrun, {{"MASTER_ADDR", "tcp://node-0"}})).substr(0, 5), "C130 ");
+  EXPECT_EQ(resolve(with(kTorchrun, {{"MASTER_ADDR", "[::1]"}})).master_addr, "::1");
+  const LaunchEnvironment one = resolve({{"RANK", "0"}, {"WORLD_SIZE", "1"}, {"LOCAL_RANK", "0"}});
+  EXPECT_EQ(one.world, 1) << "one process meets nobody: it needs no master";
+  const Variables open_mpi = {{"OMPI_COMM_WORLD_RANK", "1"},
+                              {"OMPI_COMM_WORLD_SIZE", "2"},
+                              {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
+                              {"OMPI_COMM_WORLD_LOCAL_SIZE", "2"}};
+  for (const auto& [name, value] : open_mpi) {
+    for (const char* wrong : {"-1", "auto", "1.0", "99999999999999999999"}) {
+      EXPECT_EQ(refusal(with(open_mpi, {{name, wrong}})).substr(0, 5), "C130 ") << name << wrong;
+    }
+  }
+}
+
+// Slurm's own variables of a batch script that starts one process.
+const Variables kBatch = {{"SLURM_JOB_ID", "7"},
+                          {"SLURM_NTASKS", "16"},
+                          {"SLURM_JOB_NUM_NODES", "2"},
+                          {"SLURM_NNODES", "2"},
+                          {"SLURM_PROCID", "0"},
+                          {"SLURM_LOCALID", "0"},
+                          {"SLURM_NODEID", "0"},
+                          {"SLURM_TASKS_PER_NODE", "8(x2)"},
+                          {"SLURM_JOB_NODELIST", "gpu-[1-2]"}};
+
+TEST(LaunchEnvironment, AnAllocationIsNotALaunch) {
+  const Variables allocations[] = {
+      kBatch,
+      with(kBatch, {{"SLURM_STEP_ID", "4294967291"}}),  // the batch step's own number
+      with(kBatch, {{"SLURM_STEP_ID", "batch"}}),
+      {{"LSB_JOBID", "9"}, {"LSB_DJOB_NUMPROC", "8"}},
+      {{"PBS_JOBID", "9.host"}, {"PBS_NODEFILE", "/nodes"}, {"PBS_TASKNUM", "1"}},
+      {{"PBS_JOBID", "9.host"}, {"PBS_NP", "8"}},
+      {{"PE_HOSTFILE", "/hosts"}, {"NSLOTS", "8"}},
+      {{"OMPI_MCA_orte_default_hostfile", "/hosts"}},
+      {{"JOB_COMPLETION_INDEX", "1"}},
+  };
+  for (const Variables& set : allocations) {
+    const LaunchEnvironment e = resolve(set, "box", "a\nb\n");
+    SCOPED_TRACE(set.begin()->first);
+    EXPECT_EQ(e.source, Source::alone);
+    EXPECT_EQ(e.world, 1);
+    EXPECT_NE(e.note.find("trains alone"), std::string::npos) << e.note;
+  }
+  // One process is all that was asked for, or its launcher says so: nothing to be said.
+  for (const Variables& set :
+       {Variables{}, Variables{{"SLURM_JOB_ID", "7"}, {"SLURM_NTASKS", "1"}},
+        Variables{{"LSB_JOBID", "9"}, {"LSB_DJOB_NUMPROC", "one"}}, Variables{{"PBS_JOBID", "9"}},
+        with(kBatch, {{"SLURM_STEP_ID", "0"}, {"SLURM_STEP_NUM_TASKS", "1"}}),
+        Variables{{"PMI_RANK", "0"}, {"PMI_SIZE", "1"}}}) {
+    EXPECT_EQ(resolve(set).world, 1);
+    EXPECT_EQ(resolve(set).note, "");
+  }
+  const LaunchEnvironment step =
+      resolve(with(kBatch, {{"SLURM_STEP_ID", "0"}, {"SLURM_STEP_NUM_TASKS", "16"}}));
+  EXPECT_EQ(step.source, Source::slurm);
+  EXPECT_EQ(step.world, 16);
+}
+
+TEST(LaunchEnvironment, ASecretComesFromAVariableOrAFile) {
+  EXPECT_EQ(resolve({}).token, "");
+  EXPECT_EQ(resolve({{"SFT_TOKEN", "abc"}}).token, "abc");
+  EXPECT_EQ(resolve({{"SFT_TOKEN_FILE", "/token"}}, "box", "abc\n").token, "abc");
+  EXPECT_EQ(resolve({{"SFT_TOKEN", "abc"}, {"SFT_TOKEN_FILE", "/token"}}, "box", "abc\n").token,
+            "abc");
+  EXPECT_EQ(refusal({{"SFT_TOKEN", "ab"}, {"SFT_TOKEN_FILE", "/token"}}, "box", "abc\n"),
+            "C136 SFT_TOKEN and SFT_TOKEN_FILE are both set and hold different secrets");
+  EXPECT_EQ(refusal({{"SFT_TOKEN_FILE", "/none"}}, "box", "abc\n"),
+            "C136 SFT_TOKEN_FILE is /none, which cannot be read as a file");
+  EXPECT_EQ(refusal({{"SFT_TOKEN_FILE", "/token"}}, "box", " \n"),
+            "C136 SFT_TOKEN_FILE is /token, which is empty");
+  EXPECT_EQ(refusal({{"SFT_TOKEN", std::string(5000, 'x')}}),
+            "C136 SFT_TOKEN holds 5000 bytes, and should hold a secret of at most 4096");
+}
+
+TEST(LaunchEnvironment, ARunsIdTellsItFromItsNeighbours) {
+  EXPECT_EQ(resolve(kTorchrun).run_id(), resolve(with(kTorchrun, {{"RANK", "0"}})).run_id());
+  EXPECT_NE(resolve(kTorchrun).run_id(),
+            resolve(with(kTorchrun, {{"MASTER_PORT", "29501"}})).run_id());
+  EXPECT_EQ(resolve(with(kTorchrun, {{"TORCHELASTIC_RUN_ID", "mine"}})).run_id(), "mine");
+  EXPECT_EQ(resolve(with(kTorchrun, {{"SFT_JOB_ID", "ours"}})).run_id(), "ours");
 }
 
 TEST(LaunchEnvironment, TheAgentsPortIsNeverOurs) {
