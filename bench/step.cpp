@@ -12,7 +12,7 @@
 #include "core/rng.h"
 #include "graph/executor.h"
 #include "model/model.h"
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 
 using namespace sft;
 
@@ -37,7 +37,7 @@ int run(int argc, char** argv) {
   for (int64_t i = 0; i < model.layout.elements; ++i) {
     weights.f32()[i] = 0.02F * normal(1, 0, static_cast<uint64_t>(i));
   }
-  AdamW optimizer(*device, model.specs, model.layout, {});
+  Optimizer optimizer(*device, model.specs, model.layout, {});
   Arena arena(*device);
   auto recorded =
       record_training(model, {tokens, documents, length}, LossType::nll, true, Recompute::none);

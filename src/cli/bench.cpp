@@ -230,7 +230,9 @@ int run_bench(Args args, Terminal& terminal) {
       o.settings.memory.recompute = r;
     }
   }
-  o.settings.states = find_optimizer(o.optim)->format;
+  OptimOptions optim;
+  optim.optim = o.optim;
+  o.settings.optimizer = optimizer_settings(optim, 0);
   const DType weights = o.dtype == "bfloat16" ? DType::bf16 : DType::f32;
   if (weights == DType::bf16) {
     o.wish.bf16 = true;

@@ -7,7 +7,7 @@ namespace sft::gpu {
 
 extern const OptimKernels kOptimKernels;
 
-void adamw(Device& device, const AdamWCall& call);
+void update(Device& device, const UpdateCall& call);
 double l2_norm(Device& device, const float* x, int64_t n);
 
 }  // namespace sft::gpu

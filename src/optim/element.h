@@ -1,8 +1,7 @@
-// What happens to one element in an AdamW step, for the CPU and for CUDA kernels alike: the update,
+// What an update's kernels do to one value besides its rule, on the CPU and in CUDA alike:
 // stochastic rounding, and the codes of 8-bit states.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -10,25 +9,12 @@
 #include "optim/block8.h"
 #include "optim/kernels.h"
 
-#if defined(__CUDACC__)
-#define SFT_ELEMENT __host__ __device__ inline
-#else
-#define SFT_ELEMENT [[gnu::always_inline]] inline
-#endif
-
 namespace sft {
 
-SFT_ELEMENT void adamw_element(const AdamWUpdate& u, float decay, float g, float& w, float& m,
-                               float& v) {
-  const float gradient = g * u.clip;
-  m = m + (gradient - m) * u.one_minus_beta1;
-  v = v * u.beta2 + gradient * gradient * u.one_minus_beta2;
-  w = w * decay - u.step_size * m / (sqrtf(v) * u.correction + u.epsilon);
-}
-
-// 16 random bits each for the weight and the two moments of an element.
+// 16 random bits each for the weight and the states of an element.
 struct RoundingBits {
-  uint32_t weight, first, second;
+  uint32_t weight;
+  uint32_t state[kMaxSlots];
 };
 struct RoundingPair {
   RoundingBits even, odd;
@@ -38,7 +24,8 @@ struct RoundingPair {
 SFT_ELEMENT RoundingPair rounding_bits(uint64_t seed, uint64_t step, int64_t pair) {
   constexpr uint64_t kStream = uint64_t{0x53520000} << 32;  // apart from other uses of the seed
   const PhiloxWords p = philox_words(seed, kStream | step, static_cast<uint64_t>(pair));
-  return {{p.x & 0xffffU, p.x >> 16, p.y & 0xffffU}, {p.z & 0xffffU, p.z >> 16, p.w & 0xffffU}};
+  return {{p.x & 0xffffU, {p.x >> 16, p.y & 0xffffU, p.y >> 16}},
+          {p.z & 0xffffU, {p.z >> 16, p.w & 0xffffU, p.w >> 16}}};
 }
 
 // The bits of a bfloat16 above or below x, away from zero with the probability of x's distance, so

@@ -3,28 +3,45 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "core/dtype.h"
 #include "device/device.h"
 #include "optim/block8.h"
+#include "optim/rules.h"
 #include "optim/state_layout.h"
 
 namespace sft {
 
-// The scalars of one AdamW update, made in double and used in float as torch does: 1 - beta2 in
-// float would be off by 1e-5.
-struct AdamWUpdate {
-  float clip, beta1, one_minus_beta1, beta2, one_minus_beta2;
-  float decay;       // what weights with weight decay are multiplied by
-  float step_size;   // rate / (1 - beta1^t)
-  float correction;  // 1 / sqrt(1 - beta2^t)
-  float epsilon;
-  uint64_t seed, step;  // of stochastic rounding
+// The numbers of one update, of whichever rule.
+class RuleScalars {
+ public:
+  template <class T>
+  void set(const T& scalars) {
+    static_assert(sizeof(T) <= sizeof bytes_ && std::is_trivially_copyable_v<T>);
+    std::memcpy(bytes_, &scalars, sizeof scalars);
+  }
+  template <class T>
+  SFT_ELEMENT const T& as() const {
+    return *reinterpret_cast<const T*>(bytes_);
+  }
+
+ private:
+  alignas(8) std::byte bytes_[48] = {};
+};
+
+// A state slot's buffers; null where the settings do not need it.
+struct SlotCall {
+  std::byte* values;
+  float* scales;  // of 8-bit blocks
+  int book;       // which of the two books they are written in
 };
 
 // One update of elements [begin, end) of the layout, whole tiles all. Weights, gradients and the
 // copy begin at element `begin`; states are those of the optimizer's whole range.
-struct AdamWCall {
+struct UpdateCall {
+  RuleName rule;
   int64_t begin, end;
   void* weights;
   DType weight_type;  // f32, or bf16, which is rounded stochastically
@@ -33,19 +50,21 @@ struct AdamWCall {
   DType copy_type;
   const StateSegment* segments;  // on the device; sorted, without gaps
   int segment_count;
-  std::byte *first, *second;            // states
-  float *first_scales, *second_scales;  // of 8-bit blocks
-  const block8::Book* books;            // of both moments, on the device; null without such blocks
-  AdamWUpdate update;
+  SlotCall slots[kMaxSlots];
+  const block8::Book* books;  // both, on the device; null without 8-bit blocks
+  float clip;                 // what gradients are multiplied by first
+  float decay, no_decay;      // the rule's factor for weights that decay, and for others
+  RuleScalars scalars;
+  uint64_t seed, step;  // of stochastic rounding
 };
 
 struct OptimKernels {
-  void (*adamw)(Device& device, const AdamWCall& call);
+  void (*update)(Device& device, const UpdateCall& call);
   double (*l2_norm)(Device& device, const float* x, int64_t n);
 };
 
 namespace cpu {
-void adamw(Device& device, const AdamWCall& call);
+void update(Device& device, const UpdateCall& call);
 // float32 within a chunk, double across; the same for any number of threads.
 double l2_norm(Device& device, const float* x, int64_t n);
 }  // namespace cpu

@@ -2,6 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "core/error.h"
+#include "core/option_values.h"
+#include "core/strings.h"
 
 namespace sft {
 
@@ -10,17 +18,44 @@ namespace {
 // Paged states are where the others are: memory is planned before the run, there is nothing to
 // page.
 constexpr std::array kBuilt{
-    OptimizerName{"adamw_torch", StateFormat::f32},
-    OptimizerName{"adamw_torch_fused", StateFormat::f32},
-    OptimizerName{"paged_adamw_32bit", StateFormat::f32},
-    OptimizerName{"paged_adamw", StateFormat::f32},
-    OptimizerName{"adamw_bf16", StateFormat::bf16},
-    OptimizerName{"adamw_8bit", StateFormat::block8},
-    OptimizerName{"adamw_bnb_8bit", StateFormat::block8},
-    OptimizerName{"paged_adamw_8bit", StateFormat::block8},
+    OptimizerName{"adamw_torch", RuleName::adamw, StateFormat::f32},
+    OptimizerName{"adamw_torch_fused", RuleName::adamw, StateFormat::f32},
+    OptimizerName{"paged_adamw_32bit", RuleName::adamw, StateFormat::f32},
+    OptimizerName{"paged_adamw", RuleName::adamw, StateFormat::f32},
+    OptimizerName{"adamw_bf16", RuleName::adamw, StateFormat::bf16},
+    OptimizerName{"adamw_8bit", RuleName::adamw, StateFormat::block8},
+    OptimizerName{"adamw_bnb_8bit", RuleName::adamw, StateFormat::block8},
+    OptimizerName{"paged_adamw_8bit", RuleName::adamw, StateFormat::block8},
+    OptimizerName{"lion_32bit", RuleName::lion, StateFormat::f32},
+    OptimizerName{"paged_lion_32bit", RuleName::lion, StateFormat::f32},
+    OptimizerName{"lion_8bit", RuleName::lion, StateFormat::block8},
+    OptimizerName{"paged_lion_8bit", RuleName::lion, StateFormat::block8},
+    OptimizerName{"sgd", RuleName::sgd, StateFormat::f32},
+    OptimizerName{"rmsprop", RuleName::rmsprop, StateFormat::f32},
+    OptimizerName{"adagrad", RuleName::adagrad, StateFormat::f32},
 };
 
-constexpr std::array<std::string_view, 37> kOthers{"adamw_torch_xla",
+// What --optim_args may say of a rule: transformers' keys. Rules that have none have flags for all
+// of their own.
+struct RuleArgument {
+  RuleName rule;
+  std::string_view key;
+  double OptimizerSettings::* number;  // at least 0; null: a switch
+  bool OptimizerSettings::* on;
+};
+constexpr std::array kArguments{
+    RuleArgument{RuleName::sgd, "momentum", &OptimizerSettings::momentum, nullptr},
+    RuleArgument{RuleName::sgd, "dampening", &OptimizerSettings::dampening, nullptr},
+    RuleArgument{RuleName::sgd, "nesterov", nullptr, &OptimizerSettings::nesterov},
+    RuleArgument{RuleName::rmsprop, "alpha", &OptimizerSettings::alpha, nullptr},
+    RuleArgument{RuleName::rmsprop, "momentum", &OptimizerSettings::momentum, nullptr},
+    RuleArgument{RuleName::rmsprop, "eps", &OptimizerSettings::epsilon, nullptr},
+    RuleArgument{RuleName::rmsprop, "centered", nullptr, &OptimizerSettings::centered},
+    RuleArgument{RuleName::adagrad, "lr_decay", &OptimizerSettings::lr_decay, nullptr},
+    RuleArgument{RuleName::adagrad, "eps", &OptimizerSettings::epsilon, nullptr},
+};
+
+constexpr std::array<std::string_view, 30> kOthers{"adamw_torch_xla",
                                                    "adamw_torch_npu_fused",
                                                    "adamw_apex_fused",
                                                    "adafactor",
@@ -28,16 +63,9 @@ constexpr std::array<std::string_view, 37> kOthers{"adamw_torch_xla",
                                                    "adamw_torch_4bit",
                                                    "adamw_torch_8bit",
                                                    "ademamix",
-                                                   "sgd",
-                                                   "adagrad",
                                                    "ademamix_8bit",
-                                                   "lion_8bit",
-                                                   "lion_32bit",
                                                    "paged_ademamix_32bit",
                                                    "paged_ademamix_8bit",
-                                                   "paged_lion_32bit",
-                                                   "paged_lion_8bit",
-                                                   "rmsprop",
                                                    "rmsprop_bnb",
                                                    "rmsprop_bnb_8bit",
                                                    "rmsprop_bnb_32bit",
@@ -63,6 +91,92 @@ constexpr std::array<std::string_view, 37> kOthers{"adamw_torch_xla",
 const OptimizerName* find_optimizer(std::string_view name) {
   const auto* const found = std::ranges::find(kBuilt, name, &OptimizerName::name);
   return found == kBuilt.end() ? nullptr : found;
+}
+
+std::string eight_bit_name(const OptimizerSettings& settings) {
+  if (settings.format == StateFormat::block8) {
+    return "";
+  }
+  for (const OptimizerName& o : kBuilt) {
+    if (o.rule == settings.rule && o.format == StateFormat::block8) {
+      return std::string(o.name);
+    }
+  }
+  return "";
+}
+
+namespace {
+
+Error wrong_argument(const OptimOptions& o, std::string_view text, const std::string& hint) {
+  return Error("C180", fmt::format("--optim_args: {} has no use for \"{}\"", o.optim, text))
+      .hint(hint);
+}
+
+void set_argument(const OptimOptions& o, std::string_view text, OptimizerSettings& settings) {
+  std::vector<std::string> known;
+  const size_t equals = text.find('=');
+  const std::string_view key = trim(text.substr(0, equals));
+  const std::string value(equals == text.npos ? "" : trim(text.substr(equals + 1)));
+  for (const RuleArgument& a : kArguments) {
+    if (a.rule != settings.rule) {
+      continue;
+    }
+    known.emplace_back(a.key);
+    if (a.key != key) {
+      continue;
+    }
+    if (a.on != nullptr) {
+      const std::string word = to_lower(value);
+      const bool on = word == "true" || word == "1" || word == "yes";
+      if (!on && word != "false" && word != "0" && word != "no") {
+        throw wrong_argument(o, text, fmt::format("{}=true or {}=false", key, key));
+      }
+      settings.*a.on = on;
+      return;
+    }
+    const Json number = yaml_scalar(value);
+    if (!number.is_number() || !(number.get<double>() >= 0.0)) {
+      throw wrong_argument(o, text, fmt::format("{} is a number of at least 0", key));
+    }
+    settings.*a.number = number.get<double>();
+    return;
+  }
+  if (key == "weight_decay") {
+    throw wrong_argument(o, text,
+                         "it is --weight_decay; in transformers too this key has no effect");
+  }
+  throw wrong_argument(
+      o, text,
+      known.empty()
+          ? fmt::format("{} has flags for all of its own; leave --optim_args out", o.optim)
+          : fmt::format("it has {}", fmt::join(known, ", ")));
+}
+
+}  // namespace
+
+OptimizerSettings optimizer_settings(const OptimOptions& o, uint64_t seed) {
+  const OptimizerName& name = *find_optimizer(o.optim);
+  OptimizerSettings settings;
+  settings.beta1 = o.adam_beta1;
+  settings.beta2 = o.adam_beta2;
+  settings.weight_decay = o.weight_decay;
+  settings.format = name.format;
+  settings.seed = seed;
+  settings.rule = name.rule;
+  // The others' epsilon is torch's own, as in transformers.
+  settings.epsilon = name.rule == RuleName::adamw     ? o.adam_epsilon
+                     : name.rule == RuleName::adagrad ? 1e-10
+                                                      : 1e-8;
+  for (const std::string& text : split(o.optim_args.value_or(""), ',')) {
+    if (!trim(text).empty()) {
+      set_argument(o, text, settings);
+    }
+  }
+  if (settings.nesterov && (settings.momentum <= 0.0 || settings.dampening != 0.0)) {
+    throw wrong_argument(o, "nesterov=true",
+                         "Nesterov's variant needs a momentum and no dampening");
+  }
+  return settings;
 }
 
 std::vector<std::string> built_optimizers() {

@@ -27,15 +27,18 @@ void visit_optimizer(OptimOptions& o, OptionTable& v) {
   v.group("Optimizer");
   v("optim", &o.optim,
     "AdamW with moments in float32, in bfloat16 (adamw_bf16) or as bitsandbytes' 8-bit blocks "
-    "(adamw_8bit). Paged names mean the same as the others.")
+    "(adamw_8bit); Lion, also in 8 bits; sgd, rmsprop and adagrad as torch has them. Paged names "
+    "mean the same as the others.")
       .one_of(known_optimizers())
-      .built_only(built_optimizers(), "only AdamW is");
-  v("optim_args", &o.optim_args, "Further arguments, k=v,k=v.")
-      .planned("AdamW has flags for all of its own");
+      .built_only(built_optimizers(), "it is not built");
+  v("optim_args", &o.optim_args,
+    "Further arguments, k=v,k=v. sgd: momentum, dampening, nesterov; rmsprop: alpha, momentum, "
+    "eps, "
+    "centered; adagrad: lr_decay, eps.");
   v("optim_target_modules", &o.optim_target_modules, "Layers for GaLore and APOLLO.")
       .planned("it belongs to optimizers that are not built yet");
-  v("adam_beta1", &o.adam_beta1, "AdamW's first decay.").at_least(0).below(1);
-  v("adam_beta2", &o.adam_beta2, "AdamW's second decay.").at_least(0).below(1);
+  v("adam_beta1", &o.adam_beta1, "AdamW's and Lion's first decay.").at_least(0).below(1);
+  v("adam_beta2", &o.adam_beta2, "AdamW's and Lion's second decay.").at_least(0).below(1);
   v("adam_epsilon", &o.adam_epsilon, "AdamW's epsilon.").at_least(0);
   v("weight_decay", &o.weight_decay, "Decay of all weights but norms and biases.").at_least(0);
   v("max_grad_norm", &o.max_grad_norm, "Clip the gradient's norm to this; 0: never.").at_least(0);

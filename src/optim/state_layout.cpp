@@ -10,9 +10,9 @@ namespace sft {
 namespace {
 
 constexpr std::array<StateFormatInfo, 3> kFormats{
-    {{StateFormat::f32, "float32", DType::f32, false, 8.0},
-     {StateFormat::bf16, "bfloat16", DType::bf16, false, 4.0},
-     {StateFormat::block8, "8-bit blocks", DType::u8, true, 2.0 + 8.0 / kTile}}};
+    {{StateFormat::f32, "float32", DType::f32, false},
+     {StateFormat::bf16, "bfloat16", DType::bf16, false},
+     {StateFormat::block8, "8-bit blocks", DType::u8, true}}};
 
 constexpr int64_t kSmall = 4096;  // elements below which bitsandbytes keeps 32 bits
 
@@ -49,13 +49,14 @@ ElementRange common(ElementRange a, ElementRange b) {
 const StateFormatInfo& info_of(StateFormat format) { return kFormats[static_cast<size_t>(format)]; }
 
 StateLayout::StateLayout(const std::vector<ParamSpec>& specs, const ParamLayout& layout,
-                         StateFormat format, ElementRange range, bool decays_at_all)
-    : range_(range) {
+                         const OptimizerSettings& settings, ElementRange range)
+    : settings_(settings), range_(range) {
+  const StateFormat format = settings.format;
   SFT_ASSERT(range.begin % kTile == 0 && range.end % kTile == 0);
   SFT_ASSERT(range.begin >= 0 && range.begin <= range.end && range.end <= layout.elements);
   for (size_t i = 0; i < specs.size(); ++i) {
     const ParamSpec& spec = specs[i];
-    const bool decay = decays_at_all && decays(spec);
+    const bool decay = settings.weight_decay != 0.0 && decays(spec);
     const int64_t begin = layout.offsets[i];
     const int64_t end = begin + tiles(spec.shape.elements()) * kTile;
     if (format != StateFormat::block8 || spec.name == "model.embed_tokens.weight" ||
@@ -68,6 +69,14 @@ StateLayout::StateLayout(const std::vector<ParamSpec>& specs, const ParamLayout&
       append({piece.begin, piece.begin + tiles(piece.size()) * kTile}, own, decay);
     });
   }
+}
+
+int64_t StateLayout::bytes() const {
+  int64_t used = 0;
+  for (int slot = 0; slot < kMaxSlots; ++slot) {
+    used += uses(slot) ? 1 : 0;
+  }
+  return used * (bytes_ + 4 * scales_);
 }
 
 void StateLayout::append(ElementRange whole, StateFormat format, bool decay) {
@@ -103,10 +112,14 @@ std::vector<StatePart> StateLayout::parts(const std::vector<ParamSpec>& specs,
     const StateFormatInfo& info = info_of(s.format);
     auto dims = spec.shape.dims();
     dims[0] = piece.rows;
-    for (const bool second : {false, true}) {
-      const std::string prefix = second ? "exp_avg_sq" : "exp_avg";
+    const std::span<const StateSlot> slots = slots_of(settings_.rule);
+    for (int slot = 0; slot < static_cast<int>(slots.size()); ++slot) {
+      if (!uses(slot)) {
+        continue;
+      }
+      const std::string prefix(slots[static_cast<size_t>(slot)].name);
       out.push_back({prefix + "." + piece.name, Shape(dims), own.begin - all.begin,
-                     own.end - all.begin, info.dtype, second, false,
+                     own.end - all.begin, info.dtype, slot, false,
                      s.at + (own.begin - s.begin) * static_cast<int64_t>(size_of(info.dtype))});
       if (info.scaled) {
         out.push_back({prefix + "_scale." + piece.name,
@@ -114,7 +127,7 @@ std::vector<StatePart> StateLayout::parts(const std::vector<ParamSpec>& specs,
                        (own.begin - all.begin) / kTile,
                        tiles(own.end - all.begin),
                        DType::f32,
-                       second,
+                       slot,
                        true,
                        (s.scale_at + (own.begin - s.begin) / kTile) * 4});
       }
@@ -138,9 +151,8 @@ std::vector<StatePart> weight_parts(const std::vector<ParamSpec>& specs, const P
       }
       auto dims = specs[i].shape.dims();
       dims[0] = piece.rows;
-      out.push_back({piece.name, Shape(dims), own.begin - all.begin, own.end - all.begin, type,
-                     false, false,
-                     (own.begin - range.begin) * static_cast<int64_t>(size_of(type))});
+      out.push_back({piece.name, Shape(dims), own.begin - all.begin, own.end - all.begin, type, 0,
+                     false, (own.begin - range.begin) * static_cast<int64_t>(size_of(type))});
     });
   }
   return out;

@@ -1,32 +1,19 @@
-// How AdamW's two moments are stored: a table of formats, and where the state of each stretch of
-// the flat layout lies. The optimizer, checkpoints, ZeRO and the memory plan read it from here.
+// Where an optimizer's state of each stretch of the flat layout lies. The optimizer, checkpoints,
+// ZeRO and the memory plan read it from here.
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "graph/parameter.h"
+#include "optim/rules.h"
 
 namespace sft {
-
-// f32: as torch. bf16: rounded stochastically. block8: bitsandbytes' 8 bits, a float32 scale for
-// each tile of 256 elements.
-enum class StateFormat : uint8_t { f32, bf16, block8 };
-
-struct StateFormatInfo {
-  StateFormat format;
-  std::string_view name;
-  DType dtype;   // of a moment's stored values
-  bool scaled;   // with a float32 for each tile
-  double bytes;  // an element takes in both moments together
-};
-const StateFormatInfo& info_of(StateFormat format);
 
 // Neighbouring elements of one format and one weight decay. Copied to devices as it is.
 struct StateSegment {
   int64_t begin, end;  // in the layout; the begin is a whole tile
-  int64_t at;          // byte of each moment's buffer where its states begin
+  int64_t at;          // byte of each slot's buffer where its states begin
   int64_t scale_at;    // float of each scale buffer where its scales begin
   StateFormat format;
   bool decay;
@@ -39,8 +26,9 @@ struct StatePart {
   Shape shape;       // of the whole tensor, or (tiles)
   int64_t begin = 0, end = 0;
   DType dtype = DType::f32;
-  bool second = false, scale = false;  // which buffer it lies in
-  int64_t at = 0;                      // its byte there
+  int slot = 0;        // which buffer it lies in: of a slot's values,
+  bool scale = false;  // or of its scales
+  int64_t at = 0;      // its byte there
 };
 
 // The parts of the published weights in a stretch of the layout, by Hugging Face's names; `at`
@@ -53,15 +41,16 @@ class StateLayout {
   // For elements `range` of the layout, from and to whole tiles. With block8, tensors that
   // bitsandbytes keeps in 32 bits are in float32 here: those below 4,096 elements and, as
   // transformers asks for, embeddings; and, only here, a tensor that does not begin at a whole tile
-  // of its fused parameter. Weight decay is noted only if `decays_at_all`.
-  StateLayout(const std::vector<ParamSpec>& specs, const ParamLayout& layout, StateFormat format,
-              ElementRange range, bool decays_at_all);
+  // of its fused parameter.
+  StateLayout(const std::vector<ParamSpec>& specs, const ParamLayout& layout,
+              const OptimizerSettings& settings, ElementRange range);
 
   ElementRange range() const { return range_; }
   const std::vector<StateSegment>& segments() const { return segments_; }
-  int64_t moment_bytes() const { return bytes_; }  // of each moment's values
-  int64_t scales() const { return scales_; }       // of each moment
-  int64_t bytes() const { return 2 * (bytes_ + 4 * scales_); }
+  bool uses(int slot) const { return uses_slot(settings_, slot); }
+  int64_t slot_bytes() const { return bytes_; }  // of each slot's values
+  int64_t scales() const { return scales_; }     // of each slot
+  int64_t bytes() const;                         // of all slots
   // Everything a checkpoint holds of this range.
   std::vector<StatePart> parts(const std::vector<ParamSpec>& specs,
                                const ParamLayout& layout) const;
@@ -69,6 +58,7 @@ class StateLayout {
  private:
   void append(ElementRange range, StateFormat format, bool decay);
 
+  OptimizerSettings settings_;
   ElementRange range_;
   std::vector<StateSegment> segments_;
   int64_t bytes_ = 0, scales_ = 0;

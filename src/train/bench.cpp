@@ -61,7 +61,7 @@ double flops_per_token(const LoadedModel& model, int64_t seq) {
 }
 
 void update(Sharder& sharder, double norm, int64_t step) {
-  AdamWStep s;
+  OptimizerStep s;
   s.learning_rate = 1e-5;
   s.clip = clip_factor(norm, 1.0);
   s.step = step;
@@ -119,7 +119,7 @@ MemoryWish wish_of(const BenchSettings& s, const LoadedModel& model, const std::
   MemoryWish wish;
   wish.recompute = recompute;
   wish.offload_activations = s.memory.offload;
-  wish.states = s.states;
+  wish.optimizer = s.optimizer;
   wish.stored = model.weight_type;
   wish.holding = model.holding();
   wish.sums_apart = sums_gradients_apart(s.sharding, wish.holding.place, s.accumulation);
@@ -137,9 +137,7 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
   const double planned =
       estimate_memory(wish, model.model, device, model.target.compute, true).total();
   const auto free_before = static_cast<double>(device.free_memory());
-  AdamWOptions adamw;
-  adamw.format = s.states;
-  Sharder sharder(device, comm, model, s.sharding, adamw, s.accumulation);
+  Sharder sharder(device, comm, model, s.sharding, s.optimizer, s.accumulation);
   Arena arena(device);
   BatchRunner runner(device, arena, model, sharder.gradients(),
                      {LossType::nll, s.memory, s.seq * s.batch, true});

@@ -22,10 +22,10 @@ struct BenchSettings {
   int64_t steps = 10;          // timed; two more come before
   double trained_share = 1.0;  // of each document's tokens, the last ones
   MemoryPolicy memory;
-  ShardingOptions sharding;               // between ranks
-  StateFormat states = StateFormat::f32;  // of AdamW
-  bool by_op = false;                     // also time each op of one micro-batch and the optimizer
-  std::string profile;                    // where to write a trace of these; empty: nowhere
+  ShardingOptions sharding;  // between ranks
+  OptimizerSettings optimizer;
+  bool by_op = false;   // also time each op of one micro-batch and the optimizer
+  std::string profile;  // where to write a trace of these; empty: nowhere
 };
 
 struct BenchResult {

@@ -15,6 +15,11 @@ struct Source {
   std::vector<std::vector<StatePart>> parts;  // by rank
 };
 
+// Its number: the first is the weights'.
+size_t buffer_of(int slot, bool scale) {
+  return static_cast<size_t>(1 + slot + (scale ? kMaxSlots : 0));
+}
+
 size_t end_of(const std::vector<StatePart>& parts) {
   size_t end = 0;
   for (const StatePart& p : parts) {
@@ -28,7 +33,7 @@ std::vector<Source> sources_of(const Sharder& sharder, int block, bool optimizer
   const LoadedModel& m = sharder.model();
   const ShardLayout& shards = m.shards;
   const auto ranks = static_cast<size_t>(shards.place().ranks);
-  std::vector<Source> sources(optimizer ? 5 : 1);
+  std::vector<Source> sources(optimizer ? 1 + 2 * kMaxSlots : 1);
   for (Source& s : sources) {
     s.parts.resize(ranks);
   }
@@ -40,17 +45,18 @@ std::vector<Source> sources_of(const Sharder& sharder, int block, bool optimizer
       p.name = "master." + p.name;
     }
     if (optimizer) {
-      const StateLayout layout(m.model.specs, m.model.layout, sharder.adamw().format, range,
-                               sharder.adamw().weight_decay != 0.0);
+      const StateLayout layout(m.model.specs, m.model.layout, sharder.optimizer_settings(), range);
       for (const StatePart& p : layout.parts(m.model.specs, m.model.layout)) {
-        sources[1 + (p.second ? 1 : 0) + (p.scale ? 2 : 0)].parts[r].push_back(p);
+        sources[buffer_of(p.slot, p.scale)].parts[r].push_back(p);
       }
     }
   }
   if (optimizer) {
-    const AdamW& own = sharder.optimizers()[static_cast<size_t>(block)];
-    for (size_t k = 0; k < 4; ++k) {
-      sources[1 + k].own = own.buffer(k % 2 == 1, k >= 2).data();
+    const Optimizer& own = sharder.optimizers()[static_cast<size_t>(block)];
+    for (int slot = 0; slot < kMaxSlots; ++slot) {
+      for (const bool scale : {false, true}) {
+        sources[buffer_of(slot, scale)].own = own.buffer(slot, scale).data();
+      }
     }
   }
   return sources;
@@ -64,8 +70,7 @@ GatheredState room_for(const Sharder& sharder, bool optimizer) {
     p.name = "master." + p.name;
   }
   if (optimizer) {
-    const StateLayout layout(m.model.specs, m.model.layout, sharder.adamw().format, all,
-                             sharder.adamw().weight_decay != 0.0);
+    const StateLayout layout(m.model.specs, m.model.layout, sharder.optimizer_settings(), all);
     std::ranges::copy(layout.parts(m.model.specs, m.model.layout), std::back_inserter(parts));
   }
   GatheredState state;

@@ -39,7 +39,7 @@ MemoryWish memory_wish(const TrainOptions& o, const Holding& holding, const Prep
   wish.recompute = o.recompute();
   wish.offload_activations = o.activation_offloading;
   wish.loss = loss_type(o);
-  wish.states = find_optimizer(o.optim.optim)->format;
+  wish.optimizer = optimizer_settings(o.optim, 0);
   wish.stored = o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32;
   wish.rows = o.per_device_train_batch_size;
   wish.longest = [&train](int64_t rows) { return longest_batch(train, rows); };
@@ -107,7 +107,7 @@ std::vector<MemoryPolicy> policies_of(const MemoryWish& wish, DeviceKind device)
 MemoryPlan standing_memory(const MemoryWish& wish, const Model& model, const Device& device,
                            DType compute) {
   const ShardBytes bytes =
-      shard_bytes(model, wish.holding, wish.stored, compute, wish.states, wish.sums_apart);
+      shard_bytes(model, wish.holding, wish.stored, compute, wish.optimizer, wish.sums_apart);
   MemoryPlan plan;
   plan.weights = bytes.weights;
   plan.masters = bytes.masters;
@@ -187,13 +187,13 @@ std::string fitting_settings(const MemoryWish& wish, const Model& model, const D
     other.offload_activations = policy.offload;
     attempt(other, flags_of(policy));
   }
-  if (wish.states != StateFormat::block8) {
+  if (const std::string name = eight_bit_name(wish.optimizer); !name.empty()) {
     MemoryWish other = wish;
-    other.states = StateFormat::block8;
-    attempt(other, "--optim adamw_8bit");
+    other.optimizer.format = StateFormat::block8;
+    attempt(other, "--optim " + name);
     other.recompute = name_of(policies.back().recompute);
     other.offload_activations = policies.back().offload;
-    attempt(other, "--optim adamw_8bit " + flags_of(policies.back()));
+    attempt(other, "--optim " + name + " " + flags_of(policies.back()));
   }
   const bool can_offload = device.kind() != DeviceKind::cpu && !wish.holding.offload_optimizer;
   if (can_offload) {

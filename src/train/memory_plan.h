@@ -23,7 +23,7 @@ struct MemoryWish {
   std::string recompute = "auto";  // or a policy's name
   // With "auto": only where nothing cheaper fits.
   bool offload_activations = false;
-  StateFormat states = StateFormat::f32;  // of the optimizer
+  OptimizerSettings optimizer;
   DType stored = DType::f32;  // of the weights that it changes: float32 masters, or bf16
   LossType loss = LossType::nll;
   int64_t rows = 1;                              // of a batch

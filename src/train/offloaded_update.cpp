@@ -32,7 +32,7 @@ int OffloadedUpdate::move(void* to, const void* from, int64_t elements, DType ty
   return device_.end_aside();
 }
 
-void OffloadedUpdate::run(AdamW& optimizer, AdamWStep step) {
+void OffloadedUpdate::run(Optimizer& optimizer, OptimizerStep step) {
   const ElementRange all = step.range.value_or(optimizer.range());
   const int64_t pieces = (all.size() + kPiece - 1) / kPiece;
   const auto piece = [&](int64_t i) {
@@ -57,7 +57,7 @@ void OffloadedUpdate::run(AdamW& optimizer, AdamWStep step) {
       device_.await(*sent_[k]);
     }
     const int64_t at = piece(i).begin - all.begin;
-    AdamWStep part = step;
+    OptimizerStep part = step;
     part.range = piece(i);
     part.weights = beyond(step.weights, at, step.weight_type);
     part.gradients = gradients_[k].f32();

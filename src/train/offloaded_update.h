@@ -6,7 +6,7 @@
 #include <array>
 #include <optional>
 
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 
 namespace sft {
 
@@ -19,7 +19,7 @@ class OffloadedUpdate {
 
   // `optimizer` and `step.weights` are the host's, `step.gradients` the device's.
   // What the device is given from then on comes after it.
-  void run(AdamW& optimizer, AdamWStep step);
+  void run(Optimizer& optimizer, OptimizerStep step);
   // After the last stretch of a step: waits until the new weights are there.
   void finish();
 

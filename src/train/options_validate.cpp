@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/strings.h"
 #include "io/safetensors_writer.h"
+#include "optim/optimizers.h"
 #include "optim/schedule.h"
 #include "train/options.h"
 #include "train/sharding_config/apply.h"
@@ -158,6 +159,7 @@ void resolve_precision(TrainOptions& o) {
 
 void resolve_schedule(TrainOptions& o) {
   // Building it once checks its arguments before anything is loaded.
+  optimizer_settings(o.optim, 0);  // C180
   make_schedule(o.optim.lr_scheduler_type,
                 {o.optim.learning_rate, 0, 1000000, o.optim.lr_scheduler_kwargs});
   if (o.optim.warmup_ratio && o.optim.warmup_steps > 0) {

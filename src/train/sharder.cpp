@@ -61,12 +61,8 @@ bool sums_gradients_apart(const ShardingOptions& o, Place place, int64_t accumul
   return place.stage >= 2 || (place.ranks > 1 && o.reduces_each_micro_batch() && accumulation > 1);
 }
 
-Holding holding_of(const ShardingOptions& o, int rank, int world) {
-  return {place_of(o, rank, world), o.offload_optimizer};
-}
-
 ShardBytes shard_bytes(const Model& model, const Holding& holding, DType stored, DType compute,
-                       StateFormat states, bool sums_apart) {
+                       const OptimizerSettings& optimizer, bool sums_apart) {
   const Place place = holding.place;
   const bool offloaded = holding.offload_optimizer;
   const ShardLayout shards(model.layout, place);
@@ -92,7 +88,7 @@ ShardBytes shard_bytes(const Model& model, const Holding& holding, DType stored,
   out.gradients += sums_apart ? bytes(slice, DType::f32) : 0.0;
   for (const Stretch& s : shards.updated()) {
     out.moments +=
-        static_cast<double>(StateLayout(model.specs, model.layout, states, s.range, true).bytes());
+        static_cast<double>(StateLayout(model.specs, model.layout, optimizer, s.range).bytes());
   }
   if (offloaded) {
     out.host += std::exchange(out.masters, 0.0) + std::exchange(out.moments, 0.0) +
@@ -102,11 +98,12 @@ ShardBytes shard_bytes(const Model& model, const Holding& holding, DType stored,
 }
 
 Sharder::Sharder(Device& device, Communicator& world, LoadedModel& model,
-                 const ShardingOptions& options, const AdamWOptions& adamw, int64_t accumulation)
+                 const ShardingOptions& options, const OptimizerSettings& optimizer,
+                 int64_t accumulation)
     : device_(device),
       model_(model),
       options_(options),
-      adamw_(adamw),
+      optimizer_settings_(optimizer),
       group_(model.shards.place().ranks == world.size()
                  ? nullptr
                  : world.split(world.rank() / model.shards.place().ranks)),
@@ -119,7 +116,7 @@ Sharder::Sharder(Device& device, Communicator& world, LoadedModel& model,
       reduced_(std::max<size_t>(weights_.size(), BlockSlots::kSlots)) {
   for (const Stretch& s : updated_) {
     optimizers_.emplace_back(model.optimizer_device(device), model.model.specs, model.model.layout,
-                             adamw, s.range);
+                             optimizer, s.range);
   }
   if (model.host) {
     offloaded_.emplace(device, model.target.compute, model.copy_on_host);
@@ -312,7 +309,7 @@ double Sharder::gradient_norm() {
   return std::sqrt(comm_.sum(squares));
 }
 
-void Sharder::update(AdamWStep step) {
+void Sharder::update(OptimizerStep step) {
   settle();  // what is still on its way is read
   step.weight_type = model_.weight_type;
   step.copy_type = model_.target.compute;
@@ -378,7 +375,7 @@ std::vector<HeldPart> Sharder::state_parts() const {
   for (HeldPart& part : out) {
     part.name = "master." + part.name;
   }
-  for (const AdamW& optimizer : optimizers_) {
+  for (const Optimizer& optimizer : optimizers_) {
     for (const StatePart& p : optimizer.parts()) {
       out.push_back({p.name, p.shape, p.begin, p.end, p.dtype, optimizer.data(p)});
     }

@@ -15,7 +15,7 @@
 
 #include "comm/communicator.h"
 #include "graph/block_marks.h"
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 #include "optim/shard_layout.h"
 #include "optim/sharding_options.h"
 #include "train/loaded_model.h"
@@ -37,7 +37,7 @@ struct ShardBytes {
 };
 // What is offloaded counts as `host` alone.
 ShardBytes shard_bytes(const Model& model, const Holding& holding, DType stored, DType compute,
-                       StateFormat states, bool sums_apart);
+                       const OptimizerSettings& optimizer, bool sums_apart);
 // Whether summed gradients need memory beside those of the micro-batch.
 bool sums_gradients_apart(const ShardingOptions& options, Place place, int64_t accumulation);
 
@@ -46,7 +46,7 @@ class Sharder final : public BlockWatcher {
   // `model` was allocated for place_of(options, world's rank and size). Every rank makes one at the
   // same time. Keeps references. C141: see check_sharding.
   Sharder(Device& device, Communicator& world, LoadedModel& model, const ShardingOptions& options,
-          const AdamWOptions& adamw, int64_t accumulation);
+          const OptimizerSettings& optimizer, int64_t accumulation);
   ~Sharder() override;  // waits: what is under way reads and writes its memory
   Sharder(const Sharder&) = delete;
   Sharder& operator=(const Sharder&) = delete;
@@ -72,7 +72,7 @@ class Sharder final : public BlockWatcher {
   // One step of the optimizer on what this rank updates, and the ranks' parts of the new weights to
   // everybody, of which programs run meanwhile need to be told. Pointers and range of `step` are
   // filled in here.
-  void update(AdamWStep step);
+  void update(OptimizerStep step);
   // Waits until all whole blocks are here.
   void settle();
   // After what is held of the weights was changed by others: copies, norms, other ranks' parts.
@@ -89,8 +89,8 @@ class Sharder final : public BlockWatcher {
   // ---------------------------------------------------------------------------
   const LoadedModel& model() const { return model_; }
   Device& device() const { return device_; }
-  const AdamWOptions& adamw() const { return adamw_; }
-  const std::vector<AdamW>& optimizers() const { return optimizers_; }
+  const OptimizerSettings& optimizer_settings() const { return optimizer_settings_; }
+  const std::vector<Optimizer>& optimizers() const { return optimizers_; }
   double gradient_bytes() const { return static_cast<double>(gradients_.size() + sums_.size()); }
   // Whether world rank 0, which saves, is among the ranks that share this copy.
   bool with_first_rank() const { return replica_ == 0; }
@@ -122,13 +122,13 @@ class Sharder final : public BlockWatcher {
   Device& device_;
   LoadedModel& model_;
   ShardingOptions options_;
-  AdamWOptions adamw_;
+  OptimizerSettings optimizer_settings_;
   std::unique_ptr<Communicator> group_, replicas_;  // null: all ranks, no other copies
   Communicator& comm_;                              // of the ranks that share this copy
   int replica_ = 0;
   bool sums_apart_;
   std::vector<Stretch> updated_;
-  std::vector<AdamW> optimizers_;  // one for each of them
+  std::vector<Optimizer> optimizers_;  // one for each of them
   std::optional<OffloadedUpdate> offloaded_;
   BlockSlots slots_;   // of gradients, from stage 2 on
   bool alike_ = true;  // blocks that share a slot have the same tensors

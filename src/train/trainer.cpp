@@ -71,9 +71,7 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
       loader_(make_loader(train, loader_options(options, context.comm, true))),
       total_steps_(loader_->total_steps(options.num_train_epochs, options.max_steps)),
       sharder_(context.device, context.comm, model, options.sharding,
-               {options.optim.adam_beta1, options.optim.adam_beta2, options.optim.adam_epsilon,
-                options.optim.weight_decay, find_optimizer(options.optim.optim)->format,
-                static_cast<uint64_t>(options.seed)},
+               optimizer_settings(options.optim, static_cast<uint64_t>(options.seed)),
                options.gradient_accumulation_steps),
       arena_(context.device) {
   const OptimOptions& o = options.optim;
@@ -220,7 +218,7 @@ void Trainer::trace_steps(int64_t first_step, bool over) {
 void Trainer::update(double learning_rate) {
   ++updates_;
   saving_now_.wait_until_read();
-  AdamWStep step;
+  OptimizerStep step;
   step.learning_rate = learning_rate;
   step.clip = clip_factor(grad_norm_, options_.optim.max_grad_norm) / loss_scale();
   step.step = updates_;

@@ -1,5 +1,5 @@
 // AdamW against torch.optim.AdamW (tools/golden/adamw.py makes the file).
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 
 #include <gtest/gtest.h>
 
@@ -35,10 +35,10 @@ struct Replay {
       scatter(i, golden["parameters"][i]["values"], weights);
     }
     const Json& betas = golden["betas"];
-    optimizer = std::make_unique<AdamW>(
+    optimizer = std::make_unique<Optimizer>(
         *device, specs, layout,
-        AdamWOptions{betas[0].get<double>(), betas[1].get<double>(), golden["eps"].get<double>(),
-                     golden["weight_decay"].get<double>()});
+        OptimizerSettings{betas[0].get<double>(), betas[1].get<double>(),
+                          golden["eps"].get<double>(), golden["weight_decay"].get<double>()});
   }
 
   void scatter(size_t parameter, const Json& values, std::vector<float>& flat) const {
@@ -54,7 +54,7 @@ struct Replay {
       scatter(i, s["gradients"][i], gradients);
     }
     const double norm = l2_norm(*device, gradients.data(), static_cast<int64_t>(gradients.size()));
-    AdamWStep update;
+    OptimizerStep update;
     update.weights = weights.data();
     update.gradients = gradients.data();
     update.learning_rate = s["rate"].get<double>();
@@ -79,7 +79,7 @@ struct Replay {
   std::vector<ParamSpec> specs;
   ParamLayout layout;
   std::vector<float> weights, gradients;
-  std::unique_ptr<AdamW> optimizer;
+  std::unique_ptr<Optimizer> optimizer;
 };
 
 Json cases() {
@@ -103,9 +103,9 @@ TEST(AdamW, follows_torch) {
       for (size_t i = 0; i < golden["first"][p].size(); ++i) {
         const double first = golden["first"][p][i].get<double>();
         const double second = golden["second"][p][i].get<double>();
-        EXPECT_NEAR(replay.optimizer->buffer(false, false).f32()[at + i], first,
+        EXPECT_NEAR(replay.optimizer->buffer(0, false).f32()[at + i], first,
                     2e-6 * std::abs(first) + 1e-8);
-        EXPECT_NEAR(replay.optimizer->buffer(true, false).f32()[at + i], second, 1e-6 * second);
+        EXPECT_NEAR(replay.optimizer->buffer(1, false).f32()[at + i], second, 1e-6 * second);
       }
     }
   }
@@ -121,7 +121,7 @@ TEST(AdamW, gives_the_same_bits_for_any_number_of_threads) {
   std::vector<std::vector<float>> results;
   for (const int threads : {1, 2, 3}) {
     const auto device = Device::cpu(threads);
-    AdamW optimizer(*device, specs, layout, {0.9, 0.999, 1e-8, 0.01});
+    Optimizer optimizer(*device, specs, layout, {0.9, 0.999, 1e-8, 0.01});
     std::vector<float> weights(static_cast<size_t>(layout.elements));
     std::vector<float> gradients(weights.size());
     for (size_t i = 0; i < weights.size(); ++i) {
@@ -143,7 +143,7 @@ TEST(AdamW, decays_only_where_it_should) {
       {"matrix", {4}, {{"matrix", 4}}, 0, ParamKind::matrix, Init::normal}};
   const ParamLayout layout = layout_parameters(specs);
   const auto device = Device::cpu(1);
-  AdamW optimizer(*device, specs, layout, {0.9, 0.999, 1e-8, 0.5});
+  Optimizer optimizer(*device, specs, layout, {0.9, 0.999, 1e-8, 0.5});
   std::vector<float> weights(static_cast<size_t>(layout.elements), 2.0F);
   const std::vector<float> none(weights.size(), 0.0F);
   optimizer.step({weights.data(), DType::f32, none.data(), 0.1, 1.0, 1});

@@ -11,9 +11,9 @@
 
 #include "core/json.h"
 #include "core/rng.h"
-#include "optim/adamw.h"
 #include "optim/block8.h"
 #include "optim/element.h"
+#include "optim/optimizer.h"
 #include "optim/optimizers.h"
 #include "support/paths.h"
 
@@ -110,9 +110,9 @@ TEST(Block8, follows_bitsandbytes) {
       matrix("big", 16, 262), {"small", {64}, {{"small", 64}}, 1, ParamKind::norm, Init::ones}};
   const ParamLayout layout = layout_parameters(specs);
   const auto device = Device::cpu(2);
-  AdamW optimizer(*device, specs, layout,
-                  {golden["betas"][0], golden["betas"][1], golden["eps"], golden["weight_decay"],
-                   StateFormat::block8});
+  Optimizer optimizer(*device, specs, layout,
+                      {golden["betas"][0], golden["betas"][1], golden["eps"],
+                       golden["weight_decay"], StateFormat::block8});
   std::vector<float> weights(static_cast<size_t>(layout.elements));
   std::vector<float> gradients(weights.size());
   const auto fill = [&](std::vector<float>& flat, int64_t salt) {
@@ -166,14 +166,19 @@ TEST(StateLayout, counts_what_each_format_takes) {
       {"norm", {128}, {{"norm", 128}}, 2, ParamKind::norm, Init::ones}};
   const ParamLayout layout = layout_parameters(specs);
   const int64_t n = layout.elements;
-  EXPECT_EQ(StateLayout(specs, layout, StateFormat::f32, {0, layout.elements}, true).bytes(),
-            8 * n);
-  EXPECT_EQ(StateLayout(specs, layout, StateFormat::bf16, {0, layout.elements}, true).bytes(),
-            4 * n);
+  const auto bytes = [&](const char* optim) {
+    OptimOptions o;
+    o.optim = optim;
+    return StateLayout(specs, layout, optimizer_settings(o, 0), {0, layout.elements}).bytes();
+  };
+  EXPECT_EQ(bytes("adamw_torch"), 8 * n);
+  EXPECT_EQ(bytes("adamw_bf16"), 4 * n);
+  EXPECT_EQ(bytes("lion_32bit"), 4 * n);
+  EXPECT_EQ(bytes("sgd"), 0);
   // 8 bits: w and q; the embedding, k (2,048 elements) and the norm stay in float32.
   const int64_t small = 8192 + 4096;
-  EXPECT_EQ(StateLayout(specs, layout, StateFormat::block8, {0, layout.elements}, true).bytes(),
-            2 * small + 8 * small / 256 + 8 * (n - small));
+  EXPECT_EQ(bytes("adamw_8bit"), 2 * small + 8 * small / 256 + 8 * (n - small));
+  EXPECT_EQ(bytes("lion_8bit"), small + 4 * small / 256 + 4 * (n - small));
 }
 
 // What a run of a few steps leaves, with the layout cut at `cuts` or not at all.
@@ -185,9 +190,16 @@ struct Outcome {
 struct Plan {
   StateFormat format;
   DType weight_type = DType::f32;
-  int threads = 2;
+  RuleName rule = RuleName::adamw;
   std::vector<int64_t> cuts{};
 };
+
+OptimizerSettings settings_of(const Plan& plan) {
+  OptimizerSettings s{0.9, 0.99, 1e-8, 0.1, plan.format, 7, plan.rule};
+  s.momentum = 0.9;
+  s.centered = true;
+  return s;
+}
 
 std::vector<ParamSpec> mixed_specs() {
   return {matrix("a", 40, 130),
@@ -218,10 +230,9 @@ Outcome run(Device& device, const Plan& plan) {
     from = cut;
   }
   ranges.push_back({from, layout.elements});
-  std::vector<std::unique_ptr<AdamW>> optimizers;
+  std::vector<std::unique_ptr<Optimizer>> optimizers;
   for (const ElementRange& r : ranges) {
-    optimizers.push_back(std::make_unique<AdamW>(
-        device, specs, layout, AdamWOptions{0.9, 0.99, 1e-8, 0.1, plan.format, 7}, r));
+    optimizers.push_back(std::make_unique<Optimizer>(device, specs, layout, settings_of(plan), r));
   }
   for (int64_t step = 1; step <= 4; ++step) {
     for (size_t i = 0; i < n; ++i) {
@@ -247,11 +258,11 @@ Outcome run(Device& device, const Plan& plan) {
       out.weights.push_back(x);
     }
   }
-  for (const bool second : {false, true}) {
+  for (int slot = 0; slot < kMaxSlots; ++slot) {
     for (const bool scale : {false, true}) {
       std::vector<std::byte> all;
       for (const auto& optimizer : optimizers) {
-        const auto part = download(device, optimizer->buffer(second, scale));
+        const auto part = download(device, optimizer->buffer(slot, scale));
         all.insert(all.end(), part.begin(), part.end());
       }
       out.states.push_back(all);
@@ -265,9 +276,17 @@ const Plan kPlans[] = {{StateFormat::f32},
                        {StateFormat::block8},
                        {StateFormat::f32, DType::bf16},
                        {StateFormat::bf16, DType::bf16},
-                       {StateFormat::block8, DType::bf16}};
+                       {StateFormat::block8, DType::bf16},
+                       {StateFormat::f32, DType::f32, RuleName::lion},
+                       {StateFormat::block8, DType::bf16, RuleName::lion},
+                       {StateFormat::f32, DType::f32, RuleName::sgd},
+                       {StateFormat::bf16, DType::bf16, RuleName::sgd},
+                       {StateFormat::f32, DType::f32, RuleName::rmsprop},
+                       {StateFormat::bf16, DType::bf16, RuleName::rmsprop},
+                       {StateFormat::f32, DType::f32, RuleName::adagrad},
+                       {StateFormat::f32, DType::bf16, RuleName::adagrad}};
 
-TEST(AdamWFormats, the_same_bits_for_any_cut_and_any_number_of_threads) {
+TEST(StateFormats, the_same_bits_for_any_cut_and_any_number_of_threads) {
   for (Plan plan : kPlans) {
     SCOPED_TRACE(info_of(plan.format).name);
     const Outcome whole = run(*Device::cpu(1), plan);
@@ -279,9 +298,12 @@ TEST(AdamWFormats, the_same_bits_for_any_cut_and_any_number_of_threads) {
 }
 
 // Formats are close to float32: no bias that grows, no moment that stands still.
-TEST(AdamWFormats, stay_near_float32) {
+TEST(StateFormats, stay_near_float32) {
   const Outcome exact = run(*Device::cpu(2), kPlans[0]);
   for (const Plan& plan : kPlans) {
+    if (plan.rule != RuleName::adamw) {
+      continue;
+    }
     SCOPED_TRACE(info_of(plan.format).name);
     const Outcome got = run(*Device::cpu(2), plan);
     double bias = 0.0;
@@ -304,14 +326,14 @@ TEST(StochasticRounding, is_right_on_average_and_keeps_what_is_exact) {
     const uint16_t bits = round_stochastically(x, (i % 2 == 0 ? pair.even : pair.odd).weight);
     ASSERT_TRUE(bits == 0x3f80 || bits == 0x3f81);
     up += bits == 0x3f81 ? 1 : 0;
-    EXPECT_EQ(round_stochastically(-2.0F, pair.even.first), 0xc000);
+    EXPECT_EQ(round_stochastically(-2.0F, pair.even.state[0]), 0xc000);
   }
   EXPECT_NEAR(up / static_cast<double>(kDraws), 0.375, 0.02);
   EXPECT_EQ(round_stochastically(INFINITY, 0xffff), 0x7f80);
   EXPECT_TRUE(std::isnan(to_float(BFloat16{round_stochastically(NAN, 0xffff)})));
 }
 
-TEST(AdamWFormats, the_gpu_does_the_same) {
+TEST(StateFormats, the_gpu_does_the_same) {
   if (std::getenv("SFT_TEST_CUDA") == nullptr) {
     GTEST_SKIP() << "SFT_TEST_CUDA is not set";
   }

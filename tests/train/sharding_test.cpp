@@ -358,7 +358,7 @@ TEST(Sharding, each_rank_takes_the_memory_of_the_formula) {
                                       sums_gradients_apart(o, place, 2));
           double bytes = static_cast<double>(loaded.weights.size() + loaded.copy.size() +
                                              loaded.norms.size() + loaded.gathered.size());
-          for (const AdamW& optimizer : sharder.optimizers()) {
+          for (const Optimizer& optimizer : sharder.optimizers()) {
             bytes += static_cast<double>(optimizer.bytes());
           }
           held[rank] = bytes + sharder.gradient_bytes();

@@ -13,12 +13,27 @@ namespace sft {
 
 namespace {
 
-SFT_SIMD void adamw_row(float* w, const float* g, float* m, float* v, int64_t n, float decay,
-                        const AdamWUpdate& update) {
-  const AdamWUpdate u = update;
+// State rows of slots that a rule has not, or that these settings do not need, are null.
+template <class Rule>
+SFT_SIMD void rule_row(float* w, const float* g, float* s0, float* s1, float* s2, int64_t n,
+                       float clip, float decay, const typename Rule::Scalars& scalars) {
+  const typename Rule::Scalars u = scalars;
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
-    adamw_element(u, decay, g[i], w[i], m[i], v[i]);
+    float state[kMaxSlots] = {};
+    state[0] = s0 != nullptr ? s0[i] : 0.0F;
+    state[1] = s1 != nullptr ? s1[i] : 0.0F;
+    state[2] = s2 != nullptr ? s2[i] : 0.0F;
+    Rule::element(u, decay, g[i] * clip, w[i], state);
+    if (s0 != nullptr) {
+      s0[i] = state[0];
+    }
+    if (s1 != nullptr) {
+      s1[i] = state[1];
+    }
+    if (s2 != nullptr) {
+      s2[i] = state[2];
+    }
   }
 }
 
@@ -60,9 +75,11 @@ void encode(const TileValues& values, const block8::Book& book, uint8_t* codes, 
 }
 
 // One call, taken apart: what a thread does with its tiles.
+template <class Rule>
 class Tiles {
  public:
-  explicit Tiles(const AdamWCall& call) : c_(call) {}
+  explicit Tiles(const UpdateCall& call)
+      : c_(call), u_(call.scalars.as<typename Rule::Scalars>()) {}
 
   void run(ElementRange range) const {
     const StateSegment* const end = c_.segments + c_.segment_count;
@@ -76,18 +93,29 @@ class Tiles {
   }
 
  private:
+  static constexpr size_t kSlots = Rule::kSlots.size();
+  using Rows = std::array<float*, kMaxSlots>;
+
+  void row(float* weights, int64_t at, const Rows& rows, int64_t n, float decay) const {
+    rule_row<Rule>(weights, c_.gradients + at, rows[0], rows[1], rows[2], n, c_.clip, decay, u_);
+  }
+
   void stretch(const StateSegment& s, ElementRange r) const {
-    const float decay = s.decay ? c_.update.decay : 1.0F;
+    const float decay = s.decay ? c_.decay : c_.no_decay;
     const int64_t state = r.begin - s.begin;
     const int64_t at = r.begin - c_.begin;
     if (s.format == StateFormat::f32 && c_.weight_type == DType::f32) {
       auto* const weights = static_cast<float*>(c_.weights) + at;
-      auto* const first = reinterpret_cast<float*>(c_.first + s.at) + state;
-      auto* const second = reinterpret_cast<float*>(c_.second + s.at) + state;
       constexpr int64_t kNear = 2048;  // the copy is made of what is still in the cache
       for (int64_t i = 0; i < r.size(); i += kNear) {
         const int64_t n = std::min(kNear, r.size() - i);
-        adamw_row(weights + i, c_.gradients + at + i, first + i, second + i, n, decay, c_.update);
+        Rows rows{};
+        for (size_t k = 0; k < kSlots; ++k) {
+          std::byte* const values = c_.slots[k].values;
+          rows[k] =
+              values == nullptr ? nullptr : reinterpret_cast<float*>(values + s.at) + state + i;
+        }
+        row(weights + i, at + i, rows, n, decay);
         store_copies(at + i, weights + i, n);
       }
       return;
@@ -99,25 +127,24 @@ class Tiles {
 
   void tile(const StateSegment& s, float decay, int64_t element) const {
     TileValues weights;
-    TileValues first;
-    TileValues second;
+    std::array<TileValues, kSlots> states;
     const int64_t at = element - c_.begin;
     const int64_t state = element - s.begin;
-    // Only 8-bit blocks have scales and books.
-    const bool blocks = s.format == StateFormat::block8;
-    const int64_t scale = blocks ? s.scale_at + state / kTile : 0;
     load_weights(at, weights);
-    load_state(s, c_.first, state, c_.first_scales + scale, c_.books, first);
-    load_state(s, c_.second, state, c_.second_scales + scale, blocks ? c_.books + 1 : nullptr,
-               second);
-    adamw_row(weights.data(), c_.gradients + at, first.data(), second.data(), kTile, decay,
-              c_.update);
+    Rows rows{};
+    for (size_t k = 0; k < kSlots; ++k) {
+      if (c_.slots[k].values != nullptr) {
+        load_state(s, c_.slots[k], state, states[k]);
+        rows[k] = states[k].data();
+      }
+    }
+    row(weights.data(), at, rows, kTile, decay);
     const bool random = c_.weight_type == DType::bf16 || s.format == StateFormat::bf16;
     RoundingPair pair{};
     for (int64_t i = 0; i < kTile; ++i) {
       const auto k = static_cast<size_t>(i);
       if (random && i % 2 == 0) {
-        pair = rounding_bits(c_.update.seed, c_.update.step, (element + i) / 2);
+        pair = rounding_bits(c_.seed, c_.step, (element + i) / 2);
       }
       const RoundingBits& bits = i % 2 == 0 ? pair.even : pair.odd;
       if (c_.weight_type == DType::bf16) {
@@ -127,22 +154,26 @@ class Tiles {
       } else {
         static_cast<float*>(c_.weights)[at + i] = weights[k];
       }
-      if (s.format == StateFormat::bf16) {
-        reinterpret_cast<BFloat16*>(c_.first +
-                                    s.at)[state + i] = {round_stochastically(first[k], bits.first)};
-        reinterpret_cast<BFloat16*>(c_.second + s.at)[state + i] = {
-            round_stochastically(second[k], bits.second)};
-      } else if (s.format == StateFormat::f32) {
-        reinterpret_cast<float*>(c_.first + s.at)[state + i] = first[k];
-        reinterpret_cast<float*>(c_.second + s.at)[state + i] = second[k];
+      for (size_t slot = 0; slot < kSlots; ++slot) {
+        std::byte* const values = c_.slots[slot].values;
+        if (values == nullptr) {
+          continue;
+        }
+        if (s.format == StateFormat::bf16) {
+          reinterpret_cast<BFloat16*>(values + s.at)[state + i] = {
+              round_stochastically(states[slot][k], bits.state[slot])};
+        } else if (s.format == StateFormat::f32) {
+          reinterpret_cast<float*>(values + s.at)[state + i] = states[slot][k];
+        }
       }
     }
     store_copies(at, weights.data(), kTile);
-    if (blocks) {
-      encode(first, c_.books[0], reinterpret_cast<uint8_t*>(c_.first + s.at) + state,
-             c_.first_scales + scale);
-      encode(second, c_.books[1], reinterpret_cast<uint8_t*>(c_.second + s.at) + state,
-             c_.second_scales + scale);
+    if (s.format == StateFormat::block8) {
+      for (size_t slot = 0; slot < kSlots; ++slot) {
+        const SlotCall& c = c_.slots[slot];
+        encode(states[slot], c_.books[c.book], reinterpret_cast<uint8_t*>(c.values + s.at) + state,
+               c.scales + s.scale_at + state / kTile);
+      }
     }
   }
 
@@ -156,9 +187,9 @@ class Tiles {
     }
   }
 
-  static void load_state(const StateSegment& s, const std::byte* moment, int64_t state,
-                         const float* scale, const block8::Book* book, TileValues& out) {
-    const std::byte* const base = moment + s.at;
+  void load_state(const StateSegment& s, const SlotCall& slot, int64_t state,
+                  TileValues& out) const {
+    const std::byte* const base = slot.values + s.at;
     switch (s.format) {
       case StateFormat::f32:
         std::copy_n(reinterpret_cast<const float*>(base) + state, kTile, out.begin());
@@ -170,7 +201,8 @@ class Tiles {
         }
         return;
       case StateFormat::block8:
-        decode(reinterpret_cast<const uint8_t*>(base) + state, *scale, *book, out);
+        decode(reinterpret_cast<const uint8_t*>(base) + state,
+               slot.scales[s.scale_at + state / kTile], c_.books[slot.book], out);
         return;
     }
   }
@@ -190,18 +222,22 @@ class Tiles {
     }
   }
 
-  const AdamWCall& c_;
+  const UpdateCall& c_;
+  const typename Rule::Scalars& u_;
 };
 
 }  // namespace
 
-void cpu::adamw(Device& device, const AdamWCall& call) {
-  const Tiles tiles(call);
-  device.threads().parallel_for((call.end - call.begin) / kTile,
-                                [&](int64_t begin, int64_t end) {
-                                  tiles.run({call.begin + begin * kTile, call.begin + end * kTile});
-                                },
-                                16);
+void cpu::update(Device& device, const UpdateCall& call) {
+  with_rule(call.rule, [&](auto rule) {
+    const Tiles<decltype(rule)> tiles(call);
+    device.threads().parallel_for(
+        (call.end - call.begin) / kTile,
+        [&](int64_t begin, int64_t end) {
+          tiles.run({call.begin + begin * kTile, call.begin + end * kTile});
+        },
+        16);
+  });
 }
 
 double cpu::l2_norm(Device& device, const float* x, int64_t n) {

@@ -121,49 +121,62 @@ __device__ inline const StateSegment& segment_of(const StateSegment* segments, i
 }
 
 // By one warp. W: type of the weights, C: of the copy; `books` where some states are 8-bit blocks.
-template <class W, class C, bool kBlocks>
-__device__ void update_tile(const AdamWCall& c, int64_t at, const block8::Book* books) {
+template <class Rule, class W, class C, bool kBlocks>
+__device__ void update_tile(const UpdateCall& c, int64_t at, const block8::Book* books) {
+  constexpr int kSlots = static_cast<int>(Rule::kSlots.size());
   const int64_t element = c.begin + at;
   const StateSegment& s = segment_of(c.segments, c.segment_count, element);
   const StateFormat format = s.format;
   const int64_t state = element - s.begin;
-  std::byte* const first_at = c.first + s.at;
-  std::byte* const second_at = c.second + s.at;
-  const float decay = s.decay ? c.update.decay : 1.0F;
+  const float decay = s.decay ? c.decay : c.no_decay;
 
   float g[kLaneValues];
   float w[kLaneValues];
-  float m[kLaneValues];
-  float v[kLaneValues];
+  float states[kSlots][kLaneValues] = {};
   load_tile(c.gradients + at, g);
   load_tile(static_cast<const W*>(c.weights) + at, w);
-  if (format == StateFormat::f32) {
-    load_tile(reinterpret_cast<const float*>(first_at) + state, m);
-    load_tile(reinterpret_cast<const float*>(second_at) + state, v);
-  } else if (format == StateFormat::bf16) {
-    load_tile(reinterpret_cast<const __nv_bfloat16*>(first_at) + state, m);
-    load_tile(reinterpret_cast<const __nv_bfloat16*>(second_at) + state, v);
-  } else if constexpr (kBlocks) {
-    const int64_t scale = s.scale_at + state / kTile;
-    load_codes(reinterpret_cast<const uint8_t*>(first_at) + state, c.first_scales[scale], books[0],
-               m);
-    load_codes(reinterpret_cast<const uint8_t*>(second_at) + state, c.second_scales[scale],
-               books[1], v);
+#pragma unroll
+  for (int k = 0; k < kSlots; ++k) {
+    const SlotCall& slot = c.slots[k];
+    if (slot.values == nullptr) {
+      continue;
+    }
+    const std::byte* const values = slot.values + s.at;
+    if (format == StateFormat::f32) {
+      load_tile(reinterpret_cast<const float*>(values) + state, states[k]);
+    } else if (format == StateFormat::bf16) {
+      load_tile(reinterpret_cast<const __nv_bfloat16*>(values) + state, states[k]);
+    } else if constexpr (kBlocks) {
+      load_codes(reinterpret_cast<const uint8_t*>(values) + state,
+                 slot.scales[s.scale_at + state / kTile], books[slot.book], states[k]);
+    }
   }
+  const auto& scalars = c.scalars.as<typename Rule::Scalars>();
 #pragma unroll
   for (int i = 0; i < kLaneValues; ++i) {
-    adamw_element(c.update, decay, g[i], w[i], m[i], v[i]);
+    float own[kMaxSlots] = {};
+#pragma unroll
+    for (int k = 0; k < kSlots; ++k) {
+      own[k] = states[k][i];
+    }
+    Rule::element(scalars, decay, g[i] * c.clip, w[i], own);
+#pragma unroll
+    for (int k = 0; k < kSlots; ++k) {
+      states[k][i] = own[k];
+    }
   }
   constexpr bool kRoundWeights = !std::is_same_v<W, float>;
-  uint32_t random[3][kLaneValues];
+  uint32_t random[1 + kSlots][kLaneValues];
   if (kRoundWeights || format == StateFormat::bf16) {
 #pragma unroll
     for (int i = 0; i < kLaneValues; i += 2) {
       const RoundingPair pair =
-          rounding_bits(c.update.seed, c.update.step, (element + lane_at(i / 4) + i % 4) / 2);
+          rounding_bits(c.seed, c.step, (element + lane_at(i / 4) + i % 4) / 2);
       random[0][i] = pair.even.weight, random[0][i + 1] = pair.odd.weight;
-      random[1][i] = pair.even.first, random[1][i + 1] = pair.odd.first;
-      random[2][i] = pair.even.second, random[2][i + 1] = pair.odd.second;
+#pragma unroll
+      for (int k = 0; k < kSlots; ++k) {
+        random[1 + k][i] = pair.even.state[k], random[1 + k][i + 1] = pair.odd.state[k];
+      }
     }
   }
   if constexpr (kRoundWeights) {
@@ -174,33 +187,37 @@ __device__ void update_tile(const AdamWCall& c, int64_t at, const block8::Book* 
   if (c.copy != nullptr) {
     store_tile(static_cast<C*>(c.copy) + at, w);
   }
-  if (format == StateFormat::f32) {
-    store_tile(reinterpret_cast<float*>(first_at) + state, m);
-    store_tile(reinterpret_cast<float*>(second_at) + state, v);
-  } else if (format == StateFormat::bf16) {
-    store_rounded(reinterpret_cast<__nv_bfloat16*>(first_at) + state, m, random[1]);
-    store_rounded(reinterpret_cast<__nv_bfloat16*>(second_at) + state, v, random[2]);
-  } else if constexpr (kBlocks) {
-    const int64_t scale = s.scale_at + state / kTile;
-    store_codes(reinterpret_cast<uint8_t*>(first_at) + state, c.first_scales + scale, books[0], m);
-    store_codes(reinterpret_cast<uint8_t*>(second_at) + state, c.second_scales + scale, books[1],
-                v);
+#pragma unroll
+  for (int k = 0; k < kSlots; ++k) {
+    const SlotCall& slot = c.slots[k];
+    if (slot.values == nullptr) {
+      continue;
+    }
+    std::byte* const values = slot.values + s.at;
+    if (format == StateFormat::f32) {
+      store_tile(reinterpret_cast<float*>(values) + state, states[k]);
+    } else if (format == StateFormat::bf16) {
+      store_rounded(reinterpret_cast<__nv_bfloat16*>(values) + state, states[k], random[1 + k]);
+    } else if constexpr (kBlocks) {
+      store_codes(reinterpret_cast<uint8_t*>(values) + state,
+                  slot.scales + s.scale_at + state / kTile, books[slot.book], states[k]);
+    }
   }
 }
 
 constexpr int kWarps = kThreads / 32;
 
-template <class W, class C>
-__global__ void __launch_bounds__(kThreads) adamw_kernel(AdamWCall c) {
+template <class Rule, class W, class C>
+__global__ void __launch_bounds__(kThreads) update_kernel(UpdateCall c) {
   const int64_t at = (int64_t{blockIdx.x} * kWarps + threadIdx.x / 32) * kTile;
   if (c.begin + at < c.end) {
-    update_tile<W, C, false>(c, at, nullptr);
+    update_tile<Rule, W, C, false>(c, at, nullptr);
   }
 }
 
 // Blocks stay for many tiles, since each reads the books first.
-template <class W, class C>
-__global__ void __launch_bounds__(kThreads, 3) adamw_blocks_kernel(AdamWCall c) {
+template <class Rule, class W, class C>
+__global__ void __launch_bounds__(kThreads, 3) update_blocks_kernel(UpdateCall c) {
   constexpr int kWords = sizeof(block8::Book) / 4;
   __shared__ block8::Book books[2];
   for (int i = static_cast<int>(threadIdx.x); i < 2 * kWords; i += kThreads) {
@@ -209,21 +226,23 @@ __global__ void __launch_bounds__(kThreads, 3) adamw_blocks_kernel(AdamWCall c) 
   __syncthreads();
   int64_t at = (int64_t{blockIdx.x} * kWarps + threadIdx.x / 32) * kTile;
   for (; c.begin + at < c.end; at += int64_t{gridDim.x} * kWarps * kTile) {
-    update_tile<W, C, true>(c, at, books);
+    update_tile<Rule, W, C, true>(c, at, books);
   }
 }
 
-template <class W, class C>
-void launch(const AdamWCall& call, const CudaDevice& gpu) {
+template <class Rule, class W, class C>
+void launch(const UpdateCall& call, const CudaDevice& gpu) {
   const int64_t tiles = (call.end - call.begin) / kTile;
   const int64_t blocks = (tiles + kWarps - 1) / kWarps;
-  if (call.books != nullptr) {
-    const int64_t most = gpu.multiprocessors() * 8L;
-    adamw_blocks_kernel<W, C>
-        <<<static_cast<unsigned>(std::min(blocks, most)), kThreads, 0, gpu.stream()>>>(call);
-  } else {
-    adamw_kernel<W, C><<<static_cast<unsigned>(blocks), kThreads, 0, gpu.stream()>>>(call);
+  if constexpr (Rule::kHasBlocks) {
+    if (call.books != nullptr) {
+      const int64_t most = gpu.multiprocessors() * 8L;
+      update_blocks_kernel<Rule, W, C>
+          <<<static_cast<unsigned>(std::min(blocks, most)), kThreads, 0, gpu.stream()>>>(call);
+      return;
+    }
   }
+  update_kernel<Rule, W, C><<<static_cast<unsigned>(blocks), kThreads, 0, gpu.stream()>>>(call);
 }
 
 // One float32 sum of squares per block, each over the same stretch every time.
@@ -247,15 +266,18 @@ __global__ void squares_kernel(const float* x, int64_t n, int64_t stretch, float
 
 }  // namespace
 
-void adamw(Device& device, const AdamWCall& call) {
+void update(Device& device, const UpdateCall& call) {
   const CudaDevice& gpu = cuda(device);
-  if (call.weight_type == DType::bf16) {
-    SFT_ASSERT(call.copy == nullptr);  // matmuls read the weights themselves
-    launch<__nv_bfloat16, float>(call, gpu);
-  } else {
-    with_type(call.copy_type, [&](auto type) { launch<float, decltype(type)>(call, gpu); });
-  }
-  check_cuda(cudaGetLastError(), "adamw");
+  with_rule(call.rule, [&](auto rule) {
+    using Rule = decltype(rule);
+    if (call.weight_type == DType::bf16) {
+      SFT_ASSERT(call.copy == nullptr);  // matmuls read the weights themselves
+      launch<Rule, __nv_bfloat16, float>(call, gpu);
+    } else {
+      with_type(call.copy_type, [&](auto type) { launch<Rule, float, decltype(type)>(call, gpu); });
+    }
+  });
+  check_cuda(cudaGetLastError(), "update");
 }
 
 double l2_norm(Device& device, const float* x, int64_t n) {

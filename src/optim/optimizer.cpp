@@ -1,4 +1,4 @@
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,19 +9,20 @@
 
 namespace sft {
 
-AdamW::AdamW(Device& device, const std::vector<ParamSpec>& specs, const ParamLayout& layout,
-             const AdamWOptions& options, std::optional<ElementRange> range)
+Optimizer::Optimizer(Device& device, const std::vector<ParamSpec>& specs, const ParamLayout& layout,
+                     const OptimizerSettings& settings, std::optional<ElementRange> range)
     : device_(device),
-      options_(options),
-      layout_(specs, layout, options.format, range.value_or(ElementRange{0, layout.elements}),
-              options.weight_decay != 0.0),
+      settings_(settings),
+      layout_(specs, layout, settings, range.value_or(ElementRange{0, layout.elements})),
       parts_(layout_.parts(specs, layout)) {
   const auto& segments = layout_.segments();
   table_ = device.allocate(segments.size() * sizeof(StateSegment));
   device.upload(table_.data(), segments.data(), table_.size());
-  for (int i = 0; i < 2; ++i) {
-    moments_[i] = device.allocate(static_cast<size_t>(layout_.moment_bytes()));
-    scales_[i] = device.allocate(static_cast<size_t>(layout_.scales()) * sizeof(float));
+  for (size_t slot = 0; slot < kMaxSlots; ++slot) {
+    if (layout_.uses(static_cast<int>(slot))) {
+      values_[slot] = device.allocate(static_cast<size_t>(layout_.slot_bytes()));
+      scales_[slot] = device.allocate(static_cast<size_t>(layout_.scales()) * sizeof(float));
+    }
   }
   if (layout_.scales() > 0) {
     const auto books = block8::books();
@@ -30,17 +31,15 @@ AdamW::AdamW(Device& device, const std::vector<ParamSpec>& specs, const ParamLay
   }
 }
 
-void AdamW::step(const AdamWStep& s) {
+void Optimizer::step(const OptimizerStep& s) {
   const ElementRange range = s.range.value_or(layout_.range());
   SFT_ASSERT(range.begin >= layout_.range().begin && range.end <= layout_.range().end);
   SFT_ASSERT(range.begin % kTile == 0 && range.end % kTile == 0);
   if (range.size() <= 0) {
     return;
   }
-  const auto n = static_cast<double>(s.step);
-  const double correction1 = 1.0 - std::pow(options_.beta1, n);
-  const double correction2 = 1.0 - std::pow(options_.beta2, n);
-  AdamWCall call{};
+  UpdateCall call{};
+  call.rule = settings_.rule;
   call.begin = range.begin;
   call.end = range.end;
   call.weights = s.weights;
@@ -50,24 +49,22 @@ void AdamW::step(const AdamWStep& s) {
   call.copy_type = s.copy_type;
   call.segments = reinterpret_cast<const StateSegment*>(table_.data());
   call.segment_count = static_cast<int>(layout_.segments().size());
-  call.first = moments_[0].data();
-  call.second = moments_[1].data();
-  call.first_scales = scales_[0].f32();
-  call.second_scales = scales_[1].f32();
+  const std::span<const StateSlot> slots = slots_of(settings_.rule);
+  for (size_t slot = 0; slot < slots.size(); ++slot) {
+    call.slots[slot] = {values_[slot].data(), scales_[slot].f32(), slots[slot].is_signed ? 0 : 1};
+  }
   call.books = reinterpret_cast<const block8::Book*>(books_.data());
-  call.update = {static_cast<float>(s.clip),
-                 static_cast<float>(options_.beta1),
-                 static_cast<float>(1.0 - options_.beta1),
-                 static_cast<float>(options_.beta2),
-                 static_cast<float>(1.0 - options_.beta2),
-                 static_cast<float>(1.0 - s.learning_rate * options_.weight_decay),
-                 static_cast<float>(s.learning_rate / correction1),
-                 static_cast<float>(1.0 / std::sqrt(correction2)),
-                 static_cast<float>(options_.epsilon),
-                 options_.seed,
-                 static_cast<uint64_t>(s.step)};
+  call.clip = static_cast<float>(s.clip);
+  call.seed = settings_.seed;
+  call.step = static_cast<uint64_t>(s.step);
+  with_rule(settings_.rule, [&](auto rule) {
+    using Rule = decltype(rule);
+    call.decay = Rule::decay(settings_, s.learning_rate);
+    call.no_decay = Rule::kNoDecay;
+    call.scalars.set(Rule::scalars(settings_, s.learning_rate, s.step));
+  });
   const OptimKernels* own = device_.optim_kernels();
-  (own != nullptr ? own->adamw : cpu::adamw)(device_, call);
+  (own != nullptr ? own->update : cpu::update)(device_, call);
 }
 
 double l2_norm(Device& device, const float* x, int64_t n) {
