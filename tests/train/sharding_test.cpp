@@ -40,6 +40,40 @@ TEST(Sharding, every_stage_gives_the_same_bits) {
   }
 }
 
+// Every rule of the table, with all of its states, and what resuming needs of them.
+TEST(Sharding, every_optimizer_gives_the_same_bits_at_every_stage_and_goes_on) {
+  const std::pair<const char*, const char*> optimizers[] = {
+      {"lion_32bit", ""},
+      {"lion_8bit", ""},
+      {"sgd", ""},
+      {"sgd", "momentum=0.9,nesterov=true"},
+      {"rmsprop", "momentum=0.5,centered=true"},
+      {"adagrad", "lr_decay=0.01"}};
+  const Rows rows(40);
+  for (const auto& [optim, args] : optimizers) {
+    SCOPED_TRACE(fmt::format("{} {}", optim, args));
+    TrainOptions o = sharded("optimizers", 0);
+    o.optim.optim = optim;
+    o.optim.optim_args = args;
+    o.optim.weight_decay = 0.1;
+    o.sharding.reduce_gradients = "micro_batch";
+    const RunResult whole = run_ranks(2, o, rows)[0];
+    for (const int64_t stage : {1, 3}) {
+      SCOPED_TRACE(stage);
+      TrainOptions part = sharded("optimizers_part", stage);
+      part.optim = o.optim;
+      part.sharding.reduce_gradients = stage == 1 ? "micro_batch" : "auto";
+      part.save_strategy = "steps";
+      part.save_steps = 4;
+      EXPECT_EQ(whole.weights, run_ranks(2, part, rows)[0].weights);
+      const fs::path checkpoint = fs::path(part.output_dir) / "checkpoint-4";
+      part.save_strategy = "no";
+      const RunSetup again{.resume_from = checkpoint.string()};
+      EXPECT_EQ(whole.weights, run_ranks(2, part, rows, again)[0].weights);
+    }
+  }
+}
+
 // Ranks that speak through loopback instead of sharing memory.
 std::vector<std::unique_ptr<Communicator>> over_gloo(int ranks) {
   const fs::path folder = fresh_folder("gloo");
@@ -354,7 +388,7 @@ TEST(Sharding, each_rank_takes_the_memory_of_the_formula) {
           const Place place = place_of(o, static_cast<int>(rank), ranks);
           LoadedModel loaded = load_model(*source, *own, DType::f32, DType::f32, {place});
           const Sharder sharder(*own, *comms[rank], loaded, o, {}, 2);
-          planned[rank] = shard_bytes(model, {place}, DType::f32, DType::f32, StateFormat::f32,
+          planned[rank] = shard_bytes(model, {place}, DType::f32, DType::f32, {},
                                       sums_gradients_apart(o, place, 2));
           double bytes = static_cast<double>(loaded.weights.size() + loaded.copy.size() +
                                              loaded.norms.size() + loaded.gathered.size());

@@ -213,7 +213,9 @@ TEST(Trainer, eight_bit_blocks_train_like_float32_and_resume_without_a_changed_b
   const Model model = Model::from_config(shape);
   const auto bytes = [&](StateFormat format) {
     const ElementRange all{0, model.layout.elements};
-    return StateLayout(model.specs, model.layout, format, all, true).bytes();
+    OptimizerSettings settings;
+    settings.format = format;
+    return StateLayout(model.specs, model.layout, settings, all).bytes();
   };
   ASSERT_LT(bytes(StateFormat::block8), bytes(StateFormat::f32) * 6 / 10);
   const Rows rows(40);
