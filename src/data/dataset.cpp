@@ -29,6 +29,7 @@ namespace {
 constexpr int64_t kFewRows = 4096;
 constexpr int64_t kFewBytes = 8 << 20;
 constexpr double kSecondsThatPay = 1;  // a shorter pass is not worth a file
+constexpr size_t kFirstRows = 64;      // of each data set, looked at to say what is to be expected
 
 bool packs(const DataOptions& options, Part part) {
   return part == Part::train ? options.packing : options.packs_eval();
@@ -107,8 +108,8 @@ class Preparation {
     }
     std::vector<SourceRow> first;
     RowStream stream(source());
-    read_first(stream, first, RowPreparer::kRowsToDecide);
-    sources_->preparer = std::make_shared<RowPreparer>(options_, packing_, context_, first);
+    read_first(stream, first, kFirstRows);
+    sources_->preparer = make_preparer(first);
     const bool windows = part_ == Part::train &&
                          (options_.dataset_streaming || options_.dataset_order == "windowed");
     Prepared out = windows ? windowed() : can_wait(first) ? lazy() : whole();
@@ -124,8 +125,9 @@ class Preparation {
     Tokenizer::Scratch scratch(context_.tokenizer);
     RowStream stream(source());
     std::vector<SourceRow> rows;
-    read_first(stream, rows, RowPreparer::kRowsToDecide);
-    const RowPreparer preparer(options_, packing_, context_, rows);
+    read_first(stream, rows, kFirstRows);
+    const auto made = make_preparer(rows);
+    const RowPreparer& preparer = *made;
     while (!rows.empty()) {
       for (const SourceRow& source_row : rows) {
         if (static_cast<int64_t>(out.size()) == limit) {
@@ -139,7 +141,7 @@ class Preparation {
         }
       }
       rows.clear();
-      read_rows(stream, rows, RowPreparer::kRowsToDecide);
+      read_rows(stream, rows, kFirstRows);
     }
     return out;
   }
@@ -147,6 +149,25 @@ class Preparation {
  private:
   const RowSource& source() const { return sources_->source; }
   const RowPreparer& preparer() const { return *sources_->preparer; }
+
+  // From the first rows of the source, and of each data set of a mixture.
+  std::shared_ptr<const RowPreparer> make_preparer(std::vector<SourceRow> first) const {
+    for (size_t p = 1; p < source().parts.size(); ++p) {
+      const SourcePart& part = source().parts[p];
+      const RowSource alone{.parts = {part}, .order = {}};
+      RowStream stream(alone);
+      SourceRow row;
+      for (size_t i = 0; i < kFirstRows && stream.next(row.raw); ++i) {
+        row.columns = &part.columns;
+        first.push_back(std::move(row));
+        row = {};
+      }
+    }
+    const std::vector<std::string> none;
+    return std::make_shared<RowPreparer>(
+        options_, packing_, context_, first,
+        sources_->table != nullptr ? sources_->table->columns() : none);
+  }
 
   // The next rows that count, at most so many.
   void read_rows(RowStream& stream, std::vector<SourceRow>& rows, size_t most) {

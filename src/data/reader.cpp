@@ -29,8 +29,16 @@ std::string RawRow::place() const {
   return by_line ? fmt::format("{}:{}", *file, number) : fmt::format("{}, row {}", *file, number);
 }
 
+Json RawRow::row_of_batch(const std::vector<std::string>* columns) const {
+  try {
+    return batch->row(in_batch, columns);
+  } catch (Error& e) {
+    throw e.at(place());
+  }
+}
+
 Json RawRow::json(const std::vector<std::string>* columns) const {
-  Json row = batch != nullptr ? batch->row(in_batch, columns) : value;
+  Json row = batch != nullptr ? row_of_batch(columns) : value;
   if (!parsed && batch == nullptr) {
     if (too_deep(text)) {
       throw Error("D010", fmt::format("this row is nested more than {} deep", kMaxJsonDepth))

@@ -41,6 +41,9 @@ struct RawRow {
   // The row as a JSON object, where it costs less without columns other than these. D010 when it is
   // not valid JSON, D011 when it is not an object.
   Json json(const std::vector<std::string>* columns = nullptr) const;
+
+ private:
+  Json row_of_batch(const std::vector<std::string>* columns) const;
 };
 
 class RowReader {

@@ -102,6 +102,17 @@ bool has_role(const Json& messages, std::string_view role) {
   return std::ranges::any_of(messages, [&](const Json& m) { return m["role"] == role; });
 }
 
+[[noreturn]] void fail_without_template() {
+  throw Error("D040", "the data are conversations, and the model has no chat template")
+      .hint("give one with --chat_template_path, for example the folder of an instruct model");
+}
+
+[[noreturn]] void fail_plain_row(const std::string& what) {
+  throw Error("D041",
+              fmt::format("assistant_only_loss needs conversations, these data are {}", what))
+      .hint("leave --assistant_only_loss out");
+}
+
 }  // namespace
 
 Renderer::Renderer(const RowShape& shape, const DataOptions& options, const Tokenizer& tokenizer,
@@ -112,19 +123,19 @@ Renderer::Renderer(const RowShape& shape, const DataOptions& options, const Toke
       eos_(options.eos_token.value_or(tokenizer.eos_token())),
       ends_texts_(options.dataset_text_field == "text"),
       completion_only_(options.completion_only_loss.value_or(true)),
-      assistant_only_(options.assistant_only_loss || shape.has_switches()) {
-  if (shape.conversational() && chat_template == nullptr) {
-    throw Error("D040", "the data are conversations, and the model has no chat template")
-        .hint("give one with --chat_template_path, for example the folder of an instruct model");
+      assistant_only_(options.assistant_only_loss) {
+  if (chat_template != nullptr) {
+    template_ = *chat_template;
+    marked_template_ = chat_template->for_assistant_mask();
+  } else if (shape.has_conversations()) {
+    fail_without_template();
   }
-  if (shape.conversational()) {
-    template_ = assistant_only_ ? chat_template->for_assistant_mask() : *chat_template;
-    turn_end_trained_ = !assistant_only_ || covers_turn_end();
+  const bool only_plain = !shape.has_conversations() && !shape.has(RowKind::tokens);
+  if (assistant_only_ && only_plain) {
+    fail_plain_row(shape.report());
   }
-  if (assistant_only_ && !shape.conversational() && shape.kind() != RowKind::tokens) {
-    throw Error("D041", fmt::format("assistant_only_loss needs conversations, these data are {}",
-                                    shape.report()))
-        .hint("leave --assistant_only_loss out");
+  if (marked_template_ && shape.has_conversations() && (assistant_only_ || shape.has_switches())) {
+    turn_end_trained_ = covers_turn_end();
   }
   if (!eos_.empty() && !tokenizer.id_of(eos_)) {
     throw Error("D046", fmt::format("the eos_token \"{}\" is not a token of this tokenizer", eos_))
@@ -133,28 +144,33 @@ Renderer::Renderer(const RowShape& shape, const DataOptions& options, const Toke
 }
 
 std::string Renderer::trained_tokens() const {
-  const bool has_completion = shape_.kind() == RowKind::prompt_completion ||
-                              shape_.kind() == RowKind::messages_and_completion;
-  if (shape_.kind() == RowKind::tokens) {
+  if (shape_.has(RowKind::tokens)) {
     return "the labels given";
   }
+  const std::string_view without_end =
+      turn_end_trained_ ? ""
+                        : " (without the end of the turn, which the template's {% generation %} "
+                          "leaves out: the model will not learn to stop)";
+  const bool completions = shape_.has_completions() && completion_only_;
   if (assistant_only_) {
-    std::string part = "the assistant's turns";
-    part += has_completion && completion_only_ ? " of the completion" : "";
-    part += shape_.has_switches() ? ", as each message's own switch says" : "";
-    return turn_end_trained_ ? part
-                             : part +
-                                   " (without the end of the turn, which the template's {% "
-                                   "generation %} leaves out: the model will not learn to stop)";
+    return fmt::format("the assistant's turns{}{}{}", completions ? " of the completion" : "",
+                       shape_.has_switches() ? ", as each message's own switch says" : "",
+                       without_end);
   }
-  if (shape_.kind() == RowKind::text && !ends_texts_) {
-    return "all tokens (no end-of-text token is added: TRL adds it to a column named text only)";
+  std::string part = completions ? "the completion" : "all tokens";
+  if (shape_.has(RowKind::text) && !ends_texts_) {
+    part += " (no end-of-text token is added: TRL adds it to a column named text only)";
   }
-  return has_completion && completion_only_ ? "the completion" : "all tokens";
+  if (shape_.has_switches()) {
+    part += fmt::format(
+        "; where messages have a switch of their own, the assistant's turns that it allows{}",
+        without_end);
+  }
+  return part;
 }
 
 std::string Renderer::trained_part() const {
-  const bool fallback = template_ && template_->name() == "chatml";
+  const bool fallback = shape_.has_conversations() && template_ && template_->name() == "chatml";
   return trained_tokens() +
          (fallback ? "; rendered as ChatML, because the model has no chat template" : "");
 }
@@ -188,6 +204,10 @@ RenderedRow Renderer::render(const Json& row, const std::string& place, Tokenize
 
 RenderedRow Renderer::render_shaped(const ShapedRow& row, Tokenizer::Scratch& scratch,
                                     Losses losses) const {
+  const bool plain = row.kind == RowKind::text || row.kind == RowKind::prompt_completion;
+  if (assistant_only_ && plain) {
+    fail_plain_row(row.kind == RowKind::text ? "text" : "prompt and completion");
+  }
   switch (row.kind) {
     case RowKind::text:
       return render_text(ends_texts_ ? with_eos(row.text) : row.text, scratch);
@@ -254,7 +274,7 @@ RenderedChat Renderer::render_chat(const ShapedRow& row, const Json& messages, b
   options.add_generation_prompt = prompt;
   options.tools = row.tools;
   options.kwargs = row.template_kwargs;
-  return template_->render(messages, options);
+  return template_of(row).render(messages, options);
 }
 
 // The template's own marks where it has them, else the turns found in its text.
@@ -270,7 +290,7 @@ std::vector<Span> Renderer::trained_spans(const ShapedRow& row, const RenderedCh
   RenderOptions options;
   options.tools = row.tools;
   options.kwargs = row.template_kwargs;
-  AssistantSpans found = assistant_spans(*template_, row.messages, options, chat.text);
+  AssistantSpans found = assistant_spans(*marked_template_, row.messages, options, chat.text);
   if (!found.missing.empty()) {
     throw Error("D045", fmt::format("message {} is the assistant's, and its place in the text that "
                                     "the chat template renders cannot be told",
@@ -287,7 +307,7 @@ std::vector<Span> Renderer::switched_spans(const ShapedRow& row, const RenderedC
   RenderOptions options;
   options.tools = row.tools;
   options.kwargs = row.template_kwargs;
-  const AssistantSpans found = assistant_spans(*template_, row.messages, options, chat.text);
+  const AssistantSpans found = assistant_spans(*marked_template_, row.messages, options, chat.text);
   if (found.turns.size() != found.spans.size() || !found.missing.empty()) {
     throw Error("D045",
                 "the place of each assistant turn in the rendered text cannot be told, which "
@@ -309,9 +329,9 @@ bool Renderer::covers_turn_end() const {
   const std::string answer = "0f4a1";
   try {
     const RenderedChat chat =
-        template_->render(Json::array({{{"role", "user"}, {"content", "hello"}},
-                                       {{"role", "assistant"}, {"content", answer}}}),
-                          {});
+        marked_template_->render(Json::array({{{"role", "user"}, {"content", "hello"}},
+                                              {{"role", "assistant"}, {"content", answer}}}),
+                                 {});
     const size_t at = chat.text.rfind(answer);
     if (!chat.has_generation_markers || at == std::string::npos) {
       return true;
@@ -336,6 +356,9 @@ RenderedRow Renderer::render_messages(const ShapedRow& row, Tokenizer::Scratch& 
   if (row.messages.empty()) {
     return {};
   }
+  if (!template_) {
+    fail_without_template();
+  }
   const RenderedChat chat = render_chat(row, row.messages, false);
   RenderedRow out{.example = {}, .text = chat.text};
   if (losses == Losses::tell) {
@@ -348,7 +371,7 @@ RenderedRow Renderer::render_messages(const ShapedRow& row, Tokenizer::Scratch& 
           .hint("use a chat template for this kind of data: --chat_template_path");
     }
   }
-  if (assistant_only_) {
+  if (assistant_only(row)) {
     Encoding encoding;
     tokenizer_.encode_with_spans(out.text, false, scratch, encoding);
     out.example.input_ids = encoding.ids;

@@ -28,10 +28,10 @@ enum class Losses { refuse, tell };
 
 class Renderer {
  public:
-  // Keeps references to the shape and the tokenizer. `chat_template` may be null when the shape is
-  // not conversational, else D040. D041 assistant_only_loss on data that is no conversation, D046
-  // an eos_token that is no token.
-  // `vocab`: the ids that rows with input_ids may use, 0 for those of the tokenizer.
+  // Keeps references to the shape and the tokenizer. `chat_template` may be null when no row is a
+  // conversation, else D040 (here, where the first rows tell). D041 assistant_only_loss on data
+  // that is no conversation, D046 an eos_token that is no token. `vocab`: the ids that rows with
+  // input_ids may use, 0 for those of the tokenizer.
   Renderer(const RowShape& shape, const DataOptions& options, const Tokenizer& tokenizer,
            const ChatTemplate* chat_template, int64_t vocab = 0);
 
@@ -54,6 +54,13 @@ class Renderer {
   RenderedRow render_messages(const ShapedRow& row, Tokenizer::Scratch& scratch,
                               Losses losses) const;
   RenderedRow render_tokens(const ShapedRow& row) const;
+  // Whether only the assistant's turns of this row are trained: the option, or its own switches.
+  bool assistant_only(const ShapedRow& row) const {
+    return assistant_only_ || !row.trained_messages.empty();
+  }
+  const ChatTemplate& template_of(const ShapedRow& row) const {
+    return assistant_only(row) ? *marked_template_ : *template_;
+  }
   RenderedChat render_chat(const ShapedRow& row, const Json& messages, bool prompt) const;
   std::vector<Span> trained_spans(const ShapedRow& row, const RenderedChat& chat) const;
   std::vector<Span> switched_spans(const ShapedRow& row, const RenderedChat& chat) const;
@@ -64,7 +71,7 @@ class Renderer {
 
   const RowShape& shape_;
   const Tokenizer& tokenizer_;
-  std::optional<ChatTemplate> template_;
+  std::optional<ChatTemplate> template_, marked_template_;  // the latter for assistant_only rows
   int64_t vocab_;
   std::string eos_;
   bool ends_texts_;  // as TRL has it, the EOS is added to the column "text", not to another

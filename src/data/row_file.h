@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "core/thread_pool.h"
 #include "data/compressed.h"
@@ -21,6 +23,8 @@ class RowFile {
   virtual void read(int64_t i, RawRow& row) const = 0;
   // The end of the rows that are best read together with row i, by one thread and in order.
   virtual int64_t chunk_end(int64_t i) const = 0;
+  // The columns of a file that has a schema, none of others.
+  virtual std::vector<std::string> columns() const { return {}; }
 };
 
 // Opens the file and counts its rows, by `pool` where that takes long. Null where rows can only be

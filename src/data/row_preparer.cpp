@@ -54,27 +54,25 @@ void Scratches::give(std::unique_ptr<Tokenizer::Scratch> scratch) {
 }
 
 RowPreparer::RowPreparer(const DataOptions& options, bool packing, const DataContext& context,
-                         std::span<const SourceRow> first)
+                         std::span<const SourceRow> first, std::span<const std::string> columns)
     : options_(options), packing_(packing) {
   check_options(options, packing);
   std::vector<Json> rows;
-  for (const SourceRow& row : first.first(std::min(kRowsToDecide, first.size()))) {
+  for (const SourceRow& row : first) {
     rows.push_back(row.json());
   }
   first_row_ = preview(rows[0]);
   first_place_ = first[0].raw.place();
-  shape_.emplace(rows, first_place_, ShapeOptions(options));
-  if (skips_preparation(options) && shape_->kind() != RowKind::tokens) {
+  shape_.emplace(rows, first_place_, ShapeOptions(options), columns);
+  if (skips_preparation(options) && !shape_->has(RowKind::tokens)) {
     throw Error("D054", "skip_prepare_dataset needs rows with input_ids").at(first_place_);
   }
   renderer_.emplace(*shape_, options, context.tokenizer, context.chat_template, context.vocab);
 }
 
 bool RowPreparer::trains_all() const {
-  const bool has_completion = shape_->kind() == RowKind::prompt_completion ||
-                              shape_->kind() == RowKind::messages_and_completion;
-  return shape_->kind() != RowKind::tokens && !options_.assistant_only_loss &&
-         !(has_completion && options_.completion_only_loss.value_or(true));
+  return !shape_->has(RowKind::tokens) && !options_.assistant_only_loss &&
+         !(shape_->has_completions() && options_.completion_only_loss.value_or(true));
 }
 
 bool RowPreparer::finish(RenderedRow& row, DataStatistics& stats) const {

@@ -31,14 +31,14 @@ class Scratches {
 
 class RowPreparer {
  public:
-  static constexpr size_t kRowsToDecide = 64;
-
-  // Decides by the first rows, at most kRowsToDecide and never none. Keeps references to options
-  // and context. D052, D051, D053, D054 and the errors of RowShape and Renderer.
+  // `first`: the first rows of each data set, never none; `columns`: those of files with a schema.
+  // They say what to expect, and decide nothing about other rows. Keeps references to options and
+  // context. D052, D051, D053, D054 and the errors of RowShape and Renderer.
   RowPreparer(const DataOptions& options, bool packing, const DataContext& context,
-              std::span<const SourceRow> first);
+              std::span<const SourceRow> first, std::span<const std::string> columns = {});
 
-  // Whether every token of every row is trained, so that only empty rows train nothing.
+  // Whether every token is trained of rows like the first ones, so that only empty rows train
+  // nothing.
   bool trains_all() const;
 
   RenderedRow render(const SourceRow& row, Tokenizer::Scratch& scratch,
@@ -49,7 +49,7 @@ class RowPreparer {
   // happens to it.
   bool finish(RenderedRow& row, DataStatistics& stats) const;
 
-  bool conversational() const { return shape_->conversational(); }
+  bool conversational() const { return shape_->has_conversations(); }
   // "training data: …": the line that says what was read.
   std::string report(Part part, const std::string& source, int64_t rows) const;
   // D049, with the first row.

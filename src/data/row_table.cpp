@@ -37,6 +37,7 @@ std::unique_ptr<RowTable> RowTable::open(const RowSource& source, ThreadPool& po
       if (file == nullptr) {
         return nullptr;
       }
+      table->add_columns(*file, part.columns);
       table->bytes_ += static_cast<int64_t>(std::filesystem::file_size(path));
       const int64_t begin = std::max(part.rows.begin, in_part);
       const int64_t end = std::min(part.rows.end, in_part + file->count());
@@ -49,6 +50,15 @@ std::unique_ptr<RowTable> RowTable::open(const RowSource& source, ThreadPool& po
     }
   }
   return table;
+}
+
+void RowTable::add_columns(const RowFile& file, const std::vector<std::string>& wanted) {
+  for (std::string& name : file.columns()) {
+    const bool counts = wanted.empty() || std::ranges::find(wanted, name) != wanted.end();
+    if (counts && std::ranges::find(columns_, name) == columns_.end()) {
+      columns_.push_back(std::move(name));
+    }
+  }
 }
 
 int64_t RowTable::count() const { return stretches_.empty() ? 0 : stretches_.back().end; }

@@ -33,6 +33,8 @@ class RowTable {
   int64_t chunk_end(int64_t i) const;
   // Bytes of all files.
   int64_t bytes() const { return bytes_; }
+  // Those of all files that have a schema, as far as they count, in the order they are met.
+  const std::vector<std::string>& columns() const { return columns_; }
 
  private:
   // Rows [first, …) of a file, which are rows [begin, end) of all.
@@ -42,8 +44,10 @@ class RowTable {
     const std::vector<std::string>* columns;
   };
   const Stretch& stretch_of(int64_t row) const;
+  void add_columns(const RowFile& file, const std::vector<std::string>& wanted);
 
   std::vector<Stretch> stretches_;
+  std::vector<std::string> columns_;
   int64_t bytes_ = 0;
 };
 

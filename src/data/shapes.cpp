@@ -23,14 +23,17 @@ struct ShapeContext {
 struct ShapeEntry {
   RowKind kind;
   std::string_view name;
+  std::vector<std::string_view> deciding;  // the columns that `column_of` looks at by itself
   std::string (*column_of)(const Json& row, const ShapeOptions& options);
   ShapedRow (*read)(const Json& row, const ShapeContext& context);
-  std::array<std::string_view, 5> columns;  // used when present, beside the deciding one
+  std::vector<std::string_view> columns;  // used when present, beside the deciding one
 };
 
 namespace {
 
 constexpr std::array<std::string_view, 2> kTemplateColumns = {"tools", "chat_template_kwargs"};
+const std::vector<std::string_view> kConversationColumns = {"messages", "conversations",
+                                                            "conversation"};
 
 const Json* find(const Json& row, std::string_view column) {
   const auto found = row.find(std::string(column));
@@ -110,6 +113,19 @@ void read_messages(const Json& row, const std::string& column, const ShapeContex
   }
 }
 
+// A template would print a tool that is text in quotes, as no model was trained to read it.
+void check_tools(const Json& tools) {
+  for (size_t i = 0; i < tools.size(); ++i) {
+    if (!tools[i].is_object()) {
+      throw Error("D038",
+                  fmt::format("tool {} of the column \"tools\" is {} {}, wanted an object", i + 1,
+                              tools[i].is_array() ? "an" : "a", tools[i].type_name()))
+          .hint(
+              "write tools as objects, or the whole list as one JSON text: \"tools\": \"[{...}]\"");
+    }
+  }
+}
+
 void read_template_columns(const Json& row, ShapedRow& out) {
   for (const std::string_view column : kTemplateColumns) {
     const Json* value = find(row, column);
@@ -124,6 +140,9 @@ void read_template_columns(const Json& row, ShapedRow& out) {
     const bool is_tools = column == "tools";
     if (!parsed.is_null() && !(is_tools ? parsed.is_array() : parsed.is_object())) {
       wrong_column(row, column, is_tools ? "a list, or JSON text of one" : "an object");
+    }
+    if (is_tools) {
+      check_tools(parsed);
     }
     (is_tools ? out.tools : out.template_kwargs) = std::move(parsed);
   }
@@ -238,6 +257,7 @@ ShapedRow read_alpaca(const Json& row, const ShapeContext&) {
 const std::array<ShapeEntry, 7> kShapes = {{
     {RowKind::tokens,
      "pre-tokenised rows",
+     {"input_ids"},
      [](const Json& row, const ShapeOptions&) -> std::string {
        return find(row, "input_ids") != nullptr ? "input_ids" : "";
      },
@@ -245,6 +265,7 @@ const std::array<ShapeEntry, 7> kShapes = {{
      {"labels", "completion_mask", "assistant_masks"}},
     {RowKind::text,
      "plain text",  // a column named by the user comes before any guess
+     {},
      [](const Json& row, const ShapeOptions& options) -> std::string {
        const std::string& field = options.text_field;
        return field != "text" && is_text(find(row, field)) ? field : "";
@@ -253,6 +274,7 @@ const std::array<ShapeEntry, 7> kShapes = {{
      {}},
     {RowKind::messages_and_completion,
      "conversational prompt and completion",
+     {"prompt", "completion"},
      [](const Json& row, const ShapeOptions& options) -> std::string {
        return is_conversation(find(row, "prompt"), options.messages) &&
                       is_conversation(find(row, "completion"), options.messages)
@@ -263,6 +285,7 @@ const std::array<ShapeEntry, 7> kShapes = {{
      {"completion", "tools", "chat_template_kwargs"}},
     {RowKind::prompt_completion,
      "prompt and completion",
+     {"prompt", "completion"},
      [](const Json& row, const ShapeOptions&) -> std::string {
        return is_text(find(row, "prompt")) && is_text(find(row, "completion")) ? "prompt" : "";
      },
@@ -270,14 +293,15 @@ const std::array<ShapeEntry, 7> kShapes = {{
      {"completion"}},
     {RowKind::messages,
      "conversations",
+     kConversationColumns,
      [](const Json& row, const ShapeOptions& options) -> std::string {
        if (!options.messages_field.empty()) {
          const bool is = is_conversation(find(row, options.messages_field), options.messages);
          return is ? options.messages_field : "";
        }
-       for (const char* column : {"messages", "conversations", "conversation"}) {
+       for (const std::string_view column : kConversationColumns) {
          if (is_conversation(find(row, column), options.messages)) {
-           return column;
+           return std::string(column);
          }
        }
        return "";
@@ -286,6 +310,7 @@ const std::array<ShapeEntry, 7> kShapes = {{
      {"system", "tools", "chat_template_kwargs"}},
     {RowKind::text,
      "plain text",
+     {"text"},
      [](const Json& row, const ShapeOptions&) -> std::string {
        return is_text(find(row, "text")) ? "text" : "";
      },
@@ -293,6 +318,7 @@ const std::array<ShapeEntry, 7> kShapes = {{
      {}},
     {RowKind::messages_and_completion,
      "instructions (Alpaca)",
+     {"instruction", "output"},
      [](const Json& row, const ShapeOptions&) -> std::string {
        return is_text(find(row, "instruction")) && is_text(find(row, "output")) ? "instruction"
                                                                                 : "";
@@ -351,25 +377,36 @@ ShapeOptions::ShapeOptions(const DataOptions& o)
       messages{o.message_role_key.value_or(""), o.message_content_key.value_or(""),
                read_map(o.role_map, "role_map", true)} {}
 
-RowShape::RowShape(std::span<const Json> given, const std::string& place, ShapeOptions options)
-    : entry_(nullptr), options_(std::move(options)) {
+RowShape::Fit RowShape::fit_of(const Json& row) const {
+  for (const ShapeEntry& entry : kShapes) {
+    if (std::string column = entry.column_of(row, options_); !column.empty()) {
+      return {&entry, std::move(column)};
+    }
+  }
+  return {};
+}
+
+RowShape::RowShape(std::span<const Json> given, const std::string& place, ShapeOptions options,
+                   std::span<const std::string> more)
+    : options_(std::move(options)) {
   std::vector<Json> rows;
   for (const Json& row : given) {
     rows.push_back(options_.column_map.empty() ? row : renamed(row, options_.column_map));
   }
-  const std::vector<std::string> columns = columns_of(rows);
-  for (const ShapeEntry& entry : kShapes) {
-    for (const Json& row : rows) {
-      if (entry_ == nullptr) {
-        column_ = entry.column_of(row, options_);
-        entry_ = column_.empty() ? nullptr : &entry;
-      }
+  for (const Json& row : rows) {
+    Fit fit = fit_of(row);
+    const bool known = std::ranges::any_of(
+        fits_, [&](const Fit& f) { return f.entry == fit.entry && f.column == fit.column; });
+    if (fit.entry != nullptr && !known) {
+      kinds_.insert(fit.entry->kind);
+      fits_.push_back(std::move(fit));
     }
   }
-  if (entry_ == nullptr) {
+  std::ranges::stable_sort(fits_, {}, &Fit::entry);
+  if (fits_.empty()) {
     throw Error("D030",
                 fmt::format("no known shape of data has the columns {}; the first row is {}",
-                            fmt::join(columns, ", "), preview(rows[0])))
+                            fmt::join(columns_of(rows), ", "), preview(rows[0])))
         .at(place)
         .hint(
             fmt::format("known are messages or conversations, prompt with completion, \"{}\", "
@@ -378,20 +415,11 @@ RowShape::RowShape(std::span<const Json> given, const std::string& place, ShapeO
                         "--column_map question=prompt answer=completion",
                         options_.text_field));
   }
-  for (const std::string& column : columns) {
-    const bool used =
-        column == column_ || std::ranges::find(entry_->columns, column) != entry_->columns.end();
-    (used ? used_ : ignored_).push_back(column);
-    if (used) {
-      read_.push_back(column);
-    }
-  }
-  for (const auto& [from, to] : options_.column_map) {
-    read_.push_back(from);
-  }
+  note_columns(rows, more);
   for (const Json& row : rows) {
     try {
-      const ShapedRow read = entry_->read(row, {column_, options_.messages, &mapped_});
+      const Fit fit = choose(row);
+      const ShapedRow read = fit.entry->read(row, {fit.column, options_.messages, &mapped_});
       has_switches_ = has_switches_ || !read.trained_messages.empty();
     } catch (const Error&) {
       // Reported with its place when the row's turn comes.
@@ -399,12 +427,56 @@ RowShape::RowShape(std::span<const Json> given, const std::string& place, ShapeO
   }
 }
 
+void RowShape::note_columns(std::span<const Json> rows, std::span<const std::string> more) {
+  std::vector<std::string> columns = columns_of(rows);
+  for (const std::string& name : more) {
+    const auto to = options_.column_map.find(name);
+    const std::string& column = to == options_.column_map.end() ? name : to->second;
+    if (std::ranges::find(columns, column) == columns.end()) {
+      columns.push_back(column);
+    }
+  }
+  for (const std::string& column : columns) {
+    const bool used = std::ranges::any_of(fits_, [&](const Fit& fit) {
+      return column == fit.column ||
+             std::ranges::find(fit.entry->columns, column) != fit.entry->columns.end();
+    });
+    (used ? used_ : ignored_).push_back(column);
+  }
+  std::set<std::string> read = {options_.text_field, options_.messages_field};
+  for (const ShapeEntry& entry : kShapes) {
+    read.insert(entry.deciding.begin(), entry.deciding.end());
+    read.insert(entry.columns.begin(), entry.columns.end());
+  }
+  for (const auto& [from, to] : options_.column_map) {
+    read.insert(from);
+  }
+  read.erase("");
+  read_.assign(read.begin(), read.end());
+}
+
+// The shape of a row: its own, unless it has what decides for the data as a whole in another form
+// (then the error is about that), or lacks the column that the user named.
+RowShape::Fit RowShape::choose(const Json& row) const {
+  const Fit& usual = fits_.front();
+  Fit own = fit_of(row);
+  const bool named = (usual.entry->kind == RowKind::text && usual.column != "text") ||
+                     (!options_.messages_field.empty() && usual.column == options_.messages_field);
+  const bool less = own.entry == nullptr || own.entry > usual.entry;
+  return less && (own.entry == nullptr || named ||
+                  (own.column != usual.column && find(row, usual.column) != nullptr))
+             ? usual
+             : own;
+}
+
 ShapedRow RowShape::read(const Json& row, const std::string& place) const {
   std::map<std::string, std::string> mapped;
   try {
-    const ShapeContext context{column_, options_.messages, &mapped};
-    return options_.column_map.empty() ? entry_->read(row, context)
-                                       : entry_->read(renamed(row, options_.column_map), context);
+    const auto read = [&](const Json& named) {
+      const Fit fit = choose(named);
+      return fit.entry->read(named, {fit.column, options_.messages, &mapped});
+    };
+    return options_.column_map.empty() ? read(row) : read(renamed(row, options_.column_map));
   } catch (Error& e) {
     throw Error(e.code(), fmt::format("{}; the row is {}", e.message(), preview(row)))
         .at(place)
@@ -412,14 +484,14 @@ ShapedRow RowShape::read(const Json& row, const std::string& place) const {
   }
 }
 
-RowKind RowShape::kind() const { return entry_->kind; }
-
-bool RowShape::conversational() const {
-  return entry_->kind == RowKind::messages || entry_->kind == RowKind::messages_and_completion;
-}
-
 std::string RowShape::report() const {
-  std::string out = fmt::format("{} from the column{} {}", entry_->name,
+  std::vector<std::string_view> names;
+  for (const Fit& fit : fits_) {
+    if (std::ranges::find(names, fit.entry->name) == names.end()) {
+      names.push_back(fit.entry->name);
+    }
+  }
+  std::string out = fmt::format("{} from the column{} {}", fmt::join(names, ", "),
                                 used_.size() > 1 ? "s" : "", fmt::join(used_, ", "));
   std::string roles;
   for (const auto& [from, to] : mapped_) {

@@ -1,10 +1,10 @@
-// What the columns of a data set mean. One table lists every shape that is known; the first one in
-// it that the first rows fit is used for the whole data set. Used by prepare_dataset and `sft
-// inspect`.
+// What the columns of a data set mean. One table lists every shape that is known; a row is read as
+// the first one in it that it fits. Used by prepare_dataset and `sft inspect`.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -52,34 +52,52 @@ struct ShapeOptions {
 
 struct ShapeEntry;
 
+// Reads rows. What a row means depends on the row and the options alone: it is read as the first
+// shape in the table that it fits, with all of that shape's columns, whatever rows before it have.
+// The rows given at first say what to expect of the data as a whole, for the report and for errors.
 class RowShape {
  public:
-  // Decides by `rows`, the first of the data set, never empty. D030 when nothing fits: it lists the
-  // columns and shows the first row, which stands at `place`.
-  RowShape(std::span<const Json> rows, const std::string& place, ShapeOptions options);
+  // `rows`: the first ones of each data set, never empty; `columns`: those that files with a schema
+  // have beside them. D030 when nothing fits: it lists the columns and shows the first row, which
+  // stands at `place`.
+  RowShape(std::span<const Json> rows, const std::string& place, ShapeOptions options,
+           std::span<const std::string> columns = {});
 
   // Thread-safe. Errors (D031 column missing or of another type, D032 role, D033 message, D035,
   // D036) stand at `place` and show the row.
   ShapedRow read(const Json& row, const std::string& place) const;
 
-  RowKind kind() const;
-  // The columns of the first rows that are read; no other column of those rows matters.
-  const std::vector<std::string>& used_columns() const { return read_; }
-  bool conversational() const;
-  // Whether messages among the first rows say themselves if they are trained; then only the
-  // assistant's turns are.
+  // Whether the first rows have one of this kind.
+  bool has(RowKind kind) const { return kinds_.contains(kind); }
+  bool has_completions() const {
+    return has(RowKind::prompt_completion) || has(RowKind::messages_and_completion);
+  }
+  bool has_conversations() const {
+    return has(RowKind::messages) || has(RowKind::messages_and_completion);
+  }
+  // Whether messages among the first rows say themselves if they are trained.
   bool has_switches() const { return has_switches_; }
+  // Every column that some shape reads, as the files name them.
+  const std::vector<std::string>& used_columns() const { return read_; }
   // "conversations from `conversations` (human → user, gpt → assistant); ignored columns: id,
   // label".
   std::string report() const;
 
  private:
-  const ShapeEntry* entry_;
+  struct Fit {
+    const ShapeEntry* entry = nullptr;
+    std::string column;  // the one that decided
+  };
+  Fit fit_of(const Json& row) const;
+  Fit choose(const Json& row) const;
+  void note_columns(std::span<const Json> rows, std::span<const std::string> more);
+
   ShapeOptions options_;
+  std::vector<Fit> fits_;  // of the first rows, the first in the table first
+  std::set<RowKind> kinds_;
   bool has_switches_ = false;
-  std::string column_;  // the one that decided, for shapes with a choice of names
   std::vector<std::string> used_, ignored_;
-  std::vector<std::string> read_;              // those used, as the files name them
+  std::vector<std::string> read_;
   std::map<std::string, std::string> mapped_;  // roles renamed within the first rows
 };
 

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <iterator>
 
 #include "core/error.h"
 #include "text/jinja_interpreter.h"
@@ -61,6 +63,19 @@ void check_shapes(const Json& messages, const RenderOptions& options) {
       }
     }
   }
+}
+
+// A message without its null members: a template would print them as "None", and handles what is
+// missing.
+Value without_nulls(const Value& message) {
+  const auto is_null = [](const auto& member) { return member.second.is(Kind::none); };
+  const jinja::Dict& dict = message.dict();
+  if (std::ranges::none_of(dict.items, is_null)) {
+    return message;
+  }
+  auto kept = std::make_unique<jinja::Dict>();
+  std::ranges::copy_if(dict.items, std::back_inserter(kept->items), std::not_fn(is_null));
+  return kept.release()->finish();
 }
 
 // Templates read `reasoning_content`, some `thinking`; a message may have it under another name.
@@ -195,7 +210,8 @@ ChatTemplate::ChatTemplate(std::string source, Json special_tokens, std::string 
 ChatTemplate ChatTemplate::chatml(Json special_tokens) {
   return ChatTemplate(
       "{%- for message in messages %}\n"
-      "    {{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}\n"
+      "    {{- '<|im_start|>' + message['role'] + '\\n' + (message['content'] or '') + "
+      "'<|im_end|>\\n' }}\n"
       "{%- endfor %}\n"
       "{%- if add_generation_prompt %}\n"
       "    {{- '<|im_start|>assistant\\n' }}\n"
@@ -219,7 +235,7 @@ RenderedChat ChatTemplate::render(const Json& messages, const RenderOptions& opt
   std::vector<Value> list;
   list.reserve(messages.size());
   for (const Json& message : messages) {
-    list.push_back(with_reasoning_names(Value::from_json(message)));
+    list.push_back(with_reasoning_names(without_nulls(Value::from_json(message))));
   }
   std::string original;
   if (options.continue_final_message) {

@@ -44,7 +44,8 @@ class ChatTemplate {
   // named "tool_use".
   ChatTemplate with_tool_use(const ChatTemplate& tool_use) const;
 
-  // `messages`: an array of objects with "role", "content", .... M151 with the template's own words
+  // `messages`: an array of objects with "role", "content", ...; members that are null count as
+  // missing, as in transformers. M151 with the template's own words
   // where it refuses them; M152-M154, M156, M158, M160, M161 where it fails; M157 for messages or
   // options of the wrong shape; M159 where continue_final_message cannot be done.
   RenderedChat render(const Json& messages, const RenderOptions& options = {}) const;

@@ -254,5 +254,58 @@ TEST(Dataset, InspectsTheFirstRows) {
   EXPECT_FALSE(rows[2].dropped);
 }
 
+// The rows as training gets them, in an order of their own.
+std::vector<std::vector<int32_t>> sorted_rows(const Json& datasets) {
+  DataOptions options;
+  options.datasets = datasets;
+  options.max_length = 4096;
+  Preparing preparing;
+  const Prepared data = preparing.prepare(options);
+  std::vector<std::vector<int32_t>> rows;
+  for (int64_t i = 0; i < data.rows->size(); ++i) {
+    Example row = data.rows->example(i);
+    row.input_ids.push_back(-1);
+    row.input_ids.insert(row.input_ids.end(), row.labels.begin(), row.labels.end());
+    rows.push_back(std::move(row.input_ids));
+  }
+  std::ranges::sort(rows);
+  return rows;
+}
+
+#ifdef SFT_ARROW_BUILT
+TEST(Dataset, AMixtureGivesTheSameRowsInEitherOrder) {
+  const std::string folder = std::string(SFT_TEST_DIR) + "/data/golden/mix/";
+  const Json chat = {{"path", folder + "chat.parquet"}};
+  const Json tools = {{"path", folder + "tools.parquet"}};
+  const auto first = sorted_rows(Json::array({chat, tools}));
+  EXPECT_EQ(first, sorted_rows(Json::array({tools, chat})));
+  std::vector<std::vector<int32_t>> apart = sorted_rows(Json::array({chat}));
+  std::ranges::copy(sorted_rows(Json::array({tools})), std::back_inserter(apart));
+  std::ranges::sort(apart);
+  EXPECT_EQ(first, apart);
+}
+#endif
+
+TEST(Dataset, ASwitchInALateRowIsHonouredAndChangesNoOtherRow) {
+  const TemporaryFolder folder;
+  std::string plain, late;
+  for (int i = 0; i < 100; ++i) {
+    plain +=
+        R"({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a)" +
+        std::to_string(i) + "\"}]}\n";
+  }
+  late = R"({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "bad",
+      "weight": 0}, {"role": "user", "content": "p"}, {"role": "assistant", "content": "good"}]})";
+  std::erase(late, '\n');
+  const auto a = folder.write("a.jsonl", plain + late + "\n").string();
+  const auto b = folder.write("b.jsonl", late + "\n" + plain).string();
+  const auto rows = sorted_rows(Json::array({{{"path", a}}}));
+  EXPECT_EQ(rows, sorted_rows(Json::array({{{"path", b}}})));
+  const auto masked = [](const std::vector<int32_t>& row) {
+    return std::ranges::count(row, kIgnored) > 0;
+  };
+  EXPECT_EQ(std::ranges::count_if(rows, masked), 1);
+}
+
 }  // namespace
 }  // namespace sft

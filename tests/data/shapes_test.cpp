@@ -174,6 +174,82 @@ TEST(Shapes, ReadsTheSwitchOfEachMessage) {
   EXPECT_EQ(test::error_of([&] { shape.read(half, "here:1"); }).code(), "D035");
 }
 
+// Rows of every shape, the later ones with columns and switches that the first do not have.
+const Json kMixed = Json::parse(R"([
+    {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+    {"messages": [{"role": "user", "content": "q"},
+                  {"role": "assistant", "content": "a", "weight": 0}]},
+    {"messages": [{"role": "user", "content": "q"}], "tools": [{"name": "f"}], "system": "s"},
+    {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+    {"instruction": "i", "output": "o"},
+    {"instruction": "i", "output": "o", "input": "x", "system": "s", "history": [["h", "r"]]},
+    {"prompt": "p", "completion": "c"},
+    {"prompt": [{"role": "user", "content": "q"}],
+     "completion": [{"role": "assistant", "content": "a"}], "chat_template_kwargs": {"k": 1}},
+    {"text": "t"},
+    {"input_ids": [1, 2]},
+    {"input_ids": [1, 2], "labels": [-100, 2]},
+    {"input_ids": [1, 2], "completion_mask": [0, 1], "assistant_masks": [0, 1]}])");
+
+Json facts_of(const ShapedRow& row) {
+  return {static_cast<int>(row.kind),
+          row.text,
+          row.prompt,
+          row.completion,
+          row.messages,
+          row.tools,
+          row.prompt_messages,
+          row.trained_messages,
+          row.template_kwargs,
+          row.input_ids,
+          row.labels,
+          row.completion_mask,
+          row.assistant_mask};
+}
+
+TEST(Shapes, ARowMeansTheSameWhateverRowsComeBeforeIt) {
+  for (const Json& row : kMixed) {
+    const Json alone = facts_of(first(row));
+    for (const Json& other : kMixed) {
+      const RowShape shape = shape_of(Json::array({other}));
+      EXPECT_EQ(facts_of(shape.read(row, "")), alone) << row << " behind " << other;
+    }
+  }
+}
+
+TEST(Shapes, EveryColumnThatSomeRowMayHaveIsRead) {
+  const RowShape shape = shape_of(Json::array({kMixed[0]}));
+  for (const Json& row : kMixed) {
+    for (const auto& [column, value] : row.items()) {
+      EXPECT_EQ(std::ranges::count(shape.used_columns(), column), 1) << column;
+    }
+  }
+}
+
+TEST(Shapes, TheReportNamesColumnsOfTheSchemaToo) {
+  const std::vector<Json> rows = {kMixed[0]};
+  const std::vector<std::string> columns = {"messages", "tools", "id"};
+  const RowShape shape(rows, "", "text", columns);
+  EXPECT_EQ(shape.report(), "conversations from the columns messages, tools; ignored: id");
+}
+
+TEST(Shapes, AColumnThatTheUserNamedIsNotReplacedByAnother) {
+  const RowShape shape = shape_of(Json::parse(R"([{"body": "b", "text": "t"}])"), "body");
+  EXPECT_EQ(error_of([&] { shape.read(Json{{"text", "t"}}, ""); }).code(), "D031");
+  const RowShape chats = shape_of(Json::array({kMixed[0]}));
+  EXPECT_EQ(error_of([&] { chats.read(Json{{"messages", 3}, {"text", "t"}}, ""); }).code(), "D031");
+}
+
+TEST(Shapes, AToolThatIsTextIsRefused) {
+  Json row = kMixed[0];
+  row["tools"] = Json::array({R"({"name": "f"})"});
+  EXPECT_EQ(error_of([&] { first(row); }).code(), "D038");
+  row["tools"] = R"(["f"])";
+  EXPECT_EQ(error_of([&] { first(row); }).code(), "D038");
+  row["tools"] = R"([{"name": "f"}])";
+  EXPECT_EQ(first(row).tools, Json::parse(R"([{"name": "f"}])"));
+}
+
 TEST(Shapes, RefusesPictures) {
   const Json row = Json::parse(
       R"({"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]}]})");

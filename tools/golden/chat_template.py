@@ -21,8 +21,10 @@ def reference(case):
     template = case["template"]
     kwargs = {**case.get("special", {}), **(case.get("kwargs") or {})}
     try:
+        # As a tokenizer's apply_chat_template does first: null members are dropped.
+        messages = chat_template_utils._normalize_chat_messages(case["messages"])
         rendered, spans = chat_template_utils.render_jinja_template(
-            conversations=[case["messages"]],
+            conversations=[messages],
             tools=case.get("tools"),
             documents=case.get("documents"),
             chat_template=template,

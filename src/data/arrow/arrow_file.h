@@ -5,6 +5,7 @@
 #include <arrow/api.h>
 #include <arrow/io/file.h>
 #include <arrow/ipc/reader.h>
+#include <arrow/util/byte_size.h>
 #include <parquet/arrow/reader.h>
 
 #include <fmt/format.h>
@@ -35,14 +36,18 @@ inline void check_arrow(const arrow::Status& status, const std::string& file, in
 // The rows of a record batch whose contents have been validated.
 class ArrowBatch : public RowBatch {
  public:
-  explicit ArrowBatch(std::shared_ptr<arrow::RecordBatch> rows) : rows_(std::move(rows)) {}
+  // `logical`: what its columns mean.
+  ArrowBatch(std::shared_ptr<arrow::RecordBatch> rows, std::vector<Logical> logical)
+      : rows_(std::move(rows)), logical_(std::move(logical)) {}
   int64_t count() const { return rows_->num_rows(); }
+  int64_t bytes() const { return arrow::util::TotalBufferSize(*rows_); }
   Json row(int64_t i, const std::vector<std::string>* columns) const override {
     Json object = Json::object();
     for (int column = 0; column < rows_->num_columns(); ++column) {
       const std::string& name = rows_->column_name(column);
       if (columns == nullptr || std::ranges::find(*columns, name) != columns->end()) {
-        object[name] = arrow_to_json(*rows_->column(column), i);
+        object[name] =
+            arrow_to_json(*rows_->column(column), i, logical_[static_cast<size_t>(column)]);
       }
     }
     return object;
@@ -50,6 +55,7 @@ class ArrowBatch : public RowBatch {
 
  private:
   std::shared_ptr<arrow::RecordBatch> rows_;
+  std::vector<Logical> logical_;
 };
 
 inline RawRow row_of_batch(std::shared_ptr<const RowBatch> batch, int64_t in_batch,

@@ -1,27 +1,36 @@
 #include "data/arrow/arrow_json.h"
 
+#include <arrow/util/ree_util.h>
+#include <fmt/format.h>
+
+#include <cmath>
 #include <string>
+
+#include "core/error.h"
+#include "core/json_text.h"
 
 namespace sft {
 
 namespace {
 
+Json value_of(const arrow::Array& array, int64_t i, const Logical& logical);
+
 template <class List>
-Json list_to_json(const arrow::Array& array, int64_t i) {
+Json list_to_json(const arrow::Array& array, int64_t i, const Logical& logical) {
   const auto& list = static_cast<const List&>(array);
   Json out = Json::array();
   const int64_t begin = list.value_offset(i);
   for (int64_t j = begin; j < begin + list.value_length(i); ++j) {
-    out.push_back(arrow_to_json(*list.values(), j));
+    out.push_back(arrow_to_json(*list.values(), j, logical.at(0)));
   }
   return out;
 }
 
-Json struct_to_json(const arrow::StructArray& array, int64_t i) {
+Json struct_to_json(const arrow::StructArray& array, int64_t i, const Logical& logical) {
   Json out = Json::object();
   for (int f = 0; f < array.num_fields(); ++f) {
     const std::string& name = array.struct_type()->field(f)->name();
-    Json value = arrow_to_json(*array.field(f), i);
+    Json value = arrow_to_json(*array.field(f), i, logical.at(static_cast<size_t>(f)));
     if (!value.is_null() || name == "content" || name == "value") {
       out.emplace(name, std::move(value));
     }
@@ -29,13 +38,13 @@ Json struct_to_json(const arrow::StructArray& array, int64_t i) {
   return out;
 }
 
-Json map_to_json(const arrow::MapArray& array, int64_t i) {
+Json map_to_json(const arrow::MapArray& array, int64_t i, const Logical& logical) {
   Json out = Json::object();
   for (int64_t j = array.value_offset(i); j < array.value_offset(i) + array.value_length(i); ++j) {
-    const Json key = arrow_to_json(*array.keys(), j);
+    const Json key = arrow_to_json(*array.keys(), j, logical.at(0));
     out[key.is_string() ? key.get<std::string>()
                         : key.dump(-1, ' ', false, Json::error_handler_t::replace)] =
-        arrow_to_json(*array.items(), j);
+        arrow_to_json(*array.items(), j, logical.at(1));
   }
   return out;
 }
@@ -50,12 +59,56 @@ Json text(const arrow::Array& array, int64_t i) {
   return std::string(static_cast<const Array&>(array).GetView(i));
 }
 
-}  // namespace
+template <class Array>
+Json bytes(const arrow::Array& array, int64_t i) {
+  const std::string_view view = static_cast<const Array&>(array).GetView(i);
+  return Json::binary(std::vector<uint8_t>(view.begin(), view.end()));
+}
 
-Json arrow_to_json(const arrow::Array& array, int64_t i) {
-  if (array.IsNull(i)) {
-    return nullptr;
+// IEEE 754's half precision.
+double half(uint16_t bits) {
+  const int exponent = (bits >> 10) & 0x1F;
+  const int fraction = bits & 0x3FF;
+  double value =
+      exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(fraction + 0x400, exponent - 25);
+  if (exponent == 0x1F) {
+    value = fraction == 0 ? INFINITY : NAN;
   }
+  return (bits & 0x8000) != 0 ? -value : value;
+}
+
+Json extension_to_json(const arrow::ExtensionArray& array, int64_t i, const Logical& logical) {
+  const auto& type = static_cast<const arrow::ExtensionType&>(*array.type());
+  const Json stored = value_of(*array.storage(), i, logical);
+  if (type.extension_name() == "arrow.bool8" && stored.is_number_integer()) {
+    return stored.get<int64_t>() != 0;
+  }
+  if (type.extension_name() == "arrow.uuid" && stored.is_binary() &&
+      stored.get_binary().size() == 16) {
+    std::string out;
+    for (const uint8_t byte : stored.get_binary()) {
+      const bool dash = out.size() == 8 || out.size() == 13 || out.size() == 18 || out.size() == 23;
+      out += fmt::format("{}{:02x}", dash ? "-" : "", byte);
+    }
+    return out;
+  }
+  return stored;
+}
+
+Json parse_text(Json stored) {
+  if (!stored.is_string()) {
+    return stored;
+  }
+  Json value = json_of(stored.get_ref<const std::string&>());
+  if (value.is_discarded()) {
+    throw Error("D023", fmt::format("a value of the type JSON is not valid JSON: {}",
+                                    stored.get<std::string>().substr(0, 80)))
+        .hint("write the data set again, with JSON in this column or with plain text");
+  }
+  return value;
+}
+
+Json value_of(const arrow::Array& array, int64_t i, const Logical& logical) {
   switch (array.type_id()) {
     case arrow::Type::NA:
       return nullptr;
@@ -65,6 +118,14 @@ Json arrow_to_json(const arrow::Array& array, int64_t i) {
       return text<arrow::LargeStringArray>(array, i);
     case arrow::Type::STRING_VIEW:
       return text<arrow::StringViewArray>(array, i);
+    case arrow::Type::BINARY:
+      return bytes<arrow::BinaryArray>(array, i);
+    case arrow::Type::LARGE_BINARY:
+      return bytes<arrow::LargeBinaryArray>(array, i);
+    case arrow::Type::BINARY_VIEW:
+      return bytes<arrow::BinaryViewArray>(array, i);
+    case arrow::Type::FIXED_SIZE_BINARY:
+      return bytes<arrow::FixedSizeBinaryArray>(array, i);
     case arrow::Type::BOOL:
       return number<arrow::BooleanArray>(array, i);
     case arrow::Type::INT8:
@@ -83,31 +144,53 @@ Json arrow_to_json(const arrow::Array& array, int64_t i) {
       return number<arrow::UInt32Array>(array, i);
     case arrow::Type::UINT64:
       return number<arrow::UInt64Array>(array, i);
+    case arrow::Type::HALF_FLOAT:
+      return half(static_cast<const arrow::HalfFloatArray&>(array).Value(i));
     case arrow::Type::FLOAT:
       return number<arrow::FloatArray>(array, i);
     case arrow::Type::DOUBLE:
       return number<arrow::DoubleArray>(array, i);
     case arrow::Type::LIST:
-      return list_to_json<arrow::ListArray>(array, i);
+      return list_to_json<arrow::ListArray>(array, i, logical);
     case arrow::Type::LARGE_LIST:
-      return list_to_json<arrow::LargeListArray>(array, i);
+      return list_to_json<arrow::LargeListArray>(array, i, logical);
     case arrow::Type::FIXED_SIZE_LIST:
-      return list_to_json<arrow::FixedSizeListArray>(array, i);
+      return list_to_json<arrow::FixedSizeListArray>(array, i, logical);
+    case arrow::Type::LIST_VIEW:
+      return list_to_json<arrow::ListViewArray>(array, i, logical);
+    case arrow::Type::LARGE_LIST_VIEW:
+      return list_to_json<arrow::LargeListViewArray>(array, i, logical);
     case arrow::Type::STRUCT:
-      return struct_to_json(static_cast<const arrow::StructArray&>(array), i);
+      return struct_to_json(static_cast<const arrow::StructArray&>(array), i, logical);
     case arrow::Type::MAP:
-      return map_to_json(static_cast<const arrow::MapArray&>(array), i);
+      return map_to_json(static_cast<const arrow::MapArray&>(array), i, logical);
     case arrow::Type::DICTIONARY: {
       const auto& dictionary = static_cast<const arrow::DictionaryArray&>(array);
-      return arrow_to_json(*dictionary.dictionary(), dictionary.GetValueIndex(i));
+      return arrow_to_json(*dictionary.dictionary(), dictionary.GetValueIndex(i), {});
+    }
+    case arrow::Type::RUN_END_ENCODED: {
+      const auto& runs = static_cast<const arrow::RunEndEncodedArray&>(array);
+      return arrow_to_json(
+          *runs.values(),
+          arrow::ree_util::FindPhysicalIndex(arrow::ArraySpan(*runs.data()), i, runs.offset()), {});
     }
     case arrow::Type::EXTENSION:
-      return arrow_to_json(*static_cast<const arrow::ExtensionArray&>(array).storage(), i);
+      return extension_to_json(static_cast<const arrow::ExtensionArray&>(array), i, logical);
     default: {
       const auto scalar = array.GetScalar(i);
       return scalar.ok() ? Json((*scalar)->ToString()) : Json();
     }
   }
+}
+
+}  // namespace
+
+Json arrow_to_json(const arrow::Array& array, int64_t i, const Logical& logical) {
+  if (array.IsNull(i)) {
+    return nullptr;
+  }
+  Json value = value_of(array, i, logical);
+  return logical.is_json ? parse_text(std::move(value)) : value;
 }
 
 }  // namespace sft

@@ -4,12 +4,15 @@
 #include <arrow/api.h>
 
 #include "core/json.h"
+#include "data/arrow/logical.h"
 
 namespace sft {
 
-// Element i. A null member of a struct is left out, since Arrow has no other way to say that a row
-// does not have it; `content` and `value` of messages stay null. What JSON cannot say (dates,
-// decimals, binary) becomes Arrow's text for it.
-Json arrow_to_json(const arrow::Array& array, int64_t i);
+// Element i, as `datasets` gives it: by its logical type, not by how it is stored. A null member of
+// a struct is left out, since Arrow has no other way to say that a row does not have it; `content`
+// and `value` of messages stay null. What JSON cannot say (dates, times, decimals) becomes Arrow's
+// text for it, bytes a binary value, which is no text. D023 where text that is JSON by its type is
+// none; without a place, which the caller adds.
+Json arrow_to_json(const arrow::Array& array, int64_t i, const Logical& logical);
 
 }  // namespace sft

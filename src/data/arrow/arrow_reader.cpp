@@ -26,7 +26,9 @@ class ArrowReader : public RowReader {
       at_ = 0;
       batch_.reset();
       if (auto rows = next_batch()) {
-        batch_ = std::make_shared<const ArrowBatch>(std::move(rows));
+        auto logical = parquet_ == nullptr ? logical_types(*rows->schema())
+                                           : logical_types(*rows->schema(), parquet_->manifest());
+        batch_ = std::make_shared<const ArrowBatch>(std::move(rows), std::move(logical));
       } else {
         return false;
       }

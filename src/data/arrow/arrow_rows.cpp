@@ -3,8 +3,6 @@
 #include <mutex>
 #include <vector>
 
-#include <arrow/util/byte_size.h>
-
 #include "data/arrow/arrow_file.h"
 #include "data/row_file.h"
 
@@ -43,6 +41,14 @@ class ParquetRows : public RowFile {
   int64_t largest_group() const { return largest_; }
   int64_t count() const override { return ends_.empty() ? 0 : ends_.back(); }
   int64_t chunk_end(int64_t i) const override { return ends_[range_of(ends_, i)]; }
+  std::vector<std::string> columns() const override {
+    std::vector<std::string> names;
+    const auto* root = metadata_->schema()->group_node();
+    for (int i = 0; i < root->field_count(); ++i) {
+      names.push_back(root->field(i)->name());
+    }
+    return names;
+  }
   void read(int64_t i, RawRow& row) const override {
     const size_t group = range_of(ends_, i);
     row = row_of_batch(decoded(group), i - begin_of(ends_, group), name_, i + 1);
@@ -61,8 +67,8 @@ class ParquetRows : public RowFile {
     std::call_once(entry->once, [&] {
       auto rows = decode(group);
       const std::lock_guard lock(mutex_);
-      entry->rows = std::make_shared<const ArrowBatch>(rows);
-      entry->bytes = arrow::util::TotalBufferSize(*rows);
+      entry->rows = rows;
+      entry->bytes = rows->bytes();
       forget_oldest();
     });
     return entry->rows;
@@ -91,7 +97,7 @@ class ParquetRows : public RowFile {
     return recent_.front();
   }
 
-  std::shared_ptr<arrow::RecordBatch> decode(size_t group) const try {
+  std::shared_ptr<const ArrowBatch> decode(size_t group) const try {
     const int64_t first = begin_of(ends_, group);
     parquet::arrow::FileReaderBuilder builder;
     check_arrow(builder.Open(file_, parquet::default_reader_properties(), metadata_), *name_,
@@ -107,7 +113,8 @@ class ParquetRows : public RowFile {
     if ((*batch)->num_rows() != ends_[group] - first) {
       check_arrow(arrow::Status::Invalid("a row group has fewer rows than it says"), *name_, first);
     }
-    return *batch;
+    return std::make_shared<const ArrowBatch>(
+        *batch, logical_types(*(*batch)->schema(), reader->manifest()));
   } catch (const parquet::ParquetException& e) {
     check_arrow(arrow::Status::Invalid(e.what()), *name_, begin_of(ends_, group));
     return nullptr;
@@ -148,6 +155,10 @@ class ArrowRows : public RowFile {
   bool compressed() const { return pool_.bytes_allocated() > kUncompressed; }
   int64_t count() const override { return ends_.empty() ? 0 : ends_.back(); }
   int64_t chunk_end(int64_t i) const override { return ends_[range_of(ends_, i)]; }
+  std::vector<std::string> columns() const override {
+    return batches_.empty() ? std::vector<std::string>{}
+                            : batches_[0]->raw->schema()->field_names();
+  }
   void read(int64_t i, RawRow& row) const override {
     const size_t b = range_of(ends_, i);
     const int64_t first = begin_of(ends_, b);
@@ -171,7 +182,8 @@ class ArrowRows : public RowFile {
     if ((*read)->num_rows() > 0) {
       check_arrow((*read)->Validate(), *name_, count());
       ends_.push_back(count() + (*read)->num_rows());
-      batches_.push_back(std::make_unique<Batch>(*read, std::make_shared<const ArrowBatch>(*read)));
+      batches_.push_back(std::make_unique<Batch>(
+          *read, std::make_shared<const ArrowBatch>(*read, logical_types(*(*read)->schema()))));
     }
     return true;
   }
