@@ -11,6 +11,7 @@
 #include "cli/terminal.h"
 #include "comm/connect.h"
 #include "core/error.h"
+#include "core/numbers.h"
 #include "core/option_parser.h"
 #include "core/option_text.h"
 #include "core/strings.h"
@@ -64,7 +65,7 @@ struct BenchOptions {
     v("optim", &optim, "The optimizer.").one_of(built_optimizers());
     v("use_cpu", &wish.use_cpu, "Use the CPU even where there is a GPU.");
     v("threads", &threads, "Threads to compute with; 0: the cores this process may use.")
-        .at_least(0);
+        .at_most(kMostThreads);
     v("json", &json, "One JSON object.");
   }
 };
@@ -223,6 +224,16 @@ int run_bench(Args args, Terminal& terminal) {
   std::filesystem::path config = *o.model_name_or_path;
   if (std::filesystem::is_directory(config)) {
     config /= "config.json";
+  }
+  const auto tokens = product({o.settings.seq, o.settings.batch});
+  if (!tokens || *tokens > kMostCount ||
+      !product({*tokens, o.settings.accumulation, o.settings.steps})) {
+    throw Error(
+        "C067",
+        fmt::format("a micro-batch of {} documents (--batch) of {} tokens (--seq), {} "
+                    "times a step for {} steps, is more than can be counted",
+                    o.settings.batch, o.settings.seq, o.settings.accumulation, o.settings.steps))
+        .hint("--batch 1 --gradient_accumulation_steps 1");
   }
   o.wish.threads = static_cast<int>(o.threads);
   for (const Recompute r : {Recompute::norms, Recompute::mlp, Recompute::block}) {

@@ -8,6 +8,7 @@
 #include "cli/hub.h"
 #include "cli/terminal.h"
 #include "core/error.h"
+#include "core/numbers.h"
 #include "core/option_parser.h"
 #include "core/option_text.h"
 #include "train/choose_device.h"
@@ -51,11 +52,11 @@ struct GenerateOptions {
     v("top_p", &sampling.top_p, "Only the likeliest tokens with this probability together.")
         .above(0)
         .at_most(1);
-    v("seed", &seed, "The same seed draws the same text.");
+    v("seed", &seed, "The same seed draws the same text.").at_most(kMostSeed);
     v.group("Running");
     v("use_cpu", &use_cpu, "Use the CPU even where there is a GPU.");
     v("threads", &threads, "Threads to compute with; 0: the cores this process may use.")
-        .at_least(0);
+        .at_most(kMostThreads);
     v("json", &json, "One JSON object: prompt, text, tokens, tokens_per_s.");
     v("color", &color, "auto, always or never.").one_of({"auto", "always", "never"});
     v("quiet", &quiet, "Only warnings (-qq: only errors).").short_name('q');

@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
 
 #include "core/error.h"
+#include "core/numbers.h"
 #include "core/strings.h"
 #include "core/thread_pool.h"
 
@@ -17,14 +17,12 @@ namespace sft {
 namespace {
 
 int whole(const std::string& flag, const std::string& text, int low, int high) {
-  int out = 0;
-  const auto end = text.data() + text.size();
-  const auto parsed = std::from_chars(text.data(), end, out);
-  if (parsed.ec != std::errc() || parsed.ptr != end || out < low || out > high) {
+  const auto out = whole_number(text, low, high);
+  if (!out) {
     throw Error("C134", fmt::format("--{} is \"{}\", and should be a number from {} to {}", flag,
                                     text, low, high));
   }
-  return out;
+  return static_cast<int>(*out);
 }
 
 struct Flag {

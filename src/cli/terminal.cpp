@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "core/numbers.h"
 #include "core/strings.h"
 
 namespace sft {
@@ -49,8 +50,7 @@ int terminal_width() {
   if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
     return size.ws_col;
   }
-  const int columns = std::atoi(environment("COLUMNS").c_str());
-  return columns > 0 ? columns : 80;
+  return static_cast<int>(whole_number(environment("COLUMNS"), 1, 1000).value_or(80));
 }
 
 bool locale_is_utf8() {

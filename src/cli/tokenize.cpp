@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/numbers.h"
 #include "core/option_parser.h"
 #include "core/option_text.h"
 #include "core/strings.h"
@@ -50,7 +51,7 @@ struct TokenizeOptions {
     v("spans", &spans, "With --json: also \"spans\", the bytes of the text each token stands for.");
     v("decode", &decode, "With --json: also \"text\", what the ids decode to.");
     v("threads", &threads, "Threads to tokenize with; 0: the cores this process may use.")
-        .at_least(0);
+        .at_most(kMostThreads);
     v("rounds", &rounds, "Tokenize so many times; the rate is that of the fastest.").at_least(1);
     v("color", &color, "auto, always or never.").one_of({"auto", "always", "never"});
   }

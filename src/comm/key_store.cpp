@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <limits>
+
+#include "core/numbers.h"
 
 namespace sft::control {
 
@@ -43,9 +44,9 @@ void KeyStore::request(int64_t client, const Message& m, Time now, std::vector<A
     case Type::add: {
       int64_t number = 0;
       if (held != nullptr && !held->empty()) {
-        const char* end = held->data() + held->size();
-        const auto parsed = std::from_chars(held->data(), end, number);
-        if (parsed.ptr != end || parsed.ec != std::errc()) {
+        const auto held_number = whole_number(*held);
+        number = held_number.value_or(0);
+        if (!held_number) {
           out.push_back(problem(client, m.a, "N026",
                                 fmt::format("the store's \"{}\" holds no number", m.key)));
           break;

@@ -1,4 +1,3 @@
-#include <charconv>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -6,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "comm/rank_control.h"
+#include "core/numbers.h"
 
 namespace sft {
 
@@ -45,14 +45,13 @@ class LocalControl final : public RankControl {
   int64_t add(const std::string& key, int64_t amount) override {
     const std::lock_guard lock(mutex_);
     std::string& value = values_[key];
-    int64_t number = 0;
-    const auto end = value.data() + value.size();
-    if (!value.empty() && std::from_chars(value.data(), end, number).ptr != end) {
+    const auto number = value.empty() ? 0 : whole_number(value);
+    int64_t sum = 0;
+    if (!number || __builtin_add_overflow(*number, amount, &sum)) {
       throw Error("N026", fmt::format("\"{}\" holds no number", key));
     }
-    number += amount;
-    value = std::to_string(number);
-    return number;
+    value = std::to_string(sum);
+    return sum;
   }
 
   std::string compare_set(const std::string& key, std::string_view expected,

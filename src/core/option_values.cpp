@@ -4,13 +4,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <filesystem>
 
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json_text.h"
+#include "core/numbers.h"
 #include "core/strings.h"
 
 namespace sft {
@@ -19,24 +18,6 @@ namespace {
 bool is_none(std::string_view text) {
   const std::string lower = to_lower(text);
   return lower == "none" || lower == "null" || lower == "~";
-}
-
-template <class T>
-std::optional<T> parse_number(std::string_view text) {
-  if (text.starts_with('+')) {
-    text.remove_prefix(1);
-  }
-  T value{};
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || failure != std::errc() || end != text.data() + text.size()) {
-    return std::nullopt;
-  }
-  if constexpr (std::is_floating_point_v<T>) {
-    if (!std::isfinite(value)) {
-      return std::nullopt;
-    }
-  }
-  return value;
 }
 
 Error problem(std::string_view code, std::string message, const OptionSource& source) {
@@ -62,9 +43,9 @@ void convert_words(Json& value) {
     const std::string lower = to_lower(text);
     if (lower == "true" || lower == "false") {
       value = lower == "true";
-    } else if (const auto whole = parse_number<int64_t>(text)) {
+    } else if (const auto whole = whole_number(text)) {
       value = *whole;
-    } else if (const auto number = parse_number<double>(text)) {
+    } else if (const auto number = real_number(text)) {
       value = *number;
     }
   } else if (value.is_structured()) {
@@ -103,6 +84,27 @@ Json parse_dict(const Option& option, std::string_view text, const OptionSource&
   return read_json(text);
 }
 
+// "at least 1", "below 1".
+std::string bound(const Option& option, bool upper) {
+  return upper
+             ? fmt::format("{} {}", option.maximum_excluded ? "below" : "at most", *option.maximum)
+             : fmt::format("{} {}", option.minimum_excluded ? "above" : "at least",
+                           *option.minimum);
+}
+
+// The bound that the number passes, or "".
+std::string passed_bound(const Option& option, double number) {
+  if (option.minimum &&
+      (option.minimum_excluded ? number <= *option.minimum : number < *option.minimum)) {
+    return bound(option, false);
+  }
+  if (option.maximum &&
+      (option.maximum_excluded ? number >= *option.maximum : number > *option.maximum)) {
+    return bound(option, true);
+  }
+  return "";
+}
+
 void check_choices(const Option& option, const OptionSource& source) {
   const Json value = option.value();
   if (option.choices.empty() || value.is_null()) {
@@ -113,13 +115,26 @@ void check_choices(const Option& option, const OptionSource& source) {
     if (std::ranges::find(option.choices, text) != option.choices.end()) {
       continue;
     }
-    Error error = problem("C006",
-                          fmt::format("{} has no choice \"{}\" (it takes {})", source.spelling,
-                                      text, fmt::join(option.choices, ", ")),
-                          source);
+    std::string taken = fmt::format("{}", fmt::join(option.choices, ", "));
+    if (option.maximum) {
+      const auto number = whole_number(text);
+      if (number && passed_bound(option, static_cast<double>(*number)).empty()) {
+        continue;
+      }
+      taken += fmt::format(" or a whole number from {} to {}", *option.minimum, *option.maximum);
+    }
+    Error error = problem(
+        "C006", fmt::format("{} has no choice \"{}\" (it takes {})", source.spelling, text, taken),
+        source);
     const std::string near = nearest(to_lower(text), option.choices);
     throw near.empty() ? error : error.hint(fmt::format("did you mean  {}?", near));
   }
+}
+
+[[noreturn]] void out_of_range(std::string_view text, const std::string& wanted,
+                               const OptionSource& source) {
+  throw problem("C005", fmt::format("{} is {}, it must be {}", source.spelling, text, wanted),
+                source);
 }
 
 void check_range(const Option& option, const OptionSource& source) {
@@ -127,26 +142,29 @@ void check_range(const Option& option, const OptionSource& source) {
   if (!value.is_number()) {
     return;
   }
-  const double number = value.get<double>();
-  std::string wanted;
-  if (option.minimum &&
-      (option.minimum_excluded ? number <= *option.minimum : number < *option.minimum)) {
-    wanted = fmt::format("{} {}", option.minimum_excluded ? "above" : "at least", *option.minimum);
+  const std::string passed = passed_bound(option, value.get<double>());
+  if (!passed.empty()) {
+    out_of_range(option_text(value), passed, source);
   }
-  if (option.maximum &&
-      (option.maximum_excluded ? number >= *option.maximum : number > *option.maximum)) {
-    wanted = fmt::format("{} {}", option.maximum_excluded ? "below" : "at most", *option.maximum);
+}
+
+void check_kind(const Option& option, const OptionSource& source) {
+  const Json value = option.value();
+  if (!option.reader || value.is_null()) {
+    return;
   }
-  if (!wanted.empty()) {
-    throw problem(
-        "C005", fmt::format("{} is {}, it must be {}", source.spelling, option_text(value), wanted),
-        source);
+  try {
+    option.reader(option_text(value));
+  } catch (Error& error) {
+    error.context(source.spelling);
+    throw source.place.empty() ? error : error.at(source.place);
   }
 }
 
 void check(const Option& option, const OptionSource& source) {
   check_choices(option, source);
   check_range(option, source);
+  check_kind(option, source);
 }
 
 // One setter per kind of value.
@@ -163,15 +181,17 @@ struct TextSetter {
     *v = *parsed;
   }
   void operator()(int64_t* v) const {
-    const auto parsed = parse_number<int64_t>(text);
+    const auto parsed = whole_number(text);
     if (!parsed) {
+      refuse_beyond(true);
       wrong_type(option, text, "a whole number", source);
     }
     *v = *parsed;
   }
   void operator()(double* v) const {
-    const auto parsed = parse_number<double>(text);
+    const auto parsed = real_number(text);
     if (!parsed) {
+      refuse_beyond(false);
       wrong_type(option, text, "a number", source);
     }
     *v = *parsed;
@@ -209,6 +229,13 @@ struct TextSetter {
     }
   }
   void operator()(Json* v) const { *v = parse_dict(option, text, source); }
+
+  // 2^64 is a whole number, and out of every range.
+  void refuse_beyond(bool whole) const {
+    if (is_beyond_numbers(text, whole)) {
+      out_of_range(text, bound(option, !text.starts_with('-')), source);
+    }
+  }
 
   // A choice between words of which some are true and false takes the other spellings of those.
   std::string word() const {
@@ -296,10 +323,10 @@ Json yaml_scalar(const std::string& text) {
   if (lower == "false" || lower == "no" || lower == "off") {
     return false;
   }
-  if (const auto whole = parse_number<int64_t>(text)) {
+  if (const auto whole = whole_number(text)) {
     return *whole;
   }
-  if (const auto number = parse_number<double>(text)) {
+  if (const auto number = real_number(text)) {
     return *number;
   }
   return text;

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/option_parser.h"
 #include "core/option_values.h"
+#include "core/recipe_environment.h"
 #include "core/strings.h"
 
 namespace sft {
@@ -72,7 +73,15 @@ class YamlReader {
         throw Error("C025", fmt::format("env: \"{}\" cannot be the name of a variable", name))
             .at(place(entry.first.Mark()));
       }
-      parsed_.env.emplace_back(name, entry.second.Scalar());
+      const std::string& value = entry.second.Scalar();
+      try {
+        check_recipe_variable(name, value);
+      } catch (Error& error) {
+        throw error.at(place(entry.first.Mark()));
+      }
+      parsed_.env.emplace_back(name, value);
+      parsed_.notes.push_back(
+          fmt::format("{}: the recipe sets {} to {}", place(entry.first.Mark()), name, value));
     }
   }
 

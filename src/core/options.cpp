@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/numbers.h"
+
 namespace sft {
 namespace {
 
@@ -54,6 +56,17 @@ Option& Option::at_most(double value) {
 Option& Option::below(double value) {
   maximum = value;
   maximum_excluded = true;
+  return *this;
+}
+
+Option& Option::or_whole(double low, double high) {
+  minimum = low;
+  maximum = high;
+  return *this;
+}
+
+Option& Option::read_by(std::function<void(const std::string&)> read) {
+  reader = std::move(read);
   return *this;
 }
 
@@ -159,6 +172,13 @@ Option& OptionTable::operator()(std::string name, OptionTarget target, std::stri
   option.group = group_;
   option.target = target;
   option.default_value = option.value();
+  const bool whole = std::holds_alternative<int64_t*>(target) ||
+                     std::holds_alternative<std::optional<int64_t>*>(target);
+  if (whole || std::holds_alternative<double*>(target) ||
+      std::holds_alternative<std::optional<double>*>(target)) {
+    option.minimum = 0;
+    option.maximum = whole ? static_cast<double>(kMostCount) : kMostReal;
+  }
   return option;
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,6 +18,10 @@
 #include "core/json.h"
 
 namespace sft {
+
+// The largest real number that an option may be, unless it says otherwise: it is finite in float32
+// too.
+inline constexpr double kMostReal = 1e30;
 
 // Where an option's value lives. An empty list and a null Json stand for "none".
 using OptionTarget = std::variant<bool*, std::optional<bool>*, int64_t*, std::optional<int64_t>*,
@@ -43,8 +48,12 @@ struct Option {
   std::vector<std::string> choices;  // empty: any value
   std::vector<std::string>
       built_values;  // for `planned`: the values (beside the default) that work
+  // Of a number, which has both: a count from 0 to kMostCount, or a real number from 0 to
+  // kMostReal, unless it says otherwise. Of a word: what it may be beside the choices, where it may
+  // be a whole number.
   std::optional<double> minimum, maximum;
   bool minimum_excluded = false, maximum_excluded = false;
+  std::function<void(const std::string&)> reader;  // throws when the text is not of its kind
   bool keeps_text = false;  // a dict given as text is kept as text: its user reads path or JSON
   std::string bare_value;   // what the flag alone means; empty: it needs a value
   char short_flag = 0;      // "-v"; an integer with a short flag counts its bare occurrences
@@ -60,6 +69,10 @@ struct Option {
   Option& above(double value);
   Option& at_most(double value);
   Option& below(double value);
+  // A word that is one of the choices, or a whole number from `low` to `high`.
+  Option& or_whole(double low, double high);
+  // A word of a kind of its own: `read` throws an Error when the text is not one.
+  Option& read_by(std::function<void(const std::string&)> read);
   // Only the default and `values` work; the sentence says what is planned.
   Option& built_only(std::vector<std::string> values, std::string sentence);
   // Only the default works; the sentence says what is planned.

@@ -1,5 +1,7 @@
 #include "data/options.h"
 
+#include "core/numbers.h"
+
 namespace sft {
 namespace {
 
@@ -20,8 +22,9 @@ void visit_source(DataOptions& o, OptionTable& v) {
   v("role_map", &o.role_map,
     "Roles of the data as roles of the chat template: bot=assistant customer=user.");
   v("datasets", &o.datasets, "A mixture: a list of {path, name, data_files, split, columns, …}.");
-  v("test_split_size", &o.test_split_size,
-    "Share or number of rows kept for testing, by the seed.");
+  v("test_split_size", &o.test_split_size, "Share or number of rows kept for testing, by the seed.")
+      .above(0)
+      .at_most(kMostCount);
   v("streaming", &o.streaming, "Stream the mixture.")
       .planned(
           "a mixture needs to know how many rows there are; one data set can be read with "
@@ -63,6 +66,8 @@ void visit_packing(DataOptions& o, OptionTable& v) {
   v("eval_packing", &o.eval_packing, "Pack the test rows too; none: as packing says.");
   v("padding_free", &o.padding_free, "Rows of a batch lie end to end (they always do here).");
   v("pad_to_multiple_of", &o.pad_to_multiple_of, "Pad sequences to a multiple.")
+      .one_of({"auto"})
+      .or_whole(1, kMostCount)
       .inert("nothing is padded");
 }
 
@@ -92,7 +97,8 @@ void visit_loading(DataOptions& o, OptionTable& v) {
       .inert("the order never depends on workers");
   v("dataset_num_proc", &o.dataset_num_proc,
     "Threads that prepare rows; none: all. The result does not depend on it.")
-      .at_least(1);
+      .at_least(1)
+      .at_most(kMostThreads);
   v("data_cache", &o.data_cache,
     "Keep tokenised data on disk for the next run, in $SFT_CACHE or ~/.cache/sft.");
   v("overwrite_cache", &o.overwrite_cache, "Tokenise again although the cache has the data.");
@@ -106,6 +112,10 @@ void visit_loading(DataOptions& o, OptionTable& v) {
 }
 
 }  // namespace
+
+int64_t DataOptions::padding_multiple() const {
+  return pad_to_multiple_of ? whole_number(*pad_to_multiple_of).value_or(0) : 0;
+}
 
 void DataOptions::visit(OptionTable& v) {
   visit_source(*this, v);

@@ -44,7 +44,7 @@ struct DataOptions {
   std::string packing_strategy = "bfd";
   std::optional<bool> eval_packing;
   bool padding_free = false;
-  std::optional<std::string> pad_to_multiple_of;
+  std::optional<std::string> pad_to_multiple_of = "auto";  // "auto" or a number
 
   // Order and loading
   std::string train_sampling_strategy = "random";
@@ -64,6 +64,9 @@ struct DataOptions {
   bool dataloader_in_order = true;
   bool ignore_bias_buffers = false;
 
+  // Only changes how many tokens are counted; 0: not at all, as "auto" is on all but Neuron
+  // devices.
+  int64_t padding_multiple() const;
   bool packs_eval() const { return eval_packing.value_or(packing); }
   void visit(OptionTable& v);
 };

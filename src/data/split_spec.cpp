@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <optional>
 
 #include "core/error.h"
+#include "core/numbers.h"
 #include "core/strings.h"
 
 namespace sft {
@@ -33,11 +33,12 @@ std::optional<Bound> read_bound(std::string_view text, const std::string& slice)
   text.remove_suffix(bound.percent ? 1 : 0);
   std::string digits(text);
   std::erase(digits, '_');
-  const char* end = digits.data() + digits.size();
-  const auto [stop, failed] = std::from_chars(digits.data(), end, bound.value);
-  if (failed != std::errc() || stop != end || std::abs(bound.value) > (1LL << 53)) {
+  constexpr int64_t kMost = int64_t{1} << 53;
+  const auto value = whole_number(digits, -kMost, kMost);
+  if (!value) {
     throw no_slice(slice);
   }
+  bound.value = *value;
   return bound;
 }
 

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/numbers.h"
 #include "core/strings.h"
 
 namespace sft {
@@ -32,14 +32,12 @@ bool is_true(const Getenv& getenv, const char* name) {
 
 int seconds_of(const Getenv& getenv, const char* name, int otherwise) {
   const std::string text = value_of(getenv, {name});
-  int value = 0;
-  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const bool whole = failed == std::errc() && end == text.data() + text.size();
-  if (!text.empty() && (!whole || value < 0 || value > 86400)) {
+  const auto seconds = whole_number(text, 0, 86400);
+  if (!text.empty() && !seconds) {
     throw Error("C110", std::string(name) + " must be a number of seconds, not \"" + text + "\"")
         .hint(std::string("unset ") + name);
   }
-  return value > 0 ? value : otherwise;
+  return seconds.value_or(0) > 0 ? static_cast<int>(*seconds) : otherwise;
 }
 
 std::filesystem::path expand_home(const std::string& path, const std::string& home) {

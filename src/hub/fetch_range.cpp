@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
-
 #include "core/error.h"
+#include "core/numbers.h"
 #include "core/strings.h"
 #include "hub/retry.h"
 #include "hub/url.h"
@@ -102,8 +101,9 @@ class Attempt {
 bool parse_content_range(const std::string& text, ByteRange& range, int64_t& total) {
   const std::string lower = to_lower(trim(text));
   const auto number = [](std::string_view digits, int64_t& value) {
-    const auto [end, failed] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    return failed == std::errc() && end == digits.data() + digits.size() && value >= 0;
+    const auto read = whole_number(digits, 0);
+    value = read.value_or(0);
+    return read.has_value();
   };
   const size_t dash = lower.find('-'), slash = lower.find('/');
   if (!lower.starts_with("bytes ") || dash == std::string::npos || slash == std::string::npos ||

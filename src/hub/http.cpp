@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include "core/error.h"
+#include "core/numbers.h"
 #include "core/strings.h"
 #include "hub/curl_library.h"
 #include "hub/url.h"
@@ -55,8 +56,9 @@ size_t take_header(char* data, size_t, size_t bytes, void* user) {
   if (line.starts_with("HTTP/")) {  // a new answer: those before were "100 Continue" or a proxy's
     x.response.headers.clear();
     const size_t blank = line.find(' ');
-    x.response.status =
-        blank == std::string_view::npos ? 0 : std::atoi(std::string(line.substr(blank)).c_str());
+    const std::string_view code =
+        blank == std::string_view::npos ? "" : line.substr(blank + 1).substr(0, 3);
+    x.response.status = static_cast<int>(whole_number(code, 100, 999).value_or(0));
   } else if (const size_t colon = line.find(':'); colon != std::string_view::npos) {
     x.response.headers[to_lower(line.substr(0, colon))] = std::string(trim(line.substr(colon + 1)));
   }

@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/json_text.h"
+#include "core/numbers.h"
 #include "hub/questions.h"
 #include "hub/retry.h"
 #include "hub/url.h"
@@ -123,12 +124,13 @@ class LfsUpload {
                          std::vector<Piece>& pieces) {
     const Json& said = header.at("chunk_size");
     const std::string text = said.is_string() ? said.get<std::string>() : to_text(said);
-    const int64_t chunk = std::atoll(text.c_str());
+    constexpr int64_t kMostChunk = int64_t{1} << 50;
+    const int64_t chunk = whole_number(text, 1, kMostChunk).value_or(0);
     std::map<int64_t, std::string> urls;
     for (const auto& [name, value] : header.items()) {
       if (!name.empty() && name.size() < 10 &&
           name.find_first_not_of("0123456789") == std::string::npos) {
-        urls[std::stoll(name)] = value;
+        urls[*whole_number(name)] = value;
       }
     }
     if (chunk <= 0 || static_cast<int64_t>(urls.size()) != (object.size + chunk - 1) / chunk) {

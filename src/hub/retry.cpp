@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <ctime>
 #include <thread>
 
+#include "core/numbers.h"
 #include "core/strings.h"
 #include "hub/curl_library.h"
 
@@ -20,11 +20,8 @@ namespace {
 int64_t field_of(const std::string& text, const std::string& key) {
   for (const std::string& part : split(text, ';')) {
     const std::string_view item = trim(part);
-    int64_t value = 0;
-    if (item.starts_with(key + "=") &&
-        std::from_chars(item.data() + key.size() + 1, item.data() + item.size(), value).ec ==
-            std::errc()) {
-      return value;
+    if (item.starts_with(key + "=")) {
+      return whole_number(item.substr(key.size() + 1), 0, kMostCount).value_or(-1);
     }
   }
   return -1;
@@ -68,10 +65,8 @@ bool is_transient(const Error& error) {
 
 double wanted_wait(const HttpResponse& response) {
   const std::string after = response.header("retry-after");
-  int64_t seconds = 0;
-  const auto parsed = std::from_chars(after.data(), after.data() + after.size(), seconds);
-  if (!after.empty() && parsed.ec == std::errc() && seconds >= 0) {
-    return static_cast<double>(seconds);
+  if (const auto seconds = whole_number(trim(after), 0)) {
+    return static_cast<double>(*seconds);
   }
   if (const time_t date = after.empty() ? -1 : curl().getdate(after.c_str(), nullptr); date > 0) {
     return std::max(0.0, std::difftime(date, std::time(nullptr)));

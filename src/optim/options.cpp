@@ -1,5 +1,6 @@
 #include "optim/options.h"
 
+#include "core/numbers.h"
 #include "optim/optimizers.h"
 #include "optim/schedule.h"
 
@@ -17,7 +18,8 @@ void visit_rate(OptimOptions& o, OptionTable& v) {
       .built_only(built, "the greedy schedule is not written yet");
   v("lr_scheduler_kwargs", &o.lr_scheduler_kwargs,
     "The schedule's own settings, as JSON: '{\"min_lr\": 0}'.");
-  v("warmup_steps", &o.warmup_steps, "Steps of warmup; below 1, a share of all steps.").at_least(0);
+  v("warmup_steps", &o.warmup_steps, "Steps of warmup; below 1, a share of all steps.")
+      .at_most(kMostCount);
   v("warmup_ratio", &o.warmup_ratio, "Share of all steps, when warmup_steps is 0.")
       .at_least(0)
       .at_most(1);

@@ -9,6 +9,7 @@
 #include <numbers>
 
 #include "core/error.h"
+#include "core/numbers.h"
 #include "core/strings.h"
 
 namespace sft {
@@ -45,8 +46,8 @@ class Kwargs {
 
   int64_t whole(const std::string& name, int64_t fallback) {
     const double value = number(name, static_cast<double>(fallback));
-    if (value != std::floor(value) || value < 0) {
-      wrong(name, "a whole number from 0 up");
+    if (value != std::floor(value) || value < 0 || value > static_cast<double>(kMostCount)) {
+      wrong(name, fmt::format("a whole number from 0 to {}", kMostCount));
     }
     return static_cast<int64_t>(value);
   }

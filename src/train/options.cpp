@@ -1,5 +1,8 @@
 #include "train/options.h"
 
+#include "core/numbers.h"
+#include "io/safetensors_writer.h"
+
 namespace sft {
 namespace {
 
@@ -10,7 +13,8 @@ void visit_output(TrainOptions& o, OptionTable& v) {
       .inert("an existing folder is always written into");
   v("save_dtype", &o.save_dtype, "Type of saved weights; auto: that of the source model's files.")
       .one_of({"auto", "float32", "bfloat16", "float16"});
-  v("max_shard_size", &o.max_shard_size, "Largest weights file: 5GB, 200MB, 1GiB.");
+  v("max_shard_size", &o.max_shard_size, "Largest weights file: 5GB, 200MB, 1GiB.")
+      .read_by([](const std::string& size) { parse_byte_size(size); });
   const char* trains = "this command always trains, and evaluates as eval_strategy says";
   v("do_train", &o.do_train, "Train.").inert(trains);
   v("do_eval", &o.do_eval, "Evaluate.").inert(trains);
@@ -19,7 +23,9 @@ void visit_output(TrainOptions& o, OptionTable& v) {
 
 void visit_length(TrainOptions& o, OptionTable& v) {
   v.group("Length and batch size");
-  v("num_train_epochs", &o.num_train_epochs, "Passes over the data; fractions count.").above(0);
+  v("num_train_epochs", &o.num_train_epochs, "Passes over the data; fractions count.")
+      .above(0)
+      .at_most(kMostCount);
   v("max_steps", &o.max_steps, "Optimizer steps; above 0 it replaces num_train_epochs.")
       .at_least(-1);
   v("per_device_train_batch_size", &o.per_device_train_batch_size, "Rows in a batch.")
@@ -80,13 +86,14 @@ void visit_precision(TrainOptions& o, OptionTable& v) {
   v("torch_empty_cache_steps", &o.torch_empty_cache_steps, "Return cached memory every N steps.")
       .inert("memory is planned before the run, there is no cache");
   v("use_cpu", &o.use_cpu, "Use the CPU even where there is a GPU.").alias("no_cuda");
-  v("threads", &o.threads, "CPU threads; 0: the physical cores.").at_least(0);
+  v("threads", &o.threads, "CPU threads; 0: the physical cores.").at_most(kMostThreads);
 }
 
 void visit_logging(TrainOptions& o, OptionTable& v) {
   v.group("Logging");
   v("logging_strategy", &o.logging_strategy, "When to log.").one_of({"no", "steps", "epoch"});
-  v("logging_steps", &o.logging_steps, "Every N steps; below 1, a share of all steps.").at_least(0);
+  v("logging_steps", &o.logging_steps, "Every N steps; below 1, a share of all steps.")
+      .at_most(kMostCount);
   v("logging_first_step", &o.logging_first_step, "Log the first step too.");
   v("disable_tqdm", &o.disable_tqdm, "No progress bar.");
   v("run_name", &o.run_name, "A name for the run, in metrics.jsonl and trackers.");
@@ -113,8 +120,11 @@ void visit_evaluation(TrainOptions& o, OptionTable& v) {
   v("eval_strategy", &o.eval_strategy, "When to evaluate.")
       .one_of({"no", "steps", "epoch"})
       .alias("evaluation_strategy");
-  v("eval_steps", &o.eval_steps, "Every N steps; none: as logging_steps.").above(0);
-  v("eval_delay", &o.eval_delay, "Steps or epochs before the first evaluation.").at_least(0);
+  v("eval_steps", &o.eval_steps, "Every N steps; none: as logging_steps.")
+      .above(0)
+      .at_most(kMostCount);
+  v("eval_delay", &o.eval_delay, "Steps or epochs before the first evaluation.")
+      .at_most(kMostCount);
   v("eval_on_start", &o.eval_on_start, "Evaluate before training.");
   v("eval_accumulation_steps", &o.eval_accumulation_steps, "Move predictions off the device.")
       .inert("predictions are never held");
@@ -126,7 +136,9 @@ void visit_checkpoints(TrainOptions& o, OptionTable& v) {
   v.group("Checkpoints");
   v("save_strategy", &o.save_strategy, "When to save; best: when the metric improved.")
       .one_of({"no", "steps", "epoch", "best"});
-  v("save_steps", &o.save_steps, "Every N steps; below 1, a share of all steps.").above(0);
+  v("save_steps", &o.save_steps, "Every N steps; below 1, a share of all steps.")
+      .above(0)
+      .at_most(kMostCount);
   v("save_total_limit", &o.save_total_limit, "Checkpoints kept; none: all.").at_least(1);
   v("save_only_model", &o.save_only_model, "Leave out what resuming needs.");
   v("load_best_model_at_end", &o.load_best_model_at_end, "End with the best checkpoint.");
@@ -152,8 +164,8 @@ void visit_checkpoints(TrainOptions& o, OptionTable& v) {
 
 void visit_seeds(TrainOptions& o, OptionTable& v) {
   v.group("Seeds");
-  v("seed", &o.seed, "Seed of everything random.").at_least(0);
-  v("data_seed", &o.data_seed, "Seed of the rows' order; none: seed.").at_least(0);
+  v("seed", &o.seed, "Seed of everything random.").at_most(kMostSeed);
+  v("data_seed", &o.data_seed, "Seed of the rows' order; none: seed.").at_most(kMostSeed);
   v("full_determinism", &o.full_determinism, "Same bits every time.")
       .inert("the same seed and thread count always give the same bits");
 }

@@ -18,7 +18,9 @@ void DistributedOptions::visit(OptionTable& v) {
     "A file of accelerate, or a profile: single_gpu, multi_gpu, zero1, zero2, zero3, fsdp1, "
     "fsdp2.");
   v("config_file", &config_file, "The same, by the name of accelerate's launcher.");
-  v("local_rank", &local_rank, "Rank on this machine, from older launchers.").planned(one);
+  v("local_rank", &local_rank, "Rank on this machine, from older launchers.")
+      .at_least(-1)
+      .planned(one);
   v("ddp_backend", &ddp_backend, "Communication library.").inert(inert);
   v("ddp_timeout", &ddp_timeout, "Seconds that an operation between ranks may last.").at_least(1);
   v("ddp_find_unused_parameters", &ddp_find_unused_parameters, "A DDP setting.").inert(inert);

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "core/error.h"
+#include "core/numbers.h"
 #include "core/strings.h"
 #include "io/safetensors_writer.h"
 #include "optim/optimizers.h"
@@ -14,6 +15,8 @@
 
 namespace sft {
 namespace {
+
+constexpr int64_t kMostStepRows = kMostCount;
 
 Error conflict(std::string_view code, std::string message) { return {code, std::move(message)}; }
 
@@ -135,6 +138,20 @@ void resolve_data(TrainOptions& o) {
   }
 }
 
+// Rows are counted in 64 bits, and in doubles where they are averaged.
+void check_step_size(const TrainOptions& o, int64_t ranks) {
+  const auto rows = product({o.per_device_train_batch_size, o.gradient_accumulation_steps, ranks});
+  if (!rows || *rows > kMostStepRows) {
+    throw conflict(
+        "C067",
+        fmt::format("a step of {} rows (--per_device_train_batch_size) x {} "
+                    "(--gradient_accumulation_steps) x {} ranks has more than {} rows",
+                    with_commas(o.per_device_train_batch_size),
+                    with_commas(o.gradient_accumulation_steps), ranks, with_commas(kMostStepRows)))
+        .hint("--gradient_accumulation_steps 1");
+  }
+}
+
 void resolve_precision(TrainOptions& o) {
   if (o.fp16 && o.bf16.value_or(false)) {
     throw conflict("C050", "--fp16 and --bf16 exclude each other");
@@ -200,7 +217,9 @@ TrainOptions validate(TrainOptions options, const Ranks& ranks) {
   resolve_evaluation(options);
   resolve_saving(options);
   resolve_data(options);
+  check_step_size(options, ranks.all);
   apply_sharding_configs(options, ranks);
+  check_step_size(options, ranks.all);  // DeepSpeed's JSON may have said other numbers
   resolve_precision(options);
   resolve_schedule(options);
   return options;

@@ -36,7 +36,7 @@ LoaderOptions loader_options(const TrainOptions& o, const Communicator& comm, bo
   l.drop_last = o.data.dataloader_drop_last;
   l.sampling = training ? parse_sampling(o.data.train_sampling_strategy) : Sampling::sequential;
   l.padding_free = is_padding_free(o.data);
-  l.pad_to_multiple_of = o.data.pad_to_multiple_of ? std::stoll(*o.data.pad_to_multiple_of) : 0;
+  l.pad_to_multiple_of = o.data.padding_multiple();
   l.max_steps = o.max_steps;
   l.workers = static_cast<int>(o.data.dataset_num_proc.value_or(1));
   return l;

@@ -1,5 +1,6 @@
 #include "core/options.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"
@@ -27,6 +28,8 @@ struct Sample {
   bool fp16 = false;
   int64_t workers = 0;
   int64_t verbose = 0;
+  std::optional<std::string> multiple;
+  std::string even;
 
   void visit(OptionTable& v) {
     v.group("First");
@@ -49,6 +52,12 @@ struct Sample {
     v("fp16", &fp16, "Half.").planned("it belongs to GPUs");
     v("workers", &workers, "Workers.").inert("there are none");
     v("verbose", &verbose, "Say more.").short_name('v').only_on_command_line();
+    v("multiple", &multiple, "Auto or a number.").one_of({"auto"}).or_whole(1, 16);
+    v("even", &even, "An even number of letters.").read_by([](const std::string& text) {
+      if (text.size() % 2 != 0) {
+        throw Error("C999", "odd");
+      }
+    });
   }
 };
 
@@ -143,12 +152,35 @@ TEST(CommandLine, Numbers) {
   EXPECT_FALSE(parse({"--max_length", "None"}).sample.max_length.has_value());
   EXPECT_EQ(cli_failure({"--seed", "-1"}), "C005");
   EXPECT_EQ(cli_failure({"--max_length", "0"}), "C005");
-  for (const char* bad : {"1.5", "x", "", "1e3", "99999999999999999999", "none"}) {
+  for (const char* bad : {"1.5", "x", "", "1e3", "none"}) {
     EXPECT_EQ(cli_failure({"--seed", bad}), "C004") << bad;
   }
-  for (const char* bad : {"nan", "inf", "1e999", "2e-5x"}) {
+  for (const char* bad : {"nan", "inf", "2e-5x"}) {
     EXPECT_EQ(cli_failure({"--learning_rate", bad}), "C004") << bad;
   }
+}
+
+TEST(CommandLine, EveryNumberHasARange) {
+  for (const char* beyond : {"2147483648", "9223372036854775807", "99999999999999999999", "-1"}) {
+    EXPECT_EQ(cli_failure({"--seed", beyond}), "C005") << beyond;
+  }
+  for (const char* beyond : {"1e31", "1e999", "-1e999", "-1"}) {
+    EXPECT_EQ(cli_failure({"--learning_rate", beyond}), "C005") << beyond;
+    EXPECT_EQ(cli_failure({"--eval_steps", beyond}), "C005") << beyond;
+  }
+  EXPECT_EQ(parse({"--learning_rate", "1e-999"}).sample.learning_rate, 0.0);
+}
+
+TEST(CommandLine, AWordMayBeANumberOrOfAKindOfItsOwn) {
+  EXPECT_EQ(*parse({"--multiple", "auto"}).sample.multiple, "auto");
+  EXPECT_EQ(*parse({"--multiple", "16"}).sample.multiple, "16");
+  for (const char* bad : {"17", "0", "x", "", "1.5"}) {
+    EXPECT_EQ(cli_failure({"--multiple", bad}), "C006") << bad;
+  }
+  EXPECT_EQ(parse({"--even", "xx"}).sample.even, "xx");
+  EXPECT_EQ(cli_failure({"--even", "xxx"}), "C999");
+  EXPECT_EQ(yaml_failure("a: 1\neven: xxx\n"), "C022 recipe.yaml:1 | sft --help lists all options");
+  EXPECT_EQ(yaml_failure("even: xxx\n"), "C999 recipe.yaml:1");
 }
 
 TEST(CommandLine, ListsAndDicts) {
@@ -248,12 +280,72 @@ TEST(Yaml, Version11Quirks) {
 }
 
 TEST(Yaml, EnvAndEmptyFiles) {
-  const Result r = parse_yaml("env:\n  HF_HOME: /data\n  N: 1\nseed: 3\n");
+  const Result r = parse_yaml("env:\n  WANDB_PROJECT: mine\n  HF_HUB_OFFLINE: 1\nseed: 3\n");
   ASSERT_EQ(r.parsed.env.size(), 2u);
-  EXPECT_EQ(r.parsed.env[0].second, "/data");
+  EXPECT_EQ(r.parsed.env[0].second, "mine");
+  ASSERT_EQ(r.parsed.notes.size(), 2u);
+  EXPECT_EQ(r.parsed.notes[0], "recipe.yaml:2: the recipe sets WANDB_PROJECT to mine");
   EXPECT_EQ(r.parsed.env[1].second, "1");
   EXPECT_EQ(parse_yaml("").sample.seed, 42);
   EXPECT_EQ(parse_yaml("# nothing\n").sample.seed, 42);
+}
+
+TEST(Yaml, ARecipeCannotRunCodeNorRedirectATokenNorSayWhatIsRead) {
+  for (const char* name : {"LD_PRELOAD",
+                           "LD_LIBRARY_PATH",
+                           "LD_AUDIT",
+                           "HF_ENDPOINT",
+                           "HTTPS_PROXY",
+                           "https_proxy",
+                           "ALL_PROXY",
+                           "no_proxy",
+                           "PATH",
+                           "HOME",
+                           "HF_HOME",
+                           "HF_HUB_CACHE",
+                           "HF_TOKEN",
+                           "HF_TOKEN_PATH",
+                           "HUGGING_FACE_HUB_TOKEN",
+                           "WANDB_API_KEY",
+                           "WANDB_BASE_URL",
+                           "SFT_TOKEN",
+                           "SFT_CACHE",
+                           "SFT_CUDNN",
+                           "SSL_CERT_FILE",
+                           "CURL_CA_BUNDLE",
+                           "REQUESTS_CA_BUNDLE",
+                           "TMPDIR",
+                           "XDG_CACHE_HOME",
+                           "PYTHONPATH",
+                           "NCCL_NET_PLUGIN",
+                           "NCCL_TUNER_PLUGIN",
+                           "NCCL_TOPO_FILE",
+                           "NCCL_CONF_FILE",
+                           "NCCL_DEBUG_FILE",
+                           "MASTER_ADDR",
+                           "RANK",
+                           "WORLD_SIZE",
+                           "SLURM_PROCID",
+                           "KUBEFLOW_TRAINER_SERVER_URL",
+                           "OPENSSL_MODULES",
+                           "OPENSSL_CONF",
+                           "GCONV_PATH",
+                           "CUDA_MODULE_LOADING_LIBRARY",
+                           "GLIBC_TUNABLES",
+                           "AWS_SECRET_ACCESS_KEY",
+                           "RES_OPTIONS",
+                           "LOCALDOMAIN",
+                           "HOSTALIASES",
+                           "BASH_ENV",
+                           "PAGER",
+                           "UNKNOWN",
+                           "wandb_project",
+                           "\"A B\""}) {
+    EXPECT_EQ(yaml_failure(fmt::format("seed: 1\nenv:\n  {}: x\n", name)).substr(0, 18),
+              "C026 recipe.yaml:3")
+        << name;
+  }
+  EXPECT_EQ(yaml_failure("env: {WANDB_PROJECT: \"a\\0b\"}\n"), "C026 recipe.yaml:1");
 }
 
 TEST(Yaml, MistakesNameFileAndLine) {
@@ -266,7 +358,7 @@ TEST(Yaml, MistakesNameFileAndLine) {
   EXPECT_EQ(yaml_failure("modules: [[a]]\n"), "C023 recipe.yaml:1");
   EXPECT_EQ(yaml_failure("seed: 1\nseed: 2\n"), "C024 recipe.yaml:2");
   EXPECT_EQ(yaml_failure("env: 3\n"), "C025 recipe.yaml:1");
-  EXPECT_EQ(yaml_failure("env:\n  A: [1]\n"), "C025 recipe.yaml:2");
+  EXPECT_EQ(yaml_failure("env:\n  WANDB_NAME: [1]\n"), "C025 recipe.yaml:2");
   EXPECT_EQ(yaml_failure("env: {'': x}\n"), "C025 recipe.yaml:1");
   EXPECT_EQ(yaml_failure("- a\n- b\n"), "C021 recipe.yaml:1");
   EXPECT_EQ(yaml_failure("seed: 1\n---\nseed: 2\n"), "C021 recipe.yaml:3");

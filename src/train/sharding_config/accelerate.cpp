@@ -99,15 +99,15 @@ class YamlFile {
   int nodes_ = 0;
 };
 
-Json read_configuration(const std::string& name) {
+// `flag`: how the name was given.
+Json read_configuration(const std::string& name, const std::string& flag) {
   for (const Profile& profile : kProfiles) {
     if (name == profile.name) {
       return profile_values(profile);
     }
   }
   if (!is_file(name)) {
-    Error error("C120",
-                fmt::format("--accelerate_config {}: there is no such file or profile", name));
+    Error error("C120", fmt::format("{} {}: there is no such file or profile", flag, name));
     const std::string near = nearest(name, accelerate_profiles());
     throw error.hint(near.empty()
                          ? fmt::format("profiles: {}", fmt::join(accelerate_profiles(), ", "))
@@ -303,8 +303,9 @@ std::vector<std::string> accelerate_profiles() {
   return names;
 }
 
-void apply_accelerate(TrainOptions& o, const std::string& name, const Ranks& ranks) {
-  Json values = read_configuration(name);
+void apply_accelerate(TrainOptions& o, const std::string& name, const std::string& flag,
+                      const Ranks& ranks) {
+  Json values = read_configuration(name, flag);
   const Json fsdp = values.contains("fsdp_config") ? values["fsdp_config"] : Json();
   if (!fsdp.is_null()) {
     values["fsdp_config"] = Json::object();  // it has a table of its own

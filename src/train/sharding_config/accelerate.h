@@ -18,9 +18,10 @@ std::span<const ConfigKey> accelerate_keys();
 std::span<const ConfigKey> fsdp_keys();
 std::vector<std::string> accelerate_profiles();
 
-// A profile's name or the path of a YAML or JSON file. Errors: C120 no such file, C121-C125 as
-// DeepSpeed's JSON, C126 when it contradicts --deepspeed or --fsdp.
-void apply_accelerate(TrainOptions& options, const std::string& name, const Ranks& ranks);
+// A profile's name or the path of a YAML or JSON file, given with `flag`. Errors: C120 no such
+// file, C121-C125 as DeepSpeed's JSON, C126 when it contradicts --deepspeed or --fsdp.
+void apply_accelerate(TrainOptions& options, const std::string& name, const std::string& flag,
+                      const Ranks& ranks);
 
 // --fsdp and --fsdp_config, a JSON object or null.
 void apply_fsdp(TrainOptions& options, const std::string& fsdp, const Json& config,

@@ -23,7 +23,8 @@ void apply_sharding_configs(TrainOptions& o, const Ranks& ranks) {
     throw Error("C126", "--fsdp_config does nothing without --fsdp").hint("--fsdp full_shard");
   }
   if (const auto& config = d.accelerate_config ? d.accelerate_config : d.config_file) {
-    apply_accelerate(o, *config, ranks);
+    apply_accelerate(o, *config, d.accelerate_config ? "--accelerate_config" : "--config_file",
+                     ranks);
   }
   if (!d.deepspeed.is_null()) {
     apply_deepspeed(o,

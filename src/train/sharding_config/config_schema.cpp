@@ -10,14 +10,15 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json_text.h"
+#include "core/numbers.h"
 #include "core/strings.h"
 
 namespace sft {
 namespace {
 
 bool is_whole(const Json& v) {
-  return v.is_number_integer() ||
-         (v.is_number_float() && v.get<double>() == std::floor(v.get<double>()));
+  constexpr int64_t kMost = int64_t{1} << 53;  // every whole number up to here is a double
+  return json_whole(v, -kMost, kMost).has_value();
 }
 
 bool has_type(const Json& v, std::string_view one) {
