@@ -18,14 +18,8 @@ namespace {
 constexpr int64_t kTile = 64;  // query rows
 
 // x[i] = exp(x[i] - shift) for i in [0, n); returns their sum.
-SFT_SIMD float exp_row(float* x, int64_t n, float shift) {
-  float sum = 0.0F;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) {
-    x[i] = fast_exp(x[i] - shift);
-    sum += x[i];
-  }
-  return sum;
+SFT_SIMD double exp_row(float* x, int64_t n, float shift) {
+  return block_sum(n, [&](int64_t i) { return x[i] = fast_exp(x[i] - shift); });
 }
 
 // grad_scores = p (grad_p - delta)
@@ -88,11 +82,11 @@ struct HeadOffsets {
 // Turns a row of scores into probabilities between from and to, zero elsewhere; returns log_sum.
 float softmax_row(float* row, int64_t from, int64_t to, int64_t keys) {
   const float top = max_row(row + from, to - from);
-  const float sum = exp_row(row + from, to - from, top);
-  scale_row(row + from, to - from, 1.0F / sum);
+  const double sum = exp_row(row + from, to - from, top);
+  scale_row(row + from, to - from, static_cast<float>(1.0 / sum));
   std::fill(row, row + from, 0.0F);
   std::fill(row + to, row + keys, 0.0F);
-  return top + std::log(sum);
+  return static_cast<float>(top + std::log(sum));
 }
 
 void zero_padding(const Tensor& table, const Tensor& y) {
@@ -341,6 +335,7 @@ void cached_attention_forward(Device& device, const Tensor& qkv, const Tensor& c
     const HeadOffsets at(heads, head);
     const int64_t key = at.key - int64_t{heads.heads} * d;  // in a row of the cache
     std::vector<float> scores;
+    std::vector<double> mean(static_cast<size_t>(d));  // over any number of keys
     const int64_t last = std::min((item / heads.heads + 1) * kTile, qkv.shape[0]);
     for (int64_t t = item / heads.heads * kTile; t < last; ++t) {
       const int64_t end = before + t + 1;
@@ -353,13 +348,14 @@ void cached_attention_forward(Device& device, const Tensor& qkv, const Tensor& c
       }
       softmax_row(scores.data(), 0, end - first, end - first);
       float* out = y.f32() + t * y.shape[1] + at.query;
-      std::fill(out, out + d, 0.0F);
+      std::fill(mean.begin(), mean.end(), 0.0);
       for (int64_t k = first; k < end; ++k) {
         const float* value = cache.f32() + k * cache_row + key + heads.kv_heads * d;
         for (int64_t i = 0; i < d; ++i) {
-          out[i] += scores[static_cast<size_t>(k - first)] * value[i];
+          mean[static_cast<size_t>(i)] += scores[static_cast<size_t>(k - first)] * value[i];
         }
       }
+      std::transform(mean.begin(), mean.end(), out, [](double x) { return static_cast<float>(x); });
     }
   });
 }

@@ -35,7 +35,7 @@ __device__ void attend(const T* query, const T* keys, const T* values, int64_t s
                        int64_t to, const Layout& l, T* y, float* log_sum) {
   const int lane = static_cast<int>(threadIdx.x);
   float top = -INFINITY;
-  float sum = 0.0F;
+  LongSum sum;
   float out[kMostPerLane] = {};
   for (int64_t base = from; base < to; base += 32) {
     const int64_t key = base + lane;
@@ -48,7 +48,8 @@ __device__ void attend(const T* query, const T* keys, const T* values, int64_t s
     const float now = fmaxf(top, peak);
     const float shrink = top == -INFINITY ? 0.0F : __expf(top - now);
     const float p = key < to ? __expf(score - now) : 0.0F;
-    sum = sum * shrink + warp_sum(p);
+    sum.scale(shrink);
+    sum.add(warp_sum(p));
 #pragma unroll
     for (int k = 0; k < kMostPerLane; ++k) {
       out[k] *= shrink;
@@ -70,11 +71,11 @@ __device__ void attend(const T* query, const T* keys, const T* values, int64_t s
   for (int k = 0; k < kMostPerLane; ++k) {
     const int i = lane + k * 32;
     if (i < l.d) {
-      y[i] = narrow<T>(to > from ? out[k] / sum : 0.0F);
+      y[i] = narrow<T>(to > from ? out[k] / sum.total() : 0.0F);
     }
   }
   if (lane == 0 && log_sum != nullptr && to > from) {
-    *log_sum = top + logf(sum);
+    *log_sum = top + logf(sum.total());
   }
 }
 

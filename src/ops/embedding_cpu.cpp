@@ -1,6 +1,9 @@
+#include <algorithm>
 #include <cstring>
+#include <numeric>
+#include <vector>
 
-#include "ops/cpu/simd.h"
+#include "ops/cpu/rows.h"
 #include "ops/embedding.h"
 
 namespace sft::cpu {
@@ -27,18 +30,28 @@ void embedding_backward(Device& device, const Tensor& grad_y, const Tensor& toke
       std::memset(grad_weight.f32() + begin, 0, static_cast<size_t>(end - begin) * sizeof(float));
     });
   }
-  // By columns: a token that occurs twice is then added by one thread, in order.
+  // A frequent token's rows are added up in float64, in order, and then to its gradient.
+  const int32_t* token = tokens.i32();
+  std::vector<int64_t> order(static_cast<size_t>(tokens.shape[0]));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return token[a] < token[b]; });
+  // By columns: a token that occurs twice is then added by one thread.
   device.threads().parallel_for(
       hidden,
       [&](int64_t begin, int64_t end) {
-        for (int64_t t = 0; t < tokens.shape[0]; ++t) {
-          if (tokens.i32()[t] == padding) {
-            continue;
+        std::vector<double> sum(static_cast<size_t>(end - begin));
+        for (size_t first = 0, next = 0; first < order.size(); first = next) {
+          const int32_t which = token[order[first]];
+          float* row = grad_weight.f32() + which * hidden + begin;
+          std::copy(row, row + sum.size(), sum.begin());
+          for (next = first; next < order.size() && token[order[next]] == which; ++next) {
+            widen_add_row(grad_y.f32() + order[next] * hidden + begin, sum.data(), end - begin,
+                          scale);
           }
-          const float* g = grad_y.f32() + t * hidden;
-          float* row = grad_weight.f32() + tokens.i32()[t] * hidden;
-          for (int64_t i = begin; i < end; ++i) {
-            row[i] += g[i] * scale;
+          if (which != padding) {
+            std::transform(sum.begin(), sum.end(), row,
+                           [](double x) { return static_cast<float>(x); });
           }
         }
       },

@@ -45,15 +45,21 @@ __global__ void backward_kernel(const T* grad_y, const int32_t* tokens, const in
   const bool aligned = n % kVec == 0;
   for (int64_t i = int64_t{threadIdx.x} * kVec; i < n; i += int64_t{blockDim.x} * kVec) {
     float* row = grad_weight + int64_t{token} * n;
-    Vec sum = load_row(row, i, n, aligned);
+    LongSums sum;
     for (int64_t k = first; k < tokens_total && tokens[k] == token; ++k) {
       const Vec g = load_row(grad_y + int64_t{positions[k]} * n, i, n, aligned);
 #pragma unroll
       for (int j = 0; j < kVec; ++j) {
-        sum.v[j] += g.v[j] * scale;
+        sum.v[j].add(g.v[j] * scale);
       }
     }
-    store_row(row, i, n, aligned, sum);
+    Vec total = load_row(row, i, n, aligned);
+    const Vec added = sum.total();
+#pragma unroll
+    for (int j = 0; j < kVec; ++j) {
+      total.v[j] += added.v[j];
+    }
+    store_row(row, i, n, aligned, total);
   }
 }
 

@@ -1,5 +1,8 @@
+#include <algorithm>
+#include <vector>
+
 #include "ops/cpu/gemm.h"
-#include "ops/cpu/simd.h"
+#include "ops/cpu/rows.h"
 #include "ops/linear.h"
 
 namespace sft::cpu {
@@ -71,16 +74,16 @@ void linear_backward_bias(Device& device, const Tensor& grad_y, const Tensor& gr
   device.threads().parallel_for(
       n,
       [&](int64_t begin, int64_t end) {
-        float* sum = grad_bias.f32();
-        if (!accumulate) {
-          std::fill(sum + begin, sum + end, 0.0F);
+        float* total = grad_bias.f32() + begin;
+        std::vector<double> sum(static_cast<size_t>(end - begin), 0.0);
+        if (accumulate) {
+          std::copy(total, total + sum.size(), sum.begin());
         }
         for (int64_t t = 0; t < grad_y.shape[0]; ++t) {
-          const float* g = grad_y.f32() + t * n;
-          for (int64_t i = begin; i < end; ++i) {
-            sum[i] += g[i];
-          }
+          widen_add_row(grad_y.f32() + t * n + begin, sum.data(), end - begin);
         }
+        std::transform(sum.begin(), sum.end(), total,
+                       [](double x) { return static_cast<float>(x); });
       },
       16);
 }

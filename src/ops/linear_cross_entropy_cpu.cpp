@@ -13,20 +13,26 @@ namespace {
 
 // x becomes e^(x - top); returns the sum of those, and of those times (x - top).
 struct Sums {
-  float exponentials, weighted;
+  double exponentials = 0.0, weighted = 0.0;
 };
 SFT_SIMD Sums exponentials(float* x, int64_t n, float top) {
-  float sum = 0.0F;
-  float weighted = 0.0F;
+  Sums sums;
+  for (int64_t begin = 0; begin < n; begin += kSumBlock) {  // as block_sum does
+    const int64_t end = std::min(begin + kSumBlock, n);
+    float sum = 0.0F;
+    float weighted = 0.0F;
 #pragma omp simd reduction(+ : sum, weighted)
-  for (int64_t i = 0; i < n; ++i) {
-    const float shifted = x[i] - top;
-    const float e = fast_exp(shifted);
-    sum += e;
-    weighted += e * shifted;
-    x[i] = e;
+    for (int64_t i = begin; i < end; ++i) {
+      const float shifted = x[i] - top;
+      const float e = fast_exp(shifted);
+      sum += e;
+      weighted += e * shifted;
+      x[i] = e;
+    }
+    sums.exponentials += static_cast<double>(sum);
+    sums.weighted += static_cast<double>(weighted);
   }
-  return {sum, weighted};
+  return sums;
 }
 
 // One row of logits -> its statistics; the logits become the loss's gradient times `scale`.
@@ -38,14 +44,15 @@ LossStats loss_row(float* logits, int64_t vocab, int32_t target, LossType type, 
   const bool correct =
       shifted_target == 0.0F && std::find(logits, logits + target, top) == logits + target;
   const Sums sums = exponentials(logits, vocab, top);
-  const float log_sum = std::log(sums.exponentials);
-  const float log_p = shifted_target - log_sum;
+  const double log_sum = std::log(sums.exponentials);
+  const auto log_p = static_cast<float>(shifted_target - log_sum);
   const float weight = type == LossType::dft ? std::exp(log_p) : 1.0F;
   if (wants_gradient) {
-    scale_row(logits, vocab, weight * scale / sums.exponentials);
+    scale_row(logits, vocab, static_cast<float>(weight * scale / sums.exponentials));
     logits[target] -= weight * scale;
   }
-  const float entropy = log_sum - sums.weighted / sums.exponentials;  // log_sum - sum p (x - top)
+  // log_sum - sum p (x - top)
+  const auto entropy = static_cast<float>(log_sum - sums.weighted / sums.exponentials);
   // A logit of minus infinity alone would leave the loss sound: it shows in the entropy.
   const float loss = std::isfinite(entropy) ? -weight * log_p : NAN;
   return {loss, correct ? 1.0F : 0.0F, entropy, 1.0F};

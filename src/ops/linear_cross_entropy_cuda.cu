@@ -32,7 +32,7 @@ __global__ void loss_kernel(const LossRows<T> w) {
   }
   __syncthreads();  // everybody has read the target's logit
   const float scale = loss.weight * w.loss_scale[0];
-  const float per_sum = scale / all.sum;
+  const float per_sum = scale / all.sum.total();
   for (int i = first; i < vocab; i += kThreads * kVec) {
     store_vec(row + i, loss_gradient(load_vec(row + i), i, target, all.top, per_sum, scale));
   }

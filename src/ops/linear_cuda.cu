@@ -78,17 +78,18 @@ __global__ void partial_kernel(const T* x, int64_t rows, int64_t n, float* parti
   __shared__ Vec sums[kRows][kLanes];
   const int64_t i = (int64_t{blockIdx.x} * kLanes + threadIdx.x) * kVec;
   const bool aligned = n % kVec == 0;
-  Vec sum{};
+  LongSums seen;
   if (i < n) {
     const int64_t stride = int64_t{gridDim.y} * kRows;
     for (int64_t r = int64_t{blockIdx.y} * kRows + threadIdx.y; r < rows; r += stride) {
       const Vec v = load_row(x + r * n, i, n, aligned);
 #pragma unroll
       for (int j = 0; j < kVec; ++j) {
-        sum.v[j] += v.v[j];
+        seen.v[j].add(v.v[j]);
       }
     }
   }
+  Vec sum = seen.total();
   sums[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
   if (threadIdx.y == 0 && i < n) {

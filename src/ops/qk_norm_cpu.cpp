@@ -35,9 +35,9 @@ void qk_norm_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
   const int64_t rows = qkv.shape[0];
   const int parts = device.threads().size();
   // Per thread: the query weight's partial gradient, then the key weight's.
-  std::vector<float> partial(static_cast<size_t>(parts * 2 * d), 0.0F);
+  std::vector<double> partial(static_cast<size_t>(parts * 2 * d), 0.0);
   device.threads().run([&](int thread) {
-    float* mine = partial.data() + thread * 2 * d;
+    double* mine = partial.data() + thread * 2 * d;
     for (int64_t t = rows * thread / parts; t < rows * (thread + 1) / parts; ++t) {
       const int64_t at = t * heads.row();
       const float* g = grad_y.f32() + at;
@@ -53,11 +53,11 @@ void qk_norm_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
   });
   const auto collect = [&](const Tensor& grad, bool accumulate, int offset) {
     for (int i = 0; grad.data != nullptr && i < d; ++i) {
-      float total = accumulate ? grad.f32()[i] : 0.0F;
+      double total = accumulate ? grad.f32()[i] : 0.0;
       for (int part = 0; part < parts; ++part) {
         total += partial[static_cast<size_t>(part * 2 * d + offset + i)];
       }
-      grad.f32()[i] = total;
+      grad.f32()[i] = static_cast<float>(total);
     }
   };
   collect(grad_query_weight, accumulate_query, 0);

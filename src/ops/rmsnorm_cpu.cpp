@@ -43,9 +43,9 @@ void rmsnorm_backward(Device& device, const Tensor& grad_y, const Tensor& x, con
   const int parts = device.threads().size();
   const bool wants_weight = grad_weight.data != nullptr;
   // One partial sum per thread, added in thread order: the same bits every time.
-  std::vector<float> partial(wants_weight ? static_cast<size_t>(parts * n) : 0, 0.0F);
+  std::vector<double> partial(wants_weight ? static_cast<size_t>(parts * n) : 0, 0.0);
   device.threads().run([&](int thread) {
-    float* mine = wants_weight ? partial.data() + thread * n : nullptr;
+    double* mine = wants_weight ? partial.data() + thread * n : nullptr;
     for (int64_t row = rows * thread / parts; row < rows * (thread + 1) / parts; ++row) {
       const int64_t at = row * n;
       norm_row_backward(
@@ -55,11 +55,11 @@ void rmsnorm_backward(Device& device, const Tensor& grad_y, const Tensor& x, con
   });
   if (wants_weight) {
     for (int64_t i = 0; i < n; ++i) {
-      float total = accumulate_weight ? grad_weight.f32()[i] : 0.0F;
+      double total = accumulate_weight ? grad_weight.f32()[i] : 0.0;
       for (int part = 0; part < parts; ++part) {
         total += partial[static_cast<size_t>(part * n + i)];
       }
-      grad_weight.f32()[i] = total;
+      grad_weight.f32()[i] = static_cast<float>(total);
     }
   }
 }

@@ -44,13 +44,8 @@ SFT_SIMD void round_row(const float* from, BFloat16* to, int64_t n) {
   }
 }
 
-SFT_SIMD float sum_of_squares(const float* x, int64_t n) {
-  float sum = 0.0F;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) {
-    sum += x[i] * x[i];
-  }
-  return sum;
+SFT_SIMD double sum_of_squares(const float* x, int64_t n) {
+  return cpu::block_sum(n, [&](int64_t i) { return x[i] * x[i]; });
 }
 
 using TileValues = std::array<float, kTile>;

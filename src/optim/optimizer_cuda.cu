@@ -245,22 +245,29 @@ void launch(const UpdateCall& call, const CudaDevice& gpu) {
   update_kernel<Rule, W, C><<<static_cast<unsigned>(blocks), kThreads, 0, gpu.stream()>>>(call);
 }
 
-// One float32 sum of squares per block, each over the same stretch every time.
-__global__ void squares_kernel(const float* x, int64_t n, int64_t stretch, float* sums) {
-  __shared__ float shared[33];
+// One sum of squares per block, each over the same stretch every time: of four in float32, of the
+// rest in float64, so that its error does not grow with the model.
+__global__ void squares_kernel(const float* x, int64_t n, int64_t stretch, double* sums) {
+  __shared__ double shared[kThreads];
   const int64_t begin = int64_t{blockIdx.x} * stretch;
   const int64_t end = min(n, begin + stretch);
-  float sum = 0.0F;
+  double sum = 0.0;
   for (int64_t i = begin + threadIdx.x * 4; i + 4 <= end; i += kThreads * 4) {
     const float4 v = *reinterpret_cast<const float4*>(x + i);
-    sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+    sum += static_cast<double>(v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w);
   }
   for (int64_t i = begin + (end - begin) / 4 * 4 + threadIdx.x; i < end; i += kThreads) {
-    sum += x[i] * x[i];
+    sum += static_cast<double>(x[i] * x[i]);
   }
-  const float total = block_sum(sum, shared);
+  shared[threadIdx.x] = sum;
+  for (int half = kThreads / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (static_cast<int>(threadIdx.x) < half) {
+      shared[threadIdx.x] += shared[threadIdx.x + half];
+    }
+  }
   if (threadIdx.x == 0) {
-    sums[blockIdx.x] = total;
+    sums[blockIdx.x] = shared[0];
   }
 }
 
@@ -285,13 +292,13 @@ double l2_norm(Device& device, const float* x, int64_t n) {
   const int64_t wanted = (n + kThreads * 4 - 1) / (kThreads * 4);
   const int64_t blocks = std::clamp<int64_t>(wanted, 1, gpu.multiprocessors() * 16L);
   const int64_t stretch = ((n + blocks - 1) / blocks + 3) / 4 * 4;
-  auto* const sums = gpu.state<Scratch>().take<float>(blocks);
+  auto* const sums = gpu.state<Scratch>().take<double>(blocks);
   squares_kernel<<<static_cast<unsigned>(blocks), kThreads, 0, gpu.stream()>>>(x, n, stretch, sums);
   check_cuda(cudaGetLastError(), "l2_norm");
-  std::vector<float> on_host(static_cast<size_t>(blocks));
-  gpu.download(on_host.data(), sums, on_host.size() * sizeof(float));
+  std::vector<double> on_host(static_cast<size_t>(blocks));
+  gpu.download(on_host.data(), sums, on_host.size() * sizeof(double));
   double total = 0.0;
-  for (const float sum : on_host) {
+  for (const double sum : on_host) {
     total += sum;
   }
   return std::sqrt(total);

@@ -27,8 +27,7 @@ std::optional<Evaluation> evaluate(BatchRunner& runner, EvalLoader& loader, Comm
     if (sums[5] > 0) {
       return std::nullopt;
     }
-    interval.add_batch(
-        {0, static_cast<float>(sums[0]), static_cast<float>(sums[1]), static_cast<float>(sums[2])});
+    interval.add_batch(sums[0], sums[1], sums[2]);
     weighted_loss += sums[3];
     result.rows += static_cast<int64_t>(sums[4]);
     on_batch(++result.batches);

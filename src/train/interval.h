@@ -6,7 +6,6 @@
 #include <limits>
 
 #include "core/json.h"
-#include "ops/linear_cross_entropy.h"
 
 namespace sft {
 
@@ -19,9 +18,9 @@ struct Interval {
   int64_t tokens = 0;
 
   // A micro-batch's sums over all ranks; one without trained tokens counts as 0, as in TRL.
-  void add_batch(const LossStats& s) {
-    accuracy += s.tokens > 0 ? static_cast<double>(s.correct) / s.tokens : 0.0;
-    entropy += s.tokens > 0 ? static_cast<double>(s.entropy) / s.tokens : 0.0;
+  void add_batch(double correct, double entropies, double trained) {
+    accuracy += trained > 0 ? correct / trained : 0.0;
+    entropy += trained > 0 ? entropies / trained : 0.0;
     ++batches;
   }
   double mean_loss() const { return ratio(loss, steps); }

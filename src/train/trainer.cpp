@@ -111,9 +111,8 @@ double Trainer::learning_rate() const {
                   : options_.optim.learning_rate * schedule_(scaler_ ? updates_ : step_);
 }
 
-LossStats Trainer::run_batches(const std::vector<MicroBatch>& batches, double trained) {
-  LossStats total;
-  const auto scale = static_cast<float>(1.0 / std::max(trained, 1.0));
+double Trainer::run_batches(const std::vector<MicroBatch>& batches, double trained) {
+  const double scale = 1.0 / std::max(trained, 1.0);
   double loss = 0;
   std::vector<LossStats> results;
   for (size_t i = 0; i < batches.size(); ++i) {
@@ -138,15 +137,12 @@ LossStats Trainer::run_batches(const std::vector<MicroBatch>& batches, double tr
   context_.comm.all_reduce(std::span<double>(sums));
   for (size_t i = 0; i < sums.size(); i += kSums) {
     loss += sums[i];
-    interval_.add_batch({0, static_cast<float>(sums[i + 1]), static_cast<float>(sums[i + 2]),
-                         static_cast<float>(sums[i + 3])});
+    interval_.add_batch(sums[i + 1], sums[i + 2], sums[i + 3]);
     num_tokens_ += static_cast<int64_t>(sums[i + 4]);
     interval_.tokens += static_cast<int64_t>(sums[i + 4]);
     flos_ += 6.0 * sums[i + 5] * parameters_without_embeddings_;
   }
-  total.loss = static_cast<float>(loss * scale);
-  total.tokens = static_cast<float>(trained);
-  return total;
+  return loss * scale;
 }
 
 void Trainer::train_step() {
@@ -168,22 +164,22 @@ void Trainer::train_step() {
   context_.comm.all_reduce(std::span<double>(sums));
   trained = sums[0];
   told_ = {sums[1] > 0, sums[2] > 0};
-  LossStats total;
+  double loss = 0;
   {
     const Trace::Phase phase(trace(), "micro-batches");
-    total = run_batches(batches, trained);
+    loss = run_batches(batches, trained);
   }
   const Trace::Phase phase(trace(), "optimizer", true);
   sharder_.finish_gradients();
   grad_norm_ = sharder_.gradient_norm() / loss_scale();
   last_learning_rate_ = learning_rate();
-  interval_.loss += total.loss;
-  total_loss_ += total.loss;
+  interval_.loss += loss;
+  total_loss_ += loss;
   ++interval_.steps;
-  if (std::isfinite(total.loss) && std::isfinite(grad_norm_)) {
+  if (std::isfinite(loss) && std::isfinite(grad_norm_)) {
     update(last_learning_rate_);
     skipped_in_a_row_ = 0;
-  } else if (scaler_ && std::isfinite(total.loss) && scaler_->scale() >= 1.0) {
+  } else if (scaler_ && std::isfinite(loss) && scaler_->scale() >= 1.0) {
     lower_loss_scale();
   } else {
     skip_update(batches, trained);

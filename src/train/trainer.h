@@ -107,7 +107,8 @@ class Trainer {
   // Before each step, and `over` once after the last.
   void trace_steps(int64_t first_step, bool over = false);
   Trace* trace() { return trace_ ? &*trace_ : nullptr; }
-  LossStats run_batches(const std::vector<MicroBatch>& batches, double trained);
+  // The mean loss of the `trained` tokens.
+  double run_batches(const std::vector<MicroBatch>& batches, double trained);
   void update(double learning_rate);
   void skip_update(const std::vector<MicroBatch>& batches, double trained);
   void lower_loss_scale();

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <span>
 
 #include "ops/attention_reference.h"
@@ -235,6 +237,24 @@ TEST(FusedAttention, padding_that_is_no_number_stays_outside) {
     const OpResult r = run_op(c, on_gpu);
     EXPECT_EQ(r.outputs, clean.outputs);
     EXPECT_EQ(r.gradients, clean.gradients);
+  }
+}
+
+// A token that all look at, among many that each hardly count: the last query's answer.
+TEST(Attention, a_long_document_costs_no_digits) {
+  constexpr int kTokens = 12000;
+  constexpr double kScore = -16.0;
+  OpCase c = attention_case({kTokens}, 0, {{1, 1, 2}, 1.0F, 0});
+  for (size_t t = 0; t < kTokens; ++t) {  // the first key has a score of 0 and a value of 0
+    const Numbers row = {1.0, 0.0, t == 0 ? 0.0 : kScore, 0.0, t == 0 ? 0.0 : 0x1p20, 1.0};
+    std::ranges::copy(row, c.operands[0].values.begin() + static_cast<long>(6 * t));
+  }
+  const double others = (kTokens - 1) * std::exp(kScore);
+  for (const OpRun& run : runs_everywhere()) {
+    const std::vector<float> y =
+        run_op(c, {.threads = run.threads, .training = false, .device = run.device}).outputs[0];
+    EXPECT_NEAR(y[2 * kTokens - 2] / (0x1p20 * others / (1.0 + others)), 1.0, 3e-6);
+    EXPECT_NEAR(y[2 * kTokens - 1], 1.0, 1e-5);  // a matrix product, in float32
   }
 }
 

@@ -49,5 +49,17 @@ TEST(Embedding, the_padding_row_has_no_gradient) {
   }
 }
 
+TEST(Embedding, a_frequent_token_loses_no_digits) {
+  constexpr int kTimes = 300000;
+  OpCase c = embedding_case(std::vector<int>(kTimes, 1), 3, 8, 1.0F);
+  c.even_gradients = true;
+  for (const OpRun& run : runs_everywhere()) {
+    const OpResult r = run_op(c, run);
+    for (size_t i = 8; i < 16; ++i) {
+      EXPECT_NEAR(r.gradients[1][i] / (double{kTimes} * kEvenGradient), 1.0, 3e-7);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sft::testing

@@ -1,5 +1,6 @@
 #include "ops/linear_cross_entropy.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -205,6 +206,36 @@ TEST_P(LinearCrossEntropy, a_broken_hidden_value_breaks_the_loss) {
   OpCase c = loss_case(some_targets(6, 20, 0), 12, 20, GetParam());
   c.operands[0].values[30] = NAN;
   EXPECT_FALSE(std::isfinite(run_op(c).outputs[0][0]));
+}
+
+// A vocabulary of today's size must not cost digits: neither where logits are alike, nor where one
+// stands out and the sum of all others is made of terms that each hardly count.
+TEST_P(LinearCrossEntropy, a_large_vocabulary_costs_no_digits) {
+  for (const size_t vocab : {size_t{151936}, size_t{262144}}) {
+    for (const float outlier : {0.0F, 17.0F, 30.0F}) {
+      std::vector<float> logits(vocab);
+      for (size_t i = 0; i < vocab; ++i) {
+        logits[i] = static_cast<float>(1.5 * std::sin(static_cast<double>(i * i % 9973)));
+      }
+      logits[7] += outlier;
+      const OpCase c = logits_case(logits, 7, GetParam());
+      const Numbers want =
+          stats_of({c.operands[0].values, c.operands[1].values, {7.0}}, 1, GetParam());
+      for (const OpRun& run : runs_everywhere()) {
+        const OpResult r = run_op(c, run);
+        SCOPED_TRACE(fmt::format("{} logits, one larger by {}, GPU {}", vocab, outlier,
+                                 run.device != nullptr));
+        EXPECT_NEAR(r.outputs[0][0], want[0], 2e-6 + 1e-7 * want[0]);
+        EXPECT_NEAR(r.outputs[0][2], want[2], 5e-6 + 2e-7 * want[2]);
+        // The gradients of a row's logits, here those of the weights, add up to nothing.
+        double sum = 0.0;
+        for (const float g : r.gradients[1]) {
+          sum += g;
+        }
+        EXPECT_NEAR(sum, 0.0, 2e-6);
+      }
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, LinearCrossEntropy, ::testing::Values(LossType::nll, LossType::dft),

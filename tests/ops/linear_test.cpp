@@ -167,5 +167,17 @@ TEST(Linear, an_infinite_or_missing_value_reaches_the_output) {
   }
 }
 
+TEST(Linear, a_bias_loses_no_digits_over_many_tokens) {
+  constexpr int64_t kTokens = 300000;
+  OpCase c = linear_case({kTokens, 1, 3}, true, parameter({3, 1}, 2));
+  c.even_gradients = true;
+  for (const OpRun& run : runs_everywhere()) {
+    const OpResult r = run_op(c, run);
+    for (const float g : r.gradients[2]) {
+      EXPECT_NEAR(g / (static_cast<double>(kTokens) * kEvenGradient), 1.0, 3e-7);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sft::testing

@@ -154,5 +154,33 @@ TEST(AddRmsNorm, a_chain_of_two) {
   check_op(c);
 }
 
+// One large value among small ones that a float32 sum of the squares would lose.
+TEST(RmsNorm, a_long_row_costs_no_digits) {
+  for (const int64_t hidden : {4096, 8192}) {
+    OpCase c = norm_case(1, hidden, {0.0F, 0.0F});
+    std::fill(c.operands[0].values.begin(), c.operands[0].values.end(), 0x1p-12);
+    c.operands[0].values[3] = 1.0;
+    std::fill(c.operands[1].values.begin(), c.operands[1].values.end(), 1.0);
+    const Numbers want = norm_rows(c.operands[0].values, c.operands[1].values, {0.0F, 0.0F});
+    for (const OpRun& run : runs_everywhere()) {
+      EXPECT_NEAR(run_op(c, run).outputs[0][3] / want[3], 1.0, 1e-6) << hidden;
+    }
+  }
+}
+
+// The weight's gradient sums over all tokens; here every one adds the same.
+TEST(RmsNorm, many_tokens_cost_no_digits) {
+  constexpr int64_t kRows = 300000;
+  OpCase c = norm_case(kRows, 2, {0.0F, 0.0F});
+  std::fill(c.operands[0].values.begin(), c.operands[0].values.end(), 1.0);
+  c.even_gradients = true;
+  for (const OpRun& run : runs_everywhere()) {
+    const OpResult r = run_op(c, run);
+    for (const float g : r.gradients[1]) {
+      EXPECT_NEAR(g / (static_cast<double>(kRows) * kEvenGradient), 1.0, 1e-6);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sft::testing

@@ -114,9 +114,9 @@ Value leaf(Program& p, Value x) {
   return y;
 }
 
-std::vector<float> projection(size_t output, size_t elements) {
-  std::vector<float> w(elements);
-  for (size_t i = 0; i < elements; ++i) {
+std::vector<float> projection(const OpCase& c, size_t output, size_t elements) {
+  std::vector<float> w(elements, kEvenGradient);
+  for (size_t i = 0; i < elements && !c.even_gradients; ++i) {
     w[i] = normal(kSeed + 1, output, i);
   }
   return w;
@@ -156,7 +156,7 @@ double scalar_loss(const OpCase& c, const std::vector<Numbers>& in) {
   double sum = 0.0;
   const std::vector<Numbers> out = c.reference(in);
   for (size_t o = 0; o < out.size(); ++o) {
-    const std::vector<float> w = projection(o, out[o].size());
+    const std::vector<float> w = projection(c, o, out[o].size());
     for (size_t i = 0; i < w.size(); ++i) {
       sum += w[i] * out[o][i];
     }
@@ -326,7 +326,7 @@ OpResult run_op(const OpCase& c, const OpRun& options) {
   }
   for (size_t o = 0; o < outputs.size(); ++o) {
     const auto n = static_cast<size_t>(out_types[o].shape.elements());
-    const std::vector<float> w = projection(o, n);
+    const std::vector<float> w = projection(c, o, n);
     copies.emplace_back(device, stored(Numbers(n), out_types[o].dtype));
     weights.emplace_back(device, stored(Numbers(w.begin(), w.end()), DType::f32));
     bindings.inputs[fmt::format("copy {}", o)] = {copies[o].data(), out_types[o].shape,
@@ -421,6 +421,14 @@ void check_op(const OpCase& c) {
   if (test_gpu() != nullptr) {
     check_on_gpu(c, base);
   }
+}
+
+std::vector<OpRun> runs_everywhere() {
+  std::vector<OpRun> runs{{.threads = 2}};
+  if (test_gpu() != nullptr) {
+    runs.push_back({.device = test_gpu()});
+  }
+  return runs;
 }
 
 }  // namespace sft::testing

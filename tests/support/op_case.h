@@ -39,7 +39,8 @@ struct OpCase {
   // The scalar whose gradient is taken. When empty, a random projection of the outputs, from which
   // gradients start; when set, the op starts them itself.
   std::function<double(const std::vector<Numbers>&)> loss;
-  double tolerance = 3e-6;           // of outputs, relative to the largest
+  bool even_gradients = false;  // a projection of equal weights instead: sums of gradients grow
+  double tolerance = 3e-6;      // of outputs, relative to the largest
   double gradient_tolerance = 1e-5;  // likewise
   double bf16_tolerance = 3e-2;      // of both, when a GPU computes in bfloat16
   int checked = 150;                 // elements of each operand whose gradient is checked
@@ -54,6 +55,9 @@ struct OpRun {
   Device* device = nullptr;  // null: a CPU with `threads`
   DType compute = DType::f32;
 };
+
+// What each output's gradient is where gradients are even.
+constexpr float kEvenGradient = 0.1F;
 
 // What gradient buffers hold before a run.
 constexpr float kGradientBefore = 0.5F;
@@ -74,5 +78,8 @@ void check_op(const OpCase& c);
 
 // The GPU that tests shall run on, or null.
 Device* test_gpu();
+
+// A run on the CPU, and one on the GPU that tests shall run on, if there is one.
+std::vector<OpRun> runs_everywhere();
 
 }  // namespace sft::testing

@@ -123,26 +123,37 @@ __device__ inline float warp_sum(float x) {
   return x;
 }
 
-// The sum over a block of whole warps, for every thread; `shared` has room for 33 floats.
-__device__ inline float block_sum(float x, float* shared) {
-  const int lane = static_cast<int>(threadIdx.x % 32);
-  const int warp = static_cast<int>(threadIdx.x / 32);
-  const int warps = static_cast<int>(blockDim.x / 32);
-  x = warp_sum(x);
-  __syncthreads();
-  if (lane == 0) {
-    shared[warp] = x;
+// A sum of any number of terms, whose error does not grow with their number: what a rounding has
+// lost goes in with the next term (Kahan, "Further remarks on reducing truncation errors", 1965).
+struct LongSum {
+  float value = 0.0F;
+  float excess = 0.0F;  // by which `value` is too large
+
+  __device__ void add(float x) {
+    const float corrected = x - excess;
+    const float next = value + corrected;
+    excess = (next - value) - corrected;
+    value = next;
   }
-  __syncthreads();
-  if (warp == 0) {
-    const float total = warp_sum(lane < warps ? shared[lane] : 0.0F);
-    if (lane == 0) {
-      shared[32] = total;
+  __device__ void scale(float factor) {
+    value *= factor;
+    excess *= factor;
+  }
+  __device__ float total() const { return value - excess; }
+};
+
+struct LongSums {
+  LongSum v[kVec];
+
+  __device__ Vec total() const {
+    Vec out;
+#pragma unroll
+    for (int i = 0; i < kVec; ++i) {
+      out.v[i] = v[i].total();
     }
+    return out;
   }
-  __syncthreads();
-  return shared[32];
-}
+};
 
 // Calls f with a value of the C++ type of a floating dtype.
 template <class F>

@@ -29,23 +29,21 @@ SFT_SIMD void add_row(const float* x, float* y, int64_t n) {
   }
 }
 
-SFT_SIMD float dot(const float* x, const float* y, int64_t n) {
-  float sum = 0.0F;
-#pragma omp simd reduction(+ : sum)
+SFT_SIMD void widen_add_row(const float* x, double* y, int64_t n, float scale) {
+#pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
-    sum += x[i] * y[i];
+    y[i] += static_cast<double>(x[i] * scale);
   }
-  return sum;
+}
+
+SFT_SIMD float dot(const float* x, const float* y, int64_t n) {
+  return static_cast<float>(block_sum(n, [&](int64_t i) { return x[i] * y[i]; }));
 }
 
 SFT_SIMD float norm_row(const float* x, const float* weight, float* y, int64_t n, float eps,
                         float offset) {
-  float squares = 0.0F;
-#pragma omp simd reduction(+ : squares)
-  for (int64_t i = 0; i < n; ++i) {
-    squares += x[i] * x[i];
-  }
-  const float rstd = 1.0F / std::sqrt(squares / static_cast<float>(n) + eps);
+  const double squares = block_sum(n, [&](int64_t i) { return x[i] * x[i]; });
+  const auto rstd = static_cast<float>(1.0 / std::sqrt(squares / static_cast<double>(n) + eps));
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     y[i] = x[i] * rstd * (offset + weight[i]);
@@ -57,17 +55,15 @@ SFT_SIMD float norm_row(const float* x, const float* weight, float* y, int64_t n
 // grad_x = rstd (g - xhat mean(g xhat)); grad_weight += grad_y xhat.
 SFT_SIMD void norm_row_backward(const float* grad_y, const float* x, const float* weight,
                                 float rstd, float offset, const float* grad_sum, float* grad_x,
-                                float* grad_weight, int64_t n) {
-  float dot = 0.0F;
-#pragma omp simd reduction(+ : dot)
-  for (int64_t i = 0; i < n; ++i) {
-    dot += grad_y[i] * (offset + weight[i]) * x[i];
-  }
-  const float shift = dot / static_cast<float>(n) * rstd * rstd * rstd;
+                                double* grad_weight, int64_t n) {
+  const auto mean = static_cast<float>(
+      block_sum(n, [&](int64_t i) { return grad_y[i] * (offset + weight[i]) * x[i]; }) /
+      static_cast<double>(n));
+  const float shift = mean * rstd * rstd * rstd;
   if (grad_weight != nullptr) {
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
-      grad_weight[i] += grad_y[i] * x[i] * rstd;
+      grad_weight[i] += static_cast<double>(grad_y[i] * x[i] * rstd);
     }
   }
   if (grad_sum != nullptr) {

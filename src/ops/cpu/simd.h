@@ -7,7 +7,8 @@
 
 // A sanitizer is not ready yet when the choice is made.
 #if defined(__x86_64__) && !defined(SFT_SANITIZED)
-#define SFT_SIMD [[gnu::target_clones("arch=skylake-avx512", "arch=haswell", "default")]]
+// Levels, not the names of processors: those match one maker's alone.
+#define SFT_SIMD [[gnu::target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")]]
 #else
 #define SFT_SIMD
 #endif
@@ -39,6 +40,25 @@ SFT_INLINE float fast_exp(float x) {
 }
 
 SFT_INLINE float fast_sigmoid(float x) { return 1.0F / (1.0F + fast_exp(-x)); }
+
+// The sum of term(i) for i in [0, n). Float32 lanes add up a block at most, and blocks are added in
+// float64: the error does not grow with n. A long row's small terms would otherwise be lost one
+// after the other against a sum that is already large.
+constexpr int64_t kSumBlock = 256;
+template <class Term>
+SFT_INLINE double block_sum(int64_t n, const Term& term) {
+  double total = 0.0;
+  for (int64_t begin = 0; begin < n; begin += kSumBlock) {
+    const int64_t end = begin + kSumBlock < n ? begin + kSumBlock : n;
+    float sum = 0.0F;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = begin; i < end; ++i) {
+      sum += term(i);
+    }
+    total += static_cast<double>(sum);
+  }
+  return total;
+}
 
 // tanh x = 1 - 2 / (e^2x + 1)
 SFT_INLINE float fast_tanh(float x) { return 1.0F - 2.0F / (fast_exp(2.0F * x) + 1.0F); }

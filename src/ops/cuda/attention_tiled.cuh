@@ -209,7 +209,7 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
   const int end = valid > 0 ? ranges.high[valid - 1] : 0;
   load_tile<D, Plan::kRows>(qkv + first * l.row() + head * l.d, l.row(), valid, l.d, queries);
   float top[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
-  float sum[4] = {};
+  LongSum sum[4];
   TiledRows<D> out = {};
   for (int at = ranges.low[0]; at < end; at += Plan::kColumns) {
     __syncthreads();
@@ -239,7 +239,8 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
         mine += scores[i][j];
       }
       top[i] = now;
-      sum[i] = sum[i] * shrink + row_sum(mine);
+      sum[i].scale(shrink);
+      sum[i].add(row_sum(mine));
 #pragma unroll
       for (float& x : out[i]) {
         x *= shrink;
@@ -253,9 +254,10 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
     const int64_t t = first + 4 * ty + i;
     if (t < l.tokens) {
       const bool sees = 4 * ty + i < valid;
-      store_tile_row<D>(out[i], sees ? 1.0F / sum[i] : 0.0F, l.d, y + (t * l.heads + head) * l.d);
+      store_tile_row<D>(out[i], sees ? 1.0F / sum[i].total() : 0.0F, l.d,
+                        y + (t * l.heads + head) * l.d);
       if (sees && tx == 0) {
-        log_sum[log_sum_at(l, head, t)] = top[i] + logf(sum[i]);
+        log_sum[log_sum_at(l, head, t)] = top[i] + logf(sum[i].total());
       }
     }
   }

@@ -32,17 +32,17 @@ struct LossRows {
 struct Seen {
   float top = -INFINITY;
   int at = INT32_MAX;
-  float sum = 0.0F, weighted = 0.0F;
+  LongSum sum, weighted;
 };
 
 __device__ inline Seen merge(const Seen& a, const Seen& b) {
   Seen out;
   out.top = fmaxf(a.top, b.top);
   out.at = a.top == b.top ? min(a.at, b.at) : (a.top > b.top ? a.at : b.at);
-  const float x = a.sum == 0.0F ? 0.0F : __expf(a.top - out.top);
-  const float y = b.sum == 0.0F ? 0.0F : __expf(b.top - out.top);
-  out.sum = a.sum * x + b.sum * y;
-  out.weighted = a.weighted * x + b.weighted * y;
+  const float x = a.sum.value == 0.0F ? 0.0F : __expf(a.top - out.top);
+  const float y = b.sum.value == 0.0F ? 0.0F : __expf(b.top - out.top);
+  out.sum = {a.sum.total() * x + b.sum.total() * y};
+  out.weighted = {a.weighted.total() * x + b.weighted.total() * y};
   return out;
 }
 
@@ -56,20 +56,24 @@ __device__ inline void see(Seen& seen, Vec x, int i, int n) {
   }
   if (top > seen.top) {  // seldom, after the first few
     const float shrink = __expf(seen.top - top);
-    seen.sum *= shrink;
-    seen.weighted *= shrink;
+    seen.sum.scale(shrink);
+    seen.weighted.scale(shrink);
     seen.top = top;
 #pragma unroll
     for (int j = kVec - 1; j >= 0; --j) {
       seen.at = x.v[j] == top ? i + j : seen.at;
     }
   }
+  float sum = 0.0F;
+  float weighted = 0.0F;
 #pragma unroll
   for (int j = 0; j < kVec; ++j) {
     const float e = __expf(x.v[j] - seen.top);
-    seen.sum += e;
-    seen.weighted += i + j < n ? e * x.v[j] : 0.0F;
+    sum += e;
+    weighted += i + j < n ? e * x.v[j] : 0.0F;
   }
+  seen.sum.add(sum);
+  seen.weighted.add(weighted);
 }
 
 template <int kThreads>
@@ -80,8 +84,8 @@ __device__ inline Seen block_merge(Seen mine) {
     Seen other;
     other.top = __shfl_xor_sync(0xffffffffU, mine.top, lane);
     other.at = __shfl_xor_sync(0xffffffffU, mine.at, lane);
-    other.sum = __shfl_xor_sync(0xffffffffU, mine.sum, lane);
-    other.weighted = __shfl_xor_sync(0xffffffffU, mine.weighted, lane);
+    other.sum = {__shfl_xor_sync(0xffffffffU, mine.sum.total(), lane)};
+    other.weighted = {__shfl_xor_sync(0xffffffffU, mine.weighted.total(), lane)};
     mine = merge(mine, other);
   }
   if (threadIdx.x % 32 == 0) {
@@ -102,10 +106,10 @@ struct RowLoss {
 
 // `logit`: the target's.
 __device__ inline RowLoss row_loss(const Seen& all, float logit, int target, bool dft) {
-  const float log_sum = logf(all.sum);
+  const float log_sum = logf(all.sum.total());
   const float log_p = logit - all.top - log_sum;
   const float weight = dft ? expf(log_p) : 1.0F;
-  const float entropy = log_sum + all.top - all.weighted / all.sum;
+  const float entropy = log_sum + all.top - all.weighted.total() / all.sum.total();
   // A logit that is not finite must show in the loss wherever it stands.
   const float loss = isfinite(entropy) ? -weight * log_p : NAN;
   return {{loss, all.at == target ? 1.0F : 0.0F, entropy, 1.0F}, weight};
@@ -192,7 +196,7 @@ __global__ void __launch_bounds__(kThreads) kernel(const LossRows<T> w, int part
   }
   if (w.wants_gradient) {
     const float scale = loss.weight * w.loss_scale[0];
-    const float per_sum = scale / all.sum;
+    const float per_sum = scale / all.sum.total();
     for (int i = mine; i < columns; i += kThreads * kVec) {
       store_vec(x + i, loss_gradient(load_vec(x + i), first + i, target, all.top, per_sum, scale));
     }
