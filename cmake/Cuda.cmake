@@ -60,7 +60,7 @@ add_library(sft_cuda SHARED
   src/ops/gated_mlp_cuda.cu
   src/ops/linear_cross_entropy_cuda.cu src/ops/linear_cuda.cu src/ops/qk_norm_cuda.cu
   src/ops/rmsnorm_cuda.cu src/ops/rope_cuda.cu src/ops/gather_rows_cuda.cu
-  src/optim/optimizer_cuda.cu src/optim/cuda_kernels.cpp)
+  src/optim/optimizer_cuda.cu src/optim/whole_cuda.cu src/optim/cuda_kernels.cpp)
 target_include_directories(sft_cuda PRIVATE src)
 set_source_files_properties(src/device/cuda/cuda_device.cu PROPERTIES
   COMPILE_DEFINITIONS "SFT_CUDA_ARCHITECTURES=\"$<JOIN:${SFT_CUDA_ARCHITECTURES}, >\"")

@@ -4,7 +4,8 @@
 
 namespace sft {
 
-const OptimKernels gpu::kOptimKernels{.update = gpu::update, .l2_norm = gpu::l2_norm};
+const OptimKernels gpu::kOptimKernels{
+    .update = gpu::update, .l2_norm = gpu::l2_norm, .whole = gpu::whole};
 
 const OptimKernels* CudaDevice::optim_kernels() const { return &gpu::kOptimKernels; }
 

@@ -38,14 +38,16 @@ struct SlotCall {
   int book;       // which of the two books they are written in
 };
 
-// One update of elements [begin, end) of the layout, whole tiles all. Weights, gradients and the
+// One update of elements [begin, end) of the layout, whole tiles all, those of `rule` or, in the
+// pass after whole tensors, of what was taken whole. Weights, gradients and the
 // copy begin at element `begin`; states are those of the optimizer's whole range.
 struct UpdateCall {
   RuleName rule;
+  bool after_whole;
   int64_t begin, end;
   void* weights;
   DType weight_type;  // f32, or bf16, which is rounded stochastically
-  const float* gradients;
+  float* gradients;
   void* copy;  // what matmuls read, in `copy_type`; may be null
   DType copy_type;
   const StateSegment* segments;  // on the device; sorted, without gaps
@@ -61,12 +63,22 @@ struct UpdateCall {
 struct OptimKernels {
   void (*update)(Device& device, const UpdateCall& call);
   double (*l2_norm)(Device& device, const float* x, int64_t n);
+  void (*whole)(Device& device, WholeStep step, const WholeTensor& tensor,
+                const WholeScalars& scalars, std::byte* workspace);
 };
+
+// Whether a segment's elements are of a call.
+SFT_ELEMENT bool is_concerned(const UpdateCall& call, const StateSegment& s) {
+  return call.after_whole ? s.whole : s.rule == call.rule;
+}
 
 namespace cpu {
 void update(Device& device, const UpdateCall& call);
 // float32 within a chunk, double across; the same for any number of threads.
 double l2_norm(Device& device, const float* x, int64_t n);
+// A tensor's gradient becomes its direction. `workspace`: whole_workspace bytes.
+void whole(Device& device, WholeStep step, const WholeTensor& tensor, const WholeScalars& scalars,
+           std::byte* workspace);
 }  // namespace cpu
 
 }  // namespace sft

@@ -14,32 +14,30 @@ Optimizer::Optimizer(Device& device, const std::vector<ParamSpec>& specs, const 
     : device_(device),
       settings_(settings),
       layout_(specs, layout, settings, range.value_or(ElementRange{0, layout.elements})),
+      rules_(layout_.rules()),
       parts_(layout_.parts(specs, layout)) {
   const auto& segments = layout_.segments();
   table_ = device.allocate(segments.size() * sizeof(StateSegment));
   device.upload(table_.data(), segments.data(), table_.size());
   for (size_t slot = 0; slot < kMaxSlots; ++slot) {
-    if (layout_.uses(static_cast<int>(slot))) {
-      values_[slot] = device.allocate(static_cast<size_t>(layout_.slot_bytes()));
-      scales_[slot] = device.allocate(static_cast<size_t>(layout_.scales()) * sizeof(float));
-    }
+    const int k = static_cast<int>(slot);
+    values_[slot] = device.allocate(static_cast<size_t>(layout_.slot_bytes(k)));
+    scales_[slot] = device.allocate(static_cast<size_t>(layout_.scales(k)) * sizeof(float));
   }
-  if (layout_.scales() > 0) {
+  whole_ = device.allocate(static_cast<size_t>(layout_.whole_elements()) * sizeof(float));
+  if (layout_.has_scales()) {
     const auto books = block8::books();
     books_ = device.allocate(sizeof books);
     device.upload(books_.data(), books.data(), sizeof books);
   }
 }
 
-void Optimizer::step(const OptimizerStep& s) {
+UpdateCall Optimizer::call_of(const OptimizerStep& s, RuleName name) const {
   const ElementRange range = s.range.value_or(layout_.range());
   SFT_ASSERT(range.begin >= layout_.range().begin && range.end <= layout_.range().end);
   SFT_ASSERT(range.begin % kTile == 0 && range.end % kTile == 0);
-  if (range.size() <= 0) {
-    return;
-  }
   UpdateCall call{};
-  call.rule = settings_.rule;
+  call.rule = name;
   call.begin = range.begin;
   call.end = range.end;
   call.weights = s.weights;
@@ -49,22 +47,61 @@ void Optimizer::step(const OptimizerStep& s) {
   call.copy_type = s.copy_type;
   call.segments = reinterpret_cast<const StateSegment*>(table_.data());
   call.segment_count = static_cast<int>(layout_.segments().size());
-  const std::span<const StateSlot> slots = slots_of(settings_.rule);
+  const std::span<const StateSlot> slots = slots_of(name);
   for (size_t slot = 0; slot < slots.size(); ++slot) {
-    call.slots[slot] = {values_[slot].data(), scales_[slot].f32(), slots[slot].is_signed ? 0 : 1};
+    if (uses_slot(name, settings_, static_cast<int>(slot))) {
+      call.slots[slot] = {values_[slot].data(), scales_[slot].f32(), slots[slot].is_signed ? 0 : 1};
+    }
   }
   call.books = reinterpret_cast<const block8::Book*>(books_.data());
   call.clip = static_cast<float>(s.clip);
   call.seed = settings_.seed;
   call.step = static_cast<uint64_t>(s.step);
-  with_rule(settings_.rule, [&](auto rule) {
+  with_rule(name, [&](auto rule) {
     using Rule = decltype(rule);
     call.decay = Rule::decay(settings_, s.learning_rate);
     call.no_decay = Rule::kNoDecay;
     call.scalars.set(Rule::scalars(settings_, s.learning_rate, s.step));
   });
+  return call;
+}
+
+void Optimizer::step(const OptimizerStep& s) {
   const OptimKernels* own = device_.optim_kernels();
-  (own != nullptr ? own->update : cpu::update)(device_, call);
+  for (const RuleName rule : rules_) {
+    const UpdateCall call = call_of(s, rule);
+    if (call.end > call.begin && rule != RuleName::direction) {
+      (own != nullptr ? own->update : cpu::update)(device_, call);
+    }
+  }
+}
+
+void Optimizer::step_whole(OptimizerStep s, ElementRange whole, std::byte* workspace) {
+  const OptimKernels* own = device_.optim_kernels();
+  for (const StateTensor& t : layout_.tensors()) {
+    SFT_ASSERT(t.range.begin >= whole.begin && t.range.end <= whole.end);
+    const bool vector = t.shape.rank() < 2;
+    WholeTensor tensor{s.gradients + (t.range.begin - whole.begin),
+                       vector ? 1 : t.shape[0],
+                       vector ? t.shape[0] : t.shape[1],
+                       vector,
+                       {}};
+    for (size_t k = 0; k < kMaxWholeSlots; ++k) {
+      tensor.states[k] = t.at[k] >= 0 ? whole_.f32() + t.at[k] : nullptr;
+    }
+    // Muon's gradients were clipped in the pass before.
+    const double clip = settings_.whole == WholeStep::muon ? 1.0 : s.clip;
+    (own != nullptr ? own->whole : cpu::whole)(device_, settings_.whole, tensor,
+                                               whole_scalars(settings_, t.shape, clip, s.step),
+                                               workspace);
+  }
+  s.gradients += layout_.range().begin - whole.begin;
+  s.clip = 1.0;
+  UpdateCall call = call_of(s, RuleName::direction);
+  call.after_whole = true;
+  if (call.end > call.begin) {
+    (own != nullptr ? own->update : cpu::update)(device_, call);
+  }
 }
 
 double l2_norm(Device& device, const float* x, int64_t n) {

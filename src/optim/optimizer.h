@@ -10,6 +10,7 @@
 
 #include "device/device.h"
 #include "graph/parameter.h"
+#include "optim/kernels.h"
 #include "optim/state_layout.h"
 
 namespace sft {
@@ -18,7 +19,7 @@ namespace sft {
 struct OptimizerStep {
   void* weights = nullptr;
   DType weight_type = DType::f32;  // or bf16: rounded stochastically, there are no masters
-  const float* gradients = nullptr;
+  float* gradients = nullptr;      // a step that takes whole tensors writes them
   double learning_rate = 0.0;
   double clip = 1.0;     // each gradient is multiplied by it first
   int64_t step = 1;      // counts from 1
@@ -35,6 +36,11 @@ class Optimizer {
             const OptimizerSettings& settings, std::optional<ElementRange> range = std::nullopt);
 
   void step(const OptimizerStep& s);
+  // After `step` of everything, where some tensors are taken whole: `gradients` then holds what the
+  // pass before made of them for all elements of `whole`, which reaches to the ends of every tensor
+  // of this range; the other fields of `s` are as before. `workspace`: whole_workspace bytes.
+  bool takes_whole() const { return !layout_.tensors().empty(); }
+  void step_whole(OptimizerStep s, ElementRange whole, std::byte* workspace);
 
   ElementRange range() const { return layout_.range(); }
   int64_t bytes() const { return layout_.bytes(); }
@@ -42,18 +48,24 @@ class Optimizer {
   // What a checkpoint holds: the parts, and the device buffer that a part lies in.
   const std::vector<StatePart>& parts() const { return parts_; }
   const Buffer& buffer(int slot, bool scale) const {
-    return scale ? scales_[static_cast<size_t>(slot)] : values_[static_cast<size_t>(slot)];
+    return slot == kMaxSlots ? whole_
+           : scale           ? scales_[static_cast<size_t>(slot)]
+                             : values_[static_cast<size_t>(slot)];
   }
   std::byte* data(const StatePart& p) const { return buffer(p.slot, p.scale).data() + p.at; }
 
  private:
+  UpdateCall call_of(const OptimizerStep& s, RuleName rule) const;
+
   Device& device_;
   OptimizerSettings settings_;
   StateLayout layout_;
+  std::vector<RuleName> rules_;
   std::vector<StatePart> parts_;
   Buffer table_;                                   // segments, on the device
   Buffer books_;                                   // of 8-bit blocks
   std::array<Buffer, kMaxSlots> values_, scales_;  // empty where the slot is not used
+  Buffer whole_;                                   // states of whole tensors
 };
 
 // The L2 norm of a flat buffer of the device; the same for any number of threads.

@@ -15,8 +15,8 @@ namespace {
 
 // State rows of slots that a rule has not, or that these settings do not need, are null.
 template <class Rule>
-SFT_SIMD void rule_row(float* w, const float* g, float* s0, float* s1, float* s2, int64_t n,
-                       float clip, float decay, const typename Rule::Scalars& scalars) {
+SFT_SIMD void rule_row(float* w, float* g, float* s0, float* s1, float* s2, int64_t n, float clip,
+                       float decay, const typename Rule::Scalars& scalars) {
   const typename Rule::Scalars u = scalars;
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
@@ -24,7 +24,11 @@ SFT_SIMD void rule_row(float* w, const float* g, float* s0, float* s1, float* s2
     state[0] = s0 != nullptr ? s0[i] : 0.0F;
     state[1] = s1 != nullptr ? s1[i] : 0.0F;
     state[2] = s2 != nullptr ? s2[i] : 0.0F;
-    Rule::element(u, decay, g[i] * clip, w[i], state);
+    float gradient = g[i] * clip;
+    Rule::element(u, decay, gradient, w[i], state);
+    if constexpr (Rule::kWritesGradient) {
+      g[i] = gradient;
+    }
     if (s0 != nullptr) {
       s0[i] = state[0];
     }
@@ -83,6 +87,9 @@ class Tiles {
                          [](int64_t at, const StateSegment& x) { return at < x.begin; }) -
         1;
     for (; s != end && s->begin < range.end; ++s) {
+      if (!is_concerned(c_, *s)) {
+        continue;
+      }
       stretch(*s, {std::max(range.begin, s->begin), std::min(range.end, s->end)});
     }
   }
@@ -108,7 +115,7 @@ class Tiles {
         for (size_t k = 0; k < kSlots; ++k) {
           std::byte* const values = c_.slots[k].values;
           rows[k] =
-              values == nullptr ? nullptr : reinterpret_cast<float*>(values + s.at) + state + i;
+              values == nullptr ? nullptr : reinterpret_cast<float*>(values + s.at[k]) + state + i;
         }
         row(weights + i, at + i, rows, n, decay);
         store_copies(at + i, weights + i, n);
@@ -129,7 +136,7 @@ class Tiles {
     Rows rows{};
     for (size_t k = 0; k < kSlots; ++k) {
       if (c_.slots[k].values != nullptr) {
-        load_state(s, c_.slots[k], state, states[k]);
+        load_state(s, k, state, states[k]);
         rows[k] = states[k].data();
       }
     }
@@ -155,10 +162,10 @@ class Tiles {
           continue;
         }
         if (s.format == StateFormat::bf16) {
-          reinterpret_cast<BFloat16*>(values + s.at)[state + i] = {
+          reinterpret_cast<BFloat16*>(values + s.at[slot])[state + i] = {
               round_stochastically(states[slot][k], bits.state[slot])};
         } else if (s.format == StateFormat::f32) {
-          reinterpret_cast<float*>(values + s.at)[state + i] = states[slot][k];
+          reinterpret_cast<float*>(values + s.at[slot])[state + i] = states[slot][k];
         }
       }
     }
@@ -166,8 +173,9 @@ class Tiles {
     if (s.format == StateFormat::block8) {
       for (size_t slot = 0; slot < kSlots; ++slot) {
         const SlotCall& c = c_.slots[slot];
-        encode(states[slot], c_.books[c.book], reinterpret_cast<uint8_t*>(c.values + s.at) + state,
-               c.scales + s.scale_at + state / kTile);
+        encode(states[slot], c_.books[c.book],
+               reinterpret_cast<uint8_t*>(c.values + s.at[slot]) + state,
+               c.scales + s.scale_at[slot] + state / kTile);
       }
     }
   }
@@ -182,9 +190,9 @@ class Tiles {
     }
   }
 
-  void load_state(const StateSegment& s, const SlotCall& slot, int64_t state,
-                  TileValues& out) const {
-    const std::byte* const base = slot.values + s.at;
+  void load_state(const StateSegment& s, size_t k, int64_t state, TileValues& out) const {
+    const SlotCall& slot = c_.slots[k];
+    const std::byte* const base = slot.values + s.at[k];
     switch (s.format) {
       case StateFormat::f32:
         std::copy_n(reinterpret_cast<const float*>(base) + state, kTile, out.begin());
@@ -197,7 +205,7 @@ class Tiles {
         return;
       case StateFormat::block8:
         decode(reinterpret_cast<const uint8_t*>(base) + state,
-               slot.scales[s.scale_at + state / kTile], c_.books[slot.book], out);
+               slot.scales[s.scale_at[k] + state / kTile], c_.books[slot.book], out);
         return;
     }
   }

@@ -126,13 +126,16 @@ __device__ void update_tile(const UpdateCall& c, int64_t at, const block8::Book*
   constexpr int kSlots = static_cast<int>(Rule::kSlots.size());
   const int64_t element = c.begin + at;
   const StateSegment& s = segment_of(c.segments, c.segment_count, element);
+  if (!is_concerned(c, s)) {
+    return;
+  }
   const StateFormat format = s.format;
   const int64_t state = element - s.begin;
   const float decay = s.decay ? c.decay : c.no_decay;
 
   float g[kLaneValues];
   float w[kLaneValues];
-  float states[kSlots][kLaneValues] = {};
+  float states[kSlots == 0 ? 1 : kSlots][kLaneValues] = {};
   load_tile(c.gradients + at, g);
   load_tile(static_cast<const W*>(c.weights) + at, w);
 #pragma unroll
@@ -141,14 +144,14 @@ __device__ void update_tile(const UpdateCall& c, int64_t at, const block8::Book*
     if (slot.values == nullptr) {
       continue;
     }
-    const std::byte* const values = slot.values + s.at;
+    const std::byte* const values = slot.values + s.at[k];
     if (format == StateFormat::f32) {
       load_tile(reinterpret_cast<const float*>(values) + state, states[k]);
     } else if (format == StateFormat::bf16) {
       load_tile(reinterpret_cast<const __nv_bfloat16*>(values) + state, states[k]);
     } else if constexpr (kBlocks) {
       load_codes(reinterpret_cast<const uint8_t*>(values) + state,
-                 slot.scales[s.scale_at + state / kTile], books[slot.book], states[k]);
+                 slot.scales[s.scale_at[k] + state / kTile], books[slot.book], states[k]);
     }
   }
   const auto& scalars = c.scalars.as<typename Rule::Scalars>();
@@ -159,7 +162,8 @@ __device__ void update_tile(const UpdateCall& c, int64_t at, const block8::Book*
     for (int k = 0; k < kSlots; ++k) {
       own[k] = states[k][i];
     }
-    Rule::element(scalars, decay, g[i] * c.clip, w[i], own);
+    g[i] *= c.clip;
+    Rule::element(scalars, decay, g[i], w[i], own);
 #pragma unroll
     for (int k = 0; k < kSlots; ++k) {
       states[k][i] = own[k];
@@ -179,12 +183,14 @@ __device__ void update_tile(const UpdateCall& c, int64_t at, const block8::Book*
       }
     }
   }
-  if constexpr (kRoundWeights) {
+  if constexpr (Rule::kWritesGradient) {
+    store_tile(c.gradients + at, g);
+  } else if constexpr (kRoundWeights) {
     store_rounded(static_cast<W*>(c.weights) + at, w, random[0]);
   } else {
     store_tile(static_cast<float*>(c.weights) + at, w);
   }
-  if (c.copy != nullptr) {
+  if (!Rule::kWritesGradient && c.copy != nullptr) {
     store_tile(static_cast<C*>(c.copy) + at, w);
   }
 #pragma unroll
@@ -193,14 +199,14 @@ __device__ void update_tile(const UpdateCall& c, int64_t at, const block8::Book*
     if (slot.values == nullptr) {
       continue;
     }
-    std::byte* const values = slot.values + s.at;
+    std::byte* const values = slot.values + s.at[k];
     if (format == StateFormat::f32) {
       store_tile(reinterpret_cast<float*>(values) + state, states[k]);
     } else if (format == StateFormat::bf16) {
       store_rounded(reinterpret_cast<__nv_bfloat16*>(values) + state, states[k], random[1 + k]);
     } else if constexpr (kBlocks) {
       store_codes(reinterpret_cast<uint8_t*>(values) + state,
-                  slot.scales + s.scale_at + state / kTile, books[slot.book], states[k]);
+                  slot.scales + s.scale_at[k] + state / kTile, books[slot.book], states[k]);
     }
   }
 }

@@ -33,32 +33,50 @@ constexpr std::array kBuilt{
     OptimizerName{"sgd", RuleName::sgd, StateFormat::f32},
     OptimizerName{"rmsprop", RuleName::rmsprop, StateFormat::f32},
     OptimizerName{"adagrad", RuleName::adagrad, StateFormat::f32},
+    OptimizerName{"adafactor", RuleName::direction, StateFormat::f32, WholeStep::adafactor},
+    OptimizerName{"muon", RuleName::adamw, StateFormat::f32, WholeStep::muon},
 };
 
 // What --optim_args may say of a rule: transformers' keys. Rules that have none have flags for all
 // of their own.
 struct RuleArgument {
   RuleName rule;
+  WholeStep whole;
   std::string_view key;
   double OptimizerSettings::* number;  // at least 0; null: a switch
   bool OptimizerSettings::* on;
 };
+struct Adjustment {
+  std::string_view name;
+  RateAdjustment kind;
+};
+constexpr std::array kAdjustments{
+    Adjustment{"original", RateAdjustment::original},
+    Adjustment{"match_rms_adamw", RateAdjustment::match_rms_adamw},
+    Adjustment{"spectral_unclamped", RateAdjustment::spectral_unclamped}};
 constexpr std::array kArguments{
-    RuleArgument{RuleName::sgd, "momentum", &OptimizerSettings::momentum, nullptr},
-    RuleArgument{RuleName::sgd, "dampening", &OptimizerSettings::dampening, nullptr},
-    RuleArgument{RuleName::sgd, "nesterov", nullptr, &OptimizerSettings::nesterov},
-    RuleArgument{RuleName::rmsprop, "alpha", &OptimizerSettings::alpha, nullptr},
-    RuleArgument{RuleName::rmsprop, "momentum", &OptimizerSettings::momentum, nullptr},
-    RuleArgument{RuleName::rmsprop, "eps", &OptimizerSettings::epsilon, nullptr},
-    RuleArgument{RuleName::rmsprop, "centered", nullptr, &OptimizerSettings::centered},
-    RuleArgument{RuleName::adagrad, "lr_decay", &OptimizerSettings::lr_decay, nullptr},
-    RuleArgument{RuleName::adagrad, "eps", &OptimizerSettings::epsilon, nullptr},
+    RuleArgument{RuleName::adamw, WholeStep::muon, "momentum", &OptimizerSettings::momentum,
+                 nullptr},
+    RuleArgument{RuleName::adamw, WholeStep::muon, "nesterov", nullptr,
+                 &OptimizerSettings::nesterov},
+    RuleArgument{RuleName::sgd, WholeStep::none, "momentum", &OptimizerSettings::momentum, nullptr},
+    RuleArgument{RuleName::sgd, WholeStep::none, "dampening", &OptimizerSettings::dampening,
+                 nullptr},
+    RuleArgument{RuleName::sgd, WholeStep::none, "nesterov", nullptr, &OptimizerSettings::nesterov},
+    RuleArgument{RuleName::rmsprop, WholeStep::none, "alpha", &OptimizerSettings::alpha, nullptr},
+    RuleArgument{RuleName::rmsprop, WholeStep::none, "momentum", &OptimizerSettings::momentum,
+                 nullptr},
+    RuleArgument{RuleName::rmsprop, WholeStep::none, "eps", &OptimizerSettings::epsilon, nullptr},
+    RuleArgument{RuleName::rmsprop, WholeStep::none, "centered", nullptr,
+                 &OptimizerSettings::centered},
+    RuleArgument{RuleName::adagrad, WholeStep::none, "lr_decay", &OptimizerSettings::lr_decay,
+                 nullptr},
+    RuleArgument{RuleName::adagrad, WholeStep::none, "eps", &OptimizerSettings::epsilon, nullptr},
 };
 
-constexpr std::array<std::string_view, 30> kOthers{"adamw_torch_xla",
+constexpr std::array<std::string_view, 28> kOthers{"adamw_torch_xla",
                                                    "adamw_torch_npu_fused",
                                                    "adamw_apex_fused",
-                                                   "adafactor",
                                                    "adamw_anyprecision",
                                                    "adamw_torch_4bit",
                                                    "adamw_torch_8bit",
@@ -83,8 +101,7 @@ constexpr std::array<std::string_view, 30> kOthers{"adamw_torch_xla",
                                                    "schedule_free_sgd",
                                                    "apollo_adamw",
                                                    "apollo_adamw_layerwise",
-                                                   "stable_adamw",
-                                                   "muon"};
+                                                   "stable_adamw"};
 
 }  // namespace
 
@@ -118,7 +135,7 @@ void set_argument(const OptimOptions& o, std::string_view text, OptimizerSetting
   const std::string_view key = trim(text.substr(0, equals));
   const std::string value(equals == text.npos ? "" : trim(text.substr(equals + 1)));
   for (const RuleArgument& a : kArguments) {
-    if (a.rule != settings.rule) {
+    if (a.rule != settings.rule || a.whole != settings.whole) {
       continue;
     }
     known.emplace_back(a.key);
@@ -140,6 +157,18 @@ void set_argument(const OptimOptions& o, std::string_view text, OptimizerSetting
     }
     settings.*a.number = number.get<double>();
     return;
+  }
+  if (settings.whole == WholeStep::muon) {
+    known.emplace_back("adjust_lr_fn");
+    if (key == "adjust_lr_fn") {
+      const auto* const found = std::ranges::find(kAdjustments, value, &Adjustment::name);
+      if (found == kAdjustments.end()) {
+        throw wrong_argument(o, text,
+                             "adjust_lr_fn is original, match_rms_adamw or spectral_unclamped");
+      }
+      settings.adjustment = found->kind;
+      return;
+    }
   }
   if (key == "weight_decay") {
     throw wrong_argument(o, text,
@@ -164,15 +193,22 @@ OptimizerSettings optimizer_settings(const OptimOptions& o, uint64_t seed) {
   settings.seed = seed;
   settings.rule = name.rule;
   // The others' epsilon is torch's own, as in transformers.
-  settings.epsilon = name.rule == RuleName::adamw     ? o.adam_epsilon
-                     : name.rule == RuleName::adagrad ? 1e-10
-                                                      : 1e-8;
+  settings.whole = name.whole;
+  settings.epsilon = name.rule == RuleName::adamw         ? o.adam_epsilon
+                     : name.rule == RuleName::adagrad     ? 1e-10
+                     : name.whole == WholeStep::adafactor ? 1e-30
+                                                          : 1e-8;
+  if (name.whole == WholeStep::muon) {
+    settings.momentum = 0.95;
+    settings.nesterov = true;
+  }
   for (const std::string& text : split(o.optim_args.value_or(""), ',')) {
     if (!trim(text).empty()) {
       set_argument(o, text, settings);
     }
   }
-  if (settings.nesterov && (settings.momentum <= 0.0 || settings.dampening != 0.0)) {
+  if (settings.rule == RuleName::sgd && settings.nesterov &&
+      (settings.momentum <= 0.0 || settings.dampening != 0.0)) {
     throw wrong_argument(o, "nesterov=true",
                          "Nesterov's variant needs a momentum and no dampening");
   }

@@ -14,6 +14,7 @@ struct OptimizerName {
   std::string_view name;
   RuleName rule;
   StateFormat format;  // of its states
+  WholeStep whole = WholeStep::none;
 };
 
 // Null for a name that is not built.

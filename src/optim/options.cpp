@@ -29,14 +29,15 @@ void visit_optimizer(OptimOptions& o, OptionTable& v) {
   v.group("Optimizer");
   v("optim", &o.optim,
     "AdamW with moments in float32, in bfloat16 (adamw_bf16) or as bitsandbytes' 8-bit blocks "
-    "(adamw_8bit); Lion, also in 8 bits; sgd, rmsprop and adagrad as torch has them. Paged names "
-    "mean the same as the others.")
+    "(adamw_8bit); Lion, also in 8 bits; sgd, rmsprop, adagrad, adafactor; muon for the matrices "
+    "of "
+    "the layers with AdamW for what is left. Paged names mean the same as the others.")
       .one_of(known_optimizers())
       .built_only(built_optimizers(), "it is not built");
   v("optim_args", &o.optim_args,
     "Further arguments, k=v,k=v. sgd: momentum, dampening, nesterov; rmsprop: alpha, momentum, "
     "eps, "
-    "centered; adagrad: lr_decay, eps.");
+    "centered; adagrad: lr_decay, eps; muon: momentum, nesterov, adjust_lr_fn.");
   v("optim_target_modules", &o.optim_target_modules, "Layers for GaLore and APOLLO.")
       .planned("it belongs to optimizers that are not built yet");
   v("adam_beta1", &o.adam_beta1, "AdamW's and Lion's first decay.").at_least(0).below(1);

@@ -8,6 +8,7 @@
 //   decay(settings, rate), kNoDecay       what `decay` is for weights that decay, and for others
 //   element(scalars, decay, g, w, state)  the update of one element; g is clipped already, an
 //                                         unused slot's state is 0
+//   kWritesGradient                       what `element` changes is g, not w
 // and one line in the list of optim/rules.h.
 #pragma once
 

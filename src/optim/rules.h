@@ -7,7 +7,9 @@
 #include "core/error.h"
 #include "optim/rules/adagrad.h"
 #include "optim/rules/adamw.h"
+#include "optim/rules/direction.h"
 #include "optim/rules/lion.h"
+#include "optim/rules/momentum.h"
 #include "optim/rules/rmsprop.h"
 #include "optim/rules/sgd.h"
 
@@ -27,6 +29,10 @@ decltype(auto) with_rule(RuleName name, F&& f) {
       return f(RmspropRule{});
     case RuleName::adagrad:
       return f(AdagradRule{});
+    case RuleName::momentum:
+      return f(MomentumRule{});
+    case RuleName::direction:
+      return f(DirectionRule{});
   }
   assertion_failed("a rule of the list", __FILE__, __LINE__);
 }
@@ -36,8 +42,8 @@ inline std::span<const StateSlot> slots_of(RuleName name) {
   return with_rule(name,
                    [](auto rule) { return std::span<const StateSlot>(decltype(rule)::kSlots); });
 }
-inline bool uses_slot(const OptimizerSettings& s, int slot) {
-  return with_rule(s.rule, [&](auto rule) {
+inline bool uses_slot(RuleName name, const OptimizerSettings& s, int slot) {
+  return with_rule(name, [&](auto rule) {
     return slot < static_cast<int>(decltype(rule)::kSlots.size()) && decltype(rule)::uses(s, slot);
   });
 }

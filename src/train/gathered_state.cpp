@@ -15,9 +15,11 @@ struct Source {
   std::vector<std::vector<StatePart>> parts;  // by rank
 };
 
-// Its number: the first is the weights'.
+// The weights, slots and their scales, and the states of whole tensors.
+constexpr size_t kBuffers = 2 + 2 * kMaxSlots;
+
 size_t buffer_of(int slot, bool scale) {
-  return static_cast<size_t>(1 + slot + (scale ? kMaxSlots : 0));
+  return static_cast<size_t>(1 + slot + (scale ? kMaxSlots + 1 : 0));
 }
 
 size_t end_of(const std::vector<StatePart>& parts) {
@@ -33,7 +35,7 @@ std::vector<Source> sources_of(const Sharder& sharder, int block, bool optimizer
   const LoadedModel& m = sharder.model();
   const ShardLayout& shards = m.shards;
   const auto ranks = static_cast<size_t>(shards.place().ranks);
-  std::vector<Source> sources(optimizer ? 1 + 2 * kMaxSlots : 1);
+  std::vector<Source> sources(optimizer ? kBuffers : 1);
   for (Source& s : sources) {
     s.parts.resize(ranks);
   }
@@ -58,6 +60,7 @@ std::vector<Source> sources_of(const Sharder& sharder, int block, bool optimizer
         sources[buffer_of(slot, scale)].own = own.buffer(slot, scale).data();
       }
     }
+    sources[buffer_of(kMaxSlots, false)].own = own.buffer(kMaxSlots, false).data();
   }
   return sources;
 }

@@ -90,6 +90,8 @@ ShardBytes shard_bytes(const Model& model, const Holding& holding, DType stored,
     out.moments +=
         static_cast<double>(StateLayout(model.specs, model.layout, optimizer, s.range).bytes());
   }
+  out.moments +=
+      static_cast<double>(whole_workspace(optimizer.whole, model.specs, shards.blocks()));
   if (offloaded) {
     out.host += std::exchange(out.masters, 0.0) + std::exchange(out.moments, 0.0) +
                 static_cast<double>(OffloadedUpdate::staging_bytes(compute));
@@ -118,7 +120,10 @@ Sharder::Sharder(Device& device, Communicator& world, LoadedModel& model,
     optimizers_.emplace_back(model.optimizer_device(device), model.model.specs, model.model.layout,
                              optimizer, s.range);
   }
+  workspace_ = device.allocate(static_cast<size_t>(
+      whole_workspace(optimizer.whole, model.model.specs, model.shards.blocks())));
   if (model.host) {
+    SFT_ASSERT(optimizer.whole == WholeStep::none);  // C181
     offloaded_.emplace(device, model.target.compute, model.copy_on_host);
   }
   int64_t elements = shards().whole_elements();
@@ -329,8 +334,48 @@ void Sharder::update(OptimizerStep step) {
   if (offloaded_) {
     offloaded_->finish();
   }
+  if (optimizer_settings_.whole != WholeStep::none) {
+    update_whole(step);
+  }
   model_.refresh_norms(device_);
   share_weights();
+}
+
+// Block by block: the whole gradient of a block is brought together where ranks share it out, and
+// every rank works on the tensors that its own slice has a part of.
+void Sharder::update_whole(const OptimizerStep& step) {
+  const Model& m = model_.model;
+  for (size_t i = 0; i < updated_.size(); ++i) {
+    const Stretch& s = updated_[i];
+    if (stage() > 0 && std::ranges::none_of(m.specs, [&](const ParamSpec& spec) {
+          return spec.block == s.block &&
+                 takes_whole(optimizer_settings_.whole, spec, shards().blocks());
+        })) {
+      continue;
+    }
+    OptimizerStep own = step;
+    own.gradients = whole_gradients(s);
+    own.weights = model_.weights_at(s);
+    own.copy = model_.copy_at(s);
+    const ElementRange whole = stage() > 0 ? shards().block(s.block) : s.range;
+    if (s.range.size() > 0 && optimizers_[i].takes_whole()) {
+      optimizers_[i].step_whole(own, whole, workspace_.data());
+    }
+  }
+}
+
+float* Sharder::whole_gradients(const Stretch& s) {
+  if (stage() == 0) {
+    return gradients_at(s);
+  }
+  float* const full = block_gradients(s.block);
+  const int64_t n = shards().slice(s.block);
+  if (alone()) {
+    device_.copy(full, gradients_at(s), static_cast<size_t>(n) * sizeof(float));
+    return full;
+  }
+  comm_.wait(comm_.begin_all_gather(gradients_at(s), full, static_cast<size_t>(n) * sizeof(float)));
+  return full;
 }
 
 // Norms first: every block needs some of them, and what is begun later is done later.
@@ -383,16 +428,24 @@ std::vector<HeldPart> Sharder::state_parts() const {
   return out;
 }
 
-// A block's gradients are not needed between steps, and nothing of its state is larger. What lies
-// between tensors must be zero again before the next step.
+// A block's gradients are not needed between steps, and hardly any of its state is larger. What
+// lies between tensors must be zero again before the next step.
 const std::byte* Sharder::gather(int block, const void* own, size_t own_bytes, size_t bytes) {
-  auto* const full = reinterpret_cast<std::byte*>(block_gradients(block));
+  auto* full = reinterpret_cast<std::byte*>(block_gradients(block));
+  const auto ranks = static_cast<size_t>(shards().place().ranks);
+  if (bytes * ranks > static_cast<size_t>(shards().whole(block)) * sizeof(float)) {
+    spill_ = device_.allocate(bytes * ranks);  // states of whole tensors, in blocks of small ones
+    full = spill_.data();
+  }
   std::byte* const mine = full + static_cast<size_t>(shards().place().rank) * bytes;
   device_.copy(mine, own, own_bytes);
   comm_.wait(comm_.begin_all_gather(mine, full, bytes));
   return full;
 }
 
-void Sharder::end_gathering() { device_.zero(gradients_.data(), gradients_.size()); }
+void Sharder::end_gathering() {
+  spill_ = Buffer();
+  device_.zero(gradients_.data(), gradients_.size());
+}
 
 }  // namespace sft

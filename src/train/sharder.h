@@ -30,10 +30,10 @@ Holding holding_of(const ShardingOptions& options, int rank, int world, DeviceKi
 
 // What a rank holds of a training state, in bytes: the formula of the memory plan.
 struct ShardBytes {
-  double weights = 0;  // as programs read them, gathered blocks included
-  double masters = 0;  // where the optimizer changes others
-  double gradients = 0, moments = 0;
-  double host = 0;  // of these, or beside them, what is in the host's memory
+  double weights = 0;                 // as programs read them, gathered blocks included
+  double masters = 0;                 // where the optimizer changes others
+  double gradients = 0, moments = 0;  // moments: all that the optimizer keeps and works in
+  double host = 0;                    // of these, or beside them, what is in the host's memory
 };
 // What is offloaded counts as `host` alone.
 ShardBytes shard_bytes(const Model& model, const Holding& holding, DType stored, DType compute,
@@ -115,6 +115,8 @@ class Sharder final : public BlockWatcher {
   void arrive(int slot);
   void reduce(int block);
   void share_weights();
+  void update_whole(const OptimizerStep& step);
+  float* whole_gradients(const Stretch& s);
   void wait(Ticket& ticket);
   // With overlap_comm off nothing is left under way.
   Communicator::Ticket begun(Communicator::Ticket ticket);
@@ -130,10 +132,12 @@ class Sharder final : public BlockWatcher {
   std::vector<Stretch> updated_;
   std::vector<Optimizer> optimizers_;  // one for each of them
   std::optional<OffloadedUpdate> offloaded_;
+  Buffer workspace_;   // of steps that take whole tensors
   BlockSlots slots_;   // of gradients, from stage 2 on
   bool alike_ = true;  // blocks that share a slot have the same tensors
   Buffer gradients_;   // of a micro-batch or a step: whole blocks, or slots
   Buffer sums_;        // of a step, over ranks: slices
+  Buffer spill_;       // for `gather`, where a block of gradients has no room for it
   bool reducing_ = false, first_ = false;
   std::vector<Ticket> weights_;                                  // by block, on their way
   std::array<int, BlockSlots::kSlots> fetched_block_{};          // what a slot of weights holds; -1

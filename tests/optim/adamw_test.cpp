@@ -145,7 +145,7 @@ TEST(AdamW, decays_only_where_it_should) {
   const auto device = Device::cpu(1);
   Optimizer optimizer(*device, specs, layout, {0.9, 0.999, 1e-8, 0.5});
   std::vector<float> weights(static_cast<size_t>(layout.elements), 2.0F);
-  const std::vector<float> none(weights.size(), 0.0F);
+  std::vector<float> none(weights.size(), 0.0F);
   optimizer.step({weights.data(), DType::f32, none.data(), 0.1, 1.0, 1});
   EXPECT_EQ(weights[static_cast<size_t>(layout.offsets[0])], 2.0F);
   EXPECT_FLOAT_EQ(weights[static_cast<size_t>(layout.offsets[1])], 1.9F);

@@ -5,9 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 
 #include "core/json.h"
+#include "core/rng.h"
+#include "optim/kernels.h"
 #include "optim/optimizer.h"
 #include "optim/optimizers.h"
 #include "support/paths.h"
@@ -129,6 +132,130 @@ TEST(Rules, lion_in_8_bits_follows_bitsandbytes) {
   }
 }
 
+// Muon multiplies in bfloat16, so a last bit of that may differ; Adafactor is float32 throughout.
+TEST(WholeSteps, follow_torch_and_transformers) {
+  const auto device = Device::cpu(2);
+  for (const Json& c : golden()["whole"]) {
+    SCOPED_TRACE(c["name"].get<std::string>());
+    std::vector<ParamSpec> specs{{"model.embed_tokens.weight", {4, 4}, {{"e", 4}}, 0}};
+    for (const Json& shape : c["shapes"]) {
+      const std::string name = std::to_string(specs.size() - 1);
+      const Shape own(shape.get<std::vector<int64_t>>());
+      specs.push_back({name, own, {{name, own[0]}}, 1, ParamKind::matrix, Init::normal});
+    }
+    specs.push_back({"lm_head.weight", {4, 4}, {{"h", 4}}, 2});
+    const ParamLayout layout = layout_parameters(specs);
+    std::vector<float> weights(static_cast<size_t>(layout.elements)), gradients(weights.size());
+    const auto scatter = [&](size_t p, const Json& values, std::vector<float>& flat) {
+      for (size_t i = 0; i < values.size(); ++i) {
+        flat[static_cast<size_t>(layout.offsets[p + 1]) + i] = values[i].get<float>();
+      }
+    };
+    for (size_t p = 0; p < c["weights"].size(); ++p) {
+      scatter(p, c["weights"][p], weights);
+    }
+    const OptimizerSettings settings = settings_of(c);
+    Optimizer optimizer(*device, specs, layout, settings);
+    const Buffer workspace =
+        device->allocate(static_cast<size_t>(whole_workspace(settings.whole, specs, 3)));
+    const bool muon = settings.whole == WholeStep::muon;
+    int64_t steps = 0;
+    for (const Json& s : c["steps"]) {
+      for (size_t p = 0; p < c["weights"].size(); ++p) {
+        scatter(p, s["gradients"][p], gradients);
+      }
+      const OptimizerStep step{weights.data(), DType::f32, gradients.data(),
+                               s["rate"],      1.0,        ++steps};
+      optimizer.step(step);
+      optimizer.step_whole(step, optimizer.range(), workspace.data());
+      for (size_t p = 0; p < c["weights"].size(); ++p) {
+        for (size_t i = 0; i < s["weights"][p].size(); ++i) {
+          const float want = s["weights"][p][i].get<float>();
+          const float tolerance = muon ? 0.01F * s["rate"].get<float>() * static_cast<float>(steps)
+                                       : 3e-6F * std::abs(want);
+          ASSERT_NEAR(weights[static_cast<size_t>(layout.offsets[p + 1]) + i], want,
+                      tolerance + (muon ? 2e-4F : 1e-7F))
+              << "step " << steps << ", weight " << p << ", element " << i;
+        }
+      }
+    }
+    size_t compared = 0;
+    for (const StatePart& part : optimizer.parts()) {
+      const size_t dot = part.name.rfind('.');
+      const std::string slot = part.name.substr(0, dot);
+      if (!c["state"].contains(slot) || !std::isdigit(part.name[dot + 1])) {
+        continue;  // AdamW's, of embeddings and head
+      }
+      const Json& want = c["state"][slot][std::stoul(part.name.substr(dot + 1))];
+      const auto* const own = reinterpret_cast<const float*>(optimizer.data(part));
+      ASSERT_EQ(static_cast<int64_t>(want.size()), part.end - part.begin) << part.name;
+      for (size_t i = 0; i < want.size(); ++i) {
+        EXPECT_NEAR(own[i], want[i].get<float>(), 3e-6 * std::abs(want[i].get<float>()) + 1e-7)
+            << part.name << " " << i;
+      }
+      ++compared;
+    }
+    EXPECT_EQ(compared, muon ? 2U : 5U);
+  }
+}
+
+// What a device makes of gradients and states in three steps.
+std::vector<float> directions(Device& device, WholeStep step, const Shape& shape) {
+  OptimizerSettings settings;
+  settings.whole = step;
+  settings.epsilon = 1e-30;
+  const bool vector = shape.rank() < 2;
+  const int64_t n = shape.elements();
+  const int64_t states = vector ? n : shape[0] + shape[1];
+  const std::vector<ParamSpec> specs{{"w", shape, {{"w", shape[0]}}, 1}};
+  const Buffer workspace =
+      device.allocate(vector ? 0 : static_cast<size_t>(whole_workspace(step, specs, 3)));
+  const Buffer values = device.allocate(static_cast<size_t>(n) * sizeof(float));
+  const Buffer state = device.allocate(static_cast<size_t>(states) * sizeof(float));
+  std::vector<float> host(static_cast<size_t>(n));
+  for (int64_t s = 1; s <= 3; ++s) {
+    for (size_t i = 0; i < host.size(); ++i) {
+      host[i] = normal(3, static_cast<uint64_t>(s), i);
+    }
+    device.upload(values.data(), host.data(), host.size() * sizeof(float));
+    const WholeTensor tensor{values.f32(),
+                             vector ? 1 : shape[0],
+                             vector ? n : shape[1],
+                             vector,
+                             {state.f32(), state.f32() + (vector ? 0 : shape[0]), state.f32()}};
+    const OptimKernels* own = device.optim_kernels();
+    (own != nullptr ? own->whole : cpu::whole)(
+        device, step, tensor, whole_scalars(settings, shape, 0.5, s), workspace.data());
+  }
+  device.download(host.data(), values.data(), host.size() * sizeof(float));
+  return host;
+}
+
+TEST(WholeSteps, the_gpu_does_the_same) {
+  if (std::getenv("SFT_TEST_CUDA") == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  const auto gpu = Device::cuda(0, 2);
+  const auto cpu = Device::cpu(2);
+  for (const WholeStep step : {WholeStep::muon, WholeStep::adafactor}) {
+    for (const Shape& shape : {Shape{96, 64}, Shape{64, 200}, Shape{520, 1032}, Shape{300}}) {
+      if (step == WholeStep::muon && shape.rank() < 2) {
+        continue;
+      }
+      SCOPED_TRACE(shape.text());
+      const std::vector<float> want = directions(*cpu, step, shape);
+      const std::vector<float> got = directions(*gpu, step, shape);
+      EXPECT_EQ(got, directions(*gpu, step, shape));
+      double difference = 0, size = 0;
+      for (size_t i = 0; i < want.size(); ++i) {
+        difference += std::pow(double{got[i]} - want[i], 2);
+        size += double{want[i]} * want[i];
+      }
+      EXPECT_LT(std::sqrt(difference / size), step == WholeStep::muon ? 2e-2 : 1e-5);
+    }
+  }
+}
+
 TEST(Optimizers, arguments_that_a_rule_has_not_are_refused) {
   const auto refused = [](const std::string& optim, const std::string& args) {
     OptimOptions o;
@@ -149,6 +276,9 @@ TEST(Optimizers, arguments_that_a_rule_has_not_are_refused) {
   }
   EXPECT_EQ(refused("adamw_torch", "momentum=0.9"), "C180");
   EXPECT_EQ(refused("lion_8bit", "beta1=0.9"), "C180");
+  EXPECT_EQ(refused("adafactor", "momentum=0.9"), "C180");
+  EXPECT_EQ(refused("muon", "momentum=0.9,adjust_lr_fn=match_rms_adamw"), "");
+  EXPECT_EQ(refused("muon", "adjust_lr_fn=other"), "C180");
 }
 
 }  // namespace

@@ -48,7 +48,9 @@ TEST(Sharding, every_optimizer_gives_the_same_bits_at_every_stage_and_goes_on) {
       {"sgd", ""},
       {"sgd", "momentum=0.9,nesterov=true"},
       {"rmsprop", "momentum=0.5,centered=true"},
-      {"adagrad", "lr_decay=0.01"}};
+      {"adagrad", "lr_decay=0.01"},
+      {"adafactor", ""},
+      {"muon", ""}};
   const Rows rows(40);
   for (const auto& [optim, args] : optimizers) {
     SCOPED_TRACE(fmt::format("{} {}", optim, args));

@@ -1,8 +1,8 @@
 """Writes tests/optim/golden/optimizers.json: steps of the optimizers beside AdamW, for optim/rules to follow.
 
-usage: python tools/golden/optimizers.py          (torch, bitsandbytes)
+usage: python tools/golden/optimizers.py          (torch, transformers, bitsandbytes)
 
-Those of torch, and bitsandbytes' Lion in 32 and in 8 bits. Each case has what `sft` takes (optim, optim_args, betas, weight_decay), the
+Those of torch, transformers' Adafactor, and bitsandbytes' Lion in 32 and in 8 bits. Each case has what `sft` takes (optim, optim_args, betas, weight_decay), the
 parameters, per step rate, gradients and weights after it, and the state at the end by slot. In 8 bits the state is codes (hexadecimal) and
 scales, and rounding to codes is to the nearest, as in adamw_8bit.py.
 """
@@ -80,9 +80,60 @@ def lion_8bit():
     )  # fmt: skip
 
 
+WHOLE_SHAPES = ((12, 20), (20, 12), (9,))
+
+
+def whole_case(name, optim, args, make, slots, generator):
+    """Steps that take whole tensors. Muon's case has no vector: that is AdamW's."""
+    shapes = [s for s in WHOLE_SHAPES if len(s) == 2 or optim == "adafactor"]
+    weights = [torch.nn.Parameter(torch.randn(s, generator=generator)) for s in shapes]
+    optimizer = make(weights, lr=1.0, weight_decay=0.1)
+    out = dict(name=name, optim=optim, optim_args=args, weight_decay=0.1, shapes=shapes, steps=[])
+    out["weights"] = [w.flatten().tolist() for w in weights]
+    for index, rate in enumerate(RATES):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        for w in weights:
+            w.grad = torch.randn(w.shape, generator=generator) * 10.0 ** (1 - index)
+        gradients = [w.grad.flatten().tolist() for w in weights]
+        optimizer.step()
+        out["steps"].append(dict(rate=rate, gradients=gradients, weights=[w.flatten().tolist() for w in weights]))
+    out["state"] = {
+        slot: [optimizer.state[w][slot].flatten().tolist() if slot in optimizer.state[w] else None for w in weights] for slot in slots
+    }
+    return out
+
+
+def whole_cases(generator):
+    from transformers.optimization import Adafactor
+
+    def adafactor(weights, lr, weight_decay):
+        return Adafactor(weights, lr=lr, weight_decay=weight_decay, scale_parameter=False, relative_step=False)
+
+    def muon(**options):
+        return lambda weights, lr, weight_decay: torch.optim.Muon(weights, lr=lr, weight_decay=weight_decay, **options)
+
+    momentum = ["momentum_buffer"]
+    return [
+        whole_case("adafactor", "adafactor", "", adafactor, ["exp_avg_sq_row", "exp_avg_sq_col", "exp_avg_sq"], generator),
+        whole_case("muon", "muon", "", muon(), momentum, generator),
+        whole_case("muon as AdamW", "muon", "adjust_lr_fn=match_rms_adamw,momentum=0.9,nesterov=false", muon(adjust_lr_fn="match_rms_adamw", momentum=0.9, nesterov=False), momentum, generator),
+    ]  # fmt: skip
+
+
+def short(value):
+    """float32 values in as many digits as they need."""
+    if isinstance(value, dict):
+        return {k: short(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [short(v) for v in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value
+
+
 if __name__ == "__main__":
     generator = torch.Generator().manual_seed(21)
     cases = [run(case, generator) for case in CASES]
     versions = dict(torch=torch.__version__.split("+")[0], bitsandbytes=bnb.__version__)
-    OUT.write_text(json.dumps(versions | dict(cases=cases, lion_8bit=lion_8bit())) + "\n")
+    content = dict(cases=cases, whole=whole_cases(generator), lion_8bit=lion_8bit())
+    OUT.write_text(json.dumps(short(versions | content)) + "\n")
     print(f"{OUT}: {OUT.stat().st_size} bytes")

@@ -9,6 +9,7 @@ namespace sft {
 struct AdagradRule {
   static constexpr std::array<StateSlot, 1> kSlots{{{"sum", false}}};
   static constexpr bool kHasBlocks = false;
+  static constexpr bool kWritesGradient = false;
   static constexpr float kNoDecay = 0.0F;
 
   struct Scalars {
@@ -24,7 +25,7 @@ struct AdagradRule {
             static_cast<float>(s.epsilon)};
   }
 
-  SFT_ELEMENT static void element(const Scalars& u, float decay, float g, float& w, float* state) {
+  SFT_ELEMENT static void element(const Scalars& u, float decay, float& g, float& w, float* state) {
     g = g + w * decay;
     float& sum = state[0];
     sum = sum + g * g;

@@ -9,6 +9,7 @@ namespace sft {
 struct AdamWRule {
   static constexpr std::array<StateSlot, 2> kSlots{{{"exp_avg", true}, {"exp_avg_sq", false}}};
   static constexpr bool kHasBlocks = true;
+  static constexpr bool kWritesGradient = false;
   static constexpr float kNoDecay = 1.0F;
 
   struct Scalars {
@@ -32,7 +33,7 @@ struct AdamWRule {
             static_cast<float>(s.epsilon)};
   }
 
-  SFT_ELEMENT static void element(const Scalars& u, float decay, float g, float& w, float* state) {
+  SFT_ELEMENT static void element(const Scalars& u, float decay, float& g, float& w, float* state) {
     float& m = state[0];
     float& v = state[1];
     m = m + (g - m) * u.one_minus_beta1;

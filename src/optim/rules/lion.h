@@ -9,6 +9,7 @@ namespace sft {
 struct LionRule {
   static constexpr std::array<StateSlot, 1> kSlots{{{"exp_avg", true}}};
   static constexpr bool kHasBlocks = true;
+  static constexpr bool kWritesGradient = false;
   static constexpr float kNoDecay = 1.0F;
 
   struct Scalars {
@@ -25,7 +26,7 @@ struct LionRule {
             static_cast<float>(rate)};
   }
 
-  SFT_ELEMENT static void element(const Scalars& u, float decay, float g, float& w, float* state) {
+  SFT_ELEMENT static void element(const Scalars& u, float decay, float& g, float& w, float* state) {
     float& m = state[0];
     const float direction = m * u.beta1 + g * u.one_minus_beta1;
     const float sign = direction > 0.0F ? 1.0F : direction < 0.0F ? -1.0F : 0.0F;

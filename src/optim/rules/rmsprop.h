@@ -11,6 +11,7 @@ struct RmspropRule {
   static constexpr std::array<StateSlot, 3> kSlots{
       {{"square_avg", false}, {"momentum_buffer", true}, {"grad_avg", true}}};
   static constexpr bool kHasBlocks = false;
+  static constexpr bool kWritesGradient = false;
   static constexpr float kNoDecay = 0.0F;
 
   struct Scalars {
@@ -30,7 +31,7 @@ struct RmspropRule {
             static_cast<float>(rate),      s.centered ? 1.0F : 0.0F};
   }
 
-  SFT_ELEMENT static void element(const Scalars& u, float decay, float g, float& w, float* state) {
+  SFT_ELEMENT static void element(const Scalars& u, float decay, float& g, float& w, float* state) {
     g = g + w * decay;
     float& square = state[0];
     float& momentum = state[1];

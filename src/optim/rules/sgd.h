@@ -9,6 +9,7 @@ namespace sft {
 struct SgdRule {
   static constexpr std::array<StateSlot, 1> kSlots{{{"momentum_buffer", true}}};
   static constexpr bool kHasBlocks = false;
+  static constexpr bool kWritesGradient = false;
   static constexpr float kNoDecay = 0.0F;
 
   struct Scalars {
@@ -31,7 +32,7 @@ struct SgdRule {
                     : 0.0F};
   }
 
-  SFT_ELEMENT static void element(const Scalars& u, float decay, float g, float& w, float* state) {
+  SFT_ELEMENT static void element(const Scalars& u, float decay, float& g, float& w, float* state) {
     g = g + w * decay;
     float& momentum = state[0];
     momentum = momentum * u.momentum + g * u.one_minus_dampening;
