@@ -8,7 +8,7 @@
 #include <fmt/ranges.h>
 
 #include "core/error.h"
-#include "core/option_values.h"
+#include "core/numbers.h"
 #include "core/strings.h"
 
 namespace sft {
@@ -151,11 +151,11 @@ void set_argument(const OptimOptions& o, std::string_view text, OptimizerSetting
       settings.*a.on = on;
       return;
     }
-    const Json number = yaml_scalar(value);
-    if (!number.is_number() || !(number.get<double>() >= 0.0)) {
+    const std::optional<double> number = real_number(value);
+    if (!number || *number < 0.0) {
       throw wrong_argument(o, text, fmt::format("{} is a number of at least 0", key));
     }
-    settings.*a.number = number.get<double>();
+    settings.*a.number = *number;
     return;
   }
   if (settings.whole == WholeStep::muon) {

@@ -15,6 +15,20 @@ namespace {
 
 constexpr int kThreads = 256;
 
+// The sum over a block, for every thread; in float64, since an axis may be long.
+__device__ inline float block_sum(double x, double* shared) {
+  __syncthreads();
+  shared[threadIdx.x] = x;
+  for (int half = kThreads / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (static_cast<int>(threadIdx.x) < half) {
+      shared[threadIdx.x] += shared[threadIdx.x + half];
+    }
+  }
+  __syncthreads();
+  return static_cast<float>(shared[0]);
+}
+
 unsigned blocks_of(int64_t n) { return static_cast<unsigned>((n + kThreads - 1) / kThreads); }
 
 // --- Muon
@@ -46,11 +60,11 @@ __global__ void from_wide_kernel(const __nv_bfloat16* from, WideForm form, float
 // One sum of squares per block, of x(r) = widen(row r) over `n` values.
 template <class T>
 __global__ void row_squares_kernel(const T* x, int64_t n, float* sums) {
-  __shared__ float shared[33];
-  float sum = 0.0F;
+  __shared__ double shared[kThreads];
+  double sum = 0.0;
   for (int64_t i = threadIdx.x; i < n; i += kThreads) {
     const float v = widen(x[int64_t{blockIdx.x} * n + i]);
-    sum += v * v;
+    sum += static_cast<double>(v * v);
   }
   const float total = block_sum(sum, shared);
   if (threadIdx.x == 0) {
@@ -59,16 +73,16 @@ __global__ void row_squares_kernel(const T* x, int64_t n, float* sums) {
 }
 
 // The sum of n values, by one block.
-__device__ inline float sum_of(const float* x, int64_t n, float* shared) {
-  float sum = 0.0F;
+__device__ inline float sum_of(const float* x, int64_t n, double* shared) {
+  double sum = 0.0;
   for (int64_t i = threadIdx.x; i < n; i += kThreads) {
-    sum += x[i];
+    sum += static_cast<double>(x[i]);
   }
   return block_sum(sum, shared);
 }
 
 __global__ void normalise_kernel(__nv_bfloat16* x, int64_t count, const float* squares, int64_t n) {
-  __shared__ float shared[33];
+  __shared__ double shared[kThreads];
   const float norm = widen(__float2bfloat16(sqrtf(sum_of(squares, n, shared))));
   const float divisor = fmaxf(norm, widen(__float2bfloat16(NewtonSchulz::kLeastNorm)));
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count;
@@ -125,11 +139,11 @@ __device__ inline float mixed(float old, float mean, const WholeScalars& u) {
 // One block a row.
 __global__ void row_average_kernel(const float* values, int64_t columns, WholeScalars u,
                                    float* average) {
-  __shared__ float shared[33];
-  float sum = 0.0F;
+  __shared__ double shared[kThreads];
+  double sum = 0.0;
   for (int64_t c = threadIdx.x; c < columns; c += kThreads) {
     const float g = values[int64_t{blockIdx.x} * columns + c] * u.clip;
-    sum += g * g + u.epsilon;
+    sum += static_cast<double>(g * g + u.epsilon);
   }
   const float total = block_sum(sum, shared);
   if (threadIdx.x == 0) {
@@ -146,12 +160,12 @@ __global__ void column_squares_kernel(const float* values, int64_t rows, int64_t
   }
   const int64_t begin = int64_t{blockIdx.y} * height;
   const int64_t end = min(rows, begin + height);
-  float sum = 0.0F;
+  double sum = 0.0;
   for (int64_t r = begin; r < end; ++r) {
     const float g = values[r * columns + c] * u.clip;
-    sum += g * g + u.epsilon;
+    sum += static_cast<double>(g * g + u.epsilon);
   }
-  partial[int64_t{blockIdx.y} * columns + c] = sum;
+  partial[int64_t{blockIdx.y} * columns + c] = static_cast<float>(sum);
 }
 
 __global__ void mix_kernel(const float* sums, int64_t n, float divisor, WholeScalars u,
@@ -166,14 +180,14 @@ __global__ void mix_kernel(const float* sums, int64_t n, float divisor, WholeSca
 __global__ void factored_kernel(float* values, int64_t rows, int64_t columns, WholeScalars u,
                                 const float* row_average, const float* column_average,
                                 const float* row_total, float* squares) {
-  __shared__ float shared[33];
+  __shared__ double shared[kThreads];
   const float mean = *row_total / static_cast<float>(rows);
   const float row_factor = 1.0F / sqrtf(row_average[blockIdx.x] / mean);
-  float sum = 0.0F;
+  double sum = 0.0;
   for (int64_t c = threadIdx.x; c < columns; c += kThreads) {
     float& v = values[int64_t{blockIdx.x} * columns + c];
     v = v * u.clip * row_factor / sqrtf(column_average[c]);
-    sum += v * v;
+    sum += static_cast<double>(v * v);
   }
   const float total = block_sum(sum, shared);
   if (threadIdx.x == 0) {
@@ -182,7 +196,7 @@ __global__ void factored_kernel(float* values, int64_t rows, int64_t columns, Wh
 }
 
 __global__ void total_kernel(const float* x, int64_t n, float* out) {
-  __shared__ float shared[33];
+  __shared__ double shared[kThreads];
   const float total = sum_of(x, n, shared);
   if (threadIdx.x == 0) {
     *out = total;
@@ -192,13 +206,13 @@ __global__ void total_kernel(const float* x, int64_t n, float* out) {
 // A vector, by one block.
 __global__ void vector_kernel(float* values, int64_t n, WholeScalars u, float* average,
                               float* square) {
-  __shared__ float shared[33];
-  float sum = 0.0F;
+  __shared__ double shared[kThreads];
+  double sum = 0.0;
   for (int64_t i = threadIdx.x; i < n; i += kThreads) {
     const float g = values[i] * u.clip;
     average[i] = mixed(average[i], g * g + u.epsilon, u);
     values[i] = g / sqrtf(average[i]);
-    sum += values[i] * values[i];
+    sum += static_cast<double>(values[i] * values[i]);
   }
   const float total = block_sum(sum, shared);
   if (threadIdx.x == 0) {

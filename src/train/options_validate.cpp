@@ -174,9 +174,19 @@ void resolve_precision(TrainOptions& o) {
   }
 }
 
+void check_optimizer(const TrainOptions& o) {
+  const OptimizerSettings settings = optimizer_settings(o.optim, 0);  // C180
+  if (settings.whole != WholeStep::none &&
+      (o.sharding.offload_optimizer || o.sharding.offload_param)) {
+    throw conflict("C181", fmt::format("--optim {} needs whole gradients on the device, and "
+                                       "--offload_optimizer updates pieces in the host's memory",
+                                       o.optim.optim))
+        .hint("leave the offload out, or take --optim adamw_torch");
+  }
+}
+
 void resolve_schedule(TrainOptions& o) {
   // Building it once checks its arguments before anything is loaded.
-  optimizer_settings(o.optim, 0);  // C180
   make_schedule(o.optim.lr_scheduler_type,
                 {o.optim.learning_rate, 0, 1000000, o.optim.lr_scheduler_kwargs});
   if (o.optim.warmup_ratio && o.optim.warmup_steps > 0) {
@@ -221,6 +231,7 @@ TrainOptions validate(TrainOptions options, const Ranks& ranks) {
   apply_sharding_configs(options, ranks);
   check_step_size(options, ranks.all);  // DeepSpeed's JSON may have said other numbers
   resolve_precision(options);
+  check_optimizer(options);
   resolve_schedule(options);
   return options;
 }
