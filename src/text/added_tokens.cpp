@@ -88,7 +88,7 @@ size_t TokenMatcher::find_start(std::string_view text, size_t from) const {
   return from;
 }
 
-TokenMatcher::Match TokenMatcher::find(std::string_view text, size_t from) const {
+TokenMatcher::Match TokenMatcher::find(std::string_view text, size_t from, Budget& budget) const {
   for (size_t begin = from; !empty() && begin < text.size(); ++begin) {
     begin = find_start(text, begin);
     Match match{begin, begin, SIZE_MAX};
@@ -99,6 +99,7 @@ TokenMatcher::Match TokenMatcher::find(std::string_view text, size_t from) const
         break;
       }
       node = *next;
+      budget.step();
       if (nodes_[node].token != SIZE_MAX) {
         match.end = i + 1;
         match.token = nodes_[node].token;
@@ -158,15 +159,16 @@ void AddedTokens::add_one(AddedToken token, const Vocabulary& vocabulary,
   tokens_.push_back(std::move(token));
 }
 
-void AddedTokens::finish(const Normalizer* normalizer) {
+void AddedTokens::finish(const Normalizer* normalizer, std::string_view budget_subject) {
   for (size_t i = 0; i < tokens_.size(); ++i) {
     tokens_[i].shown = tokens_[i].content;
     if (!tokens_[i].normalized) {
       in_original_.add(tokens_[i].content, i);
       continue;
     }
+    Budget budget = tokenizer_budget(tokens_[i].content.size(), budget_subject);
     AlignedText text;
-    text.reset(tokens_[i].content, 0, false);
+    text.reset(tokens_[i].content, 0, false, budget);
     if (normalizer != nullptr) {
       normalizer->apply(text);
     }
@@ -179,12 +181,12 @@ void AddedTokens::finish(const Normalizer* normalizer) {
   in_normalized_.finish();
 }
 
-void AddedTokens::find(std::string_view text, bool normalized,
+void AddedTokens::find(std::string_view text, bool normalized, Budget& budget,
                        std::vector<TokenPart>& parts) const {
   const TokenMatcher& matcher = normalized ? in_normalized_ : in_original_;
   size_t done = 0;
   for (size_t from = 0; from < text.size();) {
-    const TokenMatcher::Match match = matcher.find(text, from);
+    const TokenMatcher::Match match = matcher.find(text, from, budget);
     if (match.token == SIZE_MAX) {
       break;
     }

@@ -43,7 +43,7 @@ class TokenMatcher {
     size_t begin, end, token;
   };
   // The first match at or behind `from`; token SIZE_MAX when there is none.
-  Match find(std::string_view text, size_t from) const;
+  Match find(std::string_view text, size_t from, Budget& budget) const;
 
  private:
   struct Node {
@@ -64,11 +64,12 @@ class AddedTokens {
   // vocabulary, else the next free one. M110 for a malformed entry or an id taken twice.
   void add(const Json& list, const Vocabulary& vocabulary, const std::string& where);
   // Prepares matching once all are there.
-  void finish(const Normalizer* normalizer);
+  void finish(const Normalizer* normalizer, std::string_view budget_subject);
 
   // Appends the parts of `text` in order; of the two passes, one looks at the text as given, one at
   // normalized text.
-  void find(std::string_view text, bool normalized, std::vector<TokenPart>& parts) const;
+  void find(std::string_view text, bool normalized, Budget& budget,
+            std::vector<TokenPart>& parts) const;
   bool any(bool normalized) const { return !(normalized ? in_normalized_ : in_original_).empty(); }
 
   const std::vector<AddedToken>& tokens() const { return tokens_; }

@@ -2,7 +2,19 @@
 
 namespace sft {
 
-void AlignedText::reset(std::string_view original, uint32_t base, bool track_origins) {
+Budget tokenizer_budget(size_t text_bytes, std::string_view subject) {
+  constexpr int64_t kSmallText = 1 << 20;
+  const auto size = static_cast<int64_t>(text_bytes);
+  const std::chrono::milliseconds time(60'000 + size);  // on a slow and busy machine, too
+  return Budget(
+      "M119", subject,
+      {.steps = 10 * kSmallText + 1000 * size, .bytes = kSmallText + 20 * size, .time = time},
+      "its rules make far more of a text than any real tokenizer does; use another one");
+}
+
+void AlignedText::reset(std::string_view original, uint32_t base, bool track_origins,
+                        Budget& budget) {
+  budget_ = &budget;
   original_ = original;
   base_ = base;
   track_ = track_origins;
@@ -59,6 +71,22 @@ void AlignedText::trim(uint32_t begin, uint32_t end) {
   }
 }
 
+void AlignedText::assign_part(const AlignedText& whole, uint32_t begin, uint32_t end) {
+  budget_ = whole.budget_;
+  track_ = whole.track_;
+  rewritten_ = whole.rewritten_;
+  if (!rewritten_) {
+    original_ = whole.original_.substr(begin, end - begin);
+    base_ = whole.base_ + begin;
+    return;
+  }
+  base_ = track_ ? whole.origin(begin).begin : whole.base_;
+  owned_.assign(whole.owned_, begin, end - begin);
+  if (track_) {
+    origins_.assign(whole.origins_.begin() + begin, whole.origins_.begin() + end);
+  }
+}
+
 void AlignedText::transform(const std::vector<Change>& changes) {
   TextRewriter out(*this);
   const std::string_view old = text();
@@ -82,6 +110,7 @@ void AlignedText::transform(const std::vector<Change>& changes) {
 }
 
 void TextRewriter::copy(uint32_t begin, uint32_t end) {
+  expect(end - begin);
   text_.append(source_.text().substr(begin, end - begin));
   if (source_.tracks_origins()) {
     for (uint32_t i = begin; i < end; ++i) {
@@ -91,6 +120,7 @@ void TextRewriter::copy(uint32_t begin, uint32_t end) {
 }
 
 void TextRewriter::put(std::string_view text, Span origin) {
+  expect(text.size());
   text_.append(text);
   if (source_.tracks_origins()) {
     origins_.insert(origins_.end(), text.size(), origin);
@@ -99,6 +129,7 @@ void TextRewriter::put(std::string_view text, Span origin) {
 
 void TextRewriter::put_char(uint32_t code, Span origin) {
   const size_t before = text_.size();
+  expect(4);
   append_utf8(text_, code);
   if (source_.tracks_origins()) {
     origins_.insert(origins_.end(), text_.size() - before, origin);

@@ -2,7 +2,8 @@
 // The normalizers and pre-tokenizers rewrite it; the tokenizer turns token ranges into spans with
 // it.
 //
-// As long as nothing is rewritten, nothing is copied. Origins are kept only when asked for.
+// As long as nothing is rewritten, nothing is copied. Origins are kept only when asked for. How
+// much a text may grow is the budget's: a tokenizer file may replace each character by a thousand.
 #pragma once
 
 #include <string>
@@ -10,19 +11,27 @@
 #include <utility>
 #include <vector>
 
+#include "core/budget.h"
 #include "text/span.h"
 #include "text/unicode.h"
 
 namespace sft {
 
+// What turning a text of so many bytes into tokens, or tokens into it, may take: some twenty times
+// its size, which no real tokenizer comes near, and a second for a few thousand bytes. M119 beyond.
+Budget tokenizer_budget(size_t text_bytes, std::string_view subject);
+
 class AlignedText {
  public:
   // Starts over with a part of the original that stands at byte `base` of it. The original outlives
-  // this.
-  void reset(std::string_view original, uint32_t base, bool track_origins);
+  // this, and so does the budget.
+  void reset(std::string_view original, uint32_t base, bool track_origins, Budget& budget);
+  // Becomes the part [begin, end) of another text.
+  void assign_part(const AlignedText& whole, uint32_t begin, uint32_t end);
 
   std::string_view text() const { return rewritten_ ? std::string_view(owned_) : original_; }
   bool tracks_origins() const { return track_; }
+  Budget& budget() const { return *budget_; }
 
   // Where the character that holds byte `i` of text() comes from.
   Span origin(uint32_t i) const;
@@ -46,6 +55,7 @@ class AlignedText {
   std::string_view original_;
   std::string owned_;
   std::vector<Span> origins_;
+  Budget* budget_ = nullptr;
   uint32_t base_ = 0;
   bool rewritten_ = false;
   bool track_ = false;
@@ -63,6 +73,11 @@ class TextRewriter {
   void finish(AlignedText& target) { target.assign(std::move(text_), std::move(origins_)); }
 
  private:
+  void expect(size_t bytes) {
+    source_.budget().copy(bytes);
+    source_.budget().room(static_cast<int64_t>(text_.size() + bytes));
+  }
+
   const AlignedText& source_;
   std::string text_;
   std::vector<Span> origins_;

@@ -95,16 +95,17 @@ Value with_reasoning_names(const Value& message) {
   auto named = std::make_unique<jinja::Dict>();
   named->add(Value::borrowed("thinking"), *reasoning);
   for (const auto& [key, value] : dict.items) {
-    named->set(key, value);
+    named->set(key.text(), value);
   }
-  named->set(Value::borrowed("reasoning_content"), *reasoning);
+  named->set("reasoning_content", *reasoning);
   return named.release()->finish();
 }
 
+// `key` is one of the names written here.
 Value replace_member(const Value& object, std::string_view key, Value value) {
   auto copy = std::make_unique<jinja::Dict>();
   copy->items = object.dict().items;
-  copy->set(Value::string(std::string(key)), std::move(value));
+  copy->set(key, std::move(value));
   return copy.release()->finish();
 }
 
@@ -232,6 +233,9 @@ RenderedChat ChatTemplate::render(const Json& messages, const RenderOptions& opt
     return parts_->tool_use->render(messages, options);
   }
   check_shapes(messages, options);
+  Budget budget(jinja::kLimit, "the chat template",
+                {.steps = jinja::kMaxSteps, .bytes = jinja::kMaxBytes, .depth = jinja::kMaxStack},
+                jinja::kLimitHint);
   std::vector<Value> list;
   list.reserve(messages.size());
   for (const Json& message : messages) {
@@ -248,7 +252,7 @@ RenderedChat ChatTemplate::render(const Json& messages, const RenderOptions& opt
   RenderedChat result;
   result.has_generation_markers = has_generation_markers();
   Variables variables{this, &options, Value::list(std::move(list))};
-  jinja::Interpreter interpreter(*parts_->parsed);
+  jinja::Interpreter interpreter(*parts_->parsed, budget);
   result.text = interpreter.run(find_variable, &variables);
   result.generation = interpreter.generation();
   if (options.continue_final_message) {

@@ -18,7 +18,7 @@ using Tokens = std::vector<std::string>;
 
 class ByteLevelDecoder : public Decoder {
  public:
-  void apply(Tokens& tokens) const override {
+  void apply(Tokens& tokens, Budget&) const override {
     std::string bytes;
     for (const std::string& token : tokens) {
       if (!append_raw_bytes(bytes, token)) {
@@ -34,7 +34,7 @@ class ByteLevelDecoder : public Decoder {
 
 class ByteFallbackDecoder : public Decoder {
  public:
-  void apply(Tokens& tokens) const override {
+  void apply(Tokens& tokens, Budget&) const override {
     Tokens out;
     std::string bytes;
     const auto flush = [&] {
@@ -75,7 +75,7 @@ class ByteFallbackDecoder : public Decoder {
 
 class FuseDecoder : public Decoder {
  public:
-  void apply(Tokens& tokens) const override {
+  void apply(Tokens& tokens, Budget&) const override {
     std::string all;
     for (const std::string& token : tokens) {
       all += token;
@@ -88,16 +88,19 @@ class ReplaceDecoder : public Decoder {
  public:
   ReplaceDecoder(Pattern pattern, std::string content)
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
-  void apply(Tokens& tokens) const override {
+  void apply(Tokens& tokens, Budget& budget) const override {
     std::vector<PatternPart> parts;
+    Held total;
     for (std::string& token : tokens) {
       parts.clear();
-      pattern_.find(token, 0, parts);
-      std::string out;
+      pattern_.find(token, 0, budget, parts);
+      BoundedText out(budget);
       for (const auto& [span, matched] : parts) {
-        out += matched ? content_ : token.substr(span.begin, span.size());
+        out += matched ? std::string_view(content_)
+                       : std::string_view(token).substr(span.begin, span.size());
       }
-      token = std::move(out);
+      total.more(budget, static_cast<int64_t>(out.size()));
+      token = out.take();
     }
   }
 
@@ -110,7 +113,7 @@ class StripDecoder : public Decoder {
  public:
   StripDecoder(std::string content, int64_t start, int64_t stop)
       : content_(std::move(content)), start_(start), stop_(stop) {}
-  void apply(Tokens& tokens) const override {
+  void apply(Tokens& tokens, Budget&) const override {
     for (std::string& token : tokens) {
       std::string_view rest = token;
       for (int64_t i = 0; i < start_ && !rest.empty() && rest.starts_with(content_); ++i) {
@@ -132,7 +135,7 @@ class MetaspaceDecoder : public Decoder {
  public:
   MetaspaceDecoder(std::string mark, bool prepended)
       : mark_(std::move(mark)), prepended_(prepended) {}
-  void apply(Tokens& tokens) const override {
+  void apply(Tokens& tokens, Budget&) const override {
     for (size_t i = 0; i < tokens.size(); ++i) {
       std::string out;
       std::string_view rest = tokens[i];
@@ -157,12 +160,12 @@ class MetaspaceDecoder : public Decoder {
 class SuffixDecoder : public Decoder {
  public:
   explicit SuffixDecoder(std::string suffix) : suffix_(std::move(suffix)) {}
-  void apply(Tokens& tokens) const override {
+  void apply(Tokens& tokens, Budget& budget) const override {
     const Pattern pattern = Pattern::literal(suffix_);
     for (size_t i = 0; i < tokens.size(); ++i) {
       std::string out;
       std::vector<PatternPart> parts;
-      pattern.find(tokens[i], 0, parts);
+      pattern.find(tokens[i], 0, budget, parts);
       for (const auto& [span, matched] : parts) {
         out += matched ? (i + 1 == tokens.size() ? "" : " ")
                        : tokens[i].substr(span.begin, span.size());
@@ -176,10 +179,17 @@ class SuffixDecoder : public Decoder {
 };
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (size_t at = 0; !from.empty() && (at = text.find(from, at)) != std::string::npos;
-       at += to.size()) {
-    text.replace(at, from.size(), to);
+  size_t at = 0, found = from.empty() ? std::string::npos : text.find(from);
+  if (found == std::string::npos) {
+    return;
   }
+  std::string out;
+  for (; found != std::string::npos; found = text.find(from, at)) {
+    out.append(text, at, found - at);
+    out += to;
+    at = found + from.size();
+  }
+  text = out.append(text, at);
 }
 
 // Takes back the spaces that word by word decoding puts before punctuation and English endings.
@@ -198,7 +208,7 @@ class WordPieceDecoder : public Decoder {
  public:
   WordPieceDecoder(std::string prefix, bool cleanup)
       : prefix_(std::move(prefix)), cleanup_(cleanup) {}
-  void apply(Tokens& tokens) const override {
+  void apply(Tokens& tokens, Budget&) const override {
     for (size_t i = 0; i < tokens.size(); ++i) {
       if (i > 0 && tokens[i].starts_with(prefix_)) {
         tokens[i].erase(0, prefix_.size());
@@ -220,7 +230,7 @@ class CtcDecoder : public Decoder {
  public:
   CtcDecoder(std::string pad, std::string delimiter, bool cleanup)
       : pad_(std::move(pad)), delimiter_(std::move(delimiter)), cleanup_(cleanup) {}
-  void apply(Tokens& tokens) const override {
+  void apply(Tokens& tokens, Budget&) const override {
     tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
     for (std::string& token : tokens) {
       replace_all(token, pad_, "");
@@ -241,9 +251,12 @@ class DecoderSequence : public Decoder {
  public:
   explicit DecoderSequence(std::vector<std::unique_ptr<Decoder>> parts)
       : parts_(std::move(parts)) {}
-  void apply(Tokens& tokens) const override {
+  void apply(Tokens& tokens, Budget& budget) const override {
     for (const auto& part : parts_) {
-      part->apply(tokens);
+      for (const std::string& token : tokens) {
+        budget.scan(token.size());
+      }
+      part->apply(tokens, budget);
     }
   }
 
@@ -283,7 +296,7 @@ std::unique_ptr<Decoder> make_decoder(const Json& json, const std::string& where
         string_field(json, "content", "", where));
   }
   if (type == "Strip") {
-    return std::make_unique<StripDecoder>(string_field(json, "content", " ", where),
+    return std::make_unique<StripDecoder>(filled_field(json, "content", " ", where),
                                           int_field(json, "start", 0, where),
                                           int_field(json, "stop", 0, where));
   }
@@ -292,7 +305,7 @@ std::unique_ptr<Decoder> make_decoder(const Json& json, const std::string& where
     const std::string scheme =
         string_field(json, "prepend_scheme", old_prefix ? "always" : "never", where);
     return std::make_unique<MetaspaceDecoder>(
-        string_field(json, "replacement", "\xE2\x96\x81", where), scheme != "never");
+        filled_field(json, "replacement", "\xE2\x96\x81", where), scheme != "never");
   }
   if (type == "BPEDecoder") {
     return std::make_unique<SuffixDecoder>(string_field(json, "suffix", "</w>", where));

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/budget.h"
 #include "core/json.h"
 
 namespace sft {
@@ -13,7 +14,7 @@ class Decoder {
  public:
   virtual ~Decoder() = default;
   // Rewrites the list of token texts; the text is what they are joined to.
-  virtual void apply(std::vector<std::string>& tokens) const = 0;
+  virtual void apply(std::vector<std::string>& tokens, Budget& budget) const = 0;
   // Every token becomes its bytes and nothing else happens, so text can be decoded token by token.
   virtual bool is_byte_level() const { return false; }
 };

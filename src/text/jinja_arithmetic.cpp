@@ -149,14 +149,16 @@ Value reals(BinaryOp op, double x, double y) {
 }
 
 Value add_strings(const Value& a, const Value& b, Budget& budget) {
-  budget.make(static_cast<int64_t>(a.text().size() + b.text().size()));
+  const size_t size = a.text().size() + b.text().size();
+  budget.copy(size);
+  budget.room(static_cast<int64_t>(size));
   std::string out;
   if (a.is_markup() || b.is_markup()) {
-    out = a.is_markup() ? std::string(a.text()) : html_escape(a.text());
-    out += b.is_markup() ? std::string(b.text()) : html_escape(b.text());
+    out = a.is_markup() ? std::string(a.text()) : html_escape(a.text(), budget);
+    out += b.is_markup() ? std::string(b.text()) : html_escape(b.text(), budget);
     return Value::markup(std::move(out));
   }
-  out.reserve(a.text().size() + b.text().size());
+  out.reserve(size);
   out += a.text();
   out += b.text();
   return Value::string(std::move(out));
@@ -164,8 +166,10 @@ Value add_strings(const Value& a, const Value& b, Budget& budget) {
 
 Value concatenate(const Value& a, const Value& b, Budget& budget) {
   std::vector<Value> items;
-  budget.make(static_cast<int64_t>((a.items().size() + b.items().size()) * sizeof(Value)));
-  items.reserve(a.items().size() + b.items().size());
+  const size_t size = a.items().size() + b.items().size();
+  budget.step(static_cast<int64_t>(size));
+  budget.room(static_cast<int64_t>(size), sizeof(Value));
+  items.reserve(size);
   items.insert(items.end(), a.items().begin(), a.items().end());
   items.insert(items.end(), b.items().begin(), b.items().end());
   return a.is(Kind::list) ? Value::list(std::move(items)) : Value::tuple(std::move(items));
@@ -181,23 +185,19 @@ std::optional<Value> repeat(const Value& sequence, const Value& times, Budget& b
     return std::nullopt;
   }
   const int64_t n = std::max<int64_t>(0, times.as_integer());
-  const auto unit =
-      static_cast<int64_t>(text ? sequence.text().size() : sequence.items().size() * sizeof(Value));
-  int64_t total = 0;
-  if (__builtin_mul_overflow(n, unit, &total)) {
-    budget.exhausted("bytes of intermediate text");
-  }
-  budget.make(total);
-  const int64_t rounds = unit == 0 ? 0 : n;
   if (text) {
-    std::string out;
-    out.reserve(static_cast<size_t>(total));
-    for (int64_t i = 0; i < rounds; ++i) {
-      out += sequence.text();
-    }
-    return sequence.is_markup() ? Value::markup(std::move(out)) : Value::string(std::move(out));
+    BoundedText out(budget);
+    out.repeat(n, sequence.text());
+    return sequence.is_markup() ? Value::markup(out.take()) : Value::string(out.take());
   }
+  const auto size = static_cast<int64_t>(sequence.items().size());
+  const int64_t rounds = size == 0 ? 0 : n;
   std::vector<Value> items;
+  if (rounds > 0) {
+    budget.room(rounds, size * static_cast<int64_t>(sizeof(Value)));
+    budget.step(rounds * size);
+    items.reserve(static_cast<size_t>(rounds * size));
+  }
   for (int64_t i = 0; i < rounds; ++i) {
     items.insert(items.end(), sequence.items().begin(), sequence.items().end());
   }

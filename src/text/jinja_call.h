@@ -20,6 +20,7 @@ using Bound = std::array<const Value*, 6>;
 struct Args {
   std::vector<Value> positional;
   std::vector<std::pair<std::string_view, Value>> named;
+  Held held;   // of what * and ** brought
   Value keep;  // owns names that came from a dict given as **dict
 
   // M153 for too many, unknown or doubly given arguments, or fewer than `required`.

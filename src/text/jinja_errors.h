@@ -1,10 +1,12 @@
-// How a template fails: one code per kind of failure, and the bounds that a hostile or mistaken
-// template runs into instead of the machine's. Used by the parser and the interpreter.
+// How a template fails: one code per kind of failure, and what one rendering may use. Used by the
+// parser and the interpreter.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <string_view>
+
+#include "core/budget.h"
 
 namespace sft::jinja {
 
@@ -16,7 +18,7 @@ inline constexpr std::string_view kRaised = "M151";
 inline constexpr std::string_view kUndefined = "M152";
 // M153 an operation on a value of the wrong type or range
 inline constexpr std::string_view kType = "M153";
-// M154 a bound of Budget, or nesting
+// M154 the budget of a rendering, or nesting
 inline constexpr std::string_view kLimit = "M154";
 // M155 a construct of Jinja that chat templates have no use for and this interpreter leaves out
 inline constexpr std::string_view kUnsupported = "M155";
@@ -27,26 +29,19 @@ inline constexpr std::string_view kOverflow = "M160";
 // M161 no filter, test or function of that name
 inline constexpr std::string_view kUnknown = "M161";
 
+inline constexpr std::string_view kLimitHint =
+    "the template loops, nests or builds text without end; see what stands at that line";
+
 [[noreturn]] void fail(std::string_view code, std::string message);
 
 inline constexpr int kMaxDepth = 200;  // of data, of nested expressions and of macro calls
 
-// What one rendering may use; every unit is counted down and M154 thrown at zero.
-struct Budget {
-  int64_t steps = 10'000'000;  // statements and loop rounds and elements looked at
-  int64_t bytes = 1LL << 29;   // of text and lists made, in all
-
-  void step(int64_t n = 1) {
-    if ((steps -= n) < 0) {
-      exhausted("steps");
-    }
-  }
-  void make(int64_t n) {
-    if ((bytes -= n) < 0) {
-      exhausted("bytes of intermediate text");
-    }
-  }
-  [[noreturn]] void exhausted(std::string_view what) const;
-};
+// What one rendering may use: some hundred times what the longest conversations need, and less than
+// a machine notices.
+inline constexpr int64_t kMaxSteps = 200'000'000;
+inline constexpr int64_t kMaxBytes = 128LL << 20;
+inline constexpr int kMaxStack = 4000;  // nested statements and expressions, over all macro calls
+// A statement, a round of a loop, a call: what it takes, in the budget's steps.
+inline constexpr int64_t kStatement = 16;
 
 }  // namespace sft::jinja

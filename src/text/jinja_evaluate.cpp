@@ -24,7 +24,13 @@ Value Interpreter::evaluate(const Expr& expr) {
     default:
       break;
   }
-  const Level level(depth_);
+  Value value = compute(expr);
+  adopt(budget_, value);
+  return value;
+}
+
+Value Interpreter::compute(const Expr& expr) {
+  const Depth depth(budget_);
   switch (expr.kind) {
     case ExprKind::list:
       return Value::list(evaluate_all(static_cast<const Sequence&>(expr).items));
@@ -34,12 +40,12 @@ Value Interpreter::evaluate(const Expr& expr) {
       return evaluate_dict(static_cast<const Sequence&>(expr));
     case ExprKind::attribute: {
       const auto& node = static_cast<const Attribute&>(expr);
-      return get_attribute(evaluate(*node.object), node.name.value);
+      return get_attribute(evaluate(*node.object), node.name.value, budget_);
     }
     case ExprKind::item: {
       const auto& node = static_cast<const Item&>(expr);
       const Value object = evaluate(*node.object);
-      return get_item(object, evaluate(*node.key));
+      return get_item(object, evaluate(*node.key), budget_);
     }
     case ExprKind::slice:
       return evaluate_slice(static_cast<const Slice&>(expr));
@@ -54,12 +60,11 @@ Value Interpreter::evaluate(const Expr& expr) {
       return binary(node.op, left, evaluate(*node.right), budget_);
     }
     case ExprKind::concat: {
-      std::string text;
+      BoundedText text(budget_);
       for (const Value& part : evaluate_all(static_cast<const Sequence&>(expr).items)) {
         print(text, part);
       }
-      budget_.make(static_cast<int64_t>(text.size()));
-      return Value::string(std::move(text));
+      return Value::string(text.take());
     }
     case ExprKind::compare:
       return evaluate_compare(static_cast<const Compare&>(expr));
@@ -93,7 +98,7 @@ Value Interpreter::evaluate_dict(const Sequence& node) {
   auto dict = std::make_unique<Dict>();
   for (size_t i = 0; i + 1 < node.items.size(); i += 2) {
     const Value key = evaluate(*node.items[i]);
-    dict->set(key, evaluate(*node.items[i + 1]));
+    dict->set(key, evaluate(*node.items[i + 1]), budget_);
   }
   return dict.release()->finish();
 }
@@ -104,13 +109,7 @@ Value Interpreter::evaluate_slice(const Slice& node) {
   };
   const Value object = evaluate(*node.object);
   const Value start = part(node.start), stop = part(node.stop);
-  Value result = get_slice(object, start, stop, part(node.step));
-  if (result.is(Kind::string)) {
-    budget_.make(static_cast<int64_t>(result.text().size()));
-  } else {
-    budget_.make(require_length(result) * static_cast<int64_t>(sizeof(Value)));
-  }
-  return result;
+  return get_slice(object, start, stop, part(node.step), budget_);
 }
 
 Value Interpreter::evaluate_compare(const Compare& node) {
@@ -146,7 +145,9 @@ Args Interpreter::arguments(const Arguments& node) {
     args.named.emplace_back(name, evaluate(*value));
   }
   if (node.star != nullptr) {
-    for (Value& value : to_vector(evaluate(*node.star), budget_)) {
+    Elements values = to_vector(evaluate(*node.star), budget_);
+    args.held.more(budget_, 2 * static_cast<int64_t>(values.size() * sizeof(Value)));
+    for (Value& value : values) {
       args.positional.push_back(std::move(value));
     }
   }
@@ -156,6 +157,9 @@ Args Interpreter::arguments(const Arguments& node) {
       fail(kType,
            fmt::format("the argument after ** must be a mapping, not {}", type_name(args.keep)));
     }
+    const auto count = static_cast<int64_t>(args.keep.dict().items.size());
+    budget_.step(count);
+    args.held.more(budget_, 2 * count * static_cast<int64_t>(sizeof(args.named[0])));
     for (const auto& [key, value] : args.keep.dict().items) {
       args.named.emplace_back(to_text(key, "a keyword"), value);
     }
@@ -164,7 +168,7 @@ Args Interpreter::arguments(const Arguments& node) {
 }
 
 Value Interpreter::evaluate_call(const Call& node) {
-  budget_.step();
+  budget_.step(kStatement);
   if (node.callee->kind == ExprKind::attribute) {  // the usual method call, without its object
     const auto& attribute = static_cast<const Attribute&>(*node.callee);
     const Value self = evaluate(*attribute.object);
@@ -175,7 +179,7 @@ Value Interpreter::evaluate_call(const Call& node) {
         return method->call(*this, self, args);
       }
     }
-    const Value callee = get_attribute(self, attribute.name.value);
+    const Value callee = get_attribute(self, attribute.name.value, budget_);
     Args args = arguments(node.arguments);
     return call(callee, args);
   }
@@ -216,7 +220,7 @@ Value Interpreter::evaluate_native(const FilterOrTest& node, const Value& value)
     fail(kUnknown, fmt::format("the chat template uses a {} named '{}', which there is not",
                                node.kind == ExprKind::filter ? "filter" : "test", node.name));
   }
-  budget_.step();
+  budget_.step(kStatement);
   Args args = arguments(node.arguments);
   return node.entry->call(*this, value, args);
 }
@@ -231,16 +235,17 @@ Value Interpreter::make_macro(const Macro& node) {
 
 Value Interpreter::call_macro(const MacroObject& macro, Args& args) {
   const Macro& node = *macro.node;
-  const Level level(depth_);
+  const Depth depth(budget_);
   if (++macro_depth_ > kMaxDepth) {
     fail(kLimit,
          fmt::format("macro '{}' calls itself more than {} levels deep", node.name, kMaxDepth));
   }
   const int line = line_;
   auto owned = std::make_unique<Activation>();
-  owned->slots.resize(node.slots);
   owned->outside = macro.outside;
-  budget_.make(static_cast<int64_t>(sizeof(Activation) + node.slots * sizeof(Value)));
+  owned->held =
+      Held(budget_, static_cast<int64_t>(sizeof(Activation) + node.slots * sizeof(Value)));
+  owned->slots.resize(node.slots);
   Activation* caller = std::exchange(activation_, owned.get());
   bind_macro(node, args, *owned);
   std::string text;
@@ -285,7 +290,7 @@ void Interpreter::bind_macro(const Macro& node, Args& args, Activation& activati
   if (node.kwargs_slot >= 0) {
     auto rest = std::make_unique<Dict>();
     for (auto& [name, value] : args.named) {
-      rest->set(Value::string(std::string(name)), std::move(value));
+      rest->set(Value::string(std::string(name)), std::move(value), budget_);
     }
     activation.slots[static_cast<size_t>(node.kwargs_slot)] = rest.release()->finish();
   } else if (!args.named.empty()) {

@@ -21,8 +21,13 @@ namespace sft::jinja {
 namespace {
 
 // soft_str: a string as it is, anything else as Python prints it.
-Value soft(const Value& value) {
-  return value.is(Kind::string) ? value : Value::string(to_string(value));
+Value soft(const Value& value, Budget& budget) {
+  if (value.is(Kind::string)) {
+    return value;
+  }
+  const Value text = Value::string(to_string(value, budget));
+  adopt(budget, text);
+  return text;
 }
 
 Value like(const Value& source, std::string text) {
@@ -33,8 +38,8 @@ using Change = std::string (*)(std::string_view);
 template <Change change>
 Value changed(Interpreter& interpreter, const Value& self, Args& args) {
   args.bind("the filter", {});
-  const Value text = soft(self);
-  interpreter.budget().make(static_cast<int64_t>(text.text().size()));
+  const Value text = soft(self, interpreter.budget());
+  charge_case_change(text.text(), interpreter.budget());
   return like(text, change(text.text()));
 }
 
@@ -49,7 +54,8 @@ std::string title_words(std::string_view text) {
       word.clear();
     }
   };
-  for (const std::string_view c : characters(text)) {
+  for (std::string_view c; !text.empty(); text.remove_prefix(c.size())) {
+    c = text.substr(0, decode(text, 0).bytes);
     if (is_space(decode(c, 0).value) ||
         std::string_view("-({[<").find(c) != std::string_view::npos) {
       flush();
@@ -62,24 +68,27 @@ std::string title_words(std::string_view text) {
   return out;
 }
 
-Value trim(Interpreter&, const Value& self, Args& args) {
+Value trim(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("trim", {"chars"});
-  const Value text = soft(self);
+  const Value text = soft(self, interpreter.budget());
+  Budget& budget = interpreter.budget();
+  budget.scan(text.text().size());
+  budget.room(static_cast<int64_t>(text.text().size()));
   if (a[0] == nullptr || a[0]->is(Kind::none)) {
     const std::string_view inner = strip_right(strip_left(text.text()));
     return inner.size() == text.text().size() ? text : like(text, std::string(inner));
   }
   const std::string_view set = to_text(*a[0], "trim: the characters");
-  return like(text, std::string(strip_right(strip_left(text.text(), set), set)));
+  return like(text, std::string(strip_right(strip_left(text.text(), set, budget), set, budget)));
 }
 
 Value replace_filter(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("replace", {"old", "new", "count"}, 2);
   const int64_t limit =
       a[2] == nullptr || a[2]->is(Kind::none) ? -1 : to_integer(*a[2], "replace: count");
-  const std::string text = to_string(self), from = to_string(*a[0]), to = to_string(*a[1]);
-  interpreter.budget().make(replaced_size(text, from, to));
-  return Value::string(replace(text, from, to, limit));
+  Budget& budget = interpreter.budget();
+  const Value text = soft(self, budget), from = soft(*a[0], budget), to = soft(*a[1], budget);
+  return Value::string(replace(text.text(), from.text(), to.text(), limit, budget));
 }
 
 Value default_filter(Interpreter&, const Value& self, Args& args) {
@@ -90,19 +99,19 @@ Value default_filter(Interpreter&, const Value& self, Args& args) {
   return self;
 }
 
-Value length_filter(Interpreter&, const Value& self, Args& args) {
+Value length_filter(Interpreter& interpreter, const Value& self, Args& args) {
   args.bind("length", {});
-  return Value::integer(require_length(self));
+  return Value::integer(require_length(self, interpreter.budget()));
 }
 
-Value string_filter(Interpreter&, const Value& self, Args& args) {
+Value string_filter(Interpreter& interpreter, const Value& self, Args& args) {
   args.bind("string", {});
-  return soft(self);
+  return soft(self, interpreter.budget());
 }
 
-Value safe(Interpreter&, const Value& self, Args& args) {
+Value safe(Interpreter& interpreter, const Value& self, Args& args) {
   args.bind("safe", {});
-  return Value::markup(to_string(self));
+  return Value::markup(to_string(self, interpreter.budget()));
 }
 
 Value escape(Interpreter& interpreter, const Value& self, Args& args) {
@@ -110,28 +119,32 @@ Value escape(Interpreter& interpreter, const Value& self, Args& args) {
   if (self.is_markup()) {
     return self;
   }
-  std::string text = html_escape(to_string(self));
-  interpreter.budget().make(static_cast<int64_t>(text.size()));
-  return Value::markup(std::move(text));
+  Budget& budget = interpreter.budget();
+  return Value::markup(html_escape(soft(self, budget).text(), budget));
 }
 
 Value force_escape(Interpreter& interpreter, const Value& self, Args& args) {
   args.bind("forceescape", {});
-  std::string text = html_escape(to_string(self));
-  interpreter.budget().make(static_cast<int64_t>(text.size()));
-  return Value::markup(std::move(text));
+  Budget& budget = interpreter.budget();
+  return Value::markup(html_escape(soft(self, budget).text(), budget));
 }
 
-Value attr(Interpreter&, const Value& self, Args& args) {
+Value attr(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("attr", {"name"}, 1);
   to_text(*a[0], "attr: the name");
   if (self.is(Kind::dict) && find_method(self, a[0]->text()) == nullptr) {
     return Value::undefined_attribute(self, *a[0]);
   }
-  return get_attribute(self, *a[0]);
+  return get_attribute(self, *a[0], interpreter.budget());
 }
 
 // ---- numbers
+
+// Reading a number copies its text twice.
+void charge_number(std::string_view text, Budget& budget) {
+  budget.step(static_cast<int64_t>(text.size()));
+  budget.room(3 * static_cast<int64_t>(text.size()));
+}
 
 // The number a Python literal means, as int() and float() read text; `found` false for no number.
 std::string number_text(std::string_view text) {
@@ -213,7 +226,7 @@ bool to_whole(double d, int64_t& value) {
   return true;
 }
 
-Value int_filter(Interpreter&, const Value& self, Args& args) {
+Value int_filter(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("int", {"default", "base"});
   const int64_t base = a[1] == nullptr ? 10 : to_integer(*a[1], "int: base");
   const Value otherwise = a[0] == nullptr ? Value::integer(0) : *a[0];
@@ -223,6 +236,7 @@ Value int_filter(Interpreter&, const Value& self, Args& args) {
     fail_undefined(self);
   }
   if (self.is(Kind::string)) {
+    charge_number(self.text(), interpreter.budget());
     if (base < 0 || base == 1 || base > 36) {
       return otherwise;
     }
@@ -244,7 +258,7 @@ Value int_filter(Interpreter&, const Value& self, Args& args) {
   return otherwise;
 }
 
-Value float_filter(Interpreter&, const Value& self, Args& args) {
+Value float_filter(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("float", {"default"});
   if (self.is_undefined()) {
     fail_undefined(self);
@@ -253,8 +267,11 @@ Value float_filter(Interpreter&, const Value& self, Args& args) {
     return Value::real(self.as_real());
   }
   double value = 0;
-  if (self.is(Kind::string) && read_real(self.text(), value)) {
-    return Value::real(value);
+  if (self.is(Kind::string)) {
+    charge_number(self.text(), interpreter.budget());
+    if (read_real(self.text(), value)) {
+      return Value::real(value);
+    }
   }
   return a[0] == nullptr ? Value::real(0.0) : *a[0];
 }
@@ -315,7 +332,7 @@ Value center(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("center", {"width"});
   Args inner;
   inner.positional.push_back(a[0] == nullptr ? Value::integer(80) : *a[0]);
-  const Value text = soft(self);
+  const Value text = soft(self, interpreter.budget());
   return find_method(text, "center")->call(interpreter, text, inner);
 }
 
@@ -325,29 +342,33 @@ Value indent(Interpreter& interpreter, const Value& self, Args& args) {
   if (a[0] != nullptr && a[0]->is(Kind::string)) {
     unit = a[0]->text();
   } else if (a[0] != nullptr) {
-    const int64_t width = to_integer(*a[0], "indent: width");
-    interpreter.budget().make(std::max<int64_t>(0, width));
-    unit.assign(static_cast<size_t>(std::max<int64_t>(0, width)), ' ');
+    BoundedText blanks(interpreter.budget());
+    blanks.repeat(to_integer(*a[0], "indent: width"), " ");
+    unit = blanks.take();
   }
   const bool first = a[1] != nullptr && truth(*a[1]), blank = a[2] != nullptr && truth(*a[2]);
-  const std::string text = std::string(to_text(self, "indent: the value")) + "\n";
-  std::string out = first ? unit : "";
-  bool begun = false;
-  for (const std::string_view line : split_lines(text, false)) {
+  std::string_view text = to_text(self, "indent: the value");
+  BoundedText out(interpreter.budget());
+  out += first ? std::string_view(unit) : "";
+  interpreter.budget().scan(text.size());
+  for (bool begun = false;; begun = true) {  // the text's end is the end of a line, too
+    const Line line = first_line(text);
     if (begun) {
       out += '\n';
-      if (blank || !line.empty()) {
+      if (blank || line.bytes > 0) {
         out += unit;
       }
     }
-    begun = true;
-    out += line;
-    interpreter.budget().make(static_cast<int64_t>(line.size() + unit.size()));
+    out += text.substr(0, line.bytes);
+    if (line.end_bytes == 0) {
+      break;
+    }
+    text.remove_prefix(line.bytes + line.end_bytes);
   }
-  return like(self, std::move(out));
+  return like(self, out.take());
 }
 
-Value truncate(Interpreter&, const Value& self, Args& args) {
+Value truncate(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("truncate", {"length", "killwords", "end", "leeway"});
   const int64_t limit = a[0] == nullptr ? 255 : to_integer(*a[0], "truncate: length");
   const std::string_view end = a[2] == nullptr ? "..." : to_text(*a[2], "truncate: end");
@@ -356,10 +377,12 @@ Value truncate(Interpreter&, const Value& self, Args& args) {
   if (limit < length(end) || leeway < 0) {
     fail(kType, fmt::format("truncate: length {} and leeway {}", limit, leeway));
   }
-  if (require_length(self) <= limit + leeway) {
+  if (require_length(self, interpreter.budget()) <= limit + leeway) {
     return self;
   }
   const std::string_view text = to_text(self, "truncate: the value");
+  interpreter.budget().scan(text.size());
+  interpreter.budget().room(static_cast<int64_t>(text.size() + end.size()));
   std::string_view kept = substring(text, 0, limit - length(end));
   if (a[1] == nullptr || !truth(*a[1])) {
     kept = kept.substr(0, std::min(kept.rfind(' '), kept.size()));
@@ -367,13 +390,15 @@ Value truncate(Interpreter&, const Value& self, Args& args) {
   return Value::string(std::string(kept) + std::string(end));
 }
 
-Value word_count(Interpreter&, const Value& self, Args& args) {
+Value word_count(Interpreter& interpreter, const Value& self, Args& args) {
   args.bind("wordcount", {});
-  const Value text = soft(self);
+  const Value text = soft(self, interpreter.budget());
+  interpreter.budget().step(static_cast<int64_t>(text.text().size()));
   int64_t words = 0;
   bool inside = false;
-  for (const std::string_view character : characters(text.text())) {
-    const char32_t c = decode(character, 0).value;
+  for (size_t at = 0; at < text.text().size();) {
+    const auto [c, bytes] = decode(text.text(), at);
+    at += bytes;
     const bool word = c == '_' || is_alpha(c) || is_numeric(c);
     words += word && !inside;
     inside = word;
@@ -386,13 +411,15 @@ Value format_filter(Interpreter& interpreter, const Value& self, Args& args) {
     fail(kType, "format: positional and keyword arguments cannot be mixed");
   }
   if (args.named.empty()) {
-    return percent_format(soft(self), Value::tuple(args.positional), interpreter.budget());
+    return percent_format(soft(self, interpreter.budget()), Value::tuple(args.positional),
+                          interpreter.budget());
   }
   auto dict = std::make_unique<Dict>();
   for (const auto& [name, value] : args.named) {
-    dict->set(Value::string(std::string(name)), value);
+    dict->set(Value::string(std::string(name)), value, interpreter.budget());
   }
-  return percent_format(soft(self), dict.release()->finish(), interpreter.budget());
+  return percent_format(soft(self, interpreter.budget()), dict.release()->finish(),
+                        interpreter.budget());
 }
 
 Value to_json_filter(Interpreter& interpreter, const Value& self, Args& args) {
@@ -412,16 +439,14 @@ Value to_json_filter(Interpreter& interpreter, const Value& self, Args& args) {
     }
   }
   if (given(a[2])) {
-    const std::vector<Value> separators = to_vector(*a[2], interpreter.budget());
+    const Elements separators = to_vector(*a[2], interpreter.budget());
     if (separators.size() != 2) {
       fail(kType, "tojson: separators must be two strings");
     }
     style.item_separator = to_text(separators[0], "tojson: a separator");
     style.key_separator = to_text(separators[1], "tojson: a separator");
   }
-  std::string text = to_json(self, style);
-  interpreter.budget().make(static_cast<int64_t>(text.size()));
-  return Value::string(std::move(text));
+  return Value::string(to_json(self, style, interpreter.budget()));
 }
 
 constexpr NativeEntry kFilters[] = {

@@ -28,26 +28,22 @@ struct Field {
   char type = 0;
 };
 
-std::string pad(std::string text, const Field& field, char default_align) {
-  const int64_t missing = field.width - length(text);
-  if (missing <= 0) {
-    return text;
-  }
+// `text`, filled up to the field's width.
+void pad(BoundedText& out, std::string_view text, const Field& field, char default_align) {
+  const int64_t missing = std::max<int64_t>(0, field.width - length(text));
   const char align = field.align != 0 ? field.align : default_align;
-  const auto fill = [&](int64_t n) {
-    std::string out;
-    for (int64_t i = 0; i < n; ++i) {
-      out += field.fill;
-    }
-    return out;
-  };
   if (align == '=') {
     const size_t digits = text.find_first_of("0123456789infa");
-    const size_t at = digits == std::string::npos ? 0 : digits;
-    return text.substr(0, at) + fill(missing) + text.substr(at);
+    const size_t at = digits == std::string_view::npos ? 0 : digits;
+    out += text.substr(0, at);
+    out.repeat(missing, field.fill);
+    out += text.substr(at);
+    return;
   }
   const int64_t left = align == '<' ? 0 : align == '>' ? missing : missing / 2;
-  return fill(left) + text + fill(missing - left);
+  out.repeat(left, field.fill);
+  out += text;
+  out.repeat(missing - left, field.fill);
 }
 
 std::string group(std::string digits, const Field& field, size_t every) {
@@ -145,12 +141,15 @@ int64_t read_number(std::string_view text, size_t& at) {
 
 class Percent {
  public:
-  Percent(std::string_view format, const Value& value) : format_(format), value_(value) {}
+  Percent(std::string_view format, const Value& value, Budget& budget)
+      : format_(format), value_(value), budget_(budget), out_(budget) {}
 
   std::string run() {
     for (size_t i = 0; i < format_.size();) {
       if (format_[i] != '%') {
-        out_ += format_[i++];
+        const size_t end = std::min(format_.find('%', i), format_.size());
+        out_ += format_.substr(i, end - i);
+        i = end;
       } else if (i + 1 < format_.size() && format_[i + 1] == '%') {
         out_ += '%';
         i += 2;
@@ -164,7 +163,7 @@ class Percent {
     if (leftover) {
       fail(kType, "not all arguments converted during string formatting");
     }
-    return std::move(out_);
+    return out_.take();
   }
 
  private:
@@ -193,6 +192,7 @@ class Percent {
         fail(kType, "a format with %(name) needs a mapping");
       }
       const std::string_view key = format_.substr(i + 1, end - i - 1);
+      budget_.scan(key.size());
       named = value_.dict().find(key);
       if (named == nullptr) {
         fail(kType, fmt::format("the format's key '{}' is not in the mapping", key));
@@ -231,11 +231,12 @@ class Percent {
     }
     f.type = format_[i];
     check_field(f);
-    out_ += convert(f, named != nullptr ? *named : next());
+    budget_.step(kStatement);
+    convert(f, named != nullptr ? *named : next());
     return i + 1;
   }
 
-  static std::string convert(Field f, const Value& value) {
+  void convert(Field f, const Value& value) {
     const bool numeric = std::string_view("diuxXofFeEgG").find(f.type) != std::string_view::npos;
     if (f.align == '<' || !numeric) {
       f.fill = " ";
@@ -246,19 +247,17 @@ class Percent {
       case 's':
       case 'r':
       case 'a': {
-        std::string text = f.type == 's' ? to_string(value) : repr(value);
-        if (f.precision >= 0) {
-          text = substring(text, 0, f.precision);
-        }
-        return pad(std::move(text), f, '>');
+        const std::string whole = f.type == 's' ? to_string(value, budget_) : repr(value, budget_);
+        const std::string_view text = whole;
+        return pad(out_, f.precision >= 0 ? substring(text, 0, f.precision) : text, f, '>');
       }
       case 'c':
         if (value.is(Kind::string) && length(value.text()) == 1) {
-          return pad(std::string(value.text()), f, '>');
+          return pad(out_, value.text(), f, '>');
         } else {
           std::string text;
           append(text, static_cast<char32_t>(to_integer(value, "%c") & 0x1FFFFF));
-          return pad(std::move(text), f, '>');
+          return pad(out_, text, f, '>');
         }
       default:
         break;
@@ -274,7 +273,7 @@ class Percent {
            fmt::format("%{} format: a number is required, not {}", f.type, type_name(value)));
     }
     if (std::string_view("fFeEgG").find(f.type) != std::string_view::npos) {
-      return pad(format_real(value.as_real(), f), f, '>');
+      return pad(out_, format_real(value.as_real(), f), f, '>');
     }
     if (value.is(Kind::real) && (!(std::fabs(value.as_real()) < 9e18) ||
                                  std::string_view("xXo").find(f.type) != std::string_view::npos)) {
@@ -288,13 +287,14 @@ class Percent {
       const int64_t have = static_cast<int64_t>(text.size() - digits);
       text.insert(digits, static_cast<size_t>(std::max<int64_t>(0, f.precision - have)), '0');
     }
-    return pad(std::move(text), f, '>');
+    pad(out_, text, f, '>');
   }
 
   std::string_view format_;
   const Value& value_;
+  Budget& budget_;
   size_t used_ = 0;
-  std::string out_;
+  BoundedText out_;
 };
 
 // ---- the {} notation
@@ -348,12 +348,13 @@ Field parse_spec(std::string_view spec) {
   return f;
 }
 
-std::string format_value(const Value& value, std::string_view spec) {
+void format_value(BoundedText& out, const Value& value, std::string_view spec) {
   if (spec.empty()) {
-    return to_string(value);
+    print(out, value);
+    return;
   }
   Field f = parse_spec(spec);
-  const auto invalid = [&]() -> std::string {
+  const auto invalid = [&] {
     fail(kType,
          fmt::format("invalid format '{}' for an object of type {}", spec, type_name(value)));
   };
@@ -364,11 +365,8 @@ std::string format_value(const Value& value, std::string_view spec) {
     if (f.align == '=') {
       f.align = '<';
     }
-    std::string text(value.text());
-    if (f.precision >= 0) {
-      text = substring(text, 0, f.precision);
-    }
-    return pad(std::move(text), f, '<');
+    const std::string_view text = value.text();
+    return pad(out, f.precision >= 0 ? substring(text, 0, f.precision) : text, f, '<');
   }
   if (!value.is_number()) {
     return invalid();
@@ -378,10 +376,10 @@ std::string format_value(const Value& value, std::string_view spec) {
     if (f.type != 0 && f.type != 'n' && real_types.find(f.type) == std::string_view::npos) {
       return invalid();
     }
-    return pad(format_real(value.as_real(), f), f, '>');
+    return pad(out, format_real(value.as_real(), f), f, '>');
   }
   if (value.is(Kind::boolean) && f.type == 0) {
-    return pad(to_string(value), f, '<');
+    return pad(out, value.as_bool() ? "True" : "False", f, '<');
   }
   if (f.precision >= 0 ||
       (f.type != 0 && std::string_view("bcdoxXn").find(f.type) == std::string_view::npos)) {
@@ -390,20 +388,21 @@ std::string format_value(const Value& value, std::string_view spec) {
   if (f.type == 'c') {
     std::string text;
     append(text, static_cast<char32_t>(value.as_integer() & 0x1FFFFF));
-    return pad(std::move(text), f, '<');
+    return pad(out, text, f, '<');
   }
-  return pad(format_integer(value.as_integer(), f), f, '>');
+  pad(out, format_integer(value.as_integer(), f), f, '>');
 }
 
 class Brace {
  public:
-  Brace(const Args& args, const Value* mapping) : args_(args), mapping_(mapping) {}
+  Brace(const Args& args, const Value* mapping, Budget& budget)
+      : args_(args), mapping_(mapping), budget_(budget) {}
 
   std::string run(std::string_view format, int depth) {
     if (depth > 2) {
       fail(kType, "a format nests too deep");
     }
-    std::string out;
+    BoundedText out(budget_);
     for (size_t i = 0; i < format.size();) {
       const char c = format[i];
       const bool doubled = i + 1 < format.size() && format[i + 1] == c;
@@ -414,14 +413,15 @@ class Brace {
         fail(kType, "a single '}' stands in a format string");
       } else if (c == '{') {
         const size_t end = closing(format, i);
-        out += field(format.substr(i + 1, end - i - 1), depth);
+        field(out, format.substr(i + 1, end - i - 1), depth);
         i = end + 1;
       } else {
-        out += c;
-        ++i;
+        const size_t end = std::min(format.find_first_of("{}", i), format.size());
+        out += format.substr(i, end - i);
+        i = end;
       }
     }
-    return out;
+    return out.take();
   }
 
  private:
@@ -436,7 +436,9 @@ class Brace {
     fail(kType, "a '{' is not closed in a format string");
   }
 
-  std::string field(std::string_view text, int depth) {
+  void field(BoundedText& out, std::string_view text, int depth) {
+    budget_.step(kStatement);
+    budget_.scan(2 * text.size());
     size_t name_end = 0;
     for (bool bracket = false; name_end < text.size(); ++name_end) {
       const char c = text[name_end];
@@ -457,12 +459,12 @@ class Brace {
     }
     const std::string spec = text.starts_with(':') ? run(text.substr(1), depth + 1) : "";
     if (conversion == 's') {
-      return format_value(Value::string(to_string(value)), spec);
+      return format_value(out, Value::string(to_string(value, budget_)), spec);
     }
     if (conversion == 'r' || conversion == 'a') {
-      return format_value(Value::string(repr(value)), spec);
+      return format_value(out, Value::string(repr(value, budget_)), spec);
     }
-    return format_value(value, spec);
+    format_value(out, value, spec);
   }
 
   Value lookup(std::string_view name) {
@@ -471,7 +473,8 @@ class Brace {
     for (size_t i = end; i < name.size();) {
       if (name[i] == '.') {
         const size_t stop = std::min(name.find_first_of(".[", i + 1), name.size());
-        value = get_attribute(value, Value::string(std::string(name.substr(i + 1, stop - i - 1))));
+        value = get_attribute(value, Value::string(std::string(name.substr(i + 1, stop - i - 1))),
+                              budget_);
         i = stop;
       } else {
         const size_t stop = name.find(']', i);
@@ -481,9 +484,10 @@ class Brace {
         const std::string_view key = name.substr(i + 1, stop - i - 1);
         size_t digits = 0;
         const int64_t index = read_number(key, digits);
-        value =
-            get_item(value, digits == key.size() && digits > 0 ? Value::integer(index)
-                                                               : Value::string(std::string(key)));
+        value = get_item(value,
+                         digits == key.size() && digits > 0 ? Value::integer(index)
+                                                            : Value::string(std::string(key)),
+                         budget_);
         i = stop + 1;
       }
     }
@@ -500,7 +504,7 @@ class Brace {
       return args_.positional[static_cast<size_t>(index)];
     }
     if (mapping_ != nullptr) {
-      return get_item(*mapping_, Value::string(std::string(name)));
+      return get_item(*mapping_, Value::string(std::string(name)), budget_);
     }
     for (const auto& [key, value] : args_.named) {
       if (key == name) {
@@ -512,22 +516,22 @@ class Brace {
 
   const Args& args_;
   const Value* mapping_;
+  Budget& budget_;
   int64_t automatic_ = 0;
 };
 
-Value same_kind(const Value& format, std::string text, Budget& budget) {
-  budget.make(static_cast<int64_t>(text.size()));
+Value same_kind(const Value& format, std::string text) {
   return format.is_markup() ? Value::markup(std::move(text)) : Value::string(std::move(text));
 }
 
 }  // namespace
 
 Value percent_format(const Value& format, const Value& value, Budget& budget) {
-  return same_kind(format, Percent(format.text(), value).run(), budget);
+  return same_kind(format, Percent(format.text(), value, budget).run());
 }
 
 Value brace_format(const Value& format, const Args& args, const Value* mapping, Budget& budget) {
-  return same_kind(format, Brace(args, mapping).run(format.text(), 0), budget);
+  return same_kind(format, Brace(args, mapping, budget).run(format.text(), 0));
 }
 
 }  // namespace sft::jinja

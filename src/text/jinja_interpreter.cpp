@@ -11,14 +11,6 @@
 
 namespace sft::jinja {
 
-Level::Level(int& depth) : depth_(depth) {
-  constexpr int kMaxStack = 4000;  // nested statements and expressions, over all macro calls
-  if (++depth_ > kMaxStack) {
-    --depth_;
-    fail(kLimit, "the chat template's macros and expressions nest too deep");
-  }
-}
-
 Interpreter::~Interpreter() {
   for (Value& value : namespaces_) {
     value.get<Namespace>().attributes.items.clear();
@@ -30,7 +22,7 @@ Value Interpreter::make_namespace(Dict attributes) {
   object->attributes.items = std::move(attributes.items);
   Value value = Value::object(Kind::name_space, object.release());
   namespaces_.push_back(value);
-  budget_.make(256);
+  budget_.hold(256);  // for good
   return value;
 }
 
@@ -57,14 +49,14 @@ std::string Interpreter::run(FindVariable find, void* context) {
     error.at(fmt::format("{}:{}", template_.name, line_));
     throw;
   }
-  return std::move(out_);
+  return out_.take();
 }
 
 // A generation block inside a macro or a block set is counted at the place the output had reached
 // when it ran, as transformers does; that is right only when its text does land there.
 void Interpreter::locate_captured_generation() {
   for (const auto& [begin, text] : captured_generation_) {
-    if (out_.compare(begin, text.size(), text) != 0) {
+    if (out_.text().compare(begin, text.size(), text) != 0) {
       throw Error("M158",
                   "a generation block stands inside a macro or a block set, and its text "
                   "is not where the output had come to")
@@ -75,11 +67,6 @@ void Interpreter::locate_captured_generation() {
   }
   std::stable_sort(generation_.begin(), generation_.end(),
                    [](const Span& a, const Span& b) { return a.begin < b.begin; });
-}
-
-void Interpreter::write(std::string_view text) {
-  budget_.make(static_cast<int64_t>(text.size()));
-  out_ += text;
 }
 
 Interpreter::Flow Interpreter::execute(const Block& block) {
@@ -94,18 +81,13 @@ Interpreter::Flow Interpreter::execute(const Block& block) {
 
 Interpreter::Flow Interpreter::execute(const Statement& statement) {
   line_ = statement.line;
-  budget_.step();
+  budget_.step(kStatement);
   switch (statement.kind) {
     case StatementKind::text:
-      write(static_cast<const Text&>(statement).text);
+      out_ += static_cast<const Text&>(statement).text;
       return Flow::normal;
     case StatementKind::print: {
-      const Value value = evaluate(*static_cast<const Print&>(statement).value);
-      if (value.is(Kind::string)) {
-        write(value.text());
-      } else {
-        write(to_string(value));
-      }
+      print(out_, evaluate(*static_cast<const Print&>(statement).value));
       return Flow::normal;
     }
     case StatementKind::set: {
@@ -125,7 +107,7 @@ Interpreter::Flow Interpreter::execute(const Statement& statement) {
     default:
       break;
   }
-  const Level level(depth_);
+  const Depth depth(budget_);
   switch (statement.kind) {
     case StatementKind::condition:
       return condition(static_cast<const If&>(statement));
@@ -195,9 +177,9 @@ Interpreter::Flow Interpreter::capture(const Block& body, const ScopeEntry& entr
   if (captures_++ == 0) {
     main_size_ = out_.size();
   }
-  std::string outer = std::exchange(out_, std::string());
+  BoundedText outer = std::exchange(out_, BoundedText(budget_));
   const Flow flow = execute(body);
-  text = std::exchange(out_, std::move(outer));
+  text = std::exchange(out_, std::move(outer)).take();
   --captures_;
   return flow;
 }
@@ -214,6 +196,7 @@ Interpreter::Flow Interpreter::set_block(const BlockStatement& node) {
   const Flow flow = capture(node.body, node.entry, text);
   if (flow == Flow::normal) {
     Value value = Value::string(std::move(text));
+    adopt(budget_, value);
     if (node.filter != nullptr) {
       value = apply_filters(*node.filter, std::move(value));
     }
@@ -226,7 +209,9 @@ Interpreter::Flow Interpreter::filter_block(const BlockStatement& node) {
   std::string text;
   const Flow flow = capture(node.body, node.entry, text);
   if (flow == Flow::normal) {
-    write(to_string(apply_filters(*node.filter, Value::string(std::move(text)))));
+    const Value captured = Value::string(std::move(text));
+    adopt(budget_, captured);
+    print(out_, apply_filters(*node.filter, captured));
   }
   return flow;
 }
@@ -241,7 +226,8 @@ void Interpreter::generation(const BlockStatement& node) {
   }
   std::string text;
   capture(node.body, node.entry, text);
-  write(text);
+  out_ += text;
+  budget_.hold(static_cast<int64_t>(text.size()));  // for good
   captured_generation_.emplace_back(main_size_, std::move(text));
 }
 
@@ -262,7 +248,7 @@ void Interpreter::call_block(const Macro& node) {
   const auto& call_node = static_cast<const Call&>(*node.call);
   Args args = arguments(call_node.arguments);
   args.named.emplace_back("caller", make_macro(node));
-  write(to_string(call(evaluate(*call_node.callee), args)));
+  print(out_, call(evaluate(*call_node.callee), args));
 }
 
 void Interpreter::assign(const Target& target, Value value) {
@@ -276,14 +262,14 @@ void Interpreter::assign(const Target& target, Value value) {
       fail(kUnsafe,
            fmt::format("a namespace cannot hold '{}': its name starts with '_'", target.attribute));
     }
-    object.get<Namespace>().attributes.set(Value::borrowed(target.attribute), std::move(value));
+    object.get<Namespace>().attributes.set(target.attribute, std::move(value));
     return;
   }
   if (!target.name.empty()) {
     activation_->slots[target.place.slot] = std::move(value);
     return;
   }
-  std::vector<Value> parts = to_vector(value, budget_);
+  Elements parts = to_vector(value, budget_);
   if (parts.size() != target.parts.size()) {
     fail(kType,
          fmt::format("cannot unpack {} values into {} names", parts.size(), target.parts.size()));

@@ -21,18 +21,7 @@ struct Activation {
   std::vector<Value> slots;
   Activation* outside = nullptr;
   bool captured = false;  // a macro was defined in it
-};
-
-// Counts one level of the interpreter's own recursion while it lives; M154 beyond a few thousand.
-class Level {
- public:
-  explicit Level(int& depth);
-  ~Level() { --depth_; }
-  Level(const Level&) = delete;
-  Level& operator=(const Level&) = delete;
-
- private:
-  int& depth_;
+  Held held;
 };
 
 struct MacroObject : Object {
@@ -45,7 +34,9 @@ using FindVariable = Value (*)(void* context, std::string_view name);
 
 class Interpreter {
  public:
-  explicit Interpreter(const Template& tmpl) : template_(tmpl) {}
+  // The budget outlives the interpreter and all values it meets.
+  Interpreter(const Template& tmpl, Budget& budget)
+      : template_(tmpl), budget_(budget), out_(budget) {}
   ~Interpreter();
   Interpreter(const Interpreter&) = delete;
   Interpreter& operator=(const Interpreter&) = delete;
@@ -58,12 +49,13 @@ class Interpreter {
   Budget& budget() { return budget_; }
   // Calls a macro, method or function. M153 when `callee` is none.
   Value call(const Value& callee, Args& args);
-  Value evaluate(const Expr& expr);
+  Value evaluate(const Expr& expr);  // and holds what the value takes
   void assign(const Target& target, Value value);
   // Registered with the rendering, because a namespace may come to hold itself.
   Value make_namespace(Dict attributes);
 
  private:
+  Value compute(const Expr& expr);
   enum class Flow : uint8_t { normal, loop_break, loop_continue };
 
   Flow execute(const Block& block);
@@ -98,12 +90,11 @@ class Interpreter {
   std::vector<Value> evaluate_all(const ExprList& list);
 
   const Template& template_;
-  Budget budget_;
-  std::string out_;  // the text of the innermost block that captures, else the result
+  Budget& budget_;
+  BoundedText out_;  // the text of the innermost block that captures, else the result
   int captures_ = 0;
   size_t main_size_ = 0;  // of the result, while a block captures
   int line_ = 0;
-  int depth_ = 0;
   int macro_depth_ = 0;
   const Value* filter_input_ = nullptr;
   Activation* activation_ = nullptr;

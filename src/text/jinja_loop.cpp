@@ -68,7 +68,7 @@ bool Cursor::step(Value& element) {
 
 bool Cursor::filtered(Value& element) {
   while (step(element)) {
-    interpreter_.budget().step();
+    interpreter_.budget().step(kStatement);
     if (node_.test == nullptr) {
       return true;
     }
@@ -86,7 +86,7 @@ bool Cursor::next(Value& element) {
   }
   element = std::move(ahead_[ahead_at_]);
   if (++ahead_at_ == ahead_.size()) {
-    ahead_.clear();
+    ahead_ = Elements();
     ahead_at_ = 0;
   }
   return true;
@@ -98,7 +98,7 @@ bool Cursor::peek(Value& element) {
     if (!filtered(found)) {
       return false;
     }
-    ahead_.push_back(std::move(found));
+    ahead_.add(interpreter_.budget(), std::move(found));
   }
   element = ahead_[ahead_at_];
   return true;
@@ -106,11 +106,11 @@ bool Cursor::peek(Value& element) {
 
 int64_t Cursor::length(int64_t taken) {
   if (node_.test == nullptr && has_length(source_)) {
-    return require_length(source_);
+    return require_length(source_, interpreter_.budget());
   }
   Value element;
   while (filtered(element)) {
-    ahead_.push_back(std::move(element));
+    ahead_.add(interpreter_.budget(), std::move(element));
   }
   return taken + static_cast<int64_t>(ahead_.size() - ahead_at_);
 }

@@ -28,8 +28,8 @@ class Cursor {
   Interpreter& interpreter_;
   Value source_;
   const For& node_;
-  size_t at_ = 0;             // an index, or a byte of a string
-  std::vector<Value> ahead_;  // looked at already, from `ahead_at_` on
+  size_t at_ = 0;   // an index, or a byte of a string
+  Elements ahead_;  // looked at already, from `ahead_at_` on
   size_t ahead_at_ = 0;
 };
 

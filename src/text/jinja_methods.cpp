@@ -18,9 +18,9 @@ namespace {
 
 // ---- dict
 
-Value dict_get(Interpreter&, const Value& self, Args& args) {
+Value dict_get(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("get", {"key", "default"}, 1);
-  const Value* found = self.dict().find(*a[0]);
+  const Value* found = self.dict().find(*a[0], interpreter.budget());
   return found != nullptr ? *found : a[1] != nullptr ? *a[1] : Value::none();
 }
 
@@ -59,7 +59,7 @@ constexpr NativeEntry kDictMethods[] = {
 
 Value list_index(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("index", {"value", "start", "stop"}, 1);
-  const std::vector<Value> items = to_vector(self, interpreter.budget());
+  const Elements items = to_vector(self, interpreter.budget());
   const auto size = static_cast<int64_t>(items.size());
   const auto limit = [&](const Value* v, int64_t otherwise) {
     const int64_t n = v == nullptr ? otherwise : to_integer(*v, "index: the limit");
@@ -67,18 +67,19 @@ Value list_index(Interpreter& interpreter, const Value& self, Args& args) {
   };
   const int64_t stop = limit(a[2], size);
   for (int64_t i = limit(a[1], 0); i < stop; ++i) {
-    if (equal(items[static_cast<size_t>(i)], *a[0])) {
+    if (equal(items[static_cast<size_t>(i)], *a[0], interpreter.budget())) {
       return Value::integer(i);
     }
   }
-  fail(kType, fmt::format("{} is not in the {}", repr(*a[0]), type_name(self)));
+  fail(kType, fmt::format("{} is not in the {}", brief(*a[0]), type_name(self)));
 }
 
 Value list_count(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("count", {"value"}, 1);
-  const std::vector<Value> items = to_vector(self, interpreter.budget());
-  return Value::integer(std::count_if(items.begin(), items.end(),
-                                      [&](const Value& item) { return equal(item, *a[0]); }));
+  const Elements items = to_vector(self, interpreter.budget());
+  return Value::integer(std::count_if(items.begin(), items.end(), [&](const Value& item) {
+    return equal(item, *a[0], interpreter.budget());
+  }));
 }
 
 constexpr NativeEntry kListMethods[] = {
@@ -106,11 +107,13 @@ Value loop_cycle(Interpreter&, const Value& self, Args& args) {
   return args.positional[index % args.positional.size()];
 }
 
-Value loop_changed(Interpreter&, const Value& self, Args& args) {
+Value loop_changed(Interpreter& interpreter, const Value& self, Args& args) {
   auto& loop = self.get<LoopObject>();
   const bool same_as_before =
-      loop.changed_called && std::equal(loop.changed.begin(), loop.changed.end(),
-                                        args.positional.begin(), args.positional.end(), equal);
+      loop.changed_called &&
+      std::equal(loop.changed.begin(), loop.changed.end(), args.positional.begin(),
+                 args.positional.end(),
+                 [&](const Value& a, const Value& b) { return equal(a, b, interpreter.budget()); });
   loop.changed = args.positional;
   loop.changed_called = true;
   return Value::boolean(!same_as_before);
@@ -161,23 +164,30 @@ Value global_range(Interpreter&, const Value&, Args& args) {
 
 std::unique_ptr<Dict> make_dict(Interpreter& interpreter, Args& args, std::string_view function) {
   auto dict = std::make_unique<Dict>();
+  Held held;
   if (args.positional.size() > 1) {
     fail(kType, fmt::format("{} takes at most 1 positional argument", function));
   }
   if (!args.positional.empty() && args.positional[0].is(Kind::dict)) {
+    const auto size = static_cast<int64_t>(args.positional[0].dict().items.size());
+    interpreter.budget().step(size);
+    interpreter.budget().room(size, kDictEntry);
     dict->items = args.positional[0].dict().items;
   } else if (!args.positional.empty()) {
     for (const Value& pair : to_vector(args.positional[0], interpreter.budget())) {
-      const std::vector<Value> parts = to_vector(pair, interpreter.budget());
+      const Elements parts = to_vector(pair, interpreter.budget());
       if (parts.size() != 2) {
         fail(kType,
              fmt::format("{}: an element has {} parts, 2 are needed", function, parts.size()));
       }
-      dict->set(parts[0], parts[1]);
+      held.more(interpreter.budget(), kDictEntry);
+      adopt(interpreter.budget(), parts[0]);
+      adopt(interpreter.budget(), parts[1]);
+      dict->set(parts[0], parts[1], interpreter.budget());
     }
   }
   for (auto& [name, value] : args.named) {
-    dict->set(Value::string(std::string(name)), value);
+    dict->set(Value::string(std::string(name)), value, interpreter.budget());
   }
   return dict;
 }
@@ -215,9 +225,9 @@ Value global_joiner(Interpreter&, const Value&, Args& args) {
   return Value::object(Kind::joiner, joiner.release());
 }
 
-Value global_raise(Interpreter&, const Value&, Args& args) {
+Value global_raise(Interpreter& interpreter, const Value&, Args& args) {
   const Bound a = args.bind("raise_exception", {"message"}, 1);
-  throw Error(kRaised, to_string(*a[0]))
+  throw Error(kRaised, to_string(*a[0], interpreter.budget()))
       .hint("the chat template refused this conversation; change the data or the template");
 }
 

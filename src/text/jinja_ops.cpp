@@ -24,13 +24,13 @@ int compare_reals(const Value& a, const Value& b) {
   return x < y ? -1 : x > y ? 1 : x == y ? 0 : 2;  // 2: not a number, neither
 }
 
-bool equal_dicts(const Dict& a, const Dict& b) {
+bool equal_dicts(const Dict& a, const Dict& b, Budget& budget) {
   if (a.items.size() != b.items.size()) {
     return false;
   }
   return std::all_of(a.items.begin(), a.items.end(), [&](const auto& member) {
-    const Value* other = b.find(member.first);
-    return other != nullptr && equal(member.second, *other);
+    const Value* other = b.find(member.first, budget);
+    return other != nullptr && equal(member.second, *other, budget);
   });
 }
 
@@ -42,14 +42,14 @@ bool equal_ranges(const Range& a, const Range& b) {
 bool view_contains(const View& view, const Value& item, Budget& budget) {
   const Dict& dict = view.dict.dict();
   if (view.of == ViewOf::keys) {
-    return dict.find(item) != nullptr;
+    return dict.find(item, budget) != nullptr;
   }
   for (const auto& [key, value] : dict.items) {
     budget.step();
     if (view.of == ViewOf::values
-            ? equal(value, item)
-            : item.is(Kind::tuple) && item.items().size() == 2 && equal(key, item.items()[0]) &&
-                  equal(value, item.items()[1])) {
+            ? equal(value, item, budget)
+            : item.is(Kind::tuple) && item.items().size() == 2 &&
+                  equal(key, item.items()[0], budget) && equal(value, item.items()[1], budget)) {
       return true;
     }
   }
@@ -104,7 +104,8 @@ bool truth(const Value& value) {
   }
 }
 
-bool equal(const Value& a, const Value& b) {
+bool equal(const Value& a, const Value& b, Budget& budget) {
+  budget.step();
   if (a.is_number() && b.is_number()) {
     return compare_reals(a, b) == 0;
   }
@@ -118,13 +119,17 @@ bool equal(const Value& a, const Value& b) {
     case Kind::none:
       return true;
     case Kind::string:
+      if (a.text().size() != b.text().size()) {
+        return false;
+      }
+      budget.copy(a.text().size());
       return a.text() == b.text();
     case Kind::list:
     case Kind::tuple:
       return std::equal(a.items().begin(), a.items().end(), b.items().begin(), b.items().end(),
-                        equal);
+                        [&](const Value& x, const Value& y) { return equal(x, y, budget); });
     case Kind::dict:
-      return equal_dicts(a.dict(), b.dict());
+      return equal_dicts(a.dict(), b.dict(), budget);
     case Kind::range:
       return equal_ranges(a.get<Range>(), b.get<Range>());
     default:
@@ -132,19 +137,21 @@ bool equal(const Value& a, const Value& b) {
   }
 }
 
-bool less(const Value& a, const Value& b) {
+bool less(const Value& a, const Value& b, Budget& budget) {
+  budget.step();
   if (a.is_number() && b.is_number()) {
     return compare_reals(a, b) == -1;
   }
   if (a.is(Kind::string) && b.is(Kind::string)) {
+    budget.copy(std::min(a.text().size(), b.text().size()));
     return a.text() < b.text();  // the order of UTF-8 is the order of code points
   }
   if (a.kind() == b.kind() && (a.is(Kind::list) || a.is(Kind::tuple))) {
     const auto& x = a.items();
     const auto& y = b.items();
     for (size_t i = 0; i < std::min(x.size(), y.size()); ++i) {
-      if (!equal(x[i], y[i])) {
-        return less(x[i], y[i]);
+      if (!equal(x[i], y[i], budget)) {
+        return less(x[i], y[i], budget);
       }
     }
     return x.size() < y.size();
@@ -155,17 +162,17 @@ bool less(const Value& a, const Value& b) {
 bool compare(CompareOp op, const Value& a, const Value& b, Budget& budget) {
   switch (op) {
     case CompareOp::eq:
-      return equal(a, b);
+      return equal(a, b, budget);
     case CompareOp::ne:
-      return !equal(a, b);
+      return !equal(a, b, budget);
     case CompareOp::in:
       return contains(b, a, budget);
     case CompareOp::not_in:
       return !contains(b, a, budget);
     case CompareOp::lt:
-      return less(a, b);
+      return less(a, b, budget);
     case CompareOp::gt:
-      return less(b, a);
+      return less(b, a, budget);
     case CompareOp::le:
     case CompareOp::ge:
       break;
@@ -174,7 +181,7 @@ bool compare(CompareOp op, const Value& a, const Value& b, Budget& budget) {
     const int order = compare_reals(a, b);
     return order == 0 || order == (op == CompareOp::le ? -1 : 1);
   }
-  return op == CompareOp::le ? !less(b, a) : !less(a, b);
+  return op == CompareOp::le ? !less(b, a, budget) : !less(a, b, budget);
 }
 
 bool contains(const Value& container, const Value& item, Budget& budget) {
@@ -190,14 +197,14 @@ bool contains(const Value& container, const Value& item, Budget& budget) {
         fail(kType,
              fmt::format("'in <string>' needs a string on its left, not {}", type_name(item)));
       }
-      return container.text().find(item.text()) != std::string_view::npos;
+      budget.scan(container.text().size());
+      return find(container.text(), item.text()) != std::string_view::npos;
     case Kind::list:
     case Kind::tuple:
-      budget.step(static_cast<int64_t>(container.items().size() / 8));
       return std::any_of(container.items().begin(), container.items().end(),
-                         [&](const Value& other) { return equal(other, item); });
+                         [&](const Value& other) { return equal(other, item, budget); });
     case Kind::dict:
-      return container.dict().find(item) != nullptr;
+      return container.dict().find(item, budget) != nullptr;
     case Kind::view:
       return view_contains(container.get<View>(), item, budget);
     case Kind::range: {
@@ -214,7 +221,7 @@ bool contains(const Value& container, const Value& item, Budget& budget) {
       auto& generator = container.get<Generator>();
       Value element;
       while (generator.take(element)) {
-        if (equal(element, item)) {
+        if (equal(element, item, budget)) {
           return true;
         }
       }
@@ -242,12 +249,13 @@ bool has_length(const Value& value) {
   }
 }
 
-int64_t require_length(const Value& value) {
+int64_t require_length(const Value& value, Budget& budget) {
   switch (value.kind()) {
     case Kind::missing:
     case Kind::undefined:
       return 0;
     case Kind::string:
+      budget.copy(value.text().size());
       return length(value.text());
     case Kind::list:
     case Kind::tuple:
@@ -265,13 +273,14 @@ int64_t require_length(const Value& value) {
   }
 }
 
-void require_hashable(const Value& value) {
+void require_hashable(const Value& value, Budget& budget) {
+  budget.step();
   if (value.is(Kind::list) || value.is(Kind::dict)) {
     fail(kType, fmt::format("unhashable type: '{}'", type_name(value)));
   }
   if (value.is(Kind::tuple)) {
     for (const Value& item : value.items()) {
-      require_hashable(item);
+      require_hashable(item, budget);
     }
   }
 }
@@ -294,23 +303,32 @@ bool is_iterable(const Value& value) {
   }
 }
 
-std::vector<Value> to_vector(const Value& value, Budget& budget) {
-  std::vector<Value> out;
+Elements to_vector(const Value& value, Budget& budget) {
+  Elements out;
+  const auto expect = [&](int64_t count) {
+    out.held.more(budget, count * static_cast<int64_t>(sizeof(Value)));
+    budget.step(count);
+    out.reserve(static_cast<size_t>(count));
+  };
   switch (value.kind()) {
     case Kind::missing:
     case Kind::undefined:
       break;
     case Kind::string:
-      budget.make(static_cast<int64_t>(value.text().size() * sizeof(Value)));
-      for (const std::string_view c : characters(value.text())) {
-        out.push_back(Value::string(std::string(c)));
+      for (std::string_view rest = value.text(); !rest.empty();) {
+        budget.step();
+        const size_t bytes = decode(rest, 0).bytes;
+        out.add(budget, Value::string(std::string(rest.substr(0, bytes))));
+        rest.remove_prefix(bytes);
       }
       break;
     case Kind::list:
     case Kind::tuple:
-      out = value.items();
+      expect(static_cast<int64_t>(value.items().size()));
+      out.assign(value.items().begin(), value.items().end());
       break;
     case Kind::dict:
+      expect(static_cast<int64_t>(value.dict().items.size()));
       for (const auto& member : value.dict().items) {
         out.push_back(member.first);
       }
@@ -318,6 +336,7 @@ std::vector<Value> to_vector(const Value& value, Budget& budget) {
     case Kind::range: {
       const auto& range = value.get<Range>();
       const int64_t size = range.size();
+      expect(size);
       for (int64_t i = 0; i < size; ++i) {
         out.push_back(Value::integer(range.start + i * range.step));
       }
@@ -325,10 +344,12 @@ std::vector<Value> to_vector(const Value& value, Budget& budget) {
     }
     case Kind::view: {
       const auto& view = value.get<View>();
+      expect(static_cast<int64_t>(view.dict.dict().items.size()));
       for (const auto& [key, item] : view.dict.dict().items) {
         out.push_back(view.of == ViewOf::keys     ? key
                       : view.of == ViewOf::values ? item
                                                   : Value::tuple({key, item}));
+        adopt(budget, out.back());
       }
       break;
     }
@@ -336,15 +357,14 @@ std::vector<Value> to_vector(const Value& value, Budget& budget) {
       auto& generator = value.get<Generator>();
       Value element;
       while (generator.take(element)) {
-        out.push_back(std::move(element));
+        budget.step();
+        out.add(budget, std::move(element));
       }
       break;
     }
     default:
       fail(kType, fmt::format("'{}' object is not iterable", type_name(value)));
   }
-  budget.step(static_cast<int64_t>(out.size()));
-  budget.make(static_cast<int64_t>(out.size() * sizeof(Value)));
   return out;
 }
 

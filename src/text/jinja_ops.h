@@ -20,8 +20,8 @@ enum class CompareOp : uint8_t { eq, ne, lt, le, gt, ge, in, not_in };
 [[noreturn]] void fail_operands(std::string_view op, const Value& a, const Value& b);
 
 bool truth(const Value& value);
-bool equal(const Value& a, const Value& b);
-bool less(const Value& a, const Value& b);
+bool equal(const Value& a, const Value& b, Budget& budget);
+bool less(const Value& a, const Value& b, Budget& budget);
 bool compare(CompareOp op, const Value& a, const Value& b, Budget& budget);
 bool contains(const Value& container, const Value& item, Budget& budget);
 Value binary(BinaryOp op, const Value& a, const Value& b, Budget& budget);
@@ -30,20 +30,21 @@ Value plus(const Value& value);
 
 // len(): nothing when the value has none (M152/M153 from `require_length`).
 bool has_length(const Value& value);
-int64_t require_length(const Value& value);
-void require_hashable(const Value& value);
+int64_t require_length(const Value& value, Budget& budget);
+void require_hashable(const Value& value, Budget& budget);
 bool is_iterable(const Value& value);
 // What iterating gives, all at once; empties a generator.
-std::vector<Value> to_vector(const Value& value, Budget& budget);
+Elements to_vector(const Value& value, Budget& budget);
 
 // obj[key] as the sandbox has it: a missing key or a wrong type gives undefined or an attribute.
-Value get_item(const Value& object, const Value& key);
+Value get_item(const Value& object, const Value& key, Budget& budget);
 // obj.name: the attribute (a method) first, then obj["name"].
-Value get_attribute(const Value& object, const Value& name);
-Value get_slice(const Value& object, const Value& start, const Value& stop, const Value& step);
+Value get_attribute(const Value& object, const Value& name, Budget& budget);
+Value get_slice(const Value& object, const Value& start, const Value& stop, const Value& step,
+                Budget& budget);
 // The element at `index` of a string, list, tuple or range (negative from the end); missing when
 // out of range.
-Value element(const Value& sequence, int64_t index);
+Value element(const Value& sequence, int64_t index, Budget& budget);
 
 // An argument that must be a whole number or a text; `what` names it in the error.
 int64_t to_integer(const Value& value, std::string_view what);

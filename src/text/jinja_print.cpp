@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "core/error.h"
 #include "text/jinja_errors.h"
 #include "text/jinja_interpreter.h"
 #include "text/jinja_ops.h"
@@ -15,18 +16,37 @@ namespace sft::jinja {
 
 namespace {
 
-void repr_to(std::string& out, const Value& value, int depth);
+void repr_to(BoundedText& out, const Value& value, int depth);
 
-void append_integer(std::string& out, int64_t n) {
+void append_integer(BoundedText& out, int64_t n) {
   char buffer[24];
-  out.append(buffer, std::to_chars(buffer, buffer + sizeof buffer, n).ptr);
+  const char* end = std::to_chars(buffer, buffer + sizeof buffer, n).ptr;
+  out += std::string_view(buffer, static_cast<size_t>(end - buffer));
 }
 
-void repr_string(std::string& out, std::string_view text) {
+// How many bytes `text` begins with that are `plain`; they are written in one piece.
+template <typename Plain>
+size_t leading(std::string_view text, Plain plain) {
+  size_t n = 0;
+  while (n < text.size() && plain(static_cast<unsigned char>(text[n]))) {
+    ++n;
+  }
+  return n;
+}
+
+void repr_string(BoundedText& out, std::string_view text) {
   const bool single = text.find('\'') != std::string_view::npos;
   const char quote = single && text.find('"') == std::string_view::npos ? '"' : '\'';
   out += quote;
+  const auto plain = [&](unsigned char c) {
+    return c >= 0x20 && c < 0x7F && c != static_cast<unsigned char>(quote) && c != '\\';
+  };
   for (size_t i = 0; i < text.size();) {
+    if (const size_t run = leading(text.substr(i), plain); run > 0) {
+      out += text.substr(i, run);
+      i += run;
+      continue;
+    }
     const CodePoint p = decode(text, i);
     const char32_t c = p.value;
     if (c == static_cast<char32_t>(quote) || c == '\\') {
@@ -38,7 +58,7 @@ void repr_string(std::string& out, std::string_view text) {
       out += "\\r";
     } else if (c == '\t') {
       out += "\\t";
-    } else if (c < 0x80 ? c >= 0x20 && c != 0x7F : is_printable(c)) {
+    } else if (c >= 0x80 && is_printable(c)) {
       out += text.substr(i, p.bytes);
     } else {
       const auto n = static_cast<uint32_t>(c);
@@ -51,7 +71,7 @@ void repr_string(std::string& out, std::string_view text) {
   out += quote;
 }
 
-void repr_items(std::string& out, const std::vector<Value>& items, int depth) {
+void repr_items(BoundedText& out, const std::vector<Value>& items, int depth) {
   for (size_t i = 0; i < items.size(); ++i) {
     if (i > 0) {
       out += ", ";
@@ -60,7 +80,7 @@ void repr_items(std::string& out, const std::vector<Value>& items, int depth) {
   }
 }
 
-void repr_dict(std::string& out, const Dict& dict, int depth) {
+void repr_dict(BoundedText& out, const Dict& dict, int depth) {
   out += '{';
   for (size_t i = 0; i < dict.items.size(); ++i) {
     if (i > 0) {
@@ -73,7 +93,7 @@ void repr_dict(std::string& out, const Dict& dict, int depth) {
   out += '}';
 }
 
-void repr_view(std::string& out, const Value& value, int depth) {
+void repr_view(BoundedText& out, const Value& value, int depth) {
   out += type_name(value);
   out += "([";
   const auto& view = value.get<View>();
@@ -102,15 +122,16 @@ void repr_view(std::string& out, const Value& value, int depth) {
   out += "])";
 }
 
-void repr_range(std::string& out, const Range& range) {
+void repr_range(BoundedText& out, const Range& range) {
   out += range.step == 1 ? fmt::format("range({}, {})", range.start, range.stop)
                          : fmt::format("range({}, {}, {})", range.start, range.stop, range.step);
 }
 
-void repr_to(std::string& out, const Value& value, int depth) {
+void repr_to(BoundedText& out, const Value& value, int depth) {
   if (depth > kMaxDepth) {
     fail(kLimit, fmt::format("a value nested deeper than {} levels is printed", kMaxDepth));
   }
+  out.budget().step();
   switch (value.kind()) {
     case Kind::missing:
     case Kind::undefined:
@@ -166,9 +187,17 @@ void repr_to(std::string& out, const Value& value, int depth) {
   }
 }
 
-void json_string(std::string& out, std::string_view text, bool ensure_ascii) {
+void json_string(BoundedText& out, std::string_view text, bool ensure_ascii) {
+  const auto plain = [&](unsigned char c) {
+    return c >= 0x20 && c != '"' && c != '\\' && (c < 0x80 || !ensure_ascii);
+  };
   out += '"';
   for (size_t i = 0; i < text.size();) {
+    if (const size_t run = leading(text.substr(i), plain); run > 0) {
+      out += text.substr(i, run);
+      i += run;
+      continue;
+    }
     const auto byte = static_cast<unsigned char>(text[i]);
     size_t bytes = 1;
     switch (byte) {
@@ -196,8 +225,6 @@ void json_string(std::string& out, std::string_view text, bool ensure_ascii) {
       default:
         if (byte < 0x20) {
           out += fmt::format("\\u{:04x}", byte);
-        } else if (byte < 0x80 || !ensure_ascii) {
-          out += text[i];
         } else {
           const CodePoint p = decode(text, i);
           bytes = p.bytes;
@@ -214,9 +241,10 @@ void json_string(std::string& out, std::string_view text, bool ensure_ascii) {
 
 class JsonWriter {
  public:
-  explicit JsonWriter(const JsonStyle& style) : style_(style) {}
+  JsonWriter(const JsonStyle& style, Budget& budget) : style_(style), out_(budget) {}
 
   void write(const Value& value, int depth) {
+    out_.budget().step();
     switch (value.kind()) {
       case Kind::none:
         out_ += "null";
@@ -246,7 +274,7 @@ class JsonWriter {
     }
   }
 
-  std::string take() { return std::move(out_); }
+  std::string take() { return out_.take(); }
 
  private:
   static std::string real(double d) {
@@ -262,9 +290,7 @@ class JsonWriter {
   void line(int depth) {
     if (style_.pretty) {
       out_ += '\n';
-      for (int i = 0; i < depth; ++i) {
-        out_ += style_.indent;
-      }
+      out_.repeat(depth, style_.indent);
     }
   }
 
@@ -310,13 +336,15 @@ class JsonWriter {
       return;
     }
     std::vector<const std::pair<Value, Value>*> members;
+    const Held held(out_.budget(), static_cast<int64_t>(dict.items.size() * sizeof(void*)));
     members.reserve(dict.items.size());
     for (const auto& member : dict.items) {
       members.push_back(&member);
     }
     if (style_.sort_keys) {
-      std::stable_sort(members.begin(), members.end(),
-                       [](const auto* a, const auto* b) { return less(a->first, b->first); });
+      std::stable_sort(members.begin(), members.end(), [this](const auto* a, const auto* b) {
+        return less(a->first, b->first, out_.budget());
+      });
     }
     out_ += '{';
     for (size_t i = 0; i < members.size(); ++i) {
@@ -333,7 +361,7 @@ class JsonWriter {
   }
 
   const JsonStyle& style_;
-  std::string out_;
+  BoundedText out_;
 };
 
 }  // namespace
@@ -377,7 +405,7 @@ std::string repr_real(double value) {
   return out + digits.substr(0, whole) + '.' + digits.substr(whole);
 }
 
-void print(std::string& out, const Value& value) {
+void print(BoundedText& out, const Value& value) {
   switch (value.kind()) {
     case Kind::missing:
     case Kind::undefined:
@@ -390,20 +418,30 @@ void print(std::string& out, const Value& value) {
   }
 }
 
-std::string to_string(const Value& value) {
-  std::string out;
+std::string to_string(const Value& value, Budget& budget) {
+  BoundedText out(budget);
   print(out, value);
-  return out;
+  return out.take();
 }
 
-std::string repr(const Value& value) {
-  std::string out;
+std::string repr(const Value& value, Budget& budget) {
+  BoundedText out(budget);
   repr_to(out, value, 0);
-  return out;
+  return out.take();
 }
 
-std::string to_json(const Value& value, const JsonStyle& style) {
-  JsonWriter writer(style);
+std::string brief(const Value& value) {
+  constexpr BudgetLimits kBrief{.steps = 2000, .bytes = 400};
+  Budget budget(kLimit, "a value", kBrief, "");
+  try {
+    return repr(value, budget);
+  } catch (const Error&) {
+    return fmt::format("of type {}", type_name(value));
+  }
+}
+
+std::string to_json(const Value& value, const JsonStyle& style, Budget& budget) {
+  JsonWriter writer(style, budget);
   writer.write(value, 0);
   return writer.take();
 }

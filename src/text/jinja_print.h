@@ -9,10 +9,12 @@
 namespace sft::jinja {
 
 // str(value) appended to `out` ("" for undefined).
-void print(std::string& out, const Value& value);
-std::string to_string(const Value& value);
-std::string repr(const Value& value);
+void print(BoundedText& out, const Value& value);
+std::string to_string(const Value& value, Budget& budget);
+std::string repr(const Value& value, Budget& budget);
 std::string repr_real(double value);
+// repr for an error's sentence: the type's name in its place where it is long.
+std::string brief(const Value& value);
 
 struct JsonStyle {
   bool ensure_ascii = false;
@@ -23,6 +25,6 @@ struct JsonStyle {
 };
 
 // json.dumps. M153 for what JSON has no form for (undefined, range, generator, ...).
-std::string to_json(const Value& value, const JsonStyle& style);
+std::string to_json(const Value& value, const JsonStyle& style, Budget& budget);
 
 }  // namespace sft::jinja

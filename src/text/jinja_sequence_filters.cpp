@@ -16,14 +16,20 @@ namespace {
 bool given(const Value* value) { return value != nullptr && !value->is(Kind::none); }
 bool is_set(const Value* value) { return value != nullptr && truth(*value); }
 
-Value fold_case(Value value) {
-  return value.is(Kind::string) ? Value::string(lower(value.text())) : value;
+Value fold_case(Value value, Budget& budget) {
+  if (!value.is(Kind::string)) {
+    return value;
+  }
+  charge_case_change(value.text(), budget);
+  Value folded = Value::string(lower(value.text()));
+  adopt(budget, folded);
+  return folded;
 }
 
 // "a.b.0": attributes and elements to follow from an item.
 class Path {
  public:
-  explicit Path(const Value* attribute) {
+  Path(const Value* attribute, Budget& budget) : budget_(budget) {
     if (!given(attribute)) {
       return;
     }
@@ -33,11 +39,11 @@ class Path {
     }
     add(attribute->text());
   }
-  explicit Path(std::string_view attribute) { add(attribute); }
+  Path(std::string_view attribute, Budget& budget) : budget_(budget) { add(attribute); }
 
   Value follow(Value item, const Value* otherwise = nullptr) const {
     for (const Value& part : parts_) {
-      item = get_item(item, part);
+      item = get_item(item, part, budget_);
       if (given(otherwise) && item.is_undefined()) {
         item = *otherwise;
       }
@@ -53,34 +59,54 @@ class Path {
       const bool number =
           !part.empty() && part.size() < 18 &&
           std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
-      parts_.push_back(number ? Value::integer(std::stoll(std::string(part)))
-                              : Value::string(std::string(part)));
+      budget_.copy(part.size());
+      budget_.room(static_cast<int64_t>(part.size()));
+      parts_.add(budget_, number ? Value::integer(std::stoll(std::string(part)))
+                                 : Value::string(std::string(part)));
       at = end + 1;
     }
   }
 
-  std::vector<Value> parts_;
+  Budget& budget_;
+  Elements parts_;
 };
 
 struct Keyed {
   Value key, value;
 };
 
-void sort_by_key(std::vector<Keyed>& items, bool reverse, Budget& budget) {
-  std::stable_sort(items.begin(), items.end(), [&](const Keyed& a, const Keyed& b) {
-    budget.step();
-    return reverse ? less(b.key, a.key) : less(a.key, b.key);
-  });
-}
+// Values with what they are sorted by.
+class Sorted {
+ public:
+  explicit Sorted(Budget& budget) : budget_(budget) {}
 
-Value values_of(std::vector<Keyed> items) {
-  std::vector<Value> out;
-  out.reserve(items.size());
-  for (Keyed& item : items) {
-    out.push_back(std::move(item.value));
+  void add(Value key, Value value) {
+    held_.more(budget_, 3 * sizeof(Keyed));  // the vector doubles, and sorting takes half as much
+    adopt(budget_, key);
+    adopt(budget_, value);
+    items.push_back({std::move(key), std::move(value)});
   }
-  return Value::list(std::move(out));
-}
+
+  void sort(bool reverse) {
+    std::stable_sort(items.begin(), items.end(), [&](const Keyed& a, const Keyed& b) {
+      return reverse ? less(b.key, a.key, budget_) : less(a.key, b.key, budget_);
+    });
+  }
+
+  Value values() {
+    Elements out;
+    for (Keyed& item : items) {
+      out.add(budget_, std::move(item.value));
+    }
+    return Value::list(std::move(out));
+  }
+
+  std::vector<Keyed> items;
+
+ private:
+  Budget& budget_;
+  Held held_;
+};
 
 // ---- single elements
 
@@ -96,7 +122,7 @@ Value first(Interpreter& interpreter, const Value& self, Args& args) {
                ? element
                : Value::undefined("No first item, sequence was empty.");
   }
-  const std::vector<Value> items = to_vector(self, interpreter.budget());
+  const Elements items = to_vector(self, interpreter.budget());
   return items.empty() ? Value::undefined("No first item, sequence was empty.") : items.front();
 }
 
@@ -105,19 +131,21 @@ Value last(Interpreter& interpreter, const Value& self, Args& args) {
   if (self.is(Kind::generator)) {
     fail(kType, "last: 'generator' object is not reversible");
   }
-  const std::vector<Value> items = to_vector(self, interpreter.budget());
+  const Elements items = to_vector(self, interpreter.budget());
   return items.empty() ? Value::undefined("No last item, sequence was empty.") : items.back();
 }
 
 template <bool largest>
 Value min_or_max(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("min/max", {"case_sensitive", "attribute"});
-  const Path path(a[1]);
+  Budget& budget = interpreter.budget();
+  const Path path(a[1], budget);
   Value best, best_key;
-  for (const Value& item : to_vector(self, interpreter.budget())) {
+  for (const Value& item : to_vector(self, budget)) {
     Value key = path.follow(item);
-    key = is_set(a[0]) ? key : fold_case(std::move(key));
-    if (best.is(Kind::missing) || (largest ? less(best_key, key) : less(key, best_key))) {
+    key = is_set(a[0]) ? key : fold_case(std::move(key), budget);
+    if (best.is(Kind::missing) ||
+        (largest ? less(best_key, key, budget) : less(key, best_key, budget))) {
       best = item;
       best_key = std::move(key);
     }
@@ -128,13 +156,14 @@ Value min_or_max(Interpreter& interpreter, const Value& self, Args& args) {
 
 Value sum(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("sum", {"attribute", "start"});
-  const Path path(a[0]);
+  const Path path(a[0], interpreter.budget());
   Value total = a[1] == nullptr ? Value::integer(0) : *a[1];
   if (total.is(Kind::string)) {
     fail(kType, "sum: strings cannot be summed, use join");
   }
   for (const Value& item : to_vector(self, interpreter.budget())) {
     total = binary(BinaryOp::add, total, path.follow(item), interpreter.budget());
+    adopt(interpreter.budget(), total);
   }
   return total;
 }
@@ -143,20 +172,18 @@ Value sum(Interpreter& interpreter, const Value& self, Args& args) {
 
 Value join(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("join", {"d", "attribute"});
-  const std::string separator = a[0] == nullptr ? "" : to_string(*a[0]);
-  const Path path(a[1]);
-  std::string out;
+  const std::string separator = a[0] == nullptr ? "" : to_string(*a[0], interpreter.budget());
+  const Path path(a[1], interpreter.budget());
+  BoundedText out(interpreter.budget());
   bool begun = false;
   for (const Value& item : to_vector(self, interpreter.budget())) {
     if (begun) {
       out += separator;
     }
     begun = true;
-    const size_t before = out.size();
     print(out, path.follow(item));
-    interpreter.budget().make(static_cast<int64_t>(out.size() - before + separator.size()));
   }
-  return Value::string(std::move(out));
+  return Value::string(out.take());
 }
 
 Value list(Interpreter& interpreter, const Value& self, Args& args) {
@@ -164,15 +191,16 @@ Value list(Interpreter& interpreter, const Value& self, Args& args) {
   return self.is(Kind::list) ? self : Value::list(to_vector(self, interpreter.budget()));
 }
 
-std::vector<Value> items(Interpreter&, const Value& self, Args& args) {
+Elements items(Interpreter& interpreter, const Value& self, Args& args) {
   args.bind("items", {});
-  std::vector<Value> pairs;
+  Elements pairs;
   if (!self.is_undefined()) {
     if (!self.is(Kind::dict)) {
       fail(kType, fmt::format("items: only a mapping has items, not {}", type_name(self)));
     }
     for (const auto& [key, value] : self.dict().items) {
-      pairs.push_back(Value::tuple({key, value}));
+      interpreter.budget().step();
+      pairs.add(interpreter.budget(), Value::tuple({key, value}));
     }
   }
   return pairs;
@@ -181,14 +209,17 @@ std::vector<Value> items(Interpreter&, const Value& self, Args& args) {
 Value reverse(Interpreter& interpreter, const Value& self, Args& args) {
   args.bind("reverse", {});
   if (self.is(Kind::string)) {
-    return get_slice(self, Value::none(), Value::none(), Value::integer(-1));
+    return get_slice(self, Value::none(), Value::none(), Value::integer(-1), interpreter.budget());
   }
-  std::vector<Value> all = to_vector(self, interpreter.budget());
+  Elements all = to_vector(self, interpreter.budget());
   std::reverse(all.begin(), all.end());
+  const Value reversed = Value::list(std::move(all));
   if (self.is(Kind::generator)) {
-    return Value::list(std::move(all));
+    return reversed;
   }
-  return Value::generator(self, [all = std::move(all)] { return all; });
+  adopt(interpreter.budget(), reversed);
+  return Value::generator(
+      self, [&interpreter, reversed] { return to_vector(reversed, interpreter.budget()); });
 }
 
 Value sort(Interpreter& interpreter, const Value& self, Args& args) {
@@ -198,23 +229,24 @@ Value sort(Interpreter& interpreter, const Value& self, Args& args) {
     std::string_view rest = a[2]->text();
     for (size_t comma = 0; comma != std::string_view::npos;) {
       comma = rest.find(',');
-      paths.emplace_back(rest.substr(0, comma));
+      paths.emplace_back(rest.substr(0, comma), interpreter.budget());
       rest.remove_prefix(comma == std::string_view::npos ? 0 : comma + 1);
     }
   } else {
-    paths.emplace_back(a[2]);
+    paths.emplace_back(a[2], interpreter.budget());
   }
-  std::vector<Keyed> keyed;
+  Sorted sorted(interpreter.budget());
   for (const Value& item : to_vector(self, interpreter.budget())) {
-    std::vector<Value> keys;
+    Elements keys;
     for (const Path& path : paths) {
       Value key = path.follow(item);
-      keys.push_back(is_set(a[1]) ? key : fold_case(std::move(key)));
+      key = is_set(a[1]) ? key : fold_case(std::move(key), interpreter.budget());
+      keys.add(interpreter.budget(), std::move(key));
     }
-    keyed.push_back({Value::list(std::move(keys)), item});
+    sorted.add(Value::list(std::move(keys)), item);
   }
-  sort_by_key(keyed, is_set(a[0]), interpreter.budget());
-  return values_of(std::move(keyed));
+  sorted.sort(is_set(a[0]));
+  return sorted.values();
 }
 
 Value dict_sort(Interpreter& interpreter, const Value& self, Args& args) {
@@ -226,27 +258,31 @@ Value dict_sort(Interpreter& interpreter, const Value& self, Args& args) {
   if (!self.is(Kind::dict) || (by != "key" && by != "value")) {
     fail(kType, fmt::format("dictsort: {} by '{}'", type_name(self), by));
   }
-  std::vector<Keyed> keyed;
+  Sorted sorted(interpreter.budget());
   for (const auto& [key, value] : self.dict().items) {
     const Value& order = by == "key" ? key : value;
-    keyed.push_back({is_set(a[0]) ? order : fold_case(order), Value::tuple({key, value})});
+    sorted.add(is_set(a[0]) ? order : fold_case(order, interpreter.budget()),
+               Value::tuple({key, value}));
   }
-  sort_by_key(keyed, is_set(a[2]), interpreter.budget());
-  return values_of(std::move(keyed));
+  sorted.sort(is_set(a[2]));
+  return sorted.values();
 }
 
-std::vector<Value> unique(Interpreter& interpreter, const Value& self, Args& args) {
+Elements unique(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("unique", {"case_sensitive", "attribute"});
-  const Path path(a[1]);
+  Budget& budget = interpreter.budget();
+  const Path path(a[1], budget);
   Dict seen;
-  std::vector<Value> out;
-  for (const Value& item : to_vector(self, interpreter.budget())) {
+  Held held;
+  Elements out;
+  for (const Value& item : to_vector(self, budget)) {
     Value key = path.follow(item);
-    key = is_set(a[0]) ? key : fold_case(std::move(key));
-    interpreter.budget().step(key.is(Kind::string) ? 1 : static_cast<int64_t>(seen.items.size()));
-    if (seen.find(key) == nullptr) {
-      seen.set(key, Value::none());
-      out.push_back(item);
+    key = is_set(a[0]) ? key : fold_case(std::move(key), budget);
+    adopt(budget, key);
+    if (seen.find(key, budget) == nullptr) {
+      held.more(budget, kDictEntry);
+      seen.set(key, Value::none(), budget);
+      out.add(budget, item);
     }
   }
   return out;
@@ -254,68 +290,72 @@ std::vector<Value> unique(Interpreter& interpreter, const Value& self, Args& arg
 
 Value group_by(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("groupby", {"attribute", "default", "case_sensitive"}, 1);
-  const Path path(a[0]);
-  std::vector<Keyed> keyed;
-  for (const Value& item : to_vector(self, interpreter.budget())) {
+  Budget& budget = interpreter.budget();
+  const Path path(a[0], budget);
+  Sorted sorted(budget);
+  for (const Value& item : to_vector(self, budget)) {
     Value key = path.follow(item, a[1]);
-    keyed.push_back({is_set(a[2]) ? key : fold_case(std::move(key)), item});
+    sorted.add(is_set(a[2]) ? key : fold_case(std::move(key), budget), item);
   }
-  sort_by_key(keyed, false, interpreter.budget());
-  std::vector<Value> groups;
+  sorted.sort(false);
+  const std::vector<Keyed>& keyed = sorted.items;
+  Elements groups;
   for (size_t begin = 0; begin < keyed.size();) {
     size_t end = begin;
-    std::vector<Value> members;
-    for (; end < keyed.size() && equal(keyed[begin].key, keyed[end].key); ++end) {
-      members.push_back(keyed[end].value);
+    Elements members;
+    for (; end < keyed.size() && equal(keyed[begin].key, keyed[end].key, budget); ++end) {
+      members.add(budget, keyed[end].value);
     }
     Value group =
         Value::tuple({path.follow(keyed[begin].value, a[1]), Value::list(std::move(members))});
     group.get<List>().group = true;
-    groups.push_back(std::move(group));
+    groups.add(budget, std::move(group));
     begin = std::max(end, begin + 1);
   }
   return Value::list(std::move(groups));
 }
 
-std::vector<Value> batch(Interpreter& interpreter, const Value& self, Args& args) {
+Elements batch(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("batch", {"linecount", "fill_with"}, 1);
   const int64_t size = to_integer(*a[0], "batch: linecount");
-  std::vector<Value> batches, current;
-  for (const Value& item : to_vector(self, interpreter.budget())) {
+  Budget& budget = interpreter.budget();
+  Elements batches, current;
+  for (const Value& item : to_vector(self, budget)) {
     if (static_cast<int64_t>(current.size()) == size) {
-      batches.push_back(Value::list(std::exchange(current, {})));
+      batches.add(budget, Value::list(std::exchange(current, {})));
     }
-    current.push_back(item);
+    current.add(budget, item);
   }
   if (!current.empty()) {
     const int64_t missing = size - static_cast<int64_t>(current.size());
     if (given(a[1]) && missing > 0) {
-      interpreter.budget().make(missing * static_cast<int64_t>(sizeof(Value)));
+      budget.step(missing);
+      budget.room(2 * (missing + static_cast<int64_t>(current.size())), sizeof(Value));
       current.insert(current.end(), static_cast<size_t>(missing), *a[1]);
     }
-    batches.push_back(Value::list(std::move(current)));
+    batches.add(budget, Value::list(std::move(current)));
   }
   return batches;
 }
 
-std::vector<Value> slice(Interpreter& interpreter, const Value& self, Args& args) {
+Elements slice(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("slice", {"slices", "fill_with"}, 1);
   const int64_t slices = to_integer(*a[0], "slice: slices");
-  const std::vector<Value> all = to_vector(self, interpreter.budget());
+  const Elements all = to_vector(self, interpreter.budget());
   if (slices == 0) {
     fail(kType, "slice: division by zero");
   }
-  std::vector<Value> out;
-  const int64_t size = static_cast<int64_t>(all.size());
-  interpreter.budget().make(std::max<int64_t>(0, slices) * 64);
+  Elements out;
+  const auto size = static_cast<int64_t>(all.size());
   for (int64_t i = 0, at = 0; i < slices; ++i) {
     const bool extra = i < size % slices;
     const int64_t end = at + size / slices + (extra ? 1 : 0);
+    interpreter.budget().step(kStatement);
     std::vector<Value> part(all.begin() + at, all.begin() + end);
     if (given(a[1]) && !extra) {
       part.push_back(*a[1]);
     }
-    out.push_back(Value::list(std::move(part)));
+    out.add(interpreter.budget(), Value::list(std::move(part)));
     at = end;
   }
   return out;
@@ -329,8 +369,8 @@ struct Inner {
   Args args;
 
   Value call(Interpreter& interpreter, const Value& item) {
+    interpreter.budget().step(kStatement + static_cast<int64_t>(args.positional.size()));
     Args copy = args;
-    interpreter.budget().step();
     return entry->call(interpreter, item, copy);
   }
 };
@@ -350,8 +390,8 @@ Inner inner(const Args& args, size_t at, bool filter) {
   return result;
 }
 
-std::vector<Value> map(Interpreter& interpreter, const Value& self, Args& args) {
-  std::vector<Value> out;
+Elements map(Interpreter& interpreter, const Value& self, Args& args) {
+  Elements out;
   if (!truth(self)) {
     return out;
   }
@@ -361,9 +401,9 @@ std::vector<Value> map(Interpreter& interpreter, const Value& self, Args& args) 
                   [](const auto& entry) { return entry.first == "attribute"; });
   if (by_attribute) {
     const Bound a = args.bind("map", {"attribute", "default"});
-    const Path path(a[0]);
+    const Path path(a[0], interpreter.budget());
     for (const Value& item : to_vector(self, interpreter.budget())) {
-      out.push_back(path.follow(item, a[1]));
+      out.add(interpreter.budget(), path.follow(item, a[1]));
     }
     return out;
   }
@@ -372,14 +412,14 @@ std::vector<Value> map(Interpreter& interpreter, const Value& self, Args& args) 
   }
   Inner filter = inner(args, 0, true);
   for (const Value& item : to_vector(self, interpreter.budget())) {
-    out.push_back(filter.call(interpreter, item));
+    out.add(interpreter.budget(), filter.call(interpreter, item));
   }
   return out;
 }
 
 template <bool keep, bool by_attribute>
-std::vector<Value> select(Interpreter& interpreter, const Value& self, Args& args) {
-  std::vector<Value> out;
+Elements select(Interpreter& interpreter, const Value& self, Args& args) {
+  Elements out;
   if (!truth(self)) {
     return out;
   }
@@ -387,21 +427,21 @@ std::vector<Value> select(Interpreter& interpreter, const Value& self, Args& arg
   if (args.positional.size() < offset) {
     fail(kType, "selectattr/rejectattr needs the name of an attribute");
   }
-  const Path path(by_attribute ? &args.positional[0] : nullptr);
+  const Path path(by_attribute ? &args.positional[0] : nullptr, interpreter.budget());
   const bool has_test = args.positional.size() > offset;
   Inner test = has_test ? inner(args, offset, false) : Inner();
   for (const Value& item : to_vector(self, interpreter.budget())) {
     const Value tested = path.follow(item);
     if (truth(has_test ? test.call(interpreter, tested) : tested) == keep) {
-      out.push_back(item);
+      out.add(interpreter.budget(), item);
     }
   }
   return out;
 }
 
 // A filter that is a generator in Python: it runs when its first element is asked for.
-using Elements = std::vector<Value> (*)(Interpreter&, const Value&, Args&);
-template <Elements elements>
+using MakeElements = Elements (*)(Interpreter&, const Value&, Args&);
+template <MakeElements elements>
 Value lazy(Interpreter& interpreter, const Value& self, Args& args) {
   return Value::generator(
       self, [&interpreter, self, args]() mutable { return elements(interpreter, self, args); });

@@ -65,7 +65,7 @@ Value own_attribute(const Value& object, const Value& name) {
 }
 
 // obj[key] of Python; missing where Python raises TypeError or LookupError.
-Value own_item(const Value& object, const Value& key) {
+Value own_item(const Value& object, const Value& key, Budget& budget) {
   switch (object.kind()) {
     case Kind::undefined:
       fail_undefined(object);
@@ -73,14 +73,14 @@ Value own_item(const Value& object, const Value& key) {
       if (key.is(Kind::list) || key.is(Kind::dict)) {
         return Value();
       }
-      const Value* found = object.dict().find(key);
+      const Value* found = object.dict().find(key, budget);
       return found == nullptr ? Value() : *found;
     }
     case Kind::string:
     case Kind::list:
     case Kind::tuple:
     case Kind::range:
-      return key.is_integral() ? element(object, key.as_integer()) : Value();
+      return key.is_integral() ? element(object, key.as_integer(), budget) : Value();
     default:
       return Value();
   }
@@ -119,16 +119,27 @@ SliceRange indices(int64_t size, const Value& start, const Value& stop, const Va
   return {from, by, from > to ? (from - to - 1) / back + 1 : 0};
 }
 
-Value slice_string(const Value& object, const Value& start, const Value& stop, const Value& step) {
+Value slice_string(const Value& object, const Value& start, const Value& stop, const Value& step,
+                   Budget& budget) {
   const std::string_view text = object.text();
+  budget.scan(text.size());
+  budget.room(static_cast<int64_t>(text.size()));
   const SliceRange r = indices(length(text), start, stop, step);
   std::string out;
   if (r.step == 1) {
     out = substring(text, r.start, r.start + r.count);
   } else {
-    const std::vector<std::string_view> all = characters(text);
+    // The places of all characters, because the next one may lie anywhere.
+    const Held held(budget, static_cast<int64_t>((text.size() + 1) * sizeof(size_t)));
+    std::vector<size_t> places;
+    places.reserve(text.size() + 1);
+    for (size_t at = 0; at < text.size(); at += decode(text, at).bytes) {
+      places.push_back(at);
+    }
+    places.push_back(text.size());
     for (int64_t i = 0; i < r.count; ++i) {
-      out += all[static_cast<size_t>(r.start + i * r.step)];
+      const auto n = static_cast<size_t>(r.start + i * r.step);
+      out += text.substr(places[n], places[n + 1] - places[n]);
     }
   }
   return object.is_markup() ? Value::markup(std::move(out)) : Value::string(std::move(out));
@@ -136,15 +147,17 @@ Value slice_string(const Value& object, const Value& start, const Value& stop, c
 
 }  // namespace
 
-Value element(const Value& sequence, int64_t index) {
+Value element(const Value& sequence, int64_t index, Budget& budget) {
   if (sequence.is(Kind::string)) {
     const std::string_view text = sequence.text();
+    const auto reach = static_cast<uint64_t>(index < 0 ? INT64_MAX : index);
+    budget.scan(static_cast<size_t>(std::min<uint64_t>(reach, text.size())));
     const int64_t size = index < 0 ? length(text) : 0;
     const int64_t at = index < 0 ? index + size : index;
     const std::string_view one = at < 0 ? std::string_view() : substring(text, at, at + 1);
     return one.empty() ? Value() : Value::string(std::string(one));
   }
-  const int64_t size = require_length(sequence);
+  const int64_t size = require_length(sequence, budget);
   const int64_t at = index < 0 ? index + size : index;
   if (at < 0 || at >= size) {
     return Value();
@@ -155,32 +168,35 @@ Value element(const Value& sequence, int64_t index) {
   return sequence.items()[static_cast<size_t>(at)];
 }
 
-Value get_item(const Value& object, const Value& key) {
-  Value found = own_item(object, key);
+Value get_item(const Value& object, const Value& key, Budget& budget) {
+  Value found = own_item(object, key, budget);
   if (found.is(Kind::missing) && key.is(Kind::string)) {
     found = own_attribute(object, key);
   }
   return found.is(Kind::missing) ? Value::undefined_attribute(object, key) : found;
 }
 
-Value get_attribute(const Value& object, const Value& name) {
+Value get_attribute(const Value& object, const Value& name, Budget& budget) {
   Value found = own_attribute(object, name);
   if (found.is(Kind::missing)) {
-    found = own_item(object, name);
+    found = own_item(object, name, budget);
   }
   return found.is(Kind::missing) ? Value::undefined_attribute(object, name) : found;
 }
 
-Value get_slice(const Value& object, const Value& start, const Value& stop, const Value& step) {
+Value get_slice(const Value& object, const Value& start, const Value& stop, const Value& step,
+                Budget& budget) {
   switch (object.kind()) {
     case Kind::undefined:
       fail_undefined(object);
     case Kind::string:
-      return slice_string(object, start, stop, step);
+      return slice_string(object, start, stop, step, budget);
     case Kind::list:
     case Kind::tuple: {
       const auto& items = object.items();
       const SliceRange r = indices(static_cast<int64_t>(items.size()), start, stop, step);
+      budget.step(r.count);
+      budget.room(r.count, sizeof(Value));
       std::vector<Value> taken;
       taken.reserve(static_cast<size_t>(r.count));
       for (int64_t i = 0; i < r.count; ++i) {

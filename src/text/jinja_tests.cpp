@@ -55,21 +55,22 @@ Value callable(Interpreter&, const Value& self, Args& args) {
                         std::end(kinds));
 }
 
-Value modulo(Interpreter& interpreter, const Value& self, const Value& divisor) {
-  return binary(BinaryOp::modulo, self, divisor, interpreter.budget());
+bool remainder_is(Interpreter& interpreter, const Value& self, const Value& divisor, int64_t n) {
+  Budget& budget = interpreter.budget();
+  return equal(binary(BinaryOp::modulo, self, divisor, budget), Value::integer(n), budget);
 }
 
 Value odd(Interpreter& interpreter, const Value& self, Args& args) {
   args.bind("odd", {});
-  return Value::boolean(equal(modulo(interpreter, self, Value::integer(2)), Value::integer(1)));
+  return Value::boolean(remainder_is(interpreter, self, Value::integer(2), 1));
 }
 Value even(Interpreter& interpreter, const Value& self, Args& args) {
   args.bind("even", {});
-  return Value::boolean(equal(modulo(interpreter, self, Value::integer(2)), Value::integer(0)));
+  return Value::boolean(remainder_is(interpreter, self, Value::integer(2), 0));
 }
 Value divisible_by(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("divisibleby", {"num"}, 1);
-  return Value::boolean(equal(modulo(interpreter, self, *a[0]), Value::integer(0)));
+  return Value::boolean(remainder_is(interpreter, self, *a[0], 0));
 }
 
 template <CompareOp op>
@@ -78,21 +79,23 @@ Value compared(Interpreter& interpreter, const Value& self, Args& args) {
   return Value::boolean(compare(op, self, *a[0], interpreter.budget()));
 }
 
-Value same_as(Interpreter&, const Value& self, Args& args) {
+Value same_as(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("sameas", {"other"}, 1);
   if (self.kind() != a[0]->kind()) {
     return Value::boolean(false);
   }
   if (self.is_number() || self.is(Kind::none)) {
-    return Value::boolean(equal(self, *a[0]));
+    return Value::boolean(equal(self, *a[0], interpreter.budget()));
   }
   return Value::boolean(self.is_object() && self.object() == a[0]->object());
 }
 
 template <bool upper_case>
-Value cased(Interpreter&, const Value& self, Args& args) {
+Value cased(Interpreter& interpreter, const Value& self, Args& args) {
   args.bind("lower/upper", {});
-  return Value::boolean(is_cased_text(to_string(self), upper_case));
+  const std::string text = to_string(self, interpreter.budget());
+  interpreter.budget().step(static_cast<int64_t>(text.size()));
+  return Value::boolean(is_cased_text(text, upper_case));
 }
 
 Value escaped(Interpreter&, const Value& self, Args& args) {

@@ -2,6 +2,9 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
+#include <cstring>
+
 #include "text/jinja_case.h"
 
 namespace sft::jinja {
@@ -186,15 +189,26 @@ std::string_view substring(std::string_view text, int64_t start, int64_t stop) {
   return rest.substr(0, byte_offset(rest, stop - start));
 }
 
-std::vector<std::string_view> characters(std::string_view text) {
-  std::vector<std::string_view> all;
-  all.reserve(text.size());
-  for (size_t i = 0; i < text.size();) {
-    const size_t bytes = decode(text, i).bytes;
-    all.push_back(text.substr(i, bytes));
-    i += bytes;
+size_t find(std::string_view text, std::string_view what, size_t from) {
+  if (from > text.size()) {
+    return std::string_view::npos;
   }
-  return all;
+  if (what.empty()) {
+    return from;
+  }
+  const void* found = memmem(text.data() + from, text.size() - from, what.data(), what.size());
+  return found == nullptr ? std::string_view::npos
+                          : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+}
+
+size_t find_last(std::string_view text, std::string_view what) {
+  constexpr size_t kShort = 16;  // so that comparing at each place is as good as linear
+  if (what.size() <= kShort || what.size() > text.size()) {
+    return text.rfind(what);
+  }
+  const std::string backward(text.rbegin(), text.rend());
+  const size_t found = find(backward, std::string(what.rbegin(), what.rend()));
+  return found == std::string_view::npos ? found : text.size() - found - what.size();
 }
 
 bool is_space(char32_t c) {
@@ -263,11 +277,26 @@ bool is_cased_text(std::string_view text, bool upper_case) {
 
 std::string_view strip_left(std::string_view text) { return strip_left_if(text, is_space); }
 std::string_view strip_right(std::string_view text) { return strip_right_if(text, is_space); }
-std::string_view strip_left(std::string_view text, std::string_view set) {
-  return strip_left_if(text, [&](char32_t c) { return contains(set, c); });
+std::string_view without_last_word(std::string_view text) {
+  return strip_right_if(text, [](char32_t c) { return !is_space(c); });
 }
-std::string_view strip_right(std::string_view text, std::string_view set) {
-  return strip_right_if(text, [&](char32_t c) { return contains(set, c); });
+std::string_view strip_left(std::string_view text, std::string_view set, Budget& budget) {
+  return strip_left_if(text, [&](char32_t c) {
+    budget.scan(set.size());
+    return contains(set, c);
+  });
+}
+std::string_view strip_right(std::string_view text, std::string_view set, Budget& budget) {
+  return strip_right_if(text, [&](char32_t c) {
+    budget.scan(set.size());
+    return contains(set, c);
+  });
+}
+
+void charge_case_change(std::string_view text, Budget& budget) {
+  budget.step(static_cast<int64_t>(text.size()) + 1);
+  budget.room(ascii(text) ? static_cast<int64_t>(text.size())
+                          : static_cast<int64_t>(text.size()) * 12);
 }
 
 std::string upper(std::string_view text) {
@@ -344,23 +373,25 @@ std::string case_fold(std::string_view text) {
 }
 
 std::string replace(std::string_view text, std::string_view from, std::string_view to,
-                    int64_t count) {
-  std::string out;
+                    int64_t count, Budget& budget) {
+  budget.scan(text.size());
+  BoundedText out(budget);
   size_t at = 0;
   if (from.empty()) {  // between every two characters, and at both ends
     for (; count != 0; --count) {
       out += to;
       if (at >= text.size()) {
-        return out;
+        return out.take();
       }
       const size_t bytes = decode(text, at).bytes;
       out += text.substr(at, bytes);
       at += bytes;
     }
-    return out += text.substr(at);
+    out += text.substr(at);
+    return out.take();
   }
   for (; count != 0; --count) {
-    const size_t found = text.find(from, at);
+    const size_t found = find(text, from, at);
     if (found == std::string_view::npos) {
       break;
     }
@@ -368,68 +399,40 @@ std::string replace(std::string_view text, std::string_view from, std::string_vi
     out += to;
     at = found + from.size();
   }
-  return out += text.substr(at);
+  out += text.substr(at);
+  return out.take();
 }
 
-int64_t replaced_size(std::string_view text, std::string_view from, std::string_view to) {
-  auto found = static_cast<int64_t>(text.size()) + 1;
-  if (!from.empty()) {
-    found = 0;
-    for (size_t at = text.find(from); at != std::string_view::npos;
-         at = text.find(from, at + from.size())) {
-      ++found;
-    }
-  }
-  return static_cast<int64_t>(text.size()) + found * static_cast<int64_t>(to.size());
-}
-
-std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends) {
-  std::vector<std::string_view> lines;
-  size_t start = 0;
+Line first_line(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     const CodePoint p = decode(text, i);
     const char32_t c = p.value;
-    size_t next = i + p.bytes;
     if ((c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 ||
         c == 0x2029) {
-      if (c == '\r' && next < text.size() && text[next] == '\n') {
-        ++next;
-      }
-      lines.push_back(text.substr(start, (keep_ends ? next : i) - start));
-      start = next;
+      const bool two = c == '\r' && i + 1 < text.size() && text[i + 1] == '\n';
+      return {i, p.bytes + (two ? 1 : 0)};
     }
-    i = next;
+    i += p.bytes;
   }
-  if (start < text.size()) {
-    lines.push_back(text.substr(start));
-  }
-  return lines;
+  return {text.size(), 0};
 }
 
-std::string html_escape(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&#34;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
+std::string html_escape(std::string_view text, Budget& budget) {
+  BoundedText out(budget);
+  for (size_t at = 0; at < text.size();) {
+    const size_t next = std::min(text.find_first_of("&<>\"'", at), text.size());
+    out += text.substr(at, next - at);
+    if (next < text.size()) {
+      const char c = text[next];
+      out += c == '&'   ? "&amp;"
+             : c == '<' ? "&lt;"
+             : c == '>' ? "&gt;"
+             : c == '"' ? "&#34;"
+                        : "&#39;";
     }
+    at = next + 1;
   }
-  return out;
+  return out.take();
 }
 
 }  // namespace sft::jinja

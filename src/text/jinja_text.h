@@ -6,7 +6,8 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <vector>
+
+#include "core/budget.h"
 
 namespace sft::jinja {
 
@@ -22,7 +23,10 @@ int64_t length(std::string_view text);
 size_t byte_offset(std::string_view text, int64_t index);
 // Code points [start, stop) of the text, stop >= start >= 0.
 std::string_view substring(std::string_view text, int64_t start, int64_t stop);
-std::vector<std::string_view> characters(std::string_view text);
+// The byte where `what` stands first (from byte `from` on), or last; npos when nowhere. Their time
+// is linear in the text, whatever is looked for.
+size_t find(std::string_view text, std::string_view what, size_t from = 0);
+size_t find_last(std::string_view text, std::string_view what);
 
 // Predicates as Python's str.isspace, isalpha, ... have them for one character.
 bool is_space(char32_t c);
@@ -40,9 +44,12 @@ bool is_cased_text(std::string_view text, bool upper_case);
 // strip(None) and strip(chars).
 std::string_view strip_left(std::string_view text);
 std::string_view strip_right(std::string_view text);
-std::string_view strip_left(std::string_view text, std::string_view characters);
-std::string_view strip_right(std::string_view text, std::string_view characters);
+std::string_view without_last_word(std::string_view text);  // which ends with one
+std::string_view strip_left(std::string_view text, std::string_view characters, Budget& budget);
+std::string_view strip_right(std::string_view text, std::string_view characters, Budget& budget);
 
+// What the functions below are charged before they are called: letters may become three.
+void charge_case_change(std::string_view text, Budget& budget);
 std::string upper(std::string_view text);
 std::string lower(std::string_view text);
 std::string title(std::string_view text);
@@ -52,11 +59,13 @@ std::string case_fold(std::string_view text);
 
 // `text` with every (or the first `count`) occurrence of `from` replaced; count < 0 means all.
 std::string replace(std::string_view text, std::string_view from, std::string_view to,
-                    int64_t count);
-// At most as many bytes as replacing every occurrence gives.
-int64_t replaced_size(std::string_view text, std::string_view from, std::string_view to);
-// str.splitlines().
-std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends);
-std::string html_escape(std::string_view text);
+                    int64_t count, Budget& budget);
+// Takes the first line off `text`, as str.splitlines() sees lines; it begins the text.
+struct Line {
+  size_t bytes = 0;      // without its end
+  size_t end_bytes = 0;  // of "\n", "\r\n", ...; 0 for the text's end
+};
+Line first_line(std::string_view text);
+std::string html_escape(std::string_view text, Budget& budget);
 
 }  // namespace sft::jinja

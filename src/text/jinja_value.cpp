@@ -12,11 +12,9 @@
 
 namespace sft::jinja {
 
-void fail(std::string_view code, std::string message) { throw Error(code, std::move(message)); }
-
-void Budget::exhausted(std::string_view what) const {
-  throw Error(kLimit, fmt::format("the chat template used up the {} one rendering may take", what))
-      .hint("the template loops or builds text without end; see which loop stands at that line");
+void fail(std::string_view code, std::string message) {
+  Error error(code, std::move(message));
+  throw code == kLimit ? error.hint(std::string(kLimitHint)) : error;
 }
 
 namespace {
@@ -83,7 +81,9 @@ Value convert(const Json& json, int depth) {
       for (const Json& item : json) {
         items.push_back(convert(item, depth + 1));
       }
-      return Value::list(std::move(items));
+      const Value list = Value::list(std::move(items));
+      list.object()->given = true;
+      return list;
     }
     case Json::value_t::object: {
       auto dict = std::make_unique<Dict>();
@@ -92,6 +92,7 @@ Value convert(const Json& json, int depth) {
       for (const auto& [key, item] : members) {
         dict->add(Value::borrowed(key), convert(item, depth + 1));
       }
+      dict->given = true;
       return dict.release()->finish();
     }
     default:
@@ -99,7 +100,48 @@ Value convert(const Json& json, int depth) {
   }
 }
 
+// What an object takes beside what it refers to; some more for the allocator.
+int64_t own_size(const Value& value) {
+  constexpr size_t kAllocator = 16;
+  switch (value.kind()) {
+    case Kind::string:
+      return static_cast<int64_t>(sizeof(String) + kAllocator + value.get<String>().own.capacity());
+    case Kind::list:
+    case Kind::tuple:
+      return static_cast<int64_t>(sizeof(List) + 2 * kAllocator +
+                                  value.items().capacity() * sizeof(Value));
+    case Kind::dict: {
+      constexpr size_t kIndexed = 64;  // what the index takes for a key
+      const auto& items = value.dict().items;
+      return static_cast<int64_t>(sizeof(Dict) + 2 * kAllocator +
+                                  items.capacity() * 2 * sizeof(Value) +
+                                  (items.size() > kIndexedSize ? items.size() * kIndexed : 0));
+    }
+    case Kind::undefined:
+      return static_cast<int64_t>(sizeof(Undefined) + 2 * kAllocator +
+                                  value.get<Undefined>().hint.capacity());
+    default:
+      return 256;
+  }
+}
+
 }  // namespace
+
+void adopt_new(Budget& budget, const Value& value) {
+  value.object()->held = Held(budget, own_size(value));
+  if (value.is(Kind::list) || value.is(Kind::tuple)) {
+    budget.step(static_cast<int64_t>(value.items().size()));
+    for (const Value& item : value.items()) {
+      adopt(budget, item);
+    }
+  } else if (value.is(Kind::dict)) {
+    budget.step(static_cast<int64_t>(value.dict().items.size()));
+    for (const auto& [key, item] : value.dict().items) {
+      adopt(budget, key);
+      adopt(budget, item);
+    }
+  }
+}
 
 Value Value::string(std::string text) { return make_string(std::move(text), false); }
 Value Value::markup(std::string text) { return make_string(std::move(text), true); }
@@ -107,13 +149,14 @@ Value Value::markup(std::string text) { return make_string(std::move(text), true
 Value Value::borrowed(std::string_view text) {
   auto string = std::make_unique<String>();
   string->text = text;
+  string->given = true;
   return Value(Kind::string, string.release());
 }
 
 Value Value::list(std::vector<Value> items) { return make_list(Kind::list, std::move(items)); }
 Value Value::tuple(std::vector<Value> items) { return make_list(Kind::tuple, std::move(items)); }
 
-Value Value::generator(const Value& source, std::function<std::vector<Value>()> make) {
+Value Value::generator(const Value& source, std::function<Elements()> make) {
   auto generator = std::make_unique<Generator>();
   generator->depth = deeper(depth_of(source));
   generator->make = std::move(make);
@@ -173,7 +216,7 @@ std::string Undefined::message() const {
   if (name.is(Kind::string)) {
     return fmt::format("'{} object' has no attribute '{}'", owner, name.text());
   }
-  return fmt::format("{} object has no element {}", owner, repr(name));
+  return fmt::format("{} object has no element {}", owner, brief(name));
 }
 
 const Value* Dict::find(std::string_view key) const {
@@ -196,21 +239,34 @@ const Value* Dict::find(std::string_view key) const {
   return found == index_.end() ? nullptr : &items[found->second].second;
 }
 
-const Value* Dict::find(const Value& key) const {
+const Value* Dict::find(const Value& key, Budget& budget) const {
   if (key.is(Kind::string)) {
+    budget.scan(key.text().size());
     return find(key.text());
   }
-  require_hashable(key);
+  require_hashable(key, budget);
   for (const auto& [k, v] : items) {
-    if (!k.is(Kind::string) && equal(k, key)) {
+    budget.step();
+    if (!k.is(Kind::string) && equal(k, key, budget)) {
       return &v;
     }
   }
   return nullptr;
 }
 
-void Dict::set(const Value& key, Value value) {
+void Dict::set(std::string_view key, Value value) {
   if (const Value* found = find(key)) {
+    const_cast<Value&>(*found) = std::move(value);
+    return;
+  }
+  items.emplace_back(Value::borrowed(key), std::move(value));
+  if (!index_.empty()) {
+    index_.emplace(key, static_cast<uint32_t>(items.size() - 1));
+  }
+}
+
+void Dict::set(const Value& key, Value value, Budget& budget) {
+  if (const Value* found = find(key, budget)) {
     const_cast<Value&>(*found) = std::move(value);
     return;
   }

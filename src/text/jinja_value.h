@@ -4,6 +4,9 @@
 // A Value is 16 bytes and shares its object by a plain (not atomic) count: a value belongs to one
 // rendering and its thread. Constants of a parsed template are "immortal": never counted, so many
 // threads may render the same template. Lists, tuples and dicts never change once built.
+//
+// What an object takes is held in the rendering's budget from `adopt` on until it is freed. Whoever
+// builds one asks for `room` first.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/budget.h"
 #include "core/json.h"
 
 namespace sft::jinja {
@@ -45,9 +49,14 @@ enum class Kind : uint8_t {
 struct Object {
   uint32_t refs = 0;
   bool immortal = false;
+  bool given = false;  // came with the data: what it takes is not the template's doing
   uint16_t depth = 1;  // nesting of containers, bounded so that no recursion runs out of stack
+  Held held;
   virtual ~Object() = default;
 };
+
+// What to_vector and the filters give: values whose room is held as they are added.
+struct Elements;
 
 struct String;
 struct List;
@@ -79,7 +88,7 @@ class Value {
   static Value list(std::vector<Value> items);   // M154 when nested too deep
   static Value tuple(std::vector<Value> items);  // M154 when nested too deep
   // `source` is what the elements will come from (it bounds how deep generators nest).
-  static Value generator(const Value& source, std::function<std::vector<Value>()> make);
+  static Value generator(const Value& source, std::function<Elements()> make);
   static Value undefined(std::string hint, bool unsafe = false);
   static Value undefined_name(std::string_view name);
   static Value undefined_attribute(const Value& owner, const Value& name);
@@ -131,6 +140,30 @@ class Value {
   };
 };
 
+// Holds what `value` and all that it consists of take, where that is not yet held.
+void adopt_new(Budget& budget, const Value& value);
+inline void adopt(Budget& budget, const Value& value) {
+  if (value.is_object()) {
+    const Object& object = *value.object();
+    if (!object.immortal && !object.given && !object.held) {
+      adopt_new(budget, value);
+    }
+  }
+}
+
+inline constexpr int64_t kDictEntry = 128;  // what one more entry of a dict takes, with its index
+
+struct Elements : std::vector<Value> {
+  Held held;
+
+  // The vector doubles as it grows, hence two slots for each value.
+  void add(Budget& budget, Value value) {
+    held.more(budget, 2 * sizeof(Value));
+    adopt(budget, value);
+    push_back(std::move(value));
+  }
+};
+
 struct String : Object {
   std::string own;
   std::string_view text;
@@ -147,8 +180,9 @@ struct Dict : Object {
   std::vector<std::pair<Value, Value>> items;
 
   const Value* find(std::string_view key) const;
-  const Value* find(const Value& key) const;  // M153 when the key cannot be hashed
-  void set(const Value& key, Value value);
+  const Value* find(const Value& key, Budget& budget) const;  // M153 when it cannot be hashed
+  void set(std::string_view key, Value value);                // the key outlives the rendering
+  void set(const Value& key, Value value, Budget& budget);
   void add(Value key, Value value) { items.emplace_back(std::move(key), std::move(value)); }
   Value finish();  // wraps a newly built dict; M154 when nested too deep
 
@@ -177,8 +211,8 @@ struct View : Object {
 // Computed when first asked for an element, as Python's generators are: one that nobody walks
 // cannot fail.
 struct Generator : Object {
-  std::function<std::vector<Value>()> make;  // empty once it has run
-  std::vector<Value> items;
+  std::function<Elements()> make;  // empty once it has run
+  Elements items;
   size_t next = 0;
   void start();
   bool take(Value& element);  // the next element; false at the end

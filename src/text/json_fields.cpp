@@ -43,6 +43,15 @@ std::string string_field(const Json& json, std::string_view key, std::string_vie
   return value == nullptr ? std::string(otherwise) : value->get<std::string>();
 }
 
+std::string filled_field(const Json& json, std::string_view key, std::string_view otherwise,
+                         const std::string& where) {
+  std::string value = string_field(json, key, otherwise, where);
+  if (value.empty()) {
+    malformed(where, key, "a text that is not empty");
+  }
+  return value;
+}
+
 int64_t int_field(const Json& json, std::string_view key, int64_t otherwise,
                   const std::string& where) {
   const Json* value = find(json, key);

@@ -15,6 +15,9 @@ std::string component_type(const Json& json, const std::string& where);
 bool bool_field(const Json& json, std::string_view key, bool otherwise, const std::string& where);
 std::string string_field(const Json& json, std::string_view key, std::string_view otherwise,
                          const std::string& where);
+// The same, and M100 where it is empty.
+std::string filled_field(const Json& json, std::string_view key, std::string_view otherwise,
+                         const std::string& where);
 int64_t int_field(const Json& json, std::string_view key, int64_t otherwise,
                   const std::string& where);
 // A field that must be there; M100 otherwise.

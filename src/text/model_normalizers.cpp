@@ -131,9 +131,9 @@ class Precompiled : public Normalizer {
       const size_t end = cluster_end(view, i);
       const std::string_view cluster = view.substr(i, end - i);
       if (const auto found = cluster.size() < 6 ? map_.find(cluster) : std::nullopt) {
-        replace(cluster, *found, changes);
+        replace(cluster, *found, changes, text.budget());
       } else {
-        add_chars(cluster, changes);
+        add_chars(cluster, changes, text.budget());
       }
       i = end;
     }
@@ -167,12 +167,13 @@ class Precompiled : public Normalizer {
     return end;
   }
 
-  void add_chars(std::string_view cluster, std::vector<AlignedText::Change>& changes) const {
+  void add_chars(std::string_view cluster, std::vector<AlignedText::Change>& changes,
+                 Budget& budget) const {
     for (size_t i = 0; i < cluster.size();) {
       const DecodedChar c = decode_utf8(cluster.data() + i);
       const std::string_view part = cluster.substr(i, c.size);
       if (const auto found = map_.find(part)) {
-        replace(part, *found, changes);
+        replace(part, *found, changes, budget);
       } else {
         changes.emplace_back(c.code, 0);
       }
@@ -189,7 +190,9 @@ class Precompiled : public Normalizer {
   }
 
   static void replace(std::string_view old_text, std::string_view new_text,
-                      std::vector<AlignedText::Change>& changes) {
+                      std::vector<AlignedText::Change>& changes, Budget& budget) {
+    budget.step(static_cast<int64_t>(new_text.size()) + 1);
+    budget.room(static_cast<int64_t>(changes.size() + new_text.size()));
     const int old_count = count_chars(old_text), new_count = count_chars(new_text);
     int nth = 0;
     for (size_t i = 0; i < new_text.size(); ++nth) {

@@ -77,7 +77,7 @@ class Replace : public Normalizer {
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
   void apply(AlignedText& text) const override {
     std::vector<PatternPart> parts;
-    pattern_.find(text.text(), 0, parts);
+    pattern_.find(text.text(), 0, text.budget(), parts);
     if (parts.empty() || (parts.size() == 1 && !parts[0].matched)) {
       return;
     }
@@ -133,6 +133,7 @@ class NormalizerSequence : public Normalizer {
       : parts_(std::move(parts)) {}
   void apply(AlignedText& text) const override {
     for (const auto& part : parts_) {
+      text.budget().scan(text.text().size());
       part->apply(text);
     }
   }

@@ -4,6 +4,8 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <cstring>
+
 #include "core/error.h"
 #include "text/regex_syntax.h"
 #include "text/unicode.h"
@@ -80,10 +82,12 @@ Pattern Pattern::from_json(const Json& json, const std::string& where) {
       .hint("the tokenizer file is damaged; fetch it again");
 }
 
-void Pattern::find(std::string_view text, uint32_t offset, std::vector<PatternPart>& parts) const {
+void Pattern::find(std::string_view text, uint32_t offset, Budget& budget,
+                   std::vector<PatternPart>& parts) const {
   if (compiled_) {
-    find_regex(text, offset, parts);
+    find_regex(text, offset, budget, parts);
   } else {
+    budget.scan(text.size());
     find_literal(text, offset, parts);
   }
 }
@@ -98,7 +102,10 @@ void Pattern::find_literal(std::string_view text, uint32_t offset,
     }
   };
   if (!source_.empty()) {
-    for (size_t hit; (hit = text.find(source_, previous)) != std::string_view::npos;) {
+    // memmem is linear in the text, whatever is looked for.
+    while (const void* found = memmem(text.data() + previous, text.size() - previous,
+                                      source_.data(), source_.size())) {
+      const auto hit = static_cast<size_t>(static_cast<const char*>(found) - text.data());
       add(previous, hit, false);
       add(hit, hit + source_.size(), true);
       previous = hit + source_.size();
@@ -107,7 +114,7 @@ void Pattern::find_literal(std::string_view text, uint32_t offset,
   add(previous, text.size(), false);
 }
 
-void Pattern::find_regex(std::string_view text, uint32_t offset,
+void Pattern::find_regex(std::string_view text, uint32_t offset, Budget& budget,
                          std::vector<PatternPart>& parts) const {
   pcre2_code* code = compiled_->code.get();
   const MatchData data(pcre2_match_data_create(1, nullptr));
@@ -120,7 +127,13 @@ void Pattern::find_regex(std::string_view text, uint32_t offset,
   };
   size_t previous = 0, start = 0;
   bool any = false;
-  while (start <= text.size()) {
+  // PCRE2 bounds the steps of one match, which nobody can read; of all together, the time is.
+  constexpr int kClockEvery = 64;
+  for (int matches = 0; start <= text.size(); ++matches) {
+    if (matches % kClockEvery == 0) {
+      budget.step(kClockEvery);
+      budget.check_time();
+    }
     int found = pcre2_match(code, subject, text.size(), start, PCRE2_NO_UTF_CHECK, data.get(),
                             context.get());
     if (found == PCRE2_ERROR_JIT_STACKLIMIT && !context) {

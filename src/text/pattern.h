@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/budget.h"
 #include "core/json.h"
 #include "text/span.h"
 
@@ -35,7 +36,8 @@ class Pattern {
 
   // Appends the parts of `text`, in order and without gaps; spans are shifted by `offset`.
   // M115 when a regular expression gives up on the text.
-  void find(std::string_view text, uint32_t offset, std::vector<PatternPart>& parts) const;
+  void find(std::string_view text, uint32_t offset, Budget& budget,
+            std::vector<PatternPart>& parts) const;
 
   // The hand-written equal of this expression, which cuts a text into matches without gaps; or
   // null.
@@ -46,7 +48,8 @@ class Pattern {
   Pattern();
 
   void find_literal(std::string_view text, uint32_t offset, std::vector<PatternPart>& parts) const;
-  void find_regex(std::string_view text, uint32_t offset, std::vector<PatternPart>& parts) const;
+  void find_regex(std::string_view text, uint32_t offset, Budget& budget,
+                  std::vector<PatternPart>& parts) const;
 
   std::string source_, where_;
   std::unique_ptr<Compiled> compiled_;

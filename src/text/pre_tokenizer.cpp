@@ -103,7 +103,8 @@ class Split : public Cutter {
       return;
     }
     split.parts.clear();
-    pattern_.find(text.substr(piece.begin, piece.size()), piece.begin, split.parts);
+    pattern_.find(text.substr(piece.begin, piece.size()), piece.begin, split.text.budget(),
+                  split.parts);
     add_pieces(split.parts, invert_, behavior_, split.next_pieces);
   }
 
@@ -240,7 +241,8 @@ class Metaspace : public PreTokenizer {
     split.next_pieces.clear();
     for (const Span piece : split.pieces) {
       split.parts.clear();
-      pattern_.find(split.text.text().substr(piece.begin, piece.size()), piece.begin, split.parts);
+      pattern_.find(split.text.text().substr(piece.begin, piece.size()), piece.begin,
+                    split.text.budget(), split.parts);
       add_pieces(split.parts, false, Behavior::merged_with_next, split.next_pieces);
     }
     std::swap(split.pieces, split.next_pieces);
@@ -261,8 +263,9 @@ class Metaspace : public PreTokenizer {
         out.put(replacement_, split.text.origin(piece.begin));
       }
       for (uint32_t i = piece.begin; i < piece.end;) {
+        const size_t found = text.substr(i, piece.end - i).find(' ');
         const uint32_t space =
-            static_cast<uint32_t>(std::min<size_t>(text.find(' ', i), piece.end));
+            found == std::string_view::npos ? piece.end : i + static_cast<uint32_t>(found);
         out.copy(i, space);
         if (space < piece.end) {
           out.put(replacement_, split.text.origin(space));
@@ -332,6 +335,8 @@ class PreTokenizerSequence : public PreTokenizer {
       : stages_(std::move(stages)) {}
   void apply(SplitText& split) const override {
     for (const auto& stage : stages_) {
+      split.text.budget().scan(split.text.text().size());
+      split.text.budget().step(static_cast<int64_t>(split.pieces.size()));
       stage->apply(split);
     }
   }
@@ -352,7 +357,7 @@ std::unique_ptr<PreTokenizer> make_metaspace(const Json& json, const std::string
     throw Error("M100", fmt::format("\"{}\" is not a prepend_scheme of Metaspace", scheme))
         .at(where);
   }
-  return std::make_unique<Metaspace>(string_field(json, "replacement", "\xE2\x96\x81", where),
+  return std::make_unique<Metaspace>(filled_field(json, "replacement", "\xE2\x96\x81", where),
                                      scheme == "always"  ? Metaspace::Prepend::always
                                      : scheme == "first" ? Metaspace::Prepend::first
                                                          : Metaspace::Prepend::never,

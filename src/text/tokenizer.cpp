@@ -58,6 +58,7 @@ struct Tokenizer::Impl {
   std::unique_ptr<Decoder> decoder;
   NamedToken bos, eos, pad, unk;
   std::optional<int64_t> model_max_length;
+  std::string budget_subject;
 
   void read_config(const Json& config);
 
@@ -68,12 +69,12 @@ struct Tokenizer::Impl {
     size_t first;
   };
   void encode(std::string_view text, bool add_special, Scratch::Impl& scratch, Output out) const;
-  void encode_segment(std::string_view text, Span segment, Scratch::Impl& scratch,
-                      Output& out) const;
+  void encode_segment(std::string_view text, Span segment, Scratch::Impl& scratch, Output& out,
+                      Budget& budget) const;
   void encode_pieces(Scratch::Impl& scratch, Output& out) const;
   void add_found_token(int32_t id, Span span, Scratch::Impl& scratch, Output& out) const;
-  void post_process(std::string_view text, bool add_special, Scratch::Impl& scratch,
-                    Output& out) const;
+  void post_process(std::string_view text, bool add_special, Scratch::Impl& scratch, Output& out,
+                    Budget& budget) const;
   void trim_spans(std::string_view text, bool keeps_first_space,
                   const std::vector<size_t>& found_tokens, Output& out) const;
   void lay_out(const std::vector<int32_t>& layout, std::vector<size_t>& found_tokens,
@@ -149,23 +150,24 @@ void Tokenizer::Impl::encode(std::string_view text, bool add_special, Scratch::I
   }
   scratch.parts.clear();
   scratch.found_tokens.clear();
-  added.find(text, false, scratch.parts);
+  Budget budget = tokenizer_budget(text.size(), budget_subject);
+  added.find(text, false, budget, scratch.parts);
   for (const TokenPart& part : scratch.parts) {
     if (part.id == Vocabulary::kNone) {
-      encode_segment(text, part.span, scratch, out);
+      encode_segment(text, part.span, scratch, out, budget);
       continue;
     }
     add_found_token(part.id, part.span, scratch, out);
   }
-  post_process(text, add_special, scratch, out);
+  post_process(text, add_special, scratch, out, budget);
 }
 
 // A part of the text without added tokens that are looked for in the original text.
 void Tokenizer::Impl::encode_segment(std::string_view text, Span segment, Scratch::Impl& scratch,
-                                     Output& out) const {
+                                     Output& out, Budget& budget) const {
   AlignedText& aligned = scratch.split.text;
   const bool track = out.spans != nullptr || (pre_tokenizer && pre_tokenizer->needs_origins());
-  aligned.reset(text.substr(segment.begin, segment.size()), segment.begin, track);
+  aligned.reset(text.substr(segment.begin, segment.size()), segment.begin, track, budget);
   if (normalizer) {
     normalizer->apply(aligned);
   }
@@ -174,15 +176,14 @@ void Tokenizer::Impl::encode_segment(std::string_view text, Span segment, Scratc
     return;
   }
   scratch.inner_parts.clear();
-  added.find(aligned.text(), true, scratch.inner_parts);
-  scratch.whole = aligned;
+  added.find(aligned.text(), true, budget, scratch.inner_parts);
+  std::swap(scratch.whole, aligned);
   for (const TokenPart& part : scratch.inner_parts) {
     if (part.id != Vocabulary::kNone) {
       add_found_token(part.id, scratch.whole.origin(part.span.begin, part.span.end), scratch, out);
       continue;
     }
-    aligned = scratch.whole;
-    aligned.trim(part.span.begin, part.span.end);
+    aligned.assign_part(scratch.whole, part.span.begin, part.span.end);
     encode_pieces(scratch, out);
   }
 }
@@ -219,11 +220,15 @@ void Tokenizer::Impl::add_found_token(int32_t id, Span span, Scratch::Impl& scra
 }
 
 void Tokenizer::Impl::post_process(std::string_view text, bool add_special, Scratch::Impl& scratch,
-                                   Output& out) const {
+                                   Output& out, Budget& budget) const {
   for (const PostProcessor::Step& step : post_processor.steps()) {
     if (step.trims && out.spans != nullptr) {
       trim_spans(text, step.keeps_first_space, scratch.found_tokens, out);
     } else if (!step.trims && add_special) {
+      // The text may stand in the layout many times.
+      const auto tokens = static_cast<int64_t>(out.ids.size() - out.first) + 1;
+      budget.room(static_cast<int64_t>(step.layout.size()), tokens);
+      budget.step(static_cast<int64_t>(step.layout.size()) * tokens);
       lay_out(step.layout, scratch.found_tokens, out);
     }
   }
@@ -287,13 +292,16 @@ std::string Tokenizer::Impl::decode(std::span<const int32_t> ids, bool skip_spec
     return text;
   }
   std::vector<std::string> tokens;
+  size_t bytes = 0;
   for (const int32_t id : ids) {
     if (has(id) && !(skip_special && added.is_special(id))) {
       tokens.emplace_back(token(id));
+      bytes += tokens.back().size();
     }
   }
   if (decoder) {
-    decoder->apply(tokens);
+    Budget budget = tokenizer_budget(bytes, budget_subject);
+    decoder->apply(tokens, budget);
   }
   std::string text;
   for (size_t i = 0; i < tokens.size(); ++i) {
@@ -332,7 +340,8 @@ Tokenizer Tokenizer::from_text(std::string_view tokenizer_json, const Json& toke
   impl->decoder = make_decoder(component("decoder"), where("decoder"));
   impl->model = std::move(file.model);
   impl->added.add(component("added_tokens"), impl->model->vocabulary(), where("added_tokens"));
-  impl->added.finish(impl->normalizer.get());
+  impl->budget_subject = "tokenizing with " + name;
+  impl->added.finish(impl->normalizer.get(), impl->budget_subject);
   impl->read_config(tokenizer_config);
   return Tokenizer(std::move(impl));
 }

@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "text/aligned_text.h"
 #include "text/pattern.h"
 #include "text/unicode.h"
 #include "text/word_regexes.h"
@@ -67,7 +68,8 @@ TEST(WordScanner, CutsWhereTheRegularExpressionDoes) {
       std::vector<Span> words;
       scanner->scan(text.data(), 0, static_cast<uint32_t>(text.size()), words);
       std::vector<PatternPart> parts;
-      pattern.find(text, 0, parts);
+      Budget budget = tokenizer_budget(text.size(), "a test");
+      pattern.find(text, 0, budget, parts);
       std::vector<Span> expected;
       for (const PatternPart& part : parts) {
         ASSERT_TRUE(part.matched) << text;
@@ -118,7 +120,9 @@ std::vector<Span> cut_in_turn(std::span<const Pattern> patterns, const std::stri
   for (const Pattern& pattern : patterns) {
     std::vector<PatternPart> parts;
     for (const Span word : words) {
-      pattern.find(std::string_view(text).substr(word.begin, word.size()), word.begin, parts);
+      Budget budget = tokenizer_budget(text.size(), "a test");
+      pattern.find(std::string_view(text).substr(word.begin, word.size()), word.begin, budget,
+                   parts);
     }
     words.clear();
     for (const PatternPart& part : parts) {
