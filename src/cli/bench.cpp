@@ -35,10 +35,10 @@ struct BenchOptions {
     v.group("Work");
     v("model_name_or_path", &model_name_or_path,
       "A model folder or a config.json; the weights are random.")
-        .alias("model");
+        .also("model");
     v("seq", &settings.seq, "Tokens a document.").at_least(1);
     v("per_device_train_batch_size", &settings.batch, "Documents a micro-batch.")
-        .alias("batch")
+        .also("batch")
         .at_least(1);
     v("gradient_accumulation_steps", &settings.accumulation, "Micro-batches a step.").at_least(1);
     v("steps", &settings.steps, "Steps that are timed; two more come before.").at_least(1);

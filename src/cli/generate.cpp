@@ -37,7 +37,7 @@ struct GenerateOptions {
     v.group("Input");
     v("model_name_or_path", &model_name_or_path,
       "Model folder, .gguf file or hub id in the local cache.")
-        .alias("model");
+        .also("model");
     v("model_revision", &model_revision, "Branch, tag or commit of a hub id.");
     v("prompt", &prompt, "The text to go on from; a bare word on the command line is the same.");
     v("chat", &chat, "The prompt is a user's message: render it with the model's chat template.");

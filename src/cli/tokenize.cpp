@@ -38,7 +38,7 @@ struct TokenizeOptions {
     v.group("Input");
     v("model_name_or_path", &model_name_or_path,
       "Folder with a tokenizer.json, such a file itself, .gguf file, or hub id.")
-        .alias("model");
+        .also("model");
     v("model_revision", &model_revision, "Branch, tag or commit of a hub id.");
     v("file", &file,
       "The text, UTF-8; \"-\" reads standard input. Each line is a text of its own.");

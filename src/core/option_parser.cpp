@@ -30,23 +30,14 @@ std::string spelled_like(const std::string& name, std::string_view word) {
   return out;
 }
 
+bool holds_word(std::string_view words, std::string_view word) {
+  const std::vector<std::string> all = split(words, ' ');
+  return std::ranges::find(all, word) != all.end();
+}
+
 [[noreturn]] void unknown_flag(const OptionTable& table, std::string_view word) {
-  std::string snake(word);
-  std::ranges::replace(snake, '-', '_');
-  std::vector<std::string> names = table.names();
-  names.emplace_back("config");
-  std::vector<std::string> longer;
-  std::ranges::copy_if(names, std::back_inserter(longer),
-                       [&](const std::string& name) { return name.starts_with(snake); });
-  Error error("C001", fmt::format("unknown option --{}", word));
-  const std::string near = longer.size() == 1 ? longer[0] : nearest(snake, names);
-  if (!near.empty()) {
-    throw error.hint(fmt::format("did you mean  --{}?", spelled_like(near, word)));
-  }
-  if (!longer.empty()) {
-    throw error.hint(fmt::format("options that begin so: --{}", fmt::join(longer, ", --")));
-  }
-  throw error.hint("sft --help lists all options");
+  throw Error("C001", fmt::format("unknown option --{}", word))
+      .hint(hint_for_unknown(table, word, "--"));
 }
 
 class CommandLine {
@@ -197,7 +188,7 @@ class CommandLine {
 
   void remember(const Option& option, const OptionAlias* alias, const std::string& flag) {
     parsed_.set_by[option.name] = flag;
-    if (alias != nullptr) {
+    if (alias != nullptr && alias->older) {
       parsed_.notes.push_back(fmt::format("{} is now --{}{}{}", flag, option.name,
                                           alias->note.empty() ? "" : ": ", alias->note));
     }
@@ -222,6 +213,35 @@ bool is_built(const Option& option) {
 }
 
 }  // namespace
+
+std::string hint_for_unknown(const OptionTable& table, std::string_view name,
+                             std::string_view before) {
+  std::string snake = to_lower(name);
+  std::ranges::replace(snake, '-', '_');
+  const auto named = [&](const std::string& option) {
+    return fmt::format("did you mean  {}{}?", before, spelled_like(option, name));
+  };
+  for (const ForeignNames& foreign : table.foreign()) {
+    if (holds_word(foreign.names, snake)) {
+      return foreign.option.empty()
+                 ? std::string(foreign.words)
+                 : named(std::string(foreign.option)) + (foreign.words.empty() ? "" : " ") +
+                       std::string(foreign.words);
+    }
+  }
+  std::vector<std::string> names = table.names();
+  names.emplace_back("config");
+  std::vector<std::string> longer;
+  std::ranges::copy_if(names, std::back_inserter(longer),
+                       [&](const std::string& known) { return known.starts_with(snake); });
+  const std::string near = longer.size() == 1 ? longer[0] : nearest(snake, names);
+  if (!near.empty()) {
+    return named(near);
+  }
+  return longer.empty() ? "sft --help lists all options"
+                        : fmt::format("options that begin so: {}{}", before,
+                                      fmt::join(longer, fmt::format(", {}", before)));
+}
 
 void check_built(const OptionTable& table, ParsedOptions& parsed) {
   for (const Option& option : table.options()) {

@@ -36,6 +36,11 @@ ParsedOptions parse_options(OptionTable& table, std::span<const std::string> arg
 void parse_yaml_options(OptionTable& table, const std::string& text, const std::string& name,
                         ParsedOptions& parsed);
 
+// The way out for a name that no option has: what another program's option of that name is called
+// here, or the nearest name. `before` stands before names ("--" on the command line).
+std::string hint_for_unknown(const OptionTable& table, std::string_view name,
+                             std::string_view before);
+
 // C010 for an option whose value is known but not built yet; fills `parsed.inert`.
 void check_built(const OptionTable& table, ParsedOptions& parsed);
 

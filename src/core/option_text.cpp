@@ -83,6 +83,9 @@ std::string help_sentence(const Option& option) {
   if (option.choices.size() > 4) {
     text += fmt::format(" One of {}.", fmt::join(working_choices(option), ", "));
   }
+  for (const OptionAlias& alias : option.aliases) {
+    text += alias.older ? "" : fmt::format(" Also --{}.", alias.name);
+  }
   if (!option.is_counter()) {
     text += fmt::format(" [{}]", option_text(option.default_value));
   }
@@ -132,7 +135,10 @@ std::string markdown_row(const Option& option) {
   if (is_partial(option)) {
     help += fmt::format(" Not built yet: the other values ({}).", option.status_text);
   }
-  const std::string flag = option.short_flag == 0 ? "" : fmt::format(" `-{}`", option.short_flag);
+  std::string flag = option.short_flag == 0 ? "" : fmt::format(" `-{}`", option.short_flag);
+  for (const OptionAlias& alias : option.aliases) {
+    flag += alias.older ? "" : fmt::format(" `--{}`", alias.name);
+  }
   return fmt::format("| `--{}`{} | {} | `{}` | {} |\n", option.name, flag, markdown_cell(type),
                      option_text(option.default_value), markdown_cell(help));
 }
@@ -223,7 +229,9 @@ std::string markdown_text(const OptionTable& table) {
   out += "\n## Older names\n\n| older | now | what changed |\n|---|---|---|\n";
   for (const Option& option : table.options()) {
     for (const OptionAlias& alias : option.aliases) {
-      out += fmt::format("| `--{}` | `--{}` | {} |\n", alias.name, option.name, alias.note);
+      if (alias.older) {
+        out += fmt::format("| `--{}` | `--{}` | {} |\n", alias.name, option.name, alias.note);
+      }
     }
   }
   return out;

@@ -105,7 +105,7 @@ class YamlReader {
       set_option_json(*found, to_json(node), source);
     }
     parsed_.set_by[found->name] = where;
-    if (alias != nullptr) {
+    if (alias != nullptr && alias->older) {
       parsed_.notes.push_back(fmt::format("{}: {} is now {}{}{}", where, key, found->name,
                                           alias->note.empty() ? "" : ": ", alias->note));
     }
@@ -115,11 +115,9 @@ class YamlReader {
     if (command_line || key == "config") {
       throw Error("C022", fmt::format("{} is for the command line only", key)).at(where);
     }
-    Error error("C022", fmt::format("unknown key {}", key));
-    error.at(where);
-    const std::string near = nearest(key, table_.names());
-    throw near.empty() ? error.hint("sft --help lists all options")
-                       : error.hint(fmt::format("did you mean  {}?", near));
+    throw Error("C022", fmt::format("unknown key {}", key))
+        .at(where)
+        .hint(hint_for_unknown(table_, key, ""));
   }
 
   std::vector<std::string> words(const Option& option, const YAML::Node& node) const {

@@ -32,6 +32,11 @@ Option& Option::alias(std::string old_name, std::string note) {
   return *this;
 }
 
+Option& Option::also(std::string short_name) {
+  aliases.push_back({std::move(short_name), "", false});
+  return *this;
+}
+
 Option& Option::one_of(std::vector<std::string> values) {
   choices = std::move(values);
   return *this;

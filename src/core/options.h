@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -35,9 +36,17 @@ enum class OptionStatus {
   inert,    // known; accepted, and without meaning here for the reason in `status_text`
 };
 
-// An older name of an option; `note` (may be empty) says what changed and is shown when it is used.
+// Another name of an option: an older one, which is said when it is used, or a short one. `note`
+// (may be empty) says what changed.
 struct OptionAlias {
   std::string name, note;
+  bool older = true;
+};
+
+// Names that other programs have for something, with spaces between them: `option` does the same
+// here, or `words` say what does, or why nothing has to.
+struct ForeignNames {
+  std::string_view names, option, words;
 };
 
 // One option, filled in by chained calls in `visit`.
@@ -64,6 +73,7 @@ struct Option {
   Json default_value;  // the member's value when it was listed
 
   Option& alias(std::string old_name, std::string note = "");
+  Option& also(std::string short_name);
   Option& one_of(std::vector<std::string> values);
   Option& at_least(double value);
   Option& above(double value);
@@ -112,12 +122,16 @@ class OptionTable {
   const Option* find(std::string_view name, const OptionAlias** used = nullptr) const;
   // Every name that `find` knows, in snake case.
   std::vector<std::string> names() const;
+  // Names of other programs, for the hint of an unknown option.
+  void foreign(std::span<const ForeignNames> names) { foreign_ = names; }
+  std::span<const ForeignNames> foreign() const { return foreign_; }
   // Name -> value, in declaration order, without secrets and those for the command line only.
   Json values() const;
 
  private:
   std::string group_;
   std::vector<Option> options_;
+  std::span<const ForeignNames> foreign_;
 };
 
 // The values of any options struct, by name, in declaration order.

@@ -6,7 +6,8 @@ namespace {
 void visit_model(ModelOptions& o, OptionTable& v) {
   v.group("Model");
   v("model_name_or_path", &o.model_name_or_path,
-    "A model folder, a .gguf file, or a model of the hub (owner/name).");
+    "A model folder, a .gguf file, or a model of the hub (owner/name).")
+      .also("model");
   v("model_revision", &o.model_revision, "Branch, tag or commit of a model of the hub.");
   v("dtype", &o.dtype,
     "The type weights are trained in: float32 (auto is the same), or bfloat16, rounded "

@@ -152,7 +152,7 @@ void visit_checkpoints(TrainOptions& o, OptionTable& v) {
   v("save_safetensors", &o.save_safetensors, "Save weights as safetensors.")
       .planned("there is no other format");
   v("save_on_each_node", &o.save_on_each_node, "Save on every machine.")
-      .inert("it matters only with several machines");
+      .inert("rank 0 alone saves, for all machines");
   v("enable_jit_checkpoint", &o.enable_jit_checkpoint, "Save when the run is told to stop.")
       .inert("a signal that ends a run always saves");
   v("ignore_data_skip", &o.ignore_data_skip, "Resume at the data's beginning.")
@@ -202,6 +202,7 @@ void TrainOptions::visit(OptionTable& v) {
   hub.visit(v);
   legacy.visit(v);
   visit_terminal(*this, v);
+  v.foreign(foreign_option_names());
 }
 
 }  // namespace sft

@@ -147,6 +147,9 @@ TrainOptions read_train_options(std::span<const std::string> args,
                                 std::vector<std::pair<std::string, std::string>>* env = nullptr,
                                 const Ranks& ranks = {});
 
+// What the options of other programs are called here (options_foreign.cpp).
+std::span<const ForeignNames> foreign_option_names();
+
 // The rules that span options, in one place; returns the options with what follows from others
 // filled in (eval_steps, metric_for_best_model, ...) and adds to `notes`. Errors: C040-C059.
 TrainOptions validate(TrainOptions options, const Ranks& ranks = {});

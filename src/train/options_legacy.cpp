@@ -4,13 +4,16 @@ namespace sft {
 
 void DistributedOptions::visit(OptionTable& v) {
   v.group("Several devices");
-  const char* one = "a run has one process and one device for now";
-  const char* inert = "it matters only with several devices";
-  v("num_processes", &num_processes, "Processes in all.").planned(one);
-  v("num_machines", &num_machines, "Machines.").planned(one);
-  v("machine_rank", &machine_rank, "Which of them this is.").planned(one);
-  v("main_process_ip", &main_process_ip, "Where the first process is.").inert(inert);
-  v("main_process_port", &main_process_port, "Its port.").inert(inert);
+  const char* launch =
+      "ranks are started by sft launch --nproc_per_node N --nnodes M, or by torchrun, srun or "
+      "mpirun";
+  const char* address = "sft launch takes --master_addr and --master_port";
+  const char* ddp = "blocks of gradients are summed beside the backward pass in any case";
+  v("num_processes", &num_processes, "Processes in all.").planned(launch);
+  v("num_machines", &num_machines, "Machines.").planned(launch);
+  v("machine_rank", &machine_rank, "Which of them this is.").planned(launch);
+  v("main_process_ip", &main_process_ip, "Where the first process is.").inert(address);
+  v("main_process_port", &main_process_port, "Its port.").inert(address);
   v("mixed_precision", &mixed_precision, "Accelerate's name for --bf16 and --fp16.")
       .one_of({"no", "fp16", "bf16", "fp8"})
       .built_only({"no", "fp16", "bf16"}, "matmuls in 8 bits are not");
@@ -20,13 +23,14 @@ void DistributedOptions::visit(OptionTable& v) {
   v("config_file", &config_file, "The same, by the name of accelerate's launcher.");
   v("local_rank", &local_rank, "Rank on this machine, from older launchers.")
       .at_least(-1)
-      .planned(one);
-  v("ddp_backend", &ddp_backend, "Communication library.").inert(inert);
+      .planned("a rank is told by its launcher's variables");
+  v("ddp_backend", &ddp_backend, "Communication library.")
+      .inert("it is NCCL between GPUs and Gloo between CPUs");
   v("ddp_timeout", &ddp_timeout, "Seconds that an operation between ranks may last.").at_least(1);
-  v("ddp_find_unused_parameters", &ddp_find_unused_parameters, "A DDP setting.").inert(inert);
-  v("ddp_bucket_cap_mb", &ddp_bucket_cap_mb, "A DDP setting.").inert(inert);
-  v("ddp_broadcast_buffers", &ddp_broadcast_buffers, "A DDP setting.").inert(inert);
-  v("ddp_static_graph", &ddp_static_graph, "A DDP setting.").inert(inert);
+  v("ddp_find_unused_parameters", &ddp_find_unused_parameters, "A DDP setting.").inert(ddp);
+  v("ddp_bucket_cap_mb", &ddp_bucket_cap_mb, "A DDP setting.").inert(ddp);
+  v("ddp_broadcast_buffers", &ddp_broadcast_buffers, "A DDP setting.").inert(ddp);
+  v("ddp_static_graph", &ddp_static_graph, "A DDP setting.").inert(ddp);
   v("fsdp", &fsdp, "Sharding by FSDP's names: full_shard, shard_grad_op, hybrid_shard, offload.")
       .bare("true");
   v("fsdp_config", &fsdp_config, "FSDP's settings, as JSON or a file of it.");
@@ -34,7 +38,9 @@ void DistributedOptions::visit(OptionTable& v) {
       .as_text();
   v("accelerator_config", &accelerator_config, "Accelerate's data loading settings.")
       .planned("batches are made as accelerate's defaults make them");
-  v("parallelism_config", &parallelism_config, "Accelerate's parallelism.").planned(one);
+  v("parallelism_config", &parallelism_config, "Accelerate's parallelism.")
+      .planned(
+          "what ranks share out is said by zero_stage, fsdp or deepspeed; layers are not split");
 }
 
 void HubOptions::visit(OptionTable& v) {
@@ -70,11 +76,12 @@ void visit_old_training(LegacyOptions& o, OptionTable& v) {
       .planned("batches of similar length are not made yet");
   v("include_tokens_per_second", &o.include_tokens_per_second, "Count tokens per second.")
       .inert("metrics.jsonl always has them");
-  const char* precision = "the CPU trains in float32";
+  const char* precision = "float16 is this program's own: --fp16";
   v("fp16_backend", &o.fp16_backend, "Library for float16.").inert(precision);
   v("half_precision_backend", &o.half_precision_backend, "Library for 16 bits.").inert(precision);
   v("fp16_opt_level", &o.fp16_opt_level, "Apex's level.").inert(precision);
-  v("use_mps_device", &o.use_mps_device, "Use Apple's GPU.").planned("only the CPU is used");
+  v("use_mps_device", &o.use_mps_device, "Use Apple's GPU.")
+      .planned("GPUs are NVIDIA's, through CUDA");
   const char* loading = "batches are made as accelerate's defaults make them";
   v("dispatch_batches", &o.dispatch_batches, "Rank 0 reads for all.").planned(loading);
   v("split_batches", &o.split_batches, "Split each batch over ranks.").planned(loading);

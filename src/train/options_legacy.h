@@ -1,5 +1,5 @@
-// Options that are known so that commands written for TRL are understood, and whose features are
-// not built yet (distributed, hub) or belong to older versions.
+// Options of launchers and of the hub, and those that are known so that commands written for TRL and
+// its older versions are understood.
 #pragma once
 
 #include <optional>
