@@ -104,29 +104,35 @@ int run_generate(Args args, Terminal& terminal) {
   o.sampling.sample = o.do_sample;
   o.sampling.seed = static_cast<uint64_t>(o.seed);
 
-  const Logger log = terminal.logger(0, 0);
-  const ChosenDevice chosen =
-      choose_device({.use_cpu = o.use_cpu, .bf16 = {}, .threads = static_cast<int>(o.threads)}, {});
-  Device* const device = chosen.device.get();
+  const Logger log = terminal.logger(o.quiet, o.verbose);
+  for (const std::string& note : parsed.notes) {
+    log.note(note);
+  }
   const HubEnvironment hub = hub_environment(terminal, log);
   const auto source = ModelSource::open(*o.model_name_or_path, o.model_revision, hub);
+  const Model shape = Model::from_config(source->config());  // before its weights are fetched
   DataOptions data;
   data.chat_template_path = o.chat_template_path;
   const TextSetup text = load_text(*source, data, hub);
-  const LoadedModel model = load_model(*source, *device, chosen.compute);
   // A rendered chat brings its own special tokens.
   const std::vector<int32_t> prompt = text.tokenizer.encode(rendered_prompt(o, text), !o.chat);
   if (prompt.empty()) {
     throw Error("C061", "the prompt is empty").hint("give some text to go on from");
   }
   const int64_t room = static_cast<int64_t>(prompt.size()) + o.max_new_tokens;
-  if (room > model.model.config.max_positions) {
-    throw Error("M037",
-                fmt::format("{} prompt tokens and {} new ones are more than the model's {} "
-                            "positions",
-                            prompt.size(), o.max_new_tokens, model.model.config.max_positions))
+  if (room > shape.config.max_positions) {
+    throw Error("M037", fmt::format("{} prompt tokens and {} new ones are more than the model's {} "
+                                    "positions",
+                                    prompt.size(), o.max_new_tokens, shape.config.max_positions))
         .hint("shorten the prompt or lower --max_new_tokens");
   }
+  const ChosenDevice chosen =
+      choose_device({.use_cpu = o.use_cpu, .bf16 = {}, .threads = static_cast<int>(o.threads)}, {});
+  Device* const device = chosen.device.get();
+  const LoadedModel model = load_model(*source, *device, chosen.compute);
+  log.detail(fmt::format("{} ({}), {}, on {}: {} prompt tokens", source->name(),
+                         shape.config.architecture, source->format(), device->name(),
+                         prompt.size()));
   Generator generator(*device, model, room);
   const std::vector<int32_t> ends = end_tokens(*source, text);
   StreamDecoder decoder(text.tokenizer, true);
@@ -151,6 +157,8 @@ int run_generate(Args args, Terminal& terminal) {
   show(decoder.finish());
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  log.detail(fmt::format("{} tokens in {:.1f} s, {}", tokens, seconds,
+                         ended ? "to the end of the text" : "as many as --max_new_tokens allows"));
   if (o.json) {
     const Json result = {
         {"v", 1},          {"prompt_tokens", prompt.size()},

@@ -102,7 +102,7 @@ machine to many.
   3    data
   4    a model or file is damaged or not supported
   5    does not fit in memory
-  7    disk full, or an input/output error
+  7    disk full, or an input/output error; the hub cannot be reached
   130  stopped by SIGINT          143  stopped by SIGTERM
   140  a peer was lost: try again
 )"},

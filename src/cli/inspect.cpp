@@ -81,9 +81,12 @@ std::string marked(const Example& row, const Tokenizer& tokenizer, bool color) {
 void show_row(const InspectedRow& row, const Tokenizer& tokenizer, Terminal& terminal) {
   const auto trained =
       std::ranges::count_if(row.example.labels, [](int32_t label) { return label != kIgnored; });
-  terminal.print(fmt::format("--- {}: {} tokens, {} trained{}", row.place,
-                             row.example.input_ids.size(), trained,
-                             row.dropped ? " (training leaves this row out)" : ""));
+  terminal.print(fmt::format(
+      "--- {}: {} tokens, {} trained{}", row.place, row.example.input_ids.size(), trained,
+      row.dropped && row.stops.empty() ? " (training leaves this row out)" : ""));
+  if (!row.stops.empty()) {
+    terminal.print(fmt::format("!!! training stops at this row: {}", row.stops));
+  }
   for (const std::string& flag : row.lost) {
     terminal.print(fmt::format("!!! lost in the rendering: {}", flag));
   }
@@ -95,6 +98,9 @@ Json row_json(const InspectedRow& row) {
       {"text", row.text}, {"input_ids", row.example.input_ids}, {"labels", row.example.labels}};
   if (!row.lost.empty()) {
     out["lost"] = row.lost;
+  }
+  if (!row.stops.empty()) {
+    out["stops"] = row.stops;
   }
   return out;
 }
@@ -136,7 +142,7 @@ int run_inspect(Args args, Terminal& terminal) {
         "» where there is no colour. Then goes through all rows and shows their lengths, what\n"
         "max_length cuts, how much is trained, and how many steps an epoch has.\n"
         "--json prints one object a line for each row that training keeps (text, input_ids,\n"
-        "labels), and last one with the member \"statistics\".");
+        "labels) or stops at (stops), and last one with the member \"statistics\".");
     return 0;
   }
   ParsedOptions parsed = parse_options(table, args);

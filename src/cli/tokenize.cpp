@@ -13,12 +13,14 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/lfs_pointer.h"
 #include "core/numbers.h"
 #include "core/option_parser.h"
 #include "core/option_text.h"
 #include "core/strings.h"
 #include "core/thread_pool.h"
 #include "hub/cache.h"
+#include "hub/local_name.h"
 #include "hub/repository.h"
 #include "io/model_source.h"
 #include "text/tokenizer.h"
@@ -58,6 +60,7 @@ struct TokenizeOptions {
 };
 
 Tokenizer from_folder(const fs::path& tokenizer_json, const std::string& name) {
+  refuse_lfs_pointer("M213", tokenizer_json);
   const fs::path config = tokenizer_json.parent_path() / "tokenizer_config.json";
   std::error_code ignored;
   return Tokenizer::from_text(read_text(tokenizer_json),
@@ -76,7 +79,8 @@ Tokenizer load_tokenizer(const std::string& name, const std::string& revision,
   if (fs::exists(path / "tokenizer.json", ignored)) {
     return from_folder(path / "tokenizer.json", name);
   }
-  if (!fs::exists(path, ignored) && is_hub_id(name) &&
+  if (!fs::exists(path, ignored) && is_hub_id(name) && why_a_path(name).empty() &&
+      !parent_is_here(name) &&
       (hub.online() || find_in_hub_cache(HubKind::model, name, revision, hub).folder)) {
     HubRepository repository(HubKind::model, name, revision, hub);
     if (repository.has("tokenizer.json")) {

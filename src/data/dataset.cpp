@@ -45,6 +45,7 @@ constexpr std::array kCounted = {&DataStatistics::rows_read,
                                  &DataStatistics::tokens_truncated,
                                  &DataStatistics::rows_with_prefix_mismatch,
                                  &DataStatistics::rows_with_second_bos,
+                                 &DataStatistics::rows_with_lost_reasoning,
                                  &DataStatistics::tokens,
                                  &DataStatistics::tokens_trained};
 
@@ -85,6 +86,12 @@ void say_changes(const DataStatistics& stats, const DataOptions& options,
                     "completion is taken to begin where the two part",
                     with_commas(stats.rows_with_prefix_mismatch)));
   }
+  if (stats.rows_with_lost_reasoning > 0) {
+    log.warn(fmt::format(
+        "in {} of {} rows the chat template leaves reasoning out, which is then not trained; sft "
+        "inspect shows where, and --chat_template_path takes another template",
+        with_commas(stats.rows_with_lost_reasoning), with_commas(stats.rows_read)));
+  }
   if (stats.rows_with_second_bos > 0) {
     log.note(fmt::format("{} rows already begin with {}, and get no second one",
                          with_commas(stats.rows_with_second_bos), tokenizer.bos_token()));
@@ -110,13 +117,23 @@ class Preparation {
     RowStream stream(source());
     read_first(stream, first, kFirstRows);
     sources_->preparer = make_preparer(first);
+    if (!preparer().warning().empty()) {
+      context_.log.warn(preparer().warning());
+    }
     const bool windows = part_ == Part::train &&
                          (options_.dataset_streaming || options_.dataset_order == "windowed");
-    Prepared out = windows ? windowed() : can_wait(first) ? lazy() : whole();
+    Prepared out = windows ? windowed() : can_wait(first) ? lazy(first) : whole();
     for (const SourcePart& part : source().parts) {
       out.files.insert(out.files.end(), part.files.files.begin(), part.files.files.end());
     }
     return out;
+  }
+
+  void check() {
+    std::vector<SourceRow> first;
+    RowStream stream(source());
+    read_first(stream, first, kFirstRows);
+    make_preparer(first);
   }
 
   std::vector<InspectedRow> inspect(int64_t limit, bool only_kept) {
@@ -135,9 +152,9 @@ class Preparation {
         }
         RenderedRow row = preparer.render(source_row, scratch, Losses::tell);
         const bool kept = preparer.finish(row, unused);
-        if (kept || !only_kept) {
+        if (kept || !only_kept || !row.stops.empty()) {
           out.push_back({source_row.raw.place(), std::move(row.text), std::move(row.example), !kept,
-                         std::move(row.lost)});
+                         std::move(row.lost), std::move(row.stops)});
         }
       }
       rows.clear();
@@ -211,7 +228,21 @@ class Preparation {
     });
   }
 
-  Prepared lazy() {
+  // Rows are counted as they are trained; reasoning that is lost should be known before.
+  void say_first_losses(const std::vector<SourceRow>& first) const {
+    Tokenizer::Scratch scratch(context_.tokenizer);
+    const auto losing = std::ranges::count_if(first, [&](const SourceRow& row) {
+      return preparer().render(row, scratch, Losses::tell).lost_reasoning;
+    });
+    if (losing > 0) {
+      context_.log.warn(
+          fmt::format("in {} of the first {} rows the chat template leaves reasoning out, which is "
+                      "then not trained; all are counted at the end",
+                      losing, first.size()));
+    }
+  }
+
+  Prepared lazy(const std::vector<SourceRow>& first) {
     Prepared out;
     out.sources = sources_;
     out.chat = preparer().conversational();
@@ -228,6 +259,7 @@ class Preparation {
                                           std::move(order), *options_.max_length);
     out.statistics.rows_read = out.statistics.rows = count();
     context_.log.note(out.report + "; rows are read while training runs");
+    say_first_losses(first);
     return out;
   }
 
@@ -434,6 +466,10 @@ Prepared prepare_dataset(const DataOptions& options, Part part, const DataContex
   return Preparation(options, part, context).run();
 }
 
+void check_dataset(const DataOptions& options, Part part, const DataContext& context) {
+  Preparation(options, part, context).check();
+}
+
 void say_notes(const RowNotes& notes, const DataOptions& options, const Tokenizer& tokenizer,
                const Logger& log) {
   if (notes.empty > 0) {
@@ -446,6 +482,7 @@ void say_notes(const RowNotes& notes, const DataOptions& options, const Tokenize
   stats.tokens_truncated = notes.tokens_truncated;
   stats.rows_with_prefix_mismatch = notes.prefix_mismatch;
   stats.rows_with_second_bos = notes.second_bos;
+  stats.rows_with_lost_reasoning = notes.lost_reasoning;
   say_changes(stats, options, tokenizer, log);
 }
 

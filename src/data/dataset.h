@@ -27,6 +27,7 @@ struct DataStatistics {
   int64_t tokens_truncated = 0;           // lost with them
   int64_t rows_with_prefix_mismatch = 0;  // see RenderedRow
   int64_t rows_with_second_bos = 0;
+  int64_t rows_with_lost_reasoning = 0;
   int64_t tokens = 0;          // of the examples kept, after truncation
   int64_t tokens_trained = 0;  // of those, labels that are not kIgnored
   int64_t packed_rows = 0;     // 0: not packed
@@ -63,6 +64,10 @@ struct Prepared {
 // truncation_mode, D053 padding_free with max_length.
 Prepared prepare_dataset(const DataOptions& options, Part part, const DataContext& context);
 
+// Finds the files of a part and looks at its first rows: the refusals that need no more than that,
+// for a part that is prepared after another that may take long.
+void check_dataset(const DataOptions& options, Part part, const DataContext& context);
+
 // What the notes of rows that were made during training add up to, said through `log`.
 void say_notes(const RowNotes& notes, const DataOptions& options, const Tokenizer& tokenizer,
                const Logger& log);
@@ -77,8 +82,9 @@ struct InspectedRow {
   Example example;                  // truncated
   bool dropped = false;             // training would leave it out
   std::vector<std::string> lost{};  // what the chat template leaves out of it, in words
+  std::string stops{};              // the error with which training would end here
 };
-// The first `limit` rows; with `only_kept`, of those that training keeps.
+// The first `limit` rows; with `only_kept`, of those that training keeps or stops at.
 std::vector<InspectedRow> inspect_rows(const DataOptions& options, Part part,
                                        const DataContext& context, int64_t limit,
                                        bool only_kept = false);

@@ -32,7 +32,8 @@ Example noted_example(const RowPreparer& preparer, const SourceRow& row,
                .truncated = stats.rows_truncated,
                .tokens_truncated = stats.tokens_truncated,
                .prefix_mismatch = stats.rows_with_prefix_mismatch,
-               .second_bos = stats.rows_with_second_bos};
+               .second_bos = stats.rows_with_second_bos,
+               .lost_reasoning = stats.rows_with_lost_reasoning};
   return out;
 }
 

@@ -27,14 +27,23 @@ void keep_spans(const Encoding& encoding, const std::vector<Span>& spans, Exampl
   }
 }
 
-// The texts of a message: its content, or the parts of it.
-std::vector<std::string_view> texts_of(const Json& message) {
+constexpr std::string_view kThink = "<think>", kThought = "</think>";
+
+// The texts of a message: its content, or the parts of it; of the assistant's, what comes after
+// reasoning, which templates may cut out.
+std::vector<std::string_view> texts_of(const Json& message, bool with_reasoning = false) {
   std::vector<std::string_view> texts;
+  const bool cut = !with_reasoning && message["role"] == "assistant";
   const auto add = [&](const Json& value) {
-    if (value.is_string()) {
-      if (const auto text = trim(value.get_ref<const std::string&>()); !text.empty()) {
-        texts.push_back(text);
-      }
+    if (!value.is_string()) {
+      return;
+    }
+    std::string_view text = value.get_ref<const std::string&>();
+    if (const size_t end = text.rfind(kThought); cut && end != std::string_view::npos) {
+      text.remove_prefix(end + kThought.size());
+    }
+    if (text = trim(text); !text.empty()) {
+      texts.push_back(text);
     }
   };
   const auto content = message.find("content");
@@ -75,6 +84,44 @@ bool keeps_some_turn(const Json& messages, std::string_view role, std::string_vi
   return !looked;
 }
 
+// Where a message has reasoning: in a field of its own, or in its content's <think> blocks.
+struct Reasoning {
+  std::string_view where, text;
+};
+
+std::vector<Reasoning> reasoning_of(const Json& message) {
+  std::vector<Reasoning> out;
+  const auto add = [&](std::string_view where, std::string_view text) {
+    if (const auto trimmed = trim(text); !trimmed.empty()) {
+      out.push_back({where, trimmed});
+    }
+  };
+  for (const char* field : {"reasoning_content", "thinking", "reasoning"}) {
+    const auto value = message.find(field);
+    if (value != message.end() && value->is_string()) {
+      add(field, value->get_ref<const std::string&>());
+    }
+  }
+  if (message["role"] == "assistant") {
+    for (const std::string_view text : texts_of(message, true)) {
+      const size_t open = text.find(kThink);  // none: the prompt has opened it
+      const size_t begin = open == std::string_view::npos ? 0 : open + kThink.size();
+      if (const size_t close = text.find(kThought, begin); close != std::string_view::npos) {
+        add("<think> block", text.substr(begin, close - begin));
+      }
+    }
+  }
+  return out;
+}
+
+bool loses_reasoning(const Json& messages, std::string_view rendered) {
+  return std::ranges::any_of(messages, [&](const Json& message) {
+    return std::ranges::any_of(reasoning_of(message), [&](const Reasoning& reasoning) {
+      return !keeps_text(reasoning.text, rendered);
+    });
+  });
+}
+
 // Everything of the messages that is not in the rendered text, in words.
 std::vector<std::string> lost_parts(const Json& messages, std::string_view rendered) {
   std::vector<std::string> lost;
@@ -85,17 +132,17 @@ std::vector<std::string> lost_parts(const Json& messages, std::string_view rende
     if (!std::ranges::all_of(texts_of(message), kept)) {
       lost.push_back(fmt::format("message {} ({})", i + 1, role));
     }
-    for (const char* field : {"reasoning_content", "thinking", "reasoning"}) {
-      const auto value = message.find(field);
-      if (value != message.end() && value->is_string()) {
-        const std::string_view text = trim(value->get_ref<const std::string&>());
-        if (!text.empty() && !kept(text)) {
-          lost.push_back(fmt::format("the {} of message {} ({})", field, i + 1, role));
-        }
+    for (const Reasoning& reasoning : reasoning_of(message)) {
+      if (!kept(reasoning.text)) {
+        lost.push_back(fmt::format("the {} of message {} ({})", reasoning.where, i + 1, role));
       }
     }
   }
   return lost;
+}
+
+std::string shown(const Error& error) {
+  return fmt::format("{}: {}", error.code(), error.message());
 }
 
 bool has_role(const Json& messages, std::string_view role) {
@@ -177,16 +224,24 @@ std::string Renderer::trained_part() const {
 
 RenderedRow Renderer::render(const Json& row, const std::string& place, Tokenizer::Scratch& scratch,
                              Losses losses) const {
-  const ShapedRow shaped = shape_.read(row, place);
+  try {
+    return render_read(shape_.read(row, place), row, place, scratch, losses);
+  } catch (const Error& e) {
+    if (losses == Losses::refuse) {
+      throw;
+    }
+    RenderedRow nothing;
+    nothing.stops = shown(e);
+    return nothing;
+  }
+}
+
+RenderedRow Renderer::render_read(const ShapedRow& shaped, const Json& row,
+                                  const std::string& place, Tokenizer::Scratch& scratch,
+                                  Losses losses) const {
   try {
     return render_shaped(shaped, scratch, losses);
   } catch (Error& e) {
-    if (losses == Losses::tell && (e.code() == "M151" || e.code() == "D045")) {
-      RenderedRow nothing;
-      nothing.lost.push_back(
-          e.code() == "M151" ? "the chat template refuses this row: " + e.message() : e.message());
-      return nothing;
-    }
     if (e.code() == "M114") {
       throw Error("D013", "this row's text is not valid UTF-8")
           .at(place)
@@ -364,12 +419,17 @@ RenderedRow Renderer::render_messages(const ShapedRow& row, Tokenizer::Scratch& 
   if (losses == Losses::tell) {
     out.lost = lost_parts(row.messages, chat.text);
   }
+  out.lost_reasoning = loses_reasoning(row.messages, chat.text);
   for (const char* role : {"user", "assistant"}) {
-    if (losses == Losses::refuse && !keeps_some_turn(row.messages, role, chat.text)) {
-      throw Error("D044", fmt::format("the chat template leaves out every {} turn; it renders {}",
-                                      role, preview(Json(chat.text))))
-          .hint("use a chat template for this kind of data: --chat_template_path");
+    if (keeps_some_turn(row.messages, role, chat.text)) {
+      continue;
     }
+    Error error("D044", fmt::format("the chat template leaves out every {} turn; it renders {}",
+                                    role, preview(Json(chat.text))));
+    if (losses == Losses::refuse) {
+      throw error.hint("use a chat template for this kind of data: --chat_template_path");
+    }
+    out.stops = shown(error);
   }
   if (assistant_only(row)) {
     Encoding encoding;

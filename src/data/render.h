@@ -20,7 +20,9 @@ struct RenderedRow {
   bool prefix_mismatch = false;  // the prompt alone does not begin the whole row's tokens
   bool second_bos = false;       // the text began with BOS itself, and one of the two was left out
   bool without_assistant = false;   // assistant_only_loss, and nobody speaks as the assistant
+  bool lost_reasoning = false;      // the template left reasoning of a message out
   std::vector<std::string> lost{};  // what the template left out, in words; only when asked for
+  std::string stops{};  // the error with which training would end here; only when asked for
 };
 
 // What to do with a row that the template refuses, or of which it leaves something out.
@@ -38,8 +40,7 @@ class Renderer {
   // Thread-safe with one scratch a thread. Errors stand at `place`: those of the shape, D055 a row
   // that the template refuses, D013 text that is not UTF-8, D044 a template that leaves out all
   // user or all assistant turns, D045 assistant turns whose place in the text cannot be told, D047
-  // a token id that the tokenizer does not have. With Losses::tell, D044, D045 and D055 become
-  // sentences in `lost`.
+  // a token id that the tokenizer does not have. With Losses::tell they are put into `stops`.
   RenderedRow render(const Json& row, const std::string& place, Tokenizer::Scratch& scratch,
                      Losses losses = Losses::refuse) const;
 
@@ -48,6 +49,8 @@ class Renderer {
 
  private:
   std::string trained_tokens() const;
+  RenderedRow render_read(const ShapedRow& shaped, const Json& row, const std::string& place,
+                          Tokenizer::Scratch& scratch, Losses losses) const;
   RenderedRow render_shaped(const ShapedRow& row, Tokenizer::Scratch& scratch, Losses losses) const;
   RenderedRow render_text(std::string text, Tokenizer::Scratch& scratch) const;
   RenderedRow render_prompt_completion(const ShapedRow& row, Tokenizer::Scratch& scratch) const;

@@ -7,12 +7,14 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/lfs_pointer.h"
 #include "core/strings.h"
 #include "data/dataset_card.h"
 #include "data/dataset_folder.h"
 #include "data/glob.h"
 #include "data/reader.h"
 #include "data/split_files.h"
+#include "hub/local_name.h"
 
 namespace sft {
 
@@ -192,6 +194,14 @@ FolderSplits folder_splits(const DatasetSource& source, const DatasetFolder& fol
   return {base, config.name, splits_by_pattern(base, config.data_files)};
 }
 
+Error no_such_data(const std::string& name, const std::string& why) {
+  return Error("D001",
+               fmt::format("there is no data set {}: no such file or folder{}", name,
+                           why.empty() ? "" : fmt::format(", and {}: no name of the hub", why)))
+      .hint(nearest_path_or(
+          name, "--dataset_name takes a file, a folder, or a hub id such as trl-lib/Capybara"));
+}
+
 // A data set of the hub, its card at hand; from the cache alone where there is no network.
 DatasetFolder find_on_hub(const std::string& written, std::string id, const HubEnvironment& hub) {
   std::string revision;
@@ -199,9 +209,13 @@ DatasetFolder find_on_hub(const std::string& written, std::string id, const HubE
     revision = id.substr(at + 1);
     id.resize(at);
   }
-  if (!is_hub_id(id)) {
-    throw Error("D001", fmt::format("there is no data set {}: no such file or folder", written))
-        .hint("--dataset_name takes a file, a folder, or a hub id such as trl-lib/Capybara");
+  const bool named_as_hubs = written != id;  // "hf://datasets/…", or with "@revision"
+  const std::string why = named_as_hubs ? "" : why_a_path(id);
+  if (!why.empty() || !is_hub_id(id)) {
+    throw no_such_data(written, why);
+  }
+  if (!named_as_hubs && parent_is_here(id) && !hub_knows(HubKind::dataset, id, revision, hub)) {
+    throw no_such_data(written, "").context("the hub has no such data set either");
   }
   const HubLookup found = find_in_hub_cache(HubKind::dataset, id, revision, hub);
   if (!found.folder && !hub.online()) {
@@ -315,6 +329,9 @@ std::vector<DatasetFiles> resolve_splits(const DatasetSource& source, const std:
   std::vector<DatasetFiles> out;
   for (const SplitTerm& term : terms) {
     out.push_back(pick_split(source, found, term));
+    for (const fs::path& file : out.back().files) {
+      refuse_lfs_pointer("D024", file);
+    }
   }
   return out;
 }

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/strings.h"
+#include "data/other_kinds.h"
 
 namespace sft {
 
@@ -64,6 +65,9 @@ RowPreparer::RowPreparer(const DataOptions& options, bool packing, const DataCon
   first_row_ = preview(rows[0]);
   first_place_ = first[0].raw.place();
   shape_.emplace(rows, first_place_, ShapeOptions(options), columns);
+  if (shape_->has(RowKind::prompt_completion) || shape_->has(RowKind::messages_and_completion)) {
+    warning_ = unwanted_completions(rows);
+  }
   if (skips_preparation(options) && !shape_->has(RowKind::tokens)) {
     throw Error("D054", "skip_prepare_dataset needs rows with input_ids").at(first_place_);
   }
@@ -79,6 +83,7 @@ bool RowPreparer::finish(RenderedRow& row, DataStatistics& stats) const {
   Example& example = row.example;
   stats.rows_with_prefix_mismatch += row.prefix_mismatch ? 1 : 0;
   stats.rows_with_second_bos += row.second_bos ? 1 : 0;
+  stats.rows_with_lost_reasoning += row.lost_reasoning ? 1 : 0;
   if (example.input_ids.empty()) {
     ++stats.rows_empty;
     return false;

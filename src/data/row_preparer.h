@@ -55,13 +55,15 @@ class RowPreparer {
   // D049, with the first row.
   [[noreturn]] void fail_untrained(int64_t rows, const DataStatistics& stats) const;
   const std::string& first_place() const { return first_place_; }
+  // What is odd about the rows and trained all the same; "" when nothing is.
+  const std::string& warning() const { return warning_; }
 
  private:
   const DataOptions& options_;
   const bool packing_;
   std::optional<RowShape> shape_;
   std::optional<Renderer> renderer_;
-  std::string first_row_, first_place_;
+  std::string first_row_, first_place_, warning_;
 };
 
 }  // namespace sft

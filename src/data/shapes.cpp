@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/json_text.h"
 #include "core/strings.h"
+#include "data/other_kinds.h"
 
 namespace sft {
 
@@ -404,6 +405,13 @@ RowShape::RowShape(std::span<const Json> given, const std::string& place, ShapeO
   }
   std::ranges::stable_sort(fits_, {}, &Fit::entry);
   if (fits_.empty()) {
+    if (const OtherKind kind = other_kind(rows); !kind.name.empty()) {
+      throw Error("D030", fmt::format("these are {}; the columns are {}, the first row is {}",
+                                      kind.name, fmt::join(columns_of(rows), ", "),
+                                      preview(rows[0])))
+          .at(place)
+          .hint(kind.hint);
+    }
     throw Error("D030",
                 fmt::format("no known shape of data has the columns {}; the first row is {}",
                             fmt::join(columns_of(rows), ", "), preview(rows[0])))

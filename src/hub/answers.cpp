@@ -82,12 +82,12 @@ void fail_answer(const HttpResponse& response, const HubPlace& place, bool has_t
         .hint(login_hint(has_token));
   }
   if (status == 429) {
-    throw Error("N307", fmt::format("{} asks for fewer requests (429){}", host, note))
+    throw Error("S307", fmt::format("{} asks for fewer requests (429){}", host, note))
         .hint(has_token ? "wait some minutes and run it again; what was fetched is kept"
                         : "set HF_TOKEN (more requests are allowed then), or wait some minutes");
   }
   if (status >= 500) {
-    throw Error("N308", fmt::format("{} failed to answer ({}){}", host, status, note))
+    throw Error("S308", fmt::format("{} failed to answer ({}){}", host, status, note))
         .hint("run it again later; HF_HUB_OFFLINE=1 uses only what is cached");
   }
   throw Error("M308", fmt::format("{} answered {} to a request for {}{}",

@@ -18,8 +18,8 @@ struct HubPlace {
 };
 
 // M300 no such repository (or hidden from this token), M301 gated, M302 token not valid, M303 no
-// such revision, M304 no such file, M306 forbidden or disabled, M308 anything else below 500, N307
-// too many requests, N308 the server's own failure.
+// such revision, M304 no such file, M306 forbidden or disabled, M308 anything else below 500, S307
+// too many requests, S308 the server's own failure.
 [[noreturn]] void fail_answer(const HttpResponse& response, const HubPlace& place, bool has_token);
 
 // Whether a name from a server may become a path below a folder: relative, no "..", no empty part,

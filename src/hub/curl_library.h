@@ -20,7 +20,7 @@ struct CurlLibrary {
   decltype(&::curl_getdate) getdate;
 };
 
-// The first call loads it, before any other thread uses it. N309 when it is not there.
+// The first call loads it, before any other thread uses it. S309 when it is not there.
 const CurlLibrary& curl();
 
 }  // namespace sft

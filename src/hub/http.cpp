@@ -135,17 +135,17 @@ int look_around(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   const std::string why = detail.empty() ? curl().easy_strerror(code) : detail;
   switch (code) {
     case CURLE_COULDNT_RESOLVE_HOST:
-      throw Error("N301", fmt::format("the host of {} is not known here", host))
+      throw Error("S301", fmt::format("the host of {} is not known here", host))
           .hint("check the network and HF_ENDPOINT; HF_HUB_OFFLINE=1 uses only what is cached");
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_PROXY:
-      throw Error("N306", fmt::format("the proxy on the way to {} does not work: {}", host, why))
+      throw Error("S306", fmt::format("the proxy on the way to {} does not work: {}", host, why))
           .hint("check HTTPS_PROXY, HTTP_PROXY and NO_PROXY");
     case CURLE_COULDNT_CONNECT:
-      throw Error("N302", fmt::format("{} cannot be reached: {}", host, why))
+      throw Error("S302", fmt::format("{} cannot be reached: {}", host, why))
           .hint("check the network, the proxy and HF_ENDPOINT; HF_HUB_OFFLINE=1 uses the cache");
     case CURLE_OPERATION_TIMEDOUT:
-      throw Error("N303", fmt::format("{} was silent for {} seconds or too slow", host,
+      throw Error("S303", fmt::format("{} was silent for {} seconds or too slow", host,
                                       request.silence_seconds))
           .hint("wait longer with HF_HUB_DOWNLOAD_TIMEOUT=60 (HF_HUB_ETAG_TIMEOUT for questions)");
     case CURLE_SSL_CONNECT_ERROR:
@@ -154,7 +154,7 @@ int look_around(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
     case CURLE_SSL_CIPHER:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
-      throw Error("N304", fmt::format("no trusted connection to {}: {}", host, why))
+      throw Error("S304", fmt::format("no trusted connection to {}: {}", host, why))
           .hint("install ca-certificates, or name your own authority's file in SSL_CERT_FILE");
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
@@ -162,7 +162,7 @@ int look_around(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
       throw Error("M308", fmt::format("{} does not answer in HTTP: {}", url_for_people(url), why))
           .hint("check HF_ENDPOINT: an address such as https://hub.example.org");
     default:
-      throw Error("N305", fmt::format("the connection to {} broke off: {}", host, why))
+      throw Error("S305", fmt::format("the connection to {} broke off: {}", host, why))
           .hint("run the command again; what was fetched is kept");
   }
 }

@@ -43,7 +43,7 @@ struct HttpRequest {
   std::optional<HttpFileBody> file{};
   bool with_token = true;             // sent to the endpoint's own host only
   int64_t largest_answer = 16 << 20;  // bytes of `body`; more is M308
-  int silence_seconds = 10;           // without a byte: N303
+  int silence_seconds = 10;           // without a byte: S303
   int total_seconds = 0;              // 0: no limit
   // Takes the body of a 2xx answer piece by piece; called with the headers once before the first.
   std::function<void(const HttpResponse&)> on_answer{};
@@ -60,8 +60,8 @@ class HttpClient {
   HttpClient& operator=(const HttpClient&) = delete;
 
   // Follows redirects of GET and HEAD (five at most, never from https to http). Any status is an
-  // answer; what keeps one from coming is thrown: N301 name not found, N302 not reachable, N303
-  // too slow, N304 certificate or TLS, N305 broken off, N306 proxy, M308 too large or no HTTP,
+  // answer; what keeps one from coming is thrown: S301 name not found, S302 not reachable, S303
+  // too slow, S304 certificate or TLS, S305 broken off, S306 proxy, M308 too large or no HTTP,
   // X011 stopped. What `on_answer` and `sink` throw comes out as it is.
   HttpResponse send(const HttpRequest& request) const;
 

@@ -54,7 +54,7 @@ size_t RemoteFile::read(int64_t offset, std::span<char> bytes) const {
                        fmt::format("Range: bytes={}-{}", offset + static_cast<int64_t>(have),
                                    offset + static_cast<int64_t>(wanted) - 1)};
     double wait = -1;
-    Error failure("N305", fmt::format("reading {} broke off", url_for_people(url_)));
+    Error failure("S305", fmt::format("reading {} broke off", url_for_people(url_)));
     try {
       const HttpResponse answer = client_.send(request);
       if (!answer.ok()) {
@@ -62,7 +62,7 @@ size_t RemoteFile::read(int64_t offset, std::span<char> bytes) const {
         fail_answer(answer, place_, client_.has_token());
       }
     } catch (const Error& e) {
-      if (!is_transient(e) && e.code() != "N307" && e.code() != "N308") {
+      if (!is_transient(e) && e.code() != "S307" && e.code() != "S308") {
         throw;
       }
       failure = e;

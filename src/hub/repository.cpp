@@ -13,6 +13,7 @@
 #include "hub/download.h"
 #include "hub/http.h"
 #include "hub/questions.h"
+#include "hub/remote_file.h"
 #include "hub/retry.h"
 
 namespace sft {
@@ -121,11 +122,10 @@ const HubFile* HubRepository::find(const std::string& path) {
   return it == places_.end() ? nullptr : &all[it->second];
 }
 
-const fs::path& HubRepository::fetch(const std::vector<std::string>& paths) {
+std::vector<HubFile> HubRepository::missing(const std::vector<std::string>& paths) {
   const HubPlace place{kind_, id_, revision_};
   std::vector<HubFile> missing;
   std::set<std::string> listed;
-  int64_t bytes = 0;
   for (const std::string& path : paths) {
     if (!is_safe_name(path)) {
       throw Error("M309", fmt::format("\"{}\" cannot be the name of a file", path));
@@ -146,10 +146,19 @@ const fs::path& HubRepository::fetch(const std::vector<std::string>& paths) {
     }
     if (listed.insert(path).second) {
       missing.push_back(*file);
-      bytes += file->size;
     }
   }
+  return missing;
+}
+
+const fs::path& HubRepository::fetch(const std::vector<std::string>& paths) {
+  const HubPlace place{kind_, id_, revision_};
+  const std::vector<HubFile> missing = this->missing(paths);
   if (!missing.empty()) {
+    int64_t bytes = 0;
+    for (const HubFile& file : missing) {
+      bytes += file.size;
+    }
     const auto& note = environment_.report.note;
     const auto began = std::chrono::steady_clock::now();
     const std::string what =
@@ -169,6 +178,10 @@ const fs::path& HubRepository::fetch(const std::vector<std::string>& paths) {
     cache_.write_ref(revision_, commit_);
   }
   return folder_;
+}
+
+RemoteFile HubRepository::remote(const HubFile& file) const {
+  return {environment_, {kind_, id_, revision_}, commit_, file};
 }
 
 void HubRepository::note_absent(const std::vector<std::string>& paths) {

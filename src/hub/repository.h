@@ -14,6 +14,7 @@
 namespace sft {
 
 class HttpClient;
+class RemoteFile;
 
 class HubRepository {
  public:
@@ -41,6 +42,10 @@ class HubRepository {
   // Sees that the files are in `folder`, downloading what is missing, and returns `folder`. Names
   // that the commit has not are M304; without the network what is missing is M305.
   const std::filesystem::path& fetch(const std::vector<std::string>& paths);
+  // Which of the files `fetch` would download; its refusals, and nothing is downloaded.
+  std::vector<HubFile> missing(const std::vector<std::string>& paths);
+  // One of `files`, to be read in place; there must be a network.
+  RemoteFile remote(const HubFile& file) const;
   // Notes files that programs look for and this commit has not, for the Python tools.
   void note_absent(const std::vector<std::string>& paths);
 

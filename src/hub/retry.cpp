@@ -60,7 +60,7 @@ bool is_transient(int status) {
 
 bool is_transient(const Error& error) {
   const std::string& code = error.code();
-  return code == "N301" || code == "N302" || code == "N303" || code == "N305";
+  return code == "S301" || code == "S302" || code == "S303" || code == "S305";
 }
 
 double wanted_wait(const HttpResponse& response) {

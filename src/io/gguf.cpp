@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "core/error.h"
+#include "core/lfs_pointer.h"
 #include "io/gguf_cursor.h"
 #include "io/gguf_dequant.h"
 
@@ -106,6 +107,7 @@ int64_t GgufTensor::elements() const {
 }
 
 GgufFile::GgufFile(const fs::path& path) : file_(path) {
+  refuse_lfs_pointer("M213", path, file_.text());
   GgufCursor cursor(file_.bytes(), path.string());
   read_magic(cursor);
   const uint64_t n_tensors = cursor.count("tensors", 24);

@@ -38,7 +38,14 @@ DType dtype_of(const GgufType& type) {
 }  // namespace
 
 GgufSource::GgufSource(std::string name, const fs::path& file)
-    : ModelSource(std::move(name), file), file_(file), family_(find_gguf_family(file_)) {
+    : GgufSource(std::move(name), file, file, nullptr) {}
+
+GgufSource::GgufSource(std::string name, const fs::path& file, const fs::path& head,
+                       std::function<void()> fetch)
+    : ModelSource(std::move(name), file),
+      file_(head),
+      fetch_(std::move(fetch)),
+      family_(find_gguf_family(file_)) {
   for (const GgufTensor& t : file_.tensors()) {
     const std::string hf = hf_tensor_name(family_, file_, t.name);
     if (!hf.empty()) {
@@ -59,6 +66,29 @@ const GgufTensor& GgufSource::tensor(const std::string& name) const {
     fail_missing(name);
   }
   return *it->second;
+}
+
+bool GgufSource::weights_are_here() const {
+  const std::lock_guard lock(opening_);
+  return !fetch_ || fetched_ != nullptr;
+}
+
+const std::byte* GgufSource::values(const GgufTensor& tensor) const {
+  if (!fetch_) {
+    return file_.raw(tensor).data();
+  }
+  const std::lock_guard lock(opening_);
+  if (fetched_ == nullptr) {
+    fetch_();
+    fetched_ = std::make_unique<GgufFile>(path());
+  }
+  const GgufTensor* same = fetched_->find(tensor.name);
+  if (same == nullptr || same->bytes != tensor.bytes) {
+    throw Error("M245",
+                fmt::format("{} has changed on the hub while it was fetched", path().string()))
+        .hint("start again");
+  }
+  return fetched_->raw(*same).data();
 }
 
 Shape GgufSource::shape(const std::string& name) const { return Shape(tensor(name).shape); }
@@ -90,7 +120,7 @@ void GgufSource::read_f32(const std::string& name, ElementRange part, float* des
   if (heads > 0) {
     decode_permuted(name, heads, destination, pool);
   } else {
-    const std::byte* source = file_.raw(t).data() + part.begin / type.block * type.block_bytes;
+    const std::byte* source = values(t) + part.begin / type.block * type.block_bytes;
     split_work(pool, part.size() / type.block, kGrain / type.block,
                [&](int64_t begin, int64_t end) {
                  type.decode(source + begin * type.block_bytes, (end - begin) * type.block,
@@ -107,7 +137,7 @@ void GgufSource::read_f32(const std::string& name, ElementRange part, float* des
 void GgufSource::decode_permuted(const std::string& name, int64_t heads, float* destination,
                                  ThreadPool* pool) const {
   const GgufTensor& t = tensor(name);
-  const std::byte* source = file_.raw(t).data();
+  const std::byte* source = values(t);
   const GgufType& type = *t.type;
   const int64_t width = t.shape.size() == 1 ? 1 : t.row_length();
   const int64_t rows = t.elements() / width;

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/lfs_pointer.h"
 #include "io/convert.h"
 
 namespace sft {
@@ -35,12 +36,37 @@ DType majority_dtype(const SafetensorsFolder& weights) {
 static_assert(static_cast<int>(DType::f32) == 0 && static_cast<int>(DType::f16) == 1 &&
               static_cast<int>(DType::bf16) == 2);
 
-HfSource::HfSource(std::string name, const fs::path& folder)
-    : ModelSource(std::move(name), folder), weights_(folder) {
-  set_config(read_json(folder / "config.json"));
+HfSource::HfSource(std::string name, const fs::path& folder, std::function<void()> fetch)
+    : ModelSource(std::move(name), folder), fetch_(std::move(fetch)) {
+  const std::string file = (folder / "config.json").string();
+  set_config(parse_json(file_text("config.json").value_or(""), file));
   check_config();
-  map_names();
-  stored_dtype_ = majority_dtype(weights_);
+  if (!fetch_) {
+    weights();
+  }
+}
+
+const HfSource::Weights& HfSource::weights() const {
+  const std::lock_guard lock(opening_);
+  if (weights_ == nullptr) {
+    if (fetch_) {
+      fetch_();
+    }
+    weights_ = std::make_unique<Weights>(path());
+  }
+  return *weights_;
+}
+
+HfSource::Weights::Weights(const fs::path& folder) : files(folder) {
+  const auto& in_files = files.names();
+  const bool bare = files.find(kBareName).has_value() &&
+                    std::none_of(in_files.begin(), in_files.end(),
+                                 [](const auto& name) { return name.starts_with(kPrefix); });
+  for (const std::string& name : in_files) {
+    names.push_back(bare ? kPrefix + name : name);
+    stored.emplace(names.back(), name);
+  }
+  dtype = majority_dtype(files);
 }
 
 void HfSource::check_config() const {
@@ -63,23 +89,13 @@ void HfSource::check_config() const {
   }
 }
 
-void HfSource::map_names() {
-  const auto& stored = weights_.names();
-  const bool bare = weights_.find(kBareName).has_value() &&
-                    std::none_of(stored.begin(), stored.end(),
-                                 [](const auto& name) { return name.starts_with(kPrefix); });
-  for (const std::string& name : stored) {
-    names_.push_back(bare ? kPrefix + name : name);
-    stored_name_.emplace(names_.back(), name);
-  }
-}
-
 SafetensorsFolder::Entry HfSource::entry(const std::string& name) const {
-  const auto it = stored_name_.find(name);
-  if (it == stored_name_.end()) {
+  const Weights& w = weights();
+  const auto it = w.stored.find(name);
+  if (it == w.stored.end()) {
     fail_missing(name);
   }
-  return *weights_.find(it->second);
+  return *w.files.find(it->second);
 }
 
 Shape HfSource::shape(const std::string& name) const {
@@ -103,7 +119,9 @@ std::optional<std::string> HfSource::file_text(const std::string& file) const {
   if (!is_file(path() / file)) {
     return std::nullopt;
   }
-  return read_text(path() / file);
+  std::string text = read_text(path() / file);
+  refuse_lfs_pointer("M213", path() / file, text);
+  return text;
 }
 
 std::map<std::string, std::string> HfSource::additional_templates() const {

@@ -33,6 +33,9 @@ class Saver {
  public:
   Saver(const fs::path& folder, const ModelSource& source, const SaveOptions& options)
       : folder_(folder), source_(source), options_(options) {}
+  // Writes nothing.
+  Saver(const ModelSource& source, const SaveOptions& options)
+      : source_(source), options_(options), writes_(false) {}
 
   void weights(std::span<const StreamedTensor> weights, ThreadPool* pool);
   void config();
@@ -43,6 +46,9 @@ class Saver {
 
  private:
   void write(const std::string& file, const std::string& text) {
+    if (!writes_) {
+      return;
+    }
     report_.files.push_back(write_counted(folder_ / file, text));
   }
   void write_edited(const std::string& file, const JsonEditor& editor) {
@@ -62,11 +68,12 @@ class Saver {
   void templates(const std::map<std::string, std::string>& all);
   void special_tokens(const JsonEditor& tokenizer);
 
-  const fs::path& folder_;
+  const fs::path folder_;
   const ModelSource& source_;
   const SaveOptions& options_;
   SavedFacts facts_;
   bool chat_ = false;
+  bool writes_ = true;
   SaveReport report_;
 };
 
@@ -183,24 +190,46 @@ void Saver::card() {
 
 }  // namespace
 
-SaveReport save_model(const fs::path& folder, const ModelSource& source,
-                      std::span<const StreamedTensor> weights, const SaveOptions& options,
-                      ThreadPool* pool) {
-  make_folder(folder);
-  Saver saver(folder, source, options);
+namespace {
+
+// Runs `save`; a setting of the wrong type is the source's fault.
+template <class Save>
+void naming_source(const ModelSource& source, const Save& save) {
   try {
-    saver.weights(weights, pool);  // first: if the disk is full, the rest is left as it was
-    saver.config();
-    saver.generation_config();
-    saver.tokenizer();
+    save();
   } catch (const Json::exception& e) {
     throw Error("M248", fmt::format("a setting in the JSON files of {} has the wrong type: {}",
                                     source.path().string(), e.what()))
         .hint("fetch the model's files again");
   }
+}
+
+}  // namespace
+
+SaveReport save_model(const fs::path& folder, const ModelSource& source,
+                      std::span<const StreamedTensor> weights, const SaveOptions& options,
+                      ThreadPool* pool) {
+  make_folder(folder);
+  Saver saver(folder, source, options);
+  naming_source(source, [&] {
+    saver.weights(weights, pool);  // first: if the disk is full, the rest is left as it was
+    saver.config();
+    saver.generation_config();
+    saver.tokenizer();
+  });
   saver.card();
   sync_folder(folder);
   return saver.report();
+}
+
+void check_savable(const ModelSource& source) {
+  const SaveOptions options;
+  Saver saver(source, options);
+  naming_source(source, [&] {
+    saver.config();
+    saver.generation_config();
+    saver.tokenizer();
+  });
 }
 
 }  // namespace sft

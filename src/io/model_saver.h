@@ -52,4 +52,8 @@ SaveReport save_model(const fs::path& folder, const ModelSource& source,
                       std::span<const StreamedTensor> weights, const SaveOptions& options,
                       ThreadPool* pool = nullptr);
 
+// Throws M010 or M248 when a JSON file of the source that saving will edit is broken: what
+// save_model would notice only when training is over.
+void check_savable(const ModelSource& source);
+
 }  // namespace sft

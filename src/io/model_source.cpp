@@ -6,7 +6,9 @@
 
 #include "core/error.h"
 #include "core/strings.h"
+#include "hub/local_name.h"
 #include "hub/repository.h"
+#include "io/gguf_head.h"
 #include "io/gguf_source.h"
 #include "io/hf_source.h"
 
@@ -82,11 +84,6 @@ std::unique_ptr<ModelSource> open_file(const std::string& name, const fs::path& 
   return std::make_unique<GgufSource>(name, file);
 }
 
-bool looks_like_path(const std::string& name) {
-  return name.starts_with("/") || name.starts_with(".") || name.starts_with("~") ||
-         name.ends_with(".gguf") || name.ends_with("/") || !is_hub_id(name);
-}
-
 bool is_text_file(const std::string& path) {
   return path.find('/') == std::string::npos &&
          (path == "config.json" || path == "generation_config.json" || path == "merges.txt" ||
@@ -112,9 +109,9 @@ std::vector<std::string> shards_of(const fs::path& index) {
   return shards;
 }
 
-// Fetches what a model needs and no more: its configuration and tokenizer, and its weights as
-// safetensors where it has them, else its only GGUF file.
-fs::path fetch_model(HubRepository& hub) {
+// What a model needs and no more: its configuration and tokenizer are fetched, its weights (as
+// safetensors where it has them, else its only GGUF file) are named.
+std::vector<std::string> fetch_texts(HubRepository& hub) {
   std::vector<std::string> texts, gguf_files;
   bool has_bin = false;
   for (const HubFile& file : hub.files()) {
@@ -130,14 +127,14 @@ fs::path fetch_model(HubRepository& hub) {
   const fs::path& folder = hub.fetch(texts);
   hub.note_absent({"added_tokens.json", "special_tokens_map.json", "generation_config.json",
                    "chat_template.jinja", "tokenizer.model"});
-  if (hub.has("model.safetensors")) {
-    return hub.fetch({"model.safetensors"});
+  if (hub.has("config.json") && hub.has("model.safetensors")) {
+    return {"model.safetensors"};
   }
-  if (hub.has(kIndex)) {
-    return hub.fetch(shards_of(folder / kIndex));
+  if (hub.has("config.json") && hub.has(kIndex)) {
+    return shards_of(folder / kIndex);
   }
   if (gguf_files.size() == 1) {
-    return hub.fetch(gguf_files);
+    return gguf_files;
   }
   if (gguf_files.size() > 1) {
     throw Error("M247", fmt::format("{} holds {} GGUF files: {}", hub.id(), gguf_files.size(),
@@ -148,6 +145,29 @@ fs::path fetch_model(HubRepository& hub) {
     fail_without_weights(hub.id(), folder, has_bin);
   }
   fail_without_config(hub.id(), folder);
+}
+
+std::unique_ptr<ModelSource> open_gguf_of(const std::string& name,
+                                          const std::shared_ptr<HubRepository>& hub,
+                                          const std::string& file) {
+  if (auto head = open_gguf_head(name, hub, file)) {
+    return head;
+  }
+  return open_file(name, hub->fetch({file}) / file);
+}
+
+// A model of the hub whose weights are fetched when they are asked for.
+std::unique_ptr<ModelSource> open_repository(const std::string& name,
+                                             const std::shared_ptr<HubRepository>& hub) {
+  const std::vector<std::string> weights = fetch_texts(*hub);
+  if (weights.size() == 1 && weights[0].ends_with(".gguf")) {
+    return open_gguf_of(name, hub, weights[0]);
+  }
+  std::function<void()> fetch;
+  if (!hub->missing(weights).empty()) {
+    fetch = [hub, weights] { hub->fetch(weights); };
+  }
+  return std::make_unique<HfSource>(name, hub->folder(), std::move(fetch));
 }
 
 // "owner/name/file.gguf": one file of a repository. Empty when `name` is nothing of the kind.
@@ -175,11 +195,16 @@ std::unique_ptr<ModelSource> open_from_hub(const std::string& name, const std::s
                   : fmt::format("fetch it with  hf download {}  or give the path of its folder",
                                 name));
   }
-  HubRepository hub(HubKind::model, id, revision, environment);
-  if (!gguf.empty()) {
-    return open_file(name, hub.fetch({gguf}) / gguf);
-  }
-  return open_folder(name, fetch_model(hub));
+  const auto hub = std::make_shared<HubRepository>(HubKind::model, id, revision, environment);
+  return gguf.empty() ? open_repository(name, hub) : open_gguf_of(name, hub, gguf);
+}
+
+Error no_such_model(const std::string& name, const std::string& why) {
+  return Error("M240",
+               fmt::format("the model {} does not exist: no such file or folder{}", name,
+                           why.empty() ? "" : fmt::format(", and {}: no name of the hub", why)))
+      .hint(nearest_path_or(
+          name, "give a model folder, a .gguf file, or a hub id like Qwen/Qwen2.5-0.5B"));
 }
 
 std::unique_ptr<ModelSource> open_any(const std::string& name_or_path, const std::string& revision,
@@ -193,10 +218,14 @@ std::unique_ptr<ModelSource> open_any(const std::string& name_or_path, const std
   if (is_there(name_or_path)) {
     return open_file(name_or_path, name_or_path);
   }
-  if (looks_like_path(name_or_path) && gguf_in_repository(name_or_path).empty()) {
-    throw Error("M240",
-                fmt::format("the model {} does not exist: no such file or folder", name_or_path))
-        .hint("give a model folder, a .gguf file, or a hub id like Qwen/Qwen2.5-0.5B");
+  const bool in_repository = !gguf_in_repository(name_or_path).empty();
+  const std::string why = in_repository ? "" : why_a_path(name_or_path);
+  if (!why.empty() || (!in_repository && !is_hub_id(name_or_path))) {
+    throw no_such_model(name_or_path, why);
+  }
+  if (!in_repository && parent_is_here(name_or_path) &&
+      !hub_knows(HubKind::model, name_or_path, revision, environment)) {
+    throw no_such_model(name_or_path, "").context("the hub has no such model either");
   }
   return open_from_hub(name_or_path, revision, environment);
 }

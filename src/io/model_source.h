@@ -28,7 +28,7 @@ class ModelSource {
  public:
   // A path to a folder or file that exists wins over a hub id. `revision` is a branch, tag or
   // commit of the hub id ("" means main). M240 names every place looked at when it is not there
-  // and there is no network; M300-M310, N301-N308, S030 and S031 when fetching it fails (hub);
+  // and there is no network; M300-M310, S301-S308, S030 and S031 when fetching it fails (hub);
   // M200-M247 when what is there cannot be used.
   static std::unique_ptr<ModelSource> open(const std::string& name_or_path,
                                            const std::string& revision,
@@ -49,6 +49,11 @@ class ModelSource {
   const Json& config() const { return config_; }
   // M228 or M010 when the file is not an object; nothing when there is no such file.
   std::optional<Json> generation_config() const;
+
+  // Whether the weights are on this machine. Those of the hub are fetched when they are first asked
+  // for, by any of the functions below: what config.json and the tokenizer's files can tell is told
+  // before.
+  virtual bool weights_are_here() const { return true; }
 
   // Tensors under their Hugging Face names.
   virtual const std::vector<std::string>& names() const = 0;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/lfs_pointer.h"
 #include "io/convert.h"
 #include "io/safetensors_header.h"
 
@@ -79,6 +80,7 @@ int64_t StoredTensor::elements() const {
 }
 
 SafetensorsFile::SafetensorsFile(const fs::path& path) : file_(path) {
+  refuse_lfs_pointer("M213", path, file_.text());
   const uint64_t size = file_.size();
   uint64_t header_bytes = 0;
   if (size >= 8) {

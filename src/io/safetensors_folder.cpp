@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/lfs_pointer.h"
 #include "io/safetensors.h"
 
 namespace sft {
@@ -16,6 +17,7 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 // name -> file. A sorted map, because an index may hold a hundred thousand names.
 std::map<std::string, std::string> read_index(const fs::path& path) {
   const std::string text = read_text(path);
+  refuse_lfs_pointer("M213", path, text);
   const auto json = nlohmann::json::parse(text, nullptr, false);
   const auto fail = [&](const std::string& what) -> Error {
     return Error("M210", fmt::format("{} {}", path.string(), what))

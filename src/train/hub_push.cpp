@@ -29,6 +29,15 @@ std::string wanted_name(const TrainOptions& o) {
   return name;
 }
 
+std::string checked_name(const TrainOptions& o) {
+  std::string name = wanted_name(o);
+  if (!is_hub_id(name)) {
+    throw Error("C116", fmt::format("\"{}\" cannot be the name of a repository", name))
+        .hint("name it with --hub_model_id owner/name");
+  }
+  return name;
+}
+
 // Uploads run beside the training, whose progress line they leave alone.
 HubEnvironment without_progress(HubEnvironment environment) {
   environment.report.progress = nullptr;
@@ -63,6 +72,12 @@ fs::path keep_files(const fs::path& checkpoint) {
 
 }  // namespace
 
+void HubPush::check(const TrainOptions& options, const HubEnvironment& environment) {
+  checked_name(options);
+  const HubUploader uploader(environment, token_of(options.hub));
+  uploader.user();
+}
+
 HubPush::HubPush(const TrainOptions& options, const HubEnvironment& environment,
                  const Logger& logger)
     : options_(options),
@@ -70,11 +85,7 @@ HubPush::HubPush(const TrainOptions& options, const HubEnvironment& environment,
       uploader_(environment, token_of(options.hub)),
       quiet_uploader_(without_progress(environment), token_of(options.hub)),
       branch_(options.hub.hub_revision.value_or("main")) {
-  repository_ = wanted_name(options);
-  if (!is_hub_id(repository_)) {
-    throw Error("C116", fmt::format("\"{}\" cannot be the name of a repository", repository_))
-        .hint("name it with --hub_model_id owner/name");
-  }
+  repository_ = checked_name(options);
   if (repository_.find('/') == std::string::npos) {
     repository_ = uploader_.user() + "/" + repository_;
   }

@@ -19,6 +19,8 @@ namespace sft {
 
 class HubPush {
  public:
+  // What the constructor refuses for the name or the token; nothing is made.
+  static void check(const TrainOptions& options, const HubEnvironment& environment);
   // Makes the repository and the branch, so that what cannot work fails before anything is
   // computed: C114-C116 without a token, network or usable name, else HubUploader's errors.
   HubPush(const TrainOptions& options, const HubEnvironment& environment, const Logger& logger);

@@ -203,17 +203,21 @@ void LoadedModel::read_weights(Device& device, const ReadTensor& read) {
   }
 }
 
+void check_weights(const ModelSource& source, const Model& model) {
+  for (const StatePart& p :
+       weight_parts(model.specs, model.layout, {0, model.layout.elements}, DType::f32)) {
+    source.require(p.name, p.shape);
+  }
+}
+
 LoadedModel load_model(const ModelSource& source, Device& device, DType compute, DType weight_type,
                        const Holding& holding) {
   LoadedModel loaded;
   loaded.model = Model::from_config(source.config());
   loaded.target = {device.kind(), compute};
   loaded.weight_type = weight_type;
+  check_weights(source, loaded.model);
   loaded.allocate(device, holding);
-  for (const StatePart& p :
-       weight_parts(loaded.model.specs, loaded.model.layout, {0, loaded.elements()}, weight_type)) {
-    source.require(p.name, p.shape);
-  }
   loaded.read_weights(device,
                       [&](const std::string& name, const Shape&, ElementRange part, float* to) {
                         source.read_f32(name, part, to, &device.threads());

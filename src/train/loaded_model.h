@@ -95,6 +95,9 @@ struct LoadedModel {
 // How many floats all norms have together.
 int64_t count_norms(const std::vector<ParamSpec>& specs);
 
+// M244 or M245 for a tensor of the family that the source does not have, or in another shape.
+void check_weights(const ModelSource& source, const Model& model);
+
 // Reads every tensor that the family describes, or what is held of it. M244/M245 for one that
 // is missing or of another shape. A tied head that the file stores all the same is not read.
 LoadedModel load_model(const ModelSource& source, Device& device, DType compute = DType::f32,

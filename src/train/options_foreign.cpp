@@ -18,7 +18,7 @@ constexpr ForeignNames kForeign[] = {
     {"base_model base_model_name model_name model_path model_id model_dir base_model_name_or_path "
      "pretrained_model_name_or_path pretrained init_from checkpoint_path hf_model_id",
      "model_name_or_path", ""},
-    {"revision ", "model_revision", ""},
+    {"revision", "model_revision", ""},
     {"tokenizer tokenizer_name tokenizer_path tokenizer_name_or_path tokenizer_config "
      "processing_class "
      "tokenizer_type model_type config_name",
@@ -39,7 +39,7 @@ constexpr ForeignNames kForeign[] = {
      "use_flash_attn flash_attn xformers_attention sdp_attention sdpa attn_impl eager_attention "
      "s2_attention disable_flash_attn",
      "", "nothing is to be chosen: one attention, fused, serves every model and device"},
-    {"rope_scaling rope_theta   config_overrides", "",
+    {"rope_scaling rope_theta config_overrides", "",
      "the model's configuration is taken as it is; change config.json in the model's folder"},
 
     // Data
@@ -87,7 +87,7 @@ constexpr ForeignNames kForeign[] = {
      "--assistant_only_loss  trains the assistant's turns of conversations, "
      "--completion_only_loss  the completions of prompts; no template of a response is needed"},
     {"formatting_func formatting_function format_fn prompt_format prompt_style prompt_strategy "
-     "formatting dataset_format data_format ",
+     "formatting dataset_format data_format",
      "", "rows are read in the shapes that `sft help data` lists; --column_map  renames columns"},
     {"preprocessing_num_workers num_workers num_proc dataset_processes dataset_workers "
      "preprocess_workers dataset_num_workers",
@@ -129,7 +129,7 @@ constexpr ForeignNames kForeign[] = {
      "nothing is padded: rows of a batch lie end to end"},
 
     // Optimizer, schedule, precision
-    {"lr  base_lr max_lr peak_lr step_size", "learning_rate", ""},
+    {"lr base_lr max_lr peak_lr step_size", "learning_rate", ""},
     {"min_lr min_learning_rate lr_min cosine_min_lr_ratio min_lr_ratio", "",
      "--lr_scheduler_type cosine_with_min_lr --lr_scheduler_kwargs '{\"min_lr\": 1e-6}'"},
     {"scheduler lr_scheduler lr_schedule schedule lr_decay_style scheduler_type decay_type",
@@ -160,7 +160,7 @@ constexpr ForeignNames kForeign[] = {
      "unsloth_cross_entropy_loss cut_cross_entropy",
      "use_liger_kernel", "(what it fuses is always fused)"},
     {"compile torch_compile_kwargs", "torch_compile", ""},
-    {" quantization quantization_bit quantization_method quantize quantization_config "
+    {"quantization quantization_bit quantization_method quantize quantization_config "
      "bnb_config bnb_4bit_compute_dtype gptq awq",
      "", kAdapters},
 
@@ -189,7 +189,7 @@ constexpr ForeignNames kForeign[] = {
      "eval_steps", "(and --eval_strategy no|steps|epoch)"},
     {"evaluate do_evaluate evaluate_during_training run_eval", "eval_strategy", ""},
     {"log_every log_steps log_interval logging_interval log_freq", "logging_steps", ""},
-    {"resume resume_from resume_from_ckpt resume_training  auto_resume_from_checkpoints "
+    {"resume resume_from resume_from_ckpt resume_training auto_resume_from_checkpoints "
      "auto_resume load_checkpoint continue_training",
      "resume_from_checkpoint", ""},
     {"wandb use_wandb tensorboard logger tracker trackers log_with wandb_mode wandb_log_model "
@@ -218,7 +218,7 @@ constexpr ForeignNames kForeign[] = {
      "", kRanks},
     {"ds_config deepspeed_config deepspeed_config_file use_deepspeed ds_config_file", "deepspeed",
      ""},
-    {" zero zero3 zero2 ds_stage", "zero_stage", ""},
+    {"zero zero3 zero2 ds_stage", "zero_stage", ""},
     {"fsdp_transformer_layer_cls_to_wrap fsdp_min_num_params fsdp_version use_fsdp fsdp_strategy "
      "fsdp_transformer_layer_cls",
      "fsdp", ""},
@@ -242,8 +242,8 @@ constexpr ForeignNames kForeign[] = {
      "", "a YAML file with the same names as the flags is given with  --config"},
     // Of older transformers
     {"sharded_ddp xpu_backend jit_mode_eval use_ipex past_index tpu_num_cores tpu_metrics_debug "
-     "mp_parameters ray_scope place_model_on_device  use_legacy_prediction_loop "
-     "  neftune ",
+     "mp_parameters ray_scope place_model_on_device use_legacy_prediction_loop "
+     "neftune",
      "", "it has no meaning here; leave it out"},
 };
 

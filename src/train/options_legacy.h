@@ -1,5 +1,5 @@
-// Options of launchers and of the hub, and those that are known so that commands written for TRL and
-// its older versions are understood.
+// Options of launchers and of the hub, and those that are known so that commands written for TRL
+// and its older versions are understood.
 #pragma once
 
 #include <optional>

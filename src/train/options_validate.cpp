@@ -10,6 +10,7 @@
 #include "optim/optimizers.h"
 #include "optim/schedule.h"
 #include "train/options.h"
+#include "train/run_log.h"
 #include "train/sharding_config/apply.h"
 #include "train/trackers/tracker.h"
 
@@ -59,6 +60,9 @@ void resolve_evaluation(TrainOptions& o) {
                          o.optim.lr_scheduler_type == "reduce_lr_on_plateau";
   if (by_metric && !o.metric_for_best_model) {
     o.metric_for_best_model = "loss";
+  }
+  if (o.metric_for_best_model) {
+    check_metric(*o.metric_for_best_model);
   }
   if (o.metric_for_best_model && !o.greater_is_better) {
     o.greater_is_better = !o.metric_for_best_model->ends_with("loss");

@@ -22,6 +22,7 @@
 #include "io/model_saver.h"
 #include "train/choose_device.h"
 #include "train/hub_push.h"
+#include "train/preflight.h"
 #include "train/rank_facts.h"
 #include "train/text_setup.h"
 #include "train/trackers/kubeflow_status.h"
@@ -197,7 +198,10 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
                                             log);
   Device* const device = chosen.device.get();
   const Holding holding = holding_of(o.sharding, s.launch.rank, s.launch.world, device->kind());
-  const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
+  if (first) {
+    check_outputs(o);
+  }
+  const auto [source, shape, text] = open_model(o, s.hub);
   std::optional<FolderLock> lock;
   if (first) {
     make_output_dir(o.output_dir);
@@ -216,14 +220,12 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   };
   const std::string newest = decide_together(control, "checkpoint to resume", look);
   const auto checkpoint = newest.empty() ? std::nullopt : std::optional<fs::path>(newest);
-  const TextSetup text = load_text(*source, o.data, s.hub);
   // What takes long of the data is done by one rank of a machine while the others wait for it.
   std::optional<ThreadPool> own_pool;
   if (o.data.dataset_num_proc || s.launch.local_world > 1) {
     own_pool.emplace(o.data.dataset_num_proc ? static_cast<int>(*o.data.dataset_num_proc)
                                              : default_threads());
   }
-  const Model shape = Model::from_config(source->config());
   const DataContext context{
       text.tokenizer,
       text.chat ? &*text.chat : nullptr,
@@ -234,11 +236,18 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
       shape.config.vocab,
       text.key,
       cache_folder("tokens", [](const char* name) { return std::getenv(name); })};
+  const bool evaluates = o.eval_strategy != "no" || o.eval_on_start;
+  if (evaluates) {
+    check_dataset(o.data, Part::eval, context);
+  }
   const Prepared train = prepare_dataset(o.data, Part::train, context);
   std::optional<Prepared> eval;
-  if (o.eval_strategy != "no" || o.eval_on_start) {
+  if (evaluates) {
     eval = prepare_dataset(o.data, Part::eval, context);
   }
+  check_steps(o, *train.rows, s.launch.world);
+  const MemoryPlan memory = plan_run(o, shape, *device, chosen.compute, holding, *train.rows,
+                                     eval ? eval->rows.get() : nullptr, log);
   if (control.size() > 1) {
     Facts facts = model_facts(*source, text.key);
     std::ranges::copy(data_facts("training data", train), std::back_inserter(facts));
@@ -247,8 +256,6 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
     }
     control.agree("model and data", facts);
   }
-  const MemoryPlan memory = plan_run(o, shape, *device, chosen.compute, holding, *train.rows,
-                                     eval ? eval->rows.get() : nullptr, log);
   LoadedModel model = load_model(*source, *device, chosen.compute,
                                  o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32, holding);
   log.note(fmt::format("model: {} ({}), {} parameters, {}, trained in {} on {}", source->name(),

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <vector>
@@ -211,19 +212,22 @@ void RunLog::save_state(const fs::path& folder) const {
   write_text(folder / "trainer_state.json", state_.text());
 }
 
+void check_metric(const std::string& metric) {
+  const std::string name = metric.starts_with("eval_") ? metric.substr(5) : metric;
+  if (std::ranges::find(kMetrics, name) != kMetrics.end()) {
+    return;
+  }
+  const std::vector<std::string> known(kMetrics.begin(), kMetrics.end());
+  const std::string near =
+      name.find("acc") != std::string::npos ? "mean_token_accuracy" : nearest(name, known);
+  throw Error("C053", fmt::format("--metric_for_best_model is {}, and evaluation gives {}", metric,
+                                  fmt::join(known, ", ")))
+      .hint(fmt::format("--metric_for_best_model {}", near.empty() ? "loss" : near));
+}
+
 double metric_value(const Json& eval_values, const std::string& metric) {
-  const std::string name = metric.starts_with("eval_") ? metric : "eval_" + metric;
-  if (eval_values.contains(name) && eval_values[name].is_number()) {
-    return eval_values[name].get<double>();
-  }
-  std::vector<std::string> known;
-  for (const auto& [key, value] : eval_values.items()) {
-    if (key.starts_with("eval_")) {
-      known.push_back(key.substr(5));
-    }
-  }
-  throw Error("C053", fmt::format("--metric_for_best_model {}: evaluation gives {}", metric,
-                                  fmt::join(known, ", ")));
+  check_metric(metric);
+  return eval_values.at(metric.starts_with("eval_") ? metric : "eval_" + metric).get<double>();
 }
 
 }  // namespace sft

@@ -3,6 +3,7 @@
 // "k"). One per run, on rank 0. Writing failures are S001.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -106,8 +107,13 @@ class RunLog {
   int64_t tokens_ = 0;
 };
 
-// The name of a best-metric option among eval values: "loss" -> "eval_loss". C053 when it is not
-// there, naming those that are.
+// What --metric_for_best_model can be, without "eval_": what every rank knows of an evaluation.
+inline constexpr std::array<std::string_view, 3> kMetrics = {"loss", "entropy",
+                                                             "mean_token_accuracy"};
+// C053 for another name.
+void check_metric(const std::string& metric);
+
+// Its value among those of an evaluation: "loss" -> "eval_loss".
 double metric_value(const Json& eval_values, const std::string& metric);
 
 }  // namespace sft

@@ -9,7 +9,8 @@
 #include "data/sampler.h"
 #include "model/model.h"
 #include "train/choose_device.h"
-#include "train/text_setup.h"
+#include "train/hub_push.h"
+#include "train/preflight.h"
 
 namespace sft {
 
@@ -56,9 +57,11 @@ RunPlan plan_training(const TrainOptions& o, const RunSurroundings& s) {
                                              .tf32 = o.tf32.value_or(false)},
                                             s.logger);
   Device* const device = chosen.device.get();
-  const auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, s.hub);
-  const Model model = Model::from_config(source->config());
-  const TextSetup text = load_text(*source, o.data, s.hub);
+  check_outputs(o);
+  const auto [source, model, text] = open_model(o, s.hub);
+  if (o.hub.push_to_hub) {
+    HubPush::check(o, s.hub);
+  }
   const DataContext context{
       text.tokenizer, text.chat ? &*text.chat : nullptr, device->threads(), s.logger,
       s.hub,          static_cast<uint64_t>(o.seed),     model.config.vocab};
@@ -66,6 +69,10 @@ RunPlan plan_training(const TrainOptions& o, const RunSurroundings& s) {
   RunPlan plan;
   plan.model = fmt::format("{} ({}), {} parameters", source->name(), model.config.architecture,
                            with_commas(count_parameters(model.specs)));
+  const bool evaluates = o.eval_strategy != "no" || o.eval_on_start;
+  if (evaluates) {
+    check_dataset(data, Part::eval, context);
+  }
   const Prepared train = prepare_dataset(data, Part::train, context);
   plan.data = train.report;
   plan.train = survey(train, data, device->threads());
@@ -80,10 +87,11 @@ RunPlan plan_training(const TrainOptions& o, const RunSurroundings& s) {
   plan.tokens_a_step = a_step(plan.train.tokens);
   plan.trained_a_step = a_step(plan.train.tokens_trained);
   std::optional<Prepared> eval;
-  if (o.eval_strategy != "no" || o.eval_on_start) {
+  if (evaluates) {
     eval = prepare_dataset(data, Part::eval, context);
     plan.eval = survey(*eval, data, device->threads());
   }
+  check_steps(o, *train.rows, s.launch.world);
   check_lengths(*train.rows, model.config);
   MemoryWish wish =
       memory_wish(o, holding_of(o.sharding, s.launch.rank, s.launch.world, device->kind()),

@@ -10,6 +10,8 @@
 #include "core/content_hash.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/lfs_pointer.h"
+#include "hub/local_name.h"
 #include "hub/repository.h"
 
 namespace sft {
@@ -68,13 +70,16 @@ Templates templates_from(const std::string& path_text, const HubEnvironment& hub
   if (is_folder(path)) {
     found = templates_of_folder(path);
   } else if (is_file(path)) {
+    refuse_lfs_pointer("M213", path);
     found = path.extension() == ".gguf" ? ModelSource::open(path_text, "", hub)->chat_templates()
                                         : Templates{{"default", read_text(path)}};
-  } else if (is_hub_id(path_text)) {
+  } else if (is_hub_id(path_text) && why_a_path(path_text).empty() &&
+             (!parent_is_here(path_text) || hub_knows(HubKind::model, path_text, "", hub))) {
     found = templates_of_hub(path_text, hub);
   } else {
     throw Error("D070", fmt::format("--chat_template_path: {} does not exist", path_text))
-        .hint("give a .jinja file, or a model whose template is to be used");
+        .hint(nearest_path_or(path_text,
+                              "give a .jinja file, or a model whose template is to be used"));
   }
   if (found.empty()) {
     throw Error("D070", fmt::format("--chat_template_path: {} holds no chat template", path_text))

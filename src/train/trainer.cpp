@@ -14,7 +14,6 @@
 #include "data/dataset.h"
 #include "optim/optimizers.h"
 #include "train/bad_numbers.h"
-#include "train/sharding_config/deepspeed.h"
 
 namespace sft {
 
@@ -75,7 +74,6 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
                options.gradient_accumulation_steps),
       arena_(context.device) {
   const OptimOptions& o = options.optim;
-  check_deepspeed_steps(options, total_steps_);
   schedule_ =
       make_schedule(o.lr_scheduler_type,
                     {o.learning_rate,

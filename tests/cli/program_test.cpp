@@ -244,6 +244,128 @@ TEST(Program, SignalsEndBenchAndGenerateAtOnce) {
 }
 
 // To accept a change: build/sft config --markdown > docs/options.md
+// One template refuses system messages and drops reasoning; what inspect says is what training
+// does.
+TEST(Program, InspectSaysWhatTrainingDoes) {
+  const fs::path work = fs::temp_directory_path() / ("sft_inspect_" + std::to_string(getpid()));
+  fs::create_directories(work);
+  std::ofstream(work / "strict.jinja")
+      << "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}"
+         "{% endif %}<{{ m.role }}>{{ m.content.split('</think>')[-1] }}\n{% endfor %}";
+  const auto write = [&](const std::string& first, const std::string& second) {
+    std::ofstream(work / "rows.jsonl") << first << "\n" << second << "\n";
+  };
+  const std::string plain =
+      R"({"messages": [{"role": "user", "content": "Two and two?"}, {"role": "assistant", "content": "Four."}]})";
+  const std::string common = "--model '" SFT_TEST_DIR "/../examples/tiny-model' --dataset_name '" +
+                             (work / "rows.jsonl").string() + "' --chat_template_path '" +
+                             (work / "strict.jinja").string() + "' --output_dir '" +
+                             (work / "out").string() + "' ";
+  write(
+      plain,
+      R"({"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Two and two?"}, {"role": "assistant", "content": "Four."}]})");
+  const RunResult shown = run_sft("inspect --stats false " + common);
+  EXPECT_EQ(shown.code, 0) << shown.err;
+  EXPECT_NE(shown.out.find("training stops at this row: D055"), std::string::npos) << shown.out;
+  EXPECT_EQ(shown.out.find("leaves this row out"), std::string::npos) << shown.out;
+  EXPECT_EQ(run_sft("--max_steps 1 " + common).code, 3);
+  EXPECT_EQ(run_sft("inspect " + common).code, 3);
+
+  const std::string thinking =
+      R"({"messages": [{"role": "user", "content": "Two and two?"}, {"role": "assistant", "content": "<think>I take two twice and add.</think>Four."}]})";
+  write(thinking, plain);
+  const RunResult lost = run_sft("inspect --stats false " + common);
+  EXPECT_NE(lost.out.find("lost in the rendering: the <think> block of message 2 (assistant)"),
+            std::string::npos)
+      << lost.out;
+  const RunResult trained = run_sft("--max_steps 1 --save_strategy no " + common);
+  EXPECT_EQ(trained.code, 0) << trained.err;
+  EXPECT_NE(trained.err.find("in 1 of 2 rows the chat template leaves reasoning out"),
+            std::string::npos)
+      << trained.err;
+  write(plain, plain);
+  const RunResult none = run_sft("--max_steps 1 --save_strategy no " + common);
+  EXPECT_EQ(none.err.find("reasoning"), std::string::npos) << none.err;
+  fs::remove_all(work);
+}
+
+TEST(Program, GenerateIsQuietOrVerbose) {
+  const std::string command =
+      "generate --model '" SFT_TEST_DIR "/../examples/tiny-model' --max_new_tokens 2 --use_cpu hi";
+  const RunResult usual = run_sft(command), quiet = run_sft(command + " -q"),
+                  verbose = run_sft(command + " -v");
+  EXPECT_EQ(usual.code + quiet.code + verbose.code, 0) << usual.err << quiet.err << verbose.err;
+  EXPECT_EQ(usual.out, verbose.out);
+  EXPECT_EQ(usual.out, quiet.out);
+  EXPECT_EQ(quiet.err, "");
+  EXPECT_NE(verbose.err.find("prompt tokens"), std::string::npos) << verbose.err;
+  EXPECT_EQ(usual.err.find("prompt tokens"), std::string::npos) << usual.err;
+}
+
+TEST(Program, NamesOfOtherToolsGetTheNameTheyHaveHere) {
+  const auto hint = [](const std::string& arguments) {
+    const RunResult run = run_sft("config " + arguments);
+    EXPECT_EQ(run.code, 2) << arguments;
+    return run.err.substr(std::min(run.err.find("hint:"), run.err.size()));
+  };
+  EXPECT_NE(hint("--lr 1e-4").find("--learning_rate?"), std::string::npos);
+  EXPECT_NE(hint("--micro-batch-size 4").find("--per-device-train-batch-size?"), std::string::npos);
+  EXPECT_NE(hint("--early_stopping_patience 3").find("--load_best_model_at_end"),
+            std::string::npos);
+  EXPECT_NE(hint("--finetuning_type lora").find("adapters"), std::string::npos);
+  EXPECT_NE(hint("--nproc_per_node 8").find("sft launch --nproc_per_node"), std::string::npos);
+  EXPECT_NE(hint("--learning_rat 1").find("--learning_rate?"), std::string::npos);
+  const fs::path recipe = fs::temp_directory_path() / ("sft_axolotl_" + std::to_string(getpid()));
+  std::ofstream(recipe) << "base_model: org/model\n";
+  EXPECT_NE(hint("--config '" + recipe.string() + "'").find("model_name_or_path?"),
+            std::string::npos);
+  std::ofstream(recipe) << "model: org/model\n";
+  EXPECT_NE(run_sft("config --config '" + recipe.string() + "'")
+                .out.find("model_name_or_path: "
+                          "org/model"),
+            std::string::npos);
+  const RunResult both = run_sft("config --model org/model --eval_strategy no");
+  EXPECT_EQ(both.err, "");  // a short name, not an older one
+  fs::remove(recipe);
+}
+
+// A clone without `git lfs pull` has three lines of text in place of its large files.
+TEST(Program, GitLfsPointersAreRecognised) {
+  const std::string pointer =
+      "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22e\n"
+      "size 988097824\n";
+  const fs::path repository = fs::path(SFT_TEST_DIR).parent_path();
+  const fs::path work = fs::temp_directory_path() / ("sft_lfs_" + std::to_string(getpid()));
+  const auto refused = [&](const std::string& model, const std::string& data, int code) {
+    const RunResult run = run_sft("--dry_run --model '" + model + "' --dataset_name '" + data + "'",
+                                  "HF_HUB_OFFLINE=1");
+    EXPECT_EQ(run.code, code) << model << " " << data << "\n" << run.err;
+    EXPECT_NE(run.err.find("is a git-LFS pointer"), std::string::npos) << run.err;
+    EXPECT_NE(run.err.find("lfs pull"), std::string::npos) << run.err;
+    EXPECT_NE(run.err.find("942.3 MiB"), std::string::npos) << run.err;
+  };
+  const std::string rows = (repository / "examples/data/shapes/completion.jsonl").string();
+  for (const char* file : {"model.safetensors", "tokenizer.json", "config.json",
+                           "tokenizer_config.json", "generation_config.json"}) {
+    fs::remove_all(work);
+    fs::create_directories(work);
+    fs::copy(repository / "examples/tiny-model", work / "model", fs::copy_options::recursive);
+    std::ofstream(work / "model" / file, std::ios::trunc) << pointer;
+    refused((work / "model").string(), rows, 4);
+  }
+  std::ofstream(work / "model.gguf") << pointer;
+  refused((work / "model.gguf").string(), rows, 4);
+  for (const char* file : {"rows.jsonl", "rows.json", "rows.parquet", "rows.arrow", "rows.csv",
+                           "rows.txt", "rows.jsonl.gz"}) {
+    std::ofstream(work / file) << pointer;
+    refused((repository / "examples/tiny-model").string(), (work / file).string(), 3);
+  }
+  fs::create_directories(work / "folder");
+  std::ofstream(work / "folder/train-00000-of-00001.parquet") << pointer;
+  refused((repository / "examples/tiny-model").string(), (work / "folder").string(), 3);
+  fs::remove_all(work);
+}
+
 TEST(Program, TheOptionsPageIsFresh) {
   EXPECT_EQ(run_sft("config --markdown").out, read_text(SFT_TEST_DIR "/../docs/options.md"));
 }

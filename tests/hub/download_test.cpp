@@ -96,7 +96,7 @@ TEST_F(HubDownload, BrokenConnectionsGoOnWhereTheyWere) {
 
 TEST_F(HubDownload, AServerThatNeverEndsAFileIsGivenUp) {
   on_contents([](int, const Request&, Reply& reply) { reply.cut_after = 0; });
-  EXPECT_EQ(error_of([&] { fetched("b.txt"); }).code(), "N305");
+  EXPECT_EQ(error_of([&] { fetched("b.txt"); }).code(), "S305");
   EXPECT_EQ(contents_, 5);
 }
 
@@ -137,9 +137,9 @@ TEST_F(HubDownload, StormsAreWaitedOut) {
   on_contents([](int, const Request&, Reply& reply) {
     reply = {.status = 429, .headers = {{"Retry-After", "4000"}}};
   });
-  EXPECT_EQ(error_of([&] { fetched("a.bin"); }).code(), "N307");
+  EXPECT_EQ(error_of([&] { fetched("a.bin"); }).code(), "S307");
   on_contents([](int, const Request&, Reply& reply) { reply = {.status = 500}; });
-  EXPECT_EQ(error_of([&] { fetched("a.bin"); }).code(), "N308");
+  EXPECT_EQ(error_of([&] { fetched("a.bin"); }).code(), "S308");
 }
 
 TEST_F(HubDownload, SilenceEndsAfterTheTimeout) {
@@ -150,7 +150,7 @@ TEST_F(HubDownload, SilenceEndsAfterTheTimeout) {
       [](int number, const Request&, Reply& reply) { reply.wait_ms = number == 1 ? 5000 : 0; });
   EXPECT_EQ(fetched("b.txt", e), small);
   on_contents([](int, const Request&, Reply& reply) { reply.wait_ms = 5000; });
-  EXPECT_EQ(error_of([&] { fetched("a.bin", e); }).code(), "N303");
+  EXPECT_EQ(error_of([&] { fetched("a.bin", e); }).code(), "S303");
 }
 
 TEST_F(HubDownload, ServersWithoutRangesServeWholeFiles) {

@@ -1,5 +1,8 @@
 // The program against a hub on loopback: trains a model of the hub on a data set of the hub, and
 // puts the result back.
+#include <algorithm>
+#include <fstream>
+
 #include "cli/run_sft.h"
 #include "core/json.h"
 #include "hub/support.h"
@@ -89,6 +92,162 @@ TEST_F(HubEndToEnd, RefusalsComeBeforeTheTraining) {
   const RunResult revision = run("--model_revision v9");
   EXPECT_NE(revision.err.find("M303"), std::string::npos) << revision.err;
   EXPECT_EQ(revision.out, "");
+}
+
+// All that a run is refused for before its first step, it is refused for before a byte of its
+// weights is fetched; --dry_run refuses the same.
+class HubRefusals : public HubEndToEnd {
+ protected:
+  FakeFiles tiny() const {
+    FakeFiles files;
+    const fs::path folder = fs::path(SFT_TEST_DIR).parent_path() / "examples/tiny-model";
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      files[entry.path().filename().string()] = {read_text(entry.path()), false};
+    }
+    return files;
+  }
+  // "org/bad": the tiny model, a file of which is edited.
+  void add_bad(const std::string& file, const std::function<void(Json&)>& edit) {
+    FakeFiles files = tiny();
+    Json json = parse_json(files[file].contents, file);
+    edit(json);
+    files[file].contents = json.dump();
+    hub.add("models/org/bad", std::move(files));
+  }
+  void add_bad_text(const std::string& file, const std::string& text) {
+    FakeFiles files = tiny();
+    files[file].contents = text;
+    hub.add("models/org/bad", std::move(files));
+  }
+  bool weights_were_asked_for() const {
+    return std::ranges::any_of(hub.server->requests(), [](const Request& request) {
+      return request.target.find("/resolve/") != std::string::npos &&
+             request.target.find(".safetensors") != std::string::npos &&
+             request.target.find(".index.json") == std::string::npos;
+    });
+  }
+  void refused(const std::string& arguments, int code, const std::string& error,
+               const std::string& environment = "") {
+    for (const char* dry : {"", "--dry_run "}) {
+      fs::remove_all(folder / "home");
+      const RunResult result = run(dry + arguments, environment);
+      EXPECT_EQ(result.code, code) << dry << arguments << "\n" << result.err;
+      EXPECT_NE(result.err.find(error), std::string::npos) << dry << arguments << result.err;
+      EXPECT_FALSE(weights_were_asked_for()) << dry << arguments;
+      EXPECT_EQ(result.out.find("'loss'"), std::string::npos) << result.out;
+      hub.server->forget();
+    }
+  }
+};
+
+TEST_F(HubRefusals, OfModelsComeBeforeTheirWeights) {
+  const std::string bad = "--model_name_or_path org/bad";
+  add_bad("config.json", [](Json& c) { c["architectures"] = {"MixtralForCausalLM"}; });
+  refused(bad, 4, "M031");
+  add_bad("config.json", [](Json& c) { c["quantization_config"] = {{"quant_method", "gptq"}}; });
+  refused(bad, 4, "M243");
+  add_bad("config.json", [](Json& c) {
+    c.erase("rope_parameters");
+    c["rope_scaling"] = {{"rope_type", "spiral"}, {"factor", 2.0}};
+  });
+  refused(bad, 4, "M03");
+  add_bad("config.json", [](Json& c) { c["hidden_act"] = "swish_of_another_kind"; });
+  refused(bad, 4, "M03");
+  for (const char* file : {"config.json", "generation_config.json", "special_tokens_map.json",
+                           "tokenizer.json", "tokenizer_config.json"}) {
+    add_bad_text(file, "{\"a\": ");
+    refused(bad, 4, "error[M");
+  }
+  add_bad_text("generation_config.json", "[1]");
+  refused(bad, 4, "M248");
+  add_bad_text("special_tokens_map.json", "[1]");
+  refused(bad, 4, "M248");
+  add_bad_text("chat_template.jinja", "{% if %}");
+  refused(bad, 4, "error[M");
+  FakeFiles pickles = tiny();
+  pickles.erase("model.safetensors");
+  pickles["pytorch_model.bin"] = {"x", false};
+  hub.add("models/org/bad", std::move(pickles));
+  refused(bad, 4, "M242");
+}
+
+TEST_F(HubRefusals, OfOptionsPlacesAndDataComeBeforeTheWeights) {
+  refused("--eval_strategy steps --metric_for_best_model accuracy", 2, "C053");
+  refused("--eval_strategy steps --load_best_model_at_end --metric_for_best_model eval_los", 2,
+          "C053");
+  refused("--profile '" + (folder / "missing/trace.json").string() + "'", 7, "S010");
+  std::ofstream(folder / "a_file") << "x";
+  refused("--output_dir '" + (folder / "a_file").string() + "'", 7, "S010");
+  refused("--output_dir '" + (folder / "a_file/out").string() + "'", 7, "S010");
+  refused("--push_to_hub", 2, "C114");
+  refused("--push_to_hub --hub_token hf_wrong", 4, "M302");
+  refused("--push_to_hub --hub_model_id 'not/a/name' --hub_token " + hub.token, 2, "C116");
+  refused("--dataset_name org/nothing", 4, "M300");
+  refused("--dataset_train_split nothing", 3, "D008");
+  refused("--eval_strategy epoch --dataset_test_split nothing", 3, "D008");
+  EXPECT_EQ(run("--eval_strategy epoch --dataset_test_split nothing").err.find("training data:"),
+            std::string::npos);
+  refused("--dataloader_drop_last --per_device_train_batch_size 100000", 3, "D063");
+  refused("--chat_template_path missing.jinja", 3, "D070");
+}
+
+TEST_F(HubRefusals, DryRunInspectAndConfigFetchNoWeights) {
+  const RunResult dry = run("--dry_run");
+  ASSERT_EQ(dry.code, 0) << dry.err;
+  EXPECT_FALSE(weights_were_asked_for());
+  EXPECT_FALSE(fs::exists(folder / "out"));
+  const RunResult real = run("--save_strategy no");
+  ASSERT_EQ(real.code, 0) << real.err;
+  EXPECT_TRUE(weights_were_asked_for());
+}
+
+// The names of files, and what is shaped like a path, are files that are not there.
+TEST_F(HubEndToEnd, NamesOfFilesAreNotAskedOfTheHub) {
+  const std::string model =
+      "--model_name_or_path '" +
+      (fs::path(SFT_TEST_DIR).parent_path() / "examples/tiny-model").string() + "' ";
+  for (const char* name : {"mydata/bakery.jsonl", "bakery.parquet", "mydata/bakery.csv.gz",
+                           "./bakery", "a/b/c", "mydata/", "out/checkpoint-12"}) {
+    const RunResult run_on = run(model + "--dataset_name " + name);
+    EXPECT_EQ(run_on.code, 3) << name << run_on.err;
+    EXPECT_NE(run_on.err.find("D001"), std::string::npos) << run_on.err;
+  }
+  for (const char* name : {"mymodels/tiny.gguf", "tiny.safetensors", "out/checkpoint-12",
+                           "mymodels/config.json", "./tiny", "a/b/c"}) {
+    const RunResult of = run("--model_name_or_path " + std::string(name));
+    EXPECT_EQ(of.code, 4) << name << of.err;
+    EXPECT_NE(of.err.find("M240"), std::string::npos) << of.err;
+  }
+  EXPECT_TRUE(hub.server->requests().empty());
+}
+
+// "here/bakery", where the folder `here` is: the hub is asked once, and what it does not have is a
+// file that is missing.
+TEST_F(HubEndToEnd, ANameBelowAFolderThatIsHereIsAFileUnlessTheHubKnowsIt) {
+  const std::string parent = "here_" + std::to_string(::getpid());
+  fs::create_directories(fs::path(parent) / "bakery");
+  const RunResult data = run("--dataset_name " + parent + "/bakry");
+  EXPECT_EQ(data.code, 3) << data.err;
+  EXPECT_NE(data.err.find("D001"), std::string::npos) << data.err;
+  EXPECT_NE(data.err.find("did you mean  " + parent + "/bakery?"), std::string::npos) << data.err;
+  const RunResult model = run("--model_name_or_path " + parent + "/tiny");
+  EXPECT_EQ(model.code, 4) << model.err;
+  EXPECT_NE(model.err.find("M240"), std::string::npos) << model.err;
+  const RunResult down =
+      run("--dataset_name " + parent + "/bakry", "HF_ENDPOINT=http://127.0.0.1:1");
+  EXPECT_LT(down.code, 128) << down.err;
+  hub.add_folder("models/" + parent + "/tiny",
+                 fs::path(SFT_TEST_DIR).parent_path() / "examples/tiny-model");
+  const RunResult known = run("--dry_run --model_name_or_path " + parent + "/tiny");
+  EXPECT_EQ(known.code, 0) << known.err;
+  fs::remove_all(parent);
+}
+
+// 140 asks a scheduler to try again because a peer was lost; a hub that is away is none.
+TEST_F(HubEndToEnd, AHubThatCannotBeReachedIsNoLostPeer) {
+  const RunResult down = run("", "HF_ENDPOINT=http://127.0.0.1:1 HF_HUB_ETAG_TIMEOUT=1");
+  EXPECT_EQ(down.code, 7) << down.err;
+  EXPECT_NE(down.err.find("S302"), std::string::npos) << down.err;
 }
 
 TEST_F(HubEndToEnd, AFailedPushLeavesTheModel) {

@@ -145,17 +145,17 @@ TEST_F(HubRepositoryTest, EachRefusalHasItsOwnSentence) {
   EXPECT_EQ(error_of([&] { fetched("b.txt", e); }).code(), "M304");
   EXPECT_EQ(error_of([&] { fetched("../b.txt", e); }).code(), "M309");
   e.endpoint = "http://127.0.0.1:1";
-  EXPECT_EQ(error_of([&] { open("org/other"); }).code(), "N302");
+  EXPECT_EQ(error_of([&] { open("org/other"); }).code(), "S302");
   e.endpoint = "http://no-such-host.invalid";
   const Error unknown = error_of([&] { open("org/other"); });
-  EXPECT_EQ(unknown.code(), "N301");
+  EXPECT_EQ(unknown.code(), "S301");
   EXPECT_TRUE(
       unknown.message().starts_with("the model org/other is not on this machine and cannot"))
       << unknown.message();
   e.endpoint = "ftp://x";
   EXPECT_EQ(error_of([&] { open("org/other"); }).code(), "C112");
   e.endpoint = "https" + hub.server->url().substr(4);
-  EXPECT_EQ(error_of([&] { open("org/other"); }).code(), "N304");
+  EXPECT_EQ(error_of([&] { open("org/other"); }).code(), "S304");
   EXPECT_EQ(error_of([&] { open("a/b/c"); }).code(), "M310");
 }
 

@@ -81,8 +81,59 @@ TEST_F(HubSources, AModelIsItsTextsAndItsSafetensors) {
   hub.add("models/org/model", files);
   const auto source = ModelSource::open("org/model", "main", hub.environment(cache.path()));
   EXPECT_EQ(source->name(), "org/model");
-  EXPECT_EQ(fetched(), (Names{"config.json", "generation_config.json", "model.safetensors",
-                              "tokenizer.json", "tokenizer_config.json"}));
+  EXPECT_TRUE(source->file_text("tokenizer.json"));
+  EXPECT_TRUE(source->generation_config());
+  EXPECT_FALSE(source->weights_are_here());
+  EXPECT_EQ(fetched(), (Names{"config.json", "generation_config.json", "tokenizer.json",
+                              "tokenizer_config.json"}));
+  EXPECT_TRUE(source->has("model.norm.weight"));
+  EXPECT_TRUE(source->weights_are_here());
+  EXPECT_EQ(fetched(), Names{"model.safetensors"});
+}
+
+TEST_F(HubSources, AGgufFileIsFetchedWhenItsValuesAreWanted) {
+  const fs::path file = fs::path(SFT_TEST_DIR) / "io/golden/qwen2.gguf";
+  const std::string contents = read_text(file);
+  hub.add("models/org/gguf", {{"qwen2.gguf", {contents, true}}});
+  const HubEnvironment e = hub.environment(cache.path());
+  const auto source = ModelSource::open("org/gguf", "main", e);
+  const fs::path stored = source->path();
+  EXPECT_FALSE(source->weights_are_here());
+  EXPECT_FALSE(fs::exists(stored));
+  const auto local = ModelSource::open(file.string(), "", e);
+  EXPECT_EQ(source->config(), local->config());
+  EXPECT_EQ(source->names(), local->names());
+  EXPECT_EQ(source->file_text("tokenizer.json"), local->file_text("tokenizer.json"));
+  EXPECT_FALSE(fs::exists(stored));
+  const std::string tensor = "model.norm.weight";
+  std::vector<float> values(static_cast<size_t>(source->shape(tensor).elements()), -1);
+  std::vector<float> expected = values;
+  source->read_f32(tensor, values.data());
+  local->read_f32(tensor, expected.data());
+  EXPECT_EQ(values, expected);
+  EXPECT_TRUE(source->weights_are_here());
+  EXPECT_EQ(read_text(stored), contents);
+}
+
+TEST_F(HubSources, AGgufFileOfAnotherArchitectureIsRefusedByItsBeginning) {
+  std::string contents = read_text(fs::path(SFT_TEST_DIR) / "io/golden/qwen2.gguf");
+  const std::string key = "general.architecture";
+  const size_t at = contents.find("qwen2", contents.find(key) + key.size());
+  contents[at + 4] = '9';
+  hub.add("models/org/odd", {{"odd.gguf", {contents, true}}});
+  EXPECT_EQ(open_error("org/odd"), "M229");
+  const fs::path blobs = cache / "models--org--odd/blobs";
+  EXPECT_TRUE(!fs::exists(blobs) || fs::is_empty(blobs));
+}
+
+TEST_F(HubSources, WeightsInTheCacheAreOpenedAtOnce) {
+  hub.add_folder("models/org/model", fs::path(SFT_TEST_DIR).parent_path() / "examples/tiny-model");
+  const HubEnvironment e = hub.environment(cache.path());
+  ModelSource::open("org/model", "main", e)->names();
+  EXPECT_TRUE(ModelSource::open("org/model", "main", e)->weights_are_here());
+  HubEnvironment offline = e;
+  offline.offline = true;
+  EXPECT_TRUE(ModelSource::open("org/model", "main", offline)->weights_are_here());
 }
 
 TEST_F(HubSources, WhatIsNoModelIsRefused) {

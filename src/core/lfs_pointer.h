@@ -1,0 +1,20 @@
+// What a clone has in place of a large file that git-lfs has not fetched: three lines that name it.
+// Used wherever models and data are opened.
+#pragma once
+
+#include <string_view>
+
+#include "core/file.h"
+
+namespace sft {
+
+// Whether a file that begins with `text` is such a pointer.
+bool is_lfs_pointer(std::string_view text);
+
+// Throws `code`, with the way to the file itself, when `file`, which begins with `text`, is one.
+void refuse_lfs_pointer(std::string_view code, const fs::path& file, std::string_view text);
+
+// The same of a file that has not been opened; only small ones are looked into.
+void refuse_lfs_pointer(std::string_view code, const fs::path& file);
+
+}  // namespace sft
