@@ -119,6 +119,9 @@ __device__ inline Held<T> hold(const T* grad_y, const T* x, const float* rstd, c
   return out;
 }
 
+// Rows that one thread adds up in float32 for the weight's gradient.
+constexpr int64_t kMostRows = 64;
+
 // grad_x = grad_sum + rstd (w g - x rstd^2 mean(w g x)); each block sums its rows' part
 // of the weight's gradient, g x rstd, into partial (gridDim.x, n). The next row is on its way while
 // one is worked on.
@@ -248,8 +251,11 @@ void rmsnorm_backward(Device& device, const Tensor& grad_y, const Tensor& x, con
     using T = decltype(type);
     with_wide(n, [&](auto wide) {
       constexpr int kPlaces = kThreads<wide()> / wide();
-      const int64_t blocks =
-          std::min<int64_t>((rows + kPlaces - 1) / kPlaces, gpu.multiprocessors() * 2L);
+      // So many that all work at once, and more where a thread would add up too many rows.
+      const int64_t most = static_cast<int64_t>(Scratch::kBytes / sizeof(float)) / n;
+      const int64_t wanted =
+          std::max(gpu.multiprocessors() * int64_t{2}, rows / (kPlaces * kMostRows));
+      const int64_t blocks = std::min({(rows + kPlaces - 1) / kPlaces, wanted, most});
       float* const partial =
           grad_weight.data == nullptr ? nullptr : gpu.state<Scratch>().take<float>(blocks * n);
       backward_kernel<wide()><<<static_cast<unsigned>(blocks), kThreads<wide()>, 0, gpu.stream()>>>(

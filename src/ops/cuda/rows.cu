@@ -9,22 +9,22 @@ constexpr int kParts = 16;
 
 __global__ void column_sums_kernel(const float* partial, int64_t parts, int64_t n, float* out,
                                    bool accumulate) {
-  __shared__ float sums[kParts][kColumns];
+  __shared__ double sums[kParts][kColumns];
   const int64_t column = int64_t{blockIdx.x} * kColumns + threadIdx.x;
-  float sum = 0.0F;
+  double sum = 0.0;  // there may be many parts
   if (column < n) {
     for (int64_t p = threadIdx.y; p < parts; p += kParts) {
-      sum += partial[p * n + column];
+      sum += static_cast<double>(partial[p * n + column]);
     }
   }
   sums[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
   if (threadIdx.y == 0 && column < n) {
-    float total = accumulate ? out[column] : 0.0F;
+    double total = accumulate ? static_cast<double>(out[column]) : 0.0;
     for (int lane = 0; lane < kParts; ++lane) {
       total += sums[lane][threadIdx.x];
     }
-    out[column] = total;
+    out[column] = static_cast<float>(total);
   }
 }
 
