@@ -196,8 +196,7 @@ FolderSplits folder_splits(const DatasetSource& source, const DatasetFolder& fol
 
 Error no_such_data(const std::string& name, const std::string& why) {
   return Error("D001",
-               fmt::format("there is no data set {}: no such file or folder{}", name,
-                           why.empty() ? "" : fmt::format(", and {}: no name of the hub", why)))
+               fmt::format("there is no data set {}: no such file or folder{}", name, because(why)))
       .hint(nearest_path_or(
           name, "--dataset_name takes a file, a folder, or a hub id such as trl-lib/Capybara"));
 }
@@ -215,7 +214,7 @@ DatasetFolder find_on_hub(const std::string& written, std::string id, const HubE
     throw no_such_data(written, why);
   }
   if (!named_as_hubs && parent_is_here(id) && !hub_knows(HubKind::dataset, id, revision, hub)) {
-    throw no_such_data(written, "").context("the hub has no such data set either");
+    throw no_such_data(written, kHubHasNone);
   }
   const HubLookup found = find_in_hub_cache(HubKind::dataset, id, revision, hub);
   if (!found.folder && !hub.online()) {

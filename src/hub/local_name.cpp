@@ -50,6 +50,12 @@ std::string why_a_path(const std::string& name) {
   return is_checkpoint(last) ? "checkpoints have such names" : "";
 }
 
+std::string because(const std::string& why) {
+  return why.empty()          ? ""
+         : why == kHubHasNone ? fmt::format(" ({})", why)
+                              : fmt::format(" ({}, so the hub is not asked)", why);
+}
+
 bool parent_is_here(const std::string& name) {
   const size_t slash = name.find('/');
   try {
@@ -78,15 +84,20 @@ bool hub_knows(HubKind kind, const std::string& name, const std::string& revisio
 std::string nearest_path_or(const std::string& name, const std::string& otherwise) {
   fs::path path(name);
   path = path.has_filename() ? path : path.parent_path();
-  std::vector<std::string> beside;
+  std::vector<std::string> beside, stems;
   try {
     for (const fs::path& there :
          paths_in(path.has_parent_path() ? path.parent_path() : fs::path("."))) {
       beside.push_back(there.filename().string());
+      stems.push_back(there.stem().string());
     }
   } catch (const Error&) {  // it cannot be listed
   }
-  const std::string near = nearest(path.filename().string(), beside);
+  std::string near = nearest(path.filename().string(), beside);
+  if (near.empty()) {  // "bakry" for "bakery.jsonl"
+    const auto stem = std::ranges::find(stems, nearest(path.stem().string(), stems));
+    near = stem == stems.end() ? "" : beside[static_cast<size_t>(stem - stems.begin())];
+  }
   return near.empty() ? otherwise
                       : fmt::format("did you mean  {}?", (path.parent_path() / near).string());
 }

@@ -13,6 +13,12 @@ namespace sft {
 // one.
 std::string why_a_path(const std::string& name);
 
+// Of a name that hub_knows says no to.
+inline constexpr const char* kHubHasNone = "the hub has none of this name, or cannot be asked";
+// " (it ends in .jsonl, so the hub is not asked)": such a reason for an error's sentence, "" for
+// "".
+std::string because(const std::string& why);
+
 // Whether `name` could as well lie below a folder that is here ("mydata" of "mydata/bakery").
 bool parent_is_here(const std::string& name);
 

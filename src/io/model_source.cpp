@@ -200,9 +200,8 @@ std::unique_ptr<ModelSource> open_from_hub(const std::string& name, const std::s
 }
 
 Error no_such_model(const std::string& name, const std::string& why) {
-  return Error("M240",
-               fmt::format("the model {} does not exist: no such file or folder{}", name,
-                           why.empty() ? "" : fmt::format(", and {}: no name of the hub", why)))
+  return Error("M240", fmt::format("the model {} does not exist: no such file or folder{}", name,
+                                   because(why)))
       .hint(nearest_path_or(
           name, "give a model folder, a .gguf file, or a hub id like Qwen/Qwen2.5-0.5B"));
 }
@@ -225,7 +224,7 @@ std::unique_ptr<ModelSource> open_any(const std::string& name_or_path, const std
   }
   if (!in_repository && parent_is_here(name_or_path) &&
       !hub_knows(HubKind::model, name_or_path, revision, environment)) {
-    throw no_such_model(name_or_path, "").context("the hub has no such model either");
+    throw no_such_model(name_or_path, kHubHasNone);
   }
   return open_from_hub(name_or_path, revision, environment);
 }

@@ -46,37 +46,6 @@ void make_output_dir(const fs::path& folder) {
 // "process 123 on host"
 std::string this_process() { return fmt::format("process {} on {}", ::getpid(), host_name()); }
 
-// Whether the newest whole checkpoint is asked for, and not one by its path.
-bool wants_latest(const TrainOptions& o) {
-  const std::string lower = to_lower(o.resume_from_checkpoint.value_or("false"));
-  return lower == "true" || lower == "latest" || lower == "yes";
-}
-
-// The checkpoint to go on from, if any.
-std::optional<fs::path> checkpoint_to_resume(const TrainOptions& o, ThreadPool& pool,
-                                             const Logger& log) {
-  const std::string wish = o.resume_from_checkpoint.value_or("false");
-  const std::string lower = to_lower(wish);
-  if (lower == "false" || lower == "no") {
-    return std::nullopt;
-  }
-  if (!wants_latest(o)) {
-    if (!is_folder(wish)) {
-      throw Error("M265", fmt::format("the checkpoint {} does not exist", wish))
-          .hint("--resume_from_checkpoint latest  takes the newest of output_dir, if there is one");
-    }
-    return fs::path(wish);
-  }
-  const LatestCheckpoint latest = find_latest_checkpoint(o.output_dir, &pool);
-  for (const std::string& reason : latest.skipped) {
-    log.warn(fmt::format("skipped {}", reason));
-  }
-  if (!latest.path) {
-    log.note(fmt::format("no checkpoint in {} yet: starting from the beginning", o.output_dir));
-  }
-  return latest.path;
-}
-
 // The options that decide what the next step computes. Data, batches and seeds are compared by what
 // comes of them.
 constexpr const char* kWhatMatters[] = {"learning_rate",
@@ -220,6 +189,9 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   };
   const std::string newest = decide_together(control, "checkpoint to resume", look);
   const auto checkpoint = newest.empty() ? std::nullopt : std::optional<fs::path>(newest);
+  if (checkpoint) {
+    check_resumable(*checkpoint, o, device->threads(), wants_latest(o));
+  }
   // What takes long of the data is done by one rank of a machine while the others wait for it.
   std::optional<ThreadPool> own_pool;
   if (o.data.dataset_num_proc || s.launch.local_world > 1) {
@@ -319,7 +291,7 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
                    [&] { return identity_of(o, *source, *train.rows); }},
                   memory);
   if (checkpoint) {
-    trainer.resume(*checkpoint, wants_latest(o));
+    trainer.resume(*checkpoint, true);
     log.note(fmt::format("resumed from {}", checkpoint->string()));
   }
   if (first) {

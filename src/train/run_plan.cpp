@@ -62,6 +62,9 @@ RunPlan plan_training(const TrainOptions& o, const RunSurroundings& s) {
   if (o.hub.push_to_hub) {
     HubPush::check(o, s.hub);
   }
+  if (const auto checkpoint = checkpoint_to_resume(o, device->threads(), s.logger)) {
+    check_resumable(*checkpoint, o, device->threads(), wants_latest(o));
+  }
   const DataContext context{
       text.tokenizer, text.chat ? &*text.chat : nullptr, device->threads(), s.logger,
       s.hub,          static_cast<uint64_t>(o.seed),     model.config.vocab};

@@ -69,6 +69,12 @@ struct SavedWeights {
   std::vector<StreamedTensor> tensors;
 };
 
+// What can be told of a checkpoint before a model is loaded: M260-M263 when it is not whole (not
+// looked at when it is `verified`), M264 when it holds no run's state or another version's, M266
+// when another program wrote it and --resume_with_changes is not given.
+void check_resumable(const fs::path& checkpoint, const TrainOptions& options, ThreadPool& pool,
+                     bool verified = false);
+
 class Trainer {
  public:
   // `eval` may be null; `log` is null on every rank but 0. `memory` is plan_run's, made here when
@@ -82,11 +88,10 @@ class Trainer {
   int64_t total_steps() const { return total_steps_; }
   const MemoryPlan& memory() const { return memory_; }
 
-  // Goes on from a checkpoint folder, bit for bit. M260-M263 when it is not whole (not looked at
-  // when it is `verified`), M264 when it is of another model or holds no optimizer state, M266 when
-  // another program wrote it, C063 when what matters has changed and --resume_with_changes is not
-  // given.
-  void resume(const fs::path& checkpoint, bool verified = false);
+  // Goes on from a checkpoint folder, bit for bit. The errors of check_resumable, unless that has
+  // been `checked`; M264 when it is of another model, C063 when what matters has changed and
+  // --resume_with_changes is not given.
+  void resume(const fs::path& checkpoint, bool checked = false);
 
   // Trains to the end, or until the stop signal. At the end `on_trained` is called on every rank:
   // the weights are final, and the last checkpoint may still be on its way to the disk.

@@ -262,14 +262,6 @@ void Trainer::check_identity(const Json& saved, const fs::path& checkpoint) {
 
 // Another program's: weights and the number of steps can be used.
 void Trainer::resume_foreign(const fs::path& checkpoint) {
-  if (!options_.resume_with_changes) {
-    throw Error("M266",
-                fmt::format("{} was saved by the Hugging Face Trainer: its optimizer.pt is a "
-                            "pickle, a program that runs when it is read, so it is not read; its "
-                            "weights and trainer_state.json can be",
-                            checkpoint.string()))
-        .hint("go on from them with fresh optimizer state:  --resume_with_changes true");
-  }
   const fs::path file = checkpoint / kTrainerState;
   const TrainerState state = TrainerState::parse(read_json(file), file.string());
   load_weights(checkpoint);
@@ -294,27 +286,45 @@ void Trainer::resume_foreign(const fs::path& checkpoint) {
                   checkpoint.string()));
 }
 
-void Trainer::resume(const fs::path& checkpoint, bool verified) {
+void check_resumable(const fs::path& checkpoint, const TrainOptions& options, ThreadPool& pool,
+                     bool verified) {
+  if (!is_there(checkpoint / "manifest.json") && is_there(checkpoint / kTrainerState)) {
+    if (options.resume_with_changes) {
+      return;
+    }
+    throw Error("M266",
+                fmt::format("{} was saved by the Hugging Face Trainer: its optimizer.pt is a "
+                            "pickle, a program that runs when it is read, so it is not read; its "
+                            "weights and trainer_state.json can be",
+                            checkpoint.string()))
+        .hint("go on from them with fresh optimizer state:  --resume_with_changes true");
+  }
+  const auto unusable = [&](std::string_view what) {
+    return Error("M264", fmt::format("{} {}", checkpoint.string(), what))
+        .hint(fmt::format("start a new run from it with  --model_name_or_path {}",
+                          checkpoint.string()));
+  };
+  if (!verified) {
+    verify_checkpoint(checkpoint, &pool);
+  }
+  if (!is_there(checkpoint / kState)) {
+    throw unusable("holds the model only, not the state of its run");
+  }
+  const Json state = read_json(checkpoint / kState);
+  if (!state.is_object() || !state.contains("version") || state["version"] != kStateVersion) {
+    throw unusable("was saved by another version of this program");
+  }
+}
+
+void Trainer::resume(const fs::path& checkpoint, bool checked) {
+  if (!checked) {
+    check_resumable(checkpoint, options_, context_.device.threads());
+  }
   if (!is_there(checkpoint / "manifest.json") && is_there(checkpoint / kTrainerState)) {
     return resume_foreign(checkpoint);
   }
-  if (!verified) {
-    verify_checkpoint(checkpoint, &context_.device.threads());
-  }
-  if (!is_there(checkpoint / kState)) {
-    throw Error("M264", fmt::format("{} holds the model only, not the state of its run",
-                                    checkpoint.string()))
-        .hint(fmt::format("start a new run from it with  --model_name_or_path {}",
-                          checkpoint.string()));
-  }
   const Json state = read_json(checkpoint / kState);
   try {
-    if (state.at("version") != kStateVersion) {
-      throw Error("M264", fmt::format("{} was saved by another version of this program",
-                                      checkpoint.string()))
-          .hint(fmt::format("start a new run from it with  --model_name_or_path {}",
-                            checkpoint.string()));
-    }
     check_identity(state.at("identity"), checkpoint);
     sharder_.settle();  // the weights that are replaced may still be on their way to other ranks
     read_parts(checkpoint / kTensors, sharder_.state_parts());

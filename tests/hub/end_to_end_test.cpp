@@ -182,6 +182,11 @@ TEST_F(HubRefusals, OfOptionsPlacesAndDataComeBeforeTheWeights) {
   refused("--push_to_hub", 2, "C114");
   refused("--push_to_hub --hub_token hf_wrong", 4, "M302");
   refused("--push_to_hub --hub_model_id 'not/a/name' --hub_token " + hub.token, 2, "C116");
+  refused("--resume_from_checkpoint '" + (folder / "out/checkpoint-7").string() + "'", 4, "M265");
+  fs::create_directories(folder / "foreign");
+  refused("--resume_from_checkpoint '" + (folder / "foreign").string() + "'", 4, "M260");
+  std::ofstream(folder / "foreign/trainer_state.json") << "{}";
+  refused("--resume_from_checkpoint '" + (folder / "foreign").string() + "'", 4, "M266");
   refused("--dataset_name org/nothing", 4, "M300");
   refused("--dataset_train_split nothing", 3, "D008");
   refused("--eval_strategy epoch --dataset_test_split nothing", 3, "D008");
