@@ -20,6 +20,20 @@ namespace sft {
 
 namespace {
 
+// What other programs call these.
+constexpr ForeignNames kForeign[] = {
+    {"max_tokens max_length n_predict num_predict max_completion_tokens n_tokens tokens length",
+     "max_new_tokens", ""},
+    {"temp t", "temperature", ""},
+    {"sample sampling", "do_sample", ""},
+    {"topk", "top_k", ""},
+    {"topp nucleus", "top_p", ""},
+    {"system_prompt sys", "system", ""},
+    {"text input question message", "prompt", ""},
+    {"tokenizer", "", "the tokenizer is the model's own"},
+    {"device cpu", "use_cpu", "(a GPU is used where there is one)"},
+};
+
 struct GenerateOptions {
   std::optional<std::string> model_name_or_path;
   std::string model_revision = "main";
@@ -61,6 +75,7 @@ struct GenerateOptions {
     v("color", &color, "auto, always or never.").one_of({"auto", "always", "never"});
     v("quiet", &quiet, "Only warnings (-qq: only errors).").short_name('q');
     v("verbose", &verbose, "More about what is done.").short_name('v');
+    v.foreign(kForeign);
   }
 };
 

@@ -94,7 +94,7 @@ class CommandLine {
       const auto found = std::ranges::find(options, letter, &Option::short_flag);
       if (found == options.end()) {
         throw Error("C001", fmt::format("unknown option {}", word))
-            .hint("sft --help lists all options");
+            .hint("--help lists all options");
       }
       set_bare(*found, fmt::format("-{}", letter));
     }
@@ -238,7 +238,7 @@ std::string hint_for_unknown(const OptionTable& table, std::string_view name,
   if (!near.empty()) {
     return named(near);
   }
-  return longer.empty() ? "sft --help lists all options"
+  return longer.empty() ? "--help lists all options"
                         : fmt::format("options that begin so: {}{}", before,
                                       fmt::join(longer, fmt::format(", {}", before)));
 }

@@ -302,6 +302,16 @@ TEST(Program, GenerateIsQuietOrVerbose) {
   EXPECT_EQ(usual.err.find("prompt tokens"), std::string::npos) << usual.err;
 }
 
+TEST(Program, GenerateKnowsTheNamesOfOtherTools) {
+  for (const auto& [other, ours] :
+       {std::pair{"--max_tokens 5", "--max_new_tokens?"}, std::pair{"--temp 0.5", "--temperature?"},
+        std::pair{"--frobnicate", "--help lists all options"}}) {
+    const RunResult run = run_sft(std::string("generate --model x hi ") + other);
+    EXPECT_EQ(run.code, 2) << run.err;
+    EXPECT_NE(run.err.find(ours), std::string::npos) << run.err;
+  }
+}
+
 TEST(Program, NamesOfOtherToolsGetTheNameTheyHaveHere) {
   const auto hint = [](const std::string& arguments) {
     const RunResult run = run_sft("config " + arguments);

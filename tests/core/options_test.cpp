@@ -179,7 +179,7 @@ TEST(CommandLine, AWordMayBeANumberOrOfAKindOfItsOwn) {
   }
   EXPECT_EQ(parse({"--even", "xx"}).sample.even, "xx");
   EXPECT_EQ(cli_failure({"--even", "xxx"}), "C999");
-  EXPECT_EQ(yaml_failure("a: 1\neven: xxx\n"), "C022 recipe.yaml:1 | sft --help lists all options");
+  EXPECT_EQ(yaml_failure("a: 1\neven: xxx\n"), "C022 recipe.yaml:1 | --help lists all options");
   EXPECT_EQ(yaml_failure("even: xxx\n"), "C999 recipe.yaml:1");
 }
 
@@ -210,7 +210,7 @@ TEST(CommandLine, MistakesNameTheWayOut) {
   EXPECT_EQ(cli_failure({"--lerning_rate", "1"}), "C001 | did you mean  --learning_rate?");
   EXPECT_EQ(cli_failure({"--max_seq_lenght", "1"}), "C001 | did you mean  --max_seq_length?");
   EXPECT_EQ(cli_failure({"--learn", "1"}), "C001 | did you mean  --learning_rate?");
-  EXPECT_EQ(cli_failure({"--zzzzzzzzzzzz"}), "C001 | sft --help lists all options");
+  EXPECT_EQ(cli_failure({"--zzzzzzzzzzzz"}), "C001 | --help lists all options");
   EXPECT_EQ(cli_failure({"--no_seed"}).substr(0, 4), "C001");
   EXPECT_EQ(cli_failure({"-x"}).substr(0, 4), "C001");
   EXPECT_EQ(cli_failure({"stray"}).substr(0, 4), "C002");
