@@ -256,7 +256,7 @@ int run_bench(Args args, Terminal& terminal) {
   o.wish.local_rank = launch.local_rank;
   o.wish.local_world = launch.local_world;
   constexpr double kTimeout = 600;
-  const auto control = join_ranks(launch, kTimeout);
+  const auto control = join_ranks(launch, kTimeout, terminal);
   run_as_rank(*control, [&] { bench_rank(o, config, weights, launch, *control); });
   return 0;
 }

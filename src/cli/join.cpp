@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -6,6 +8,7 @@
 
 #include "cli/launch.h"
 #include "cli/launch_options.h"
+#include "cli/terminal.h"
 #include "comm/control_client.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -28,6 +31,10 @@ std::optional<std::string> small_file(const std::string& path) {
   return file ? std::optional(text.str()) : std::nullopt;
 }
 
+bool is_loopback(const std::string& host) {
+  return host == "localhost" || host.starts_with("127.");
+}
+
 }  // namespace
 
 LaunchEnvironment surrounding_launch() {
@@ -35,7 +42,22 @@ LaunchEnvironment surrounding_launch() {
                          host_name(), visible_machine()});
 }
 
-std::unique_ptr<RankControl> join_ranks(const LaunchEnvironment& e, double timeout) {
+void require_secret(bool required, int parties, const std::string& token) {
+  if (required && parties > 1 && token.empty()) {
+    throw Error("C137", "--require_token is given, and this run has no secret")
+        .hint("openssl rand -hex 32 > token; SFT_TOKEN_FILE=token on every machine");
+  }
+}
+
+std::string no_secret_line(int port) {
+  return fmt::format(
+      "this run has no secret (SFT_TOKEN): until all are here, whoever reaches port {} can take a "
+      "place in it; later newcomers are refused",
+      port);
+}
+
+std::unique_ptr<RankControl> join_ranks(const LaunchEnvironment& e, double timeout,
+                                        Terminal& terminal) {
   if (e.world == 1) {
     return local_control();
   }
@@ -46,10 +68,13 @@ std::unique_ptr<RankControl> join_ranks(const LaunchEnvironment& e, double timeo
   s.master = e.master_addr;
   s.ports = e.store_ports();
   s.serve = e.rank == 0 && e.source != LaunchEnvironment::Source::sft_launch;
-  s.job = e.job;
+  // All ranks of one machine find each other there, and nobody else finds them.
+  s.loopback = e.world == e.local_world && is_loopback(e.master_addr);
+  s.job = e.run_id();
   s.token = e.token;
   s.attempt = e.attempt;
   s.operation_timeout = timeout;
+  s.waits = [&terminal](const std::string& text) { terminal.say(text); };
   return join_run(s);
 }
 

@@ -66,13 +66,15 @@ class Launcher {
   Launcher(LaunchOptions options, Terminal& terminal)
       : options_(std::move(options)), terminal_(terminal) {
     // Made up once for all ranks: nobody else knows it when they are all on this machine.
-    if (options_.nodes == 1) {
-      options_.token = fmt::format("{:016x}", control::random_number());
+    if (options_.nodes == 1 && options_.token.empty()) {
+      options_.token =
+          fmt::format("{:016x}{:016x}", control::random_number(), control::random_number());
     }
     if (options_.node_rank == 0) {
       control::CoordinatorSettings c;
       c.job = options_.job;
       c.token = options_.token;
+      c.seed = control::random_seed();
       c.world = options_.nodes * options_.ranks;
       c.nodes = options_.nodes;
       c.max_restarts = options_.max_restarts;
@@ -128,8 +130,11 @@ class Launcher {
 
   control::AgentSettings agent_settings() const {
     control::AgentSettings s;
-    s.member.hello = {options_.job,   options_.token,           0,          options_.node_rank,
-                      options_.nodes, control::random_number(), host_name()};
+    s.member.hello = {
+        options_.job, "", 0, options_.node_rank, options_.nodes, control::random_number(),
+        host_name()};
+    s.member.token = options_.token;
+    s.member.seed = control::random_seed();
     s.member.ranks_here = options_.ranks;
     s.member.join_timeout = micros();
     s.member.place = fmt::format("{} port {}", store_host(), port_);
@@ -165,7 +170,8 @@ class Launcher {
                      {"SFT_LAUNCHED", "1"},
                      {"SFT_STORE_PORT", text(port_)},
                      {"SFT_JOB_ID", options_.job},
-                     {"SFT_TOKEN", options_.token}};
+                     {"SFT_TOKEN", options_.token},
+                     {"SFT_TOKEN_FILE", ""}};  // read here, for all of them
       all.push_back(std::move(s));
     }
     processes_.start(all);
@@ -203,6 +209,9 @@ class Launcher {
         case NodeAgent::Action::Kind::say:
           causes_.push_back(a.text);
           say_causes();
+          break;
+        case NodeAgent::Action::Kind::waits:
+          terminal_.say("sft launch: " + a.text);
           break;
         case NodeAgent::Action::Kind::leave:
           exit_code_ = a.number;
@@ -256,11 +265,16 @@ int run_launch(Args args, Terminal& terminal) {
 
 int launch_ranks(Args args, const LaunchEnvironment& environment, Terminal& terminal) {
   const LaunchOptions options = read_launch_options(args, environment);
+  require_secret(options.require_token, options.nodes, options.token);
   terminal.say(fmt::format(
-      "sft launch: {} ranks on node {} of {}{}", options.ranks, options.node_rank, options.nodes,
+      "sft launch: {} rank{} on node {} of {}{}", options.ranks, options.ranks == 1 ? "" : "s",
+      options.node_rank, options.nodes,
       options.nodes == 1
           ? ""
           : fmt::format("; node 0 is {} port {}", options.master_addr, options.master_port)));
+  if (options.nodes > 1 && options.token.empty()) {
+    terminal.say(no_secret_line(options.master_port));
+  }
   return Launcher(options, terminal).run();
 }
 

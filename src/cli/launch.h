@@ -18,7 +18,14 @@ LaunchEnvironment surrounding_launch();
 int launch_ranks(Args args, const LaunchEnvironment& environment, Terminal& terminal);
 
 // The control plane of a rank: when it returns, all ranks are here. `timeout` is --ddp_timeout.
-std::unique_ptr<RankControl> join_ranks(const LaunchEnvironment& environment, double timeout);
+// What is waited for is said on `terminal`.
+std::unique_ptr<RankControl> join_ranks(const LaunchEnvironment& environment, double timeout,
+                                        Terminal& terminal);
+
+// C137 where --require_token is given and several ranks or machines would meet without a secret.
+void require_secret(bool required, int parties, const std::string& token);
+// What is said of a run without one.
+std::string no_secret_line(int port);
 
 // Does this rank's work up to the orderly end of all. An error ends the other ranks too; what is
 // thrown then is the first cause, whichever rank had it.

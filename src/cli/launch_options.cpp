@@ -108,6 +108,19 @@ LaunchOptions read_launch_options(Args args, const LaunchEnvironment& environmen
     if (name == "standalone") {
       continue;
     }
+    if (name == "require_token" || name == "require-token") {
+      const bool next = equals == std::string::npos && at + 1 < args.size() &&
+                        (args[at + 1] == "true" || args[at + 1] == "false");
+      const std::string value = equals != std::string::npos ? args[at].substr(equals + 1)
+                                : next                      ? args[++at]
+                                                            : "true";
+      if (value != "true" && value != "false") {
+        throw Error("C134", fmt::format("--require_token is \"{}\", and should be true or false",
+                                        value.substr(0, 100)));
+      }
+      o.require_token = value == "true";
+      continue;
+    }
     const Flag* flag = find(name);
     if (flag == nullptr) {
       break;  // the training's flags begin
@@ -127,9 +140,15 @@ LaunchOptions read_launch_options(Args args, const LaunchEnvironment& environmen
     throw Error("C135", fmt::format("--node_rank is {}, and there are {} nodes, numbered from 0",
                                     o.node_rank, o.nodes));
   }
-  if (o.nodes > 1 && o.node_rank > 0 && o.master_addr == "127.0.0.1") {
+  if (o.nodes > 1 && o.node_rank > 0 && o.master_addr.empty()) {
     throw Error("C135", "--master_addr is missing: where node 0 can be reached")
         .hint("sft launch --nnodes 2 --node_rank 1 --master_addr <host of node 0> …");
+  }
+  if (o.master_addr.empty()) {
+    o.master_addr = "127.0.0.1";
+  }
+  if (o.job.empty()) {
+    o.job = fmt::format("port {}", o.master_port);
   }
   if (o.training.empty()) {
     throw Error("C135", "sft launch has nothing to start")

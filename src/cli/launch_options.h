@@ -13,10 +13,11 @@ namespace sft {
 struct LaunchOptions {
   int ranks = 1;  // on this node
   int nodes = 1, node_rank = 0;
-  std::string master_addr = "127.0.0.1";
+  std::string master_addr;
   int master_port = 29500;
   int max_restarts = 0;
   std::string job, token;
+  bool require_token = false;
   double join_timeout = 600;          // seconds
   std::vector<std::string> training;  // the ranks' arguments
 };

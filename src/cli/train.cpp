@@ -152,6 +152,8 @@ int run_train(Args args, Terminal& terminal) {
       args, &environment,
       {launches ? launch.nodes * launch.local_world : launch.world, launch.local_world});
   apply_environment(environment);
+  require_secret(options.distributed.require_token, launches ? launch.nodes : launch.world,
+                 launch.token);
   if (starts_ranks(launch) && !options.dry_run) {
     return launch_ranks(args, launch, terminal);
   }
@@ -182,7 +184,11 @@ int run_train(Args args, Terminal& terminal) {
   } else if (!launch.note.empty()) {
     log.note(launch.note);
   }
-  const auto control = join_ranks(launch, static_cast<double>(options.distributed.ddp_timeout));
+  if (launch.world > 1 && launch.token.empty()) {
+    log.note(no_secret_line(launch.store_ports().front()));
+  }
+  const auto control =
+      join_ranks(launch, static_cast<double>(options.distributed.ddp_timeout), terminal);
   surroundings.launch = launch;
   surroundings.control = control.get();
   surroundings.on_step = [&](int64_t done, int64_t total, std::string_view tail) {

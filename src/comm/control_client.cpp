@@ -35,13 +35,29 @@ Time micros(double seconds) { return static_cast<Time>(seconds * 1e6); }
 
 control::MemberSettings member_settings(const JoinSettings& s) {
   control::MemberSettings m;
-  m.hello = {s.job, s.token, s.attempt, s.rank, s.world, control::random_number(), s.host};
+  m.hello = {s.job, "", s.attempt, s.rank, s.world, control::random_number(), s.host};
+  m.token = s.token;
+  m.seed = control::random_seed();
   m.addresses = static_cast<int>(s.ports.size());
   m.join_timeout = micros(s.join_timeout);
   m.silence = micros(s.silence);
   m.operation_timeout = micros(s.operation_timeout);
-  m.place = fmt::format("{} port {}", s.master, fmt::join(s.ports, ", "));
+  const bool row =
+      s.ports.size() > 2 && s.ports.back() - s.ports.front() + 1 == std::ssize(s.ports);
+  m.place = row ? fmt::format("{} ports {}-{}", s.master, s.ports.front(), s.ports.back())
+                : fmt::format("{} port {}", s.master, fmt::join(s.ports, ", "));
   return m;
+}
+
+// For those whom a run has refused.
+std::string way_out(const std::string& code) {
+  if (code == "C138") {
+    return "give all machines of one run the same SFT_TOKEN or SFT_TOKEN_FILE";
+  }
+  if (code == "C121" || code == "N010" || code == "N013") {
+    return "give each run a MASTER_PORT of its own, and all its ranks the same WORLD_SIZE";
+  }
+  return "";
 }
 
 class RemoteControl final : public RankControl {
@@ -166,11 +182,12 @@ class RemoteControl final : public RankControl {
     control::CoordinatorSettings c;
     c.job = s.job;
     c.token = s.token;
+    c.seed = control::random_seed();
     c.world = s.world;
     c.attempt = s.attempt;
     c.join_timeout = micros(s.join_timeout);
     c.silence = micros(s.silence);
-    return std::make_unique<control::ControlServer>(c, s.ports, false);
+    return std::make_unique<control::ControlServer>(c, s.ports, s.loopback);
   }
 
   int64_t time_of(Seconds wait) const {
@@ -263,11 +280,15 @@ class RemoteControl final : public RankControl {
           case Member::Action::Kind::failed: {
             const Cause& cause = *member_.cause();
             failure_ = std::make_unique<Error>(cause.code, cause.text);
+            failure_->hint(way_out(cause.code));
             has_failed_ = true;
             to_call.assign(callbacks_.begin(), callbacks_.end());
             callbacks_.clear();
             break;
           }
+          case Member::Action::Kind::waits:
+            settings_.waits(a.message.text);
+            break;
           default:
             break;
         }

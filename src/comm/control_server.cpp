@@ -4,11 +4,14 @@
 #include <fmt/ranges.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstdint>
 #include <map>
 
 namespace sft::control {
@@ -32,18 +35,27 @@ class Loop {
   bool idle() const { return coordinator_.idle(); }
 
   void once(Time longest) {
-    const Time wait = std::clamp<Time>(coordinator_.deadline() - steady_now(), 0, longest);
-    std::array<epoll_event, 64> events{};
+    const Time due = std::min(coordinator_.deadline(), closed_until_);
+    const Time wait = std::clamp<Time>(due - steady_now(), 0, longest);
+    std::array<epoll_event, 256> events{};
     const int count = ::epoll_wait(poll_.get(), events.data(), static_cast<int>(events.size()),
                                    static_cast<int>(wait / kMillisecond) + 1);
+    // Who is here is heard before others come in.
+    bool knocks = false;
     for (int i = 0; i < count; ++i) {
       const epoll_event& event = events[static_cast<size_t>(i)];
-      if (event.data.u64 == kListener) {
-        accept_all();
-      } else if (event.data.u64 >= kFirst) {
+      knocks = knocks || event.data.u64 == kListener;
+      if (event.data.u64 >= kFirst) {
         serve(static_cast<int64_t>(event.data.u64), event.events);
+        act();
       }
-      act();
+    }
+    if (knocks) {
+      accept_some();
+    }
+    if (steady_now() >= closed_until_) {
+      closed_until_ = INT64_MAX;
+      watch(listener_, EPOLLIN, kListener, EPOLL_CTL_MOD);
     }
     coordinator_.tick(steady_now());
     act();
@@ -57,16 +69,28 @@ class Loop {
     ::epoll_ctl(poll_.get(), how, fd, &event);
   }
 
-  void accept_all() {
-    while (true) {
-      Fd socket(::accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  // A member's hello is mostly here before it is accepted: it is read at once, and so counts before
+  // the next stranger may push it out.
+  void accept_some() {
+    constexpr int kAtOnce = 64;
+    for (int i = 0; i < kAtOnce; ++i) {
+      uint64_t address = 0;
+      int failure = 0;
+      auto socket = accept_on(listener_, address, failure);
       if (!socket) {
+        if (failure == EMFILE || failure == ENFILE || failure == ENOBUFS || failure == ENOMEM) {
+          closed_until_ = steady_now() + 100 * kMillisecond;  // or the loop would only turn
+          watch(listener_, 0, kListener, EPOLL_CTL_MOD);
+        }
         return;
       }
       const int64_t id = next_++;
-      watch(socket.get(), EPOLLIN, static_cast<uint64_t>(id), EPOLL_CTL_ADD);
-      connections_.emplace(id, Connection(std::move(socket)));
-      coordinator_.opened(id, steady_now());
+      watch(socket->get(), EPOLLIN, static_cast<uint64_t>(id), EPOLL_CTL_ADD);
+      connections_.emplace(id, Connection(std::move(*socket)));
+      coordinator_.opened(id, address, steady_now());
+      act();
+      serve(id, EPOLLIN);
+      act();
     }
   }
 
@@ -137,6 +161,7 @@ class Loop {
   int listener_;
   Fd poll_;
   int64_t next_ = kFirst;
+  Time closed_until_ = INT64_MAX;  // no handles are left: nobody is let in for a while
   std::map<int64_t, Connection> connections_;
 };
 
@@ -162,6 +187,11 @@ ControlServer::ControlServer(CoordinatorSettings settings, const std::vector<int
 }
 
 void ControlServer::run(CoordinatorSettings settings) {
+  // Strangers leave the program the handles that it needs itself.
+  rlimit handles{};
+  if (::getrlimit(RLIMIT_NOFILE, &handles) == 0 && handles.rlim_cur != RLIM_INFINITY) {
+    settings.max_strangers = std::clamp<size_t>(handles.rlim_cur / 4, 16, settings.max_strangers);
+  }
   Loop loop(std::move(settings), listener_.get(), wake_.get());
   while (!stop_) {
     loop.once(kSecond);

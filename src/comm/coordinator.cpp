@@ -13,9 +13,12 @@ Coordinator::Coordinator(CoordinatorSettings settings, Time now)
       phase_since_(now),
       ticked_(now),
       first_attempt_(settings_.attempt),
+      door_({settings_.job, settings_.token, settings_.seed, settings_.greeting,
+             settings_.max_strangers, std::max<size_t>(settings_.max_strangers / 4, 1)}),
       ranks_(static_cast<size_t>(settings_.world)),
       nodes_(static_cast<size_t>(settings_.nodes)),
-      meetings_(settings_.world) {
+      meetings_(settings_.world),
+      reminder_(now) {
   SFT_ASSERT(settings_.world >= 1 && settings_.nodes >= 0);
 }
 
@@ -35,51 +38,53 @@ void Coordinator::answer(std::vector<Answer>& answers) {
 }
 
 void Coordinator::refuse(int64_t connection, const char* code, const std::string& text) {
+  turned_away_ = text;
   send(connection, {Type::refused, 0, 0, 0, code, text});
   drop(connection);
 }
 
 void Coordinator::drop(int64_t connection) {
-  if (connections_.erase(connection) != 0) {
+  const bool known = connections_.erase(connection) != 0;
+  if (door_.left(connection) || known) {
     store_.forget(connection);
     actions_.push_back({connection, std::nullopt});
   }
 }
 
-bool Coordinator::trusts(int64_t connection) const {
-  const auto found = connections_.find(connection);
-  return found != connections_.end() && found->second.kind != Connection::Kind::stranger;
-}
-
 bool Coordinator::idle() const {
   return (phase_ == Phase::finished || phase_ == Phase::failed || phase_ == Phase::over) &&
-         std::ranges::none_of(connections_, [](const auto& c) {
-           return c.second.kind != Connection::Kind::stranger;
-         });
+         connections_.empty();
 }
 
-void Coordinator::opened(int64_t connection, Time now) {
+void Coordinator::opened(int64_t connection, uint64_t address, Time now) {
   now_ = now;
-  const auto strangers = std::ranges::count_if(
-      connections_, [](const auto& c) { return c.second.kind == Connection::Kind::stranger; });
-  if (static_cast<size_t>(strangers) >= settings_.max_strangers) {
-    actions_.push_back({connection, std::nullopt});
-    return;
+  if (const int64_t other = door_.opened(connection, address, now); other >= 0) {
+    drop(other);
   }
-  connections_[connection] = {Connection::Kind::stranger, -1, now};
 }
 
 void Coordinator::received(int64_t connection, const Message& message, Time now) {
   now_ = now;
+  if (door_.holds(connection)) {
+    Door::Answer answer = door_.heard(connection, message);
+    if (answer.say) {
+      turned_away_ = answer.say->type == Type::refused ? answer.say->text : turned_away_;
+      send(connection, std::move(*answer.say));
+    }
+    if (answer.close) {
+      drop(connection);
+    } else if (answer.guest && answer.guest->launcher) {
+      greet_launcher(connection, answer.guest->hello, answer.guest->ranks);
+    } else if (answer.guest) {
+      greet_rank(connection, answer.guest->hello);
+    }
+    return;
+  }
   const auto found = connections_.find(connection);
   if (found == connections_.end()) {
     return;  // it was dropped while this was under way
   }
   Connection& c = found->second;
-  if (c.kind == Connection::Kind::stranger) {
-    greet(connection, message);
-    return;
-  }
   c.heard = now;
   if (c.kind == Connection::Kind::rank) {
     from_rank(connection, c.number, message);
@@ -262,19 +267,19 @@ void Coordinator::fail(Cause cause) {
   }
   phase_ = Phase::failed;
   phase_since_ = now_;
+  reminder_ = Reminder(now_);
   cause_ = std::move(cause);
   store_.clear();
   meetings_.clear();
   const Message died{Type::died, cause_->rank, cause_->exit_code, 0, cause_->code, cause_->text};
   for (const auto& [id, c] : connections_) {
-    if (c.kind != Connection::Kind::stranger) {
-      send(id, died);
-    }
+    send(id, died);
   }
 }
 
 void Coordinator::closed(int64_t connection, Time now) {
   now_ = now;
+  door_.left(connection);
   const auto found = connections_.find(connection);
   if (found == connections_.end()) {
     return;
@@ -305,10 +310,12 @@ void Coordinator::leave(const Connection& gone) {
 }
 
 Time Coordinator::deadline() const {
-  Time first = std::min(store_.deadline(), meetings_.deadline());
+  Time first = std::min({store_.deadline(), meetings_.deadline(), door_.deadline()});
   for (const auto& [id, c] : connections_) {
-    const bool stranger = c.kind == Connection::Kind::stranger;
-    first = std::min(first, c.heard + (stranger ? settings_.greeting : settings_.silence));
+    first = std::min(first, c.heard + settings_.silence);
+  }
+  if (!awaited().empty()) {
+    first = std::min(first, reminder_.next());
   }
   if (!connections_.empty()) {
     first = std::min(first, ticked_ + settings_.silence / 5);  // to know when it is us who slept
@@ -327,6 +334,10 @@ void Coordinator::tick(Time now) {
     for (auto& [id, c] : connections_) {
       c.heard = std::max(c.heard, now - settings_.silence / 2);
     }
+    door_.woke(now);
+  }
+  for (const int64_t id : door_.late(now)) {
+    drop(id);
   }
   std::vector<Answer> answers;
   store_.expire(now, answers);
@@ -334,8 +345,7 @@ void Coordinator::tick(Time now) {
   answer(answers);
   std::vector<int64_t> silent;
   for (const auto& [id, c] : connections_) {
-    const bool stranger = c.kind == Connection::Kind::stranger;
-    if (now - c.heard >= (stranger ? settings_.greeting : settings_.silence)) {
+    if (now - c.heard >= settings_.silence) {
       silent.push_back(id);
     }
   }
@@ -358,6 +368,43 @@ void Coordinator::tick(Time now) {
   if (now - phase_since_ >= settings_.join_timeout) {
     late();
   }
+  if (reminder_.due(now)) {
+    remind();
+  }
+}
+
+std::string Coordinator::awaited() const {
+  if (phase_ == Phase::gathering && (launched_ || nodes_.empty())) {
+    return fmt::format("{} of {}", list_ranks(missing()), ranks_.size());
+  }
+  if (phase_ != Phase::gathering && phase_ != Phase::failed) {
+    return {};
+  }
+  std::string names;
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    if (nodes_[i].connection < 0) {
+      names += fmt::format("{}{}", names.empty() ? "node " : ", ", i);
+    }
+  }
+  return names.empty() ? names : fmt::format("{} of {}", names, nodes_.size());
+}
+
+// To whom people see: rank 0, or node 0's launcher before there are ranks.
+void Coordinator::remind() {
+  const std::string who = awaited();
+  if (who.empty()) {
+    return;
+  }
+  const bool of_ranks = phase_ == Phase::gathering && (launched_ || nodes_.empty());
+  const int64_t to = of_ranks && ranks_[0].connection >= 0 ? ranks_[0].connection
+                     : nodes_.empty()                      ? -1
+                                                           : nodes_[0].connection;
+  send(to, {Type::waits, 0, 0, 0, "",
+            fmt::format("waiting for {} to come: {} s so far, at most {} s{}", who,
+                        seconds(now_ - phase_since_), seconds(settings_.join_timeout),
+                        turned_away_.empty()
+                            ? ""
+                            : fmt::format("; a newcomer was refused: {}", turned_away_))});
 }
 
 // Whoever is waited for has not come in time.
@@ -366,8 +413,10 @@ void Coordinator::late() {
   if (phase_ == Phase::gathering && (launched_ || nodes_.empty())) {
     const std::vector<int> ranks = missing();
     fail({ranks[0], "N014",
-          fmt::format("{} of {} did not come within {} s", list_ranks(ranks), ranks_.size(),
-                      limit)});
+          fmt::format(
+              "{} of {} did not come within {} s{}", list_ranks(ranks), ranks_.size(), limit,
+              turned_away_.empty() ? ""
+                                   : fmt::format("; a newcomer was refused: {}", turned_away_))});
   } else if (!nodes_.empty() && phase_ != Phase::running && phase_ != Phase::over) {
     std::string names;
     for (size_t i = 0; i < nodes_.size(); ++i) {

@@ -13,13 +13,16 @@
 #include <string>
 #include <vector>
 
+#include "comm/door.h"
 #include "comm/key_store.h"
 #include "comm/meetings.h"
+#include "comm/reminder.h"
 
 namespace sft::control {
 
 struct CoordinatorSettings {
   std::string job, token;
+  std::string seed;  // 32 random bytes, for nonces; needed where there is a token
   int world = 1;
   int nodes = 0;  // 0: there are no launchers
   int64_t attempt = 0;
@@ -27,7 +30,7 @@ struct CoordinatorSettings {
   Time join_timeout = 600 * kSecond;  // until all are here
   Time silence = 10 * kSecond;        // of a rank, until it counts as lost
   Time greeting = 5 * kSecond;        // for a new connection to say who it is
-  size_t max_strangers = 256;         // connections that have not said who they are
+  size_t max_strangers = 512;         // connections that have not shown that they belong here
 };
 
 // What ended an attempt.
@@ -41,7 +44,8 @@ class Coordinator {
  public:
   explicit Coordinator(CoordinatorSettings settings, Time now);
 
-  void opened(int64_t connection, Time now);
+  // `address`: where it comes from, as a number that is the same for all of one machine.
+  void opened(int64_t connection, uint64_t address, Time now);
   void received(int64_t connection, const Message& message, Time now);
   void closed(int64_t connection, Time now);
   void tick(Time now);
@@ -61,11 +65,11 @@ class Coordinator {
   // its launchers have been told and have left.
   bool idle() const;
   // Whether frames of full size may be read from this connection.
-  bool trusts(int64_t connection) const;
+  bool trusts(int64_t connection) const { return connections_.contains(connection); }
 
  private:
   struct Connection {
-    enum class Kind { stranger, rank, launcher } kind = Kind::stranger;
+    enum class Kind { rank, launcher } kind = Kind::rank;
     int number = -1;  // of the rank or node
     Time heard = 0;
   };
@@ -95,8 +99,7 @@ class Coordinator {
   void refuse(int64_t connection, const char* code, const std::string& text);
   void drop(int64_t connection);
 
-  bool same_run(const Hello& hello) const;
-  void greet(int64_t connection, const Message& message);
+  void admit(int64_t connection, const Connection& as);
   void greet_rank(int64_t connection, const Hello& hello);
   void greet_launcher(int64_t connection, const Hello& hello, int64_t ranks);
   void from_rank(int64_t connection, int rank, const Message& message);
@@ -108,6 +111,9 @@ class Coordinator {
   void stalled();
   void fail(Cause cause);
   void late();
+  // "ranks 1, 3 of 4"; "" when nobody is waited for.
+  std::string awaited() const;
+  void remind();
   void decide();
   void begin_attempt(int64_t attempt);
   void end_job(int exit_code, const std::string& text);
@@ -121,13 +127,16 @@ class Coordinator {
   int64_t first_attempt_;
   bool launched_ = false;
   bool hurried_ = false;  // phase finished: launchers were told not to wait any longer
-  std::map<int64_t, Connection> connections_;
+  Door door_;
+  std::map<int64_t, Connection> connections_;  // of members
   std::vector<Rank> ranks_;
   std::vector<Node> nodes_;
   KeyStore store_;
   Meetings meetings_;
   std::optional<Cause> cause_;
-  Message stop_;  // phase over: what launchers are told
+  Reminder reminder_;
+  std::string turned_away_;  // the last newcomer that was refused, for who waits in vain
+  Message stop_;             // phase over: what launchers are told
   std::vector<Action> actions_;
 };
 

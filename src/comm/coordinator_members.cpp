@@ -9,26 +9,9 @@
 
 namespace sft::control {
 
-bool Coordinator::same_run(const Hello& hello) const {
-  const bool token = same_secret(hello.token, settings_.token);
-  return same_secret(hello.job, settings_.job) && token;
-}
-
-void Coordinator::greet(int64_t connection, const Message& m) {
-  const auto hello = decode_hello(m.text);
-  if ((m.type != Type::hello && m.type != Type::join) || !hello) {
-    drop(connection);
-    return;
-  }
-  if (!same_run(*hello)) {
-    refuse(connection, "N010", "another run listens here, or the token differs");
-    return;
-  }
-  if (m.type == Type::hello) {
-    greet_rank(connection, *hello);
-  } else {
-    greet_launcher(connection, *hello, m.c);
-  }
+void Coordinator::admit(int64_t connection, const Connection& as) {
+  door_.left(connection);
+  connections_[connection] = as;
 }
 
 void Coordinator::greet_rank(int64_t connection, const Hello& hello) {
@@ -48,11 +31,11 @@ void Coordinator::greet_rank(int64_t connection, const Hello& hello) {
     return;
   }
   if (hello.world != settings_.world || hello.rank < 0 || hello.rank >= settings_.world) {
-    const std::string text =
-        fmt::format("rank {} on {} was started as one of {} ranks, the first as one of {}",
-                    hello.rank, hello.host, hello.world, settings_.world);
-    fail({-1, "C121", text, static_cast<int>(ExitCode::usage)});
-    refuse(connection, "C121", text);
+    refuse(
+        connection, "C121",
+        fmt::format("rank {} on {} was started as one of {} ranks, and the run that listens here "
+                    "has {}",
+                    hello.rank, hello.host, hello.world, settings_.world));
     return;
   }
   const auto number = static_cast<int>(hello.rank);
@@ -60,7 +43,8 @@ void Coordinator::greet_rank(int64_t connection, const Hello& hello) {
   if (phase_ != Phase::gathering || (rank.connection >= 0 && rank.process != hello.process)) {
     refuse(
         connection, "N013",
-        fmt::format("rank {} is here already, from {}; two processes of this run have one number",
+        fmt::format("rank {} is here already, from {}: two processes have one number, or two runs "
+                    "one port",
                     number, rank.host));
     return;
   }
@@ -70,8 +54,8 @@ void Coordinator::greet_rank(int64_t connection, const Hello& hello) {
   rank = {};
   rank.connection = connection;
   rank.process = hello.process;
-  rank.host = hello.host.substr(0, 256);
-  connections_[connection] = {Connection::Kind::rank, number, now_};
+  rank.host = hello.host;
+  admit(connection, {Connection::Kind::rank, number, now_});
   send(connection, {Type::welcome, 0, settings_.attempt, 0, "", ""});
   if (missing().empty()) {
     phase_ = Phase::running;
@@ -85,7 +69,7 @@ void Coordinator::greet_rank(int64_t connection, const Hello& hello) {
 void Coordinator::greet_launcher(int64_t connection, const Hello& hello, int64_t ranks) {
   const auto nodes = static_cast<int64_t>(nodes_.size());
   if (hello.world != nodes || hello.rank < 0 || hello.rank >= nodes ||
-      ranks * nodes != settings_.world) {
+      ranks != settings_.world / nodes) {
     refuse(connection, "C121",
            fmt::format("node {} ({}) starts {} ranks on each of {} nodes; node 0 says {} on each "
                        "of {}",
@@ -104,8 +88,8 @@ void Coordinator::greet_launcher(int64_t connection, const Hello& hello, int64_t
   }
   node.connection = connection;
   node.process = hello.process;
-  node.host = hello.host.substr(0, 256);
-  connections_[connection] = {Connection::Kind::launcher, static_cast<int>(hello.rank), now_};
+  node.host = hello.host;
+  admit(connection, {Connection::Kind::launcher, static_cast<int>(hello.rank), now_});
   if (phase_ == Phase::over) {
     send(connection, stop_);
     return;
@@ -140,11 +124,20 @@ void Coordinator::from_launcher(int number, const Message& m) {
 
 // Once no rank runs on any node: the first attempt, the next one, or the end.
 void Coordinator::decide() {
-  // A lost node is waited for only where another attempt may need it.
+  // A lost node is waited for only where another attempt may need it; nobody who was told to stop
+  // waits for one that has not come.
   const bool last = settings_.attempt - first_attempt_ >= settings_.max_restarts;
-  const bool gone = launched_ && last && phase_ == Phase::failed;
+  const auto told = [](const Node& n) { return n.connection >= 0 && n.idle && n.told_to_stop; };
+  const bool stops = std::ranges::any_of(nodes_, told);
+  const bool gone = (launched_ && last && phase_ == Phase::failed) ||
+                    (stops && (!launched_ || phase_ == Phase::failed));
   const auto here = [&](const Node& n) { return n.connection < 0 ? gone : n.idle; };
   if (phase_ == Phase::over || !std::ranges::all_of(nodes_, here)) {
+    return;
+  }
+  if (!launched_ && stops) {
+    end_job(static_cast<int>(std::ranges::find_if(nodes_, told)->exit_code),
+            fmt::format("stopped before {} had come", awaited()));
     return;
   }
   if (!launched_) {
@@ -189,6 +182,8 @@ void Coordinator::begin_attempt(int64_t attempt) {
   phase_ = Phase::gathering;
   phase_since_ = now_;
   hurried_ = false;
+  reminder_ = Reminder(now_);
+  turned_away_.clear();
   cause_.reset();
   store_.clear();
   meetings_.clear();

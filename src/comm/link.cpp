@@ -122,6 +122,16 @@ void tell(Member& member, const LinkNews& news) {
   }
 }
 
+std::string random_seed() {
+  std::random_device device;
+  std::string seed;
+  while (seed.size() < 32) {
+    const uint32_t part = device();
+    seed.append(reinterpret_cast<const char*>(&part), sizeof part);
+  }
+  return seed;
+}
+
 uint64_t random_number() {
   std::random_device device;
   return (uint64_t{device()} << 32) | device() | 1;

@@ -47,5 +47,6 @@ class Link {
 // Passes the news on.
 void tell(Member& member, const LinkNews& news);
 uint64_t random_number();
+std::string random_seed();  // 32 bytes that nobody can guess
 
 }  // namespace sft::control

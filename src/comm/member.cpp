@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "comm/secret.h"
+
 namespace sft::control {
 
 namespace {
@@ -19,7 +21,7 @@ Time beat_interval(const MemberSettings& s) {
 }  // namespace
 
 Member::Member(MemberSettings settings, Time now)
-    : settings_(std::move(settings)), began_(now), next_try_(now), since_(now) {
+    : settings_(std::move(settings)), began_(now), next_try_(now), since_(now), reminder_(now) {
   tick(now);
 }
 
@@ -29,6 +31,8 @@ void Member::restart(Time now, Time patience) {
   cause_.reset();
   began_ = next_try_ = since_ = now;
   backoff_ = 50 * kMillisecond;
+  reminder_ = Reminder(now);
+  refused_since_ = -1;
   actions_.clear();
   held_.clear();
   tick(now);
@@ -43,6 +47,9 @@ void Member::retry(Time now, const std::string& why) {
     address_ = 0;
     next_try_ = now + backoff_;
     backoff_ = std::min(2 * backoff_, kLongestBackoff);
+    if (!std::exchange(refused_this_round_, false)) {
+      refused_since_ = -1;
+    }
   }
 }
 
@@ -53,8 +60,57 @@ void Member::opened(Time now) {
   state_ = State::greeting;
   since_ = now;
   const bool launcher = settings_.ranks_here > 0;
-  send({launcher ? Type::join : Type::hello, 0, 0, settings_.ranks_here, "",
-        encode(settings_.hello)});
+  proven_ = settings_.token.empty();
+  nonce_.clear();
+  settings_.hello.nonce = proven_ ? "" : nonce_of(settings_.seed, ++nonces_);
+  Message hello{
+      launcher ? Type::join : Type::hello, 0, 0, settings_.ranks_here, "", encode(settings_.hello)};
+  said_ = encode(hello);
+  send(std::move(hello));
+}
+
+void Member::challenged(const Message& m, Time now) {
+  if (settings_.token.empty() || !nonce_.empty() || m.text.size() != kNonceBytes) {
+    act(Action::Kind::close);
+    retry(now, "what listens there speaks something else");
+    return;
+  }
+  nonce_ = m.text;
+  send({Type::prove, 0, 0, 0, "", proof(Side::member, settings_.token, nonce_, said_)});
+}
+
+void Member::proven(const Message& m, Time now) {
+  if (nonce_.empty() || proven_ ||
+      !same_secret(m.text, proof(Side::coordinator, settings_.token, nonce_, said_))) {
+    act(Action::Kind::close);
+    retry(now, "what listens there does not know this run's secret");
+    return;
+  }
+  proven_ = true;
+}
+
+// What listens there may be a neighbour's run while ours is at the next place, or what is left of
+// the attempt before: it is tried again for as long as a lost rank would be remembered. Who has one
+// place and the wrong number or secret need not wait.
+void Member::refused(const Message& m, Time now) {
+  const std::string code = m.key.substr(0, 8);
+  const bool several = settings_.addresses > 1;
+  if (!several || code != "N010") {
+    refused_since_ = refused_since_ < 0 ? now : refused_since_;
+    refused_this_round_ = true;
+  }
+  const bool at_once = (code == "N011" && proven_) ||
+                       (!several && (code == "C121" || code == "C138" || code == "N011"));
+  const Time patience = settings_.silence + settings_.greeting;
+  const bool waited = refused_since_ >= 0 && now - refused_since_ >= patience;
+  act(Action::Kind::close);
+  if (at_once || waited) {
+    end({-1, code, fmt::format("{} refuses this process: {}", settings_.place, m.text),
+         static_cast<int>(code.starts_with('C') ? ExitCode::usage : ExitCode::restart)},
+        false);
+  } else {
+    retry(now, m.text);
+  }
 }
 
 void Member::open_failed(Time now, const std::string& why) {
@@ -99,6 +155,28 @@ void Member::fail(const Cause& why) {
 
 void Member::received(const Message& m, Time now) {
   heard_ = now;
+  if (state_ == State::greeting) {
+    // Until both sides know who the other is, nothing else counts.
+    if (m.type == Type::challenge) {
+      challenged(m, now);
+      return;
+    }
+    if (m.type == Type::proven) {
+      proven(m, now);
+      return;
+    }
+    if (m.type == Type::refused) {
+      refused(m, now);
+      return;
+    }
+    if (!proven_) {
+      act(Action::Kind::close);
+      retry(now, "what listens there does not ask for this run's secret");
+      return;
+    }
+  } else if (!connected()) {
+    return;
+  }
   switch (m.type) {
     case Type::welcome:
       if (state_ != State::greeting) {
@@ -118,17 +196,6 @@ void Member::received(const Message& m, Time now) {
       act(Action::Kind::started);
       for (Message& held : std::exchange(held_, {})) {
         send(std::move(held));
-      }
-      break;
-    case Type::refused:
-      if (state_ == State::greeting && m.key == "N010") {
-        act(Action::Kind::close);  // a neighbour's run: ours may be at the next place
-        retry(now, m.text);
-      } else {
-        end({-1, m.key, m.text,
-             m.key.starts_with('C') ? static_cast<int>(ExitCode::usage)
-                                    : static_cast<int>(ExitCode::restart)},
-            true);
       }
       break;
     case Type::died:
@@ -154,6 +221,9 @@ void Member::received(const Message& m, Time now) {
     case Type::stop:
       act(Action::Kind::order, m);
       break;
+    case Type::waits:
+      act(Action::Kind::waits, m);
+      break;
     default:
       break;
   }
@@ -176,10 +246,11 @@ std::string Member::own_part() const {
 Time Member::deadline() const {
   switch (state_) {
     case State::waiting:
-      return std::min(next_try_, began_ + settings_.join_timeout);
+      return std::min({next_try_, began_ + settings_.join_timeout, reminder_.next()});
     case State::opening:
     case State::greeting:
-      return std::min(since_ + settings_.greeting, began_ + settings_.join_timeout);
+      return std::min(
+          {since_ + settings_.greeting, began_ + settings_.join_timeout, reminder_.next()});
     case State::joined:
     case State::started:
     case State::leaving: {
@@ -212,8 +283,19 @@ void Member::tick(Time now) {
       actions_.push_back({Action::Kind::open, {}, address_});
     } else if (state_ != State::waiting && now - since_ >= settings_.greeting) {
       act(Action::Kind::close);
-      retry(now, state_ == State::opening ? "no connection could be made"
+      retry(now, state_ == State::opening ? fmt::format("no connection could be made in {} s",
+                                                        seconds(settings_.greeting))
                                           : "what listens there does not answer");
+    }
+    if (state_ != State::failed && reminder_.due(now)) {
+      const bool launcher = settings_.ranks_here > 0;
+      act(Action::Kind::waits,
+          {Type::waits, 0, 0, 0, "",
+           fmt::format("{} {} of {} waits for the run's coordinator, {}: {} ({} s so far, at most "
+                       "{} s)",
+                       launcher ? "node" : "rank", settings_.hello.rank, settings_.hello.world,
+                       settings_.place, last_problem_, seconds(now - began_),
+                       seconds(settings_.join_timeout))});
     }
     return;
   }

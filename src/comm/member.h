@@ -10,12 +10,15 @@
 
 #include "comm/coordinator.h"
 #include "comm/operations.h"
+#include "comm/reminder.h"
 #include "comm/wire.h"
 
 namespace sft::control {
 
 struct MemberSettings {
-  Hello hello;
+  Hello hello;  // its nonce is made here
+  std::string token;
+  std::string seed;        // 32 random bytes, for nonces; needed where there is a token
   int64_t ranks_here = 0;  // a launcher: how many it starts; 0: this is a rank
   int addresses = 1;       // places where the coordinator may be, tried in turn
   Time join_timeout = 600 * kSecond;
@@ -38,6 +41,7 @@ class Member {
       failed,    // the run has failed, see cause()
       released,  // all ranks have finished
       order,     // a launcher: `message` is launch or stop
+      waits,     // `message.text`: what is waited for, to be shown
     };
     Kind kind;
     Message message;
@@ -77,6 +81,9 @@ class Member {
   // "rank 3 on gpu-2 was in all-reduce of 12 MB at step 7": what this rank knows best.
   std::string own_part() const;
   void retry(Time now, const std::string& why);
+  void refused(const Message& message, Time now);
+  void challenged(const Message& message, Time now);
+  void proven(const Message& message, Time now);
   void end(Cause cause, bool close);
   bool connected() const {
     return state_ == State::joined || state_ == State::started || state_ == State::leaving;
@@ -86,7 +93,13 @@ class Member {
   State state_ = State::waiting;
   int address_ = 0;
   Time began_, next_try_, since_, heard_ = 0, next_beat_ = 0, backoff_ = 50 * kMillisecond;
-  std::string last_problem_ = "no answer";
+  std::string last_problem_ = "no answer yet";
+  Reminder reminder_;
+  std::string said_, nonce_;  // on this connection: the first frame; the coordinator's nonce
+  uint64_t nonces_ = 0;
+  bool proven_ = false;  // on this connection: the coordinator knows the secret, or there is none
+  Time refused_since_ = -1;
+  bool refused_this_round_ = false;
   std::vector<Message> held_;  // requests from before the rank has joined
   Operations operations_;
   int64_t reported_ = 0;  // the operation that was reported for its time

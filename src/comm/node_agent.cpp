@@ -43,6 +43,9 @@ void NodeAgent::pump(Time now) {
           nobody_left(now);
         }
         break;
+      case Member::Action::Kind::waits:
+        act({Action::Kind::waits, {}, 0, 0, false, a.message.text});
+        break;
       case Member::Action::Kind::order:
         order(a.message, now);
         break;

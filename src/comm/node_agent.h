@@ -29,6 +29,7 @@ class NodeAgent {
       signal,  // `number` to all ranks that live
       kill,    // all ranks that live
       say,     // `text`, once, to the user: why the attempt ended
+      waits,   // `text`, now: what is waited for
       leave,   // the launcher's work is done; `number` is its exit code, `text` the reason or ""
     };
     Kind kind;

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -102,6 +103,26 @@ int port_of(int socket) {
                                              : reinterpret_cast<sockaddr_in*>(&address)->sin_port);
 }
 
+std::optional<Fd> accept_on(int listener, uint64_t& address, int& failure) {
+  sockaddr_storage from{};
+  socklen_t size = sizeof from;
+  Fd socket(
+      ::accept4(listener, reinterpret_cast<sockaddr*>(&from), &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  failure = socket ? 0 : errno;
+  if (!socket) {
+    return std::nullopt;
+  }
+  address = 0;
+  if (from.ss_family == AF_INET) {
+    address = reinterpret_cast<sockaddr_in*>(&from)->sin_addr.s_addr;
+  } else if (from.ss_family == AF_INET6) {
+    const in6_addr& six = reinterpret_cast<sockaddr_in6*>(&from)->sin6_addr;
+    const bool mapped = IN6_IS_ADDR_V4MAPPED(&six);
+    std::memcpy(&address, six.s6_addr + (mapped ? 12 : 0), mapped ? 4 : 8);
+  }
+  return socket;
+}
+
 struct Connector::Resolved {
   struct Address {
     sockaddr_storage storage{};
@@ -189,22 +210,25 @@ Connection::Connection(Fd socket) : socket_(std::move(socket)) {
 
 bool Connection::read(std::vector<Message>& messages) {
   char buffer[65536];
-  while (true) {
-    const ssize_t got = ::recv(socket_.get(), buffer, sizeof buffer, 0);
+  for (size_t taken = 0; taken < at_once_;) {
+    const size_t wanted = std::min(sizeof buffer, at_once_ - taken);
+    const ssize_t got = ::recv(socket_.get(), buffer, wanted, 0);
     if (got == 0) {
       return false;
     }
     if (got < 0) {
       return errno == EAGAIN || errno == EINTR;
     }
+    taken += static_cast<size_t>(got);
     reader_.add({buffer, static_cast<size_t>(got)});
     while (auto message = reader_.next()) {
       messages.push_back(std::move(*message));
     }
-    if (static_cast<size_t>(got) < sizeof buffer) {
-      return true;
+    if (static_cast<size_t>(got) < wanted) {
+      break;
     }
   }
+  return true;
 }
 
 bool Connection::flush() {

@@ -36,6 +36,11 @@ Time steady_now();
 std::optional<Fd> listen_on(int port, bool loopback_only);
 int port_of(int socket);
 
+// A waiting connection; nothing when none waits or (`failure`: errno) none can be had. `address` is
+// one number for all connections of one machine: of IPv6 the network counts, because a machine may
+// choose the rest.
+std::optional<Fd> accept_on(int listener, uint64_t& address, int& failure);
+
 // One try to reach host:port: resolves in a thread of its own, then connects to each address in
 // turn.
 class Connector {
@@ -59,8 +64,12 @@ class Connection {
  public:
   explicit Connection(Fd socket);
   int fd() const { return socket_.get(); }
-  void trust() { reader_.set_limit(kMaxFrame); }
-  // Both return false when the connection has ended. N022 from `read` for what is not ours.
+  void trust() {
+    reader_.set_limit(kMaxFrame);
+    at_once_ = size_t{1} << 20;
+  }
+  // Both return false when the connection has ended. N022 from `read` for what is not ours. It
+  // takes what is there, but no more at once than would hold up the others.
   bool read(std::vector<Message>& messages);
   bool flush();
   void send(const Message& message) { unsent_ += encode(message); }
@@ -72,6 +81,7 @@ class Connection {
   FrameReader reader_;
   std::string unsent_;
   size_t sent_ = 0;
+  size_t at_once_ = kMaxHello;  // a stranger has no more to say
 };
 
 }  // namespace sft::control

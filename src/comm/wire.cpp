@@ -55,8 +55,8 @@ struct Cutter {
 };
 
 bool known(Type type) {
-  return (type >= Type::hello && type <= Type::idle) ||
-         (type >= Type::welcome && type <= Type::stop);
+  return (type >= Type::hello && type <= Type::prove) ||
+         (type >= Type::welcome && type <= Type::waits);
 }
 
 }  // namespace
@@ -65,7 +65,7 @@ std::string encode(const Hello& hello) {
   std::string out(kMagic);
   put(out, kVersion);
   put(out, hello.job);
-  put(out, hello.token);
+  put(out, hello.nonce);
   put(out, hello.attempt);
   put(out, hello.rank);
   put(out, hello.world);
@@ -84,7 +84,7 @@ std::optional<Hello> decode_hello(std::string_view text) {
   }
   Hello hello;
   hello.job = cut.text();
-  hello.token = cut.text();
+  hello.nonce = cut.text();
   hello.attempt = cut.number<int64_t>();
   hello.rank = cut.number<int64_t>();
   hello.world = cut.number<int64_t>();
@@ -147,14 +147,6 @@ std::string seconds(Time time) {
   const Time tenths = time / (kSecond / 10);
   return tenths >= 100 || tenths % 10 == 0 ? fmt::format("{}", tenths / 10)
                                            : fmt::format("{}.{}", tenths / 10, tenths % 10);
-}
-
-bool same_secret(std::string_view a, std::string_view b) {
-  unsigned difference = static_cast<unsigned>(a.size() ^ b.size());
-  for (size_t i = 0; i < b.size(); ++i) {
-    difference |= static_cast<unsigned>((a.empty() ? '\0' : a[i % a.size()]) ^ b[i]);
-  }
-  return difference == 0;
 }
 
 }  // namespace sft::control

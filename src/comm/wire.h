@@ -4,7 +4,8 @@
 // A frame is a 4-byte length and a body, numbers little-endian: the type (1 byte), three 64-bit
 // numbers and two texts (4-byte length and bytes). Every length is checked before anything is
 // allocated; the first frame on a connection is a hello that begins with a magic word and the
-// protocol's version.
+// protocol's version. Where the run has a secret, hello is answered by challenge, that by prove,
+// and that by proven; only then does the hello count (secret.h).
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,7 @@ namespace sft::control {
 using Time = int64_t;  // microseconds on a clock that only goes forward
 constexpr Time kMillisecond = 1000, kSecond = 1'000'000;
 
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr size_t kMaxKey = 1024;
 constexpr size_t kMaxValue = size_t{1} << 20;
 constexpr size_t kMaxStore = size_t{64} << 20;
@@ -43,6 +44,7 @@ enum class Type : uint8_t {
   agree,      // key: what is compared; text: facts
   idle,  // a launcher: no rank of its runs. a: the exit code its ranks ended with, b: their attempt
          // (-1: none was started), c: 1 when it was told to stop
+  prove,  // text: a member's proof
   // coordinator -> member
   welcome = 64,  // b: the attempt
   refused,       // key: error code; text: why
@@ -53,6 +55,9 @@ enum class Type : uint8_t {
   problem,       // a: request's number; key: error code; text: sentence
   launch,        // to launchers: b: attempt to start; c: 1 when it is a restart
   stop,          // to launchers: the job is over; a: exit code; text: cause
+  challenge,     // text: a nonce
+  proven,        // text: the coordinator's own proof
+  waits,         // text: who has not come yet, to be shown
 };
 
 struct Message {
@@ -64,7 +69,7 @@ struct Message {
 // What the two sides say of themselves first.
 struct Hello {
   std::string job;    // tells runs apart
-  std::string token;  // a secret, or ""
+  std::string nonce;  // "" where there is no secret
   int64_t attempt = 0;
   int64_t rank = 0;      // join: the node's number
   int64_t world = 1;     // join: the number of nodes
@@ -96,8 +101,5 @@ class FrameReader {
 
 // "0.5", "1", "600": seconds for messages.
 std::string seconds(Time time);
-
-// Compares without telling by its time how much is equal.
-bool same_secret(std::string_view a, std::string_view b);
 
 }  // namespace sft::control

@@ -27,6 +27,8 @@ void DistributedOptions::visit(OptionTable& v) {
   v("ddp_backend", &ddp_backend, "Communication library.")
       .inert("it is NCCL between GPUs and Gloo between CPUs");
   v("ddp_timeout", &ddp_timeout, "Seconds that an operation between ranks may last.").at_least(1);
+  v("require_token", &require_token,
+    "Do not start several ranks without a secret (SFT_TOKEN or SFT_TOKEN_FILE).");
   v("ddp_find_unused_parameters", &ddp_find_unused_parameters, "A DDP setting.").inert(ddp);
   v("ddp_bucket_cap_mb", &ddp_bucket_cap_mb, "A DDP setting.").inert(ddp);
   v("ddp_broadcast_buffers", &ddp_broadcast_buffers, "A DDP setting.").inert(ddp);

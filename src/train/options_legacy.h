@@ -22,6 +22,7 @@ struct DistributedOptions {
   int64_t local_rank = -1;
   std::optional<std::string> ddp_backend;
   int64_t ddp_timeout = 1800;
+  bool require_token = false;
   std::optional<bool> ddp_find_unused_parameters;
   std::optional<int64_t> ddp_bucket_cap_mb;
   std::optional<bool> ddp_broadcast_buffers;

@@ -1,13 +1,18 @@
 #include "comm/control_client.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <atomic>
 #include <chrono>
+#include <map>
+#include <mutex>
 #include <thread>
 
 #include "comm/communicator.h"
+#include "comm/secret.h"
 #include "comm/socket.h"
 #include "comm/together.h"
 
@@ -230,6 +235,221 @@ TEST(ControlClient, GarbageDoesNotDisturbARun) {
       },
       [&](JoinSettings& s) { port = s.ports[0]; });
   EXPECT_EQ(thrown, std::vector<std::string>(2));
+}
+
+std::string refusal(JoinSettings s, const std::function<void(JoinSettings&)>& change) {
+  s.serve = false;
+  change(s);
+  try {
+    join_run(s);
+    return "let in";
+  } catch (const Error& e) {
+    return e.code() + " " + e.message();
+  }
+}
+
+// Honest mistakes and guesses, against a run that is under way.
+TEST(ControlClient, ANewcomerIsToldWhatIsWrongAndTheRunGoesOn) {
+  const int base = free_port();
+  for (const std::string token : {"", "secret"}) {
+    std::vector<std::string> told;
+    const auto thrown = run(
+        2,
+        [&](RankControl& c) {
+          c.barrier("begun");
+          if (c.rank() == 1) {
+            JoinSettings s = settings(1, 2, base);
+            s.token = token;
+            s.silence = 0.1;
+            told.push_back(refusal(s, [](JoinSettings& j) { j.rank = 3, j.world = 4; }));
+            told.push_back(refusal(s, [](JoinSettings& j) { j.token += "x"; }));
+            told.push_back(refusal(s, [](JoinSettings& j) { j.attempt = -1; }));
+            told.push_back(
+                refusal(s, [](JoinSettings& j) { j.token = j.token.empty() ? "secret" : ""; }));
+          }
+          c.barrier("still here", RankControl::Seconds(60));
+        },
+        [&](JoinSettings& s) { s.ports = {base}, s.token = token, s.silence = 10; });
+    EXPECT_EQ(thrown, std::vector<std::string>(2));
+    const std::string who = fmt::format("localhost port {} refuses this process: ", base);
+    ASSERT_EQ(told.size(), 4U);
+    EXPECT_EQ(told[0], "C121 " + who +
+                           "rank 3 on host-1 was started as one of 4 ranks, and the run that "
+                           "listens here has 2");
+    EXPECT_EQ(told[1].substr(0, 5), "C138 ") << told[1];
+    EXPECT_EQ(told[2].substr(0, 5), "N011 ") << told[2];
+    EXPECT_EQ(told[3].substr(0, 5), "C138 ") << told[3];
+  }
+}
+
+// A port on which everyone is let in, told that all are here, and that the run has failed.
+class FalseCoordinator {
+ public:
+  explicit FalseCoordinator(bool challenges)
+      : listener_(std::move(*control::listen_on(0, true))), thread_([this, challenges] {
+          while (!over_) {
+            uint64_t from = 0;
+            int failure = 0;
+            auto socket = control::accept_on(listener_.get(), from, failure);
+            if (!socket) {
+              std::this_thread::sleep_for(std::chrono::milliseconds(1));
+              continue;
+            }
+            control::Connection& c = open_.emplace_back(std::move(*socket));
+            using control::Type;
+            if (challenges) {
+              c.send({Type::challenge, 0, 0, 0, "", std::string(control::kNonceBytes, 'n')});
+              c.send({Type::proven, 0, 0, 0, "", std::string(control::kNonceBytes, 'p')});
+            }
+            for (const Type type : {Type::welcome, Type::start, Type::died}) {
+              c.send({type, 0, 0, 0, "N017", "a false word"});
+            }
+            c.flush();
+            ++asked;
+          }
+        }) {}
+  ~FalseCoordinator() {
+    over_ = true;
+    thread_.join();
+  }
+  int port() const { return control::port_of(listener_.get()); }
+  std::atomic<int> asked = 0;
+
+ private:
+  control::Fd listener_;
+  std::atomic<bool> over_ = false;
+  std::vector<control::Connection> open_;
+  std::thread thread_;
+};
+
+TEST(ControlClient, WhoDoesNotKnowTheSecretIsNobodysCoordinator) {
+  for (const bool challenges : {false, true}) {
+    FalseCoordinator stranger(challenges);
+    const int port = free_port();
+    const auto thrown = run(
+        2, [](RankControl& c) { c.barrier("all"); },
+        [&](JoinSettings& s) {
+          s.ports = {stranger.port(), port};
+          s.silence = 10;
+        });
+    EXPECT_EQ(thrown, std::vector<std::string>(2));
+    EXPECT_GE(stranger.asked, 1);
+  }
+}
+
+control::Fd dial(int port) {
+  control::Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+    socket.reset();
+  }
+  return socket;
+}
+
+// Eight threads that connect as fast as they can: silent, with garbage, with a member's own words.
+TEST(ControlClient, AFloodDoesNotKeepANodeOut) {
+  for (const std::string token : {"", "secret"}) {
+    const int port = free_port();
+    JoinSettings first = settings(0, 2, port);
+    first.token = token;
+    first.silence = 10;
+    first.join_timeout = 60;
+    std::atomic<bool> over = false;
+    std::atomic<int> connections = 0;
+    std::string thrown;
+    std::thread rank_0([&] {
+      try {
+        join_run(first)->finish();
+      } catch (const Error& e) {
+        thrown = e.message();
+      }
+    });
+    std::vector<std::thread> flood;
+    for (int i = 0; i < 8; ++i) {
+      flood.emplace_back([&, i] {
+        std::vector<control::Fd> held;
+        const std::string words[] = {
+            "", std::string(3000, 'x'),
+            control::encode(
+                {control::Type::hello, 0, 0, 0, "",
+                 control::encode(control::Hello{"test", token.empty() ? "" : std::string(32, 'n'),
+                                                0, 1, 4, 5, "h"})}),
+            control::encode({control::Type::beat, 0, 0, 0, "", ""})};
+        for (int n = i; !over; ++n) {
+          control::Fd socket = dial(port);
+          if (!socket) {
+            continue;
+          }
+          const std::string& text = words[n % 4];
+          (void)!::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL);
+          held.push_back(std::move(socket));
+          if (held.size() > 60) {
+            held.erase(held.begin());
+          }
+          ++connections;
+        }
+      });
+    }
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    const auto begun = std::chrono::steady_clock::now();
+    std::string late;
+    std::thread rank_1([&] {
+      try {
+        JoinSettings second = first;
+        second.rank = 1;
+        second.serve = false;
+        join_run(second)->finish();
+      } catch (const Error& e) {
+        late = e.message();
+      }
+    });
+    rank_1.join();
+    rank_0.join();
+    over = true;
+    for (std::thread& t : flood) {
+      t.join();
+    }
+    EXPECT_EQ(thrown, "");
+    EXPECT_EQ(late, "");
+    EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(30));
+    EXPECT_GT(connections, 2000);
+  }
+}
+
+TEST(ControlClient, WhatIsWaitedForIsSaidWithinFiveSeconds) {
+  std::mutex mutex;
+  std::map<std::string, std::string> said;
+  std::vector<std::thread> waiting;
+  const auto wait = [&](const std::string& name, const std::function<void(JoinSettings&)>& change) {
+    JoinSettings s = settings(1, 2, free_port());
+    s.serve = false;
+    s.join_timeout = 5;
+    s.waits = [&, name](const std::string& text) {
+      const std::lock_guard lock(mutex);
+      said[name] = text;
+    };
+    change(s);
+    waiting.emplace_back([s] { EXPECT_THROW(join_run(s), Error); });
+  };
+  wait("nobody", [](JoinSettings&) {});
+  wait("no name", [](JoinSettings& s) { s.master = "nosuch.invalid"; });
+  wait("alone", [](JoinSettings& s) { s.rank = 0, s.serve = true; });
+  const auto silent = control::listen_on(0, true);
+  wait("silent", [&](JoinSettings& s) { s.ports = {control::port_of(silent->get())}; });
+  for (std::thread& t : waiting) {
+    t.join();
+  }
+  EXPECT_NE(said["nobody"].find("rank 1 of 2 waits for the run's coordinator, localhost port "),
+            std::string::npos);
+  EXPECT_NE(said["nobody"].find("Connection refused (4 s so far, at most 5 s)"), std::string::npos)
+      << said["nobody"];
+  EXPECT_NE(said["no name"].find("nosuch.invalid"), std::string::npos) << said["no name"];
+  EXPECT_NE(said["alone"].find("waiting for rank 1 of 2 to come: 4 s so far"), std::string::npos)
+      << said["alone"];
+  EXPECT_NE(said["silent"].find("no answer yet"), std::string::npos) << said["silent"];
 }
 
 TEST(ControlClient, WhoNeverComesIsNamed) {

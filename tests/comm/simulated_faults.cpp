@@ -42,6 +42,7 @@ void World::set_up() {
   per_node = static_cast<int>(net.chance(94) ? net.draw(nodes == 1 ? 2 : 1, 4) : net.draw(4, 16));
   world = nodes * per_node;
   launchers = net.chance(75);
+  token = net.chance(50) ? "secret" : "";
   steps = net.draw(2, 8);
   save_every = net.draw(1, 3);
   max_restarts = net.draw(0, 3);
@@ -52,6 +53,7 @@ void World::set_up() {
   report.faults = static_cast<int>(faults);
   for (int64_t i = 0; i < faults; ++i) {
     const auto fault = static_cast<Fault>(net.draw(0, static_cast<int64_t>(Fault::count) - 1));
+    only_strangers = only_strangers && fault == Fault::stranger;
     if (fault == Fault::crash_saving) {
       crash_saving_rank = static_cast<int>(net.draw(0, world - 1));
       crash_saving_phase = static_cast<int>(crash_saving_rank == 0 ? net.draw(0, 2) : 0);
@@ -73,7 +75,8 @@ void World::set_up() {
     node[static_cast<size_t>(i)].process = std::make_shared<Process>();
     node[static_cast<size_t>(i)].process->host = i;
   }
-  CoordinatorSettings s{"job", "token", world, nodes, 0, max_restarts, kJoin, kSilence};
+  CoordinatorSettings s{"job", token,        "coordinator", world,   nodes,
+                        0,     max_restarts, kJoin,         kSilence};
   host = std::make_shared<Host>(*this, node[0].process, s);
   for (int i = 0; i < nodes; ++i) {
     net.after(i == 0 ? 0 : net.draw(0, 5 * kSecond), node[static_cast<size_t>(i)].process,
@@ -187,32 +190,86 @@ void World::inject(Fault fault) {
       }
       break;
     case Fault::stranger:
-      if (host && host->process()->alive) {
-        const auto process = std::make_shared<Process>();
-        const auto h = host;
-        const auto id = std::make_shared<int64_t>(-1);
-        *id = net.connect({process, [](const Message&) {}, [] {}, true, {}, 0},
-                          {h->process(),
-                           [h, id](const Message& m) { h->received(*id, m); },
-                           [h, id] { h->closed(*id); },
-                           true,
-                           {},
-                           0});
-        net.after(0, h->process(), [h, id] { h->opened(*id); });
-        Message m{Type::hello, 0, 0, 0, "", "GET / HTTP/1.1"};
-        const int64_t kind = net.draw(0, 3);
-        if (kind == 1) {
-          m.text = encode(Hello{"other job", "token", 0, 0, world, 1, "elsewhere"});
-        } else if (kind == 2) {
-          m.text = encode(Hello{"job", "guess", 0, 0, world, 1, "elsewhere"});
-        } else if (kind == 3) {
-          m.text = encode(Hello{"job", "token", -1, 0, world, 1, "a stale attempt"});
-        }
-        net.send(*id, 0, m);
-      }
+      strangers();
       break;
     default:
       break;
+  }
+}
+
+// One connection that says `first`, and answers a challenge by what it `knows`.
+void World::stranger(const Message& first, const std::string& knows, int from) {
+  if (!host || !host->process()->alive) {
+    return;
+  }
+  const auto process = std::make_shared<Process>();
+  process->host = from;
+  const auto h = host;
+  const auto id = std::make_shared<int64_t>(-1);
+  const auto answer = [this, id, first, knows](const Message& m) {
+    if (m.type == Type::challenge) {
+      net.send(*id, 0,
+               {Type::prove, 0, 0, 0, "", proof(Side::member, knows, m.text, encode(first))});
+    }
+  };
+  *id = net.connect({process, answer, [] {}, true, {}, 0},
+                    {h->process(),
+                     [h, id](const Message& m) { h->received(*id, m); },
+                     [h, id] { h->closed(*id); },
+                     true,
+                     {},
+                     0});
+  net.after(0, h->process(), [h, id, from] { h->opened(*id, from); });
+  net.send(*id, 0, first);
+  if (net.chance(50)) {
+    net.after(net.draw(0, 6 * kSecond), process, [this, id] { net.close(*id, 0); });
+  }
+}
+
+void World::strangers() {
+  const int64_t how_many = net.chance(20) ? net.draw(300, 700) : net.draw(1, 8);
+  for (int64_t i = 0; i < how_many; ++i) {
+    const int from = net.chance(50) ? static_cast<int>(net.draw(0, nodes - 1))
+                                    : 100 + static_cast<int>(net.draw(0, 300));
+    const std::string nonce = token.empty() ? "" : std::string(kNonceBytes, 'n');
+    Hello hello{"job", nonce, newest_attempt, 0, world, 1, "elsewhere"};
+    Message m{net.chance(70) ? Type::hello : Type::join, 0, 0, per_node, "", ""};
+    std::string knows = "guess";
+    switch (net.draw(0, 6)) {
+      case 0:  // something else altogether
+        m.text = "GET / HTTP/1.1";
+        break;
+      case 1:  // a message of another time
+        m.type = static_cast<Type>(net.draw(0, 255));
+        m.text = "text";
+        break;
+      case 2:
+        hello.job = "other job";
+        m.text = encode(hello);
+        break;
+      case 3:  // an honest mistake: a larger run, or one of another attempt, with the same secret
+        knows = token;
+        hello.world = world + 2;
+        hello.rank = net.draw(-1, world + 2);
+        m.text = encode(hello);
+        break;
+      case 4:
+        knows = token;
+        hello.attempt = -1;
+        m.type = Type::hello;
+        m.text = encode(hello);
+        break;
+      case 5:  // one who has, or lacks, a secret where the run does otherwise
+        hello.nonce = token.empty() ? std::string(kNonceBytes, 'n') : "";
+        m.text = encode(hello);
+        break;
+      default:  // a place's name; without a secret that could take the place before all have come
+        hello.rank = net.draw(0, world - 1);
+        hello.world = m.type == Type::join ? nodes : world;
+        hello.rank = m.type == Type::join ? net.draw(0, nodes - 1) : hello.rank;
+        m.text = token.empty() ? "" : encode(hello);
+    }
+    stranger(m, knows, from);
   }
 }
 
@@ -244,6 +301,10 @@ void World::check_end() {
     wrong("the job has not ended");
   }
   report.succeeded = code == 0;
+  if (only_strangers && (code != 0 || report.attempts != 1)) {
+    wrong(fmt::format("strangers alone made the job end with {} after {} attempts",
+                      code.value_or(-1), report.attempts));
+  }
   if (!hangs_on && single_fault && can_succeed && (end_by == kNever || max_restarts > 0) &&
       report.faults <= 1 && code != 0 && max_restarts > 0) {
     wrong(fmt::format("the job could have ended well and ended with {}", code.value_or(-1)));

@@ -8,8 +8,8 @@ Host::Host(World& world, ProcessPtr process, CoordinatorSettings settings)
       process_(std::move(process)),
       coordinator_(std::move(settings), world.net.now()) {}
 
-void Host::opened(int64_t connection) {
-  coordinator_.opened(connection, world_.net.now());
+void Host::opened(int64_t connection, int from) {
+  coordinator_.opened(connection, static_cast<uint64_t>(from), world_.net.now());
   act();
 }
 void Host::received(int64_t connection, const Message& m) {
@@ -48,12 +48,14 @@ Rank::Rank(World& world, int number, int64_t attempt, ProcessPtr process)
 void Rank::begin() {
   MemberSettings s;
   s.hello = {"job",
-             "token",
+             "",
              attempt_,
              number_,
              world_.world,
              static_cast<uint64_t>(attempt_ * 1000 + number_ + 1),
              fmt::format("host-{}", process_->host)};
+  s.token = world_.token;
+  s.seed = fmt::format("rank {} of attempt {}", number_, attempt_);
   s.join_timeout = kJoin;
   s.silence = kSilence;
   s.operation_timeout = kOperation;
@@ -170,7 +172,8 @@ void Rank::open(int) {
                     0};
     *id = w.net.connect(std::move(client), std::move(server));
     self->connection_ = *id;
-    w.net.after(0, host->process(), [host, id] { host->opened(*id); });
+    w.net.after(0, host->process(),
+                [host, id, from = self->process_->host] { host->opened(*id, from); });
     self->member_->opened(w.net.now());
     self->act();
   });

@@ -11,6 +11,7 @@
 #include "comm/coordinator.h"
 #include "comm/member.h"
 #include "comm/node_agent.h"
+#include "comm/secret.h"
 #include "comm/simulated_net.h"
 #include "comm/simulation.h"
 #include "comm/together.h"
@@ -35,7 +36,7 @@ enum class Fault {
   error,         // a rank ends with an error of its own
   mismatch,      // a rank has another configuration
   stop,          // the scheduler sends SIGTERM to a launcher
-  stranger,      // something else speaks to our port
+  stranger,      // others speak to our port: by mistake, or to do harm
   count
 };
 constexpr std::array kFaultNames = {"crash",
@@ -61,7 +62,7 @@ class Host {
   Host(World& world, ProcessPtr process, CoordinatorSettings settings);
   void received(int64_t connection, const Message& m);
   void closed(int64_t connection);
-  void opened(int64_t connection);
+  void opened(int64_t connection, int from);
   Coordinator& coordinator() { return coordinator_; }
   const ProcessPtr& process() const { return process_; }
 
@@ -143,6 +144,8 @@ class World {
   void rank_ended(const RankPtr& rank, int code, const std::string& why);
   void kill_rank(const RankPtr& rank, int status);
   void inject(Fault fault);
+  void strangers();
+  void stranger(const Message& first, const std::string& knows, int from);
   void arrive(const RankPtr& rank);
   void check_end();
   void check_bound();
@@ -155,6 +158,8 @@ class World {
   SimulationReport report;
   int world = 2, nodes = 1, per_node = 2;
   bool launchers = true;
+  std::string token;           // "": the run has no secret
+  bool only_strangers = true;  // nothing else goes wrong
   int64_t steps = 4, save_every = 2, max_restarts = 1, saves_done = 0;
   std::shared_ptr<Host> host;
   std::vector<Node> node;

@@ -131,7 +131,7 @@ void World::start_attempt_without_launchers(int64_t attempt) {
   for (int i = 0; i < nodes; ++i) {
     start_ranks(i, attempt);
   }
-  CoordinatorSettings s{"job", "token", world, 0, attempt, 0, kJoin, kSilence};
+  CoordinatorSettings s{"job", token, "coordinator", world, 0, attempt, 0, kJoin, kSilence};
   host = std::make_shared<Host>(*this, ranks[0]->process_, s);
 }
 
@@ -179,7 +179,7 @@ void World::node_open(int index) {
                       0};
       *id = net.connect(std::move(client), std::move(server));
       me.connection = *id;
-      net.after(0, h->process(), [h, id] { h->opened(*id); });
+      net.after(0, h->process(), [h, id, index] { h->opened(*id, index); });
       me.agent->member().opened(net.now());
     }
     node_act(index);
@@ -219,6 +219,7 @@ void World::node_act(int index) {
         }
         break;
       case NodeAgent::Action::Kind::say:
+      case NodeAgent::Action::Kind::waits:
         note(fmt::format("node {} says: {}", index, a.text));
         break;
       case NodeAgent::Action::Kind::leave:
@@ -256,13 +257,10 @@ void World::node_tick(int index) {
 void World::start_node(int index) {
   Node& n = node[static_cast<size_t>(index)];
   AgentSettings s;
-  s.member.hello = {"job",
-                    "token",
-                    0,
-                    index,
-                    nodes,
-                    static_cast<uint64_t>(index) + 7,
-                    fmt::format("host-{}", index)};
+  s.member.hello = {
+      "job", "", 0, index, nodes, static_cast<uint64_t>(index) + 7, fmt::format("host-{}", index)};
+  s.member.token = token;
+  s.member.seed = fmt::format("node {}", index);
   s.member.ranks_here = per_node;
   s.member.join_timeout = kJoin;
   s.member.silence = kSilence;

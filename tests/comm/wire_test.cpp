@@ -1,10 +1,12 @@
 #include "comm/wire.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <random>
 
 #include "comm/meetings.h"
+#include "comm/secret.h"
 
 namespace sft::control {
 namespace {
@@ -57,10 +59,10 @@ TEST(Wire, HostileLengthsAreRefusedBeforeTheyAreRead) {
 }
 
 TEST(Wire, HelloKeepsWhatItSays) {
-  const Hello hello{"job", "token", 3, 5, 8, 99, "gpu-2"};
+  const Hello hello{"job", "nonce", 3, 5, 8, 99, "gpu-2"};
   const auto back = decode_hello(encode(hello));
   ASSERT_TRUE(back);
-  EXPECT_EQ(back->token, "token");
+  EXPECT_EQ(back->nonce, "nonce");
   EXPECT_EQ(back->attempt, 3);
   EXPECT_EQ(back->process, 99U);
   EXPECT_EQ(back->host, "gpu-2");
@@ -77,6 +79,24 @@ TEST(Wire, SecretsAreEqualOnlyWhenTheyAre) {
   EXPECT_FALSE(same_secret("", "a"));
   EXPECT_FALSE(same_secret("a", ""));
   EXPECT_TRUE(same_secret("", ""));
+}
+
+TEST(Wire, ProofsDependOnEverySideOfTheTalk) {
+  const std::string nonce(kNonceBytes, 'n');
+  const std::string right = proof(Side::member, "secret", nonce, "hello");
+  std::string hex;
+  for (const char c : right) {
+    hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  }
+  EXPECT_EQ(hex, "e294d6d8db9f071f5dd10be9f6e0cad90bc366102a46b97a47d9bdd630787f82")
+      << "HMAC-SHA256 as Python's hmac computes it";
+  EXPECT_EQ(right, proof(Side::member, "secret", nonce, "hello"));
+  EXPECT_NE(right, proof(Side::coordinator, "secret", nonce, "hello"));
+  EXPECT_NE(right, proof(Side::member, "secrets", nonce, "hello"));
+  EXPECT_NE(right, proof(Side::member, "secret", std::string(kNonceBytes, 'm'), "hello"));
+  EXPECT_NE(right, proof(Side::member, "secret", nonce, "hellp"));
+  EXPECT_NE(nonce_of("seed", 1), nonce_of("seed", 2));
+  EXPECT_NE(nonce_of("seed", 1), nonce_of("other", 1));
 }
 
 TEST(Wire, RanksAreListedInRanges) {

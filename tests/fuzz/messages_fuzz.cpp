@@ -5,6 +5,7 @@
 
 #include "comm/coordinator.h"
 #include "comm/member.h"
+#include "comm/secret.h"
 #include "fuzz/support.h"
 
 namespace {
@@ -60,9 +61,11 @@ bool feed(FrameReader& reader, const std::string& bytes, Take&& take) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Bytes bytes{data, size};
-  const int nodes = bytes.one() % 3;
-  Coordinator coordinator({.job = "j", .token = "secret", .world = 2, .nodes = nodes}, 0);
-  Member member({.hello = {.job = "j", .token = "secret", .world = 2}}, 0);
+  const uint8_t kind = bytes.one();
+  const int nodes = kind % 3;
+  const std::string token = kind < 128 ? "secret" : "";
+  Coordinator coordinator({.job = "j", .token = token, .seed = "s", .world = 2, .nodes = nodes}, 0);
+  Member member({.hello = {.job = "j", .world = 2}, .token = token, .seed = "m"}, 0);
   std::map<int64_t, FrameReader> open;
   FrameReader of_member;
   Time now = 0;
@@ -72,28 +75,44 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     now += (what >> 4) * kSecond;
     if (!open.contains(connection)) {
       open[connection] = {};
-      coordinator.opened(connection, now);
+      coordinator.opened(connection, static_cast<uint64_t>(connection) / 2, now);
     }
     const auto to_coordinator = [&](const std::string& text) {
       open[connection].set_limit(coordinator.trusts(connection) ? kMaxFrame : kMaxHello);
       return feed(open[connection], text,
                   [&](const Message& message) { coordinator.received(connection, message, now); });
     };
+    const auto leave = [&](int64_t who) {
+      if (open.erase(who) > 0) {
+        coordinator.closed(who, now);
+      }
+    };
     bool sound = true;
     switch (what % 8) {
       case 0:
         sound = to_coordinator(bytes.some(bytes.one()));
         break;
-      case 1: {  // one who knows the secret
+      case 1: {  // one who knows the secret, or else guesses
         const int64_t rank = static_cast<int8_t>(bytes.one());
         const Hello hello{.job = "j",
-                          .token = "secret",
+                          .nonce = token.empty() ? "" : std::string(kNonceBytes, 'n'),
                           .rank = rank,
                           .world = 2,
                           .process = bytes.one(),
                           .host = "h"};
         const Type type = bytes.one() % 2 == 0 ? Type::hello : Type::join;
-        sound = to_coordinator(encode(Message{.type = type, .c = 1, .text = encode(hello)}));
+        const Message first{.type = type, .c = 1, .text = encode(hello)};
+        sound = to_coordinator(encode(first));
+        const bool knows = bytes.one() % 2 == 0;
+        for (const auto& action : coordinator.take_actions()) {
+          if (!action.message) {
+            leave(action.connection);
+          } else if (action.message->type == Type::challenge) {
+            const std::string answer =
+                proof(Side::member, knows ? token : "guess", action.message->text, encode(first));
+            sound = to_coordinator(encode(Message{.type = Type::prove, .text = answer}));
+          }
+        }
         break;
       }
       case 2:
@@ -120,14 +139,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         sound = to_coordinator(encode(message_from(bytes)));
     }
     if (!sound) {
-      open.erase(connection);
-      coordinator.closed(connection, now);
+      leave(connection);
     }
     coordinator.tick(now);
     member.tick(now);
     for (const auto& action : coordinator.take_actions()) {
-      if (!action.message && open.erase(action.connection) > 0) {
-        coordinator.closed(action.connection, now);
+      if (!action.message) {
+        leave(action.connection);
       }
     }
     member.take_actions();

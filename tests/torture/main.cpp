@@ -1,6 +1,7 @@
 // `make torture`: loops that kill, starve and deceive a run, and compare what comes of it with an
 // uninterrupted one, bit for bit. What is promised because of them stands in PROMISES.md.
-//   torture SFT MODEL [--sample] [--kills N] [--seed N] [kill|ranks|calls|short|flips|resources]...
+//   torture SFT MODEL [--sample] [--kills N] [--seed N] [--messages N]
+//           [kill|ranks|calls|short|flips|resources|strangers]...
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -16,20 +17,24 @@ int main(int argc, char** argv) {
   if (args.size() < 2) {
     fmt::print(
         "torture SFT MODEL [--sample] [--kills N] [--seed N] "
-        "[kill|ranks|calls|short|flips|resources]\n");
+        "[--messages N] [kill|ranks|calls|short|flips|resources|strangers]\n");
     return 2;
   }
   const fs::path base = fs::exists("/dev/shm") ? "/dev/shm" : fs::temp_directory_path();
   Settings s{fs::absolute(args[0]), fs::absolute(args[1]),
              base / fmt::format("sft_torture_{}", ::getpid())};
   int kills = 1000;
+  int64_t messages = 100'000;
   std::vector<std::string> loops;
   for (size_t i = 2; i < args.size(); ++i) {
     if (args[i] == "--sample") {
       s.sample = true;
       kills = 12;
+      messages = 1;
     } else if (args[i] == "--kills" && i + 1 < args.size()) {
       kills = std::atoi(args[++i].c_str());
+    } else if (args[i] == "--messages" && i + 1 < args.size()) {
+      messages = std::atoll(args[++i].c_str());
     } else if (args[i] == "--seed" && i + 1 < args.size()) {
       s.seed = static_cast<uint64_t>(std::atoll(args[++i].c_str()));
     } else {
@@ -50,6 +55,9 @@ int main(int argc, char** argv) {
   }
   if (wanted("ranks") && gloo_built()) {
     wrong += rank_kill_loop(s, s.sample ? 3 : kills);
+  }
+  if (wanted("strangers") && gloo_built()) {
+    wrong += hostile_loop(s, messages);
   }
   if (wanted("resources")) {
     wrong += resource_loop(s);
