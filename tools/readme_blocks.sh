@@ -10,7 +10,7 @@ built=
 if [ "${1:-}" = --built ]; then built=$(realpath "$2"); fi
 
 work=$(mktemp -d)
-trap 'exec {to_hub}>&- 2>/dev/null || true; rm -rf "$work"' EXIT
+trap 'rm -rf "$work"' EXIT  # the hub ends with this script, whose end of its pipe goes
 
 # The blocks marked `sh`, one command a line of `commands`: continued lines are joined, comments are dropped.
 commands() {
