@@ -283,7 +283,7 @@ int run_tokenize(Args args, Terminal& terminal) {
   const Logger log = terminal.logger(0, 0);
   const Tokenizer tokenizer =
       load_tokenizer(*o.model_name_or_path, o.model_revision, hub_environment(terminal, log));
-  const std::string text = read_text(*o.file == "-" ? "/dev/stdin" : *o.file);
+  const std::string text = *o.file == "-" ? read_standard_input() : read_text(*o.file);
   Run run(tokenizer, o, terminal);
   run.all(cut_texts(text, o));
   run.report();

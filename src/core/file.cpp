@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -44,8 +45,10 @@ auto uninterrupted(const Call& call) {
   return result;
 }
 
+// Without waiting for somebody who writes into a pipe.
 int open_for_reading(const fs::path& path) {
-  const int fd = uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); });
+  const int fd =
+      uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); });
   if (fd < 0) {
     fail_read(path);
   }
@@ -61,6 +64,24 @@ int open_for_reading(const fs::path& path) {
     error.hint("choose an --output_dir that you may write to");
   }
   throw error;
+}
+
+[[noreturn]] void fail_taken(const fs::path& path, const char* by) {
+  throw Error("S001", fmt::format("cannot write {}: {} has that name, and a file is wanted",
+                                  path.string(), by))
+      .hint("remove it, or choose another --output_dir");
+}
+
+// A temporary name is free again: what a killed run left there goes, and a link goes unfollowed.
+void make_way(const fs::path& temporary) {
+  struct stat info{};
+  if (::lstat(temporary.c_str(), &info) != 0) {
+    return;
+  }
+  if (!S_ISREG(info.st_mode) && !S_ISLNK(info.st_mode)) {
+    fail_taken(temporary, name_of_mode(info.st_mode));
+  }
+  ::unlink(temporary.c_str());
 }
 
 void write_all(int fd, const void* data, size_t bytes, const fs::path& path) {
@@ -123,27 +144,80 @@ std::vector<fs::path> paths_in(const fs::path& folder) {
   return paths;
 }
 
-// Read to its end rather than mapped: a pipe and a file of /proc have no size of their own.
-std::string read_text(const fs::path& path) {
-  const int fd = open_for_reading(path);
+const char* name_of_mode(unsigned mode) {
+  return S_ISFIFO(mode)                   ? "a pipe"
+         : S_ISSOCK(mode)                 ? "a socket"
+         : S_ISDIR(mode)                  ? "a folder"
+         : S_ISLNK(mode)                  ? "a link"
+         : S_ISCHR(mode) || S_ISBLK(mode) ? "a device"
+                                          : "a file";
+}
+
+namespace {
+
+// Waits until there is something to read from a pipe. Returns whether there is, or its end.
+bool pipe_speaks(int fd, int milliseconds) {
+  pollfd watched{fd, POLLIN, 0};
+  return uninterrupted([&] { return ::poll(&watched, 1, milliseconds); }) > 0;
+}
+
+// All that comes, to the end. Files are read rather than mapped: those of /proc have no size.
+std::string read_to_end(int fd, const fs::path& path, bool pipe) {
+  constexpr int kForWriter = 1000, kForMore = 10'000;  // milliseconds
   std::string text;
+  bool spoke = false;
   for (size_t used = 0;;) {
     text.resize(std::max<size_t>(used * 2, 4096));
     const ssize_t n = ::read(fd, text.data() + used, text.size() - used);
     if (n < 0 && errno == EINTR) {
       continue;
     }
+    const bool nobody_yet = n == 0 && pipe && !spoke;
+    if (nobody_yet || (n < 0 && pipe && errno == EAGAIN)) {
+      spoke = pipe_speaks(fd, nobody_yet ? kForWriter : kForMore);
+      if (spoke) {
+        continue;
+      }
+      throw Error("M001", fmt::format("cannot read {}: it is a pipe, and nobody writes into it",
+                                      path.string()))
+          .hint("give a file");
+    }
     if (n < 0) {
-      close_and_fail(fd, path);
+      fail_read(path);
     }
     used += static_cast<size_t>(n);
     if (n == 0) {
-      ::close(fd);
       text.resize(used);
       return text;
     }
   }
 }
+
+}  // namespace
+
+std::string read_text(const fs::path& path) {
+  const int fd = open_for_reading(path);
+  struct stat info{};
+  if (::fstat(fd, &info) != 0) {
+    close_and_fail(fd, path);
+  }
+  if (S_ISDIR(info.st_mode)) {
+    errno = EISDIR;
+    close_and_fail(fd, path);
+  }
+  struct Closing {
+    int fd;
+    ~Closing() { ::close(fd); }
+  } const closing{fd};
+  if (!S_ISREG(info.st_mode) && !S_ISFIFO(info.st_mode)) {
+    throw Error("M001", fmt::format("cannot read {}: it is {}, not a file", path.string(),
+                                    name_of_mode(info.st_mode)))
+        .hint("give a file");
+  }
+  return read_to_end(fd, path, S_ISFIFO(info.st_mode));
+}
+
+std::string read_standard_input() { return read_to_end(STDIN_FILENO, "standard input", false); }
 
 void write_text(const fs::path& path, std::string_view text) {
   FileWriter writer(path);
@@ -163,7 +237,8 @@ MappedFile::MappedFile(const fs::path& path) : path_(path) {
   }
   if (!S_ISREG(info.st_mode)) {
     ::close(fd);
-    throw Error("M001", fmt::format("cannot read {}: it is not a regular file", path.string()))
+    throw Error("M001", fmt::format("cannot read {}: it is not a regular file but {}",
+                                    path.string(), name_of_mode(info.st_mode)))
         .hint("a pipe or a device cannot be mapped: write its contents to a file first");
   }
   size_ = static_cast<size_t>(info.st_size);
@@ -189,9 +264,18 @@ MappedFile::MappedFile(MappedFile&& other) noexcept
   other.size_ = 0;
 }
 
+void check_place_for_file(const fs::path& path) {
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISLNK(info.st_mode)) {
+    fail_taken(path, name_of_mode(info.st_mode));
+  }
+}
+
 FileWriter::FileWriter(const fs::path& path) : path_(path), temporary_(path.string() + ".tmp") {
+  check_place_for_file(path_);
+  make_way(temporary_);
   fd_ = uninterrupted(
-      [&] { return ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666); });
+      [&] { return ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
   if (fd_ < 0) {
     fail_write(path_);
   }
@@ -237,9 +321,56 @@ LineAppender::LineAppender(const fs::path& path) : path_(path) { open(); }
 void LineAppender::open() {
   std::error_code ignored;
   fs::create_directories(path_.parent_path(), ignored);
-  fd_ = uninterrupted(
-      [&] { return ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666); });
-  if (fd_ < 0) {
+  const auto open_it = [&] {
+    fd_ = uninterrupted([&] {
+      return ::open(path_.c_str(),
+                    O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
+    });
+    if (fd_ < 0) {
+      errno == ELOOP ? fail_taken(path_, "a link") : fail_write(path_);
+    }
+  };
+  open_it();
+  struct stat info{};
+  ::fstat(fd_, &info);
+  if (!S_ISREG(info.st_mode) && !S_ISCHR(info.st_mode)) {
+    ::close(fd_);
+    fail_taken(path_, name_of_mode(info.st_mode));
+  }
+  if (S_ISREG(info.st_mode) && info.st_nlink > 1) {
+    ::close(fd_);
+    FileWriter copy(path_);
+    read_pieces(path_, ReadFrom::anywhere, 0, static_cast<uint64_t>(info.st_size),
+                [&](std::span<const std::byte> piece) { copy.write(piece.data(), piece.size()); });
+    copy.commit();
+    open_it();
+  }
+  drop_half_line();
+}
+
+// Readers drop it, and so must whoever appends after it.
+void LineAppender::drop_half_line() const {
+  constexpr off_t kPiece = 4096;
+  struct stat info{};
+  if (::fstat(fd_, &info) != 0 || !S_ISREG(info.st_mode)) {
+    return;
+  }
+  std::array<char, kPiece> piece{};
+  off_t end = info.st_size;
+  while (end > 0) {
+    const off_t begin = (end - 1) / kPiece * kPiece;
+    const ssize_t n = ::pread(fd_, piece.data(), static_cast<size_t>(end - begin), begin);
+    if (n != end - begin) {
+      fail_read(path_);
+    }
+    const size_t newline = std::string_view(piece.data(), static_cast<size_t>(n)).rfind('\n');
+    if (newline != std::string_view::npos) {
+      end = begin + static_cast<off_t>(newline) + 1;
+      break;
+    }
+    end = begin;
+  }
+  if (end != info.st_size && ::ftruncate(fd_, end) != 0) {
     fail_write(path_);
   }
 }
@@ -331,9 +462,15 @@ FolderLock::FolderLock(const fs::path& folder, const std::string& owner)
     if (fd_ >= 0) {
       ::close(fd_);
     }
-    fd_ = uninterrupted([&] { return ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666); });
+    fd_ = uninterrupted([&] {
+      return ::open(path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
+    });
     if (fd_ < 0) {
-      fail_write(path_);
+      errno == ELOOP ? fail_taken(path_, "a link") : fail_write(path_);
+    }
+    if (::fstat(fd_, &mine) != 0 || !S_ISREG(mine.st_mode) || mine.st_nlink > 1) {
+      ::close(fd_);
+      fail_taken(path_, S_ISREG(mine.st_mode) ? "a link" : name_of_mode(mine.st_mode));
     }
     if (uninterrupted([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) != 0) {
       if (errno != EWOULDBLOCK) {
@@ -347,7 +484,7 @@ FolderLock::FolderLock(const fs::path& folder, const std::string& owner)
           .hint("wait for it, stop it, or choose another --output_dir");
     }
   } while (::fstat(fd_, &mine) == 0 &&
-           (::stat(path_.c_str(), &there) != 0 || mine.st_ino != there.st_ino));
+           (::lstat(path_.c_str(), &there) != 0 || mine.st_ino != there.st_ino));
   held_ = true;
   if (::ftruncate(fd_, 0) != 0 ||
       ::pwrite(fd_, owner.data(), owner.size(), 0) != static_cast<ssize_t>(owner.size())) {

@@ -25,8 +25,18 @@ inline bool is_folder(const fs::path& path) { return kind_of(path) == PathKind::
 // What a folder holds, sorted; nothing where there is no such folder. M001 as above.
 std::vector<fs::path> paths_in(const fs::path& folder);
 
-// The whole file (or what comes through a pipe) as text. M001 when it cannot be read.
+// "a pipe", "a device", "a socket", "a folder", "a file", of what stat gave.
+const char* name_of_mode(unsigned mode);
+
+// The whole file as text, or what comes through a pipe that somebody writes into (shells give
+// <(command) as one). M001 when it cannot be read; folders, devices and silent pipes are not.
 std::string read_text(const fs::path& path);
+// All of the standard input, whatever it is.
+std::string read_standard_input();
+
+// Throws S001 unless a file can be put at `path`: there is none, a regular one, or a link, which is
+// replaced and never followed.
+void check_place_for_file(const fs::path& path);
 
 // Writes `text` under a temporary name in the same folder, syncs, renames. S001 with the system's
 // reason (no space left, permission denied, ...) and nothing left behind.
@@ -54,7 +64,8 @@ class MappedFile {
 };
 
 // A file written front to back under `path + ".tmp"`; `commit` syncs and renames it, and without
-// commit it is removed. Every failure is S001 with the system's reason.
+// commit it is removed. No link is followed at either name. Every failure is S001 with the system's
+// reason.
 class FileWriter {
  public:
   explicit FileWriter(const fs::path& path);
@@ -73,7 +84,9 @@ class FileWriter {
 };
 
 // Appends whole lines with one `write` each, so a reader never sees half a line (S001 on failure).
-// A file that was removed meanwhile, with its folder perhaps, is begun anew.
+// Half a line that a crash has left is dropped. A file that was removed meanwhile, with its folder
+// perhaps, is begun anew. Links are not followed: S001 for a symbolic one, and a file that has a
+// second name is copied first.
 class LineAppender {
  public:
   explicit LineAppender(const fs::path& path);
@@ -84,6 +97,7 @@ class LineAppender {
 
  private:
   void open();
+  void drop_half_line() const;
 
   fs::path path_;
   int fd_ = -1;
@@ -101,8 +115,8 @@ void read_pieces(const fs::path& path, ReadFrom from, uint64_t begin, uint64_t e
 
 // Holds a folder against other processes while it lives: a lock on `.sft.lock`, which holds
 // `owner` (who it is, for the other one's error) and which the system drops when this process ends,
-// however it ends. S040 when another process holds it. Where locks are not supported it does
-// nothing.
+// however it ends. S040 when another process holds it, S001 when something else than a file has
+// that name. Where locks are not supported it does nothing.
 class FolderLock {
  public:
   FolderLock(const fs::path& folder, const std::string& owner);

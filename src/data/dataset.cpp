@@ -307,7 +307,7 @@ class Preparation {
     TokenStore store;
     std::vector<int64_t> stored;  // the source row of each stored one
     std::optional<TokenCache> cache = open_cache();
-    auto file = cache && !options_.overwrite_cache ? cache->find() : nullptr;
+    auto file = cache && !options_.overwrite_cache ? cache->find(&context_.pool) : nullptr;
     if (file != nullptr) {
       out.statistics = statistics_of(file->about());
       stored.assign(file->numbers().begin(), file->numbers().end());
@@ -375,7 +375,7 @@ class Preparation {
     }
     if (store.can_save() && (took.count() > kSecondsThatPay || store.spilled())) {
       or_in_memory([&] {
-        store.save(stored, about_statistics(stats), [&] { return cache->find(); });
+        store.save(stored, about_statistics(stats), [&] { return cache->find(&context_.pool); });
         cache->prune(options_.data_cache_gb << 30);
       });
     }

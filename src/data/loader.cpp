@@ -94,6 +94,10 @@ Json to_json(const Cursor& cursor) {
     json["window"] = cursor.window;
     json["row"] = cursor.row;
   }
+  if (cursor.first_row > 0) {
+    json["first_row"] = cursor.first_row;
+    json["order_rows"] = cursor.order_rows;
+  }
   return json;
 }
 
@@ -112,6 +116,10 @@ Cursor cursor_from_json(const Json& json) {
     cursor.window = number("window");
     cursor.row = number("row");
   }
+  if (json.contains("first_row")) {
+    cursor.first_row = number("first_row");
+    cursor.order_rows = number("order_rows");
+  }
   return cursor;
 }
 
@@ -126,8 +134,12 @@ TrainLoader::TrainLoader(const PreparedDataset& data, LoaderOptions options)
   }
 }
 
-int64_t TrainLoader::steps_per_epoch() const {
-  return (plan_.batches() + options_.accumulation - 1) / options_.accumulation;
+int64_t TrainLoader::steps_per_epoch() const { return steps_of(plan_); }
+
+BatchPlan TrainLoader::plan_from(int64_t first_row) const {
+  BatchPlan plan = plan_;
+  plan.rows -= first_row;
+  return plan;
 }
 
 int64_t TrainLoader::total_steps(double num_train_epochs, int64_t max_steps) const {
@@ -137,20 +149,73 @@ int64_t TrainLoader::total_steps(double num_train_epochs, int64_t max_steps) con
   return static_cast<int64_t>(std::ceil(num_train_epochs * static_cast<double>(steps_per_epoch())));
 }
 
+int64_t TrainLoader::rows_done() const {
+  if (at_epoch_end()) {
+    return plan_.rows;
+  }
+  return std::min(cursor_.first_row + cursor_.step_in_epoch * step_rows(), plan_.rows);
+}
+
+int64_t TrainLoader::steps_left(double num_train_epochs) const {
+  const int64_t here = steps_of_epoch() - cursor_.step_in_epoch;
+  const double after = num_train_epochs - static_cast<double>(cursor_.epoch + 1);
+  if (after >= 0) {
+    return here + static_cast<int64_t>(std::ceil(after * static_cast<double>(steps_per_epoch())));
+  }
+  const double rows = (after + 1) * static_cast<double>(plan_.rows) -
+                      static_cast<double>(rows_done());  // the run ends inside this epoch
+  const auto steps = static_cast<int64_t>(std::ceil(rows / static_cast<double>(step_rows())));
+  return std::clamp<int64_t>(steps, 0, here);
+}
+
 double TrainLoader::epoch() const {
+  if (cursor_.first_row > 0) {
+    return static_cast<double>(cursor_.epoch) +
+           static_cast<double>(rows_done()) / static_cast<double>(plan_.rows);
+  }
   const int64_t done = std::min(cursor_.step_in_epoch * options_.accumulation, plan_.batches());
   return static_cast<double>(cursor_.epoch) +
          static_cast<double>(done) / static_cast<double>(plan_.batches());
 }
 
 void TrainLoader::seek(const Cursor& cursor) {
-  if (cursor.epoch < 0 || cursor.step_in_epoch < 0 || cursor.step_in_epoch > steps_per_epoch()) {
+  constexpr int64_t kMostRows = int64_t{1} << 40;  // of a step
+  const bool order =
+      cursor.first_row == 0 || (cursor.order_rows > 0 && cursor.order_rows <= kMostRows);
+  const bool rows = order && cursor.first_row >= 0 && cursor.first_row < plan_.rows;
+  const int64_t steps = rows ? steps_of(plan_from(cursor.first_row)) : 0;
+  if (!rows || cursor.epoch < 0 || cursor.step_in_epoch < 0 || cursor.step_in_epoch > steps) {
     throw Error("D062",
                 fmt::format("step {} of epoch {} does not exist: an epoch has {} steps here",
-                            cursor.step_in_epoch, cursor.epoch, steps_per_epoch()))
+                            cursor.step_in_epoch, cursor.epoch, steps))
         .hint("resume with the data, batch size, accumulation and ranks of the run that was saved");
   }
   cursor_ = cursor;
+}
+
+bool TrainLoader::go_on(const Cursor& cursor, int64_t rows, int64_t step_rows_then) {
+  const bool same_order = options_.sampling != Sampling::group_by_length ||
+                          cursor.order_rows == step_rows() ||
+                          (cursor.order_rows == 0 && step_rows_then == step_rows());
+  if (same_order && cursor.first_row < plan_.rows &&
+      cursor.step_in_epoch <= steps_of(plan_from(cursor.first_row))) {
+    seek(cursor);
+    if (rows_done() == rows) {
+      return false;
+    }
+  }
+  Cursor here = cursor;
+  here.step_in_epoch = here.first_row = here.order_rows = 0;
+  if (rows >= plan_.rows || plan_from(rows).batches() == 0) {
+    ++here.epoch;  // what is left of this epoch is not a batch
+  } else if (same_order && rows % step_rows() == 0) {
+    here.step_in_epoch = rows / step_rows();
+  } else {
+    here.first_row = rows;
+    here.order_rows = cursor.order_rows > 0 ? cursor.order_rows : step_rows_then;
+  }
+  seek(here);
+  return true;
 }
 
 std::unique_ptr<TrainLoader> make_loader(const PreparedDataset& data,
@@ -165,9 +230,10 @@ Loader::Order Loader::order_of(int64_t epoch) {
   const std::lock_guard lock(mutex_);
   Order& order = orders_[epoch];
   if (order == nullptr) {
-    const int64_t step_rows = options_.per_device_batch * options_.world * options_.accumulation;
+    const bool cut_anew = epoch == start_.epoch && start_.first_row > 0;
     order = std::make_shared<const std::vector<int64_t>>(
-        epoch_order(options_.sampling, data_, options_.seed, epoch, step_rows));
+        epoch_order(options_.sampling, data_, options_.seed, epoch,
+                    cut_anew ? start_.order_rows : step_rows()));
   }
   Order out = order;
   orders_.erase(orders_.begin(), orders_.lower_bound(epoch - 1));
@@ -175,18 +241,29 @@ Loader::Order Loader::order_of(int64_t epoch) {
 }
 
 MicroBatch Loader::make(int64_t serial) {
-  const int64_t epoch = serial / plan_.batches();
+  const BatchPlan first = plan_from(start_.first_row);
+  const bool in_first = serial < first.batches();
+  const int64_t later = serial - first.batches();
+  const int64_t epoch = start_.epoch + (in_first ? 0 : 1 + later / plan_.batches());
   const Order order = order_of(epoch);
-  return make_batch(data_, *order, plan_.batch(serial % plan_.batches(), options_.rank), options_);
+  std::vector<int64_t> positions = in_first ? first.batch(serial, options_.rank)
+                                            : plan_.batch(later % plan_.batches(), options_.rank);
+  for (int64_t& position : positions) {
+    position += in_first ? start_.first_row : 0;
+  }
+  return make_batch(data_, *order, positions, options_);
 }
 
 std::vector<MicroBatch> Loader::next() {
-  if (cursor_.step_in_epoch == steps_per_epoch()) {
+  if (at_epoch_end()) {
     cursor_ = {cursor_.epoch + 1, 0};
   }
+  const BatchPlan plan = plan_from(cursor_.first_row);
   const int64_t begin = cursor_.step_in_epoch * options_.accumulation;
-  const int64_t end = std::min(begin + options_.accumulation, plan_.batches());
-  const int64_t first = cursor_.epoch * plan_.batches();
+  const int64_t end = std::min(begin + options_.accumulation, plan.batches());
+  const int64_t epochs_after = cursor_.epoch - start_.epoch - 1;
+  const int64_t first =
+      epochs_after < 0 ? 0 : plan_from(start_.first_row).batches() + epochs_after * plan_.batches();
   if (options_.workers > 0 && ahead_ == nullptr) {
     ahead_ = std::make_unique<Ahead<MicroBatch>>(
         [this](int64_t serial) { return make(serial); }, bytes_of, first + begin,
@@ -204,6 +281,8 @@ std::vector<MicroBatch> Loader::next() {
 void Loader::seek(const Cursor& cursor) {
   ahead_.reset();
   TrainLoader::seek(cursor);
+  start_ = cursor;
+  orders_.clear();
 }
 
 Example WindowLoader::next_row() {
@@ -225,9 +304,9 @@ Example WindowLoader::next_row() {
 }
 
 std::vector<MicroBatch> WindowLoader::next() {
-  if (cursor_.step_in_epoch == steps_per_epoch()) {
+  if (at_epoch_end()) {
     ++cursor_.epoch;
-    cursor_.step_in_epoch = 0;
+    cursor_.step_in_epoch = cursor_.first_row = cursor_.order_rows = 0;
   }
   if (ahead_ == nullptr) {
     ahead_ = std::make_unique<Ahead<std::vector<Example>>>(
@@ -262,7 +341,15 @@ EvalLoader::EvalLoader(const PreparedDataset& data, LoaderOptions options)
     : data_(data),
       options_(options),
       plan_(plan_of(data, options)),
-      order_(epoch_order(Sampling::sequential, data, 0, 0, 1)) {}
+      order_(epoch_order(Sampling::sequential, data, 0, 0, 1)) {
+  if (plan_.batches() == 0) {
+    throw Error("D063", fmt::format("{} evaluation rows do not fill one batch of {} on each of {} "
+                                    "ranks",
+                                    data.size(), options_.per_device_batch, options_.world))
+        .hint(
+            "use more data, a smaller --per_device_eval_batch_size, or no --dataloader_drop_last");
+  }
+}
 
 std::optional<MicroBatch> EvalLoader::next() {
   const int64_t index = next_;

@@ -31,11 +31,14 @@ struct MicroBatch {
 };
 
 // Where a run stands: `step_in_epoch` optimizer steps of `epoch` are done. Where rows come in
-// windows, the next row is row `row` of window `window`.
+// windows, the next row is row `row` of window `window`. A run that was resumed with other batches
+// in the middle of an epoch cuts what was left of it anew, from row `first_row` of the epoch's
+// order on; where that order depends on the rows of a step, it was made with `order_rows` of them.
 struct Cursor {
   int64_t epoch = 0;
   int64_t step_in_epoch = 0;
   int64_t window = 0, row = 0;
+  int64_t first_row = 0, order_rows = 0;
   bool operator==(const Cursor&) const = default;
 };
 Json to_json(const Cursor& cursor);
@@ -64,8 +67,15 @@ class TrainLoader {
 
   int64_t batches_per_epoch() const { return plan_.batches(); }  // micro-batches of this rank
   int64_t steps_per_epoch() const;                               // the last one may be short
+  // Whether the last step of `next` was its epoch's last.
+  bool at_epoch_end() const { return cursor_.step_in_epoch == steps_of_epoch(); }
   // As transformers counts them: max_steps when positive, else the epochs' steps rounded up.
   int64_t total_steps(double num_train_epochs, int64_t max_steps) const;
+  // Steps from here to the end of that many epochs.
+  int64_t steps_left(double num_train_epochs) const;
+  // Rows of this epoch's order that are done.
+  int64_t rows_done() const;
+  int64_t rows_per_epoch() const { return plan_.rows; }
 
   // The micro-batches of the next optimizer step, at most `accumulation` of them; goes on into the
   // next epoch without end. Throws what making a row threw.
@@ -77,8 +87,21 @@ class TrainLoader {
   // Goes to a place given by `cursor` of a loader with the same options. D062 beyond the epoch's
   // end.
   virtual void seek(const Cursor& cursor);
+  // Goes on where another loader stood, whose steps had `step_rows` rows, with `rows` of its epoch
+  // done: after these rows, however the batches are cut now. True when they are cut otherwise.
+  bool go_on(const Cursor& cursor, int64_t rows, int64_t step_rows);
 
  protected:
+  int64_t step_rows() const {
+    return options_.per_device_batch * options_.world * options_.accumulation;
+  }
+  // Of an epoch whose first `first_row` rows were cut otherwise.
+  BatchPlan plan_from(int64_t first_row) const;
+  int64_t steps_of(const BatchPlan& plan) const {
+    return (plan.batches() + options_.accumulation - 1) / options_.accumulation;
+  }
+  int64_t steps_of_epoch() const { return steps_of(plan_from(cursor_.first_row)); }
+
   const PreparedDataset& data_;
   LoaderOptions options_;
   BatchPlan plan_;
@@ -98,11 +121,12 @@ class Loader : public TrainLoader {
  private:
   using Order = std::shared_ptr<const std::vector<int64_t>>;
   Order order_of(int64_t epoch);
-  // Micro-batch `serial` of this rank, counted through all epochs.
+  // Micro-batch `serial` of this rank, counted from the beginning of epoch `start_`.
   MicroBatch make(int64_t serial);
 
   std::mutex mutex_;
   std::map<int64_t, Order> orders_;  // of the epochs at work
+  Cursor start_;                     // the place of the last `seek`
   std::unique_ptr<Ahead<MicroBatch>> ahead_;
 };
 
@@ -122,7 +146,7 @@ class WindowLoader : public TrainLoader {
   bool has_window_ = false;
 };
 
-// The batches of an evaluation, in order, once.
+// The batches of an evaluation, in order, once. D063 as above.
 class EvalLoader {
  public:
   EvalLoader(const PreparedDataset& data, LoaderOptions options);

@@ -1,6 +1,7 @@
 #include "data/reader.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -22,6 +23,11 @@ constexpr std::array kFormats = {
     FileFormat{"csv", "csv", open_csv},           FileFormat{"text", "txt", open_text},
     FileFormat{"csv", "tsv", open_tsv},           FileFormat{"json", "ndjson", open_json},
 };
+
+const char* kind_at(const std::filesystem::path& path) {
+  struct stat info{};
+  return ::stat(path.c_str(), &info) == 0 ? name_of_mode(info.st_mode) : "nothing";
+}
 
 }  // namespace
 
@@ -83,7 +89,10 @@ const FileFormat* format_of(const std::filesystem::path& path) {
 
 std::unique_ptr<RowReader> open_reader(const std::filesystem::path& path) {
   if (!is_file(path)) {
-    throw Error("D001", fmt::format("there is no data file {}", path.string())).at(path.string());
+    throw Error("D001", is_there(path)
+                            ? fmt::format("{} is {}, not a data file", path.string(), kind_at(path))
+                            : fmt::format("there is no data file {}", path.string()))
+        .at(path.string());
   }
   if (const FileFormat* format = format_of(path)) {
     return format->open(path);

@@ -17,7 +17,7 @@ namespace sft {
 
 namespace {
 
-constexpr int64_t kFormat = 1;
+constexpr int64_t kFormat = 2;
 
 void add_file(ContentHash& hash, const std::filesystem::path& path) {
   struct stat info{};
@@ -98,7 +98,7 @@ std::string token_cache_key(const RowSource& source, const DataOptions& o, Part 
 }
 
 TokenCache::TokenCache(std::filesystem::path folder, const std::string& key, const Logger& log)
-    : folder_(std::move(folder)), path_(folder_ / (key + ".tokens")) {
+    : folder_(std::move(folder)), path_(folder_ / (key + ".tokens")), log_(log) {
   std::error_code failed;
   std::filesystem::create_directories(folder_, failed);
   bool said = false;
@@ -110,10 +110,16 @@ TokenCache::TokenCache(std::filesystem::path folder, const std::string& key, con
   });
 }
 
-std::shared_ptr<const TokenFile> TokenCache::find() const {
-  auto file = TokenFile::open(path_);
+std::shared_ptr<const TokenFile> TokenCache::find(ThreadPool* pool) const {
+  auto file = TokenFile::open(path_, pool);
+  std::error_code failed;
   if (file != nullptr) {
     ::utimensat(AT_FDCWD, path_.c_str(), nullptr, 0);
+  } else if (std::filesystem::symlink_status(path_, failed).type() !=
+             std::filesystem::file_type::not_found) {
+    log_.warn(
+        fmt::format("the tokenised data in {} are damaged: they are made again", path_.string()));
+    std::filesystem::remove(path_, failed);
   }
   return file;
 }

@@ -24,8 +24,9 @@ class TokenCache {
   // Locks the entry against other processes until it is destroyed, waiting for one that has it.
   TokenCache(std::filesystem::path folder, const std::string& key, const Logger& log);
 
-  // The entry, if it is there and whole; it then counts as used now.
-  std::shared_ptr<const TokenFile> find() const;
+  // The entry, if it is there and as it was written; it then counts as used now. One that is
+  // damaged is said and removed, to be made again.
+  std::shared_ptr<const TokenFile> find(ThreadPool* pool = nullptr) const;
   std::unique_ptr<TokenFileWriter> writer() const;
   // Removes the entries used longest ago until what stays is at most `bytes`, and what writers that
   // have died left behind.
@@ -33,6 +34,7 @@ class TokenCache {
 
  private:
   std::filesystem::path folder_, path_;
+  const Logger& log_;
   std::optional<FileLock> lock_;
 };
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <system_error>
@@ -17,7 +18,8 @@ namespace sft {
 
 namespace {
 
-constexpr uint64_t kMagic = 0x31304E4B54544653;  // "SFTTKN01"
+constexpr uint64_t kMagic = 0x32304E4B54544653;  // "SFTTKN02"
+constexpr size_t kBlock = size_t{1} << 20;       // of tokens and labels that have a sum
 
 struct Footer {
   uint64_t magic = kMagic;
@@ -39,6 +41,28 @@ uint64_t checksum_of(std::string_view tables, Footer footer) {
       .low();
 }
 
+int64_t sum_of(std::string_view block) {
+  return static_cast<int64_t>(ContentHash().add(block).low());
+}
+
+// Whether the blocks are as their sums say.
+bool are_sound(std::string_view bytes, std::span<const int64_t> sums, ThreadPool* pool) {
+  std::atomic<bool> sound{true};
+  const auto check = [&](int64_t i, int) {
+    const auto block = static_cast<size_t>(i);
+    sound = sound && sum_of(bytes.substr(block * kBlock, kBlock)) == sums[block];
+  };
+  const auto blocks = static_cast<int64_t>(sums.size());
+  if (pool != nullptr) {
+    pool->for_each(blocks, check);
+  } else {
+    for (int64_t i = 0; i < blocks; ++i) {
+      check(i, 0);
+    }
+  }
+  return sound;
+}
+
 template <class T>
 std::string_view bytes_of(std::span<const T> values) {
   return {reinterpret_cast<const char*>(values.data()), values.size_bytes()};
@@ -46,16 +70,17 @@ std::string_view bytes_of(std::span<const T> values) {
 
 }  // namespace
 
-std::shared_ptr<const TokenFile> TokenFile::open(const std::filesystem::path& path) {
+std::shared_ptr<const TokenFile> TokenFile::open(const std::filesystem::path& path,
+                                                 ThreadPool* pool) {
   try {
     std::shared_ptr<TokenFile> file(new TokenFile(path));
-    return file->read() ? file : nullptr;
+    return file->read(pool) ? file : nullptr;
   } catch (const std::exception&) {  // not there, not readable, or its JSON is damaged
     return nullptr;
   }
 }
 
-bool TokenFile::read() {
+bool TokenFile::read(ThreadPool* pool) {
   const std::string_view text = file_.text();
   Footer footer;
   if (text.size() < sizeof footer) {
@@ -70,7 +95,10 @@ bool TokenFile::read() {
   const int64_t labels_at = padded(footer.tokens * 4);
   const int64_t begins_at = labels_at + padded(label_bytes(footer));
   const int64_t numbers_at = begins_at + (footer.rows + 1) * 8;
-  const int64_t about_at = numbers_at + footer.rows * 8;
+  const int64_t sums_at = numbers_at + footer.rows * 8;
+  const auto block = static_cast<int64_t>(kBlock);
+  const int64_t sums = (begins_at + block - 1) / block;
+  const int64_t about_at = sums_at + sums * 8;
   const int64_t end = about_at + footer.about_bytes;
   if (end + static_cast<int64_t>(sizeof footer) != size) {
     return false;
@@ -89,6 +117,10 @@ bool TokenFile::read() {
   if (checksum_of(text.substr(static_cast<size_t>(begins_at), static_cast<size_t>(end - begins_at)),
                   footer) != footer.checksum ||
       begins_.front() != 0 || begins_.back() != footer.tokens || !std::ranges::is_sorted(begins_)) {
+    return false;
+  }
+  if (!are_sound(text.substr(0, static_cast<size_t>(begins_at)), section(sums_at, sums, int64_t{}),
+                 pool)) {
     return false;
   }
   about_ = Json::parse(
@@ -130,8 +162,23 @@ void TokenFileWriter::write(const void* data, size_t bytes) {
   }
 }
 
+void TokenFileWriter::write_summed(const void* data, size_t bytes) {
+  write(data, bytes);
+  const auto* at = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const size_t n = std::min(bytes, kBlock - block_.size());
+    block_.append(at, n);
+    at += n;
+    bytes -= n;
+    if (block_.size() == kBlock) {
+      sums_.push_back(sum_of(block_));
+      block_.clear();
+    }
+  }
+}
+
 void TokenFileWriter::tokens(std::span<const int32_t> tokens) {
-  write(tokens.data(), tokens.size_bytes());
+  write_summed(tokens.data(), tokens.size_bytes());
   tokens_ += static_cast<int64_t>(tokens.size());
 }
 
@@ -140,17 +187,21 @@ void TokenFileWriter::commit(std::span<const uint64_t> trained, std::span<const 
                              const Json& about) {
   const std::string zeros(8, '\0');
   const auto pad = [&](int64_t bytes) {
-    write(zeros.data(), static_cast<size_t>(padded(bytes) - bytes));
+    write_summed(zeros.data(), static_cast<size_t>(padded(bytes) - bytes));
   };
   Footer footer{.tokens = tokens_,
                 .rows = static_cast<int64_t>(numbers.size()),
                 .whole_labels = labels.empty() ? 0 : 1};
   pad(tokens_ * 4);
-  write(trained.data(), trained.size_bytes());
-  write(labels.data(), labels.size_bytes());
+  write_summed(trained.data(), trained.size_bytes());
+  write_summed(labels.data(), labels.size_bytes());
   pad(label_bytes(footer));
+  if (!block_.empty()) {
+    sums_.push_back(sum_of(block_));
+  }
   std::string tables(bytes_of(begins));
   tables += bytes_of(numbers);
+  tables += bytes_of(std::span<const int64_t>(sums_));
   const std::string text = to_text(about);
   tables += text;
   footer.about_bytes = static_cast<int64_t>(text.size());

@@ -4,8 +4,9 @@
 //   labels   int32 each, or one bit each where a label is its token or is ignored; padded to 8
 //   begins   rows + 1 offsets of 8 bytes
 //   numbers  of the rows among those of the source, 8 bytes each
+//   sums     8 bytes for each MiB of tokens and labels
 //   about    JSON
-//   footer   below; its checksum covers begins, numbers, about and itself
+//   footer   below; its checksum covers begins, numbers, sums, about and itself
 #pragma once
 
 #include <cstdint>
@@ -17,13 +18,16 @@
 
 #include "core/file.h"
 #include "core/json.h"
+#include "core/thread_pool.h"
 
 namespace sft {
 
 class TokenFile {
  public:
-  // Null when the file is not there or is not whole.
-  static std::shared_ptr<const TokenFile> open(const std::filesystem::path& path);
+  // Null when the file is not there or not as it was written: all of it is read, by all threads of
+  // the pool where there is one, because training would not notice a token that has changed.
+  static std::shared_ptr<const TokenFile> open(const std::filesystem::path& path,
+                                               ThreadPool* pool = nullptr);
 
   std::span<const int32_t> tokens() const { return tokens_; }
   std::span<const uint64_t> trained() const { return trained_; }  // bits; empty with whole labels
@@ -34,7 +38,7 @@ class TokenFile {
 
  private:
   explicit TokenFile(const std::filesystem::path& path) : file_(path) {}
-  bool read();
+  bool read(ThreadPool* pool);
 
   MappedFile file_;
   std::span<const int32_t> tokens_, labels_;
@@ -62,7 +66,10 @@ class TokenFileWriter {
 
  private:
   void write(const void* data, size_t bytes);
+  void write_summed(const void* data, size_t bytes);
   std::filesystem::path path_, temporary_;
+  std::vector<int64_t> sums_;  // of whole blocks
+  std::string block_;          // the bytes of the block that is not whole yet
   int fd_ = -1;
   int64_t tokens_ = 0;
 };

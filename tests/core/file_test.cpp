@@ -89,6 +89,59 @@ TEST_F(Files, a_pipe_is_read_to_its_end_but_not_mapped) {
   expect_error("M001", "it is not a regular file", [&] { MappedFile("/dev/null"); });
 }
 
+TEST_F(Files, nothing_is_waited_for_that_may_never_come) {
+  const fs::path pipe = folder / "pipe", socket = folder / "socket";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  expect_error("M001", "nobody writes into it", [&] { read_text(pipe); });
+  expect_error("M001", "a pipe", [&] { MappedFile{pipe}; });
+  expect_error("M001", "a device", [&] { read_text("/dev/zero"); });
+  expect_error("S001", "a pipe has that name", [&] { write_text(pipe, "x"); });
+  expect_error("S001", "a pipe has that name", [&] { LineAppender{pipe}; });
+  fs::rename(pipe, folder / "x.tmp");
+  expect_error("S001", "a pipe has that name", [&] { write_text(folder / "x", "x"); });
+  fs::rename(folder / "x.tmp", folder / ".sft.lock");
+  expect_error("S001", "a pipe has that name", [&] { FolderLock(folder, "me"); });
+  fs::create_directory(folder / "log");
+  expect_error("S001", "log", [&] { LineAppender{folder / "log"}; });
+}
+
+// Whoever can put a link into the folder must not reach what it points to.
+TEST_F(Files, no_link_is_followed_by_what_is_written) {
+  const fs::path target = folder / "target";
+  write_text(target, "precious\n");
+  const auto link = [&](const char* name, bool hard) {
+    fs::remove(folder / name);
+    hard ? fs::create_hard_link(target, folder / name) : fs::create_symlink(target, folder / name);
+  };
+  for (const bool hard : {false, true}) {
+    link("x", hard);
+    link("x.tmp", hard);
+    write_text(folder / "x", "new");
+    EXPECT_EQ(read_text(folder / "x"), "new");
+    EXPECT_FALSE(fs::is_symlink(folder / "x"));
+    link(".sft.lock", hard);
+    expect_error("S001", "a link has that name", [&] { FolderLock(folder, "me"); });
+    EXPECT_EQ(read_text(target), "precious\n");
+  }
+  link("log", false);
+  expect_error("S001", "a link has that name", [&] { LineAppender{folder / "log"}; });
+  link("log", true);  // cp --link made a copy of the folder, say
+  LineAppender(folder / "log").append("more");
+  EXPECT_EQ(read_text(folder / "log"), "precious\nmore\n");
+  EXPECT_EQ(read_text(target), "precious\n");
+}
+
+TEST_F(Files, half_a_line_gives_way_to_the_next) {
+  for (const size_t half : {size_t{1}, size_t{4095}, size_t{4096}, size_t{10000}}) {
+    write_text(folder / "log", "one\ntwo\n" + std::string(half, 'x'));
+    LineAppender(folder / "log").append("three");
+    EXPECT_EQ(read_text(folder / "log"), "one\ntwo\nthree\n") << half;
+    write_text(folder / "log", std::string(half, 'x'));
+    LineAppender(folder / "log").append("three");
+    EXPECT_EQ(read_text(folder / "log"), "three\n") << half;
+  }
+}
+
 TEST_F(Files, a_file_without_a_known_size_is_read) {
   EXPECT_NE(read_text("/proc/self/status").find("Name:"), std::string::npos);
 }

@@ -98,6 +98,90 @@ TEST(Loader, GoesOnFromACursor) {
   }
 }
 
+// Rows of the epoch under way that `ranks` loaders still take, going on from where another cutting
+// of the batches stood.
+std::multiset<int64_t> rest_of_epoch(const FixedDataset& data, LoaderOptions options,
+                                     const Cursor& cursor, int64_t rows, int64_t step_rows) {
+  std::multiset<int64_t> seen;
+  for (options.rank = 0; options.rank < options.world; ++options.rank) {
+    Loader loader(data, options);
+    loader.go_on(cursor, rows, step_rows);
+    const int64_t epoch = loader.cursor().epoch;
+    int64_t steps = loader.steps_left(static_cast<double>(epoch + 1));
+    for (; epoch == cursor.epoch && steps > 0; --steps) {
+      // What is saved on the way is a place too.
+      Loader again(data, options);
+      again.go_on(cursor_from_json(to_json(loader.cursor())), loader.rows_done(),
+                  options.per_device_batch * options.world * options.accumulation);
+      const auto batches = loader.next();
+      const auto same = again.next();
+      for (size_t i = 0; i < batches.size(); ++i) {
+        EXPECT_EQ(batches[i].tokens, same[i].tokens);
+        const std::vector<int64_t> taken = rows_of(batches[i]);
+        seen.insert(taken.begin(), taken.begin() + batches[i].fresh_rows);
+      }
+    }
+    EXPECT_EQ(loader.epoch(), static_cast<double>(cursor.epoch + 1));
+  }
+  return seen;
+}
+
+TEST(Loader, GoesOnWithOtherBatchesWithoutSkippingOrRepeatingARow) {
+  const auto data = FixedDataset::numbered(41);
+  const std::vector<LoaderOptions> cuts = {{.per_device_batch = 4},
+                                           {.per_device_batch = 3, .accumulation = 2},
+                                           {.per_device_batch = 5, .world = 2},
+                                           {.per_device_batch = 1, .accumulation = 3, .world = 3},
+                                           {.per_device_batch = 50},
+                                           {.per_device_batch = 2, .workers = 2}};
+  for (const Sampling sampling : {Sampling::random, Sampling::group_by_length}) {
+    for (LoaderOptions before : cuts) {
+      for (LoaderOptions after : cuts) {
+        before.sampling = after.sampling = sampling;
+        std::set<int64_t> done;
+        const int64_t rows = before.per_device_batch * before.world * before.accumulation;
+        Loader first(data, before);
+        for (int64_t step = 1; step <= first.steps_per_epoch(); ++step) {
+          for (before.rank = 0; before.rank < before.world; ++before.rank) {
+            Loader loader(data, before);
+            loader.seek({0, step - 1});
+            for (const MicroBatch& batch : loader.next()) {
+              for (const int64_t row : rows_of(batch)) {
+                done.insert(row);
+              }
+            }
+          }
+          before.rank = 0;
+          first.next();
+          const auto rest = rest_of_epoch(data, after, first.cursor(), first.rows_done(), rows);
+          EXPECT_EQ(rest.size() + done.size(), 41U) << "step " << step;
+          for (const int64_t row : rest) {
+            EXPECT_EQ(rest.count(row), 1U);
+            EXPECT_FALSE(done.contains(row)) << "row " << row << " comes twice";
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Loader, GoesOnWhereTheEpochIsShorterNow) {
+  const auto data = FixedDataset::numbered(20);
+  Loader loader(data, {.per_device_batch = 4});
+  EXPECT_TRUE(loader.go_on({1, 7}, 28, 4));  // of an epoch that had more than 28 rows
+  EXPECT_EQ(loader.cursor(), (Cursor{2, 0}));
+  EXPECT_EQ(loader.steps_left(3.0), 5);
+  EXPECT_EQ(loader.steps_left(2.0), 0);
+  EXPECT_EQ(loader.steps_left(2.5), 3);
+  EXPECT_FALSE(loader.go_on({1, 3}, 12, 4));
+  EXPECT_EQ(loader.cursor(), (Cursor{1, 3}));
+  EXPECT_TRUE(loader.go_on({1, 3}, 9, 3));
+  EXPECT_EQ(loader.steps_left(3.0), 3 + 5);
+  EXPECT_DOUBLE_EQ(loader.epoch(), 1.45);
+  EXPECT_TRUE(loader.go_on({1, 2}, 12, 6));  // a place of its own cutting too
+  EXPECT_EQ(loader.cursor(), (Cursor{1, 3}));
+}
+
 TEST(Loader, RanksTogetherSeeEveryRow) {
   const auto data = FixedDataset::numbered(11);
   std::multiset<int64_t> seen;
@@ -168,8 +252,17 @@ TEST(Loader, RefusesWhatCannotBe) {
             "D063");
   const FixedDataset none({});
   EXPECT_EQ(test::error_of([&] { Loader(none, {}); }).code(), "D063");
+  EXPECT_EQ(
+      test::error_of([&] { EvalLoader(few, {.per_device_batch = 4, .drop_last = true}); }).code(),
+      "D063");
+  EXPECT_EQ(test::error_of([&] { EvalLoader(none, {}); }).code(), "D063");
   Loader loader(few, {});
   EXPECT_EQ(test::error_of([&] { loader.seek({0, 9}); }).code(), "D062");
+  for (const Cursor& forged :
+       {Cursor{.first_row = 3, .order_rows = 4}, Cursor{.first_row = 1, .order_rows = 0},
+        Cursor{.first_row = 1, .order_rows = INT64_MAX}, Cursor{.first_row = -1}}) {
+    EXPECT_EQ(test::error_of([&] { loader.seek(forged); }).code(), "D062");
+  }
   EXPECT_EQ(test::error_of([] { cursor_from_json(Json{{"epoch", -1}}); }).code(), "D062");
 }
 

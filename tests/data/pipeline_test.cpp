@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <numeric>
 
 #include "data/dataset.h"
 #include "data/loader.h"
@@ -308,11 +309,59 @@ TEST(TokenFile, GivesBackWhatWasWrittenAndRefusesWhatIsNotWhole) {
   for (size_t n = 0; n < bytes.size(); ++n) {
     EXPECT_EQ(TokenFile::open(folder.write("cut.tokens", bytes.substr(0, n))), nullptr) << n;
   }
-  for (size_t i = 24; i < bytes.size(); ++i) {  // what the checksum covers
+  for (size_t i = 0; i < bytes.size(); ++i) {
     std::string damaged = bytes;
     damaged[i] = static_cast<char>(damaged[i] ^ 1);
     EXPECT_EQ(TokenFile::open(folder.write("damaged.tokens", damaged)), nullptr) << i;
   }
+}
+
+// Of many blocks; read by one thread or several.
+TEST(TokenFile, NoChangedTokenOrLabelIsRead) {
+  const TemporaryFolder folder;
+  const auto path = folder / "x.tokens";
+  std::vector<int32_t> tokens(1'000'003);
+  std::iota(tokens.begin(), tokens.end(), 0);
+  std::vector<uint64_t> trained((tokens.size() + 63) / 64, 0x5555555555555555U);
+  TokenFileWriter writer(path);
+  writer.tokens(std::span(tokens).first(7));
+  writer.tokens(std::span(tokens).subspan(7));
+  writer.commit(trained, {}, std::vector<int64_t>{0, static_cast<int64_t>(tokens.size())},
+                std::vector<int64_t>{0}, Json());
+  ThreadPool pool(3);
+  for (ThreadPool* const threads : {static_cast<ThreadPool*>(nullptr), &pool}) {
+    const auto file = TokenFile::open(path, threads);
+    ASSERT_NE(file, nullptr);
+    EXPECT_TRUE(std::ranges::equal(file->tokens(), tokens));
+  }
+  const std::string bytes = read_text(path);
+  const size_t labels_at = (tokens.size() * 4 + 7) / 8 * 8, block = size_t{1} << 20;
+  for (const size_t at : {size_t{0}, block - 1, block, 3 * block + 5, labels_at - 5, labels_at,
+                          labels_at + trained.size() * 8 - 1}) {
+    std::string damaged = bytes;
+    damaged[at] = static_cast<char>(damaged[at] ^ 1);
+    const auto where = folder.write("damaged.tokens", damaged);
+    EXPECT_EQ(TokenFile::open(where), nullptr) << at;
+    EXPECT_EQ(TokenFile::open(where, &pool), nullptr) << at;
+  }
+  std::string zeroed = bytes;
+  std::fill_n(zeroed.begin() + static_cast<long>(labels_at), trained.size() * 8, '\0');
+  EXPECT_EQ(TokenFile::open(folder.write("damaged.tokens", zeroed)), nullptr);
+}
+
+TEST(TokenCache, WhatIsDamagedIsSaidAndMadeAgain) {
+  const TemporaryFolder folder;
+  std::vector<std::string> said;
+  const Logger log(Logger::Level::notes,
+                   [&](Logger::Level, std::string_view text) { said.emplace_back(text); });
+  const TokenCache cache(folder.path(), "k", log);
+  EXPECT_EQ(cache.find(), nullptr);
+  EXPECT_TRUE(said.empty());  // not there is not damaged
+  folder.write("k.tokens", "no such file");
+  EXPECT_EQ(cache.find(), nullptr);
+  ASSERT_EQ(said.size(), 1U);
+  EXPECT_NE(said[0].find("k.tokens are damaged"), std::string::npos) << said[0];
+  EXPECT_FALSE(std::filesystem::exists(folder / "k.tokens"));
 }
 
 TEST(TokenCache, KeyFollowsWhatDecidesTheTokens) {
