@@ -11,6 +11,7 @@
 
 #include "cli/commands.h"
 #include "cli/terminal.h"
+#include "core/cgroup.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
@@ -72,9 +73,9 @@ Json cpu() {
 Json memory() {
   const std::string info = slurp("/proc/meminfo");
   const auto kib = [&](const char* key) { return std::atoll(field(info, key).c_str()) * 1024; };
-  Json out{{"total_bytes", kib("MemTotal")}, {"available_bytes", kib("MemAvailable")}};
-  const std::string limit(trim(slurp("/sys/fs/cgroup/memory.max")));
-  out["limit_bytes"] = limit.empty() || limit == "max" ? Json() : Json(std::atoll(limit.c_str()));
+  const auto limit = cgroup_memory_limit();
+  Json out{{"total_bytes", kib("MemTotal")}, {"available_bytes", available_memory()}};
+  out["limit_bytes"] = limit ? Json(*limit) : Json();
   return out;
 }
 

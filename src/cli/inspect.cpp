@@ -13,6 +13,7 @@
 #include "core/strings.h"
 #include "data/dataset.h"
 #include "data/survey.h"
+#include "train/choose_device.h"
 #include "train/options.h"
 #include "train/run_plan.h"
 #include "train/text_setup.h"
@@ -158,6 +159,7 @@ int run_inspect(Args args, Terminal& terminal) {
   const TextSetup text = load_text(*source, o.train.data, hub);
   const int threads = o.train.threads > 0 ? static_cast<int>(o.train.threads) : default_threads();
   ThreadPool pool(threads);
+  say_shortage(pool, threads, log);
   const DataContext context{text.tokenizer,
                             text.chat ? &*text.chat : nullptr,
                             pool,

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <optional>
 #include <sstream>
+#include <system_error>
 
 #include "cli/launch.h"
 #include "cli/launch_options.h"
@@ -91,6 +92,11 @@ void run_as_rank(RankControl& control, const std::function<void()>& work) {
       throw Error(*cause);
     }
     control.fail(e);
+    throw;
+  } catch (const std::system_error& e) {
+    const bool thread = e.code() == std::errc::resource_unavailable_try_again;
+    control.fail(thread ? Error("G030", "the system gives no further thread")
+                        : Error("X002", e.what()));
     throw;
   } catch (const std::exception& e) {
     control.fail(Error("X002", e.what()));

@@ -7,6 +7,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "cli/commands.h"
@@ -116,6 +117,13 @@ int run(Args args) {
     print_error(Error("G001", "out of memory").hint("a smaller batch or --max_length needs less"),
                 terminal);
     return static_cast<int>(ExitCode::memory);
+  } catch (const std::system_error& failure) {
+    const bool refused = failure.code() == std::errc::resource_unavailable_try_again;
+    print_error(refused ? Error("G030", "the system gives this process no further thread")
+                              .hint("raise the limit: ulimit -u, the container's pids.max")
+                        : Error("X002", failure.what()),
+                terminal);
+    return static_cast<int>(refused ? ExitCode::memory : ExitCode::failure);
   } catch (const std::exception& failure) {
     print_error(Error("X002", failure.what()), terminal);
     return static_cast<int>(ExitCode::failure);

@@ -1,8 +1,11 @@
 #include "cli/signals.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdint>
+#include <span>
 
 #include "core/error.h"
 
@@ -10,11 +13,46 @@ namespace sft {
 
 namespace {
 
+// The name of the file that is mapped at `address`, from the system's list; "" when there is none.
+// Nothing but system calls, for use in a signal's handler.
+std::string_view file_mapped_at(const void* address, std::span<char> name) {
+  const int maps = ::open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+  const auto wanted = reinterpret_cast<uintptr_t>(address);
+  uintptr_t ends[2] = {0, 0};  // "7f3a00000000-7f3a00001000 r--s 00000000 08:01 1234   /a/file"
+  int which = 0;               // 0, 1: within the addresses; 2: beyond; 3: within the name
+  size_t length = 0;
+  char piece[4096];
+  for (ssize_t got = 1; maps >= 0 && (got = ::read(maps, piece, sizeof piece)) > 0;) {
+    for (const char c : std::span(piece, static_cast<size_t>(got))) {
+      if (c == '\n') {
+        if (which == 3 && ends[0] <= wanted && wanted < ends[1]) {
+          ::close(maps);
+          return {name.data(), length};
+        }
+        ends[0] = ends[1] = 0, which = 0, length = 0;
+      } else if (which < 2 && (c == '-' || c == ' ')) {
+        ++which;
+      } else if (which < 2) {
+        ends[which] = ends[which] * 16 + static_cast<uintptr_t>(c <= '9' ? c - '0' : c - 'a' + 10);
+      } else if (which == 3 || c == '/') {
+        which = 3;
+        if (length < name.size()) {
+          name[length++] = c < ' ' || c == 127 ? '?' : c;
+        }
+      }
+    }
+  }
+  ::close(maps);
+  return {};
+}
+
 // A mapped file that was cut short, or that the disk fails to give.
-void on_bus_error(int) {
-  say_at_once(
-      "\nerror[S050]: a file that is mapped cannot be read: it was made shorter, or the disk "
-      "fails\n");
+void on_bus_error(int, siginfo_t* about, void*) {
+  char name[1024];
+  const std::string_view file = file_mapped_at(about->si_addr, name);
+  say_at_once("\nerror[S050]: ");
+  say_at_once(file.empty() ? "a file that is mapped" : file);
+  say_at_once(" cannot be read any more: it was made shorter, or the disk fails\n");
   ::_exit(static_cast<int>(ExitCode::io));
 }
 
@@ -46,7 +84,10 @@ void say_at_once(std::string_view text) {
 void end_at_signals() {
   std::signal(SIGPIPE, SIG_IGN);  // a reader that went away is a write error, not a death
   std::signal(SIGXFSZ, SIG_IGN);  // so is a file that may grow no further
-  std::signal(SIGBUS, on_bus_error);
+  struct sigaction bus{};
+  bus.sa_sigaction = on_bus_error;
+  bus.sa_flags = SA_SIGINFO;
+  ::sigaction(SIGBUS, &bus, nullptr);
 #ifndef SFT_SANITIZED
   std::signal(SIGSEGV, on_no_memory_there);
 #endif

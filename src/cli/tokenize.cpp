@@ -24,6 +24,7 @@
 #include "hub/repository.h"
 #include "io/model_source.h"
 #include "text/tokenizer.h"
+#include "train/choose_device.h"
 
 namespace sft {
 namespace {
@@ -145,6 +146,7 @@ class Run {
         o_(o),
         terminal_(terminal),
         pool_(o.threads > 0 ? static_cast<int>(o.threads) : default_threads()) {
+    say_shortage(pool_, static_cast<int>(o.threads), terminal.logger(0, 0));
     for (int i = 0; i < pool_.size(); ++i) {
       scratches_.emplace_back(tokenizer);
     }

@@ -15,6 +15,7 @@
 #include "cli/signals.h"
 #include "cli/terminal.h"
 #include "core/error.h"
+#include "core/threads.h"
 #include "train/run.h"
 #include "train/run_plan.h"
 
@@ -33,7 +34,7 @@ class SignalThread {
     }
     ::pthread_sigmask(SIG_BLOCK, &taken_, &before_);
     std::signal(SIGHUP, SIG_IGN);  // the terminal goes, the run stays
-    thread_ = std::thread([this] { work(); });
+    thread_ = start_thread("signals", [this] { work(); });
   }
   ~SignalThread() {
     ending_ = true;

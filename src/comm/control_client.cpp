@@ -20,6 +20,7 @@
 #include "comm/meetings.h"
 #include "comm/member.h"
 #include "comm/socket.h"
+#include "core/threads.h"
 
 namespace sft {
 
@@ -67,7 +68,7 @@ class RemoteControl final : public RankControl {
         server_(serve(s)),
         link_(s.master, s.ports),
         member_(member_settings(s), control::steady_now()),
-        thread_([this] { run(); }) {}
+        thread_(start_thread("word from the other ranks", [this] { run(); })) {}
 
   ~RemoteControl() override {
     quit_ = true;

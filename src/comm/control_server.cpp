@@ -14,6 +14,8 @@
 #include <cstdint>
 #include <map>
 
+#include "core/threads.h"
+
 namespace sft::control {
 
 namespace {
@@ -183,7 +185,8 @@ ControlServer::ControlServer(CoordinatorSettings settings, const std::vector<int
         .hint("choose another MASTER_PORT, or set SFT_STORE_PORT on all ranks");
   }
   port_ = port_of(listener_.get());
-  thread_ = std::thread([this, s = std::move(settings)]() mutable { run(std::move(s)); });
+  thread_ = start_thread("the run's store",
+                         [this, s = std::move(settings)]() mutable { run(std::move(s)); });
 }
 
 void ControlServer::run(CoordinatorSettings settings) {

@@ -16,8 +16,10 @@
 #include <csignal>
 #include <cstring>
 #include <optional>
+#include <system_error>
 
 #include "comm/queued.h"
+#include "core/threads.h"
 
 namespace sft {
 
@@ -70,6 +72,10 @@ class Gloo final : public QueuedCommunicator {
       GlooStore store(*group.store, group.name + "/", group.timeout);
       context_->connectFullMesh(store, device);
     } catch (const std::exception& e) {
+      const auto* system = dynamic_cast<const std::system_error*>(&e);
+      if (system != nullptr && system->code() == std::errc::resource_unavailable_try_again) {
+        thread_refused("connections between ranks");
+      }
       throw Error("N041",
                   fmt::format("rank {} cannot connect to the others from {}: {}", group.rank,
                               group.interface.empty() ? group.address : group.interface, reason(e)))

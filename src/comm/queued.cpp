@@ -4,6 +4,7 @@
 
 #include "comm/operations.h"
 #include "comm/socket.h"
+#include "core/threads.h"
 
 namespace sft {
 
@@ -20,7 +21,7 @@ Communicator::Ticket QueuedCommunicator::begin(const char* name, size_t bytes,
     std::rethrow_exception(failure_);
   }
   if (!thread_.joinable()) {
-    thread_ = std::thread([this] { serve(); });
+    thread_ = start_thread("what ranks exchange", [this] { serve(); });
   }
   queue_.push_back({name, bytes, std::move(run)});
   changed_.notify_all();

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstring>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -137,7 +138,7 @@ struct Connector::Resolved {
 Connector::Connector(const std::string& host, int port)
     : resolved_(std::make_shared<Resolved>()), place_(fmt::format("{} port {}", host, port)) {
   // A name server may be silent for long: nobody waits for this thread.
-  std::thread([result = resolved_, host, port] {
+  const auto resolve = [result = resolved_, host, port] {
     addrinfo wanted{};
     wanted.ai_socktype = SOCK_STREAM;
     addrinfo* found = nullptr;
@@ -155,7 +156,12 @@ Connector::Connector(const std::string& host, int port)
       ::freeaddrinfo(found);
     }
     result->done = true;
-  }).detach();
+  };
+  try {
+    std::thread(resolve).detach();
+  } catch (const std::system_error&) {  // no thread is given: then it is waited for
+    resolve();
+  }
 }
 
 bool Connector::next_address() {

@@ -1,11 +1,14 @@
 #include "core/thread_pool.h"
 
 #include <sched.h>
-#include <cmath>
 
 #include <algorithm>
+#include <cmath>
+#include <exception>
+#include <future>
 
 #include "core/cgroup.h"
+#include "core/threads.h"
 
 namespace sft {
 
@@ -13,6 +16,8 @@ namespace {
 // Between two ops of a training step only microseconds pass: waiting threads spin that long before
 // they sleep.
 constexpr int kSpins = 4000;
+constexpr size_t kManyThreads = 8;
+constexpr int kLeftToOthers = 6;
 
 void relax() {
 #if defined(__x86_64__)
@@ -21,10 +26,25 @@ void relax() {
 }
 }  // namespace
 
+// Where the system refuses threads there are fewer: see say_shortage.
 ThreadPool::ThreadPool(int threads) {
-  for (int i = 1; i < threads; ++i) {
-    workers_.emplace_back([this, i] { work_loop(i); });
+  const auto wanted = static_cast<size_t>(std::max(threads, 1)) - 1;
+  workers_.reserve(wanted);
+  // Under a limit, what is read ahead, saved and sent needs threads too: places are held for them.
+  Helpers places;
+  std::promise<void> all_made;
+  const std::shared_future<void> made = all_made.get_future().share();
+  for (int i = 0; wanted > kManyThreads && i < kLeftToOthers; ++i) {
+    places.add([made] { made.wait(); });
   }
+  try {
+    while (workers_.size() < wanted) {
+      const int number = static_cast<int>(workers_.size()) + 1;
+      workers_.emplace_back([this, number] { work_loop(number); });
+    }
+  } catch (const std::exception&) {  // a limit, or no memory for another stack
+  }
+  all_made.set_value();
 }
 
 ThreadPool::~ThreadPool() {

@@ -8,9 +8,9 @@
 #include <functional>
 #include <map>
 #include <mutex>
-#include <thread>
 #include <utility>
-#include <vector>
+
+#include "core/threads.h"
 
 namespace sft {
 
@@ -31,8 +31,7 @@ class Ahead {
         limits_(limits),
         claimed_(first),
         taken_(first) {
-    for (int i = 0; i < limits.threads; ++i) {
-      threads_.emplace_back([this] { work(); });
+    for (int i = 0; i < limits.threads && helpers_.add([this] { work(); }); ++i) {
     }
   }
   ~Ahead() {
@@ -41,15 +40,16 @@ class Ahead {
       stop_ = true;
     }
     wake_.notify_all();
-    for (std::thread& thread : threads_) {
-      thread.join();
-    }
+    helpers_.join();
   }
   Ahead(const Ahead&) = delete;
   Ahead& operator=(const Ahead&) = delete;
 
   // The next of the series, in order; throws what making it threw.
   T take() {
+    if (helpers_.empty()) {  // the system gave no thread
+      return make_(taken_++);
+    }
     std::unique_lock lock(mutex_);
     ready_.wait(lock, [&] { return made_.contains(taken_); });
     Made made = std::move(made_.extract(taken_).mapped());
@@ -106,7 +106,7 @@ class Ahead {
   int64_t claimed_, taken_;  // the next to make, the next to take
   int64_t bytes_ = 0;
   bool stop_ = false;
-  std::vector<std::thread> threads_;
+  Helpers helpers_;
 };
 
 }  // namespace sft

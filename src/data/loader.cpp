@@ -7,12 +7,14 @@
 #include <span>
 
 #include "core/error.h"
+#include "core/numbers.h"
 
 namespace sft {
 
 namespace {
 
 constexpr int64_t kStepsAhead = 3;
+constexpr int kMostEmptyWindows = 1000;  // in a row
 
 void append_document(MicroBatch& batch, const Example& row, size_t begin, size_t length) {
   for (size_t i = begin; i < begin + length; ++i) {
@@ -103,13 +105,15 @@ Json to_json(const Cursor& cursor) {
 
 Cursor cursor_from_json(const Json& json) {
   const auto number = [&](const char* key) {
-    if (!json.is_object() || !json.contains(key) || !json[key].is_number_integer() ||
-        json[key].get<int64_t>() < 0) {
+    constexpr int64_t kMost = int64_t{1} << 53;
+    const auto value =
+        json.is_object() && json.contains(key) ? json_whole(json[key], 0, kMost) : std::nullopt;
+    if (!value) {
       throw Error("D062",
                   fmt::format("the loader's position has no valid \"{}\": {}", key, to_text(json)))
           .hint("the checkpoint is damaged; resume from an earlier one");
     }
-    return json[key].get<int64_t>();
+    return *value;
   };
   Cursor cursor{number("epoch"), number("step_in_epoch")};
   if (json.contains("window")) {
@@ -179,6 +183,19 @@ double TrainLoader::epoch() const {
 }
 
 void TrainLoader::seek(const Cursor& cursor) {
+  const int64_t step_rows = std::max(
+      product({options_.per_device_batch, options_.accumulation, options_.world}).value_or(0),
+      cursor.order_rows);
+  const auto batches = product({cursor.epoch + 1, plan_.batches() + options_.accumulation});
+  const auto taken = product({cursor.epoch + 1, steps_per_epoch() + 1, step_rows});
+  // Each window but empty ones, of which there are few in a row, gives a row that a step takes.
+  const bool far =
+      cursor.epoch > kMostCount || !batches || !taken || cursor.window / kMostEmptyWindows > *taken;
+  if (far) {
+    throw Error("D062", fmt::format("the loader's position is impossible: epoch {}, window {}",
+                                    cursor.epoch, cursor.window))
+        .hint("the checkpoint is damaged; resume from an earlier one");
+  }
   constexpr int64_t kMostRows = int64_t{1} << 40;  // of a step
   const bool order =
       cursor.first_row == 0 || (cursor.order_rows > 0 && cursor.order_rows <= kMostRows);
@@ -286,8 +303,7 @@ void Loader::seek(const Cursor& cursor) {
 }
 
 Example WindowLoader::next_row() {
-  constexpr int kMostEmpty = 1000;
-  for (int empty = 0; empty < kMostEmpty; ++empty) {
+  for (int empty = 0; empty < kMostEmptyWindows; ++empty) {
     if (!has_window_) {
       window_ = ahead_->take();
       has_window_ = true;
@@ -299,7 +315,8 @@ Example WindowLoader::next_row() {
     cursor_.row = 0;
     has_window_ = false;
   }
-  throw Error("D049", fmt::format("{} windows of rows in a row have nothing to train", kMostEmpty))
+  throw Error("D049",
+              fmt::format("{} windows of rows in a row have nothing to train", kMostEmptyWindows))
       .hint("look at rows with `sft inspect`");
 }
 

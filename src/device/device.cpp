@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstring>
 #include <fstream>
+#include <optional>
+#include <string_view>
 #include <utility>
 
 #include "core/cgroup.h"
@@ -144,6 +147,28 @@ std::string cpu_features() {
   return found;
 }
 
+namespace {
+
+// What ulimit -v or -d leaves, where it is set; `key` is what has been taken, in /proc.
+std::optional<size_t> left_of_limit(__rlimit_resource resource, std::string_view key) {
+  rlimit limit{};
+  if (::getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+    return std::nullopt;
+  }
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  size_t kibibytes = 0;
+  while (status >> word) {
+    if (word == key && status >> kibibytes) {
+      break;
+    }
+  }
+  const size_t used = kibibytes * 1024;
+  return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
+}
+
+}  // namespace
+
 size_t available_memory() {
   std::ifstream info("/proc/meminfo");
   std::string key, unit;
@@ -151,8 +176,16 @@ size_t available_memory() {
   while (machine == 0 && info >> key >> kibibytes >> unit) {
     machine = key == "MemAvailable:" ? kibibytes * 1024 : 0;
   }
-  const auto left = cgroup_memory_left();
-  return left ? std::min(machine, static_cast<size_t>(*left)) : machine;
+  if (const auto left = cgroup_memory_left()) {
+    machine = std::min(machine, static_cast<size_t>(*left));
+  }
+  for (const auto& [resource, taken] :
+       {std::pair{RLIMIT_AS, "VmSize:"}, {RLIMIT_DATA, "VmData:"}}) {
+    if (const auto left = left_of_limit(resource, taken)) {
+      machine = std::min(machine, *left);
+    }
+  }
+  return machine;
 }
 
 }  // namespace sft

@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/strings.h"
+#include "core/threads.h"
 #include "hub/digest.h"
 #include "hub/fetch_range.h"
 #include "hub/file_lock.h"
@@ -57,15 +58,14 @@ class Downloads {
   void run() {
     check_room();
     const int threads = std::clamp(env_.connections, 1, 64);
-    std::vector<std::thread> helpers;
-    for (int i = 1; i < threads && (total_ > env_.part_bytes || i < static_cast<int>(jobs_.size()));
+    Helpers helpers;
+    for (int i = 1;
+         i < threads && (total_ > env_.part_bytes || i < static_cast<int>(jobs_.size())) &&
+         helpers.add([this] { work(); });
          ++i) {
-      helpers.emplace_back([this] { work(); });
     }
     work();
-    for (std::thread& helper : helpers) {
-      helper.join();
-    }
+    helpers.join();
     if (failure_) {
       std::rethrow_exception(failure_);
     }

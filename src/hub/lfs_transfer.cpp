@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/json_text.h"
 #include "core/numbers.h"
+#include "core/threads.h"
 #include "hub/questions.h"
 #include "hub/retry.h"
 #include "hub/url.h"
@@ -168,16 +169,13 @@ class LfsUpload {
         }
       }
     };
-    std::vector<std::thread> helpers;
+    Helpers helpers;
     const auto threads =
         static_cast<size_t>(std::clamp(client_.environment().connections / 2, 1, 8));
-    for (size_t i = 1; i < std::min(threads, pieces.size()); ++i) {
-      helpers.emplace_back(work);
+    for (size_t i = 1; i < std::min(threads, pieces.size()) && helpers.add(work); ++i) {
     }
     work();
-    for (std::thread& helper : helpers) {
-      helper.join();
-    }
+    helpers.join();
     if (failure) {
       std::rethrow_exception(failure);
     }

@@ -1,6 +1,7 @@
 #include "io/safetensors.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
@@ -152,6 +153,20 @@ std::span<const std::byte> SafetensorsFile::raw(const StoredTensor& tensor) cons
   return file_.bytes().subspan(data_start_ + tensor.begin, tensor.end - tensor.begin);
 }
 
+namespace {
+
+// Pages of a mapped file that have been read count as memory of this process until they are let go.
+void let_go(std::span<const std::byte> bytes) {
+  constexpr uintptr_t kPage = 4096;
+  const auto begin = (reinterpret_cast<uintptr_t>(bytes.data()) + kPage - 1) / kPage * kPage;
+  const auto end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size()) / kPage * kPage;
+  if (begin < end) {
+    ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
+}
+
+}  // namespace
+
 void SafetensorsFile::read_f32(const StoredTensor& tensor, ElementRange part, float* destination,
                                ThreadPool* pool) const {
   const auto dtype = parse_dtype(tensor.dtype);
@@ -161,8 +176,11 @@ void SafetensorsFile::read_f32(const StoredTensor& tensor, ElementRange part, fl
         .at(path().string())
         .hint("use the model's unquantised weights");
   }
-  convert_to_f32(*dtype, raw(tensor).data() + static_cast<size_t>(part.begin) * size_of(*dtype),
-                 part.size(), destination, pool);
+  const size_t width = size_of(*dtype);
+  const auto bytes = raw(tensor).subspan(static_cast<size_t>(part.begin) * width,
+                                         static_cast<size_t>(part.size()) * width);
+  convert_to_f32(*dtype, bytes.data(), part.size(), destination, pool);
+  let_go(bytes);
 }
 
 }  // namespace sft

@@ -5,6 +5,18 @@
 
 namespace sft {
 
+// The ends of what a number may be; both count.
+struct Whole {
+  int64_t least, most;
+};
+struct Real {
+  double least, most;
+};
+// A field, or `fallback` where it is absent or null; M034 when it is of another kind or beyond.
+int whole_or(const Json& config, const char* field, int fallback, Whole range);
+double real_or(const Json& config, const char* field, double fallback, Real range);
+bool flag_or(const Json& config, const char* field, bool fallback);
+
 // The fields that every family has; the reader then adds its own.
 ModelConfig read_common(const Json& config);
 

@@ -14,16 +14,14 @@ namespace sft {
 namespace {
 
 bool slides(const Json& config, int layer) {
-  const int pattern = config.value("sliding_window_pattern", 6);
-  if (pattern <= 0) {
-    throw Error("M034", "config.json: sliding_window_pattern must be positive");
-  }
+  const int pattern = whole_or(config, "sliding_window_pattern", 6, {1, 10'000});
   return (layer + 1) % pattern != 0;
 }
 
 // The ropes of global (0) and sliding (1) layers.
 std::vector<RopeFrequencies> read_ropes(const Json& config, int head_dim) {
-  if (config.contains("rope_parameters") && config["rope_parameters"].contains("full_attention")) {
+  if (config.contains("rope_parameters") && config["rope_parameters"].is_object() &&
+      config["rope_parameters"].contains("full_attention")) {
     const Json& both = config["rope_parameters"];
     if (!both.contains("sliding_attention")) {
       throw Error("M034", "config.json: rope_parameters has no \"sliding_attention\"")
@@ -36,7 +34,7 @@ std::vector<RopeFrequencies> read_ropes(const Json& config, int head_dim) {
   if (!config.contains("rope_theta") && !config.contains("rope_parameters")) {
     global["rope_theta"] = 1000000.0;
   }
-  const Json local = {{"rope_theta", config.value("rope_local_base_freq", 10000.0)}};
+  const Json local = {{"rope_theta", real_or(config, "rope_local_base_freq", 10000.0, {1, 1e15})}};
   return {read_rope(global, head_dim), rope_from(local, config, head_dim)};
 }
 
@@ -61,10 +59,12 @@ ModelConfig read(const Json& source) {
        {"attn_logit_softcapping", "final_logit_softcapping", "use_bidirectional_attention"}) {
     refuse_field(config, field);
   }
-  m.qkv_bias = m.output_bias = config.value("attention_bias", false);
+  m.qkv_bias = m.output_bias = flag_or(config, "attention_bias", false);
   m.norm.weight_offset = 1.0F;
   m.embedding_scale = std::sqrt(static_cast<float>(m.hidden));
-  m.attention_scale = 1.0F / std::sqrt(config.value("query_pre_attn_scalar", 256.0F));
+  m.attention_scale =
+      1.0F /
+      std::sqrt(static_cast<float>(real_or(config, "query_pre_attn_scalar", 256, {1e-6, 1e9})));
   m.ropes = read_ropes(config, m.head_dim);
   read_windows(config, m, slides);
   for (ModelConfig::Layer& layer : m.layer) {

@@ -9,8 +9,8 @@ namespace {
 
 ModelConfig read(const Json& config) {
   ModelConfig m = read_common(config);
-  m.qkv_bias = m.output_bias = config.value("attention_bias", false);
-  m.mlp_bias = config.value("mlp_bias", false);
+  m.qkv_bias = m.output_bias = flag_or(config, "attention_bias", false);
+  m.mlp_bias = flag_or(config, "mlp_bias", false);
   m.ropes = {read_rope(config, m.head_dim)};
   return m;
 }

@@ -13,7 +13,7 @@ ModelConfig read(const Json& config) {
     with_head_dim["head_dim"] = 128;  // transformers' default, whatever the hidden size
   }
   ModelConfig m = read_common(with_head_dim);
-  m.qkv_bias = m.output_bias = config.value("attention_bias", false);
+  m.qkv_bias = m.output_bias = flag_or(config, "attention_bias", false);
   m.ropes = {read_rope(config, m.head_dim)};
   read_windows(config, m, slides_as_qwen);
   return m;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/numbers.h"
 
 namespace sft {
 namespace {
@@ -55,10 +56,14 @@ std::string filled_field(const Json& json, std::string_view key, std::string_vie
 int64_t int_field(const Json& json, std::string_view key, int64_t otherwise,
                   const std::string& where) {
   const Json* value = find(json, key);
-  if (value != nullptr && !value->is_number_integer()) {
-    malformed(where, key, "a whole number");
+  if (value == nullptr) {
+    return otherwise;
   }
-  return value == nullptr ? otherwise : value->get<int64_t>();
+  const auto number = json_whole(*value, -kMostCount, kMostCount);
+  if (!number) {
+    malformed(where, key, fmt::format("a whole number from {} to {}", -kMostCount, kMostCount));
+  }
+  return *number;
 }
 
 const Json& required_field(const Json& json, std::string_view key, const std::string& where) {

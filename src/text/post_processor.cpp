@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/numbers.h"
 #include "text/json_fields.h"
 #include "text/unicode.h"
 
@@ -18,10 +19,12 @@ bool is_space(uint32_t code) {
 }
 
 int32_t token_id(const Json& pair, const std::string& where) {
-  if (!pair.is_array() || pair.size() != 2 || !pair[1].is_number_integer()) {
+  const auto id =
+      pair.is_array() && pair.size() == 2 ? json_whole(pair[1], 0, kMostCount) : std::nullopt;
+  if (!id) {
     throw Error("M100", "a special token of the post-processor is not a [text, id] pair").at(where);
   }
-  return pair[1].get<int32_t>();
+  return static_cast<int32_t>(*id);
 }
 
 }  // namespace
@@ -82,10 +85,12 @@ void PostProcessor::add_template(const Json& json, const std::string& where) {
     const std::string name = string_field(special, "id", "", where);
     const Json& known = required_field(json, "special_tokens", where);
     for (const Json& id : required_field(required_field(known, name, where), "ids", where)) {
-      if (!id.is_number_integer()) {
-        throw Error("M100", fmt::format("the ids of \"{}\" are not numbers", name)).at(where);
+      const auto number = json_whole(id, 0, kMostCount);
+      if (!number) {
+        throw Error("M100", fmt::format("the ids of \"{}\" are not numbers of tokens", name))
+            .at(where);
       }
-      step.layout.push_back(id.get<int32_t>());
+      step.layout.push_back(static_cast<int32_t>(*number));
     }
   }
   steps_.push_back(step);

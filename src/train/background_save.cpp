@@ -10,11 +10,8 @@ namespace {
 
 constexpr size_t kAlign = 256;
 
-// Whether that much may be taken, leaving something: on a card for programs of sizes not met yet
-// and libraries' workspaces, on a host for the files' way through its cache.
 bool is_room(size_t free, size_t bytes, DeviceKind kind) {
-  const size_t kept = kind == DeviceKind::cpu ? size_t{256} << 20 : size_t{2} << 30;
-  return free > bytes + bytes / 8 + kept;
+  return is_room_for_copy(static_cast<double>(free), static_cast<double>(bytes), kind);
 }
 
 void copy_on(Device& device, std::byte* to, const Tensor& from) {
@@ -73,6 +70,13 @@ StateSnapshot::StateSnapshot(Device& device, std::vector<NamedTensor> tensors)
     }
   }
   device.synchronize();
+}
+
+// What is left is, on a card, for programs of sizes not met yet and libraries' workspaces, on a
+// host for the files' way through its cache.
+bool is_room_for_copy(double free, double bytes, DeviceKind kind) {
+  const double kept = kind == DeviceKind::cpu ? double{256 << 20} : double{1 << 30} * 2;
+  return free > bytes * 1.125 + kept;
 }
 
 std::vector<StreamedTensor> streamed_from(Device& device, std::span<const NamedTensor> tensors) {

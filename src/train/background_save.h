@@ -14,6 +14,9 @@
 
 namespace sft {
 
+// Whether a copy of so much may be taken beside training, with some to spare.
+bool is_room_for_copy(double free, double bytes, DeviceKind kind);
+
 // Tensors of a device as files get them, by Device::download_beside; their memory must outlive
 // them.
 std::vector<StreamedTensor> streamed_from(Device& device, std::span<const NamedTensor> tensors);

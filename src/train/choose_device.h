@@ -24,6 +24,9 @@ struct ChosenDevice {
   DType compute = DType::f32;
 };
 
+// A warning where the system gave fewer threads than were asked for.
+void say_shortage(const ThreadPool& threads, int wanted, const Logger& log);
+
 // The GPU where there is one, else the CPU, which computes in float32.
 ChosenDevice choose_device(const DeviceWish& wish, const Logger& log);
 

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/threads.h"
 
 namespace sft {
 
@@ -140,7 +141,12 @@ void HubPush::checkpoint(const fs::path& folder, int64_t step) {
   }
   jobs_.push_back(std::move(job));
   if (!worker_.joinable()) {
-    worker_ = std::thread([this] { work(); });
+    try {
+      worker_ = start_thread("uploads", [this] { work(); });
+    } catch (const Error& e) {  // training goes on, and the end is pushed without a thread
+      logger_.warn(fmt::format("step {} is not pushed: {}", step, e.message()));
+      jobs_.pop_back();
+    }
   }
   changed_.notify_all();
 }

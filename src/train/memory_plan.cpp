@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <functional>
 #include <numeric>
 
@@ -11,6 +13,7 @@
 #include "core/error.h"
 #include "core/strings.h"
 #include "optim/optimizers.h"
+#include "train/background_save.h"
 
 namespace sft {
 
@@ -32,8 +35,10 @@ LossType loss_type(const TrainOptions& o) {
 }
 
 MemoryWish memory_wish(const TrainOptions& o, const Holding& holding, const PreparedDataset& train,
-                       const PreparedDataset* eval) {
+                       const PreparedDataset* eval, int ranks_here) {
   MemoryWish wish;
+  wish.saves = o.save_strategy != "no";
+  wish.ranks_here = ranks_here;
   wish.holding = holding;
   wish.sums_apart = sums_gradients_apart(o.sharding, holding.place, o.gradient_accumulation_steps);
   wish.recompute = o.recompute();
@@ -58,6 +63,9 @@ constexpr Recompute kPolicies[] = {Recompute::none, Recompute::norms, Recompute:
 // have.
 constexpr double kLaunchBytes = 2048;
 constexpr double kRecordings = 48;
+// And what a recorded instruction takes in the host's memory.
+constexpr double kInstructionBytes = 1024;
+constexpr double kMostAheadBytes = 256 << 20;  // data/ahead.h
 
 struct ProgramBytes {
   double device = 0, host = 0, recorded = 0;
@@ -74,11 +82,32 @@ ProgramBytes program_bytes(const Model& model, const Target& target, int64_t tok
   ProgramBytes bytes;
   bytes.device = static_cast<double>(plan.bytes);
   bytes.host = static_cast<double>(plan.host_bytes);
-  if (target.device != DeviceKind::cpu) {
-    bytes.recorded =
-        kRecordings * kLaunchBytes * static_cast<double>(recorded.program.instructions().size());
-  }
+  bytes.recorded = kRecordings *
+                   (target.device == DeviceKind::cpu ? kInstructionBytes : kLaunchBytes) *
+                   static_cast<double>(recorded.program.instructions().size());
   return bytes;
+}
+
+// What a CPU's run takes beside tensors: oneDNN's code and what else of libraries is touched first
+// in a step; of each thread its stack, its part of the heap and what it packs matrices into; the
+// batches made ahead, with those of the step at work; the pieces on their way into a file.
+double cpu_workspace(const MemoryWish& wish, const Device& device, int64_t most_tokens) {
+  constexpr double kMiB = 1 << 20;
+  constexpr double kLibraries = 64 * kMiB, kThread = 12 * kMiB, kSaving = 24 * kMiB;
+  constexpr double kTokenBytes = 24;
+  const auto steps = static_cast<double>(wish.accumulation);
+  const double ahead =
+      std::min(kMostAheadBytes, 3 * steps * static_cast<double>(most_tokens) * kTokenBytes);
+  return kLibraries + kThread * const_cast<Device&>(device).threads().size() + kSaving + ahead +
+         steps * static_cast<double>(most_tokens) * kTokenBytes;
+}
+
+// Resident, files included.
+double taken_already() {
+  std::ifstream statm("/proc/self/statm");
+  double all = 0, resident = 0;
+  statm >> all >> resident;
+  return resident * static_cast<double>(::sysconf(_SC_PAGESIZE));
 }
 
 // How a policy is asked for.
@@ -115,6 +144,16 @@ MemoryPlan standing_memory(const MemoryWish& wish, const Model& model, const Dev
   plan.moments = bytes.moments;
   plan.host = bytes.host;
   plan.free = static_cast<double>(device.free_memory());
+  const Place& place = wish.holding.place;
+  if (place.ranks > 1 && place.stage > 0 && place.rank == 0) {
+    const ShardBytes whole = shard_bytes(model, {}, DType::f32, DType::f32, wish.optimizer, false);
+    plan.gathered = whole.weights + (wish.saves ? whole.moments : 0);
+  }
+  plan.on_host = device.kind() == DeviceKind::cpu;
+  if (plan.on_host) {
+    plan.free /= wish.ranks_here;
+    plan.taken = taken_already();
+  }
   plan.host_free = static_cast<double>(available_memory());
   plan.device = device.name();
   plan.eval_tokens = wish.eval_tokens;
@@ -131,11 +170,13 @@ std::string MemoryPlan::line() const {
   if (policy.recompute != Recompute::none) {
     batch += fmt::format(", {} recomputed", name_of(policy.recompute));
   }
-  return fmt::format("memory: {} of {} free: weights {}{}{}{}{} ({}){}{}", human_bytes(needed()),
-                     human_bytes(free), human_bytes(weights), part("masters", masters),
-                     part("moments", moments), part("gradients", gradients),
-                     part("activations", activations), batch, part("workspace", workspace),
-                     part("offloaded to the host", host));
+  return fmt::format(
+      "memory: {} of {} free: weights {}{}{}{}{} ({}){}{}{}{}", human_bytes(needed()),
+      human_bytes(free), human_bytes(weights), part("masters", masters), part("moments", moments),
+      part("gradients", gradients), part("activations", activations), batch,
+      part("workspace", workspace), part("offloaded to the host", host),
+      part("a copy while saving", copy + gathered),
+      taken > 0 ? fmt::format("; the process holds {} at most", human_bytes(peak())) : "");
 }
 
 MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Device& device,
@@ -158,11 +199,17 @@ MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Dev
     plan.workspace = static_cast<double>(device.overhead()) +
                      static_cast<double>(workspace_bytes(device.kind(), model.config, most)) +
                      train.recorded + eval.recorded +
+                     (device.kind() == DeviceKind::cpu ? cpu_workspace(wish, device, most) : 0.0) +
                      (talks ? static_cast<double>(kCommunicatorBytes) : 0.0);
     plan.host = offloaded + train.host;
     if (plan.fits()) {
       break;
     }
+  }
+  if (wish.saves && plan.on_host && plan.gathered == 0) {
+    const double bytes = plan.weights + plan.masters + plan.moments;
+    const bool room = is_room_for_copy(plan.free - plan.needed(), bytes, device.kind());
+    plan.copy = room ? bytes : 0;
   }
   return plan;
 }
@@ -251,7 +298,8 @@ std::string cheaper_policy(const MemoryWish& wish, const MemoryPlan& plan, const
 
 MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Device& device,
                     DType compute, const Holding& holding, const PreparedDataset& train,
-                    const PreparedDataset* eval, const Logger& logger, bool weights_loaded) {
+                    const PreparedDataset* eval, const Logger& logger, bool weights_loaded,
+                    int ranks_here) {
   check_lengths(train, model.config);
   if (eval != nullptr) {
     check_lengths(*eval, model.config);
@@ -263,7 +311,7 @@ MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Devic
       device.kind() == DeviceKind::cpu) {
     logger.note("offload_optimizer, offload_param: on the CPU all is in its memory already");
   }
-  const MemoryWish wish = memory_wish(options, holding, train, eval);
+  const MemoryWish wish = memory_wish(options, holding, train, eval, ranks_here);
   const MemoryPlan plan = estimate_memory(wish, model, device, compute, weights_loaded);
   logger.note(plan.line());
   if (plan.fits()) {
@@ -273,11 +321,13 @@ MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Devic
     }
     return plan;
   }
-  const bool host = plan.needed() <= plan.free;
-  Error error("G010", fmt::format("this run needs {} of the {}, of which {} are free",
-                                  human_bytes(host ? plan.host : plan.needed()),
-                                  host ? "host's memory" : "memory of " + plan.device,
-                                  human_bytes(host ? plan.host_free : plan.free)));
+  const bool host = !plan.on_host && plan.needed() <= plan.free;
+  Error error("G010",
+              fmt::format("this run needs {} of the {}, of which {} are free",
+                          human_bytes(host ? plan.host + plan.gathered
+                                           : plan.needed() + (plan.on_host ? plan.gathered : 0)),
+                          host ? "host's memory" : "memory of " + plan.device,
+                          human_bytes(host ? plan.host_free : plan.free)));
   const std::string fitting = fitting_settings(wish, model, device, compute, weights_loaded);
   throw error.hint(
       fitting.empty()

@@ -32,17 +32,26 @@ struct MemoryWish {
   int64_t accumulation = 1;
   Holding holding;          // what this rank has of the model, and where
   bool sums_apart = false;  // see sums_gradients_apart
+  bool saves = false;       // checkpoints, beside training
+  int ranks_here = 1;       // of this machine: on CPUs they share its memory
 };
 MemoryWish memory_wish(const TrainOptions& options, const Holding& holding,
-                       const PreparedDataset& train, const PreparedDataset* eval);
+                       const PreparedDataset& train, const PreparedDataset* eval,
+                       int ranks_here = 1);
 
-// What a run takes of its device, in bytes.
+// What a run takes of its device, in bytes. On a CPU the parts together are a bound on what the
+// process ever holds (tests/train/peak_memory_test.cpp).
 struct MemoryPlan {
   double weights = 0;  // as matmuls read them
   double masters = 0;  // what the optimizer changes, where it is not that
   double gradients = 0, moments = 0;
   double activations = 0;  // the arena, for training or evaluation, and the programs' inputs
-  double workspace = 0;    // of the device's libraries and of recorded work
+  double workspace = 0;    // of the device's libraries, recorded work and, on a CPU, what is read
+                           // ahead
+  double copy = 0;         // of what a checkpoint holds, while it is written: where there is room
+  double gathered = 0;     // of all ranks, on the first, while what they share is saved
+  double taken = 0;        // by this process already, on a CPU
+  bool on_host = false;    // the device's memory is the host's
   double host = 0;         // in the host's memory: what is offloaded
   double free = 0;         // now, with the weights still to come unless `weights_loaded`
   double host_free = 0;
@@ -53,7 +62,12 @@ struct MemoryPlan {
 
   double total() const { return weights + masters + gradients + moments + activations + workspace; }
   double needed() const { return total() - (weights_loaded ? weights + masters : 0.0); }
-  bool fits() const { return needed() <= free && host <= host_free; }
+  bool fits() const {
+    return needed() + (on_host ? gathered : 0) <= free &&
+           host + (on_host ? 0 : gathered) <= host_free;
+  }
+  // What the process holds at most.
+  double peak() const { return taken + needed() + copy + gathered; }
   // One line: every part, what it is for, and what is free.
   std::string line() const;
 };
@@ -74,7 +88,8 @@ std::string cheaper_policy(const MemoryWish& wish, const MemoryPlan& plan, const
 // does not fit, with the settings that would make it fit.
 MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Device& device,
                     DType compute, const Holding& holding, const PreparedDataset& train,
-                    const PreparedDataset* eval, const Logger& logger, bool weights_loaded = false);
+                    const PreparedDataset* eval, const Logger& logger, bool weights_loaded = false,
+                    int ranks_here = 1);
 
 // M037 when a row has more positions than the model.
 void check_lengths(const PreparedDataset& data, const ModelConfig& config);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <span>
 #include <system_error>
 
 #include "comm/connect.h"
@@ -63,15 +64,27 @@ constexpr const char* kWhatMatters[] = {"learning_rate",
                                         "bf16",
                                         "fp16",
                                         "packing",
-                                        "train_sampling_strategy"};
+                                        "train_sampling_strategy",
+                                        "dataset_order",
+                                        "dataset_streaming"};
+// Where rows come in windows there are none to compare: what makes them is.
+constexpr const char* kWhatMakesWindows[] = {
+    "max_length",          "packing_strategy",   "truncation_mode", "completion_only_loss",
+    "assistant_only_loss", "dataset_text_field", "shuffle_dataset"};
 // See TrainerHooks::identity.
 Json identity_of(const TrainOptions& o, const ModelSource& source, const PreparedDataset& rows) {
   Json identity = Json::object();
   const Json values = option_values(o);
-  for (const char* name : kWhatMatters) {
-    if (values.contains(name)) {
-      identity[fmt::format("--{}", name)] = values[name];
+  const auto add = [&](std::span<const char* const> names) {
+    for (const char* name : names) {
+      if (values.contains(name)) {
+        identity[fmt::format("--{}", name)] = values[name];
+      }
     }
+  };
+  add(kWhatMatters);
+  if (rows.windows() != nullptr) {
+    add(kWhatMakesWindows);
   }
   Json config = source.config();
   for (const char* key : kWordsOnly) {
@@ -195,8 +208,10 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   // What takes long of the data is done by one rank of a machine while the others wait for it.
   std::optional<ThreadPool> own_pool;
   if (o.data.dataset_num_proc || s.launch.local_world > 1) {
-    own_pool.emplace(o.data.dataset_num_proc ? static_cast<int>(*o.data.dataset_num_proc)
-                                             : default_threads());
+    const int threads =
+        o.data.dataset_num_proc ? static_cast<int>(*o.data.dataset_num_proc) : default_threads();
+    own_pool.emplace(threads);
+    say_shortage(*own_pool, threads, log);
   }
   const DataContext context{
       text.tokenizer,
@@ -218,8 +233,9 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
     eval = prepare_dataset(o.data, Part::eval, context);
   }
   check_steps(o, *train.rows, s.launch.world);
-  const MemoryPlan memory = plan_run(o, shape, *device, chosen.compute, holding, *train.rows,
-                                     eval ? eval->rows.get() : nullptr, log);
+  const MemoryPlan memory =
+      plan_run(o, shape, *device, chosen.compute, holding, *train.rows,
+               eval ? eval->rows.get() : nullptr, log, false, s.launch.local_world);
   if (control.size() > 1) {
     Facts facts = model_facts(*source, text.key);
     std::ranges::copy(data_facts("training data", train), std::back_inserter(facts));

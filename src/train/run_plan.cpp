@@ -98,7 +98,7 @@ RunPlan plan_training(const TrainOptions& o, const RunSurroundings& s) {
   check_lengths(*train.rows, model.config);
   MemoryWish wish =
       memory_wish(o, holding_of(o.sharding, s.launch.rank, s.launch.world, device->kind()),
-                  *train.rows, eval ? eval->rows.get() : nullptr);
+                  *train.rows, eval ? eval->rows.get() : nullptr, s.launch.local_world);
   wish.longest = [&](int64_t count) {
     return train.rows->bound() ? plan.train.longest_batch_row * std::min(count, train.rows->size())
                                : longest_batch(*train.rows, count);
@@ -130,6 +130,8 @@ Json to_json(const RunPlan& plan) {
                 {"free", m.free},
                 {"masters", m.masters},
                 {"workspace", m.workspace},
+                {"copy_while_saving", m.copy},
+                {"peak", m.peak()},
                 {"host", m.host},
                 {"recompute", name_of(m.policy.recompute)},
                 {"offload", m.policy.offload},

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/lfs_pointer.h"
+#include "core/numbers.h"
 #include "hub/local_name.h"
 #include "hub/repository.h"
 
@@ -200,8 +201,8 @@ std::vector<int32_t> end_tokens(const ModelSource& source, const TextSetup& text
     if (config && config->contains("eos_token_id")) {
       const Json& eos = (*config)["eos_token_id"];
       for (const Json& id : eos.is_array() ? eos : Json::array({eos})) {
-        if (id.is_number_integer()) {
-          add(id.get<int64_t>());
+        if (const auto number = json_whole(id, 0, kMostCount)) {
+          add(*number);
         }
       }
     }

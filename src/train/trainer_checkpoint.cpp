@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "io/safetensors.h"
+#include "train/run_state.h"
 #include "train/trainer.h"
 
 namespace sft {
@@ -324,6 +325,7 @@ void Trainer::resume(const fs::path& checkpoint, bool checked) {
     return resume_foreign(checkpoint);
   }
   const Json state = read_json(checkpoint / kState);
+  check_run_state(state, (checkpoint / kState).string());
   try {
     check_identity(state.at("identity"), checkpoint);
     sharder_.settle();  // the weights that are replaced may still be on their way to other ranks

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/numbers.h"
 
 namespace sft {
 namespace {
@@ -15,18 +16,37 @@ Json or_null(const std::optional<T>& value) {
   return value ? Json(*value) : Json();
 }
 
-template <class T>
-void read(const Json& json, const char* key, T& into) {
-  if (json.contains(key) && !json[key].is_null()) {
-    into = json[key].get<T>();
-  }
+bool has(const Json& json, const char* key) { return json.contains(key) && !json[key].is_null(); }
+
+[[noreturn]] void wrong(const Json& json, const char* key, const std::string& wanted,
+                        const std::string& name) {
+  throw Error("M011", fmt::format("not a trainer state: \"{}\" is {}, it must be {}", key,
+                                  to_text(json[key]).substr(0, 60), wanted))
+      .at(name);
 }
 
-template <class T>
-void read(const Json& json, const char* key, std::optional<T>& into) {
-  if (json.contains(key) && !json[key].is_null()) {
-    into = json[key].get<T>();
+// Steps, tokens and batches; -1 is transformers' "not said".
+int64_t count(const Json& json, const char* key, int64_t otherwise, const std::string& name) {
+  constexpr int64_t kMost = int64_t{1} << 53;
+  if (!has(json, key)) {
+    return otherwise;
   }
+  const auto value = json_whole(json[key], -1, kMost);
+  if (!value) {
+    wrong(json, key, fmt::format("a whole number up to {}", kMost), name);
+  }
+  return *value;
+}
+
+double number(const Json& json, const char* key, double otherwise, const std::string& name) {
+  if (!has(json, key)) {
+    return otherwise;
+  }
+  const auto value = json_real(json[key], -1e300, 1e300);
+  if (!value) {
+    wrong(json, key, "a finite number", name);
+  }
+  return *value;
 }
 
 // TrainerControl as transformers writes it, so that its reader finds what it expects.
@@ -71,20 +91,34 @@ std::string TrainerState::text() const {
 TrainerState TrainerState::parse(const Json& json, const std::string& name) {
   TrainerState state;
   try {
-    state.global_step = json.at("global_step").get<int64_t>();
     state.log_history = json.at("log_history");
-    read(json, "epoch", state.epoch);
-    read(json, "max_steps", state.max_steps);
-    read(json, "num_train_epochs", state.num_train_epochs);
-    read(json, "logging_steps", state.logging_steps);
-    read(json, "save_steps", state.save_steps);
-    read(json, "eval_steps", state.eval_steps);
-    read(json, "train_batch_size", state.train_batch_size);
-    read(json, "num_input_tokens_seen", state.num_input_tokens_seen);
-    read(json, "total_flos", state.total_flos);
-    read(json, "best_metric", state.best_metric);
-    read(json, "best_global_step", state.best_global_step);
-    read(json, "best_model_checkpoint", state.best_model_checkpoint);
+    json.at("global_step");
+    const auto whole = [&](const char* key, int64_t& into) { into = count(json, key, into, name); };
+    const auto real = [&](const char* key, double& into) { into = number(json, key, into, name); };
+    whole("global_step", state.global_step);
+    real("epoch", state.epoch);
+    whole("max_steps", state.max_steps);
+    whole("num_train_epochs", state.num_train_epochs);
+    whole("logging_steps", state.logging_steps);
+    whole("save_steps", state.save_steps);
+    whole("train_batch_size", state.train_batch_size);
+    whole("num_input_tokens_seen", state.num_input_tokens_seen);
+    real("total_flos", state.total_flos);
+    if (has(json, "eval_steps")) {
+      state.eval_steps = count(json, "eval_steps", 0, name);
+    }
+    if (has(json, "best_metric")) {
+      state.best_metric = number(json, "best_metric", 0, name);
+    }
+    if (has(json, "best_global_step")) {
+      state.best_global_step = count(json, "best_global_step", 0, name);
+    }
+    if (has(json, "best_model_checkpoint")) {
+      state.best_model_checkpoint = json["best_model_checkpoint"].get<std::string>();
+    }
+    if (state.global_step < 0) {
+      wrong(json, "global_step", "at least 0", name);
+    }
   } catch (const nlohmann::json::exception& failure) {
     throw Error("M011", fmt::format("not a trainer state: {}", failure.what())).at(name);
   }

@@ -266,5 +266,23 @@ TEST(Loader, RefusesWhatCannotBe) {
   EXPECT_EQ(test::error_of([] { cursor_from_json(Json{{"epoch", -1}}); }).code(), "D062");
 }
 
+TEST(Loader, AForgedPositionIsRefused) {
+  for (const char* number : {"-1", "3.9", "9223372036854775807", "18446744073709551615", "\"1\"",
+                             "1e300", "null", "true", "[]"}) {
+    for (const char* key : {"epoch", "step_in_epoch", "window", "row"}) {
+      Json json = {{"epoch", 0}, {"step_in_epoch", 1}, {"window", 2}, {"row", 3}};
+      json[key] = Json::parse(number);
+      EXPECT_EQ(test::error_of([&] { cursor_from_json(json); }).code(), "D062") << key << number;
+    }
+  }
+  const auto few = FixedDataset::numbered(3);
+  Loader loader(few, {});
+  for (const Cursor& forged :
+       {Cursor{int64_t{1} << 53, 0}, Cursor{INT64_MAX - 1, 1}, Cursor{0, 0, int64_t{1} << 31, 0},
+        Cursor{1, 1, INT64_MAX, 0}, Cursor{0, INT64_MAX, 0, 0}}) {
+    EXPECT_EQ(test::error_of([&] { loader.seek(forged); }).code(), "D062") << forged.epoch;
+  }
+}
+
 }  // namespace
 }  // namespace sft

@@ -1,0 +1,108 @@
+// Numbers of config.json that no model has: each is refused by name before anything is made of it.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "model/model.h"
+#include "support/paths.h"
+
+namespace sft {
+namespace {
+
+Json config_of(const std::string& family) {
+  return read_json(fmt::format("{}/model/golden/{}/config.json", SFT_TEST_DIR, family));
+}
+
+// The error's code, or "taken".
+std::string code_of(const Json& config, const std::string& named) {
+  try {
+    Model::from_config(config);
+    return "taken";
+  } catch (const Error& error) {
+    EXPECT_NE(error.message().find(named), std::string::npos) << error.message();
+    return error.code();
+  }
+}
+
+std::vector<std::string> families() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(SFT_TEST_DIR "/model/golden")) {
+    names.push_back(entry.path().filename());
+  }
+  return names;
+}
+
+TEST(Config, EveryNumberHasARangeAndAType) {
+  const std::vector<std::string> wrong = {
+      "3.9",  "-1",    "-9223372036854775808", "4294967297", "9223372036854775807",
+      "1e18", "1e300", "18446744073709551615", "\"8\"",      "true",
+      "[]",   "{}"};
+  for (const std::string& family : families()) {
+    const Json sound = config_of(family);
+    for (const char* field :
+         {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+          "num_attention_heads", "num_key_value_heads", "head_dim", "max_position_embeddings"}) {
+      for (const std::string& value : wrong) {
+        Json config = sound;
+        config[field] = Json::parse(value);
+        EXPECT_EQ(code_of(config, field), "M034") << family << ' ' << field << ' ' << value;
+      }
+    }
+    for (const char* field : {"rms_norm_eps", "attention_dropout", "initializer_range"}) {
+      for (const char* value : {"-1", "1e300", "9223372036854775807", "\"x\"", "true", "[]"}) {
+        Json config = sound;
+        config[field] = Json::parse(value);
+        EXPECT_EQ(code_of(config, field), "M034") << family << ' ' << field << ' ' << value;
+      }
+    }
+  }
+}
+
+TEST(Config, RopeParametersAreAnObjectOfNumbersInTheirRanges) {
+  Json sound = config_of("llama3");
+  sound.erase("rope_scaling");
+  for (const char* value : {"\"default\"", "[]", "3", "true"}) {
+    for (const char* field : {"rope_parameters", "rope_scaling"}) {
+      Json config = sound;
+      config.erase("rope_parameters");
+      config[field] = Json::parse(value);
+      EXPECT_EQ(code_of(config, "rope"), "M034") << field << ' ' << value;
+    }
+  }
+  for (const char* field : {"factor", "low_freq_factor", "high_freq_factor",
+                            "original_max_position_embeddings", "rope_theta"}) {
+    for (const char* value : {"0", "-1", "1e300", "\"8\"", "null"}) {
+      Json rope = {{"rope_type", "llama3"},   {"rope_theta", 500000.0},
+                   {"factor", 8.0},           {"low_freq_factor", 1.0},
+                   {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 8192}};
+      rope[field] = Json::parse(value);
+      Json config = sound;
+      config["rope_parameters"] = rope;
+      if (std::string(field) == "rope_theta" && std::string(value) == "null") {
+        continue;  // there is a default
+      }
+      EXPECT_EQ(code_of(config, field), "M034") << field << ' ' << value;
+    }
+  }
+}
+
+TEST(Config, WindowsAndLayerTypesAreChecked) {
+  for (const char* value : {"\"full_attention\"", "{}", "3", "[\"full_attention\"]"}) {
+    Json config = config_of("qwen2_window");
+    config["layer_types"] = Json::parse(value);
+    EXPECT_EQ(code_of(config, "layer_types"), "M034") << value;
+  }
+  for (const std::string& family : families()) {
+    Json windows = config_of(family);
+    if (!windows.contains("sliding_window")) {
+      continue;
+    }
+    for (const char* value : {"-1", "3.5", "4294967296", "\"x\""}) {
+      windows["sliding_window"] = Json::parse(value);
+      EXPECT_EQ(code_of(windows, "sliding_window"), "M034") << family << ' ' << value;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sft
