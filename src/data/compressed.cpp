@@ -158,16 +158,50 @@ size_t Decompressor::read(std::span<char> out) {
   return filled;
 }
 
+namespace {
+
+// D014 for a text that is not in UTF-8 as its first bytes show: a mark of its byte order, or a zero
+// byte beside a letter.
+void check_encoding(std::string_view text, const fs::path& path) {
+  const auto starts = [&](std::string_view bytes) { return text.starts_with(bytes); };
+  const auto zero = [&](size_t i) { return i < text.size() && text[i] == '\0'; };
+  const char* name = nullptr;
+  if (starts({"\xff\xfe\0\0", 4}) || (zero(1) && zero(2) && zero(3) && !zero(0))) {
+    name = "UTF-32LE";
+  } else if (starts({"\0\0\xfe\xff", 4}) || (zero(0) && zero(1) && zero(2) && !zero(3))) {
+    name = "UTF-32BE";
+  } else if (starts("\xff\xfe") || (zero(1) && !zero(0))) {
+    name = "UTF-16LE";
+  } else if (starts("\xfe\xff") || (zero(0) && text.size() > 1 && !zero(1))) {
+    name = "UTF-16BE";
+  }
+  if (name != nullptr) {
+    const std::string file = path.string();
+    throw Error("D014", fmt::format("{} is written in {}, wanted UTF-8", file, name))
+        .at(file)
+        .hint(fmt::format("iconv -f {} -t UTF-8 {} > utf8-{}",
+                          std::string_view(name).substr(0, 6) == "UTF-16" ? "UTF-16" : "UTF-32",
+                          file, path.filename().string()));
+  }
+}
+
+}  // namespace
+
 DataFile::DataFile(const fs::path& path) : path_(path) {
   if (compression_of(path) == Compression::none) {
     mapped_.emplace(path);
-    return;
+  } else {
+    unpacked_ = unpack(path);
   }
-  unpacked_ = unpack(path);
   try {
-    mapped_.emplace(fmt::format("/proc/self/fd/{}", unpacked_));
+    if (unpacked_ >= 0) {
+      mapped_.emplace(fmt::format("/proc/self/fd/{}", unpacked_));
+    }
+    check_encoding(text(), path_);
   } catch (...) {
-    ::close(unpacked_);
+    if (unpacked_ >= 0) {
+      ::close(unpacked_);
+    }
     throw;
   }
 }

@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/strings.h"
-#include "data/glob.h"
+#include "data/line_ends.h"
 
 namespace sft {
 
@@ -28,13 +28,13 @@ std::string front_matter(std::string_view text) {
     text.remove_prefix(3);
   }
   text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
-  if (!text.starts_with("---\n") && !text.starts_with("---\r")) {
+  if (!text.starts_with("---\n")) {
     return "";
   }
   for (size_t end = text.find("\n---"); end != std::string_view::npos;
        end = text.find("\n---", end + 1)) {
     const size_t after = end + 4;
-    if (after == text.size() || text[after] == '\n' || text[after] == '\r') {
+    if (after == text.size() || text[after] == '\n') {
       const size_t begin = text.find('\n') + 1;
       return std::string(text.substr(begin, end < begin ? 0 : end - begin));
     }
@@ -118,10 +118,11 @@ class CardReader {
 std::vector<DatasetConfig> read_configs(const std::filesystem::path& folder) {
   std::vector<DatasetConfig> configs;
   if (const auto readme = folder / "README.md"; is_file(readme)) {
-    configs = CardReader(readme.string(), 2).read(front_matter(read_text(readme)));
+    configs =
+        CardReader(readme.string(), 2).read(front_matter(with_plain_line_ends(read_text(readme))));
   }
   if (const auto yaml = folder / ".huggingface.yaml"; is_file(yaml)) {
-    auto over = CardReader(yaml.string(), 1).read(read_text(yaml));
+    auto over = CardReader(yaml.string(), 1).read(with_plain_line_ends(read_text(yaml)));
     configs = over.empty() ? std::move(configs) : std::move(over);
   }
   return configs;

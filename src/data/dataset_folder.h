@@ -28,6 +28,9 @@ class DatasetFolder {
   std::string string() const { return path_.string(); }
   std::string filename() const { return path_.filename().string(); }
 
+  // Whether it is of the hub, and its contents somebody else's.
+  bool is_remote() const { return repository_ != nullptr; }
+
   // As in glob.h.
   bool is_file() const;
   bool is_folder() const;

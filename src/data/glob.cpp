@@ -1,7 +1,13 @@
 #include "data/glob.h"
 
-#include <algorithm>
+#include <fmt/format.h>
+#include <sys/stat.h>
 
+#include <algorithm>
+#include <utility>
+
+#include "core/contained.h"
+#include "core/error.h"
 #include "core/file.h"
 #include "core/strings.h"
 
@@ -10,19 +16,50 @@ namespace sft {
 namespace {
 
 constexpr int kMaxDepth = 32;
+constexpr size_t kMaxEntries = 1'000'000;
 
-void walk(const fs::path& folder, const std::string& prefix, int depth,
-          std::vector<std::string>& files) {
-  for (const fs::path& entry : paths_in(folder)) {
-    const std::string path = prefix + entry.filename().string();
-    const PathKind kind = kind_of(entry);
-    if (kind == PathKind::folder && depth < kMaxDepth) {
-      walk(entry, path + "/", depth + 1, files);
-    } else if (kind == PathKind::file) {
-      files.push_back(path);
+// Lists what lies below a folder. Links are followed, but not back to a folder that holds them, nor
+// into what the system shows of itself.
+class Walk {
+ public:
+  explicit Walk(const fs::path& root) : root_(root) { into(root, ""); }
+  std::vector<std::string> take() { return std::move(files_); }
+
+ private:
+  using Identity = std::pair<uint64_t, uint64_t>;
+
+  void into(const fs::path& folder, const std::string& prefix) {
+    struct stat info{};
+    const Identity own =
+        ::stat(folder.c_str(), &info) == 0 ? Identity(info.st_dev, info.st_ino) : Identity(0, 0);
+    if (std::ranges::find(above_, own) != above_.end() || above_.size() > kMaxDepth ||
+        !why_no_data(folder).empty()) {
+      return;
     }
+    above_.push_back(own);
+    for (const fs::path& entry : paths_in(folder)) {
+      if (++entries_ > kMaxEntries) {
+        throw Error("D082", fmt::format("{} holds more than {} files and folders", root_.string(),
+                                        with_commas(kMaxEntries)))
+            .at(entry.string())
+            .hint("give the folder that the data lie in; links may lead to more than it holds");
+      }
+      const std::string path = prefix + entry.filename().string();
+      const PathKind kind = kind_of(entry);
+      if (kind == PathKind::folder) {
+        into(entry, path + "/");
+      } else if (kind == PathKind::file) {
+        files_.push_back(path);
+      }
+    }
+    above_.pop_back();
   }
-}
+
+  const fs::path& root_;
+  std::vector<Identity> above_;  // the folders that hold the one at hand
+  std::vector<std::string> files_;
+  size_t entries_ = 0;
+};
 
 // The set "[...]" at the front of `pattern`, or npos when it has no end.
 size_t set_end(std::string_view pattern) {
@@ -109,8 +146,7 @@ long count_parts(std::string_view path, bool (*wanted)(std::string_view)) {
 }  // namespace
 
 std::vector<std::string> list_files(const fs::path& folder) {
-  std::vector<std::string> files;
-  walk(folder, "", 0, files);
+  std::vector<std::string> files = Walk(folder).take();
   std::ranges::sort(files);
   return files;
 }

@@ -10,8 +10,8 @@
 namespace sft {
 
 // Paths of all files below `folder`, relative to it, with '/' between parts, sorted. Symlinks are
-// followed (the hub cache is made of them), but not in circles. M001 for a folder that cannot be
-// read.
+// followed (the hub cache is made of them), but not in circles, nor into /proc and its like. M001
+// for a folder that cannot be read, D082 for one with more than a million entries.
 std::vector<std::string> list_files(const std::filesystem::path& folder);
 
 // Whole-path match: `*`, `?` and `[...]` stay within one part, `**` crosses parts, and a leading or

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/strings.h"
+#include "data/line_ends.h"
 #include "data/row_file.h"
 
 namespace sft {
@@ -39,11 +40,17 @@ Ends count_ends(const char* text, size_t begin, size_t end) {
   return out;
 }
 
+// Where the first line of JSON ends by a carriage return alone, the others do; of text, any may.
+bool ends_by_returns(std::string_view text, Lines lines) {
+  return lines == Lines::text || has_lone_return(first_line_of(text));
+}
+
 class LineFile : public RowFile {
  public:
   LineFile(DataFile file, Lines lines, ThreadPool& pool)
       : file_(std::move(file)),
-        text_(file_.text()),
+        plain_(ends_by_returns(file_.text(), lines) ? file_.text() : ""),
+        text_(plain_.text().empty() ? file_.text() : plain_.text()),
         lines_(lines),
         name_(std::make_shared<const std::string>(file_.path().string())) {
     if (lines == Lines::json && text_.starts_with("\xef\xbb\xbf")) {
@@ -124,6 +131,7 @@ class LineFile : public RowFile {
   }
 
   DataFile file_;
+  PlainLines plain_;  // nothing where the file's lines are plain
   std::string_view text_;
   Lines lines_;
   std::shared_ptr<const std::string> name_;

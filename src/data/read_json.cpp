@@ -8,7 +8,10 @@
 #include "core/json_text.h"
 #include "core/strings.h"
 #include "data/compressed.h"
+#include "data/line_ends.h"
+#include "data/python_json.h"
 #include "data/row_file.h"
+#include "text/unicode.h"
 
 namespace sft {
 
@@ -22,7 +25,8 @@ class JsonLinesReader : public RowReader {
  public:
   explicit JsonLinesReader(DataFile file)
       : file_(std::move(file)),
-        rest_(without_bom(file_.text())),
+        lines_(has_lone_return(first_line_of(file_.text())) ? file_.text() : ""),
+        rest_(without_bom(lines_.text().empty() ? file_.text() : lines_.text())),
         name_(std::make_shared<const std::string>(file_.path().string())) {}
 
   bool next(RawRow& row) override {
@@ -41,6 +45,7 @@ class JsonLinesReader : public RowReader {
 
  private:
   DataFile file_;
+  PlainLines lines_;  // nothing where the file's lines are plain
   std::string_view rest_;
   std::shared_ptr<const std::string> name_;
   int64_t line_ = 0;
@@ -70,6 +75,47 @@ Json rows_of_columns(const Json& object) {
   return rows;
 }
 
+// Where the object that the text begins with ends; 0 when it does not.
+size_t end_of_object(std::string_view text) {
+  int depth = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '"') {
+      for (++i; i < text.size() && text[i] != '"'; ++i) {
+        i += text[i] == '\\' ? 1 : 0;
+      }
+    } else if (c == '{') {
+      ++depth;
+    } else if (c == '}' && --depth == 0) {
+      return i + 1;
+    }
+  }
+  return 0;
+}
+
+Json parse_or_null(std::string_view text) {
+  try {
+    return parse_python_json(text);
+  } catch (const Json::exception&) {
+    return nullptr;
+  }
+}
+
+// Objects one behind the other, over any number of lines, as rows; null when it is not that.
+Json concatenated(std::string_view text) {
+  Json rows = Json::array();
+  for (text = trim(text); !text.empty(); text = trim(text)) {
+    const size_t end = end_of_object(text);
+    Json row = end == 0 ? Json() : parse_or_null(text.substr(0, end));
+    if (!row.is_object()) {
+      return nullptr;
+    }
+    rows.push_back(std::move(row));
+    text.remove_prefix(end);
+  }
+  return rows;
+}
+
 Json parse_document(std::string_view text, const std::string& name) {
   if (too_deep(text)) {
     throw Error("D010", fmt::format("{} is nested more than {} deep", name, kMaxJsonDepth))
@@ -77,13 +123,19 @@ Json parse_document(std::string_view text, const std::string& name) {
         .hint("the file must be JSON Lines, an array of objects, or an object of columns");
   }
   try {
-    return Json::parse(text);
+    return parse_python_json(text);
   } catch (const Json::parse_error& e) {
+    if (Json rows = text.starts_with('{') ? concatenated(text) : Json(); !rows.is_null()) {
+      return rows;
+    }
     const size_t byte = std::min<size_t>(e.byte == 0 ? 0 : e.byte - 1, text.size());
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<long>(byte), '\n');
-    throw Error("D010", fmt::format("{} is not valid JSON", name))
+    const bool is_utf8 = find_invalid_utf8(text) == std::string_view::npos;
+    throw Error("D010", fmt::format("{} is not valid {}", name, is_utf8 ? "JSON" : "UTF-8"))
         .at(fmt::format("{}:{}", name, line))
-        .hint("the file must be JSON Lines, an array of objects, or an object of columns");
+        .hint(is_utf8 ? "the file must be JSON Lines, an array of objects, or an object of columns"
+                      : fmt::format("where it is Latin-1: iconv -f LATIN1 -t UTF-8 {} > utf8.json",
+                                    name));
   } catch (const Json::out_of_range&) {
     throw Error("D010", fmt::format("{} has a number that is too large for a double", name))
         .at(name)
@@ -91,12 +143,15 @@ Json parse_document(std::string_view text, const std::string& name) {
   }
 }
 
+bool is_json(std::string_view text) { return !parse_or_null(text).is_null(); }
+
 bool is_lines(const DataFile& file) {
   const std::string_view text = trim(without_bom(file.text()));
   const std::string_view first_line = trim(text.substr(0, text.find('\n')));
   const bool object_over_lines =
-      text.starts_with('{') && !Json::accept(first_line) &&
-      (without_compression(file.path()).extension() == ".json" || first_line == "{");
+      text.starts_with('{') && !is_json(first_line) &&
+      (without_compression(file.path()).extension() == ".json" ||
+       std::string_view("{[,").find(first_line.back()) != std::string_view::npos);
   return !text.starts_with('[') && !object_over_lines;
 }
 

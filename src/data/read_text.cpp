@@ -1,5 +1,7 @@
-// Plain text: one row a line, in the column "text"; empty lines are rows too, as in `datasets`.
+// Plain text: one row a line, in the column "text"; empty lines are rows too, and a
+// carriage return ends a line, as in `datasets`.
 #include "data/compressed.h"
+#include "data/line_ends.h"
 #include "data/reader.h"
 
 namespace sft {
@@ -10,7 +12,8 @@ class TextReader : public RowReader {
  public:
   explicit TextReader(const std::filesystem::path& path)
       : file_(path),
-        rest_(file_.text()),
+        lines_(file_.text()),
+        rest_(lines_.text()),
         name_(std::make_shared<const std::string>(path.string())) {}
 
   bool next(RawRow& row) override {
@@ -33,6 +36,7 @@ class TextReader : public RowReader {
 
  private:
   DataFile file_;
+  PlainLines lines_;
   std::string_view rest_;
   std::shared_ptr<const std::string> name_;
   int64_t line_ = 0;

@@ -7,11 +7,14 @@
 #include <array>
 #include <vector>
 
+#include "core/contained.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json_text.h"
 #include "core/strings.h"
 #include "data/glob.h"
+#include "data/python_json.h"
+#include "text/unicode.h"
 
 namespace sft {
 
@@ -52,12 +55,16 @@ Json RawRow::json(const std::vector<std::string>* columns) const {
           .hint("repair or remove it");
     }
     try {
-      row = Json::parse(text);
+      row = parse_python_json(text);
     } catch (const Json::parse_error& e) {
-      throw Error("D010", fmt::format("this line is not valid JSON (at its byte {})", e.byte))
+      const bool is_utf8 = find_invalid_utf8(text) == std::string_view::npos;
+      throw Error("D010", what_is_wrong(text, e))
           .at(place())
-          .hint(
-              "every line of a .jsonl file is one complete JSON object; repair or remove this one");
+          .hint(is_utf8 ? "every line of a .jsonl file is one complete JSON object; repair or "
+                          "remove this one"
+                        : fmt::format("save it as UTF-8, where it is Latin-1 with: iconv -f "
+                                      "LATIN1 -t UTF-8 {} > utf8.jsonl",
+                                      *file));
     } catch (const Json::out_of_range&) {
       throw Error("D010", "this row has a number that is too large for a double")
           .at(place())
@@ -88,6 +95,7 @@ const FileFormat* format_of(const std::filesystem::path& path) {
 }
 
 std::unique_ptr<RowReader> open_reader(const std::filesystem::path& path) {
+  check_is_data(path);
   if (!is_file(path)) {
     throw Error("D001", is_there(path)
                             ? fmt::format("{} is {}, not a data file", path.string(), kind_at(path))

@@ -245,7 +245,7 @@ RenderedRow Renderer::render_read(const ShapedRow& shaped, const Json& row,
     if (e.code() == "M114") {
       throw Error("D013", "this row's text is not valid UTF-8")
           .at(place)
-          .hint("save the file as UTF-8");
+          .hint("save the file as UTF-8; where it is Latin-1: iconv -f LATIN1 -t UTF-8");
     }
     if (e.code() == "M151") {
       throw Error("D055", fmt::format("the chat template refuses this row: {}; the row is {}",

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/contained.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/lfs_pointer.h"
@@ -24,6 +25,31 @@ namespace fs = std::filesystem;
 
 using SplitPatterns = std::vector<std::pair<std::string, std::vector<std::string>>>;
 
+// Who gives a name, and how far it may reach.
+struct Giver {
+  const DatasetFolder& home;  // what it may name files of
+  std::string file;           // as shown in an error
+  bool is_free = false;       // the user himself, of files on this machine
+
+  Giver(const DatasetFolder& folder, std::string named_in, bool free)
+      : home(folder), file(std::move(named_in)), is_free(free && !folder.is_remote()) {}
+
+  // D080 for a name that leaves `base`, a folder at or below home.
+  void check(const DatasetFolder& base, const std::string& entry, const std::string& name) const {
+    const fs::path from_home = base.path().lexically_relative(home.path()) / name;
+    const std::string why = is_free ? "" : why_outside(home.path(), from_home.string());
+    if (!why.empty()) {
+      throw Error("D080", fmt::format("{} names \"{}\", which {}", entry, name, why))
+          .at(file)
+          .hint(
+              home.is_remote()
+                  ? "a data set of the hub may only name its own files: choose another one"
+                  : "the data set may only name files in its own folder: move them there, or name "
+                    "them yourself, in a mixture's data_files");
+    }
+  }
+};
+
 // The files that one pattern asks for, as paths from `folder`. Only the folder that the pattern
 // itself names is listed, which may lie elsewhere.
 std::vector<std::string> files_of_pattern(const DatasetFolder& folder, const std::string& pattern) {
@@ -42,11 +68,14 @@ std::vector<std::string> files_of_pattern(const DatasetFolder& folder, const std
   return files;
 }
 
-Splits splits_by_pattern(const DatasetFolder& folder, const SplitPatterns& patterns) {
+Splits splits_by_pattern(const DatasetFolder& folder, const SplitPatterns& patterns,
+                         const Giver& giver) {
   Splits splits;
   for (const auto& [split, globs] : patterns) {
     SplitFiles found{split, {}};
     for (const std::string& glob : globs) {
+      const std::string entry = fmt::format("data_files of the split \"{}\"", split);
+      giver.check(folder, entry, glob);
       const std::vector<std::string> files = files_of_pattern(folder, glob);
       if (files.empty() && !has_wildcard(glob)) {
         throw Error("D007",
@@ -55,6 +84,7 @@ Splits splits_by_pattern(const DatasetFolder& folder, const SplitPatterns& patte
             .hint("data_files are paths or patterns below this folder");
       }
       for (const std::string& file : files) {
+        giver.check(folder, entry, file);
         if (std::ranges::find(found.files, file) == found.files.end()) {
           found.files.push_back(file);
         }
@@ -105,6 +135,7 @@ Error not_saved_by_datasets(const fs::path& file, std::string_view wanted) {
 
 // What `Dataset.save_to_disk` leaves: state.json names the arrow files.
 std::vector<std::string> saved_files(const DatasetFolder& folder) {
+  const Giver giver(folder, (folder.path() / "state.json").string(), false);
   const Json state = read_json((folder / "state.json").fetched());
   std::vector<std::string> files;
   const auto list = state.is_object() ? state.find("_data_files") : state.end();
@@ -116,6 +147,7 @@ std::vector<std::string> saved_files(const DatasetFolder& folder) {
       throw not_saved_by_datasets(folder.path() / "state.json", "file names in `_data_files`");
     }
     files.push_back(file["filename"]);
+    giver.check(folder, "_data_files", files.back());
   }
   return files;
 }
@@ -124,6 +156,7 @@ Splits saved_splits(const DatasetFolder& folder) {
   if ((folder / "state.json").is_file()) {
     return {{"train", saved_files(folder)}};
   }
+  const Giver giver(folder, (folder.path() / "dataset_dict.json").string(), false);
   Splits splits;
   const Json dict = read_json((folder / "dataset_dict.json").fetched());
   const Json names = dict.is_object() ? dict.value("splits", Json()) : Json();
@@ -132,6 +165,7 @@ Splits saved_splits(const DatasetFolder& folder) {
   }
   for (const Json& name : names) {
     SplitFiles found{name.get<std::string>(), {}};
+    giver.check(folder, "splits", found.split);
     for (const std::string& file : saved_files(folder / found.split)) {
       found.files.push_back(found.split + "/" + file);
     }
@@ -174,9 +208,11 @@ FolderSplits folder_without_configs(const DatasetSource& source, const DatasetFo
 }
 
 FolderSplits folder_splits(const DatasetSource& source, const DatasetFolder& folder) {
+  const Giver user(folder, source.name, true);
+  user.check(folder, "data_dir", source.data_dir);
   if (!source.data_files.is_null()) {
     const DatasetFolder base = folder / source.data_dir;
-    return {base, "", splits_by_pattern(base, patterns_of(source.data_files))};
+    return {base, "", splits_by_pattern(base, patterns_of(source.data_files), user)};
   }
   if (!source.data_dir.empty()) {
     return folder_without_configs(source, folder / source.data_dir);
@@ -186,12 +222,12 @@ FolderSplits folder_splits(const DatasetSource& source, const DatasetFolder& fol
     return folder_without_configs(source, folder);
   }
   const DatasetConfig& config = choose_config(configs, source.config, source.name);
-  if (config.data_files.empty()) {
-    const DatasetFolder base = folder / config.data_dir;
-    return {base, config.name, splits_by_name(base.list_files())};
-  }
+  const Giver card(folder, (folder.path() / "README.md").string(), false);
+  card.check(folder, fmt::format("data_dir of the config \"{}\"", config.name), config.data_dir);
   const DatasetFolder base = folder / config.data_dir;
-  return {base, config.name, splits_by_pattern(base, config.data_files)};
+  return {base, config.name,
+          config.data_files.empty() ? splits_by_name(base.list_files())
+                                    : splits_by_pattern(base, config.data_files, card)};
 }
 
 Error no_such_data(const std::string& name, const std::string& why) {
@@ -309,6 +345,7 @@ DatasetFiles pick_split(const DatasetSource& source, const FolderSplits& found,
 std::vector<DatasetFiles> resolve_splits(const DatasetSource& source, const std::string& spec,
                                          const HubEnvironment& hub) {
   std::vector<SplitTerm> terms = split_terms(spec);
+  check_is_data(source.name);
   FolderSplits found;
   if (is_file(source.name)) {
     check_single_file(source, terms);

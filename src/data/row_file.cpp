@@ -1,8 +1,11 @@
 #include "data/row_file.h"
 
+#include "core/contained.h"
+
 namespace sft {
 
 std::unique_ptr<RowFile> open_row_file(const std::filesystem::path& path, ThreadPool& pool) {
+  check_is_data(path);
   const FileFormat* format = format_of(path);
   if (format == nullptr || !std::filesystem::is_regular_file(path)) {
     open_reader(path);  // says what is wrong

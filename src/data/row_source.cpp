@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/contained.h"
 #include "core/error.h"
 #include "data/torch_random.h"
 
@@ -155,6 +156,21 @@ void split_off_test(RowSource& source, double test_size, Part part, uint64_t see
   source.ordered = true;
 }
 
+// "2 files: a.jsonl, b.jsonl"; a file that lies elsewhere, by a link or a name, with its whole
+// path.
+std::string names_of(const std::vector<std::filesystem::path>& files) {
+  constexpr size_t kShown = 4;
+  std::string out = fmt::format("{} file{}:", files.size(), files.size() == 1 ? "" : "s");
+  for (size_t i = 0; i < std::min(kShown, files.size()); ++i) {
+    const bool is_apart =
+        !why_outside(files[i].parent_path(), files[i].filename().string()).empty();
+    out += fmt::format("{} {}", i == 0 ? "" : ",",
+                       is_apart ? std::filesystem::weakly_canonical(files[i]).string()
+                                : files[i].filename().string());
+  }
+  return files.size() > kShown ? out + fmt::format(" and {} more", files.size() - kShown) : out;
+}
+
 }  // namespace
 
 RowSource open_source(const DataOptions& options, Part part, uint64_t seed,
@@ -195,9 +211,9 @@ std::string RowSource::describe() const {
       out += files.name;
       continue;
     }
-    out += fmt::format("{} ({}split {}, {} file{})", files.name,
+    out += fmt::format("{} ({}split {}, {})", files.name,
                        files.config.empty() ? "" : fmt::format("config {}, ", files.config),
-                       files.split, files.files.size(), files.files.size() == 1 ? "" : "s");
+                       files.split, names_of(files.files));
   }
   return out;
 }

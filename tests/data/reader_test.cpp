@@ -1,5 +1,8 @@
 #include "data/reader.h"
 
+#include <cmath>
+
+#include "data/row_file.h"
 #include "data/support.h"
 #include "support/paths.h"
 
@@ -61,6 +64,114 @@ TEST(Reader, RowsThatAreNestedTooDeepAreRefused) {
   EXPECT_EQ(error_of([&] { read_all(lines); }).where(), lines.string() + ":2");
   const auto document = folder.write("deep.json", "[" + row(999) + "]");
   EXPECT_EQ(error_of([&] { read_all(document); }).code(), "D010");
+}
+
+// The byte that a character of Latin-1 is.
+std::string bytes_of(const std::string& utf8) {
+  std::string out;
+  for (size_t i = 0; i < utf8.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(utf8[i]);
+    out += byte < 0x80
+               ? utf8[i]
+               : static_cast<char>((byte << 6) | (static_cast<unsigned char>(utf8[++i]) & 0x3F));
+  }
+  return out;
+}
+
+// Against tools/golden/text_files.py.
+TEST(Reader, OddTextFilesAreReadAsDatasetsReadsThem) {
+  const TemporaryFolder folder;
+  ThreadPool pool(1);
+  const Json golden = test::golden("text_files");
+  for (const Json& c : golden) {
+    const auto path =
+        folder.write(c["file"].get<std::string>(), bytes_of(c["text"].get<std::string>()));
+    Json rows = read_all(path);
+    const auto file = open_row_file(path, pool);
+    ASSERT_EQ(file->count(), static_cast<int64_t>(c["rows"].size())) << c["file"];
+    for (size_t i = 0; i < rows.size(); ++i) {
+      RawRow row;
+      file->read(static_cast<int64_t>(i), row);
+      EXPECT_EQ(to_text(row.json()), to_text(rows[i])) << c["file"];
+      for (Json& value : rows[i]) {
+        if (value.is_number_float() && !std::isfinite(value.get<double>())) {
+          const double number = value.get<double>();
+          value = std::isnan(number) ? "nan" : number < 0 ? "-inf" : "inf";
+        }
+      }
+    }
+    EXPECT_EQ(rows, c["rows"]) << c["file"];
+  }
+}
+
+// As Python writes it; `datasets` reads such rows too.
+TEST(Reader, NumbersThatAreNoneAreRead) {
+  const TemporaryFolder folder;
+  const auto path = folder.write(
+      "a.jsonl",
+      "{\"t\": \"NaN, \\\"Infinity\", \"x\": NaN, \"y\": [-Infinity, {\"z\": Infinity}]}\n");
+  const Json row = read_all(path)[0];
+  EXPECT_EQ(row["t"], "NaN, \"Infinity");
+  EXPECT_TRUE(std::isnan(row["x"].get<double>()));
+  EXPECT_EQ(row["y"][0].get<double>(), -INFINITY);
+  EXPECT_EQ(row["y"][1]["z"].get<double>(), INFINITY);
+  EXPECT_EQ(read_all(folder.write("b.json", "[{\"x\": NaN}]")).size(), 1U);
+  EXPECT_EQ(error_of([&] { read_all(folder.write("c.jsonl", "{\"x\": NaNa}\n")); }).code(), "D010");
+}
+
+TEST(Reader, ReadsObjectsOneBehindTheOther) {
+  const TemporaryFolder folder;
+  const Json wanted = Json::parse(R"([{"text": "a}{", "n": {"m": 1}}, {"text": "b"}])");
+  const std::string pretty = wanted[0].dump(2) + "\n" + wanted[1].dump(2) + "\n";
+  EXPECT_EQ(read_all(folder.write("a.json", pretty)), wanted);
+  EXPECT_EQ(read_all(folder.write("b.jsonl", pretty)), wanted);
+  EXPECT_EQ(read_all(folder.write("c.json", wanted[0].dump() + " " + wanted[1].dump())), wanted);
+  EXPECT_EQ(error_of([&] { read_all(folder.write("d.json", pretty + "{\"x\": ")); }).code(),
+            "D010");
+}
+
+TEST(Reader, ACarriageReturnEndsALineAsInDatasets) {
+  const TemporaryFolder folder;
+  const auto path = folder.write("a.txt", "a\rb\r\nc\n\rd");
+  const Json wanted =
+      Json::parse(R"([{"text": "a"}, {"text": "b"}, {"text": "c"}, {"text": ""}, {"text": "d"}])");
+  EXPECT_EQ(read_all(path), wanted);
+  ThreadPool pool(1);
+  const auto rows = open_row_file(path, pool);
+  ASSERT_EQ(rows->count(), 5);
+  for (int64_t i = 0; i < 5; ++i) {
+    RawRow row;
+    rows->read(i, row);
+    EXPECT_EQ(row.json(), wanted[static_cast<size_t>(i)]);
+  }
+  EXPECT_EQ(read_all(folder.write("b.jsonl", "{\"a\":1}\r{\"a\":2}\r")).size(), 2U);
+  EXPECT_EQ(read_all(folder.write("c.csv", "a\r1\r2\r")).size(), 2U);
+}
+
+TEST(Reader, OtherEncodingsAreNamed) {
+  const TemporaryFolder folder;
+  const auto wide = [](bool mark, bool big) {
+    std::string out = !mark ? "" : big ? "\xfe\xff" : "\xff\xfe";
+    for (const char c : std::string("{\"text\": \"a\"}\n")) {
+      out += big ? std::string({'\0', c}) : std::string({c, '\0'});
+    }
+    return out;
+  };
+  for (const char* name : {"a.jsonl", "a.json", "a.csv", "a.txt"}) {
+    for (const bool mark : {true, false}) {
+      for (const bool big : {true, false}) {
+        const Error e = error_of([&] { read_all(folder.write(name, wide(mark, big))); });
+        EXPECT_EQ(e.code(), "D014") << name;
+        EXPECT_NE(e.message().find(big ? "UTF-16BE" : "UTF-16LE"), std::string::npos);
+        EXPECT_NE(e.hint().find("iconv"), std::string::npos);
+      }
+    }
+  }
+  const auto latin = folder.write("b.jsonl", "{\"a\": 1}\n{\"text\": \"Gr\xfc\xdf\"}\n");
+  const Error e = error_of([&] { read_all(latin); });
+  EXPECT_EQ(e.code(), "D010");
+  EXPECT_EQ(e.where(), latin.string() + ":2");
+  EXPECT_NE(e.message().find("0xfc, as in Latin-1"), std::string::npos) << e.message();
 }
 
 TEST(Reader, ReadsEveryFormOfJson) {

@@ -1,8 +1,11 @@
 #include "data/resolve.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 
 #include "data/glob.h"
+#include "data/reader.h"
 #include "data/support.h"
 
 namespace sft {
@@ -246,6 +249,99 @@ TEST_F(Resolve, LooksForDataFilesElsewhere) {
   EXPECT_EQ(of((folder / "away").string() + "/**/a?.jsonl"), 2U);
   EXPECT_EQ(of("../away/*/a1.jsonl"), 1U);
   EXPECT_EQ(error_of([&] { of("https://x.org/a.jsonl"); }).code(), "D005");
+}
+
+// Every place where a file of somebody else gives the name of another, with a name that leaves.
+TEST_F(Resolve, NoNameInACardOrAStateFileLeavesItsFolder) {
+  files({"secret/s.jsonl", "secret/data.arrow", "home/sub/a.jsonl"});
+  fs::create_directory_symlink("../secret", folder / "home/out");
+  const std::string secret = (folder / "secret").string();
+  const auto try_all = [&] {
+    Names codes;
+    const auto attempt = [&] {
+      try {
+        const DatasetSource source{(folder / "home").string(), {}, "", {}};
+        const auto found = resolve_splits(source, "all", {});
+        codes.emplace_back(found.empty() ? "empty" : "");
+      } catch (const Error& e) {
+        codes.push_back(e.code());
+        if (e.code() == "D080") {
+          EXPECT_NE(e.message().find('"'), std::string::npos);
+          EXPECT_TRUE(e.where().starts_with((folder / "home").string())) << e.where();
+        }
+      }
+    };
+    for (const std::string& name :
+         {secret + "/s.jsonl", std::string("../secret/s.jsonl"), std::string("out/s.jsonl"),
+          secret + "/*.jsonl", std::string("../*/s.jsonl"), std::string("sub/../../secret/*"),
+          std::string("out/*")}) {
+      for (const char* card : {"README.md", ".huggingface.yaml"}) {
+        const std::string yaml =
+            "configs:\n- config_name: default\n  data_files:\n"
+            "  - split: train\n    path: \"" +
+            name + "\"\n";
+        folder.write(std::string("home/") + card,
+                     std::string_view(card) == "README.md" ? "---\n" + yaml + "---\n" : yaml);
+        attempt();
+        fs::remove(folder / (std::string("home/") + card));
+      }
+    }
+    for (const std::string& dir : {secret, std::string("../secret"), std::string("out")}) {
+      folder.write("home/README.md",
+                   "---\nconfigs:\n- config_name: default\n  data_dir: " + dir + "\n---\n");
+      attempt();
+      fs::remove(folder / "home/README.md");
+    }
+    for (const std::string& name : {secret + "/data.arrow", std::string("../secret/data.arrow"),
+                                    std::string("out/data.arrow")}) {
+      folder.write("home/state.json", Json{{"_data_files", {{{"filename", name}}}}}.dump());
+      attempt();
+      fs::remove(folder / "home/state.json");
+    }
+    for (const std::string& split : {secret, std::string("../secret"), std::string("out")}) {
+      folder.write("secret/state.json", R"({"_data_files": [{"filename": "data.arrow"}]})");
+      folder.write("home/sub/state.json", R"({"_data_files": [{"filename": "data.arrow"}]})");
+      folder.write("home/dataset_dict.json", Json{{"splits", {split}}}.dump());
+      attempt();
+      fs::remove(folder / "home/dataset_dict.json");
+    }
+    return codes;
+  };
+  const Names refused = try_all();
+  EXPECT_EQ(refused.size(), 23U);
+  for (const std::string& code : refused) {
+    EXPECT_EQ(code, "D080");
+  }
+}
+
+TEST_F(Resolve, ACardMayNameEverythingInItsFolder) {
+  files({"a/x.jsonl", "a/y.jsonl"});
+  fs::create_symlink("x.jsonl", folder / "a/z.jsonl");
+  folder.write("README.md",
+               "---\r\nconfigs:\r\n- config_name: default\r\n  data_files:\r\n  - split: train\r\n"
+               "    path: a/?.jsonl\r\n---\r\n# card\r\n");
+  EXPECT_EQ(names("train"), (Names{"a/x.jsonl", "a/y.jsonl", "a/x.jsonl"}));  // z, where it leads
+}
+
+TEST_F(Resolve, LinksThatLeadInCirclesEnd) {
+  files({"a/train.jsonl"});
+  for (const char* name : {"one", "two", "three"}) {
+    fs::create_directory_symlink("..", folder / "a" / name);
+    fs::create_directory_symlink(".", folder / name);
+  }
+  EXPECT_EQ(list_files(folder.path()), Names{"a/train.jsonl"});
+}
+
+TEST_F(Resolve, PipesAndTheSystemsFilesAreNotOpened) {
+  const auto pipe = folder / "pipe.jsonl";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  fs::create_symlink("/proc/self/environ", folder / "environ.jsonl");
+  for (const fs::path& path :
+       {pipe, fs::path("/proc/self/environ"), folder / "environ.jsonl", fs::path("/dev/zero")}) {
+    const DatasetSource source{path.string(), {}, "", {}};
+    EXPECT_EQ(error_of([&] { resolve_dataset(source, "train", {}); }).code(), "D081") << path;
+  }
+  EXPECT_EQ(error_of([&] { open_reader(folder / "environ.jsonl"); }).code(), "D081");
 }
 
 TEST(Slice, KeepsThePartAsked) {
