@@ -189,8 +189,9 @@ void bench_rank(const BenchOptions& o, const std::filesystem::path& config, DTyp
   const Holding holding = holding_of(o.settings.sharding, launch.rank, launch.world, device.kind());
   LoadedModel model = random_model(config, device, chosen.compute, weights, holding);
   const auto store = control_store(control);
-  const auto comm = connect_ranks(launch, device, store.get(), control.timeout().count(),
-                                  o.settings.sharding.copy_engines);
+  const auto comm = connect_ranks(
+      launch, device, store.get(), control.timeout().count(), o.settings.sharding.copy_engines,
+      [](const std::string& text) { fmt::print(stderr, "{}\n", text); });
   comm->report_to(control);
   const auto abort = control.on_failure([&](const Error& why) { comm->abort(why); });
   if (o.sweep) {

@@ -1,11 +1,14 @@
 #include "comm/connect.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 namespace sft {
 
 std::unique_ptr<Communicator> connect_ranks(const LaunchEnvironment& launch, Device& device,
-                                            Store* store, double timeout, bool copy_engines) {
+                                            Store* store, double timeout, bool copy_engines,
+                                            const Say& say) {
   if (launch.world == 1) {
     return local_communicator();
   }
@@ -18,7 +21,13 @@ std::unique_ptr<Communicator> connect_ranks(const LaunchEnvironment& launch, Dev
   // when it cannot.
   constexpr double kLater = 15;
   group.timeout = std::chrono::milliseconds(static_cast<int64_t>((timeout + kLater) * 1000));
-  if (device.kind() == DeviceKind::cpu) {
+  const bool cpu = device.kind() == DeviceKind::cpu;
+  const Notice notice(
+      fmt::format(
+          "the ranks to connect to each other from {} through {} ({} names another network)",
+          group.address, cpu ? "Gloo" : "NCCL", cpu ? "GLOO_SOCKET_IFNAME" : "NCCL_SOCKET_IFNAME"),
+      say);
+  if (cpu) {
     return gloo_communicator(group);
   }
   auto nccl = nccl_communicator(device, group);

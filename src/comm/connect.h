@@ -6,13 +6,15 @@
 
 #include "comm/communicator.h"
 #include "comm/launch_environment.h"
+#include "comm/notice.h"
 
 namespace sft {
 
 // NCCL between GPUs (and copy engines, if they are wanted), Gloo between CPUs, nothing for one
 // rank. `store` outlives it; `timeout`: seconds that one operation may take (--ddp_timeout). Errors
-// as of nccl_communicator and gloo_communicator.
+// as of nccl_communicator and gloo_communicator. `say` is told now and then what lasts.
 std::unique_ptr<Communicator> connect_ranks(const LaunchEnvironment& launch, Device& device,
-                                            Store* store, double timeout, bool copy_engines);
+                                            Store* store, double timeout, bool copy_engines,
+                                            const Say& say);
 
 }  // namespace sft

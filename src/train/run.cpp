@@ -290,7 +290,7 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
   const auto store = control_store(control);
   const auto comm =
       connect_ranks(s.launch, *device, store.get(), static_cast<double>(o.distributed.ddp_timeout),
-                    o.sharding.copy_engines);
+                    o.sharding.copy_engines, [&](const std::string& line) { log.note(line); });
   if (comm->size() > 1) {
     log.note(fmt::format("ranks: {}, through {}", comm->size(), comm->name()));
   }

@@ -37,6 +37,20 @@ bool wait_for(double seconds, const std::function<bool()>& what) {
   return false;
 }
 
+// A port that was free a moment ago.
+int free_port() {
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  const auto any = reinterpret_cast<sockaddr*>(&address);
+  EXPECT_EQ(::bind(fd, any, size), 0);
+  EXPECT_EQ(::getsockname(fd, any, &size), 0);
+  ::close(fd);
+  return ntohs(address.sin_port);
+}
+
 class LaunchTest : public ::testing::Test {
  protected:
   LaunchTest() {
@@ -148,6 +162,42 @@ TEST_F(LaunchTest, ARestartGoesOnToTheSameWeights) {
   EXPECT_GT(restarted, 0);
 }
 
+TEST_F(LaunchTest, ASecretCanBeInsistedOn) {
+  Launch launch;
+  launch.environment = {
+      {"RANK", "0"},         {"WORLD_SIZE", "2"},          {"LOCAL_RANK", "0"},
+      {"SFT_TOKEN", ""},     {"MASTER_ADDR", "127.0.0.1"}, {"MASTER_PORT", "29500"},
+      {"SFT_TOKEN_FILE", ""}};
+  Words words = recipe(settings_, out("insists"));
+  words.push_back("--require_token");
+  const Ended ended = run(settings_, words, launch);
+  EXPECT_EQ(ended.code, 2) << ended.err;
+  EXPECT_NE(ended.err.find("error[C137]: "), std::string::npos) << ended.err;
+  launch.environment = {{"SFT_TOKEN", ""}, {"SFT_TOKEN_FILE", "/none"}};
+  const Ended unreadable = run(settings_, recipe(settings_, out("insists")), launch);
+  EXPECT_EQ(unreadable.code, 2) << unreadable.err;
+  EXPECT_NE(unreadable.err.find("error[C136]: "), std::string::npos) << unreadable.err;
+  Words launcher = {"launch", "--nnodes", "2", "--node_rank", "0", "--require_token"};
+  launcher.insert(launcher.end(), words.begin(), words.end());
+  launch.environment = {{"SFT_TOKEN", ""}, {"SFT_TOKEN_FILE", ""}};
+  const Ended two = run(settings_, launcher, launch);
+  EXPECT_EQ(two.code, 2) << two.err;
+  EXPECT_NE(two.err.find("error[C137]: "), std::string::npos) << two.err;
+}
+
+TEST_F(LaunchTest, ALauncherThatWaitsForOthersStopsWhenItIsTold) {
+  const std::string port = std::to_string(free_port());
+  Child run(settings_, ranks_by({"launch", "--nnodes", "2", "--node_rank", "0", "--master_port",
+                                 port, "--nproc_per_node", "1"},
+                                "waits", {}));
+  ASSERT_TRUE(wait_for(20, [&] {
+    return run.said().find("waiting for node 1 of 2 to come") != std::string::npos;
+  })) << run.said();
+  ASSERT_EQ(::kill(run.pid(), SIGTERM), 0);
+  EXPECT_TRUE(run.wait(10)) << run.said();
+  EXPECT_EQ(run.end().code, 143);
+}
+
 // Kubeflow's and Slurm's variables, where one process is all there is to start.
 TEST_F(LaunchTest, WhatLaunchersWriteIntoTheirVariablesTrainsOrIsRefused) {
   struct Case {
@@ -215,20 +265,6 @@ TEST_F(LaunchTest, AnErrorIsSaidOnce) {
     EXPECT_EQ(ended.err.find("error[", first + 1), std::string::npos) << ended.err;
     EXPECT_EQ(ended.err.find("stopped: "), std::string::npos) << ended.err;
   }
-}
-
-// A port that was free a moment ago.
-int free_port() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  const auto any = reinterpret_cast<sockaddr*>(&address);
-  EXPECT_EQ(::bind(fd, any, size), 0);
-  EXPECT_EQ(::getsockname(fd, any, &size), 0);
-  ::close(fd);
-  return ntohs(address.sin_port);
 }
 
 // Two ranks with folders of their own, which a scheduler would have started.

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "comm/communicator.h"
+#include "comm/notice.h"
 #include "comm/secret.h"
 #include "comm/socket.h"
 #include "comm/together.h"
@@ -450,6 +451,25 @@ TEST(ControlClient, WhatIsWaitedForIsSaidWithinFiveSeconds) {
   EXPECT_NE(said["alone"].find("waiting for rank 1 of 2 to come: 4 s so far"), std::string::npos)
       << said["alone"];
   EXPECT_NE(said["silent"].find("no answer yet"), std::string::npos) << said["silent"];
+}
+
+TEST(ControlClient, WhatBlocksInALibraryIsSaidTooAndEndsAtOnce) {
+  std::mutex mutex;
+  std::vector<std::string> said;
+  {
+    const Notice notice("the others", [&](const std::string& text) {
+      const std::lock_guard lock(mutex);
+      said.push_back(text);
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(4300));
+  }
+  ASSERT_EQ(said.size(), 1U);
+  EXPECT_TRUE(said[0].starts_with("waiting for the others: 4")) << said[0];
+  const auto begun = std::chrono::steady_clock::now();
+  {
+    const Notice notice("nothing", [](const std::string&) { ADD_FAILURE(); });
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2));
 }
 
 TEST(ControlClient, WhoNeverComesIsNamed) {

@@ -49,7 +49,8 @@ class Child {
   void send(int signal) const;
   // Waits at most `seconds`; false when it still runs.
   bool wait(double seconds);
-  std::string said() const { return read_text(err_); }  // on stderr, so far
+  // On stderr, so far.
+  std::string said() const { return fs::exists(err_) ? read_text(err_) : ""; }
   Ended end();  // waits; after 60 s it is killed and counts as hung (code -2)
 
  private:
