@@ -14,6 +14,7 @@
 #include "data/dataset.h"
 #include "data/survey.h"
 #include "train/choose_device.h"
+#include "train/named_model.h"
 #include "train/options.h"
 #include "train/run_plan.h"
 #include "train/text_setup.h"
@@ -154,8 +155,7 @@ int run_inspect(Args args, Terminal& terminal) {
   const Logger log = terminal.logger(o.train.quiet, o.train.verbose);
 
   const HubEnvironment hub = hub_environment(terminal, log);
-  const auto source =
-      ModelSource::open(*o.train.model.model_name_or_path, o.train.model.model_revision, hub);
+  const auto source = named_model(o.train.model, hub);
   const TextSetup text = load_text(*source, o.train.data, hub);
   const int threads = o.train.threads > 0 ? static_cast<int>(o.train.threads) : default_threads();
   ThreadPool pool(threads);

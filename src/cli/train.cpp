@@ -166,6 +166,10 @@ int run_train(Args args, Terminal& terminal) {
   for (const std::string& detail : options.details) {
     log.detail(detail);
   }
+  if (!options.details.empty() && options.verbose == 0) {
+    log.note(fmt::format("{} of the settings given {} no effect here; -v says which, and why",
+                         options.details.size(), options.details.size() == 1 ? "has" : "have"));
+  }
   std::unique_ptr<Progress> steps, batches;
   const bool bar = first && !options.disable_tqdm.value_or(false);
   SignalThread signals;  // before any other thread is made

@@ -219,6 +219,7 @@ class Preparation {
   bool can_wait(const std::vector<SourceRow>& first) const {
     if (packing_ || sources_->table == nullptr || !options_.max_length ||
         !preparer().trains_all() || options_.train_sampling_strategy == "group_by_length" ||
+        options_.train_sampling_strategy == "batch_rebalance" ||
         (count() <= kFewRows && sources_->table->bytes() <= kFewBytes)) {
       return false;
     }

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <span>
 
 #include "core/error.h"
 #include "core/numbers.h"
+#include "data/batch_rebalance.h"
 
 namespace sft {
 
@@ -46,10 +48,31 @@ BatchPlan plan_of(const PreparedDataset& data, const LoaderOptions& options) {
   return {.rows = data.size() == kEndless ? options.max_steps * step_rows : data.size(),
           .per_device = options.per_device_batch,
           .world = options.world,
-          .drop_last = options.drop_last};
+          .drop_last = options.drop_last,
+          .rebalanced = options.sampling == Sampling::batch_rebalance && data.windows() == nullptr
+                            ? options.accumulation
+                            : 0};
 }
 
 int64_t bytes_of(const MicroBatch& batch) { return static_cast<int64_t>(batch.tokens.size()) * 12; }
+
+int64_t rounded_up(int64_t n, int64_t unit) { return unit > 1 ? (n + unit - 1) / unit * unit : n; }
+
+// What TRL's collator would make of the batch.
+void lay_out(MicroBatch& batch, std::span<const Example> rows, const LoaderOptions& options) {
+  if (options.padding_free) {
+    batch.num_tokens = rounded_up(batch.num_tokens, options.pad_to_multiple_of);
+    batch.laid_rows = 1;
+    batch.laid_length = batch.num_tokens;
+    return;
+  }
+  int64_t longest = 0;
+  for (const Example& row : rows) {
+    batch.laid_rows += row.input_ids.empty() ? 0 : 1;
+    longest = std::max(longest, static_cast<int64_t>(row.input_ids.size()));
+  }
+  batch.laid_length = rounded_up(longest, options.pad_to_multiple_of);
+}
 
 MicroBatch join(std::span<const Example> rows, const LoaderOptions& options) {
   MicroBatch batch;
@@ -62,10 +85,7 @@ MicroBatch join(std::span<const Example> rows, const LoaderOptions& options) {
   batch.fresh_rows = batch.rows;
   batch.trained = std::ranges::count_if(batch.targets, [](int32_t t) { return t != kIgnored; });
   batch.num_tokens = static_cast<int64_t>(batch.tokens.size());
-  if (options.padding_free && options.pad_to_multiple_of > 1) {
-    const int64_t unit = options.pad_to_multiple_of;
-    batch.num_tokens = (batch.num_tokens + unit - 1) / unit * unit;
-  }
+  lay_out(batch, rows, options);
   if (batch.tokens.empty()) {  // programs need a token; this one trains nothing
     append_row(batch, {.input_ids = {0}, .labels = {kIgnored}, .documents = {}});
   }
@@ -128,7 +148,7 @@ Cursor cursor_from_json(const Json& json) {
 }
 
 TrainLoader::TrainLoader(const PreparedDataset& data, LoaderOptions options)
-    : data_(data), options_(options), plan_(plan_of(data, options)) {
+    : data_(data), options_(options), plan_(plan_of(data, options)), random_(options.run_seed) {
   SFT_ASSERT(options_.per_device_batch > 0 && options_.accumulation > 0 && options_.world > 0);
   if (plan_.batches() == 0) {
     throw Error("D063", fmt::format("{} rows do not fill one batch of {} on each of {} ranks",
@@ -208,6 +228,32 @@ void TrainLoader::seek(const Cursor& cursor) {
         .hint("resume with the data, batch size, accumulation and ranks of the run that was saved");
   }
   cursor_ = cursor;
+  // Within an epoch it has begun; at its beginning and at its end the next step begins one.
+  const bool within = cursor.step_in_epoch > 0 || cursor.first_row > 0;
+  begun_ = within ? cursor.epoch : cursor.epoch - 1;
+}
+
+void TrainLoader::begin_epoch() {
+  begun_ = cursor_.epoch;
+  if (cursor_.epoch == 0 || !options_.seeds_once) {
+    random_.random64();  // torch's DataLoader draws a seed for its workers, also where it has none
+  }
+}
+
+Json TrainLoader::random_state() const {
+  Json state = {{"now", random_.state()}};
+  if (!epoch_random_.empty()) {
+    state["epoch"] = epoch_random_;
+  }
+  return state;
+}
+
+void TrainLoader::restore_random(const Json& state) {
+  if (!state.is_object() || !state.contains("now") || !state["now"].is_string()) {
+    throw Error("D062", "the checkpoint's random state is damaged")
+        .hint("resume from an earlier checkpoint");
+  }
+  random_.restore(state["now"].get<std::string>());
 }
 
 bool TrainLoader::go_on(const Cursor& cursor, int64_t rows, int64_t step_rows_then) {
@@ -243,18 +289,68 @@ std::unique_ptr<TrainLoader> make_loader(const PreparedDataset& data,
   return std::make_unique<Loader>(data, options);
 }
 
+Loader::EpochRows Loader::make_order(int64_t epoch) {
+  if (options_.sampling != Sampling::batch_rebalance) {
+    return {epoch_order(options_.sampling, data_, options_.seed, epoch)};
+  }
+  std::vector<int64_t> lengths;
+  for (int64_t row = 0; row < data_.size(); ++row) {
+    lengths.push_back(data_.length(row));
+  }
+  const Rebalance how{options_.per_device_batch * options_.world * options_.accumulation,
+                      options_.world, options_.accumulation, options_.drop_last,
+                      epoch == start_.epoch ? start_.first_row : 0};
+  EpochRows out;
+  for (const auto& batch : rebalanced_batches(lengths, how, epoch, options_.rank)) {
+    out.begins.push_back(static_cast<int64_t>(out.rows.size()));
+    out.rows.insert(out.rows.end(), batch.begin(), batch.end());
+  }
+  out.begins.push_back(static_cast<int64_t>(out.rows.size()));
+  return out;
+}
+
 Loader::Order Loader::order_of(int64_t epoch) {
   const std::lock_guard lock(mutex_);
+  if (is_drawn(options_.sampling)) {
+    const auto found = orders_.find(epoch);
+    return found == orders_.end() ? nullptr : found->second;
+  }
   Order& order = orders_[epoch];
   if (order == nullptr) {
-    const bool cut_anew = epoch == start_.epoch && start_.first_row > 0;
-    order = std::make_shared<const std::vector<int64_t>>(
-        epoch_order(options_.sampling, data_, options_.seed, epoch,
-                    cut_anew ? start_.order_rows : step_rows()));
+    order = std::make_shared<const EpochRows>(make_order(epoch));
   }
   Order out = order;
   orders_.erase(orders_.begin(), orders_.lower_bound(epoch - 1));
   return out;
+}
+
+// Batches that are made ahead end with the epoch: what comes after it is not known before.
+void Loader::draw_order(int64_t epoch) {
+  ahead_.reset();
+  const bool cut_anew = epoch == start_.epoch && start_.first_row > 0;
+  const std::lock_guard lock(mutex_);
+  orders_.clear();
+  orders_[epoch] = std::make_shared<const EpochRows>(EpochRows{
+      drawn_order(options_.sampling, data_, cut_anew ? start_.order_rows : step_rows(), random_)});
+}
+
+void Loader::begin_epoch() {
+  if (is_drawn(options_.sampling)) {
+    epoch_random_ = random_.state();
+  }
+  TrainLoader::begin_epoch();
+  if (is_drawn(options_.sampling)) {
+    draw_order(cursor_.epoch);
+  }
+}
+
+void Loader::restore_random(const Json& state) {
+  if (is_drawn(options_.sampling) && begun_ == cursor_.epoch && state.contains("epoch") &&
+      state["epoch"].is_string()) {
+    random_.restore(state["epoch"].get<std::string>());
+    begin_epoch();
+  }
+  TrainLoader::restore_random(state);
 }
 
 MicroBatch Loader::make(int64_t serial) {
@@ -263,17 +359,31 @@ MicroBatch Loader::make(int64_t serial) {
   const int64_t later = serial - first.batches();
   const int64_t epoch = start_.epoch + (in_first ? 0 : 1 + later / plan_.batches());
   const Order order = order_of(epoch);
-  std::vector<int64_t> positions = in_first ? first.batch(serial, options_.rank)
-                                            : plan_.batch(later % plan_.batches(), options_.rank);
-  for (int64_t& position : positions) {
-    position += in_first ? start_.first_row : 0;
+  if (order == nullptr) {
+    return {};
   }
-  return make_batch(data_, *order, positions, options_);
+  const int64_t batch = in_first ? serial : later % plan_.batches();
+  std::vector<int64_t> positions;
+  if (order->begins.empty()) {
+    positions = (in_first ? first : plan_).batch(batch, options_.rank);
+    for (int64_t& position : positions) {
+      position += in_first ? start_.first_row : 0;
+    }
+  } else {
+    const int64_t begin = order->begins[static_cast<size_t>(batch)];
+    positions.resize(static_cast<size_t>(order->begins[static_cast<size_t>(batch) + 1] - begin));
+    std::iota(positions.begin(), positions.end(), begin);
+  }
+  return make_batch(data_, order->rows, positions, options_);
 }
 
 std::vector<MicroBatch> Loader::next() {
   if (at_epoch_end()) {
     cursor_ = {cursor_.epoch + 1, 0};
+  }
+  const bool undrawn = is_drawn(options_.sampling) && order_of(cursor_.epoch) == nullptr;
+  if (begun_ != cursor_.epoch || undrawn) {  // undrawn: resumed without the generator's state
+    begin_epoch();
   }
   const BatchPlan plan = plan_from(cursor_.first_row);
   const int64_t begin = cursor_.step_in_epoch * options_.accumulation;
@@ -325,6 +435,9 @@ std::vector<MicroBatch> WindowLoader::next() {
     ++cursor_.epoch;
     cursor_.step_in_epoch = cursor_.first_row = cursor_.order_rows = 0;
   }
+  if (begun_ != cursor_.epoch) {
+    begin_epoch();
+  }
   if (ahead_ == nullptr) {
     ahead_ = std::make_unique<Ahead<std::vector<Example>>>(
         [this](int64_t w) { return data_.windows()->window(w); },
@@ -355,16 +468,19 @@ void WindowLoader::seek(const Cursor& cursor) {
 }
 
 EvalLoader::EvalLoader(const PreparedDataset& data, LoaderOptions options)
-    : data_(data),
-      options_(options),
-      plan_(plan_of(data, options)),
-      order_(epoch_order(Sampling::sequential, data, 0, 0, 1)) {
+    : data_(data), options_(options), plan_(plan_of(data, options)) {
   if (plan_.batches() == 0) {
     throw Error("D063", fmt::format("{} evaluation rows do not fill one batch of {} on each of {} "
                                     "ranks",
                                     data.size(), options_.per_device_batch, options_.world))
         .hint(
             "use more data, a smaller --per_device_eval_batch_size, or no --dataloader_drop_last");
+  }
+  if (options.sampling == Sampling::group_by_length) {
+    TorchGenerator generator(options.seed);  // anew for each evaluation, so that all are alike
+    order_ = drawn_order(options.sampling, data, options.per_device_batch, generator);
+  } else {
+    order_ = epoch_order(Sampling::sequential, data, 0, 0);
   }
 }
 

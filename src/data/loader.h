@@ -24,6 +24,8 @@ struct MicroBatch {
   std::vector<int32_t> cu_seqlens;  // (documents + 1), from 0 to tokens
   int64_t num_tokens = 0;  // as TRL counts them: with pad_to_multiple_of where padding-free
   int64_t trained = 0;     // targets that are not kIgnored
+  // As TRL lays the batch out: so many sequences of so many tokens, padding included.
+  int64_t laid_rows = 0, laid_length = 0;
   int64_t rows = 0;
   int64_t fresh_rows = 0;  // rows, less those repeated to give every rank a full batch
   RowNotes notes{};
@@ -49,11 +51,13 @@ struct LoaderOptions {
   int64_t accumulation = 1;
   int rank = 0;
   int world = 1;
-  uint64_t seed = 42;  // data_seed, else seed
+  uint64_t seed = 42;       // data_seed, else seed
+  uint64_t run_seed = 42;   // seed: of the run's own generator
+  bool seeds_once = false;  // dataloader_persistent_workers: workers get seeds once
   bool drop_last = false;
   Sampling sampling = Sampling::random;
-  bool padding_free = false;       // only changes num_tokens
-  int64_t pad_to_multiple_of = 0;  // only changes num_tokens; 0: none
+  bool padding_free = false;       // only changes what is counted
+  int64_t pad_to_multiple_of = 0;  // likewise; 0: none
   int64_t max_steps = 0;           // of the run: an epoch of rows without end
   int workers = 0;                 // threads that make batches ahead; 0: made when asked for
 };
@@ -84,6 +88,13 @@ class TrainLoader {
   // Epochs done after the last step of `next`, as TRL logs them: 1.5 is half of the second.
   double epoch() const;
   Cursor cursor() const { return cursor_; }
+  // The run's generator, torch's default one in TRL: it draws once as an epoch or an evaluation
+  // begins (the seeds of torch's DataLoader), some orders, and the noise of a rank that runs alone.
+  TorchGenerator& random() { return random_; }
+  // Where it stands, and stood as the epoch began where its order was drawn.
+  Json random_state() const;
+  // After `seek`; D062 when the state is damaged.
+  virtual void restore_random(const Json& state);
   // Goes to a place given by `cursor` of a loader with the same options. D062 beyond the epoch's
   // end.
   virtual void seek(const Cursor& cursor);
@@ -101,11 +112,16 @@ class TrainLoader {
     return (plan.batches() + options_.accumulation - 1) / options_.accumulation;
   }
   int64_t steps_of_epoch() const { return steps_of(plan_from(cursor_.first_row)); }
+  // Before the first step of an epoch.
+  virtual void begin_epoch();
 
   const PreparedDataset& data_;
   LoaderOptions options_;
   BatchPlan plan_;
   Cursor cursor_;
+  TorchGenerator random_;
+  std::string epoch_random_;  // the generator as the epoch began, where its order is drawn
+  int64_t begun_ = -1;        // the last epoch that has begun
 };
 
 std::unique_ptr<TrainLoader> make_loader(const PreparedDataset& data, const LoaderOptions& options);
@@ -117,10 +133,20 @@ class Loader : public TrainLoader {
   ~Loader() override { ahead_.reset(); }
   std::vector<MicroBatch> next() override;
   void seek(const Cursor& cursor) override;
+  void restore_random(const Json& state) override;
 
  private:
-  using Order = std::shared_ptr<const std::vector<int64_t>>;
+  // An epoch's rows in order; `begins` of the batches where they have no common size.
+  struct EpochRows {
+    std::vector<int64_t> rows;
+    std::vector<int64_t> begins{};
+  };
+  using Order = std::shared_ptr<const EpochRows>;
+  // Null where it is yet to be drawn.
   Order order_of(int64_t epoch);
+  EpochRows make_order(int64_t epoch);
+  void draw_order(int64_t epoch);
+  void begin_epoch() override;
   // Micro-batch `serial` of this rank, counted from the beginning of epoch `start_`.
   MicroBatch make(int64_t serial);
 

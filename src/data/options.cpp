@@ -25,14 +25,14 @@ void visit_source(DataOptions& o, OptionTable& v) {
   v("test_split_size", &o.test_split_size, "Share or number of rows kept for testing, by the seed.")
       .above(0)
       .at_most(kMostCount);
-  v("streaming", &o.streaming, "Stream the mixture.")
-      .planned(
-          "a mixture needs to know how many rows there are; one data set can be read with "
-          "dataset_streaming");
+  v("streaming", &o.streaming,
+    "Read the mixture's rows once, one data set after the other, while training runs; needs "
+    "max_steps.");
   v("dataset_streaming", &o.dataset_streaming,
     "Read rows once, in the files' order, while training runs; needs max_steps.");
-  v("dataset_kwargs", &o.dataset_kwargs, "Only skip_prepare_dataset, in TRL.")
-      .planned("rows are always prepared; those with input_ids are taken as they are");
+  v("dataset_kwargs", &o.dataset_kwargs,
+    "'{\"skip_prepare_dataset\": true}': rows with input_ids are trained as they are, neither cut, "
+    "packed nor shuffled beforehand.");
 }
 
 void visit_text(DataOptions& o, OptionTable& v) {
@@ -42,7 +42,9 @@ void visit_text(DataOptions& o, OptionTable& v) {
   v("chat_template_name", &o.chat_template_name,
     "Which of several chat templates; none: default, and tool_use for rows with tools.");
   v("eos_token", &o.eos_token, "The token that ends a text; it must be in the vocabulary.");
-  v("pad_token", &o.pad_token, "The token that pads.").inert("nothing is padded");
+  v("pad_token", &o.pad_token,
+    "The token that TRL pads with; nothing is padded here, but include_num_input_tokens_seen may "
+    "leave it out.");
   v("max_length", &o.max_length, "Longest sequence in tokens, and the length of packed rows.")
       .at_least(2)
       .alias("max_seq_length",
@@ -73,9 +75,10 @@ void visit_packing(DataOptions& o, OptionTable& v) {
 
 void visit_loading(DataOptions& o, OptionTable& v) {
   v.group("Order and loading");
-  v("train_sampling_strategy", &o.train_sampling_strategy, "The order of the training rows.")
-      .one_of({"random", "sequential", "group_by_length"})
-      .built_only({"random", "sequential"}, "batches of similar length are not made yet");
+  v("train_sampling_strategy", &o.train_sampling_strategy,
+    "The order of the training rows; group_by_length: batches of similar length; batch_rebalance: "
+    "batches of similar cost, of which a step has as many rows as ever.")
+      .one_of({"random", "sequential", "group_by_length", "batch_rebalance"});
   v("dataset_order", &o.dataset_order,
     "trl: TRL's order, which with packing or masks needs every row first; windowed: rows shuffled "
     "and packed within windows of four blocks of 1,000 rows, so that training starts at once.")
@@ -115,6 +118,11 @@ void visit_loading(DataOptions& o, OptionTable& v) {
 
 int64_t DataOptions::padding_multiple() const {
   return pad_to_multiple_of ? whole_number(*pad_to_multiple_of).value_or(0) : 0;
+}
+
+bool DataOptions::skips_preparation() const {
+  return dataset_kwargs.is_object() &&
+         dataset_kwargs.value("skip_prepare_dataset", Json(false)) == true;
 }
 
 void DataOptions::visit(OptionTable& v) {

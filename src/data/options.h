@@ -68,6 +68,8 @@ struct DataOptions {
   // devices.
   int64_t padding_multiple() const;
   bool packs_eval() const { return eval_packing.value_or(packing); }
+  // dataset_kwargs: {"skip_prepare_dataset": true}.
+  bool skips_preparation() const;
   void visit(OptionTable& v);
 };
 

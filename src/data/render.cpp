@@ -170,7 +170,9 @@ Renderer::Renderer(const RowShape& shape, const DataOptions& options, const Toke
       eos_(options.eos_token.value_or(tokenizer.eos_token())),
       ends_texts_(options.dataset_text_field == "text"),
       completion_only_(options.completion_only_loss.value_or(true)),
-      assistant_only_(options.assistant_only_loss) {
+      assistant_only_(options.assistant_only_loss),
+      prepared_(options.skips_preparation()),
+      documents_apart_(options.padding_free && !options.packing) {
   if (chat_template != nullptr) {
     template_ = *chat_template;
     marked_template_ = chat_template->for_assistant_mask();
@@ -239,6 +241,10 @@ RenderedRow Renderer::render(const Json& row, const std::string& place, Tokenize
 RenderedRow Renderer::render_read(const ShapedRow& shaped, const Json& row,
                                   const std::string& place, Tokenizer::Scratch& scratch,
                                   Losses losses) const {
+  if (prepared_ && shaped.kind != RowKind::tokens) {
+    throw Error("D054", "skip_prepare_dataset needs rows with input_ids, and this one has none")
+        .at(place);
+  }
   try {
     return render_shaped(shaped, scratch, losses);
   } catch (Error& e) {
@@ -455,6 +461,12 @@ RenderedRow Renderer::render_messages(const ShapedRow& row, Tokenizer::Scratch& 
 }
 
 RenderedRow Renderer::render_tokens(const ShapedRow& row) const {
+  if (documents_apart_ && row.seq_lengths.size() > 1) {
+    throw Error("D054", fmt::format("this row is packed of {} documents already (seq_lengths), and "
+                                    "rows are packed here",
+                                    row.seq_lengths.size()))
+        .hint("give each document a row of its own, with --packing");
+  }
   for (const int32_t id : row.input_ids) {
     if (id < 0 || id >= vocab_) {
       throw Error("D047",
@@ -465,6 +477,14 @@ RenderedRow Renderer::render_tokens(const ShapedRow& row) const {
   RenderedRow out{.example = {.input_ids = row.input_ids, .labels = row.labels, .documents = {}},
                   .text = {}};
   if (row.labels.empty()) {
+    if (prepared_ && (!row.completion_mask.empty() || !row.assistant_mask.empty())) {
+      throw Error("D054",
+                  "skip_prepare_dataset makes no labels of masks, and this row has a mask "
+                  "and no labels")
+          .hint(
+              "give the rows labels (-100 where nothing is trained), or leave "
+              "skip_prepare_dataset out");
+    }
     out.example.labels = row.input_ids;
     for (size_t i = 0; i < row.input_ids.size(); ++i) {
       const bool prompt =

@@ -80,7 +80,8 @@ class Renderer {
   bool ends_texts_;  // as TRL has it, the EOS is added to the column "text", not to another
   bool completion_only_;
   bool assistant_only_;
-  bool turn_end_trained_ = true;  // what {% generation %} marks holds the end-of-turn token
+  bool prepared_, documents_apart_;  // skip_prepare_dataset; padding_free, without packing
+  bool turn_end_trained_ = true;     // what {% generation %} marks holds the end-of-turn token
 };
 
 }  // namespace sft

@@ -30,11 +30,6 @@ void check_options(const DataOptions& options, bool packing) {
   }
 }
 
-bool skips_preparation(const DataOptions& options) {
-  return options.dataset_kwargs.is_object() &&
-         options.dataset_kwargs.value("skip_prepare_dataset", Json(false)) == true;
-}
-
 }  // namespace
 
 std::unique_ptr<Tokenizer::Scratch> Scratches::take() {
@@ -68,7 +63,7 @@ RowPreparer::RowPreparer(const DataOptions& options, bool packing, const DataCon
   if (shape_->has(RowKind::prompt_completion) || shape_->has(RowKind::messages_and_completion)) {
     warning_ = unwanted_completions(rows);
   }
-  if (skips_preparation(options) && !shape_->has(RowKind::tokens)) {
+  if (options.skips_preparation() && !shape_->has(RowKind::tokens)) {
     throw Error("D054", "skip_prepare_dataset needs rows with input_ids").at(first_place_);
   }
   renderer_.emplace(*shape_, options, context.tokenizer, context.chat_template, context.vocab);

@@ -6,13 +6,12 @@
 #include <numeric>
 
 #include "core/error.h"
-#include "data/torch_random.h"
 
 namespace sft {
 
 namespace {
 
-// transformers' LengthGroupedSampler, with the epoch's own generator.
+// transformers' LengthGroupedSampler over `order`, a random one.
 std::vector<int64_t> group_by_length(const PreparedDataset& data, std::vector<int64_t> order,
                                      int64_t batch) {
   const int64_t n = data.size();
@@ -36,35 +35,60 @@ std::vector<int64_t> group_by_length(const PreparedDataset& data, std::vector<in
   return order;
 }
 
+struct SamplingName {
+  const char* name;
+  Sampling sampling;
+};
+constexpr SamplingName kSamplings[] = {
+    {"random", Sampling::random},
+    {"sequential", Sampling::sequential},
+    {"group_by_length", Sampling::group_by_length},
+    {"batch_rebalance", Sampling::batch_rebalance},
+};
+
 }  // namespace
 
 Sampling parse_sampling(std::string_view name) {
-  if (name == "random") {
-    return Sampling::random;
-  }
-  if (name == "sequential") {
-    return Sampling::sequential;
-  }
-  if (name == "group_by_length") {
-    return Sampling::group_by_length;
+  for (const SamplingName& known : kSamplings) {
+    if (name == known.name) {
+      return known.sampling;
+    }
   }
   throw Error("D061", fmt::format("there is no train_sampling_strategy \"{}\"", name))
-      .hint("use random, sequential or group_by_length");
+      .hint("use random, sequential, group_by_length or batch_rebalance");
+}
+
+bool is_drawn(Sampling sampling) {
+  return sampling == Sampling::group_by_length || sampling == Sampling::unseeded;
 }
 
 std::vector<int64_t> epoch_order(Sampling sampling, const PreparedDataset& data, uint64_t seed,
-                                 int64_t epoch, int64_t batch) {
+                                 int64_t epoch) {
+  SFT_ASSERT(!is_drawn(sampling));
   if (sampling == Sampling::sequential) {
     std::vector<int64_t> order(static_cast<size_t>(data.size()));
     std::iota(order.begin(), order.end(), 0);
     return order;
   }
   TorchGenerator generator(seed + static_cast<uint64_t>(epoch));
-  std::vector<int64_t> order = torch_randperm(data.size(), generator);
-  return sampling == Sampling::random ? order : group_by_length(data, std::move(order), batch);
+  return torch_randperm(data.size(), generator);
+}
+
+std::vector<int64_t> drawn_order(Sampling sampling, const PreparedDataset& data, int64_t batch,
+                                 TorchGenerator& generator) {
+  SFT_ASSERT(is_drawn(sampling));
+  if (sampling == Sampling::unseeded) {
+    TorchGenerator own(generator.random64());
+    return torch_randperm(data.size(), own);
+  }
+  return group_by_length(data, torch_randperm(data.size(), generator), batch);
 }
 
 int64_t BatchPlan::batches() const {
+  if (rebalanced > 0) {
+    const int64_t step = per_device * world * rebalanced;
+    return (drop_last ? rows / step : (rows + step - 1) / step) * rebalanced;
+  }
   const int64_t all = drop_last ? rows / per_device : (rows + per_device - 1) / per_device;
   return drop_last ? all / world : (all + world - 1) / world;
 }

@@ -7,21 +7,36 @@
 #include <vector>
 
 #include "data/example.h"
+#include "data/torch_random.h"
 
 namespace sft {
 
-// How an epoch's order is made: `random` is torch.randperm seeded with seed + epoch (accelerate's
-// SeedableRandomSampler); `group_by_length` sorts within random groups of 50 global batches, so
-// that a batch's rows are of similar length.
-enum class Sampling { random, sequential, group_by_length };
+// How an epoch's order is made.
+enum class Sampling {
+  random,      // torch.randperm seeded with seed + epoch: accelerate's SeedableRandomSampler
+  sequential,  // as the rows come
+  // Random groups of 50 batches, each sorted by length, so that a batch's rows are of similar
+  // length: transformers' LengthGroupedSampler.
+  group_by_length,
+  // Batches of similar cost instead of as many rows: transformers' BatchRebalanceSampler.
+  batch_rebalance,
+  // torch.randperm seeded by the run's own generator: accelerate without its seedable sampler.
+  unseeded,
+};
 
 // TRL's names; D061 for another.
 Sampling parse_sampling(std::string_view name);
 
-// The row order of one epoch. `batch` (rows of one step on all ranks) matters to group_by_length
-// only.
+// Whether the order depends on what the run's generator has drawn before.
+bool is_drawn(Sampling sampling);
+
+// The row order of one epoch, for those that are not drawn; batch_rebalance has its own,
+// data/batch_rebalance.h.
 std::vector<int64_t> epoch_order(Sampling sampling, const PreparedDataset& data, uint64_t seed,
-                                 int64_t epoch, int64_t batch);
+                                 int64_t epoch);
+// For those that are. `batch`: the rows of a step, which group_by_length looks at.
+std::vector<int64_t> drawn_order(Sampling sampling, const PreparedDataset& data, int64_t batch,
+                                 TorchGenerator& generator);
 
 // accelerate's BatchSamplerShard with even_batches: batch b of rank r is global batch b * world +
 // r. With more than one rank the last round is filled up by wrapping to the start of the order, so
@@ -31,6 +46,8 @@ struct BatchPlan {
   int64_t per_device = 1;
   int world = 1;
   bool drop_last = false;
+  // Of batch_rebalance: whole steps of so many batches are made of as many rows; 0: of no matter.
+  int64_t rebalanced = 0;
 
   int64_t batches() const;  // of each rank in an epoch
   // Positions in the epoch's order; those at or above `rows` have been wrapped.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <set>
 
 #include "core/error.h"
@@ -189,6 +190,15 @@ ShapedRow read_tokens(const Json& row, const ShapeContext&) {
   if (find(row, "labels") != nullptr) {
     out.labels = integers(row, "labels");
   }
+  if (find(row, "seq_lengths") != nullptr) {
+    out.seq_lengths = integers(row, "seq_lengths");
+    const int64_t sum = std::accumulate(out.seq_lengths.begin(), out.seq_lengths.end(), int64_t{0});
+    if (sum != static_cast<int64_t>(out.input_ids.size()) ||
+        std::ranges::any_of(out.seq_lengths, [](int32_t n) { return n <= 0; })) {
+      throw Error("D034", fmt::format("this row has {} input_ids and seq_lengths of {} in all",
+                                      out.input_ids.size(), sum));
+    }
+  }
   out.completion_mask = mask_of(row, "completion_mask");
   out.assistant_mask = mask_of(row, "assistant_masks");
   for (const size_t length :
@@ -263,7 +273,7 @@ const std::array<ShapeEntry, 7> kShapes = {{
        return find(row, "input_ids") != nullptr ? "input_ids" : "";
      },
      read_tokens,
-     {"labels", "completion_mask", "assistant_masks"}},
+     {"labels", "completion_mask", "assistant_masks", "seq_lengths"}},
     {RowKind::text,
      "plain text",  // a column named by the user comes before any guess
      {},

@@ -34,6 +34,7 @@ struct ShapedRow {
   Json tools{};            // null or a list, for the template
   Json template_kwargs{};  // null or an object of further template variables
   std::vector<int32_t> input_ids{}, labels{};
+  std::vector<int32_t> seq_lengths{};  // of the documents that a row was packed from
   std::vector<uint8_t> completion_mask{},
       assistant_mask{};  // of pre-tokenised rows; empty when absent
 };

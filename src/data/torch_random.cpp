@@ -6,11 +6,28 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <sstream>
 #include <utility>
 
 #include "core/error.h"
 
 namespace sft {
+
+std::string TorchGenerator::state() const {
+  std::ostringstream out;
+  out << engine_;
+  return out.str();
+}
+
+void TorchGenerator::restore(const std::string& state) {
+  std::istringstream in(state);
+  std::mt19937 engine;
+  if (!(in >> engine)) {
+    throw Error("D062", "the checkpoint's random state is damaged")
+        .hint("resume from an earlier checkpoint");
+  }
+  engine_ = engine;
+}
 
 std::vector<int64_t> torch_randperm(int64_t n, TorchGenerator& generator) {
   std::vector<int64_t> order(static_cast<size_t>(n));

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <random>
+#include <string>
 #include <vector>
 
 namespace sft {
@@ -19,6 +21,16 @@ class TorchGenerator {
     const uint64_t high = random();
     return (high << 32) | random();
   }
+  // tensor.uniform_(low, high) of float32 on the CPU: the next value.
+  float uniform(float low, float high) {
+    constexpr float kUnit = 1.0F / (1 << 24);
+    const auto bits = random() & ((1U << 24) - 1);
+    return std::fma(static_cast<float>(bits) * kUnit, high - low, low);
+  }
+  void discard(uint64_t values) { engine_.discard(values); }
+  // Where it stands, as text.
+  std::string state() const;
+  void restore(const std::string& state);  // D062 when it is not one
 
  private:
   std::mt19937 engine_;

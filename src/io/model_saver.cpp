@@ -110,6 +110,9 @@ void Saver::weights(std::span<const StreamedTensor> weights, ThreadPool* pool) {
 
 void Saver::config() {
   JsonEditor editor = edit("config.json", source_.file_text("config.json").value_or("{}"));
+  for (const auto& [key, value] : source_.overrides().items()) {
+    editor.set(key, value);
+  }
   edit_config(editor, options_, facts_);
   write_edited("config.json", editor);
 }

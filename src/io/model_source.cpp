@@ -261,6 +261,18 @@ void ModelSource::require(const std::string& name, const Shape& expected) const 
   }
 }
 
+void ModelSource::override_config(const Json& values) {
+  for (const auto& [key, value] : values.items()) {
+    if (!config_.contains(key)) {
+      throw Error("C075",
+                  fmt::format("--model_init_kwargs: config.json of {} has no \"{}\"", name_, key))
+          .hint("it takes dtype, revision and the keys that config.json has");
+    }
+    config_[key] = value;
+    overrides_[key] = value;
+  }
+}
+
 std::optional<Json> ModelSource::generation_config() const {
   const auto text = file_text("generation_config.json");
   if (!text) {

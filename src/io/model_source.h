@@ -47,6 +47,10 @@ class ModelSource {
   // config.json as the source has it; both generations of keys occur (rope_theta or
   // rope_parameters, torch_dtype or dtype).
   const Json& config() const { return config_; }
+  // Other values for keys of config.json, which a saved model keeps. C075 for a key that it has
+  // not.
+  void override_config(const Json& values);
+  const Json& overrides() const { return overrides_; }
   // M228 or M010 when the file is not an object; nothing when there is no such file.
   std::optional<Json> generation_config() const;
 
@@ -90,7 +94,7 @@ class ModelSource {
  private:
   std::string name_;
   fs::path path_;
-  Json config_;
+  Json config_, overrides_ = Json::object();
 };
 
 }  // namespace sft

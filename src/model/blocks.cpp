@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "ops/add_noise.h"
 #include "ops/embedding.h"
 #include "ops/gated_mlp.h"
 #include "ops/gather_rows.h"
@@ -15,6 +16,12 @@ void add_embedding(std::vector<ParamSpec>& specs, const ModelConfig& c) {
   const std::string name = "model.embed_tokens.weight";
   specs.push_back(
       {name, {c.vocab, c.hidden}, {{name, c.vocab}}, 0, ParamKind::matrix, Init::normal});
+}
+
+Value embed(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs) {
+  const Value x =
+      embedding(p, inputs.tokens, w("model.embed_tokens.weight"), c.embedding_scale, c.padding);
+  return inputs.noise ? add_noise(p, x, inputs.noise) : x;
 }
 
 void add_head(std::vector<ParamSpec>& specs, const ModelConfig& c) {
@@ -188,8 +195,7 @@ std::vector<ParamSpec> prenorm_parameters(const ModelConfig& c, bool qk_norm) {
 Value prenorm_forward(Program& p, const ModelConfig& c, const Weights& w,
                       const ModelInputs& inputs) {
   const std::vector<Value> tables = rope_tables(p, c, inputs);
-  Value x =
-      embedding(p, inputs.tokens, w("model.embed_tokens.weight"), c.embedding_scale, c.padding);
+  Value x = embed(p, c, w, inputs);
   Value delta;  // what the block before has yet to add to x
   Value h;
   for (int layer = 0; layer < c.layers; ++layer) {

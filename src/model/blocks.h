@@ -10,6 +10,8 @@ namespace sft {
 // The table of the embeddings, and the parameters after the last block.
 void add_embedding(std::vector<ParamSpec>& specs, const ModelConfig& config);
 void add_head(std::vector<ParamSpec>& specs, const ModelConfig& config);
+// The embeddings of inputs.tokens, with inputs.noise where there is any: (tokens, hidden).
+Value embed(Program& p, const ModelConfig& config, const Weights& w, const ModelInputs& inputs);
 // "<prefix>.self_attn.": the fused projection, its biases, the output; norms of heads on request.
 void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& config, int layer,
                    bool qk_norm);

@@ -7,7 +7,6 @@
 #include "model/blocks.h"
 #include "model/config.h"
 #include "model/families.h"
-#include "ops/embedding.h"
 
 namespace sft {
 
@@ -90,8 +89,7 @@ std::vector<ParamSpec> parameters(const ModelConfig& c) {
 
 Value forward(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs) {
   const std::vector<Value> tables = rope_tables(p, c, inputs);
-  Value x =
-      embedding(p, inputs.tokens, w("model.embed_tokens.weight"), c.embedding_scale, c.padding);
+  Value x = embed(p, c, w, inputs);
   Value delta, h;
   for (int layer = 0; layer < c.layers; ++layer) {
     const std::string prefix = layer_prefix(layer);

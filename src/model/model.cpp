@@ -60,6 +60,9 @@ ModelInputs batch_inputs(Program& p, const Model& model, const BatchSize& size) 
   const Value documents = p.input("documents", {size.documents + 1}, DType::i32);
   inputs.documents = document_table(p, documents, model.config.attention_heads(), size.tokens);
   inputs.longest = size.longest > 0 ? size.longest : size.tokens;
+  if (size.noise) {
+    inputs.noise = p.input("noise", {size.tokens, model.config.hidden}, DType::f32);
+  }
   if (size.kept > 0) {
     inputs.kept = p.input("kept", {size.kept}, DType::i32);
   }
@@ -68,7 +71,7 @@ ModelInputs batch_inputs(Program& p, const Model& model, const BatchSize& size) 
 
 }  // namespace
 
-TrainingProgram record_training(const Model& model, const BatchSize& size, LossType loss,
+TrainingProgram record_training(const Model& model, const BatchSize& size, TokenLoss loss,
                                 bool training, MemoryPolicy memory, Target target) {
   Program p(training ? Program::Purpose::training : Program::Purpose::inference, memory, target);
   const Weights w(p, model.specs);

@@ -45,6 +45,7 @@ struct ModelInputs {
   Value tokens, positions;    // (tokens) i32
   Value documents;            // the document_table; null when generating
   int64_t longest = 0;        // no document has more tokens
+  Value noise;                // (tokens, hidden) f32, added to the embeddings; null: none
   Value kept;                 // (count) i32: rows that count after the last attention; null: all
   std::vector<Value> caches;  // one per layer when generating
   Value past;                 // (1) i32 when generating
@@ -104,10 +105,11 @@ struct BatchSize {
   int64_t documents = 0;  // some may be empty
   int64_t longest = 0;    // no document has more tokens; 0: tokens
   int64_t kept = 0;       // at most so many are trained, and the last block drops others; 0: none
+  bool noise = false;     // there is an input "noise" (tokens, hidden) f32 for the embeddings
   auto operator<=>(const BatchSize&) const = default;
 };
 // `training` false leaves the backward pass out, for evaluation.
-TrainingProgram record_training(const Model& model, const BatchSize& size, LossType loss,
+TrainingProgram record_training(const Model& model, const BatchSize& size, TokenLoss loss,
                                 bool training, MemoryPolicy memory, Target target = {});
 
 struct LogitsProgram {

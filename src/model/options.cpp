@@ -18,10 +18,11 @@ void visit_model(ModelOptions& o, OptionTable& v) {
       .inert("one implementation serves every model, and rows never see each other in it");
   v("trust_remote_code", &o.trust_remote_code, "Run Python code from the model's folder.")
       .inert("code from a model's folder is never run");
-  v("model_init_kwargs", &o.model_init_kwargs, "Arguments for the model's construction.")
-      .planned("use --dtype and --model_revision (TRL's own command overwrites it with those)");
-  v("router_aux_loss_coef", &o.router_aux_loss_coef, "Weight of the experts' balance loss.")
-      .inert("no supported family has experts");
+  v("model_init_kwargs", &o.model_init_kwargs,
+    "dtype and revision, which win over the flags, and keys of config.json with other values.");
+  v("router_aux_loss_coef", &o.router_aux_loss_coef,
+    "Weight of the experts' balance loss; refused for a model without experts.")
+      .at_least(0);
 }
 
 void visit_lora(ModelOptions& o, OptionTable& v) {

@@ -9,6 +9,7 @@ constexpr OpKernels kCpu{
     .attention_forward = cpu::attention_forward,
     .attention_backward = cpu::attention_backward,
     .cached_attention_forward = cpu::cached_attention_forward,
+    .add_noise = cpu::add_noise,
     .embedding_forward = cpu::embedding_forward,
     .embedding_backward = cpu::embedding_backward,
     .gated_activation_forward = cpu::gated_activation_forward,

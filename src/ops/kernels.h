@@ -2,6 +2,7 @@
 // are tested against; an instruction finds the table of the device it runs on.
 #pragma once
 
+#include "ops/add_noise.h"
 #include "ops/attention.h"
 #include "ops/embedding.h"
 #include "ops/gated_activation.h"
@@ -21,6 +22,7 @@ struct OpKernels {
   decltype(&cpu::attention_forward) attention_forward;
   decltype(&cpu::attention_backward) attention_backward;
   decltype(&cpu::cached_attention_forward) cached_attention_forward;
+  decltype(&cpu::add_noise) add_noise;
   decltype(&cpu::embedding_forward) embedding_forward;
   decltype(&cpu::embedding_backward) embedding_backward;
   decltype(&cpu::gated_activation_forward) gated_activation_forward;

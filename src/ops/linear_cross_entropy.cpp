@@ -20,7 +20,7 @@ Shape loss_workspace(const Target& target, int64_t tokens, int64_t vocab, int64_
 }
 
 Value linear_cross_entropy(Program& p, Value hidden, Value weight, Value targets, Value rows,
-                           Value loss_scale, LossType type) {
+                           Value loss_scale, TokenLoss loss) {
   const int64_t width = p.shape(hidden)[1];
   const int64_t vocab = p.shape(weight)[0];
   SFT_ASSERT(p.shape(weight)[1] == width);
@@ -31,9 +31,9 @@ Value linear_cross_entropy(Program& p, Value hidden, Value weight, Value targets
   const Value row_stats = p.make("loss.row_stats", {tokens, 4});
   p.emit("linear_cross_entropy", {hidden, weight, targets, rows, loss_scale},
          {stats, workspace, row_stats, p.grad_out(hidden), p.grad_out(weight)},
-         [type](const Run& r) {
+         [loss](const Run& r) {
            kernels(r).linear_cross_entropy(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4),
-                                           type, r.out(1), r.out(2), r.out(0), r.out(3), r.out(4),
+                                           loss, r.out(1), r.out(2), r.out(0), r.out(3), r.out(4),
                                            r.accumulate(4));
          });
   return stats;

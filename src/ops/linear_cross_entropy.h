@@ -11,6 +11,16 @@ enum class LossType {
   dft,  // -p log p with p held constant. Wu et al., "On the generalization of SFT" (2025)
 };
 
+// What a trained token costs.
+struct TokenLoss {
+  LossType type = LossType::nll;
+  // Of nll: the share of the target's weight that all words of the vocabulary get alike, as
+  // transformers' LabelSmoother has it: (1 - s) nll + s mean(-log p).
+  float smoothing = 0.0F;
+  TokenLoss() = default;
+  TokenLoss(LossType t, float s = 0.0F) : type(t), smoothing(s) {}  // NOLINT: implicit on purpose
+};
+
 // The sums over a micro-batch's trained tokens, in the order of the stats tensor.
 struct LossStats {
   float loss = 0, correct = 0, entropy = 0, tokens = 0;
@@ -22,7 +32,7 @@ struct LossStats {
 // scaled. In a training program the gradients of hidden and weight are made in the same pass, while
 // the logits are at hand.
 Value linear_cross_entropy(Program& p, Value hidden, Value weight, Value targets, Value rows,
-                           Value loss_scale, LossType type);
+                           Value loss_scale, TokenLoss loss);
 
 // The workspace: (rows of logits that are held at a time, a row of logits padded + 2 hidden).
 Shape loss_workspace(const Target& target, int64_t tokens, int64_t vocab, int64_t hidden);
@@ -31,7 +41,7 @@ namespace cpu {
 // grad_hidden and grad_weight may have no data; `workspace` as above; row_stats (tokens, 4).
 void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& weight,
                           const Tensor& targets, const Tensor& rows, const Tensor& loss_scale,
-                          LossType type, const Tensor& workspace, const Tensor& row_stats,
+                          TokenLoss loss, const Tensor& workspace, const Tensor& row_stats,
                           const Tensor& stats, const Tensor& grad_hidden, const Tensor& grad_weight,
                           bool accumulate_weight);
 }  // namespace cpu

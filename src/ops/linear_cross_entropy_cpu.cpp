@@ -58,11 +58,36 @@ LossStats loss_row(float* logits, int64_t vocab, int32_t target, LossType type, 
   return {loss, correct ? 1.0F : 0.0F, entropy, 1.0F};
 }
 
+// (1 - s) nll + s mean(-log p) is nll + s (the target's logit - the mean logit), so smoothing adds
+// a term that is linear in the logits to what loss_row makes.
+LossStats token_loss(float* logits, int64_t vocab, int32_t target, TokenLoss loss, float scale,
+                     bool wants_gradient) {
+  if (loss.smoothing == 0.0F) {
+    return loss_row(logits, vocab, target, loss.type, scale, wants_gradient);
+  }
+  double sum = 0.0;
+  for (int64_t i = 0; i < vocab; ++i) {
+    sum += logits[i];
+  }
+  const double above_mean = logits[target] - sum / static_cast<double>(vocab);
+  LossStats stats = loss_row(logits, vocab, target, loss.type, scale, wants_gradient);
+  stats.loss += loss.smoothing * static_cast<float>(above_mean);
+  if (wants_gradient) {
+    const float share = loss.smoothing * scale;
+    const float each = share / static_cast<float>(vocab);
+    for (int64_t i = 0; i < vocab; ++i) {
+      logits[i] -= each;
+    }
+    logits[target] += share;
+  }
+  return stats;
+}
+
 }  // namespace
 
 void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& weight,
                           const Tensor& targets, const Tensor& rows, const Tensor& loss_scale,
-                          LossType type, const Tensor& workspace, const Tensor& row_stats,
+                          TokenLoss loss, const Tensor& workspace, const Tensor& row_stats,
                           const Tensor& stats, const Tensor& grad_hidden, const Tensor& grad_weight,
                           bool accumulate_weight) {
   const int64_t width = hidden.shape[1];
@@ -103,8 +128,8 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
                             .ldc = vocab});
     device.threads().parallel_for(n, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) {
-        of_row[begin + i] = loss_row(logits + i * vocab, vocab, targets.i32()[row_of[begin + i]],
-                                     type, loss_scale.f32()[0], wants_hidden || wants_weight);
+        of_row[begin + i] = token_loss(logits + i * vocab, vocab, targets.i32()[row_of[begin + i]],
+                                       loss, loss_scale.f32()[0], wants_hidden || wants_weight);
       }
     });
     if (wants_hidden) {
@@ -135,13 +160,13 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
                               .ldc = width});
     }
   }
-  double loss = 0, correct = 0, entropy = 0;
+  double losses = 0, correct = 0, entropy = 0;
   for (int64_t i = 0; i < count; ++i) {
-    loss += of_row[i].loss;
+    losses += of_row[i].loss;
     correct += of_row[i].correct;
     entropy += of_row[i].entropy;
   }
-  const LossStats total{static_cast<float>(loss), static_cast<float>(correct),
+  const LossStats total{static_cast<float>(losses), static_cast<float>(correct),
                         static_cast<float>(entropy), static_cast<float>(count)};
   std::memcpy(stats.data, &total, sizeof total);
 }

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "device/cuda/scratch.h"
 #include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/gemm.h"
 #include "ops/cuda/loss_rows.cuh"
@@ -38,6 +39,48 @@ __global__ void loss_kernel(const LossRows<T> w) {
   }
 }
 
+// Label smoothing adds s (the target's logit - the mean logit) to a row's loss (see the CPU's
+// token_loss): this before the loss is made, smooth_kernel after it. A block a row.
+template <class T>
+__global__ void above_mean_kernel(const LossRows<T> w, float* above_mean) {
+  __shared__ double sums[kThreads];
+  const T* const row = w.logits + int64_t{blockIdx.x} * w.ld;
+  double sum = 0.0;
+  for (int64_t i = threadIdx.x; i < w.vocab; i += kThreads) {
+    sum += static_cast<double>(sft::widen(row[i]));
+  }
+  sums[threadIdx.x] = sum;
+  for (int half = kThreads / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (static_cast<int>(threadIdx.x) < half) {
+      sums[threadIdx.x] += sums[threadIdx.x + half];
+    }
+  }
+  if (threadIdx.x == 0) {
+    const auto mean = sums[0] / static_cast<double>(w.vocab);
+    const auto target = static_cast<double>(sft::widen(row[w.targets[w.rows[blockIdx.x]]]));
+    above_mean[blockIdx.x] = static_cast<float>(target - mean);
+  }
+}
+
+template <class T>
+__global__ void smooth_kernel(const LossRows<T> w, float smoothing, const float* above_mean) {
+  T* const row = w.logits + int64_t{blockIdx.x} * w.ld;
+  if (threadIdx.x == 0) {
+    w.stats[blockIdx.x].loss += smoothing * above_mean[blockIdx.x];
+  }
+  if (!w.wants_gradient) {
+    return;
+  }
+  const int32_t target = w.targets[w.rows[blockIdx.x]];
+  const float share = smoothing * w.loss_scale[0];
+  const float each = share / static_cast<float>(w.vocab);
+  for (int64_t i = threadIdx.x; i < w.vocab; i += kThreads) {
+    const float more = i == target ? share - each : -each;
+    row[i] = sft::narrow<T>(sft::widen(row[i]) + more);
+  }
+}
+
 __global__ void stats_kernel(const LossStats* rows, int64_t count, LossStats* total) {
   __shared__ double sums[3][256];
   double loss = 0, correct = 0, entropy = 0;
@@ -67,7 +110,7 @@ __global__ void stats_kernel(const LossStats* rows, int64_t count, LossStats* to
 
 void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& weight,
                           const Tensor& targets, const Tensor& rows, const Tensor& loss_scale,
-                          LossType type, const Tensor& workspace, const Tensor& row_stats,
+                          TokenLoss loss, const Tensor& workspace, const Tensor& row_stats,
                           const Tensor& stats, const Tensor& grad_hidden, const Tensor& grad_weight,
                           bool accumulate_weight) {
   CudaDevice& gpu = cuda(device);
@@ -117,11 +160,19 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
                              targets.i32(),
                              chunk,
                              loss_scale.f32(),
-                             type == LossType::dft,
+                             loss.type == LossType::dft,
                              wants_hidden || wants_weight,
                              of_row + begin};
+      float* const above_mean =
+          loss.smoothing > 0.0F ? gpu.state<Scratch>().take<float>(n) : nullptr;
+      if (above_mean != nullptr) {
+        above_mean_kernel<<<blocks, kThreads, 0, stream>>>(work, above_mean);
+      }
       if (!launch_loss_clusters(gpu, blocks, work)) {
         loss_kernel<<<blocks, kThreads, 0, stream>>>(work);
+      }
+      if (above_mean != nullptr) {
+        smooth_kernel<<<blocks, kThreads, 0, stream>>>(work, loss.smoothing, above_mean);
       }
       if (wants_hidden) {
         gemm(gpu, {.m = n,

@@ -1,98 +1,18 @@
 #include "optim/schedule.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numbers>
 
 #include "core/error.h"
-#include "core/numbers.h"
 #include "core/strings.h"
+#include "optim/metric_schedule.h"
+#include "optim/schedule_arguments.h"
 
 namespace sft {
 namespace {
-
-// The arguments of one schedule; `finish` refuses those nobody asked for.
-class Kwargs {
- public:
-  Kwargs(std::string schedule, const Json& values) : schedule_(std::move(schedule)) {
-    if (values.is_null()) {
-      return;
-    }
-    if (!values.is_object()) {
-      throw Error("C102", fmt::format("lr_scheduler_kwargs is a mapping of names to values, not {}",
-                                      to_text(values)));
-    }
-    values_ = values;
-  }
-
-  bool has(const std::string& name) {
-    known_.push_back(name);
-    return values_.contains(name) && !values_[name].is_null();
-  }
-
-  double number(const std::string& name, double fallback) {
-    if (!has(name)) {
-      return fallback;
-    }
-    if (!values_[name].is_number()) {
-      wrong(name, "a number");
-    }
-    return values_[name].get<double>();
-  }
-
-  int64_t whole(const std::string& name, int64_t fallback) {
-    const double value = number(name, static_cast<double>(fallback));
-    if (value != std::floor(value) || value < 0 || value > static_cast<double>(kMostCount)) {
-      wrong(name, fmt::format("a whole number from 0 to {}", kMostCount));
-    }
-    return static_cast<int64_t>(value);
-  }
-
-  std::string word(const std::string& name, const std::vector<std::string>& choices) {
-    if (!has(name)) {
-      return choices[0];
-    }
-    const Json& value = values_[name];
-    if (!value.is_string() ||
-        std::ranges::find(choices, value.get<std::string>()) == choices.end()) {
-      wrong(name, fmt::format("one of {}", fmt::join(choices, ", ")));
-    }
-    return value.get<std::string>();
-  }
-
-  void finish() const {
-    for (const auto& [name, value] : values_.items()) {
-      if (std::ranges::find(known_, name) != known_.end()) {
-        continue;
-      }
-      Error error(
-          "C101",
-          fmt::format("lr_scheduler_kwargs: {} has no argument \"{}\" (it takes {})", schedule_,
-                      name, known_.empty() ? "none" : fmt::format("{}", fmt::join(known_, ", "))));
-      const std::string near = nearest(name, known_);
-      throw near.empty() ? error : error.hint(fmt::format("did you mean  {}?", near));
-    }
-  }
-
-  [[noreturn]] void wrong(const std::string& name, std::string_view wanted) const {
-    throw Error("C102", fmt::format("lr_scheduler_kwargs: {} of {} must be {}, it is {}", name,
-                                    schedule_, wanted, to_text(values_.at(name))));
-  }
-
-  [[noreturn]] void missing(std::string_view what, std::string_view example) const {
-    throw Error("C103", fmt::format("{} needs {} in lr_scheduler_kwargs", schedule_, what))
-        .hint(fmt::format("--lr_scheduler_kwargs '{}'", example));
-  }
-
- private:
-  std::string schedule_;
-  Json values_ = Json::object();
-  std::vector<std::string> known_;
-};
 
 struct Steps {
   double warmup, total;
@@ -107,7 +27,7 @@ double wave(double cycles, double progress) {
   return 0.5 * (1.0 + std::cos(std::numbers::pi * cycles * 2.0 * progress));
 }
 
-Schedule linear(const ScheduleInput& in, Kwargs&) {
+Schedule linear(const ScheduleInput& in, ScheduleArguments&) {
   return [s = Steps(in)](int64_t step) {
     const auto at = static_cast<double>(step);
     return at < s.warmup ? s.rising(at)
@@ -115,7 +35,7 @@ Schedule linear(const ScheduleInput& in, Kwargs&) {
   };
 }
 
-Schedule cosine(const ScheduleInput& in, Kwargs& kwargs) {
+Schedule cosine(const ScheduleInput& in, ScheduleArguments& kwargs) {
   const double cycles = kwargs.number("num_cycles", 0.5);
   return [s = Steps(in), cycles](int64_t step) {
     const auto at = static_cast<double>(step);
@@ -123,7 +43,7 @@ Schedule cosine(const ScheduleInput& in, Kwargs& kwargs) {
   };
 }
 
-Schedule cosine_with_restarts(const ScheduleInput& in, Kwargs& kwargs) {
+Schedule cosine_with_restarts(const ScheduleInput& in, ScheduleArguments& kwargs) {
   const double cycles = kwargs.number("num_cycles", 1.0);
   return [s = Steps(in), cycles](int64_t step) {
     const auto at = static_cast<double>(step);
@@ -139,7 +59,7 @@ Schedule cosine_with_restarts(const ScheduleInput& in, Kwargs& kwargs) {
   };
 }
 
-Schedule polynomial(const ScheduleInput& in, Kwargs& kwargs) {
+Schedule polynomial(const ScheduleInput& in, ScheduleArguments& kwargs) {
   const double end = kwargs.number("lr_end", 1e-7);
   const double power = kwargs.number("power", 1.0);
   const double begin = in.learning_rate;
@@ -161,18 +81,18 @@ Schedule polynomial(const ScheduleInput& in, Kwargs& kwargs) {
   };
 }
 
-Schedule constant(const ScheduleInput&, Kwargs&) {
+Schedule constant(const ScheduleInput&, ScheduleArguments&) {
   return [](int64_t) { return 1.0; };
 }
 
-Schedule constant_with_warmup(const ScheduleInput& in, Kwargs&) {
+Schedule constant_with_warmup(const ScheduleInput& in, ScheduleArguments&) {
   return [s = Steps(in)](int64_t step) {
     const auto at = static_cast<double>(step);
     return at < s.warmup ? s.rising(at) : 1.0;
   };
 }
 
-Schedule inverse_sqrt(const ScheduleInput& in, Kwargs& kwargs) {
+Schedule inverse_sqrt(const ScheduleInput& in, ScheduleArguments& kwargs) {
   const int64_t fallback = in.warmup_steps > 0 ? in.warmup_steps : 10000;
   const auto scale = static_cast<double>(kwargs.whole("timescale", fallback));
   if (scale <= 0) {
@@ -184,7 +104,7 @@ Schedule inverse_sqrt(const ScheduleInput& in, Kwargs& kwargs) {
   };
 }
 
-double minimum_share(const ScheduleInput& in, Kwargs& kwargs) {
+double minimum_share(const ScheduleInput& in, ScheduleArguments& kwargs) {
   const bool absolute = kwargs.has("min_lr");
   const bool relative = kwargs.has("min_lr_rate");
   if (absolute && relative) {
@@ -197,7 +117,7 @@ double minimum_share(const ScheduleInput& in, Kwargs& kwargs) {
                   : kwargs.number("min_lr", 0.0) / in.learning_rate;
 }
 
-Schedule cosine_with_min_lr(const ScheduleInput& in, Kwargs& kwargs) {
+Schedule cosine_with_min_lr(const ScheduleInput& in, ScheduleArguments& kwargs) {
   const double low = minimum_share(in, kwargs);
   const double cycles = kwargs.number("num_cycles", 0.5);
   return [s = Steps(in), low, cycles](int64_t step) {
@@ -210,7 +130,7 @@ Schedule cosine_with_min_lr(const ScheduleInput& in, Kwargs& kwargs) {
 }
 
 // Counts steps from 1, so that neither the first nor the last has the rate 0.
-Schedule cosine_warmup_with_min_lr(const ScheduleInput& in, Kwargs& kwargs) {
+Schedule cosine_warmup_with_min_lr(const ScheduleInput& in, ScheduleArguments& kwargs) {
   const double low = minimum_share(in, kwargs);
   const double cycles = kwargs.number("num_cycles", 0.5);
   const bool given = kwargs.has("warmup_lr_rate");
@@ -225,7 +145,7 @@ Schedule cosine_warmup_with_min_lr(const ScheduleInput& in, Kwargs& kwargs) {
   };
 }
 
-Schedule warmup_stable_decay(const ScheduleInput& in, Kwargs& kwargs) {
+Schedule warmup_stable_decay(const ScheduleInput& in, ScheduleArguments& kwargs) {
   const std::string rise = kwargs.word("warmup_type", {"linear", "cosine", "1-sqrt"});
   const std::string fall = kwargs.word("decay_type", {"cosine", "linear", "1-sqrt"});
   const double low = kwargs.number("min_lr_ratio", 0.0);
@@ -258,8 +178,10 @@ Schedule warmup_stable_decay(const ScheduleInput& in, Kwargs& kwargs) {
   };
 }
 
-Schedule on_plateau(const ScheduleInput& in, Kwargs& kwargs) {
-  PlateauState(in.learning_rate, in.kwargs);  // checks the arguments
+// The rate is the trainer's: it follows the evaluation.
+template <class State>
+Schedule by_metric(const ScheduleInput& in, ScheduleArguments& kwargs) {
+  State(in.learning_rate, in.kwargs);  // checks the arguments
   for (const auto& item : in.kwargs.items()) {
     kwargs.has(item.key());
   }
@@ -271,7 +193,7 @@ struct DeepSpeedWarmup {
   double steps, total;
   bool logarithmic;
 
-  DeepSpeedWarmup(const ScheduleInput& in, Kwargs& kwargs) {
+  DeepSpeedWarmup(const ScheduleInput& in, ScheduleArguments& kwargs) {
     const int64_t given = kwargs.whole("warmup_num_steps", std::max<int64_t>(in.warmup_steps, 1));
     if (given < 1) {
       kwargs.wrong("warmup_num_steps", "at least 1");
@@ -286,7 +208,7 @@ struct DeepSpeedWarmup {
 };
 
 // From warmup_min_lr to the peak, and then constant, or down to warmup_min_lr when `falls`.
-Schedule deepspeed_line(const ScheduleInput& in, Kwargs& kwargs, bool falls) {
+Schedule deepspeed_line(const ScheduleInput& in, ScheduleArguments& kwargs, bool falls) {
   const double low = in.learning_rate > 0.0 ? kwargs.number("warmup_min_lr", 0.0) / in.learning_rate
                                             : kwargs.number("warmup_min_lr", 0.0);
   DeepSpeedWarmup w(in, kwargs);
@@ -308,15 +230,15 @@ Schedule deepspeed_line(const ScheduleInput& in, Kwargs& kwargs, bool falls) {
   };
 }
 
-Schedule deepspeed_warmup(const ScheduleInput& in, Kwargs& kwargs) {
+Schedule deepspeed_warmup(const ScheduleInput& in, ScheduleArguments& kwargs) {
   return deepspeed_line(in, kwargs, false);
 }
 
-Schedule deepspeed_warmup_decay(const ScheduleInput& in, Kwargs& kwargs) {
+Schedule deepspeed_warmup_decay(const ScheduleInput& in, ScheduleArguments& kwargs) {
   return deepspeed_line(in, kwargs, true);
 }
 
-Schedule deepspeed_warmup_cosine(const ScheduleInput& in, Kwargs& kwargs) {
+Schedule deepspeed_warmup_cosine(const ScheduleInput& in, ScheduleArguments& kwargs) {
   const double start = kwargs.number("warmup_min_ratio", 0.0);
   const double low = kwargs.number("cos_min_ratio", 0.0001);
   DeepSpeedWarmup w(in, kwargs);
@@ -336,7 +258,7 @@ Schedule deepspeed_warmup_cosine(const ScheduleInput& in, Kwargs& kwargs) {
 
 struct ScheduleEntry {
   const char* name;
-  Schedule (*make)(const ScheduleInput&, Kwargs&);
+  Schedule (*make)(const ScheduleInput&, ScheduleArguments&);
 };
 
 constexpr ScheduleEntry kSchedules[] = {
@@ -347,7 +269,8 @@ constexpr ScheduleEntry kSchedules[] = {
     {"constant", constant},
     {"constant_with_warmup", constant_with_warmup},
     {"inverse_sqrt", inverse_sqrt},
-    {"reduce_lr_on_plateau", on_plateau},
+    {"reduce_lr_on_plateau", by_metric<PlateauState>},
+    {"greedy", by_metric<GreedyState>},
     {"cosine_with_min_lr", cosine_with_min_lr},
     {"cosine_warmup_with_min_lr", cosine_warmup_with_min_lr},
     {"warmup_stable_decay", warmup_stable_decay},
@@ -369,7 +292,7 @@ std::vector<std::string> schedule_names() {
 Schedule make_schedule(const std::string& name, const ScheduleInput& input) {
   for (const ScheduleEntry& entry : kSchedules) {
     if (name == entry.name) {
-      Kwargs kwargs(name, input.kwargs);
+      ScheduleArguments kwargs(name, input.kwargs);
       Schedule schedule = entry.make(input, kwargs);
       kwargs.finish();
       return schedule;
@@ -386,71 +309,6 @@ int64_t warmup_step_count(double steps, double ratio, int64_t total_steps) {
   }
   const double share = steps > 0.0 ? steps : ratio;
   return static_cast<int64_t>(std::ceil(static_cast<double>(total_steps) * share));
-}
-
-PlateauState::PlateauState(double learning_rate, const Json& values)
-    : learning_rate_(learning_rate) {
-  Kwargs kwargs("reduce_lr_on_plateau", values);
-  minimise_ = kwargs.word("mode", {"min", "max"}) == "min";
-  relative_ = kwargs.word("threshold_mode", {"rel", "abs"}) == "rel";
-  factor_ = kwargs.number("factor", factor_);
-  patience_ = kwargs.whole("patience", patience_);
-  threshold_ = kwargs.number("threshold", threshold_);
-  cooldown_ = kwargs.whole("cooldown", cooldown_);
-  min_lr_ = kwargs.number("min_lr", min_lr_);
-  eps_ = kwargs.number("eps", eps_);
-  kwargs.finish();
-  if (factor_ >= 1.0) {
-    kwargs.wrong("factor", "below 1");
-  }
-  const double infinity = std::numeric_limits<double>::infinity();
-  best_ = minimise_ ? infinity : -infinity;
-}
-
-bool PlateauState::is_better(double metric) const {
-  if (minimise_) {
-    return metric < (relative_ ? best_ * (1.0 - threshold_) : best_ - threshold_);
-  }
-  return metric > (relative_ ? best_ * (threshold_ + 1.0) : best_ + threshold_);
-}
-
-double PlateauState::step(double metric) {
-  if (is_better(metric)) {
-    best_ = metric;
-    bad_evaluations_ = 0;
-  } else {
-    ++bad_evaluations_;
-  }
-  if (cooldown_left_ > 0) {
-    --cooldown_left_;
-    bad_evaluations_ = 0;
-  }
-  if (bad_evaluations_ > patience_) {
-    const double lower = std::max(learning_rate_ * factor_, min_lr_);
-    if (learning_rate_ - lower > eps_) {
-      learning_rate_ = lower;
-    }
-    cooldown_left_ = cooldown_;
-    bad_evaluations_ = 0;
-  }
-  return learning_rate_;
-}
-
-Json PlateauState::state() const {
-  // JSON has no infinity: no best yet is null.
-  return {{"learning_rate", learning_rate_},
-          {"best", std::isfinite(best_) ? Json(best_) : Json()},
-          {"bad_evaluations", bad_evaluations_},
-          {"cooldown_left", cooldown_left_}};
-}
-
-void PlateauState::restore(const Json& state) {
-  learning_rate_ = state.at("learning_rate").get<double>();
-  if (!state.at("best").is_null()) {
-    best_ = state.at("best").get<double>();
-  }
-  bad_evaluations_ = state.at("bad_evaluations").get<int64_t>();
-  cooldown_left_ = state.at("cooldown_left").get<int64_t>();
 }
 
 }  // namespace sft

@@ -82,7 +82,9 @@ BatchRunner::BatchRunner(Device& device, Arena& arena, const LoadedModel& model,
           static_cast<size_t>(input_bytes(most_size(device.kind(), options.most_tokens))))),
       results_(device.allocate(kResults * sizeof(LossStats))) {
   if (options.most_tokens > 0) {  // now, so that no later batch asks for more
-    const Plan& plan = sized(most_size(device.kind(), options.most_tokens)).executor.plan();
+    BatchSize most = most_size(device.kind(), options.most_tokens);
+    most.noise = options.noise;
+    const Plan& plan = sized(most).executor.plan();
     arena.reserve(most_bytes_ = plan.bytes);
     arena.reserve_host(most_host_bytes_ = plan.host_bytes);
     device.reserve_workspace(static_cast<size_t>(
@@ -144,6 +146,7 @@ BatchSize BatchRunner::size_for(const MicroBatch& batch) {
   BatchSize size =
       program_size(device_.kind(), static_cast<int64_t>(batch.tokens.size()),
                    static_cast<int64_t>(batch.cu_seqlens.size()) - 1, longest_document(batch));
+  size.noise = options_.noise;
   if (options_.drop_rows) {
     size.kept = kept_bound(device_.kind(), size.tokens, static_cast<int64_t>(rows_.size()),
                            size.tokens == ladder_size(options_.most_tokens));
@@ -195,7 +198,21 @@ void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, float los
   device_.upload(inputs_.data(), all.data(), all.size() * sizeof(int32_t));
 }
 
-BatchRunner::Sized& BatchRunner::prepared(const MicroBatch& batch, float loss_scale, bool first) {
+// Tokens that fill the program's size get none.
+void BatchRunner::bind_noise(const BatchSize& size, std::span<const float> noise) {
+  const Shape shape{size.tokens, model_.model.config.hidden};
+  const size_t bytes = static_cast<size_t>(shape.elements()) * sizeof(float);
+  if (bytes > noise_.size()) {
+    noise_ = device_.allocate(bytes);
+  }
+  SFT_ASSERT(noise.size_bytes() <= bytes);
+  device_.upload(noise_.data(), noise.data(), noise.size_bytes());
+  device_.zero(noise_.data() + noise.size_bytes(), bytes - noise.size_bytes());
+  bindings_.inputs["noise"] = {noise_.data(), shape, DType::f32};
+}
+
+BatchRunner::Sized& BatchRunner::prepared(const MicroBatch& batch, float loss_scale, bool first,
+                                          std::span<const float> noise) {
   check_batch(batch, model_.model.config);
   rows_.clear();
   for (size_t i = 0; i < batch.targets.size(); ++i) {
@@ -206,6 +223,9 @@ BatchRunner::Sized& BatchRunner::prepared(const MicroBatch& batch, float loss_sc
   const BatchSize size = size_for(batch);
   Sized& program = sized(size);
   bind(batch, size, loss_scale);
+  if (size.noise) {
+    bind_noise(size, noise);
+  }
   bindings_.first_micro_batch = first;
   return program;
 }
@@ -231,10 +251,10 @@ std::string BatchRunner::first_not_finite(const MicroBatch& batch, float loss_sc
   return found;
 }
 
-void BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first,
-                      BlockWatcher* watcher) {
+void BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first, BlockWatcher* watcher,
+                      std::span<const float> noise) {
   SFT_ASSERT(pending_ < kResults);
-  Sized& program = prepared(batch, loss_scale, first);
+  Sized& program = prepared(batch, loss_scale, first, noise);
   program.executor.trace(trace_);
   bindings_.watcher = watcher;
   program.executor.run(bindings_);

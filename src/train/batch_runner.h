@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "data/loader.h"
@@ -21,7 +22,7 @@ int64_t ladder_size(int64_t tokens);
 // batches are `alike`, packed rows, the share varies little, and finer steps waste less. 0: all of
 // them, where nearly all are trained.
 int64_t kept_bound(DeviceKind device, int64_t tokens, int64_t trained, bool alike);
-// The bytes of a program's inputs, end to end.
+// The bytes of a program's inputs, end to end, but for noise.
 int64_t input_bytes(const BatchSize& size);
 // The program for micro-batches of at most that size. On a GPU the number of documents and the
 // longest one decide how attention's work is laid out; the CPU takes them as they come.
@@ -31,11 +32,12 @@ BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int
 int64_t workspace_bytes(DeviceKind device, const ModelConfig& config, int64_t tokens);
 
 struct BatchRunnerOptions {
-  LossType loss = LossType::nll;
-  MemoryPolicy memory;
+  TokenLoss loss{};
+  MemoryPolicy memory{};
   int64_t most_tokens = 0;  // of a micro-batch: what memory is taken for
   bool training = true;     // false: forward only
   bool drop_rows = true;    // false: the last block computes rows without a label too (for tests)
+  bool noise = false;       // embeddings get noise
 };
 
 class BatchRunner {
@@ -46,8 +48,9 @@ class BatchRunner {
 
   // Starts a micro-batch; when training, its gradients times `loss_scale` replace (`first`) or add
   // to what stands in `gradients`. `watcher`: see Bindings. M036 for a token id beyond the
-  // vocabulary.
-  void run(const MicroBatch& batch, float loss_scale, bool first, BlockWatcher* watcher = nullptr);
+  // vocabulary. `noise`: a row of `hidden` values for each token, where the options say so.
+  void run(const MicroBatch& batch, float loss_scale, bool first, BlockWatcher* watcher = nullptr,
+           std::span<const float> noise = {});
   // Waits for the micro-batches since the last call and gives the sums of each.
   std::vector<LossStats> collect();
   // Runs a micro-batch again, slowly, and says which instruction first wrote a number that is not
@@ -65,8 +68,10 @@ class BatchRunner {
   };
   Sized& sized(const BatchSize& size);
   BatchSize size_for(const MicroBatch& batch);
-  Sized& prepared(const MicroBatch& batch, float loss_scale, bool first);
+  Sized& prepared(const MicroBatch& batch, float loss_scale, bool first,
+                  std::span<const float> noise = {});
   void bind(const MicroBatch& batch, const BatchSize& size, float loss_scale);
+  void bind_noise(const BatchSize& size, std::span<const float> noise);
 
   Device& device_;
   Arena& arena_;
@@ -75,6 +80,7 @@ class BatchRunner {
   Bindings bindings_;
   std::map<BatchSize, Sized> programs_;
   Buffer inputs_;  // of the program at work, end to end
+  Buffer noise_;   // (tokens, hidden) f32
   std::vector<int32_t> staged_;
   std::vector<int32_t> rows_;  // of the micro-batch at work, that are trained
   // What the largest micro-batch needs, all of it trained.

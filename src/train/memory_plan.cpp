@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <functional>
 #include <numeric>
@@ -12,8 +13,10 @@
 #include "comm/communicator.h"
 #include "core/error.h"
 #include "core/strings.h"
+#include "data/batch_rebalance.h"
 #include "optim/optimizers.h"
 #include "train/background_save.h"
+#include "train/options_nested.h"
 
 namespace sft {
 
@@ -30,8 +33,42 @@ int64_t longest_batch(const PreparedDataset& data, int64_t rows) {
   return std::accumulate(lengths.begin(), lengths.begin() + static_cast<long>(count), int64_t{0});
 }
 
-LossType loss_type(const TrainOptions& o) {
-  return o.loss_type == "dft" ? LossType::dft : LossType::nll;
+namespace {
+
+// The most tokens that a micro-batch of batch_rebalance has in any epoch of the run.
+int64_t longest_rebalanced(const TrainOptions& o, int ranks, const PreparedDataset& data,
+                           int64_t rows) {
+  std::vector<int64_t> lengths;
+  for (int64_t i = 0; i < data.size(); ++i) {
+    lengths.push_back(data.length(i));
+  }
+  const Rebalance how{rows * ranks * o.gradient_accumulation_steps, ranks,
+                      o.gradient_accumulation_steps, o.data.dataloader_drop_last};
+  const double steps_an_epoch =
+      std::ceil(static_cast<double>(data.size()) / static_cast<double>(how.step_rows));
+  const double epochs =
+      o.max_steps > 0 ? static_cast<double>(o.max_steps) / steps_an_epoch + 1 : o.num_train_epochs;
+  int64_t most = 1;
+  for (int64_t epoch = 0; epoch < static_cast<int64_t>(std::ceil(epochs)); ++epoch) {
+    for (int rank = 0; rank < ranks; ++rank) {
+      for (const auto& batch : rebalanced_batches(lengths, how, epoch, rank)) {
+        int64_t tokens = 0;
+        for (const int64_t row : batch) {
+          tokens += lengths[static_cast<size_t>(row)];
+        }
+        most = std::max(most, tokens);
+      }
+    }
+  }
+  return most;
+}
+
+}  // namespace
+
+TokenLoss token_loss(const TrainOptions& o) {
+  return o.loss_type == "dft"
+             ? TokenLoss(LossType::dft)
+             : TokenLoss(LossType::nll, static_cast<float>(o.optim.label_smoothing_factor));
 }
 
 MemoryWish memory_wish(const TrainOptions& o, const Holding& holding, const PreparedDataset& train,
@@ -43,11 +80,17 @@ MemoryWish memory_wish(const TrainOptions& o, const Holding& holding, const Prep
   wish.sums_apart = sums_gradients_apart(o.sharding, holding.place, o.gradient_accumulation_steps);
   wish.recompute = o.recompute();
   wish.offload_activations = o.activation_offloading;
-  wish.loss = loss_type(o);
+  wish.loss = token_loss(o);
+  wish.noise = o.neftune_noise_alpha.has_value();
   wish.optimizer = optimizer_settings(o.optim, 0);
   wish.stored = o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32;
   wish.rows = o.per_device_train_batch_size;
   wish.longest = [&train](int64_t rows) { return longest_batch(train, rows); };
+  if (sampling_of(o) == Sampling::batch_rebalance && !train.bound()) {
+    wish.longest = [&](int64_t rows) {
+      return longest_rebalanced(o, holding.place.ranks, train, rows);
+    };
+  }
   wish.eval_tokens = eval != nullptr ? longest_batch(*eval, o.per_device_eval_batch_size) : 0;
   wish.accumulation = o.gradient_accumulation_steps;
   return wish;
@@ -71,16 +114,20 @@ struct ProgramBytes {
   double device = 0, host = 0, recorded = 0;
 };
 
-ProgramBytes program_bytes(const Model& model, const Target& target, int64_t tokens, LossType loss,
-                           bool training, MemoryPolicy policy) {
+ProgramBytes program_bytes(const Model& model, const Target& target, int64_t tokens, TokenLoss loss,
+                           bool noise, bool training, MemoryPolicy policy) {
   if (tokens == 0) {
     return {};
   }
-  const BatchSize size = program_size(target.device, tokens, tokens, tokens);
+  BatchSize size = program_size(target.device, tokens, tokens, tokens);
+  size.noise = noise;
   const TrainingProgram recorded = record_training(model, size, loss, training, policy, target);
   const Plan plan = plan_memory(recorded.program);
   ProgramBytes bytes;
   bytes.device = static_cast<double>(plan.bytes);
+  if (noise) {
+    bytes.device += static_cast<double>(size.tokens * model.config.hidden) * sizeof(float);
+  }
   bytes.host = static_cast<double>(plan.host_bytes);
   bytes.recorded = kRecordings *
                    (target.device == DeviceKind::cpu ? kInstructionBytes : kLaunchBytes) *
@@ -187,13 +234,14 @@ MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Dev
   plan.weights_loaded = weights_loaded;
   plan.batch_tokens = wish.longest(wish.rows);
   const int64_t most = std::max(plan.batch_tokens, plan.eval_tokens);
-  const ProgramBytes eval = program_bytes(model, target, plan.eval_tokens, wish.loss, false, {});
+  const ProgramBytes eval =
+      program_bytes(model, target, plan.eval_tokens, wish.loss, false, false, {});
   const auto inputs = 2.0 * static_cast<double>(input_bytes(program_size(
                                 device.kind(), std::max<int64_t>(most, 1), most, most)));
   const bool talks = device.kind() != DeviceKind::cpu && wish.holding.place.ranks > 1;
   for (const MemoryPolicy policy : policies_of(wish, device.kind())) {
     const ProgramBytes train =
-        program_bytes(model, target, plan.batch_tokens, wish.loss, true, policy);
+        program_bytes(model, target, plan.batch_tokens, wish.loss, wish.noise, true, policy);
     plan.policy = policy;
     plan.activations = std::max(train.device, eval.device) + inputs;
     plan.workspace = static_cast<double>(device.overhead()) +
@@ -335,6 +383,23 @@ MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Devic
                         "use a smaller model or a larger device",
                         human_bytes(plan.needed() - plan.activations))
           : "what fits: " + fitting);
+}
+
+int64_t fitting_batch_size(const TrainOptions& options, const Model& model, const Device& device,
+                           DType compute, const Holding& holding, const PreparedDataset& train,
+                           const PreparedDataset* eval, const Logger& logger, int ranks_here) {
+  const int64_t asked = options.per_device_train_batch_size;
+  MemoryWish wish = memory_wish(options, holding, train, eval, ranks_here);
+  for (; wish.rows >= 1; wish.rows = static_cast<int64_t>(static_cast<double>(wish.rows) * 0.9)) {
+    if (estimate_memory(wish, model, device, compute).fits()) {
+      if (wish.rows != asked) {
+        logger.note(fmt::format("auto_find_batch_size: {} rows a batch fit, of the {} asked for",
+                                wish.rows, asked));
+      }
+      return wish.rows;
+    }
+  }
+  return asked;
 }
 
 void check_lengths(const PreparedDataset& data, const ModelConfig& config) {

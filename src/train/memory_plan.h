@@ -16,7 +16,7 @@ namespace sft {
 // The most tokens that `rows` rows of the data have together.
 int64_t longest_batch(const PreparedDataset& data, int64_t rows);
 
-LossType loss_type(const TrainOptions& options);
+TokenLoss token_loss(const TrainOptions& options);
 
 // What decides about a run's memory, beside its model.
 struct MemoryWish {
@@ -25,7 +25,8 @@ struct MemoryWish {
   bool offload_activations = false;
   OptimizerSettings optimizer;
   DType stored = DType::f32;  // of the weights that it changes: float32 masters, or bf16
-  LossType loss = LossType::nll;
+  TokenLoss loss;
+  bool noise = false;                            // embeddings get noise
   int64_t rows = 1;                              // of a batch
   std::function<int64_t(int64_t rows)> longest;  // tokens of the longest batch of so many
   int64_t eval_tokens = 0;                       // of the longest evaluation batch; 0: none
@@ -90,6 +91,13 @@ MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Devic
                     DType compute, const Holding& holding, const PreparedDataset& train,
                     const PreparedDataset* eval, const Logger& logger, bool weights_loaded = false,
                     int ranks_here = 1);
+
+// --auto_find_batch_size: the first of per_device_train_batch_size, nine tenths of it, nine tenths
+// of that, … that fits, as accelerate tries them; what is asked for where none does. Said in a
+// line.
+int64_t fitting_batch_size(const TrainOptions& options, const Model& model, const Device& device,
+                           DType compute, const Holding& holding, const PreparedDataset& train,
+                           const PreparedDataset* eval, const Logger& logger, int ranks_here = 1);
 
 // M037 when a row has more positions than the model.
 void check_lengths(const PreparedDataset& data, const ModelConfig& config);

@@ -36,14 +36,14 @@ void visit_length(TrainOptions& o, OptionTable& v) {
       .alias("per_gpu_eval_batch_size");
   v("gradient_accumulation_steps", &o.gradient_accumulation_steps, "Batches in a step.")
       .at_least(1);
-  v("auto_find_batch_size", &o.auto_find_batch_size, "Halve the batch until it fits.")
-      .planned("the batch size is taken as given");
+  v("auto_find_batch_size", &o.auto_find_batch_size,
+    "Take a tenth off the batch until it fits, by the plan of the memory.");
 }
 
 void visit_loss(TrainOptions& o, OptionTable& v) {
   v.group("Loss");
   v("loss_type", &o.loss_type,
-    "nll and chunked_nll are the same here (logits are never held whole); dft: dynamic "
+    "nll, of which chunked_nll is an older name (logits are never held whole), or dft: dynamic "
     "fine-tuning.")
       .one_of({"nll", "dft", "chunked_nll"});
   v("use_liger_kernel", &o.use_liger_kernel, "Fused kernels of Liger.")
@@ -51,8 +51,10 @@ void visit_loss(TrainOptions& o, OptionTable& v) {
       .inert("what it fuses is always fused, and the loss is the same");
   v("liger_kernel_config", &o.liger_kernel_config, "Which of them.")
       .inert("what it fuses is always fused");
-  v("neftune_noise_alpha", &o.neftune_noise_alpha, "Noise on embeddings.")
-      .planned("embeddings get no noise");
+  v("neftune_noise_alpha", &o.neftune_noise_alpha,
+    "NEFTune: noise on the embeddings while training, at most this over the square root of a "
+    "batch's length times the hidden size.")
+      .at_least(0);
 }
 
 void visit_precision(TrainOptions& o, OptionTable& v) {
@@ -61,10 +63,10 @@ void visit_precision(TrainOptions& o, OptionTable& v) {
   v("fp16", &o.fp16,
     "Compute in float16 on a GPU, with float32 weights and a dynamic loss scale as "
     "torch.amp.GradScaler has it.");
-  v("bf16_full_eval", &o.bf16_full_eval, "Evaluate in bfloat16.")
-      .planned("evaluation runs in the precision of training");
-  v("fp16_full_eval", &o.fp16_full_eval, "Evaluate in float16.")
-      .planned("evaluation runs in the precision of training");
+  const char* within =
+      "as in TRL, whose evaluations are all within training, where it does nothing";
+  v("bf16_full_eval", &o.bf16_full_eval, "Evaluate in bfloat16.").inert(within);
+  v("fp16_full_eval", &o.fp16_full_eval, "Evaluate in float16.").inert(within);
   v("tf32", &o.tf32,
     "Multiply float32 matrices (--bf16 false) in TensorFloat-32 on a GPU; none: no.");
   v("gradient_checkpointing", &o.gradient_checkpointing,
@@ -84,6 +86,7 @@ void visit_precision(TrainOptions& o, OptionTable& v) {
   v("torch_compile_backend", &o.torch_compile_backend, "With what.").inert(compiled);
   v("torch_compile_mode", &o.torch_compile_mode, "How.").inert(compiled);
   v("torch_empty_cache_steps", &o.torch_empty_cache_steps, "Return cached memory every N steps.")
+      .at_least(1)
       .inert("memory is planned before the run, there is no cache");
   v("use_cpu", &o.use_cpu, "Use the CPU even where there is a GPU.").alias("no_cuda");
   v("threads", &o.threads, "CPU threads; 0: the physical cores.").at_most(kMostThreads);
@@ -99,10 +102,10 @@ void visit_logging(TrainOptions& o, OptionTable& v) {
   v("run_name", &o.run_name, "A name for the run, in metrics.jsonl and trackers.");
   v("report_to", &o.report_to,
     "Trackers that follow the run: wandb (offline), tensorboard, all or none.");
-  v("include_num_input_tokens_seen", &o.include_num_input_tokens_seen, "Count input tokens.")
+  v("include_num_input_tokens_seen", &o.include_num_input_tokens_seen,
+    "Log num_input_tokens_seen too: all counts the padding that TRL's batches have, true is all.")
       .one_of({"no", "all", "non_padding", "true", "false"})
-      .bare("true")
-      .built_only({"no", "false"}, "num_tokens in every log line is what is counted");
+      .bare("true");
   v("logging_nan_inf_filter", &o.logging_nan_inf_filter, "Hide losses that are not finite.")
       .inert("they are always shown, the step is skipped, and three in a row end the run");
   const char* level = "use -q and -v";
@@ -155,8 +158,7 @@ void visit_checkpoints(TrainOptions& o, OptionTable& v) {
       .inert("rank 0 alone saves, for all machines");
   v("enable_jit_checkpoint", &o.enable_jit_checkpoint, "Save when the run is told to stop.")
       .inert("a signal that ends a run always saves");
-  v("ignore_data_skip", &o.ignore_data_skip, "Resume at the data's beginning.")
-      .planned("a resumed run goes on at its place in the data");
+  v("ignore_data_skip", &o.ignore_data_skip, "Resume at the beginning of the epoch's data.");
   v("restore_callback_states_from_checkpoint", &o.restore_callback_states_from_checkpoint,
     "Restore Python callbacks.")
       .inert("there are no callbacks");

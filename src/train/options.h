@@ -46,7 +46,7 @@ struct TrainOptions {
   bool auto_find_batch_size = false;
 
   // Loss
-  std::string loss_type = "chunked_nll";
+  std::string loss_type = "nll";
   bool use_liger_kernel = false;
   Json liger_kernel_config;
   std::optional<double> neftune_noise_alpha;

@@ -23,7 +23,7 @@ void DistributedOptions::visit(OptionTable& v) {
   v("config_file", &config_file, "The same, by the name of accelerate's launcher.");
   v("local_rank", &local_rank, "Rank on this machine, from older launchers.")
       .at_least(-1)
-      .planned("a rank is told by its launcher's variables");
+      .inert("a rank is told by its launcher's variables");
   v("ddp_backend", &ddp_backend, "Communication library.")
       .inert("it is NCCL between GPUs and Gloo between CPUs");
   v("ddp_timeout", &ddp_timeout, "Seconds that an operation between ranks may last.").at_least(1);
@@ -38,8 +38,8 @@ void DistributedOptions::visit(OptionTable& v) {
   v("fsdp_config", &fsdp_config, "FSDP's settings, as JSON or a file of it.");
   v("deepspeed", &deepspeed, "DeepSpeed's JSON: a file, the JSON itself, or base64 of it.")
       .as_text();
-  v("accelerator_config", &accelerator_config, "Accelerate's data loading settings.")
-      .planned("batches are made as accelerate's defaults make them");
+  v("accelerator_config", &accelerator_config,
+    "Accelerate's data loading: use_seedable_sampler.");
   v("parallelism_config", &parallelism_config, "Accelerate's parallelism.")
       .planned(
           "what ranks share out is said by zero_stage, fsdp or deepspeed; layers are not split");
@@ -74,8 +74,8 @@ void visit_old_training(LegacyOptions& o, OptionTable& v) {
     "A variant of torch's checkpointing.")
       .inert("there is one kind of recomputation, and its results are the same bits");
   v("logging_dir", &o.logging_dir, "Folder of TensorBoard files; none: output_dir/runs/...");
-  v("group_by_length", &o.group_by_length, "Older name of train_sampling_strategy's value.")
-      .planned("batches of similar length are not made yet");
+  v("group_by_length", &o.group_by_length,
+    "Older form of --train_sampling_strategy group_by_length.");
   v("include_tokens_per_second", &o.include_tokens_per_second, "Count tokens per second.")
       .inert("metrics.jsonl always has them");
   const char* precision = "float16 is this program's own: --fp16";

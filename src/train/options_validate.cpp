@@ -7,9 +7,11 @@
 #include "core/numbers.h"
 #include "core/strings.h"
 #include "io/safetensors_writer.h"
+#include "optim/metric_schedule.h"
 #include "optim/optimizers.h"
 #include "optim/schedule.h"
 #include "train/options.h"
+#include "train/options_nested.h"
 #include "train/run_log.h"
 #include "train/sharding_config/apply.h"
 #include "train/trackers/tracker.h"
@@ -56,8 +58,9 @@ void resolve_evaluation(TrainOptions& o) {
   if (o.eval_strategy != "no") {
     o.do_eval = true;
   }
-  const bool by_metric = o.load_best_model_at_end || o.save_strategy == "best" ||
-                         o.optim.lr_scheduler_type == "reduce_lr_on_plateau";
+  const bool rate_by_metric = make_metric_schedule(o.optim.lr_scheduler_type, o.optim.learning_rate,
+                                                   o.optim.lr_scheduler_kwargs) != nullptr;
+  const bool by_metric = o.load_best_model_at_end || o.save_strategy == "best" || rate_by_metric;
   if (by_metric && !o.metric_for_best_model) {
     o.metric_for_best_model = "loss";
   }
@@ -67,8 +70,9 @@ void resolve_evaluation(TrainOptions& o) {
   if (o.metric_for_best_model && !o.greater_is_better) {
     o.greater_is_better = !o.metric_for_best_model->ends_with("loss");
   }
-  if (o.optim.lr_scheduler_type == "reduce_lr_on_plateau" && o.eval_strategy == "no") {
-    throw conflict("C042", "reduce_lr_on_plateau follows the evaluation, and --eval_strategy is no")
+  if (rate_by_metric && o.eval_strategy == "no") {
+    throw conflict("C042", fmt::format("{} follows the evaluation, and --eval_strategy is no",
+                                       o.optim.lr_scheduler_type))
         .hint("--eval_strategy steps");
   }
 }
@@ -105,7 +109,40 @@ void resolve_saving(TrainOptions& o) {
   }
 }
 
+// What a mixture that is streamed cannot have.
+void resolve_streamed_mixture(TrainOptions& o) {
+  if (!o.data.streaming) {
+    return;
+  }
+  if (!o.data.datasets.is_array() || o.data.datasets.empty()) {
+    o.notes.emplace_back("streaming is for --datasets; one data set has --dataset_streaming");
+    return;
+  }
+  for (const Json& entry : o.data.datasets) {
+    if (entry.is_object() && !entry.value("fraction", Json()).is_null()) {
+      throw conflict("C078", "--streaming: a data set with a `fraction` needs its number of rows")
+          .hint("leave fraction out, or streaming");
+    }
+  }
+  if (o.data.test_split_size) {
+    throw conflict("C078", "--streaming: --test_split_size needs the number of rows")
+        .hint("leave one of the two out");
+  }
+  o.data.dataset_streaming = true;
+}
+
 void resolve_data(TrainOptions& o) {
+  resolve_streamed_mixture(o);
+  if (o.legacy.group_by_length) {
+    o.data.train_sampling_strategy = "group_by_length";
+  }
+  const bool by_length = o.data.train_sampling_strategy == "group_by_length" ||
+                         o.data.train_sampling_strategy == "batch_rebalance";
+  if (by_length && (o.data.dataset_streaming || o.data.dataset_order == "windowed")) {
+    o.notes.push_back(
+        fmt::format("train_sampling_strategy {} does nothing where rows come in order",
+                    o.data.train_sampling_strategy));
+  }
   if (o.data.packing_strategy == "bfd-requeue") {
     o.data.packing_strategy = "bfd_split";
     o.notes.emplace_back("packing_strategy bfd-requeue is now called bfd_split");
@@ -156,7 +193,19 @@ void check_step_size(const TrainOptions& o, int64_t ranks) {
   }
 }
 
+void resolve_loss(TrainOptions& o) {
+  if (o.optim.label_smoothing_factor > 0 && o.loss_type == "dft") {
+    o.notes.emplace_back("label_smoothing_factor does nothing with loss_type dft, as in TRL");
+  }
+  if (o.include_num_input_tokens_seen == "true" || o.include_num_input_tokens_seen == "false") {
+    o.include_num_input_tokens_seen = o.include_num_input_tokens_seen == "true" ? "all" : "no";
+  }
+}
+
 void resolve_precision(TrainOptions& o) {
+  if (o.bf16_full_eval && o.fp16_full_eval) {
+    throw conflict("C050", "--fp16_full_eval and --bf16_full_eval exclude each other");
+  }
   if (o.fp16 && o.bf16.value_or(false)) {
     throw conflict("C050", "--fp16 and --bf16 exclude each other");
   }
@@ -226,7 +275,9 @@ void resolve_output(TrainOptions& o) {
 }  // namespace
 
 TrainOptions validate(TrainOptions options, const Ranks& ranks) {
+  resolve_nested(options);
   resolve_output(options);
+  resolve_loss(options);
   resolve_logging(options);
   resolve_evaluation(options);
   resolve_saving(options);

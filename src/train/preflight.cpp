@@ -12,6 +12,8 @@
 #include "io/checkpoint.h"
 #include "io/model_saver.h"
 #include "train/loaded_model.h"
+#include "train/named_model.h"
+#include "train/options_nested.h"
 #include "train/sharding_config/deepspeed.h"
 
 namespace sft {
@@ -60,7 +62,7 @@ void check_outputs(const TrainOptions& o) {
 }
 
 RunModel open_model(const TrainOptions& o, const HubEnvironment& hub) {
-  auto source = ModelSource::open(*o.model.model_name_or_path, o.model.model_revision, hub);
+  auto source = named_model(o.model, hub);
   Model shape = Model::from_config(source->config());
   TextSetup text = load_text(*source, o.data, hub);
   check_savable(*source);
@@ -76,6 +78,7 @@ void check_steps(const TrainOptions& o, const PreparedDataset& rows, int ranks) 
   l.accumulation = o.gradient_accumulation_steps;
   l.world = ranks;
   l.drop_last = o.data.dataloader_drop_last;
+  l.sampling = sampling_of(o);
   l.max_steps = o.max_steps;
   const int64_t steps = make_loader(rows, l)->total_steps(o.num_train_epochs, o.max_steps);
   check_deepspeed_steps(o, steps);

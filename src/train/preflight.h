@@ -23,7 +23,7 @@ struct RunModel {
 };
 
 // Opens the model and looks at all that saving will read again: M030-M036 an architecture that is
-// not supported, M243 a quantised one, M010, M248-M250 and D07x broken JSON, tokenizers and
+// not supported, C075 and C079 (train/named_model.h), M243 a quantised one, M010, M248-M250 and D07x broken JSON, tokenizers and
 // templates. Where the weights are on this machine also M200-M247 of these.
 RunModel open_model(const TrainOptions& options, const HubEnvironment& hub);
 

@@ -61,6 +61,9 @@ constexpr const char* kWhatMatters[] = {"learning_rate",
                                         "max_grad_norm",
                                         "optim",
                                         "loss_type",
+                                        "label_smoothing_factor",
+                                        "neftune_noise_alpha",
+                                        "average_tokens_across_devices",
                                         "bf16",
                                         "fp16",
                                         "packing",
@@ -166,7 +169,8 @@ Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedMode
 
 }  // namespace
 
-TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
+TrainOutcome run_training(const TrainOptions& asked, const RunSurroundings& s) {
+  TrainOptions o = asked;  // auto_find_batch_size changes it
   require_inputs(o);
   const Logger& log = s.logger;
   const bool first = s.launch.rank == 0;
@@ -233,6 +237,14 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
     eval = prepare_dataset(o.data, Part::eval, context);
   }
   check_steps(o, *train.rows, s.launch.world);
+  if (o.auto_find_batch_size) {
+    const std::string size = decide_together(control, "batch size", [&] {
+      return std::to_string(fitting_batch_size(o, shape, *device, chosen.compute, holding,
+                                               *train.rows, eval ? eval->rows.get() : nullptr, log,
+                                               s.launch.local_world));
+    });
+    o.per_device_train_batch_size = parse_json(size, "batch size").get<int64_t>();
+  }
   const MemoryPlan memory =
       plan_run(o, shape, *device, chosen.compute, holding, *train.rows,
                eval ? eval->rows.get() : nullptr, log, false, s.launch.local_world);
@@ -272,12 +284,16 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
                               : decltype(KubeflowStatus::from(variable, s.version)){};
   if (first) {
     trackers.emplace(o, variable, log);
-    run_log.emplace(RunLog::Setup{o.output_dir, s.print, {}, [&](const Json& line) {
+    run_log.emplace(RunLog::Setup{o.output_dir,
+                                  s.print,
+                                  {},
+                                  [&](const Json& line) {
                                     trackers->line(line);
                                     if (kubeflow) {
                                       kubeflow->line(line);
                                     }
-                                  }});
+                                  },
+                                  o.include_num_input_tokens_seen != "no"});
   }
   const auto on_step = [&](int64_t done, int64_t total, std::string_view tail) {
     if (kubeflow) {
@@ -304,7 +320,7 @@ TrainOutcome run_training(const TrainOptions& o, const RunSurroundings& s) {
                        push->checkpoint(folder, step);
                      }
                    },
-                   [&] { return identity_of(o, *source, *train.rows); }},
+                   [&] { return identity_of(o, *source, *train.rows); }, text.padding()},
                   memory);
   if (checkpoint) {
     trainer.resume(*checkpoint, true);

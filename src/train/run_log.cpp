@@ -102,8 +102,16 @@ void RunLog::remember(Json values) {
   state_.log_history.push_back(std::move(values));
 }
 
+// As transformers' Trainer adds them to a line.
+void RunLog::add_input_tokens(Json& values) const {
+  if (setup_.input_tokens) {
+    values["num_input_tokens_seen"] = state_.num_input_tokens_seen;
+  }
+}
+
 void RunLog::start(const Json& about, const std::string& resumed_from) {
   began_ = setup_.now();
+  input_tokens_before_ = state_.num_input_tokens_seen;
   Json line{{"id", fmt::format("{:x}", static_cast<int64_t>(began_ * 1e3))},
             {"started", iso_time(began_)}};
   line.update(about);
@@ -120,6 +128,13 @@ void RunLog::log(const TrainLog& v) {
   values["num_tokens"] = v.num_tokens;
   add(values, "mean_token_accuracy", v.mean_token_accuracy);
   values["epoch"] = state_.epoch;
+  add_input_tokens(values);
+  if (setup_.input_tokens) {
+    const double seconds = std::max(setup_.now() - began_, 1e-9);
+    const auto seen = state_.num_input_tokens_seen - input_tokens_before_;
+    values["train_runtime"] = python_round(seconds, 4);
+    values["train_tokens_per_second"] = python_round(static_cast<double>(seen) / seconds, 3);
+  }
   console(values);
   remember(values);
 
@@ -144,6 +159,7 @@ Json RunLog::eval(const EvalLog& v) {
   values["eval_num_tokens"] = v.num_tokens;
   add(values, "eval_mean_token_accuracy", v.mean_token_accuracy);
   values["epoch"] = state_.epoch;
+  add_input_tokens(values);
   console(values);
   remember(values);
 
@@ -184,6 +200,7 @@ void RunLog::finish(const TrainSummary& s) {
   add(values, "num_tokens", s.num_tokens);
   add(values, "mean_token_accuracy", s.mean_token_accuracy);
   values["epoch"] = state_.epoch;
+  add_input_tokens(values);
   tokens_ = s.tokens;
   console(values);
   remember(values);

@@ -67,6 +67,7 @@ class RunLog {
     std::function<void(std::string_view)> print;  // a line of results; may be empty
     std::function<double()> now;                  // unix seconds; empty: the system's clock
     std::function<void(const Json& line)> also;   // gets each line of metrics.jsonl too
+    bool input_tokens = false;                    // log lines have state().num_input_tokens_seen
   };
 
   // Opens metrics.jsonl for appending, dropping a half-written last line.
@@ -99,12 +100,14 @@ class RunLog {
   void console(Json values);
   void append(const char* kind, const Json& fields);
   void remember(Json values);
+  void add_input_tokens(Json& values) const;
 
   Setup setup_;
   LineAppender metrics_;
   TrainerState state_;
   double began_ = 0.0;
   int64_t tokens_ = 0;
+  int64_t input_tokens_before_ = 0;  // when this process began
 };
 
 // What --metric_for_best_model can be, without "eval_": what every rank knows of an evaluation.

@@ -10,6 +10,7 @@
 #include "model/model.h"
 #include "train/choose_device.h"
 #include "train/hub_push.h"
+#include "train/options_nested.h"
 #include "train/preflight.h"
 
 namespace sft {
@@ -27,7 +28,7 @@ std::string steps_line(const RunPlan& plan, const TrainOptions& o) {
       "steps      {} in all, {} an epoch: {} rows a step ({} a batch x {} accumulated), {} "
       "tokens, {} trained",
       with_commas(plan.steps), with_commas(plan.steps_per_epoch),
-      o.per_device_train_batch_size * o.gradient_accumulation_steps, o.per_device_train_batch_size,
+      plan.rows_a_batch * o.gradient_accumulation_steps, plan.rows_a_batch,
       o.gradient_accumulation_steps, with_commas(std::llround(plan.tokens_a_step)),
       with_commas(std::llround(plan.trained_a_step)));
 }
@@ -40,6 +41,9 @@ StepCount count_steps(const TrainOptions& o, const PreparedDataset& rows, int ra
   plan.per_device = o.per_device_train_batch_size;
   plan.world = ranks;
   plan.drop_last = o.data.dataloader_drop_last;
+  if (sampling_of(o) == Sampling::batch_rebalance && rows.windows() == nullptr) {
+    plan.rebalanced = o.gradient_accumulation_steps;
+  }
   const int64_t batches = plan.batches();
   const int64_t a_step = o.gradient_accumulation_steps;
   const int64_t per_epoch = std::max<int64_t>((batches + a_step - 1) / a_step, 1);
@@ -48,7 +52,8 @@ StepCount count_steps(const TrainOptions& o, const PreparedDataset& rows, int ra
   return {per_epoch, o.max_steps > 0 ? o.max_steps : total};
 }
 
-RunPlan plan_training(const TrainOptions& o, const RunSurroundings& s) {
+RunPlan plan_training(const TrainOptions& asked, const RunSurroundings& s) {
+  TrainOptions o = asked;  // auto_find_batch_size changes it
   require_inputs(o);
   const ChosenDevice chosen = choose_device({.use_cpu = o.use_cpu,
                                              .bf16 = o.wants_bf16(),
@@ -79,6 +84,18 @@ RunPlan plan_training(const TrainOptions& o, const RunSurroundings& s) {
   const Prepared train = prepare_dataset(data, Part::train, context);
   plan.data = train.report;
   plan.train = survey(train, data, device->threads());
+  std::optional<Prepared> eval;
+  if (evaluates) {
+    eval = prepare_dataset(data, Part::eval, context);
+    plan.eval = survey(*eval, data, device->threads());
+  }
+  const Holding holding = holding_of(o.sharding, s.launch.rank, s.launch.world, device->kind());
+  if (o.auto_find_batch_size) {
+    o.per_device_train_batch_size =
+        fitting_batch_size(o, model, *device, chosen.compute, holding, *train.rows,
+                           eval ? eval->rows.get() : nullptr, s.logger, s.launch.local_world);
+  }
+  plan.rows_a_batch = o.per_device_train_batch_size;
   const StepCount steps = count_steps(o, *train.rows, s.launch.world);
   plan.steps = steps.total;
   plan.steps_per_epoch = steps.per_epoch;
@@ -89,19 +106,13 @@ RunPlan plan_training(const TrainOptions& o, const RunSurroundings& s) {
   plan.rows_a_step = a_step(train.rows->size());
   plan.tokens_a_step = a_step(plan.train.tokens);
   plan.trained_a_step = a_step(plan.train.tokens_trained);
-  std::optional<Prepared> eval;
-  if (evaluates) {
-    eval = prepare_dataset(data, Part::eval, context);
-    plan.eval = survey(*eval, data, device->threads());
-  }
   check_steps(o, *train.rows, s.launch.world);
   check_lengths(*train.rows, model.config);
   MemoryWish wish =
-      memory_wish(o, holding_of(o.sharding, s.launch.rank, s.launch.world, device->kind()),
-                  *train.rows, eval ? eval->rows.get() : nullptr, s.launch.local_world);
-  wish.longest = [&](int64_t count) {
+      memory_wish(o, holding, *train.rows, eval ? eval->rows.get() : nullptr, s.launch.local_world);
+  wish.longest = [&, known = wish.longest](int64_t count) {
     return train.rows->bound() ? plan.train.longest_batch_row * std::min(count, train.rows->size())
-                               : longest_batch(*train.rows, count);
+                               : known(count);
   };
   plan.memory = estimate_memory(wish, model, *device, chosen.compute);
   if (!plan.memory.fits()) {

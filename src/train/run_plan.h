@@ -19,6 +19,7 @@ struct RunPlan {
   Survey train;
   std::optional<Survey> eval;
   int64_t steps = 0, steps_per_epoch = 0;
+  int64_t rows_a_batch = 0;  // of one device
   double epochs = 0;
   double rows_a_step = 0, tokens_a_step = 0, trained_a_step = 0;  // on average
   MemoryPlan memory;

@@ -19,6 +19,7 @@ struct Field {
 constexpr Field kFields[] = {{"", "step", Kind::count},
                              {"", "updates", Kind::count},
                              {"", "num_tokens", Kind::count},
+                             {"", "input_tokens", Kind::count},
                              {"", "flos", Kind::real},
                              {"", "total_loss", Kind::real},
                              {"", "losses", Kind::count},
@@ -41,10 +42,14 @@ constexpr Field kFields[] = {{"", "step", Kind::count},
                              {"interval", "tokens", Kind::count},
                              {"scaler", "scale", Kind::real},
                              {"scaler", "growth_tracker", Kind::count},
-                             {"plateau", "learning_rate", Kind::real},
-                             {"plateau", "best", Kind::real},
-                             {"plateau", "bad_evaluations", Kind::count},
-                             {"plateau", "cooldown_left", Kind::count}};
+                             {"by_metric", "learning_rate", Kind::real},
+                             {"by_metric", "best", Kind::real},
+                             {"by_metric", "bad_evaluations", Kind::count},
+                             {"by_metric", "cooldown_left", Kind::count},
+                             {"by_metric", "bad", Kind::count},
+                             {"by_metric", "good", Kind::count},
+                             {"by_metric", "warmup_left", Kind::count},
+                             {"by_metric", "sum", Kind::real}};
 
 constexpr int64_t kMost = int64_t{1} << 53;
 

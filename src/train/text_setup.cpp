@@ -150,6 +150,14 @@ TextSetup load_text(const ModelSource& source, const DataOptions& options,
   const Json config =
       config_text ? parse_json(*config_text, "tokenizer_config.json") : Json::object();
   TextSetup setup{.tokenizer = Tokenizer::from_text(*tokenizer_json, config, source.name())};
+  if (options.pad_token) {
+    setup.pad_id = setup.tokenizer.id_of(*options.pad_token);
+    if (!setup.pad_id) {
+      throw Error("D075", fmt::format("--pad_token \"{}\" is not in the vocabulary of {}",
+                                      *options.pad_token, source.name()))
+          .hint("leave it out: nothing is padded here");
+    }
+  }
   setup.key = ContentHash().add(*tokenizer_json).add(config_text.value_or("")).hex();
   Json special = Json::object();
   const auto add = [&](const char* name, const std::string& token) {
@@ -182,6 +190,10 @@ TextSetup load_text(const ModelSource& source, const DataOptions& options,
   }
   setup.turn_end = find_turn_end(setup.tokenizer, *setup.chat);
   return setup;
+}
+
+std::optional<int32_t> TextSetup::padding() const {
+  return pad_id ? pad_id : tokenizer.pad_id() ? tokenizer.pad_id() : tokenizer.eos_id();
 }
 
 std::vector<int32_t> end_tokens(const ModelSource& source, const TextSetup& text) {

@@ -21,6 +21,9 @@ struct TextSetup {
   std::optional<std::string> replaced_template{};  // given by --chat_template_path
   std::optional<TokenRef> turn_end{};              // what the template puts at the end of a turn
   std::string key{};                               // of the tokenizer's contents, for caches
+  std::optional<int32_t> pad_id{};                 // --pad_token's
+  // What TRL pads with: --pad_token, else the tokenizer's, else the token that ends a text.
+  std::optional<int32_t> padding() const;
 };
 
 // M250 when the model comes without a tokenizer; D070 for a --chat_template_path that cannot be

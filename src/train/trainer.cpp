@@ -10,10 +10,13 @@
 #include <iterator>
 
 #include "core/error.h"
+#include "core/rng.h"
 #include "core/strings.h"
 #include "data/dataset.h"
 #include "optim/optimizers.h"
 #include "train/bad_numbers.h"
+#include "train/embedding_noise.h"
+#include "train/options_nested.h"
 
 namespace sft {
 
@@ -33,7 +36,12 @@ LoaderOptions loader_options(const TrainOptions& o, const Communicator& comm, bo
   l.world = comm.size();
   l.seed = static_cast<uint64_t>(o.data_seed.value_or(o.seed));
   l.drop_last = o.data.dataloader_drop_last;
-  l.sampling = training ? parse_sampling(o.data.train_sampling_strategy) : Sampling::sequential;
+  l.run_seed = static_cast<uint64_t>(o.seed);
+  l.seeds_once = o.data.dataloader_persistent_workers && o.data.dataloader_num_workers > 0;
+  l.sampling = sampling_of(o);
+  if (!training && l.sampling != Sampling::group_by_length) {
+    l.sampling = Sampling::sequential;  // as transformers has it
+  }
   l.padding_free = is_padding_free(o.data);
   l.pad_to_multiple_of = o.data.padding_multiple();
   l.max_steps = o.max_steps;
@@ -41,16 +49,8 @@ LoaderOptions loader_options(const TrainOptions& o, const Communicator& comm, bo
   return l;
 }
 
-// The longest row times the rows: what a padded batch would have, which transformers counts flops
-// by.
-double padded_tokens(const MicroBatch& batch) {
-  int64_t longest = 0;
-  for (size_t i = 1; i < batch.cu_seqlens.size(); ++i) {
-    longest = std::max<int64_t>(longest, batch.cu_seqlens[i] - batch.cu_seqlens[i - 1]);
-  }
-  const auto documents = static_cast<int64_t>(batch.cu_seqlens.size()) - 1;
-  return static_cast<double>(batch.rows == documents ? longest * batch.rows : batch.num_tokens);
-}
+// Tokens as TRL's batches have them, padding included: what transformers counts flops by.
+int64_t laid_tokens(const MicroBatch& batch) { return batch.laid_rows * batch.laid_length; }
 
 }  // namespace
 
@@ -79,19 +79,21 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
                     {o.learning_rate,
                      warmup_step_count(o.warmup_steps, o.warmup_ratio.value_or(0.0), total_steps_),
                      total_steps_, o.lr_scheduler_kwargs});
-  if (o.lr_scheduler_type == "reduce_lr_on_plateau") {
-    plateau_.emplace(o.learning_rate, o.lr_scheduler_kwargs);
-  }
+  by_metric_ = make_metric_schedule(o.lr_scheduler_type, o.learning_rate, o.lr_scheduler_kwargs);
   if (model.target.compute == DType::f16) {
     scaler_.emplace();
   }
-  runner_.emplace(
-      context.device, arena_, model, sharder_.gradients(),
-      BatchRunnerOptions{loss_type(options), memory_.policy, memory_.batch_tokens, true});
+  runner_.emplace(context.device, arena_, model, sharder_.gradients(),
+                  BatchRunnerOptions{.loss = token_loss(options),
+                                     .memory = memory_.policy,
+                                     .most_tokens = memory_.batch_tokens,
+                                     .noise = options.neftune_noise_alpha.has_value()});
   if (eval != nullptr) {
     eval_loader_.emplace(*eval, loader_options(options, context.comm, false));
-    eval_runner_.emplace(context.device, arena_, model, std::vector<Tensor>(),
-                         BatchRunnerOptions{loss_type(options), {}, memory_.eval_tokens, false});
+    eval_runner_.emplace(
+        context.device, arena_, model, std::vector<Tensor>(),
+        BatchRunnerOptions{
+            .loss = token_loss(options), .most_tokens = memory_.eval_tokens, .training = false});
   }
   logging_ = {options.logging_strategy, interval_steps(options.logging_steps, total_steps_)};
   evaluation_ = {options.eval_strategy,
@@ -105,30 +107,68 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
 }
 
 double Trainer::learning_rate() const {
-  return plateau_ ? plateau_->learning_rate()
-                  : options_.optim.learning_rate * schedule_(scaler_ ? updates_ : step_);
+  return by_metric_ ? by_metric_->learning_rate()
+                    : options_.optim.learning_rate * schedule_(scaler_ ? updates_ : step_);
 }
 
-double Trainer::run_batches(const std::vector<MicroBatch>& batches, double trained) {
-  const double scale = 1.0 / std::max(trained, 1.0);
+// A rank that is alone draws from the run's generator, as TRL does. Several draw each their own,
+// from numbers that do not depend on what came before.
+std::vector<float> Trainer::noise_of(const MicroBatch& batch, size_t number) {
+  if (!options_.neftune_noise_alpha) {
+    return {};
+  }
+  const int64_t hidden = model_.model.config.hidden;
+  if (context_.comm.size() == 1) {
+    TorchGenerator& random = loader_->random();
+    std::vector<float> noise =
+        embedding_noise(batch, hidden, *options_.neftune_noise_alpha, random);
+    if (token_loss(options_).smoothing > 0) {
+      // TRL makes its metrics in a second pass then, which draws as much again.
+      random.discard(static_cast<uint64_t>(laid_tokens(batch) * hidden));
+    }
+    return noise;
+  }
+  const auto place = static_cast<uint64_t>(step_) * static_cast<uint64_t>(context_.comm.size()) +
+                     static_cast<uint64_t>(context_.comm.rank());
+  TorchGenerator own(philox(static_cast<uint64_t>(options_.seed), place, number)[0]);
+  return embedding_noise(batch, hidden, *options_.neftune_noise_alpha, own);
+}
+
+int64_t Trainer::input_tokens(const MicroBatch& batch) const {
+  if (options_.include_num_input_tokens_seen == "no") {
+    return 0;
+  }
+  if (options_.include_num_input_tokens_seen == "all") {
+    return laid_tokens(batch);
+  }
+  // Without padding transformers has no mask to look at, and leaves out what looks like padding.
+  const auto tokens = static_cast<int64_t>(batch.tokens.size());
+  return is_padding_free(options_.data) && hooks_.padding
+             ? tokens - std::ranges::count(batch.tokens, *hooks_.padding)
+             : tokens;
+}
+
+double Trainer::run_batches(const std::vector<MicroBatch>& batches, double scale) {
   double loss = 0;
   std::vector<LossStats> results;
   for (size_t i = 0; i < batches.size(); ++i) {
     context_.comm.progress(step_ + 1);
     const Sharder::MicroBatchRun how = sharder_.begin_micro_batch(i == 0, i + 1 == batches.size());
-    runner_->run(batches[i], static_cast<float>(scale * loss_scale()), how.overwrite, how.watcher);
+    runner_->run(batches[i], static_cast<float>(scale * loss_scale()), how.overwrite, how.watcher,
+                 noise_of(batches[i], i));
     if (i % 1000 == 999 || i + 1 == batches.size()) {
       std::ranges::copy(runner_->collect(), std::back_inserter(results));
     }
   }
-  constexpr size_t kSums = 6;
+  constexpr size_t kSums = 7;
   std::vector<double> sums;  // of each micro-batch, over ranks
   for (size_t i = 0; i < batches.size(); ++i) {
     const LossStats& own = results[i];
     for (const double value :
-         {static_cast<double>(own.loss), static_cast<double>(own.correct),
+         {static_cast<double>(own.loss) * scale, static_cast<double>(own.correct),
           static_cast<double>(own.entropy), static_cast<double>(own.tokens),
-          static_cast<double>(batches[i].num_tokens), padded_tokens(batches[i])}) {
+          static_cast<double>(batches[i].num_tokens), static_cast<double>(laid_tokens(batches[i])),
+          static_cast<double>(input_tokens(batches[i]))}) {
       sums.push_back(value);
     }
   }
@@ -139,8 +179,9 @@ double Trainer::run_batches(const std::vector<MicroBatch>& batches, double train
     num_tokens_ += static_cast<int64_t>(sums[i + 4]);
     interval_.tokens += static_cast<int64_t>(sums[i + 4]);
     flos_ += 6.0 * sums[i + 5] * parameters_without_embeddings_;
+    input_tokens_ += static_cast<int64_t>(sums[i + 6]);
   }
-  return loss * scale;
+  return loss;
 }
 
 void Trainer::train_step() {
@@ -160,12 +201,15 @@ void Trainer::train_step() {
   const bool save = context_.save_signal != nullptr && *context_.save_signal != 0;
   std::array<double, 3> sums{trained, stop ? 1.0 : 0.0, save ? 1.0 : 0.0};
   context_.comm.all_reduce(std::span<double>(sums));
-  trained = sums[0];
   told_ = {sums[1] > 0, sums[2] > 0};
+  // Over the trained tokens of all ranks, or the mean of each rank's mean.
+  const double scale = options_.optim.average_tokens_across_devices
+                           ? 1.0 / std::max(sums[0], 1.0)
+                           : 1.0 / (std::max(trained, 1.0) * context_.comm.size());
   double loss = 0;
   {
     const Trace::Phase phase(trace(), "micro-batches");
-    loss = run_batches(batches, trained);
+    loss = run_batches(batches, scale);
   }
   const Trace::Phase phase(trace(), "optimizer", true);
   sharder_.finish_gradients();
@@ -180,7 +224,7 @@ void Trainer::train_step() {
   } else if (scaler_ && std::isfinite(loss) && scaler_->scale() >= 1.0) {
     lower_loss_scale();
   } else {
-    skip_update(batches, trained);
+    skip_update(batches, scale);
   }
   ++step_;
   epoch_ended_ = loader_->cursor().step_in_epoch == loader_->steps_per_epoch();
@@ -238,10 +282,10 @@ void Trainer::lower_loss_scale() {
   }
 }
 
-void Trainer::skip_update(const std::vector<MicroBatch>& batches, double trained) {
+void Trainer::skip_update(const std::vector<MicroBatch>& batches, double scale) {
   ++skipped_;
   diagnosis_ = diagnose_step(*runner_, model_, context_.device, batches,
-                             static_cast<float>(loss_scale() / std::max(trained, 1.0)), train_,
+                             static_cast<float>(loss_scale() * scale), train_,
                              sharder_.begin_micro_batch(true, false).watcher);
   const std::string text = fmt::format(
       "step {}: the loss or the gradient is not finite (grad_norm {}); the step is skipped, {} so "
@@ -320,6 +364,10 @@ void Trainer::log_interval() {
 }
 
 void Trainer::evaluate_and_track() {
+  if (!evaluated_ || !loader_options(options_, context_.comm, false).seeds_once) {
+    loader_->random().random64();  // as for an epoch: see TrainLoader::random
+  }
+  evaluated_ = true;
   const auto e = evaluate(
       *eval_runner_, *eval_loader_, context_.comm, sharder_.begin_reading(),
       [&](int64_t done) {
@@ -345,10 +393,10 @@ void Trainer::evaluate_and_track() {
     return;  // as in transformers: no rate changes, and nothing is the best yet
   }
   const std::string metric = options_.metric_for_best_model.value_or("loss");
-  if (plateau_ || options_.metric_for_best_model || saving_.strategy == "best") {
+  if (by_metric_ || options_.metric_for_best_model || saving_.strategy == "best") {
     const double value = metric_value(values, metric);
-    if (plateau_) {
-      plateau_->step(value);
+    if (by_metric_) {
+      by_metric_->step(value);
     }
     track_best(value);
   }
@@ -382,6 +430,7 @@ void Trainer::fill_state() {
   }
   s.train_batch_size = options_.per_device_train_batch_size;
   s.total_flos = flos_;
+  s.num_input_tokens_seen = input_tokens_;
   if (best_metric_) {
     s.best_metric = best_metric_;
     s.best_global_step = best_step_;

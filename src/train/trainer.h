@@ -14,6 +14,7 @@
 #include "io/checkpoint.h"
 #include "io/model_saver.h"
 #include "optim/grad_scaler.h"
+#include "optim/metric_schedule.h"
 #include "optim/schedule.h"
 #include "train/background_save.h"
 #include "train/batch_runner.h"
@@ -54,6 +55,8 @@ struct TrainerHooks {
   // the trainer knows itself. Asked once, when a checkpoint is first saved or resumed, from the
   // thread that does so: it may read rows.
   std::function<Json()> identity{};
+  // What TRL would pad with, which it does not count where batches have no padding.
+  std::optional<int32_t> padding{};
 };
 
 struct TrainOutcome {
@@ -112,10 +115,12 @@ class Trainer {
   // Before each step, and `over` once after the last.
   void trace_steps(int64_t first_step, bool over = false);
   Trace* trace() { return trace_ ? &*trace_ : nullptr; }
-  // The mean loss of the `trained` tokens.
-  double run_batches(const std::vector<MicroBatch>& batches, double trained);
+  // The step's loss. `scale`: what a sum of this rank's losses counts for.
+  double run_batches(const std::vector<MicroBatch>& batches, double scale);
+  std::vector<float> noise_of(const MicroBatch& batch, size_t number);
+  int64_t input_tokens(const MicroBatch& batch) const;
   void update(double learning_rate);
-  void skip_update(const std::vector<MicroBatch>& batches, double trained);
+  void skip_update(const std::vector<MicroBatch>& batches, double scale);
   void lower_loss_scale();
   double loss_scale() const { return scaler_ ? scaler_->scale() : 1.0; }
   void after_step();
@@ -137,6 +142,7 @@ class Trainer {
   Json state_json() const;
   const Json& identity();
   void restore(const Json& state);
+  Cursor place_to_go_on(Cursor saved) const;
   void read_parts(const fs::path& file, std::span<const HeldPart> parts) const;
 
   RankContext context_;
@@ -151,7 +157,7 @@ class Trainer {
   std::optional<EvalLoader> eval_loader_;
   int64_t total_steps_ = 0;
   Schedule schedule_;
-  std::optional<PlateauState> plateau_;
+  std::unique_ptr<MetricSchedule> by_metric_;  // null: the schedule knows the rate
   double parameters_without_embeddings_ = 0;
   Sharder sharder_;
   Arena arena_;
@@ -164,10 +170,11 @@ class Trainer {
   Json identity_;  // see TrainerHooks; null until it is asked for
 
   // The state that a checkpoint holds beside weights and moments.
-  int64_t step_ = 0;        // optimizer steps done, skipped ones included
-  int64_t updates_ = 0;     // optimizer steps that changed the weights
-  int64_t num_tokens_ = 0;  // TRL's num_tokens
-  double flos_ = 0;         // transformers' total_flos
+  int64_t step_ = 0;          // optimizer steps done, skipped ones included
+  int64_t updates_ = 0;       // optimizer steps that changed the weights
+  int64_t num_tokens_ = 0;    // TRL's num_tokens
+  int64_t input_tokens_ = 0;  // transformers' num_input_tokens_seen
+  double flos_ = 0;           // transformers' total_flos
   double total_loss_ = 0;
   int64_t skipped_ = 0, skipped_in_a_row_ = 0;
   Interval interval_;
@@ -177,6 +184,7 @@ class Trainer {
   // A stop broke the evaluation of this step off: it is made first when the run goes on.
   bool evaluation_left_ = false;
   bool new_best_ = false;
+  bool evaluated_ = false;  // by this process
 
   std::optional<Trace> trace_;  // while steps are traced
   Rhythm logging_, evaluation_, saving_;

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "io/safetensors.h"
+#include "train/options_nested.h"
 #include "train/run_state.h"
 #include "train/trainer.h"
 
@@ -23,7 +24,7 @@ namespace {
 constexpr const char* kTensors = "optimizer.safetensors";
 constexpr const char* kState = "sft_state.json";
 constexpr const char* kTrainerState = "trainer_state.json";
-constexpr int kStateVersion = 3;
+constexpr int kStateVersion = 4;
 
 // All that a save needs once training goes on.
 struct SaveJob {
@@ -111,6 +112,7 @@ Json Trainer::state_json() const {
                 {"step", step_},
                 {"updates", updates_},
                 {"num_tokens", num_tokens_},
+                {"input_tokens", input_tokens_},
                 {"flos", flos_},
                 {"total_loss", total_loss_},
                 {"skipped", skipped_},
@@ -122,7 +124,9 @@ Json Trainer::state_json() const {
                 {"evaluation_left", evaluation_left_}};
   state["best_metric"] = best_metric_ ? Json(*best_metric_) : Json();
   state["scaler"] = scaler_ ? scaler_->state() : Json();
-  state["plateau"] = plateau_ ? plateau_->state() : Json();
+  state["by_metric"] = by_metric_ ? by_metric_->state() : Json();
+  const bool draws = options_.neftune_noise_alpha || is_drawn(sampling_of(options_));
+  state["random"] = draws ? loader_->random_state() : Json();
   return state;
 }
 
@@ -213,11 +217,21 @@ void Trainer::read_parts(const fs::path& path, std::span<const HeldPart> parts) 
   }
 }
 
+// --ignore_data_skip: the epoch begins again, as transformers has it.
+Cursor Trainer::place_to_go_on(Cursor saved) const {
+  if (!options_.ignore_data_skip) {
+    return saved;
+  }
+  const int64_t whole = saved.step_in_epoch / loader_->steps_per_epoch();  // 1: it was at its end
+  return {saved.epoch + whole, 0};
+}
+
 void Trainer::restore(const Json& s) {
-  loader_->seek(cursor_from_json(s.at("cursor")));
+  loader_->seek(place_to_go_on(cursor_from_json(s.at("cursor"))));
   step_ = s.at("step");
   updates_ = s.at("updates");
   num_tokens_ = s.at("num_tokens");
+  input_tokens_ = s.at("input_tokens");
   flos_ = s.at("flos");
   total_loss_ = s.at("total_loss");
   skipped_ = s.at("skipped");
@@ -233,8 +247,11 @@ void Trainer::restore(const Json& s) {
   if (scaler_ && !s.at("scaler").is_null()) {
     scaler_->restore(s.at("scaler"));
   }
-  if (plateau_ && !s.at("plateau").is_null()) {
-    plateau_->restore(s.at("plateau"));
+  if (by_metric_ && !s.at("by_metric").is_null()) {
+    by_metric_->restore(s.at("by_metric"));
+  }
+  if (!s.at("random").is_null()) {
+    loader_->restore_random(s.at("random"));
   }
 }
 
@@ -268,7 +285,8 @@ void Trainer::resume_foreign(const fs::path& checkpoint) {
   load_weights(checkpoint);
   step_ = state.global_step;
   const int64_t a_epoch = loader_->steps_per_epoch();
-  loader_->seek({step_ / a_epoch, step_ % a_epoch});
+  loader_->seek(place_to_go_on({step_ / a_epoch, step_ % a_epoch}));
+  input_tokens_ = state.num_input_tokens_seen;
   flos_ = state.total_flos;
   best_metric_ = state.best_metric;
   best_step_ = state.best_global_step.value_or(0);

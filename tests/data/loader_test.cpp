@@ -221,9 +221,10 @@ TEST(Loader, ShiftsLabelsInsideDocuments) {
 
 TEST(Loader, SamplesSequentiallyAndByLength) {
   const auto data = FixedDataset::numbered(40);
-  const auto sequential = epoch_order(Sampling::sequential, data, 1, 0, 4);
+  const auto sequential = epoch_order(Sampling::sequential, data, 1, 0);
   EXPECT_EQ(sequential[7], 7);
-  auto grouped = epoch_order(Sampling::group_by_length, data, 1, 0, 4);
+  TorchGenerator generator(1);
+  auto grouped = drawn_order(Sampling::group_by_length, data, 4, generator);
   EXPECT_EQ(data.length(grouped[0]), 6);
   for (size_t i = 1; i < 8; ++i) {
     EXPECT_LE(data.length(grouped[i]), data.length(grouped[i - 1]));

@@ -243,6 +243,46 @@ INSTANTIATE_TEST_SUITE_P(Types, LinearCrossEntropy, ::testing::Values(LossType::
                            return kind.param == LossType::nll ? "nll" : "dft";
                          });
 
+// (1 - s) nll + s mean(-log p), as transformers' LabelSmoother has it.
+OpCase smoothed_case(const std::vector<int>& targets, int64_t width, int64_t vocab, double s) {
+  OpCase c = loss_case(targets, width, vocab, LossType::nll);
+  const auto smoothed = [=](const std::vector<Numbers>& in) {
+    double loss = 0.0;
+    for (size_t t = 0; const Numbers& log_p : log_probabilities(in, width)) {
+      const auto target = static_cast<size_t>(std::max(in[2][t++], 0.0));
+      for (const double x : log_p) {
+        loss -= s * x / static_cast<double>(vocab);
+      }
+      loss -= log_p.empty() ? 0.0 : (1.0 - s) * log_p[target];
+    }
+    return loss;
+  };
+  c.build = [=](Program& p, const std::vector<Value>& in) {
+    const TokenLoss loss(LossType::nll, static_cast<float>(s));
+    return std::vector{linear_cross_entropy(p, in[0], in[1], in[2], in[4], in[3], loss)};
+  };
+  c.reference = [=](const std::vector<Numbers>& in) {
+    Numbers stats = stats_of(in, width, LossType::nll);
+    stats[0] = smoothed(in);
+    return std::vector<Numbers>{stats};
+  };
+  c.loss = [=](const std::vector<Numbers>& in) { return 0.25 * smoothed(in); };
+  return c;
+}
+
+TEST(LabelSmoothing, values_and_gradients) {
+  check_op(smoothed_case(some_targets(9, 37, 0), 12, 37, 0.1));
+  check_op(smoothed_case(some_targets(10, 20, 3), 12, 20, 0.45));
+  check_op(smoothed_case({0}, 1, 1, 0.3));
+}
+
+TEST(LabelSmoothing, none_is_the_plain_loss_to_the_bit) {
+  const OpCase plain = loss_case(some_targets(10, 20, 3), 12, 20, LossType::nll);
+  const OpCase smoothed = smoothed_case(some_targets(10, 20, 3), 12, 20, 0.0);
+  EXPECT_EQ(run_op(smoothed).outputs, run_op(plain).outputs);
+  EXPECT_EQ(run_op(smoothed).gradients, run_op(plain).gradients);
+}
+
 TEST(LossChunks, hold_at_most_64_mib_and_at_least_32_rows) {
   for (const int64_t vocab : {1, 128, 32000, 151936, 262144, 2000000}) {
     const int64_t rows = loss_workspace({}, 1, vocab, 64)[0];

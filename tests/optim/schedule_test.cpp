@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "optim/metric_schedule.h"
 #include "support/paths.h"
 
 namespace sft {
@@ -35,7 +36,7 @@ TEST(Schedule, EqualsTransformers) {
 }
 
 TEST(Schedule, EveryNameIsInTheGoldenFile) {
-  std::set<std::string> seen{"reduce_lr_on_plateau"};
+  std::set<std::string> seen{"reduce_lr_on_plateau", "greedy"};
   const Json file = golden();
   for (const Json& c : file["schedules"]) {
     seen.insert(c["name"].get<std::string>());
@@ -58,6 +59,20 @@ TEST(Schedule, PlateauEqualsTorch) {
   }
 }
 
+TEST(Schedule, GreedyEqualsTransformers) {
+  const Json file = golden();
+  for (const Json& c : file["greedy"]) {
+    GreedyState state(file["learning_rate"], c["kwargs"]);
+    GreedyState resumed(file["learning_rate"], c["kwargs"]);
+    for (size_t i = 0; i < c["rates"].size(); ++i) {
+      const double metric = file["plateau_metrics"][i];
+      resumed.restore(state.state());
+      EXPECT_EQ(state.step(metric), c["rates"][i].get<double>()) << c["kwargs"] << i;
+      EXPECT_EQ(resumed.step(metric), state.learning_rate()) << c["kwargs"] << i;
+    }
+  }
+}
+
 TEST(Schedule, BadArgumentsAreNamed) {
   EXPECT_EQ(error_code("cosin", nullptr), "C100");
   EXPECT_EQ(error_code("linear", {{"num_cycles", 1}}), "C101");
@@ -75,6 +90,12 @@ TEST(Schedule, BadArgumentsAreNamed) {
   EXPECT_EQ(error_code("reduce_lr_on_plateau", {{"factor", 1.0}}), "C102");
   EXPECT_EQ(error_code("reduce_lr_on_plateau", {{"patient", 1}}), "C101");
   EXPECT_EQ(error_code("reduce_lr_on_plateau", {{"patience", 1}}), "");
+  EXPECT_EQ(error_code("greedy", {{"factor", 1.5}}), "C102");
+  EXPECT_EQ(error_code("greedy", {{"smooth", 1}}), "C102");
+  EXPECT_EQ(error_code("greedy", {{"window_size", 0}}), "C102");
+  EXPECT_EQ(error_code("greedy", {{"min_lr", Json::array({0.1})}}), "C102");
+  EXPECT_EQ(error_code("greedy", {{"warm", 1}}), "C101");
+  EXPECT_EQ(error_code("greedy", {{"warmup", 1}, {"verbose", true}}), "");
 }
 
 TEST(Schedule, WarmupCountsAsInTransformers) {

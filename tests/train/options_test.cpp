@@ -1,9 +1,10 @@
 #include "train/options.h"
-#include "train/choose_device.h"
 
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "train/choose_device.h"
+#include "train/options_nested.h"
 
 namespace sft {
 namespace {
@@ -133,15 +134,11 @@ TEST(TrainOptions, RulesThatSpanOptions) {
 TEST(TrainOptions, WhatIsNotBuiltIsRefused) {
   const Args refused[] = {{"--use_peft"},
                           {"--load_in_4bit"},
-                          {"--auto_find_batch_size"},
-                          {"--neftune_noise_alpha", "5"},
-                          {"--label_smoothing_factor", "0.1"},
-                          {"--group_by_length"},
-                          {"--train_sampling_strategy", "group_by_length"},
                           {"--optim", "adafactor"},
 
                           {"--num_processes", "8"},
-                          {"--streaming"}};
+                          {"--optim_target_modules", "mlp"},
+                          {"--parallelism_config", "{}"}};
   for (const Args& args : refused) {
     EXPECT_EQ(code(args), "C010") << args[0];
   }
@@ -163,6 +160,60 @@ TEST(TrainOptions, WhatIsNotBuiltIsRefused) {
   for (const Args& args : fine) {
     EXPECT_EQ(code(args), "") << args[0];
   }
+}
+
+TEST(TrainOptions, NestedSettingsAreRead) {
+  const TrainOptions o = read_train_options(
+      Args{"--model_init_kwargs", R"({"dtype": "torch.bfloat16", "revision": "v2", "rope_theta": 5,
+                                      "device_map": "auto"})",
+           "--dataset_kwargs", R"({"skip_prepare_dataset": true})", "--packing",
+           "--shuffle_dataset", "--accelerator_config", R"({"use_seedable_sampler": false,
+                                      "split_batches": false, "dispatch_batches": true})"});
+  EXPECT_EQ(o.model.dtype, "bfloat16");
+  EXPECT_EQ(o.model.model_revision, "v2");
+  EXPECT_EQ(config_overrides(o.model), Json({{"rope_theta", 5}}));
+  EXPECT_FALSE(o.data.packing || o.data.shuffle_dataset || o.data.max_length);
+  EXPECT_TRUE(o.data.padding_free);
+  EXPECT_EQ(sampling_of(o), Sampling::unseeded);
+  EXPECT_EQ(sampling_of(read_train_options(Args{"--group_by_length"})), Sampling::group_by_length);
+  EXPECT_EQ(
+      read_train_options(Args{"--include_num_input_tokens_seen"}).include_num_input_tokens_seen,
+      "all");
+}
+
+TEST(TrainOptions, NestedSettingsThatAreWrongAreNamed) {
+  EXPECT_EQ(code({"--dataset_kwargs", R"({"skip_prepare": true})"}), "C075");
+  EXPECT_EQ(code({"--dataset_kwargs", R"({"skip_prepare_dataset": "yes"})"}), "C076");
+  EXPECT_EQ(code({"--dataset_kwargs", "[1]"}), "C076");
+  EXPECT_EQ(code({"--model_init_kwargs", R"({"dtype": "int8"})"}), "C076");
+  EXPECT_EQ(code({"--model_init_kwargs", R"({"revision": 3})"}), "C076");
+  EXPECT_EQ(code({"--model_init_kwargs", R"({"quantization_config": {}})"}), "C077");
+  EXPECT_EQ(code({"--accelerator_config", R"({"even_batches": false})"}), "C077");
+  EXPECT_EQ(code({"--accelerator_config", R"({"even_batch": false})"}), "C075");
+  EXPECT_EQ(code({"--bf16_full_eval", "--fp16_full_eval"}), "C050");
+  EXPECT_EQ(code({"--lr_scheduler_type", "greedy"}), "C042");
+  EXPECT_EQ(code({"--lr_scheduler_type", "greedy", "--eval_strategy", "epoch"}), "");
+}
+
+TEST(TrainOptions, RangesOfTrlsLossSettings) {
+  for (const Args& args : {Args{"--label_smoothing_factor", "1"},
+                           {"--label_smoothing_factor", "-0.1"},
+                           {"--neftune_noise_alpha", "-1"},
+                           {"--torch_empty_cache_steps", "0"}}) {
+    EXPECT_EQ(code(args), "C005") << args[0] << args[1];
+  }
+}
+
+TEST(TrainOptions, AStreamedMixtureHasNoNumberOfRows) {
+  const auto streamed = [](const std::string& entries, const Args& more = {}) {
+    Args args{"--streaming", "--max_steps", "5", "--datasets", entries};
+    args.insert(args.end(), more.begin(), more.end());
+    return code(args);
+  };
+  EXPECT_EQ(streamed(R"([{"path": "a"}, {"path": "b"}])"), "");
+  EXPECT_EQ(streamed(R"([{"path": "a", "fraction": 0.5}])"), "C078");
+  EXPECT_EQ(streamed(R"([{"path": "a"}])", {"--test_split_size", "0.1"}), "C078");
+  EXPECT_EQ(code({"--streaming", "--datasets", R"([{"path": "a"}])"}), "C049");
 }
 
 TEST(TrainOptions, InputsAreAskedFor) {

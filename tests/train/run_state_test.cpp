@@ -24,7 +24,7 @@ TEST(RunState, EveryNumberHasARange) {
   const Json sound = Json::parse(R"({"step": 3, "updates": 3, "num_tokens": 70, "flos": 1e12,
     "total_loss": 2.5, "skipped": 0, "best_metric": null, "evaluation_left": false,
     "grad_norm": 0.5, "interval": {"loss": 1.5, "steps": 1, "batches": 2, "tokens": 20},
-    "scaler": {"scale": 65536.0, "growth_tracker": 1}, "plateau": null})");
+    "scaler": {"scale": 65536.0, "growth_tracker": 1}, "by_metric": null})");
   EXPECT_EQ(code_of("", [&] { check_run_state(sound, "x"); }), "taken");
   for (const char* field : {"step", "updates", "num_tokens", "skipped", "interval.steps",
                             "interval.tokens", "scaler.growth_tracker"}) {

@@ -158,4 +158,20 @@ SMALL = {
     "packed_windowed": ("windowed", "text", pack(length=64, max_steps=10)),
     "packed_stream": ("gemma", "text", pack("wrapped", 64, max_steps=10, loss_type="nll")),
     "weighted_by_probability": ("gemma", "pairs", {"max_steps": 8, "loss_type": "dft", "data_seed": 5}),
+    # made with TRL 1.16
+    "noise_evaluated": ("windowed", "pairs", evaluate("steps", 2, **epochs(2, gradient_accumulation_steps=3,
+        per_device_train_batch_size=2, neftune_noise_alpha=5.0))),
+    "noise_packed": ("gemma", "chat", pack(length=96, max_steps=5, neftune_noise_alpha=5.0, pad_to_multiple_of=8)),
+    "smoothed": ("chatml", "pairs", evaluate("steps", 3, max_steps=6, label_smoothing_factor=0.1, max_length=64,
+        gradient_accumulation_steps=2)),
+    "grouped_by_length": ("gemma", "pairs", evaluate("epoch", **epochs(2, train_sampling_strategy="group_by_length",
+        neftune_noise_alpha=2.0))),
+    "rebalanced": ("chatml", "chat", epochs(2, train_sampling_strategy="batch_rebalance", gradient_accumulation_steps=3,
+        max_length=64)),
+    "greedy_rate": ("gemma", "pairs", evaluate("steps", 1, max_steps=12, lr_scheduler_type="greedy", lr_scheduler_kwargs={
+        "patience": 0, "factor": 0.7, "min_lr": 3e-4, "smooth": True, "window_size": 3, "cooldown": 1, "reset_start": 2,
+        "threshold": 0.2})),
+    "unseeded_order": ("chatml", "text", epochs(2, accelerator_config={"use_seedable_sampler": False}, seed=3,
+        per_device_train_batch_size=8, include_num_input_tokens_seen="all")),
+    "padding_not_counted": ("chatml", "chat", pack(length=96, max_steps=4, include_num_input_tokens_seen="non_padding")),
 }  # fmt: skip

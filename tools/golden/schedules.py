@@ -60,6 +60,14 @@ PLATEAU = [
     {"mode": "max", "patience": 0, "factor": 0.3, "threshold": 0.05, "threshold_mode": "abs", "cooldown": 2},
     {"patience": 0, "min_lr": 1e-4, "eps": 1e-6},
 ]
+GREEDY = [
+    {"patience": 1, "factor": 0.5, "min_lr": 1e-5},
+    {"mode": "max", "patience": 0, "factor": 0.7, "threshold": 0.05, "threshold_mode": "rel", "cooldown": 1, "warmup": 2,
+     "min_lr": 2e-4, "max_lr": 4e-3},
+    {"patience": 0, "smooth": True, "window_size": 3, "min_lr": 1e-5, "eps": 1e-6},
+    {"patience": 0, "min_lr": 9e-4, "factor": 0.9, "reset_start": 2},
+    {},
+]
 METRICS = [2.0, 1.9, 1.95, 1.93, 1.92, 1.5, 1.6, 1.6, 1.6, 1.49999, 1.7, 1.8, 1.2, 1.3, 1.4, 1.5]
 
 
@@ -94,6 +102,16 @@ def plateau(kwargs):
     return rates
 
 
+def greedy(kwargs):
+    opt = optimizer(LR)
+    scheduler = get_scheduler("greedy", opt, 0, 100, kwargs)
+    rates = []
+    for metric in METRICS:
+        scheduler.step(metric)
+        rates.append(opt.param_groups[0]["lr"])
+    return rates
+
+
 def main():
     golden = {
         "learning_rate": LR,
@@ -105,6 +123,7 @@ def main():
         ],
         "plateau_metrics": METRICS,
         "plateau": [{"kwargs": k, "rates": plateau(k)} for k in PLATEAU],
+        "greedy": [{"kwargs": k, "rates": greedy(k)} for k in GREEDY],
     }
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(golden, indent=1) + "\n")

@@ -10,6 +10,7 @@ const OpKernels gpu::kOpKernels{
     .attention_forward = gpu::attention_forward,
     .attention_backward = gpu::attention_backward,
     .cached_attention_forward = gpu::cached_attention_forward,
+    .add_noise = gpu::add_noise,
     .embedding_forward = gpu::embedding_forward,
     .embedding_backward = gpu::embedding_backward,
     .gated_activation_forward = gpu::gated_activation_forward,

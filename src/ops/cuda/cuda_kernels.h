@@ -17,6 +17,7 @@ void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
                         const Tensor& grad_qkv, const Tensor& workspace);
 void cached_attention_forward(Device& device, const Tensor& qkv, const Tensor& cache,
                               const Tensor& past, const Attention& options, const Tensor& y);
+void add_noise(Device& device, const Tensor& x, const Tensor& noise, const Tensor& y);
 void embedding_forward(Device& device, const Tensor& tokens, const Tensor& weight, float scale,
                        const Tensor& y);
 void embedding_backward(Device& device, const Tensor& grad_y, const Tensor& tokens, float scale,
@@ -44,7 +45,7 @@ void linear_backward_bias(Device& device, const Tensor& grad_y, const Tensor& gr
 void widen(Device& device, const Tensor& x, const Tensor& y);
 void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& weight,
                           const Tensor& targets, const Tensor& rows, const Tensor& loss_scale,
-                          LossType type, const Tensor& workspace, const Tensor& row_stats,
+                          TokenLoss loss, const Tensor& workspace, const Tensor& row_stats,
                           const Tensor& stats, const Tensor& grad_hidden, const Tensor& grad_weight,
                           bool accumulate_weight);
 void qk_norm_forward(Device& device, const Tensor& qkv, const Tensor& query_weight,

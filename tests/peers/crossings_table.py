@@ -1,0 +1,136 @@
+"""The crossings of crossings.py: name -> (model, data, options over BASE). Together they name every field of TRL's SFTConfig
+that works here and that a CPU can show, each beside others. `{data}` in a value is the folder of made-up data.
+
+Options that begin with _ are the script's: _resume N trains again from the checkpoint of step N, _resume_ours N
+lets sft alone do so, which must give what TRL gives without a stop, _ranks N runs as N processes,
+and _own_metrics leaves entropy and accuracy out, which TRL takes from a second pass with other noise.
+"""
+
+BASE = {
+    "per_device_train_batch_size": 4, "max_steps": 6, "logging_steps": 1, "learning_rate": 1e-3, "max_length": 64, "bf16": False,
+    "gradient_checkpointing": False, "save_strategy": "no", "report_to": "none", "use_cpu": True, "disable_tqdm": True,
+}  # fmt: skip
+
+
+def epochs(count, **more):
+    return {"num_train_epochs": count, "max_steps": -1, **more}
+
+
+def evaluate(strategy, steps=None, **more):
+    args = {"eval_strategy": strategy, "per_device_eval_batch_size": 5, **more}
+    return {**args, "eval_steps": steps} if steps else args
+
+
+def pack(strategy="bfd", length=96, **more):
+    return {"packing": True, "packing_strategy": strategy, "max_length": length, "per_device_train_batch_size": 2, **more}
+
+
+ON_TRAIN = {"dataset_test_split": "train"}
+NEFTUNE = {"neftune_noise_alpha": 5.0}
+
+CROSSINGS = {
+    # noise on the embeddings, which shares one random stream with all else that draws
+    "neftune_warmup": ("chatml", "{data}/messages", {**NEFTUNE, "warmup_steps": 2, "weight_decay": 0.1}),
+    "neftune_bfd": ("gemma", "{data}/messages", pack(**NEFTUNE, lr_scheduler_type="cosine")),
+    "neftune_accumulated_evaluated": ("windowed", "pairs", {
+        **NEFTUNE, **evaluate("steps", 2), **epochs(2, gradient_accumulation_steps=3, per_device_train_batch_size=2)}),
+    "neftune_padded": ("chatml", "text", {**NEFTUNE, "pad_to_multiple_of": 8, "seed": 7, "gradient_checkpointing": True}),
+    "neftune_grouped": ("chatml", "{data}/messages", {
+        **NEFTUNE, **ON_TRAIN, **evaluate("epoch"), **epochs(2), "train_sampling_strategy": "group_by_length"}),
+    "neftune_workers": ("gemma", "text", {**NEFTUNE, **epochs(2, per_device_train_batch_size=8), "dataloader_num_workers": 2,
+        "dataloader_prefetch_factor": 2, "dataloader_pin_memory": False, "dataloader_persistent_workers": True}),
+    "neftune_resumed": ("chatml", "{data}/messages", {**NEFTUNE, "save_strategy": "steps", "save_steps": 3, "_resume_ours": 3}),
+    # label smoothing
+    "smoothed_completion": ("chatml", "pairs", {"label_smoothing_factor": 0.1, "gradient_accumulation_steps": 2,
+        "max_grad_norm": 0.5, **evaluate("steps", 3)}),
+    "smoothed_wrapped": ("gemma", "text", pack("wrapped", 64, label_smoothing_factor=0.3, loss_type="nll")),
+    "smoothed_neftune_assistant": ("chatml", "{data}/messages", {**NEFTUNE, **ON_TRAIN, **evaluate("steps", 3),
+        "label_smoothing_factor": 0.05, "assistant_only_loss": True, "_own_metrics": True}),
+    "smoothed_dft": ("windowed", "pairs", {"label_smoothing_factor": 0.2, "loss_type": "dft", "data_seed": 5}),
+    # orders
+    "grouped_epochs": ("gemma", "pairs", {**epochs(3), **evaluate("epoch"), "train_sampling_strategy": "group_by_length",
+        "data_seed": 11}),
+    "grouped_split": ("windowed", "{data}/messages", pack("bfd_split", 48, train_sampling_strategy="group_by_length",
+        gradient_accumulation_steps=2)),
+    "grouped_resumed": ("chatml", "text", {**epochs(2), "train_sampling_strategy": "group_by_length", "save_strategy": "steps",
+        "save_steps": 4, "logging_steps": 2, "_resume_ours": 12}),
+    "rebalanced": ("chatml", "{data}/messages", {**epochs(2), "train_sampling_strategy": "batch_rebalance",
+        "gradient_accumulation_steps": 3}),
+    "rebalanced_evaluated": ("windowed", "pairs", {**epochs(2), **evaluate("epoch"), "dataloader_drop_last": True,
+        "train_sampling_strategy": "batch_rebalance", "gradient_accumulation_steps": 2, "per_device_train_batch_size": 5}),
+    "rebalanced_alone": ("gemma", "text", {"train_sampling_strategy": "batch_rebalance", "label_smoothing_factor": 0.1,
+        "per_device_train_batch_size": 6}),
+    "sequential_keep_end": ("chatml", "{data}/messages", {"train_sampling_strategy": "sequential", "truncation_mode": "keep_end",
+        "max_length": 40, "adam_beta1": 0.8, "adam_beta2": 0.95, "adam_epsilon": 1e-4}),
+    "unseeded_epochs": ("gemma", "pairs", {**epochs(2), **evaluate("epoch"), "seed": 3,
+        "accelerator_config": {"use_seedable_sampler": False}}),
+    "data_skip_ignored": ("chatml", "pairs", {**epochs(3), "save_strategy": "steps", "save_steps": 4, "_resume": 8,
+        "ignore_data_skip": True, "lr_scheduler_type": "polynomial"}),
+    # rows
+    "prepared": ("chatml", "{data}/tokens", {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": 16,
+        "weight_decay": 0.2, "dataset_num_proc": 1}),
+    "prepared_padding_free": ("gemma", "{data}/tokens", {"dataset_kwargs": {"skip_prepare_dataset": True}, "packing": True,
+        "shuffle_dataset": True, "include_num_input_tokens_seen": "all"}),
+    "prepared_off": ("windowed", "{data}/tokens", {"dataset_kwargs": {"skip_prepare_dataset": False}, "max_length": 16}),
+    "streamed_mixture": ("chatml", None, {"streaming": True, "datasets": [{"path": "{data}/tokens", "split": "train",
+        "columns": ["input_ids", "labels"]}, {"path": "{data}/more_tokens", "split": "train"}], "max_steps": 6}),
+    "mixed_fractions": ("gemma", None, {"datasets": [{"path": "{data}/tokens", "split": "train", "fraction": 0.25},
+        {"path": "{data}/more_tokens", "split": "train", "fraction": 0.75}], "shuffle_dataset": True, **epochs(2)}),
+    "streamed_whole": ("windowed", "pairs", {"dataset_streaming": True, "completion_only_loss": False}),
+    "text_field": ("chatml", "{data}/content", {"dataset_text_field": "content", "shuffle_dataset": True, "padding_free": True,
+        "max_length": None}),
+    "template_and_eos": ("chatml", "{data}/messages", {"chat_template_path": "{data}/template.jinja", "eos_token": "<|im_end|>",
+        "max_length": 128, "lr_scheduler_type": "constant_with_warmup", "warmup_steps": 0.3}),
+    # rates
+    "greedy": ("chatml", "pairs", {**evaluate("steps", 1), "lr_scheduler_type": "greedy", "max_steps": 10,
+        "lr_scheduler_kwargs": {"patience": 1, "factor": 0.5, "min_lr": 1e-5, "max_lr": 4e-3, "warmup": 1}}),
+    "greedy_smooth": ("gemma", "pairs", {**evaluate("steps", 1), "lr_scheduler_type": "greedy", "max_steps": 12,
+        "metric_for_best_model": "mean_token_accuracy", "lr_scheduler_kwargs": {"patience": 0, "factor": 0.7, "mode": "max",
+        "min_lr": 3e-4, "smooth": True, "window_size": 3, "cooldown": 1, "reset_start": 2, "threshold": 0.2}}),
+    "plateau_by_accuracy": ("windowed", "pairs", {**evaluate("steps", 2), "lr_scheduler_type": "reduce_lr_on_plateau",
+        "lr_scheduler_kwargs": {"factor": 0.5, "patience": 0, "mode": "max", "threshold": 0.5},
+        "metric_for_best_model": "eval_mean_token_accuracy", "greater_is_better": True, "max_steps": 8}),
+    "min_rate": ("gemma", "text", {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr": 1e-4},
+        "warmup_steps": 0.25, "logging_steps": 4, "logging_first_step": True, "max_steps": 9, "optim": "adamw_torch"}),
+    "optim_args": ("windowed", "{data}/messages", {"optim": "rmsprop", "optim_args": "alpha=0.9, momentum=0.5", "weight_decay": 0.3,
+        "max_grad_norm": 0.0}),
+    # counts
+    "all_tokens": ("chatml", "pairs", {**evaluate("steps", 3), "include_num_input_tokens_seen": "all",
+        "pad_to_multiple_of": 16, "gradient_accumulation_steps": 2}),
+    "tokens_without_padding": ("gemma", "{data}/messages", {"include_num_input_tokens_seen": "non_padding", "logging_strategy": "epoch",
+        **epochs(2)}),
+    "tokens_packed": ("chatml", "{data}/messages", pack(include_num_input_tokens_seen="non_padding", pad_token="<|im_end|>")),
+    "tokens_true": ("windowed", "text", {"include_num_input_tokens_seen": True, "average_tokens_across_devices": False,
+        "gradient_accumulation_steps": 2}),
+    # evaluation and checkpoints
+    "evaluated_first": ("chatml", "{data}/messages", pack(**ON_TRAIN, **evaluate("steps", 3), eval_on_start=True, eval_packing=False)),
+    "evaluated_late": ("gemma", "pairs", {**epochs(3), **evaluate("epoch"), "eval_delay": 2}),
+    "best_loaded": ("windowed", "pairs", {**evaluate("steps", 2), "save_strategy": "steps", "save_steps": 2,
+        "load_best_model_at_end": True, "metric_for_best_model": "loss", "greater_is_better": True, "save_total_limit": 1,
+        "save_only_model": True}),
+    "best_saved": ("chatml", "pairs", {**evaluate("steps", 2), "save_strategy": "best", "metric_for_best_model": "entropy",
+        "load_best_model_at_end": True, "learning_rate": 1e-2}),
+    # the model, the memory
+    "config_changed": ("windowed", "{data}/messages", {"model_init_kwargs": {"rms_norm_eps": 0.01, "dtype": "float32"}}),
+    "batch_found": ("gemma", "{data}/messages", {"auto_find_batch_size": True, "run_name": "found", "project": "crossings",
+        "loss_type": "chunked_nll", **epochs(1.5)}),
+    # what has no meaning here, and changes nothing there
+    "without_meaning": ("chatml", "pairs", {**evaluate("steps", 3), "torch_empty_cache_steps": 2, "eval_accumulation_steps": 1,
+        "prediction_loss_only": True, "bf16_full_eval": True, "full_determinism": True, "skip_memory_metrics": False,
+        "remove_unused_columns": True, "log_level": "error", "log_level_replica": "error", "log_on_each_node": False,
+        "logging_nan_inf_filter": False, "eval_do_concat_batches": False, "save_on_each_node": True, "ddp_timeout": 600,
+        "ddp_bucket_cap_mb": 5, "dataloader_in_order": True, "length_column_name": "size"}),
+    # several processes
+    "ranks_averaged": ("chatml", "pairs", {"_ranks": 2, "average_tokens_across_devices": True, "per_device_train_batch_size": 2,
+        "max_steps": 4}),
+    "ranks_apart": ("chatml", "pairs", {"_ranks": 2, "average_tokens_across_devices": False, "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 2, "max_steps": 4}),
+    "ranks_rebalanced": ("gemma", "{data}/messages", {"_ranks": 2, "train_sampling_strategy": "batch_rebalance", **epochs(1),
+        "gradient_accumulation_steps": 2}),
+}  # fmt: skip
+
+# Fields that work, and that these runs cannot show: they need a GPU, a hub, a tracker, or are tried elsewhere.
+NOT_ON_A_CPU = {
+    "activation_offloading", "fp16", "tf32", "fsdp", "fsdp_config", "deepspeed", "push_to_hub", "hub_token", "hub_private_repo", "hub_model_id",
+    "hub_strategy", "hub_always_push", "hub_revision", "router_aux_loss_coef",
+}  # fmt: skip
