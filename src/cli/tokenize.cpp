@@ -23,6 +23,7 @@
 #include "hub/local_name.h"
 #include "hub/repository.h"
 #include "io/model_source.h"
+#include "text/special_tokens.h"
 #include "text/tokenizer.h"
 #include "train/choose_device.h"
 
@@ -62,11 +63,11 @@ struct TokenizeOptions {
 
 Tokenizer from_folder(const fs::path& tokenizer_json, const std::string& name) {
   refuse_lfs_pointer("M213", tokenizer_json);
-  const fs::path config = tokenizer_json.parent_path() / "tokenizer_config.json";
-  std::error_code ignored;
-  return Tokenizer::from_text(read_text(tokenizer_json),
-                              fs::exists(config, ignored) ? read_json(config) : Json::object(),
-                              name);
+  const Json config = whole_tokenizer_config([&](const std::string& file) {
+    const fs::path path = tokenizer_json.parent_path() / file;
+    return is_file(path) ? std::optional(read_text(path)) : std::nullopt;
+  });
+  return Tokenizer::from_text(read_text(tokenizer_json), config, name);
 }
 
 // No weights are needed, so that a folder or snapshot with nothing but a tokenizer will do.
@@ -86,8 +87,11 @@ Tokenizer load_tokenizer(const std::string& name, const std::string& revision,
     HubRepository repository(HubKind::model, name, revision, hub);
     if (repository.has("tokenizer.json")) {
       std::vector<std::string> files = {"tokenizer.json"};
-      if (repository.has("tokenizer_config.json")) {
-        files.emplace_back("tokenizer_config.json");
+      for (const char* file :
+           {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}) {
+        if (repository.has(file)) {
+          files.emplace_back(file);
+        }
       }
       return from_folder(repository.fetch(files) / "tokenizer.json", name);
     }
@@ -98,9 +102,9 @@ Tokenizer load_tokenizer(const std::string& name, const std::string& revision,
     throw Error("M250", fmt::format("{} has no tokenizer.json", source->path().string()))
         .hint("use a model folder that has one; transformers writes it with save_pretrained");
   }
-  const auto config = source->file_text("tokenizer_config.json");
-  return Tokenizer::from_text(
-      *text, config ? parse_json(*config, "tokenizer_config.json") : Json::object(), name);
+  const Json config =
+      whole_tokenizer_config([&](const std::string& file) { return source->file_text(file); });
+  return Tokenizer::from_text(*text, config, name);
 }
 
 // A line's end is "\n" or "\r\n" and no part of the line; a last line needs none.

@@ -159,7 +159,9 @@ void AddedTokens::add_one(AddedToken token, const Vocabulary& vocabulary,
   tokens_.push_back(std::move(token));
 }
 
-void AddedTokens::finish(const Normalizer* normalizer, std::string_view budget_subject) {
+void AddedTokens::finish(const Normalizer* normalizer, std::string_view budget_subject,
+                         bool split_special) {
+  split_special_ = split_special;
   for (size_t i = 0; i < tokens_.size(); ++i) {
     tokens_[i].shown = tokens_[i].content;
     if (!tokens_[i].normalized) {
@@ -193,6 +195,9 @@ void AddedTokens::find(std::string_view text, bool normalized, Budget& budget,
     from = match.end;
     const AddedToken& token = tokens_[match.token];
     size_t begin = match.begin, end = match.end;
+    if (split_special_ && token.special) {
+      continue;
+    }
     if (token.single_word && (is_word_before(text, begin) || is_word_at(text, end))) {
       continue;
     }

@@ -63,8 +63,9 @@ class AddedTokens {
   // Adds a list of tokens, giving each the id that Hugging Face's library gives it: the one in the
   // vocabulary, else the next free one. M110 for a malformed entry or an id taken twice.
   void add(const Json& list, const Vocabulary& vocabulary, const std::string& where);
-  // Prepares matching once all are there.
-  void finish(const Normalizer* normalizer, std::string_view budget_subject);
+  // Prepares matching once all are there. With `split_special`, special tokens are not looked for
+  // in a text: there they are spelled out like any other words.
+  void finish(const Normalizer* normalizer, std::string_view budget_subject, bool split_special);
 
   // Appends the parts of `text` in order; of the two passes, one looks at the text as given, one at
   // normalized text.
@@ -86,6 +87,7 @@ class AddedTokens {
   std::unordered_map<std::string, size_t> by_content_;
   TokenMatcher in_original_, in_normalized_;
   int32_t id_end_ = 0;
+  bool split_special_ = false;
 };
 
 }  // namespace sft

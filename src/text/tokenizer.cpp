@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <limits>
 #include <mutex>
@@ -14,6 +15,7 @@
 #include "text/normalizer.h"
 #include "text/post_processor.h"
 #include "text/pre_tokenizer.h"
+#include "text/special_tokens.h"
 #include "text/token_model.h"
 #include "text/tokenizer_file.h"
 #include "text/unicode.h"
@@ -26,16 +28,6 @@ struct NamedToken {
   std::string text;
   std::optional<int32_t> id;
 };
-
-// A token of tokenizer_config.json: a string, an object with "content", or nothing.
-std::string config_token(const Json& config, const std::string& key) {
-  if (!config.is_object() || !config.contains(key)) {
-    return "";
-  }
-  const Json& value = config[key];
-  const Json& text = value.is_object() && value.contains("content") ? value["content"] : value;
-  return text.is_string() ? text.get<std::string>() : "";
-}
 
 }  // namespace
 
@@ -60,7 +52,7 @@ struct Tokenizer::Impl {
   std::optional<int64_t> model_max_length;
   std::string budget_subject;
 
-  void read_config(const Json& config);
+  void read_config(const Json& config, const std::string& where);
 
   // One call's output: spans stay empty unless wanted.
   struct Output {
@@ -114,26 +106,28 @@ void Tokenizer::Impl::with_spare_scratch(const Work& work) const {
   spare.push_back(std::move(scratch));
 }
 
-void Tokenizer::Impl::read_config(const Json& config) {
-  const auto named = [&](const std::string& key) {
-    NamedToken token{config_token(config, key), std::nullopt};
-    if (const AddedToken* known = added.by_content(token.text)) {
-      token.id = known->id;
-    } else if (const int32_t id = model->vocabulary().find(token.text); id != Vocabulary::kNone) {
-      token.id = id;
-    }
-    return token;
+void Tokenizer::Impl::read_config(const Json& given, const std::string& where) {
+  const Json config = given.is_object() ? given : Json::object();
+  add_special_tokens(config, model->vocabulary(), where, added);
+  const auto named = named_special_tokens(config);
+  const auto find = [&](std::string_view name) {
+    const auto found =
+        std::ranges::find_if(named, [&](const auto& token) { return token.first == name; });
+    return found == named.end() ? NamedToken{}
+                                : NamedToken{found->second, added.by_content(found->second)->id};
   };
-  bos = named("bos_token");
-  eos = named("eos_token");
-  pad = named("pad_token");
-  unk = named("unk_token");
-  if (config.is_object() && config.contains("model_max_length")) {
+  bos = find("bos_token");
+  eos = find("eos_token");
+  pad = find("pad_token");
+  unk = find("unk_token");
+  if (config.contains("model_max_length")) {
     const Json& value = config["model_max_length"];
     if (value.is_number() && value.get<double>() >= 1 && value.get<double>() < 1e15) {
       model_max_length = static_cast<int64_t>(value.get<double>());
     }
   }
+  added.finish(normalizer.get(), budget_subject,
+               bool_field(config, "split_special_tokens", false, where));
 }
 
 void Tokenizer::Impl::encode(std::string_view text, bool add_special, Scratch::Impl& scratch,
@@ -341,8 +335,7 @@ Tokenizer Tokenizer::from_text(std::string_view tokenizer_json, const Json& toke
   impl->model = std::move(file.model);
   impl->added.add(component("added_tokens"), impl->model->vocabulary(), where("added_tokens"));
   impl->budget_subject = "tokenizing with " + name;
-  impl->added.finish(impl->normalizer.get(), impl->budget_subject);
-  impl->read_config(tokenizer_config);
+  impl->read_config(tokenizer_config, name);
   return Tokenizer(std::move(impl));
 }
 

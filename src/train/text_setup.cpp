@@ -14,6 +14,7 @@
 #include "core/numbers.h"
 #include "hub/local_name.h"
 #include "hub/repository.h"
+#include "text/special_tokens.h"
 
 namespace sft {
 
@@ -146,9 +147,8 @@ TextSetup load_text(const ModelSource& source, const DataOptions& options,
     throw Error("M250", fmt::format("{} has no tokenizer.json", source.path().string()))
         .hint("use a model folder that has one; transformers writes it with save_pretrained");
   }
-  const auto config_text = source.file_text("tokenizer_config.json");
   const Json config =
-      config_text ? parse_json(*config_text, "tokenizer_config.json") : Json::object();
+      whole_tokenizer_config([&](const std::string& file) { return source.file_text(file); });
   TextSetup setup{.tokenizer = Tokenizer::from_text(*tokenizer_json, config, source.name())};
   if (options.pad_token) {
     setup.pad_id = setup.tokenizer.id_of(*options.pad_token);
@@ -158,17 +158,14 @@ TextSetup load_text(const ModelSource& source, const DataOptions& options,
           .hint("leave it out: nothing is padded here");
     }
   }
-  setup.key = ContentHash().add(*tokenizer_json).add(config_text.value_or("")).hex();
+  setup.key = ContentHash().add(*tokenizer_json).add(to_text(config)).hex();
   Json special = Json::object();
-  const auto add = [&](const char* name, const std::string& token) {
-    if (!token.empty()) {
-      special[name] = token;
-    }
-  };
-  add("bos_token", setup.tokenizer.bos_token());
-  add("eos_token", options.eos_token.value_or(setup.tokenizer.eos_token()));
-  add("pad_token", setup.tokenizer.pad_token());
-  add("unk_token", setup.tokenizer.unk_token());
+  for (const auto& [name, token] : named_special_tokens(config)) {
+    special[name] = token;
+  }
+  if (options.eos_token) {
+    special["eos_token"] = *options.eos_token;
+  }
   const Templates templates = options.chat_template_path
                                   ? templates_from(*options.chat_template_path, hub)
                                   : source.chat_templates();

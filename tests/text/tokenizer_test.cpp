@@ -1,5 +1,5 @@
-#include "support/paths.h"
 #include "text/tokenizer.h"
+#include "support/paths.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -124,7 +124,7 @@ TEST(Tokenizer, LeavesSpecialTokensOut) {
 TEST(Tokenizer, ReadsTheConfiguration) {
   const Json config = Json::parse(
       R"({"bos_token": null, "eos_token": {"content": "<|im_end|>"}, "pad_token": "<|endoftext|>",
-          "unk_token": "nowhere", "model_max_length": 32768})");
+          "model_max_length": 32768})");
   const Tokenizer tokenizer = Tokenizer::from_json(golden("qwen")["tokenizer"], config, "qwen");
   EXPECT_EQ(tokenizer.bos_id(), std::nullopt);
   EXPECT_EQ(tokenizer.eos_token(), "<|im_end|>");
@@ -134,6 +134,10 @@ TEST(Tokenizer, ReadsTheConfiguration) {
   EXPECT_EQ(tokenizer.model_max_length(), 32768);
   EXPECT_EQ(tokenizer.vocab_size(), *tokenizer.id_of("<tool>") + 1);
   EXPECT_FALSE(tokenizer.is_special(*tokenizer.id_of("<tool>")));
+  const Tokenizer added =
+      Tokenizer::from_json(golden("qwen")["tokenizer"], Json{{"unk_token", "nowhere"}}, "qwen");
+  EXPECT_EQ(added.unk_id(), tokenizer.vocab_size());  // a new token, as in transformers
+  EXPECT_EQ(added.vocab_size(), tokenizer.vocab_size() + 1);
   const Tokenizer endless =
       Tokenizer::from_json(golden("qwen")["tokenizer"], Json{{"model_max_length", 1e30}}, "qwen");
   EXPECT_EQ(endless.model_max_length(), std::nullopt);
