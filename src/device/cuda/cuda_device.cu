@@ -221,15 +221,22 @@ void CudaDevice::synchronize() {
   check_cuda(cudaStreamSynchronize(stream_), "the work before");
 }
 
+int CudaDevice::take_ticket(int lane) {
+  int& next = next_ticket_[static_cast<size_t>(lane)];
+  const int ticket = lane * kTickets + next;
+  next = (next + 1) % kTickets;
+  return ticket;
+}
+
 void CudaDevice::begin_aside(Lane lane) {
-  const cudaEvent_t now = tickets_[static_cast<size_t>(next_ticket_++ % kTickets)];
+  const cudaEvent_t now = tickets_[static_cast<size_t>(take_ticket(0))];
   check_cuda(cudaEventRecord(now, stream_), "branching");
   lane_ = static_cast<int>(lane);
   check_cuda(cudaStreamWaitEvent(stream(), now), "branching");
 }
 
 int CudaDevice::end_aside() {
-  const int ticket = next_ticket_++ % kTickets;
+  const int ticket = take_ticket(lane_);
   check_cuda(cudaEventRecord(tickets_[static_cast<size_t>(ticket)], stream()), "branching");
   lane_ = 0;
   return ticket;

@@ -90,9 +90,12 @@ class CudaDevice : public Device {
   cudaStream_t stream_ = nullptr;         // the main one goes first
   cudaStream_t beside_[kLanes - 1] = {};  // the other lanes'
   int lane_ = 0;
-  static constexpr int kTickets = 256;
-  std::array<cudaEvent_t, kTickets> tickets_{};
-  int next_ticket_ = 0;
+  // A ring a lane: who waits for a ticket whose event was taken again waits for later work of the
+  // same lane, which comes after what was meant.
+  static constexpr int kTickets = 128;
+  std::array<cudaEvent_t, kLanes * kTickets> tickets_{};
+  std::array<int, kLanes> next_ticket_{};
+  int take_ticket(int lane);
   std::byte* staging_ = nullptr;
   std::array<cudaEvent_t, kPieces> staged_{};
   size_t next_piece_ = 0;
