@@ -144,7 +144,7 @@ class Launcher {
     return s;
   }
 
-  void start(int64_t attempt, bool again) {
+  void start(int64_t attempt) {
     std::vector<RankProcesses::Start> all;
     for (int local = 0; local < options_.ranks; ++local) {
       RankProcesses::Start s;
@@ -152,9 +152,6 @@ class Launcher {
       s.shown = s.rank == 0;
       s.argv = {"sft"};
       s.argv.insert(s.argv.end(), options_.training.begin(), options_.training.end());
-      if (again) {
-        s.argv.insert(s.argv.end(), {"--resume_from_checkpoint", "latest"});
-      }
       const auto text = [](auto number) { return fmt::format("{}", number); };
       s.variables = {{"RANK", text(s.rank)},
                      {"LOCAL_RANK", text(local)},
@@ -168,6 +165,7 @@ class Launcher {
                      {"TORCHELASTIC_MAX_RESTARTS", text(options_.max_restarts)},
                      {"TORCHELASTIC_RUN_ID", options_.job},
                      {"SFT_LAUNCHED", "1"},
+                     {"SFT_LAUNCH_ID", id_},
                      {"SFT_STORE_PORT", text(port_)},
                      {"SFT_JOB_ID", options_.job},
                      {"SFT_TOKEN", options_.token},
@@ -194,11 +192,11 @@ class Launcher {
           say_causes();
           if (a.restart) {
             terminal_.say(
-                fmt::format("sft launch: attempt {} of {} begins, from the newest "
-                            "checkpoint",
+                fmt::format("sft launch: attempt {} of {} begins, from the newest checkpoint "
+                            "of this run",
                             a.attempt + 1, options_.max_restarts + 1));
           }
-          start(a.attempt, a.restart);
+          start(a.attempt);
           break;
         case NodeAgent::Action::Kind::signal:
           processes_.signal(a.number);
@@ -246,6 +244,8 @@ class Launcher {
   }
 
   LaunchOptions options_;
+  // What a restarted run finds its own checkpoints by.
+  const std::string id_ = fmt::format("{:016x}", control::random_number());
   Terminal& terminal_;
   Signals signals_;  // before any thread begins: they must not take the signals
   std::unique_ptr<control::ControlServer> server_;

@@ -15,6 +15,7 @@
 #include "cli/signals.h"
 #include "cli/terminal.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/threads.h"
 #include "train/run.h"
 #include "train/run_plan.h"
@@ -99,15 +100,24 @@ class SignalThread {
   std::thread thread_;
 };
 
+// How to go on after a stop, from what is there.
+std::string advice(const std::string& checkpoint) {
+  if (checkpoint.empty() || !is_folder(checkpoint)) {
+    return "nothing was saved";
+  }
+  return is_there(fs::path(checkpoint) / "sft_state.json")
+             ? fmt::format("go on with  --resume_from_checkpoint {}", shell_word(checkpoint))
+             : fmt::format(
+                   "{} holds the model alone (--save_only_model): a new run from it is  "
+                   "--model_name_or_path {}",
+                   checkpoint, shell_word(checkpoint));
+}
+
 int exit_code(const TrainOutcome& outcome, const Logger& log) {
   if (outcome.stopped_by == 0) {
     return 0;
   }
-  log.warn(fmt::format(
-      "stopped at step {}; {}", outcome.steps,
-      outcome.last_checkpoint.empty()
-          ? "nothing was saved"
-          : fmt::format("go on with  --resume_from_checkpoint {}", outcome.last_checkpoint)));
+  log.warn(fmt::format("stopped at step {}; {}", outcome.steps, advice(outcome.last_checkpoint)));
   return static_cast<int>(outcome.stopped_by == SIGINT ? ExitCode::sigint : ExitCode::sigterm);
 }
 
@@ -173,7 +183,8 @@ int run_train(Args args, Terminal& terminal) {
   std::unique_ptr<Progress> steps, batches;
   const bool bar = first && !options.disable_tqdm.value_or(false);
   SignalThread signals;  // before any other thread is made
-  const HubEnvironment hub = hub_environment(terminal, log, bar, &signals.stop);
+  HubEnvironment hub = hub_environment(terminal, log, bar, &signals.stop);
+  hub.verify = options.model.verify;
   RunSurroundings surroundings{
       log, hub, signals.stop, &signals.save, [&] { signals.in_training = true; },
       {},  {},  {},           SFT_VERSION,   {}};

@@ -250,6 +250,7 @@ LaunchEnvironment resolve_launch(const LaunchInputs& inputs) {
   if (env.has("SFT_JOB_ID")) {
     e.job = env.text("SFT_JOB_ID");
   }
+  e.id = env.text("SFT_LAUNCH_ID");
   e.token = secret(env);
   e.found = describe(e);
   return e;

@@ -27,6 +27,7 @@ struct LaunchEnvironment {
   int master_port = 29500;
   bool agent_owns_port = false;   // torchrun's own store listens on master_port: leave it alone
   int attempt = 0;                // how often a launcher has restarted this run
+  std::string id;                 // of this start of `sft launch`, the same at each attempt
   int max_restarts = 0;           // launcher only
   std::string job;                // tells runs apart that share a machine; may be empty
   std::string token;              // the secret that the ranks share; may be empty

@@ -212,6 +212,15 @@ bool is_built(const Option& option) {
   return value.is_array() ? !value.empty() && std::ranges::all_of(value, known) : known(value);
 }
 
+// Through a pipe too, as shells give it.
+std::string text_of_recipe(const std::string& file) {
+  try {
+    return read_text(file);
+  } catch (const Error& e) {
+    throw Error("C020", fmt::format("--config {}: {}", file, e.message()));
+  }
+}
+
 }  // namespace
 
 std::string hint_for_unknown(const OptionTable& table, std::string_view name,
@@ -277,10 +286,10 @@ ParsedOptions parse_options(OptionTable& table, std::span<const std::string> arg
   CommandLine line(table, args, rules, parsed);
   if (rules.config) {
     if (const auto file = line.config_file()) {
-      if (!is_file(*file)) {
+      if (!is_there(*file)) {
         throw Error("C020", fmt::format("--config {}: there is no such file", *file));
       }
-      parse_yaml_options(table, read_text(*file), *file, parsed);
+      parse_yaml_options(table, text_of_recipe(*file), *file, parsed);
     }
   }
   line.read();

@@ -17,6 +17,9 @@ int edit_distance(std::string_view a, std::string_view b);
 // The candidate nearest to `word`, or "" when none is within max(2, length / 3) edits.
 std::string nearest(std::string_view word, std::span<const std::string> candidates);
 
+// As a shell takes it for one word: in quotes where it needs them.
+std::string shell_word(std::string_view text);
+
 // 1234567 -> "1,234,567".
 std::string with_commas(long long n);
 // 1536 -> "1.5 KiB".

@@ -117,11 +117,11 @@ class CardReader {
 
 std::vector<DatasetConfig> read_configs(const std::filesystem::path& folder) {
   std::vector<DatasetConfig> configs;
-  if (const auto readme = folder / "README.md"; is_file(readme)) {
+  if (const auto readme = folder / "README.md"; is_there(readme)) {
     configs =
         CardReader(readme.string(), 2).read(front_matter(with_plain_line_ends(read_text(readme))));
   }
-  if (const auto yaml = folder / ".huggingface.yaml"; is_file(yaml)) {
+  if (const auto yaml = folder / ".huggingface.yaml"; is_there(yaml)) {
     auto over = CardReader(yaml.string(), 1).read(with_plain_line_ends(read_text(yaml)));
     configs = over.empty() ? std::move(configs) : std::move(over);
   }

@@ -277,6 +277,9 @@ DatasetFolder find_folder(const DatasetSource& source, const HubEnvironment& hub
   if (is_folder(source.name)) {
     return fs::path(source.name);
   }
+  if (is_there(source.name)) {
+    open_reader(source.name);  // which says what it is, if not a file
+  }
   if (!source.data_files.is_null() && std::ranges::any_of(file_formats(), [&](const FileFormat& f) {
         return f.name == source.name;
       })) {

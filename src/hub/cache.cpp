@@ -121,6 +121,23 @@ bool CacheRepository::has(const std::string& commit, const std::string& file) co
   return fs::exists(snapshot(commit) / file, ignored);
 }
 
+std::string CacheRepository::linked_hash(const std::string& commit, const std::string& file) const {
+  std::error_code failure;
+  const std::string name = fs::read_symlink(snapshot(commit) / file, failure).filename().string();
+  return is_commit(name) || is_hex(name, 64) ? name : "";
+}
+
+void CacheRepository::remove(const std::string& commit, const std::string& file,
+                             const std::string& hash) const {
+  for (const fs::path& path : {snapshot(commit) / file, blob(hash)}) {
+    std::error_code failure;
+    fs::remove(path, failure);
+    if (failure) {
+      fail_writing_cache(path, failure.value());
+    }
+  }
+}
+
 void CacheRepository::prepare(const std::string& commit) const {
   make_folders(folder_ / "blobs");
   make_folders(snapshot(commit));

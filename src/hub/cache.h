@@ -51,6 +51,11 @@ class CacheRepository {
   // Whether the snapshot has the file (a link to nothing does not count).
   bool has(const std::string& commit, const std::string& file) const;
 
+  // The hash that names the blob behind a file of the snapshot; "" where it is no link.
+  std::string linked_hash(const std::string& commit, const std::string& file) const;
+  // Takes a damaged file out of the snapshot, and its blob out of the cache.
+  void remove(const std::string& commit, const std::string& file, const std::string& hash) const;
+
   // Makes the folders that a download of `commit` needs.
   void prepare(const std::string& commit) const;
   // Puts the blob into the snapshot: a relative link, or a copy where links cannot be made.

@@ -32,6 +32,7 @@ struct HubEnvironment {
   bool implicit_token = true;    // not HF_HUB_DISABLE_IMPLICIT_TOKEN
   bool symlinks = true;          // not HF_HUB_DISABLE_SYMLINKS
   bool progress_bars = true;     // not HF_HUB_DISABLE_PROGRESS_BARS
+  bool verify = false;           // --verify: files of the cache are compared with their hashes
   int download_timeout = 10;     // HF_HUB_DOWNLOAD_TIMEOUT, seconds without a byte
   int etag_timeout = 10;         // HF_HUB_ETAG_TIMEOUT, the same for questions
   std::string ca_file{};         // SSL_CERT_FILE, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/strings.h"
+#include "hub/digest.h"
 #include "hub/download.h"
 #include "hub/http.h"
 #include "hub/questions.h"
@@ -122,6 +123,35 @@ const HubFile* HubRepository::find(const std::string& path) {
   return it == places_.end() ? nullptr : &all[it->second];
 }
 
+bool HubRepository::is_sound(const std::string& path) {
+  if (sound_.contains(path)) {
+    return true;
+  }
+  const HubFile* const file = find(path);
+  std::string hash = file == nullptr ? "" : file->hash();
+  if (hash.empty()) {
+    hash = cache_.linked_hash(commit_, path);
+  }
+  const fs::path cached = folder_ / path;
+  const bool by_sha256 = hash.size() == 64;
+  if (hash.empty() || (by_sha256 ? sha256_of_file(cached) : git_blob_of_file(cached)) == hash) {
+    sound_.insert(path);
+    return true;
+  }
+  const std::string what =
+      fmt::format("{} of {} in the cache is not what its hash says", path, id_);
+  if (!client_) {
+    throw Error("M314", fmt::format("{}, and {}", what, why_no_network(environment_)))
+        .at(cached.string())
+        .hint("run once with the network and without HF_HUB_OFFLINE, to fetch it again");
+  }
+  if (environment_.report.warn) {
+    environment_.report.warn(what + ": it is fetched again");
+  }
+  cache_.remove(commit_, path, hash);
+  return false;
+}
+
 std::vector<HubFile> HubRepository::missing(const std::vector<std::string>& paths) {
   const HubPlace place{kind_, id_, revision_};
   std::vector<HubFile> missing;
@@ -130,7 +160,7 @@ std::vector<HubFile> HubRepository::missing(const std::vector<std::string>& path
     if (!is_safe_name(path)) {
       throw Error("M309", fmt::format("\"{}\" cannot be the name of a file", path));
     }
-    if (cache_.has(commit_, path)) {
+    if (cache_.has(commit_, path) && (!environment_.verify || is_sound(path))) {
       continue;
     }
     const HubFile* file = find(path);

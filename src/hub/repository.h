@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -40,7 +41,9 @@ class HubRepository {
   const HubFile* find(const std::string& path);
 
   // Sees that the files are in `folder`, downloading what is missing, and returns `folder`. Names
-  // that the commit has not are M304; without the network what is missing is M305.
+  // that the commit has not are M304; without the network what is missing is M305. With
+  // HubEnvironment::verify what is there is read, and what is damaged counts as missing (M314
+  // without the network).
   const std::filesystem::path& fetch(const std::vector<std::string>& paths);
   // Which of the files `fetch` would download; its refusals, and nothing is downloaded.
   std::vector<HubFile> missing(const std::vector<std::string>& paths);
@@ -50,6 +53,9 @@ class HubRepository {
   void note_absent(const std::vector<std::string>& paths);
 
  private:
+  // Whether the cached file is what its hash says; one without a known hash is taken as it is.
+  bool is_sound(const std::string& path);
+
   HubKind kind_;
   std::string id_, revision_, commit_;
   HubEnvironment environment_;
@@ -58,6 +64,7 @@ class HubRepository {
   std::filesystem::path folder_;
   std::optional<std::vector<HubFile>> files_;
   std::unordered_map<std::string, size_t> places_;  // of the names in `files_`
+  std::set<std::string> sound_;                     // those compared with their hashes
 };
 
 }  // namespace sft

@@ -55,17 +55,37 @@ void replace_folder(const fs::path& from, const fs::path& to) {
       .hint("what was saved before is intact; check the folder's permissions");
 }
 
+// "checkpoint-12.tmp-345", also with ".old" behind.
 bool is_leftover(const std::string& name) {
-  return name.starts_with("checkpoint-") && name.find(".tmp-") != std::string::npos;
+  constexpr std::string_view kMark = ".tmp-", kDigits = "0123456789";
+  const size_t mark = name.find(kMark);
+  const size_t rest =
+      mark == std::string::npos ? mark : name.find_first_not_of(kDigits, mark + kMark.size());
+  return mark != std::string::npos && step_in_name(name.substr(0, mark)) >= 0 &&
+         (rest == std::string::npos || name.substr(rest) == ".old");
+}
+
+// A free name beside a checkpoint of another run that stands where one of this run is to be.
+fs::path name_aside(const fs::path& path, const CheckpointOrigin& origin) {
+  const std::string base =
+      path.string() + (origin.kind == CheckpointOrigin::Kind::ours      ? ".of-" + origin.run
+                       : origin.kind == CheckpointOrigin::Kind::damaged ? ".damaged"
+                                                                        : ".of-another-program");
+  fs::path name = base;
+  for (int i = 2; is_there(name); ++i) {
+    name = fmt::format("{}-{}", base, i);
+  }
+  return name;
 }
 
 }  // namespace
 
-CheckpointWriter::CheckpointWriter(const fs::path& output_dir, int64_t step)
+CheckpointWriter::CheckpointWriter(const fs::path& output_dir, int64_t step, std::string run)
     : output_dir_(output_dir),
       final_(output_dir / fmt::format("checkpoint-{}", step)),
       temporary_(fmt::format("{}.tmp-{}", final_.string(), ::getpid())),
-      step_(step) {
+      step_(step),
+      run_(std::move(run)) {
   make_folder(output_dir_);
   std::error_code ignored;
   fs::remove_all(temporary_, ignored);
@@ -97,7 +117,7 @@ void CheckpointWriter::write_tensors(const std::string& file,
 }
 
 fs::path CheckpointWriter::commit() {
-  write_counted(temporary_ / kManifestFile, manifest_text(step_, files_));
+  write_counted(temporary_ / kManifestFile, manifest_text(step_, run_, files_));
   sync_folder(temporary_);
   try {
     verify_checkpoint(temporary_, nullptr, ReadFrom::disk);
@@ -107,16 +127,28 @@ fs::path CheckpointWriter::commit() {
                                     step_, e.message()))
         .hint("the disk or its driver fails; what was saved before is intact");
   }
+  const CheckpointOrigin there = origin_of(final_);
+  const bool own = there.kind == CheckpointOrigin::Kind::ours && there.run == run_;
+  if (fs::is_symlink(fs::symlink_status(final_)) || (is_folder(final_) && !own)) {
+    moved_ = name_aside(final_, there);
+    replace_folder(final_, moved_);
+  }
   replace_folder(temporary_, final_);
   committed_ = true;
   sync_folder(output_dir_);
   return final_;
 }
 
-LatestCheckpoint find_latest_checkpoint(const fs::path& output_dir, ThreadPool* pool) {
+LatestCheckpoint find_latest_checkpoint(const fs::path& output_dir, ThreadPool* pool,
+                                        const std::optional<std::string>& run) {
   LatestCheckpoint result;
   auto all = list_checkpoints(output_dir);
   for (auto it = all.rbegin(); it != all.rend() && !result.path; ++it) {
+    const CheckpointOrigin origin = origin_of(it->path);
+    if (origin.kind == CheckpointOrigin::Kind::hf_trainer ||
+        (run && origin.kind == CheckpointOrigin::Kind::ours && origin.run != *run)) {
+      continue;
+    }
     try {
       verify_checkpoint(it->path, pool);
       result.path = it->path;
@@ -128,10 +160,16 @@ LatestCheckpoint find_latest_checkpoint(const fs::path& output_dir, ThreadPool* 
   return result;
 }
 
-std::vector<fs::path> rotate_checkpoints(const fs::path& output_dir, int64_t limit,
+std::vector<fs::path> rotate_checkpoints(const fs::path& output_dir, const std::string& run,
+                                         int64_t newest, int64_t limit,
                                          std::span<const fs::path> keep) {
   std::vector<fs::path> removed;
-  const auto all = list_checkpoints(output_dir);
+  auto all = list_checkpoints(output_dir);
+  std::erase_if(all, [&](const CheckpointFolder& checkpoint) {
+    const CheckpointOrigin origin = origin_of(checkpoint.path);
+    return checkpoint.step > newest || origin.kind != CheckpointOrigin::Kind::ours ||
+           origin.run != run;
+  });
   if (limit <= 0 || all.empty()) {
     return removed;
   }

@@ -15,7 +15,7 @@ namespace sft {
 namespace {
 
 constexpr const char* kFormat = "sft-checkpoint";
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 constexpr const char* kHint = "resume from an older checkpoint, or start again without resuming";
 
 std::string hex(uint32_t crc) { return fmt::format("{:08x}", crc); }
@@ -30,6 +30,7 @@ bool is_plain(const std::string& name) {
 
 struct Manifest {
   int64_t step = 0;
+  std::string run;
   std::vector<WrittenFile> files;
 };
 
@@ -51,6 +52,7 @@ Manifest parse_manifest(const fs::path& checkpoint) {
     }
     Manifest manifest;
     manifest.step = json.at("step").get<int64_t>();
+    manifest.run = json.at("run").get<std::string>();
     for (const Json& file : json.at("files")) {
       WrittenFile entry;
       entry.name = file.at("name").get<std::string>();
@@ -62,7 +64,8 @@ Manifest parse_manifest(const fs::path& checkpoint) {
           static_cast<uint32_t>(std::stoul(file.at("crc32c").get<std::string>(), nullptr, 16));
       manifest.files.push_back(std::move(entry));
     }
-    if (manifest_text(manifest.step, manifest.files) != text) {  // a byte that JSON overlooks
+    if (manifest_text(manifest.step, manifest.run, manifest.files) !=
+        text) {  // a byte that JSON overlooks
       throw Error("M261", "");
     }
     return manifest;
@@ -113,8 +116,13 @@ void check_content(const fs::path& path, const WrittenFile& file, const WrittenF
 
 }  // namespace
 
-std::string manifest_text(int64_t step, const std::vector<WrittenFile>& files) {
-  Json json{{"format", kFormat}, {"version", kVersion}, {"step", step}, {"files", Json::array()}};
+std::string manifest_text(int64_t step, const std::string& run,
+                          const std::vector<WrittenFile>& files) {
+  Json json{{"format", kFormat},
+            {"version", kVersion},
+            {"step", step},
+            {"run", run},
+            {"files", Json::array()}};
   for (const WrittenFile& file : files) {
     json["files"].push_back(
         {{"name", file.name}, {"bytes", file.bytes}, {"crc32c", hex(file.crc32c)}});
@@ -145,6 +153,20 @@ std::vector<CheckpointFolder> list_checkpoints(const fs::path& output_dir) {
   std::sort(found.begin(), found.end(),
             [](const auto& a, const auto& b) { return a.step < b.step; });
   return found;
+}
+
+CheckpointOrigin origin_of(const fs::path& checkpoint) {
+  if (is_there(checkpoint / kManifestFile)) {
+    try {
+      const Manifest manifest = parse_manifest(checkpoint);
+      return {CheckpointOrigin::Kind::ours, manifest.run, manifest.step};
+    } catch (const Error&) {
+      return {CheckpointOrigin::Kind::damaged, "", -1};
+    }
+  }
+  const bool trainers =
+      is_there(checkpoint / "trainer_state.json") && !is_there(checkpoint / "sft_state.json");
+  return {trainers ? CheckpointOrigin::Kind::hf_trainer : CheckpointOrigin::Kind::unknown, "", -1};
 }
 
 int64_t verify_checkpoint(const fs::path& checkpoint, ThreadPool* pool, ReadFrom from) {

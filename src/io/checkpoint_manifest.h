@@ -12,7 +12,8 @@ namespace sft {
 inline constexpr const char* kManifestFile = "manifest.json";
 
 // The text of manifest.json; its last key is the checksum of the rest.
-std::string manifest_text(int64_t step, const std::vector<WrittenFile>& files);
+std::string manifest_text(int64_t step, const std::string& run,
+                          const std::vector<WrittenFile>& files);
 
 struct CheckpointFolder {
   fs::path path;

@@ -17,6 +17,16 @@ namespace {
 // A bare model (no head) may have been saved without the prefix that its full model gives it.
 constexpr const char* kPrefix = "model.";
 constexpr const char* kBareName = "embed_tokens.weight";
+constexpr const char* kTexts[] = {"config.json",
+                                  "generation_config.json",
+                                  "tokenizer.json",
+                                  "tokenizer_config.json",
+                                  "special_tokens_map.json",
+                                  "chat_template.jinja",
+                                  "added_tokens.json",
+                                  "vocab.json",
+                                  "merges.txt",
+                                  "tokenizer.model"};
 
 DType majority_dtype(const SafetensorsFolder& weights) {
   std::array<int64_t, 3> elements{};  // f32, f16, bf16
@@ -38,6 +48,11 @@ static_assert(static_cast<int>(DType::f32) == 0 && static_cast<int>(DType::f16) 
 
 HfSource::HfSource(std::string name, const fs::path& folder, std::function<void()> fetch)
     : ModelSource(std::move(name), folder), fetch_(std::move(fetch)) {
+  for (const char* text : kTexts) {
+    if (is_there(folder / text)) {
+      texts_.emplace(text, read_text(folder / text));
+    }
+  }
   const std::string file = (folder / "config.json").string();
   set_config(parse_json(file_text("config.json").value_or(""), file));
   check_config();
@@ -116,7 +131,10 @@ void HfSource::read_f32(const std::string& name, ElementRange part, float* desti
 }
 
 std::optional<std::string> HfSource::file_text(const std::string& file) const {
-  if (!is_file(path() / file)) {
+  if (const auto read = texts_.find(file); read != texts_.end()) {
+    return read->second;
+  }
+  if (!is_there(path() / file)) {
     return std::nullopt;
   }
   std::string text = read_text(path() / file);

@@ -45,6 +45,8 @@ class HfSource : public ModelSource {
   std::function<void()> fetch_;
   mutable std::mutex opening_;
   mutable std::unique_ptr<Weights> weights_;
+  // Read when the model was opened: its folder may be gone when the trained model is saved.
+  std::unordered_map<std::string, std::string> texts_;
 };
 
 }  // namespace sft

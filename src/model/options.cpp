@@ -9,6 +9,9 @@ void visit_model(ModelOptions& o, OptionTable& v) {
     "A model folder, a .gguf file, or a model of the hub (owner/name).")
       .also("model");
   v("model_revision", &o.model_revision, "Branch, tag or commit of a model of the hub.");
+  v("verify", &o.verify,
+    "Compare files of the hub's cache with their hashes before they are used; what is damaged is "
+    "fetched again.");
   v("dtype", &o.dtype,
     "The type weights are trained in: float32 (auto is the same), or bfloat16, rounded "
     "stochastically.")

@@ -13,6 +13,7 @@ namespace sft {
 struct ModelOptions {
   std::optional<std::string> model_name_or_path;
   std::string model_revision = "main";
+  bool verify = false;
   std::string dtype = "float32";
   std::optional<std::string> attn_implementation;
   bool trust_remote_code = false;

@@ -1,6 +1,8 @@
 #include "train/hub_push.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -51,27 +53,29 @@ bool is_model_file(const std::string& name) {
          name != "trainer_state.json" && name != "manifest.json";
 }
 
-// A folder of links to the checkpoint's files, which stay when the checkpoint is rotated away.
-fs::path keep_files(const fs::path& checkpoint) {
-  const fs::path kept =
-      checkpoint.parent_path() / fmt::format("_push-{}", checkpoint.filename().string());
-  std::error_code failure;
-  fs::remove_all(kept, failure);
-  for (const HubUploadFile& file : uploadable_files(checkpoint)) {
-    fs::create_directories((kept / file.name).parent_path(), failure);
-    if (!failure) {
-      fs::create_hard_link(file.path, kept / file.name, failure);
-    }
-    if (failure) {
-      std::error_code ignored;
-      fs::remove_all(kept, ignored);
-      return {};
-    }
-  }
-  return kept;
-}
-
 }  // namespace
+
+// Files that stay readable when their checkpoint is rotated away, and of which nothing is left when
+// this process is killed.
+class OpenFiles {
+ public:
+  // The same file, through a name that stays; the name it has where there is no descriptor left.
+  fs::path hold(const fs::path& path) {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+      return path;
+    }
+    open_.push_back(fd);
+    return fmt::format("/proc/self/fd/{}", fd);
+  }
+  OpenFiles() = default;
+  ~OpenFiles() { std::ranges::for_each(open_, ::close); }
+  OpenFiles(const OpenFiles&) = delete;
+  OpenFiles& operator=(const OpenFiles&) = delete;
+
+ private:
+  std::vector<int> open_;
+};
 
 void HubPush::check(const TrainOptions& options, const HubEnvironment& environment) {
   checked_name(options);
@@ -122,12 +126,13 @@ void HubPush::checkpoint(const fs::path& folder, int64_t step) {
   }
   Job job{{}, fmt::format("Training in progress, step {}", step), {}};
   try {
-    job.kept = keep_files(folder);
-    const fs::path from = job.kept.empty() ? folder : job.kept;
+    const auto open = std::make_shared<OpenFiles>();
+    job.open = open;
     const std::string below = strategy == "checkpoint"        ? "last-checkpoint/"
                               : strategy == "all_checkpoints" ? folder.filename().string() + "/"
                                                               : "";
-    for (const HubUploadFile& file : uploadable_files(from)) {
+    for (HubUploadFile& file : uploadable_files(folder)) {
+      file.path = open->hold(file.path);
       if (is_model_file(file.name)) {
         job.files.push_back(file);
       }
@@ -158,7 +163,7 @@ void HubPush::work() {
     if (jobs_.empty()) {
       return;
     }
-    const Job job = std::move(jobs_.front());
+    Job job = std::move(jobs_.front());
     jobs_.pop_front();
     busy_ = true;
     lock.unlock();
@@ -169,10 +174,7 @@ void HubPush::work() {
     } catch (const std::exception& e) {
       logger_.warn(fmt::format("\"{}\" was not pushed: {}", job.message, e.what()));
     }
-    if (!job.kept.empty()) {
-      std::error_code ignored;
-      fs::remove_all(job.kept, ignored);
-    }
+    job = {};  // what it holds open is room on the disk
     lock.lock();
     busy_ = false;
     changed_.notify_all();

@@ -6,6 +6,7 @@
 #include <deque>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -16,6 +17,8 @@
 #include "train/options.h"
 
 namespace sft {
+
+class OpenFiles;
 
 class HubPush {
  public:
@@ -40,7 +43,7 @@ class HubPush {
   struct Job {
     std::vector<HubUploadFile> files;
     std::string message;
-    std::filesystem::path kept;  // links to remove afterwards
+    std::shared_ptr<const OpenFiles> open;  // what `files` are read through
   };
   void work();
   void push(const Job& job, const HubUploader& uploader);

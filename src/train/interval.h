@@ -2,6 +2,7 @@
 // JSON is part of a checkpoint, so that a resumed run prints the same next line.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -9,31 +10,46 @@
 
 namespace sft {
 
+// What is not finite is in no sum: it would stay there, and JSON has no number for it. The step
+// that it came from is counted and said where it is skipped.
 struct Interval {
-  double loss = 0;  // sum over steps of the step's mean loss per trained token
-  int64_t steps = 0;
+  double loss = 0;                   // sum over steps of the step's mean loss per trained token
+  int64_t losses = 0;                // steps in that sum
+  int64_t steps = 0;                 // all
   double accuracy = 0, entropy = 0;  // sums over micro-batches of their means
-  int64_t batches = 0;
+  int64_t batches = 0;               // in these sums
   double seconds = 0;
   int64_t tokens = 0;
 
   // A micro-batch's sums over all ranks; one without trained tokens counts as 0, as in TRL.
   void add_batch(double correct, double entropies, double trained) {
-    accuracy += trained > 0 ? correct / trained : 0.0;
-    entropy += trained > 0 ? entropies / trained : 0.0;
-    ++batches;
+    const double right = trained > 0 ? correct / trained : 0.0;
+    const double spread = trained > 0 ? entropies / trained : 0.0;
+    if (std::isfinite(right) && std::isfinite(spread)) {
+      accuracy += right;
+      entropy += spread;
+      ++batches;
+    }
   }
-  double mean_loss() const { return ratio(loss, steps); }
+  void add_step(double step_loss) {
+    ++steps;
+    if (std::isfinite(step_loss)) {
+      loss += step_loss;
+      ++losses;
+    }
+  }
+  double mean_loss() const { return ratio(loss, losses); }
   double mean_accuracy() const { return ratio(accuracy, batches); }
   double mean_entropy() const { return ratio(entropy, batches); }
 
   Json json() const {
-    return {{"loss", loss},       {"steps", steps},     {"accuracy", accuracy},
+    return {{"loss", loss},       {"losses", losses},   {"steps", steps},  {"accuracy", accuracy},
             {"entropy", entropy}, {"batches", batches}, {"tokens", tokens}};
   }
   static Interval from(const Json& j) {
     Interval i;
     i.loss = j.at("loss");
+    i.losses = j.at("losses");
     i.steps = j.at("steps");
     i.accuracy = j.at("accuracy");
     i.entropy = j.at("entropy");

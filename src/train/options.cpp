@@ -148,10 +148,12 @@ void visit_checkpoints(TrainOptions& o, OptionTable& v) {
   v("metric_for_best_model", &o.metric_for_best_model, "What is best by; none: loss.");
   v("greater_is_better", &o.greater_is_better, "Which way; none: lower, for a loss.");
   v("resume_from_checkpoint", &o.resume_from_checkpoint,
-    "true or latest: the newest checkpoint in output_dir, if there is one; else a path.")
+    "true or latest: the newest checkpoint of the run that was last in output_dir, if there is "
+    "one; else a path.")
       .bare("true");
   v("resume_with_changes", &o.resume_with_changes,
-    "Resume even when model, data or options that matter have changed.");
+    "Resume even when model, data or options that matter have changed; with other batches, after "
+    "the rows that the epoch has seen.");
   v("save_safetensors", &o.save_safetensors, "Save weights as safetensors.")
       .planned("there is no other format");
   v("save_on_each_node", &o.save_on_each_node, "Save on every machine.")

@@ -84,33 +84,4 @@ void check_steps(const TrainOptions& o, const PreparedDataset& rows, int ranks) 
   check_deepspeed_steps(o, steps);
 }
 
-bool wants_latest(const TrainOptions& o) {
-  const std::string lower = to_lower(o.resume_from_checkpoint.value_or("false"));
-  return lower == "true" || lower == "latest" || lower == "yes";
-}
-
-std::optional<fs::path> checkpoint_to_resume(const TrainOptions& o, ThreadPool& pool,
-                                             const Logger& log) {
-  const std::string wish = o.resume_from_checkpoint.value_or("false");
-  const std::string lower = to_lower(wish);
-  if (lower == "false" || lower == "no") {
-    return std::nullopt;
-  }
-  if (!wants_latest(o)) {
-    if (!is_folder(wish)) {
-      throw Error("M265", fmt::format("the checkpoint {} does not exist", wish))
-          .hint("--resume_from_checkpoint latest  takes the newest of output_dir, if there is one");
-    }
-    return fs::path(wish);
-  }
-  const LatestCheckpoint latest = find_latest_checkpoint(o.output_dir, &pool);
-  for (const std::string& reason : latest.skipped) {
-    log.warn(fmt::format("skipped {}", reason));
-  }
-  if (!latest.path) {
-    log.note(fmt::format("no checkpoint in {} yet: starting from the beginning", o.output_dir));
-  }
-  return latest.path;
-}
-
 }  // namespace sft

@@ -31,14 +31,6 @@ RunModel open_model(const TrainOptions& options, const HubEnvironment& hub);
 // made.
 void check_outputs(const TrainOptions& options);
 
-// Whether the newest whole checkpoint is asked for, and not one by its path.
-bool wants_latest(const TrainOptions& options);
-
-// The checkpoint that --resume_from_checkpoint asks for, if there is one. M265 when the path named
-// is no folder. Says what was passed over, and that a run begins afresh.
-std::optional<fs::path> checkpoint_to_resume(const TrainOptions& options, ThreadPool& pool,
-                                             const Logger& log);
-
 // What the rows decide, before weights are fetched: D063 too few rows for a batch, C124 a number of
 // steps other than DeepSpeed's JSON says.
 void check_steps(const TrainOptions& options, const PreparedDataset& rows, int ranks);

@@ -6,8 +6,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <span>
-#include <system_error>
 
 #include "comm/connect.h"
 #include "comm/together.h"
@@ -23,6 +21,7 @@
 #include "io/model_saver.h"
 #include "train/choose_device.h"
 #include "train/hub_push.h"
+#include "train/output_folder.h"
 #include "train/preflight.h"
 #include "train/rank_facts.h"
 #include "train/text_setup.h"
@@ -32,17 +31,6 @@
 namespace sft {
 
 namespace {
-
-// Fails before anything is computed when the run could not be saved in the end.
-void make_output_dir(const fs::path& folder) {
-  std::error_code failure;
-  fs::create_directories(folder, failure);
-  if (failure || ::access(folder.c_str(), W_OK) != 0) {
-    throw Error("S010", fmt::format("cannot write to the output_dir {}: {}", folder.string(),
-                                    failure ? failure.message() : "permission denied"))
-        .hint("choose another --output_dir");
-  }
-}
 
 // "process 123 on host"
 std::string this_process() { return fmt::format("process {} on {}", ::getpid(), host_name()); }
@@ -188,11 +176,9 @@ TrainOutcome run_training(const TrainOptions& asked, const RunSurroundings& s) {
     check_outputs(o);
   }
   const auto [source, shape, text] = open_model(o, s.hub);
-  std::optional<FolderLock> lock;
+  std::optional<OutputFolder> output;
   if (first) {
-    make_output_dir(o.output_dir);
-    lock.emplace(o.output_dir, this_process());
-    remove_checkpoint_leftovers(o.output_dir);
+    output.emplace(o, this_process());
   }
   std::optional<HubPush> push;
   if (o.hub.push_to_hub && first) {
@@ -200,14 +186,17 @@ TrainOutcome run_training(const TrainOptions& asked, const RunSurroundings& s) {
   }
   const auto alone = s.control == nullptr ? local_control() : nullptr;
   RankControl& control = alone ? *alone : *s.control;
+  bool verified = false;  // by rank 0, which looks for it
   const auto look = [&] {
-    const auto found = checkpoint_to_resume(o, device->threads(), log);
-    return found ? found->string() : std::string();
+    const auto found =
+        checkpoint_to_resume(o, s.launch.id, s.launch.attempt, device->threads(), log);
+    verified = found && found->verified;
+    return found ? found->checkpoint.string() : std::string();
   };
   const std::string newest = decide_together(control, "checkpoint to resume", look);
   const auto checkpoint = newest.empty() ? std::nullopt : std::optional<fs::path>(newest);
   if (checkpoint) {
-    check_resumable(*checkpoint, o, device->threads(), wants_latest(o));
+    check_resumable(*checkpoint, o, device->threads(), verified || !first);
   }
   // What takes long of the data is done by one rank of a machine while the others wait for it.
   std::optional<ThreadPool> own_pool;
@@ -312,8 +301,8 @@ TrainOutcome run_training(const TrainOptions& asked, const RunSurroundings& s) {
   }
   comm->report_to(control);
   const auto abort = control.on_failure([&](const Error& why) { comm->abort(why); });
-  Trainer trainer({*device, *comm, log, s.stop_signal, s.save_signal}, o, model, *train.rows,
-                  eval ? eval->rows.get() : nullptr, first ? &*run_log : nullptr,
+  Trainer trainer({*device, *comm, log, s.stop_signal, s.save_signal, new_run_id()}, o, model,
+                  *train.rows, eval ? eval->rows.get() : nullptr, first ? &*run_log : nullptr,
                   {export_model, on_step, s.on_eval_batch,
                    [&](const fs::path& folder, int64_t step) {
                      if (push) {
@@ -327,7 +316,8 @@ TrainOutcome run_training(const TrainOptions& asked, const RunSurroundings& s) {
     log.note(fmt::format("resumed from {}", checkpoint->string()));
   }
   if (first) {
-    run_log->start(about_run(o, s, model, *source, train, *device),
+    output->begin(trainer.run_id(), s.launch.id, newest, log);
+    run_log->start(trainer.run_id(), about_run(o, s, model, *source, train, *device),
                    checkpoint ? checkpoint->string() : "");
   }
   if (s.on_training) {
@@ -341,6 +331,7 @@ TrainOutcome run_training(const TrainOptions& asked, const RunSurroundings& s) {
       }
       const std::vector<std::string> changes =
           export_model(o.output_dir, weights.tensors, &device->threads()).changes;
+      output->model_saved();
       write_text(fs::path(o.output_dir) / "training_args.json",
                  to_text(option_values(o), 2) + "\n");
       log.note(fmt::format("saved the model to {} ({})", o.output_dir,

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <vector>
 
 #include "core/error.h"
@@ -15,27 +14,6 @@
 
 namespace sft {
 namespace {
-
-// A crash may have left half a line; readers drop it, and so must whoever appends after it.
-fs::path without_half_line(const fs::path& path) {
-  std::error_code ignored;
-  const auto size = fs::file_size(path, ignored);
-  if (ignored || size == 0) {
-    return path;
-  }
-  std::ifstream file(path, std::ios::binary);
-  auto end = static_cast<std::streamoff>(size);
-  for (; end > 0; --end) {
-    file.seekg(end - 1);
-    if (file.get() == '\n') {
-      break;
-    }
-  }
-  if (static_cast<uintmax_t>(end) != size) {
-    fs::resize_file(path, static_cast<uintmax_t>(end), ignored);
-  }
-  return path;
-}
 
 std::string iso_time(double unix_seconds) {
   const auto seconds = static_cast<std::time_t>(unix_seconds);
@@ -62,7 +40,7 @@ Json not_finite(const Json& values) {
 }  // namespace
 
 RunLog::RunLog(Setup setup)
-    : setup_(std::move(setup)), metrics_(without_half_line(setup_.output_dir / "metrics.jsonl")) {
+    : setup_(std::move(setup)), metrics_(setup_.output_dir / "metrics.jsonl") {
   if (!setup_.now) {
     setup_.now = [] {
       const auto since = std::chrono::system_clock::now().time_since_epoch();
@@ -109,11 +87,10 @@ void RunLog::add_input_tokens(Json& values) const {
   }
 }
 
-void RunLog::start(const Json& about, const std::string& resumed_from) {
+void RunLog::start(const std::string& id, const Json& about, const std::string& resumed_from) {
   began_ = setup_.now();
   input_tokens_before_ = state_.num_input_tokens_seen;
-  Json line{{"id", fmt::format("{:x}", static_cast<int64_t>(began_ * 1e3))},
-            {"started", iso_time(began_)}};
+  Json line{{"id", id}, {"started", iso_time(began_)}};
   line.update(about);
   if (!resumed_from.empty()) {
     line["resumed_from"] = resumed_from;

@@ -77,9 +77,10 @@ class RunLog {
   TrainerState& state() { return state_; }
   const TrainerState& state() const { return state_; }
 
-  // The `run` line: `about` has argv, versions, host, model, data, world, devices, config, ... To
-  // resume, put the checkpoint's TrainerState into state() first and name where it came from.
-  void start(const Json& about, const std::string& resumed_from = "");
+  // The `run` line: `id` is the run's, which stays when it is resumed; `about` has argv, versions,
+  // host, model, data, world, devices, config, ... To resume, put the checkpoint's TrainerState
+  // into state() first and name where it came from.
+  void start(const std::string& id, const Json& about, const std::string& resumed_from = "");
   void log(const TrainLog& values);
   // Returns eval_loss and the rest by name, for best-metric and plateau decisions.
   Json eval(const EvalLog& values);

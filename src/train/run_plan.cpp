@@ -11,6 +11,7 @@
 #include "train/choose_device.h"
 #include "train/hub_push.h"
 #include "train/options_nested.h"
+#include "train/output_folder.h"
 #include "train/preflight.h"
 
 namespace sft {
@@ -67,8 +68,8 @@ RunPlan plan_training(const TrainOptions& asked, const RunSurroundings& s) {
   if (o.hub.push_to_hub) {
     HubPush::check(o, s.hub);
   }
-  if (const auto checkpoint = checkpoint_to_resume(o, device->threads(), s.logger)) {
-    check_resumable(*checkpoint, o, device->threads(), wants_latest(o));
+  if (const auto found = checkpoint_to_resume(o, "", 0, device->threads(), s.logger)) {
+    check_resumable(found->checkpoint, o, device->threads(), found->verified);
   }
   const DataContext context{
       text.tokenizer, text.chat ? &*text.chat : nullptr, device->threads(), s.logger,

@@ -31,11 +31,11 @@ Templates templates_of_folder(const fs::path& folder) {
       found[file.stem().string()] = read_text(file);
     }
   }
-  if (is_file(folder / "chat_template.jinja")) {
+  if (is_there(folder / "chat_template.jinja")) {
     found["default"] = read_text(folder / "chat_template.jinja");
     return found;
   }
-  if (!is_file(folder / "tokenizer_config.json")) {
+  if (!is_there(folder / "tokenizer_config.json")) {
     return found;
   }
   const Json config = read_json(folder / "tokenizer_config.json");
@@ -71,7 +71,7 @@ Templates templates_from(const std::string& path_text, const HubEnvironment& hub
   Templates found;
   if (is_folder(path)) {
     found = templates_of_folder(path);
-  } else if (is_file(path)) {
+  } else if (is_there(path)) {
     refuse_lfs_pointer("M213", path);
     found = path.extension() == ".gguf" ? ModelSource::open(path_text, "", hub)->chat_templates()
                                         : Templates{{"default", read_text(path)}};

@@ -51,6 +51,26 @@ LoaderOptions loader_options(const TrainOptions& o, const Communicator& comm, bo
 
 // Tokens as TRL's batches have them, padding included: what transformers counts flops by.
 int64_t laid_tokens(const MicroBatch& batch) { return batch.laid_rows * batch.laid_length; }
+// Errors of what comes before something that must be done in any case.
+class Postponed {
+ public:
+  template <class Work>
+  void of(const Work& work) {
+    try {
+      work();
+    } catch (const Error&) {
+      first_ = first_ ? first_ : std::current_exception();
+    }
+  }
+  void rethrow() const {
+    if (first_) {
+      std::rethrow_exception(first_);
+    }
+  }
+
+ private:
+  std::exception_ptr first_;
+};
 
 }  // namespace
 
@@ -68,17 +88,13 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
                      : plan_run(options, model.model, context.device, model.target.compute,
                                 model.holding(), train, eval, context.logger, true)),
       loader_(make_loader(train, loader_options(options, context.comm, true))),
-      total_steps_(loader_->total_steps(options.num_train_epochs, options.max_steps)),
+      planned_steps_(loader_->total_steps(options.num_train_epochs, options.max_steps)),
       sharder_(context.device, context.comm, model, options.sharding,
                optimizer_settings(options.optim, static_cast<uint64_t>(options.seed)),
                options.gradient_accumulation_steps),
       arena_(context.device) {
   const OptimOptions& o = options.optim;
-  schedule_ =
-      make_schedule(o.lr_scheduler_type,
-                    {o.learning_rate,
-                     warmup_step_count(o.warmup_steps, o.warmup_ratio.value_or(0.0), total_steps_),
-                     total_steps_, o.lr_scheduler_kwargs});
+  plan_steps(planned_steps_);
   by_metric_ = make_metric_schedule(o.lr_scheduler_type, o.learning_rate, o.lr_scheduler_kwargs);
   if (model.target.compute == DType::f16) {
     scaler_.emplace();
@@ -95,15 +111,25 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
         BatchRunnerOptions{
             .loss = token_loss(options), .most_tokens = memory_.eval_tokens, .training = false});
   }
-  logging_ = {options.logging_strategy, interval_steps(options.logging_steps, total_steps_)};
-  evaluation_ = {options.eval_strategy,
-                 interval_steps(options.eval_steps.value_or(options.logging_steps), total_steps_)};
-  saving_ = {options.save_strategy, interval_steps(options.save_steps, total_steps_)};
   for (const ParamSpec& spec : model.model.specs) {
     if (spec.name != "model.embed_tokens.weight") {
       parameters_without_embeddings_ += static_cast<double>(spec.shape.elements());
     }
   }
+}
+
+// How many steps there are, and what follows from it.
+void Trainer::plan_steps(int64_t total) {
+  total_steps_ = total;
+  const OptimOptions& o = options_.optim;
+  schedule_ = make_schedule(
+      o.lr_scheduler_type,
+      {o.learning_rate, warmup_step_count(o.warmup_steps, o.warmup_ratio.value_or(0.0), total),
+       total, o.lr_scheduler_kwargs});
+  logging_ = {options_.logging_strategy, interval_steps(options_.logging_steps, total)};
+  evaluation_ = {options_.eval_strategy,
+                 interval_steps(options_.eval_steps.value_or(options_.logging_steps), total)};
+  saving_ = {options_.save_strategy, interval_steps(options_.save_steps, total)};
 }
 
 double Trainer::learning_rate() const {
@@ -215,9 +241,11 @@ void Trainer::train_step() {
   sharder_.finish_gradients();
   grad_norm_ = sharder_.gradient_norm() / loss_scale();
   last_learning_rate_ = learning_rate();
-  interval_.loss += loss;
-  total_loss_ += loss;
-  ++interval_.steps;
+  interval_.add_step(loss);
+  if (std::isfinite(loss)) {
+    total_loss_ += loss;
+    ++losses_;
+  }
   if (std::isfinite(loss) && std::isfinite(grad_norm_)) {
     update(last_learning_rate_);
     skipped_in_a_row_ = 0;
@@ -227,7 +255,7 @@ void Trainer::train_step() {
     skip_update(batches, scale);
   }
   ++step_;
-  epoch_ended_ = loader_->cursor().step_in_epoch == loader_->steps_per_epoch();
+  epoch_ended_ = loader_->at_epoch_end();
   interval_.seconds += seconds_since(start);
 }
 
@@ -402,12 +430,29 @@ void Trainer::evaluate_and_track() {
   }
 }
 
-void Trainer::track_best(double metric) {
+// What is not a number is better than nothing, not even than none.
+bool Trainer::is_better(double metric, const std::optional<double>& than) const {
   const bool greater = options_.greater_is_better.value_or(false);
-  if (!best_metric_ || (greater ? metric > *best_metric_ : metric < *best_metric_)) {
+  return std::isfinite(metric) && (!than || (greater ? metric > *than : metric < *than));
+}
+
+void Trainer::track_best(double metric) {
+  if (is_better(metric, best_metric_)) {
     best_metric_ = metric;
     best_step_ = step_;
     new_best_ = true;
+  }
+  evaluated_ = {step_, metric};
+  if (last_saved_ == step_) {
+    note_saved();
+  }
+}
+
+// This step has a checkpoint: if it was evaluated too, it can be the one to load in the end.
+void Trainer::note_saved() {
+  const auto best = best_saved_ ? std::optional(best_saved_->metric) : std::nullopt;
+  if (evaluated_ && evaluated_->step == step_ && is_better(evaluated_->metric, best)) {
+    best_saved_ = evaluated_;
   }
 }
 
@@ -434,8 +479,10 @@ void Trainer::fill_state() {
   if (best_metric_) {
     s.best_metric = best_metric_;
     s.best_global_step = best_step_;
-    s.best_model_checkpoint =
-        (fs::path(options_.output_dir) / fmt::format("checkpoint-{}", best_step_)).string();
+  }
+  s.best_model_checkpoint.reset();
+  if (best_saved_) {
+    s.best_model_checkpoint = checkpoint_folder(best_saved_->step).string();
   }
 }
 
@@ -485,12 +532,12 @@ TrainOutcome Trainer::finish(double seconds, int64_t first_step,
     outcome.last_checkpoint = last_checkpoint_;
     return outcome;
   }
-  const bool best = options_.load_best_model_at_end && best_metric_;
-  if (best || sharder_.scattered()) {  // the host's memory holds one state of all ranks, not two
-    finish_save();
+  Postponed errors;  // the model is saved first
+  if (options_.load_best_model_at_end || sharder_.scattered()) {
+    errors.of([&] { finish_save(); });  // the host's memory holds one state of all ranks, not two
   }
-  if (best) {
-    load_best();
+  if (const int64_t best = options_.load_best_model_at_end ? best_to_load() : 0; best > 0) {
+    load_best(best);
   }
   if (log_ != nullptr) {
     fill_state();
@@ -505,19 +552,20 @@ TrainOutcome Trainer::finish(double seconds, int64_t first_step,
                           ? static_cast<double>(steps) * rows_a_step
                           : static_cast<double>(train_rows_) * options_.num_train_epochs *
                                 static_cast<double>(steps) / static_cast<double>(total_steps_);
-    summary.train_loss = total_loss_ / static_cast<double>(std::max<int64_t>(step_, 1));
+    summary.train_loss = total_loss_ / static_cast<double>(std::max<int64_t>(losses_, 1));
     summary.tokens = num_tokens_;
     if (interval_.batches > 0) {  // what no log line has shown yet, as TRL adds it to the last one
       summary.entropy = interval_.mean_entropy();
       summary.mean_token_accuracy = interval_.mean_accuracy();
       summary.num_tokens = static_cast<double>(num_tokens_);
     }
-    log_->finish(summary);
+    errors.of([&] { log_->finish(summary); });
   }
   if (on_trained) {
     on_trained();
   }
-  finish_save();
+  errors.of([&] { finish_save(); });
+  errors.rethrow();
   outcome.last_checkpoint = last_checkpoint_;
   return outcome;
 }

@@ -36,6 +36,7 @@ struct RankContext {
   const Logger& logger;
   const std::atomic<int>& stop_signal;      // polled between steps; 0 = go on
   std::atomic<int>* save_signal = nullptr;  // not 0: save after this step, and set it to 0
+  std::string run{};  // the id of a run that begins; one that is resumed has its checkpoint's
 };
 
 // What the trainer asks of others.
@@ -89,6 +90,7 @@ class Trainer {
 
   const RowNotes& notes() const { return notes_; }
   int64_t total_steps() const { return total_steps_; }
+  const std::string& run_id() const { return context_.run; }
   const MemoryPlan& memory() const { return memory_; }
 
   // Goes on from a checkpoint folder, bit for bit. The errors of check_resumable, unless that has
@@ -129,13 +131,20 @@ class Trainer {
   void log_interval();
   void evaluate_and_track();
   void track_best(double metric);
+  bool is_better(double metric, const std::optional<double>& than) const;
+  void note_saved();
+  void drop_best_elsewhere();
+  int64_t best_to_load();
+  int64_t loadable_best() const;
+  void plan_steps(int64_t total);
   std::vector<StreamedTensor> fix_state();
   void save_checkpoint();
   void finish_save();
+  fs::path checkpoint_folder(int64_t step) const;
   void fill_state();
   TrainOutcome finish(double seconds, int64_t first_step, const std::function<void()>& on_trained);
   double learning_rate() const;
-  void load_best();
+  void load_best(int64_t step);
   void load_weights(const fs::path& checkpoint);
   void resume_foreign(const fs::path& checkpoint);
   void check_identity(const Json& saved, const fs::path& checkpoint);
@@ -143,6 +152,7 @@ class Trainer {
   const Json& identity();
   void restore(const Json& state);
   Cursor place_to_go_on(Cursor saved) const;
+  void restore_position(const Json& state);
   void read_parts(const fs::path& file, std::span<const HeldPart> parts) const;
 
   RankContext context_;
@@ -155,7 +165,8 @@ class Trainer {
   MemoryPlan memory_;
   std::unique_ptr<TrainLoader> loader_;
   std::optional<EvalLoader> eval_loader_;
-  int64_t total_steps_ = 0;
+  int64_t planned_steps_ = 0;  // by the options alone
+  int64_t total_steps_ = 0;    // the same, unless the run was resumed with other batches
   Schedule schedule_;
   std::unique_ptr<MetricSchedule> by_metric_;  // null: the schedule knows the rate
   double parameters_without_embeddings_ = 0;
@@ -175,12 +186,20 @@ class Trainer {
   int64_t num_tokens_ = 0;    // TRL's num_tokens
   int64_t input_tokens_ = 0;  // transformers' num_input_tokens_seen
   double flos_ = 0;           // transformers' total_flos
-  double total_loss_ = 0;
+  double total_loss_ = 0;     // over `losses_` steps, those whose loss was finite
+  int64_t losses_ = 0;
   int64_t skipped_ = 0, skipped_in_a_row_ = 0;
   Interval interval_;
   double grad_norm_ = 0, last_learning_rate_ = 0;
   std::optional<double> best_metric_;
   int64_t best_step_ = 0;
+  // A step that was evaluated and its metric: the last one, and the best of those that have a
+  // checkpoint of this run in output_dir, which alone can be loaded.
+  struct Evaluated {
+    int64_t step = 0;
+    double metric = 0;
+  };
+  std::optional<Evaluated> evaluated_, best_saved_;
   // A stop broke the evaluation of this step off: it is made first when the run goes on.
   bool evaluation_left_ = false;
   bool new_best_ = false;
@@ -192,7 +211,8 @@ class Trainer {
   RowNotes notes_;         // of the rows that this process trained
   std::string diagnosis_;  // of the last skipped step
   int64_t last_saved_ = -1;
-  std::string last_checkpoint_;            // a complete one
+  std::string last_checkpoint_;  // a complete one
+  fs::path moved_aside_;         // another run's, to make room for the checkpoint being saved
   std::optional<StateSnapshot> snapshot_;  // of the checkpoint being saved, or
   std::optional<GatheredState> gathered_;  // the same from all ranks
   BackgroundSave saving_now_;              // last: it is waited for before anything else goes

@@ -9,6 +9,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -29,6 +32,7 @@ constexpr int kStateVersion = 4;
 // All that a save needs once training goes on.
 struct SaveJob {
   fs::path output_dir;
+  std::string run;
   int64_t step = 0;
   std::vector<std::pair<std::string, std::string>> texts;  // file, contents
   Json run_state;                                          // null: not saved
@@ -36,9 +40,10 @@ struct SaveJob {
   std::vector<fs::path> keep;
   int64_t limit = 0;
 
-  void run(const TrainerHooks& hooks, const std::function<const Json&()>& identity,
-           const std::function<void()>& was_read) {
-    CheckpointWriter writer(output_dir, step);
+  // Returns what was another run's and had to make room.
+  fs::path write(const TrainerHooks& hooks, const std::function<const Json&()>& identity,
+                 const std::function<void()>& was_read) {
+    CheckpointWriter writer(output_dir, step, run);
     if (!state.empty()) {
       writer.write_tensors(kTensors, state);
     }
@@ -52,7 +57,8 @@ struct SaveJob {
       writer.write_text(file, text);
     }
     writer.commit();
-    rotate_checkpoints(output_dir, limit, keep);
+    rotate_checkpoints(output_dir, run, step, limit, keep);
+    return writer.moved();
   }
 };
 
@@ -97,7 +103,7 @@ const Json& Trainer::identity() {
         {"rows of a step", options_.per_device_train_batch_size *
                                options_.gradient_accumulation_steps * context_.comm.size()},
         {"seed of the order", options_.data_seed.value_or(options_.seed)},
-        {"steps", total_steps_}};
+        {"steps", planned_steps_}};
     if (hooks_.identity) {
       identity_.update(hooks_.identity());
     }
@@ -106,23 +112,30 @@ const Json& Trainer::identity() {
 }
 
 Json Trainer::state_json() const {
+  // Every number is finite: what is not is null in JSON, and could not be read back.
   Json state = {{"version", kStateVersion},
+                {"run", context_.run},
                 {"identity", nullptr},  // the thread that saves fills it in
                 {"cursor", to_json(loader_->cursor())},
+                {"rows_done", loader_->rows_done()},  // of the cursor's epoch
+                {"total_steps", total_steps_},
                 {"step", step_},
                 {"updates", updates_},
                 {"num_tokens", num_tokens_},
                 {"input_tokens", input_tokens_},
                 {"flos", flos_},
                 {"total_loss", total_loss_},
+                {"losses", losses_},
                 {"skipped", skipped_},
                 {"skipped_in_a_row", skipped_in_a_row_},
                 {"interval", interval_.json()},
-                {"grad_norm", grad_norm_},
+                {"grad_norm", std::isfinite(grad_norm_) ? grad_norm_ : 0.0},
                 {"learning_rate", last_learning_rate_},
                 {"best_step", best_step_},
                 {"evaluation_left", evaluation_left_}};
   state["best_metric"] = best_metric_ ? Json(*best_metric_) : Json();
+  state["best_saved"] =
+      best_saved_ ? Json({{"step", best_saved_->step}, {"metric", best_saved_->metric}}) : Json();
   state["scaler"] = scaler_ ? scaler_->state() : Json();
   state["by_metric"] = by_metric_ ? by_metric_->state() : Json();
   const bool draws = options_.neftune_noise_alpha || is_drawn(sampling_of(options_));
@@ -154,6 +167,7 @@ void Trainer::save_checkpoint() {
   }
   finish_save();
   last_saved_ = step_;
+  note_saved();
   fill_state();
   sharder_.settle();
   std::vector<StreamedTensor> state = fix_state();
@@ -162,6 +176,7 @@ void Trainer::save_checkpoint() {
   }
   SaveJob job;
   job.output_dir = options_.output_dir;
+  job.run = context_.run;
   job.step = step_;
   job.limit = options_.save_total_limit.value_or(0);
   job.weights = weights_of(state);
@@ -171,15 +186,19 @@ void Trainer::save_checkpoint() {
   }
   job.texts.emplace_back(kTrainerState, log_->state().text());
   job.texts.emplace_back("training_args.json", to_text(option_values(options_), 2) + "\n");
-  if (options_.load_best_model_at_end || saving_.strategy == "best") {
-    job.keep.push_back(job.output_dir / fmt::format("checkpoint-{}", best_step_));
+  if (best_saved_ && (options_.load_best_model_at_end || saving_.strategy == "best")) {
+    job.keep.push_back(checkpoint_folder(best_saved_->step));
   }
   const bool fixed = gathered_ || snapshot_->copied();
   saving_now_.start(
       [this, job = std::move(job)](const std::function<void()>& was_read) mutable {
-        job.run(hooks_, [this]() -> const Json& { return identity(); }, was_read);
+        moved_aside_ = job.write(hooks_, [this]() -> const Json& { return identity(); }, was_read);
       },
       fixed);
+}
+
+fs::path Trainer::checkpoint_folder(int64_t step) const {
+  return fs::path(options_.output_dir) / fmt::format("checkpoint-{}", step);
 }
 
 void Trainer::finish_save() {
@@ -189,8 +208,11 @@ void Trainer::finish_save() {
   saving_now_.finish();
   snapshot_.reset();
   gathered_.reset();
-  last_checkpoint_ =
-      (fs::path(options_.output_dir) / fmt::format("checkpoint-{}", last_saved_)).string();
+  last_checkpoint_ = checkpoint_folder(last_saved_).string();
+  if (!moved_aside_.empty()) {
+    context_.logger.warn(fmt::format("{} was not of this run: it is {} now", last_checkpoint_,
+                                     std::exchange(moved_aside_, fs::path()).string()));
+  }
   if (hooks_.on_checkpoint) {
     hooks_.on_checkpoint(last_checkpoint_, last_saved_);
   }
@@ -227,22 +249,26 @@ Cursor Trainer::place_to_go_on(Cursor saved) const {
 }
 
 void Trainer::restore(const Json& s) {
-  loader_->seek(place_to_go_on(cursor_from_json(s.at("cursor"))));
   step_ = s.at("step");
+  restore_position(s);
   updates_ = s.at("updates");
   num_tokens_ = s.at("num_tokens");
   input_tokens_ = s.at("input_tokens");
   flos_ = s.at("flos");
   total_loss_ = s.at("total_loss");
+  losses_ = s.at("losses");
   skipped_ = s.at("skipped");
   skipped_in_a_row_ = s.at("skipped_in_a_row");
   interval_ = Interval::from(s.at("interval"));
-  grad_norm_ = s.at("grad_norm").is_null() ? 0.0 : s.at("grad_norm").get<double>();
+  grad_norm_ = s.at("grad_norm");
   last_learning_rate_ = s.at("learning_rate");
   best_step_ = s.at("best_step");
   evaluation_left_ = eval_loader_ && s.at("evaluation_left").get<bool>();
   if (!s.at("best_metric").is_null()) {
     best_metric_ = s.at("best_metric").get<double>();
+  }
+  if (const Json& best = s.at("best_saved"); !best.is_null()) {
+    best_saved_ = {best.at("step").get<int64_t>(), best.at("metric").get<double>()};
   }
   if (scaler_ && !s.at("scaler").is_null()) {
     scaler_->restore(s.at("scaler"));
@@ -252,6 +278,27 @@ void Trainer::restore(const Json& s) {
   }
   if (!s.at("random").is_null()) {
     loader_->restore_random(s.at("random"));
+  }
+}
+
+// Where the data or the batches are others, the place is that after the rows which the epoch has
+// seen, and the steps still to do are counted from there.
+void Trainer::restore_position(const Json& s) {
+  const int64_t rows = options_.ignore_data_skip ? 0 : s.at("rows_done").get<int64_t>();
+  const Json& then = s.at("identity");
+  const Cursor cursor = place_to_go_on(cursor_from_json(s.at("cursor")));
+  const bool moved = loader_->go_on(cursor, rows, then.at("rows of a step"));
+  if (!moved && then.at("steps") == planned_steps_) {
+    return plan_steps(s.at("total_steps"));
+  }
+  plan_steps(options_.max_steps > 0 ? options_.max_steps
+                                    : step_ + loader_->steps_left(options_.num_train_epochs));
+  if (moved) {
+    context_.logger.note(fmt::format(
+        "the position is recomputed from the rows seen: {} of {} rows of epoch {} are done, step "
+        "{} of {}",
+        loader_->rows_done(), loader_->rows_per_epoch(), loader_->cursor().epoch + 1, step_,
+        total_steps_));
   }
 }
 
@@ -307,7 +354,7 @@ void Trainer::resume_foreign(const fs::path& checkpoint) {
 
 void check_resumable(const fs::path& checkpoint, const TrainOptions& options, ThreadPool& pool,
                      bool verified) {
-  if (!is_there(checkpoint / "manifest.json") && is_there(checkpoint / kTrainerState)) {
+  if (origin_of(checkpoint).kind == CheckpointOrigin::Kind::hf_trainer) {
     if (options.resume_with_changes) {
       return;
     }
@@ -339,7 +386,7 @@ void Trainer::resume(const fs::path& checkpoint, bool checked) {
   if (!checked) {
     check_resumable(checkpoint, options_, context_.device.threads());
   }
-  if (!is_there(checkpoint / "manifest.json") && is_there(checkpoint / kTrainerState)) {
+  if (origin_of(checkpoint).kind == CheckpointOrigin::Kind::hf_trainer) {
     return resume_foreign(checkpoint);
   }
   const Json state = read_json(checkpoint / kState);
@@ -354,7 +401,11 @@ void Trainer::resume(const fs::path& checkpoint, bool checked) {
     throw Error("M264",
                 fmt::format("{} cannot be used: {}", (checkpoint / kState).string(), e.what()));
   }
-  last_saved_ = step_;
+  context_.run = state.at("run");
+  // Steps of before are saved and can be the best where their checkpoints are: here.
+  const auto plain = [](const fs::path& path) { return fs::absolute(path).lexically_normal(); };
+  last_saved_ = plain(checkpoint) == plain(checkpoint_folder(step_)) ? step_ : -1;
+  drop_best_elsewhere();
   last_checkpoint_ = checkpoint.string();
   if (log_ != nullptr) {
     const fs::path file = checkpoint / kTrainerState;
@@ -396,10 +447,57 @@ SavedWeights Trainer::weights() {
   return out;
 }
 
-void Trainer::load_best() {
-  context_.comm.barrier();  // rank 0 has written it
-  load_weights(fs::path(options_.output_dir) / fmt::format("checkpoint-{}", best_step_));
-  context_.logger.note(fmt::format("the best model, of step {}, is loaded again", best_step_));
+// The step whose checkpoint in output_dir is this run's and the best, or 0.
+int64_t Trainer::loadable_best() const {
+  if (!best_saved_) {
+    return 0;
+  }
+  const CheckpointOrigin origin = origin_of(checkpoint_folder(best_saved_->step));
+  return origin.run == context_.run && origin.step == best_saved_->step ? origin.step : 0;
+}
+
+void Trainer::drop_best_elsewhere() {
+  if (log_ == nullptr || !best_saved_ || loadable_best() > 0) {
+    return;
+  }
+  if (options_.load_best_model_at_end) {
+    context_.logger.warn(
+        fmt::format("{} is not there: of the steps evaluated so far none can be loaded as the best",
+                    checkpoint_folder(best_saved_->step).string()));
+  }
+  best_saved_.reset();
+}
+
+// Decided by rank 0, which wrote it. Where there is none the run has its result all the same.
+int64_t Trainer::best_to_load() {
+  std::array<double, 1> step{};
+  if (log_ != nullptr) {
+    std::string why_not = "no step that was evaluated has a checkpoint of this run here";
+    if (best_saved_) {
+      why_not = fmt::format("{} is not there any more, or not of this run",
+                            checkpoint_folder(best_saved_->step).string());
+    }
+    if (const int64_t best = loadable_best(); best > 0) {
+      try {
+        verify_checkpoint(checkpoint_folder(best), &context_.device.threads());
+        step[0] = static_cast<double>(best);
+      } catch (const Error& e) {
+        why_not = e.message();
+      }
+    }
+    if (step[0] == 0) {
+      context_.logger.warn(fmt::format(
+          "the best model is not loaded: {}; the model is saved as it is after the last step",
+          why_not));
+    }
+  }
+  context_.comm.all_reduce(std::span<double>(step));
+  return static_cast<int64_t>(step[0]);
+}
+
+void Trainer::load_best(int64_t step) {
+  load_weights(checkpoint_folder(step));
+  context_.logger.note(fmt::format("the best model, of step {}, is loaded again", step));
 }
 
 }  // namespace sft

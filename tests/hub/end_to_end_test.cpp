@@ -1,7 +1,9 @@
 // The program against a hub on loopback: trains a model of the hub on a data set of the hub, and
 // puts the result back.
 #include <algorithm>
+#include <atomic>
 #include <fstream>
+#include <thread>
 
 #include "cli/run_sft.h"
 #include "core/json.h"
@@ -77,6 +79,35 @@ TEST_F(HubEndToEnd, PushesTheModelAndKeepsTheToken) {
     const RunResult config =
         run_sft("config --push_to_hub --hub_token " + hub.token + " " + format);
     EXPECT_EQ((config.out + config.err).find(hub.token), std::string::npos);
+  }
+}
+
+TEST_F(HubEndToEnd, AKillDuringAPushLeavesNothingBehind) {
+  std::atomic<bool> pushing = false, killed = false;
+  hub.intercept = [&](const Request& request) -> std::optional<Reply> {
+    if (request.path().find("/commit/") != std::string::npos) {
+      pushing = true;
+      for (int i = 0; i < 600 && !killed; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      }
+    }
+    return std::nullopt;
+  };
+  for (const char* seconds : {"3", "10", "40"}) {
+    run("--push_to_hub --hub_model_id result --save_strategy steps --save_steps 1 --hub_strategy "
+        "every_save --hub_token " +
+            hub.token,
+        std::string("timeout -s KILL ") + seconds);
+    if (pushing) {
+      break;
+    }
+  }
+  killed = true;
+  ASSERT_TRUE(pushing);
+  ASSERT_TRUE(fs::exists(folder / "out/checkpoint-1"));
+  for (const auto& entry : fs::recursive_directory_iterator(folder / "out")) {
+    EXPECT_FALSE(entry.path().filename().string().starts_with("_")) << entry.path();
+    EXPECT_TRUE(entry.is_directory() || entry.hard_link_count() == 1) << entry.path();
   }
 }
 

@@ -183,6 +183,31 @@ TEST_F(HubRepositoryTest, WithoutTheNetworkTheCacheServes) {
   EXPECT_EQ(warnings.size(), 2u);
 }
 
+// A damaged small file and a damaged large one: noticed when asked, fetched again, or said.
+TEST_F(HubRepositoryTest, WhatIsDamagedInTheCacheIsFoundWhenAsked) {
+  const std::string commit =
+      hub.add("models/org/name", {{"config.json", {"{}"}}, {"model.safetensors", {big, true}}});
+  HubEnvironment verifying = environment();
+  verifying.verify = true;
+  const fs::path snapshot = cache / "models--org--name/snapshots" / commit;
+  for (const char* file : {"config.json", "model.safetensors"}) {
+    const std::string sound = fetched(file);
+    std::string damaged = sound;
+    damaged.back() = static_cast<char>(damaged.back() ^ 1);
+    write_text(fs::canonical(snapshot / file), damaged);
+    warnings.clear();
+    EXPECT_EQ(fetched(file), damaged) << "nobody asked";
+    HubEnvironment offline = verifying;
+    offline.offline = true;
+    EXPECT_EQ(error_of([&] { fetched(file, offline); }).code(), "M314");
+    EXPECT_EQ(fetched(file, verifying), sound);
+    ASSERT_EQ(warnings.size(), 1U);
+    EXPECT_NE(warnings[0].find("fetched again"), std::string::npos) << warnings[0];
+    EXPECT_EQ(fetched(file, offline), sound);
+    EXPECT_EQ(warnings.size(), 1U);
+  }
+}
+
 TEST_F(HubRepositoryTest, TheTokenStaysWithTheHub) {
   hub.add("models/org/name", {{"model.safetensors", {big, true}}});
   hub.repository("models/org/name").is_private = true;

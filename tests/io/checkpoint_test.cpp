@@ -11,16 +11,18 @@
 namespace sft {
 namespace {
 
+constexpr const char* kRun = "0123456789abcdef";
+
 struct State {
   std::vector<float> moment = std::vector<float>(5000, 0.125F);
   std::vector<NamedTensor> tensors{
       {"model.norm.weight", {moment.data(), Shape{50, 100}, DType::f32}}};
 };
 
-fs::path save(const fs::path& folder, int64_t step) {
+fs::path save(const fs::path& folder, int64_t step, const std::string& run = kRun) {
   State state;
   state.moment[0] = static_cast<float>(step);
-  CheckpointWriter writer(folder, step);
+  CheckpointWriter writer(folder, step, run);
   writer.write_tensors("optimizer.safetensors", streamed(state.tensors));
   writer.write_json("trainer_state.json", Json{{"global_step", step}});
   return writer.commit();
@@ -57,7 +59,7 @@ class FileSizeLimit {
 TEST(Checkpoint, IsWholeAfterCommitAndAbsentBefore) {
   const TemporaryFolder folder;
   {
-    CheckpointWriter writer(folder.path(), 5);
+    CheckpointWriter writer(folder.path(), 5, kRun);
     writer.write_text("state.txt", "half");
     EXPECT_FALSE(fs::exists(folder / "checkpoint-5"));
   }
@@ -91,7 +93,7 @@ TEST(Checkpoint, ANameThatLeavesTheFolderIsNoManifest) {
   const TemporaryFolder folder;
   const fs::path path = save(folder.path(), 1);
   for (const char* name : {"../x", "/etc/hostname", "..", ""}) {
-    put(path / "manifest.json", manifest_text(1, {{name, 0, 0}}));
+    put(path / "manifest.json", manifest_text(1, kRun, {{name, 0, 0}}));
     EXPECT_EQ(code_of([&] { verify_checkpoint(path); }), "M261") << name;
   }
 }
@@ -189,16 +191,88 @@ TEST(Checkpoint, RotationKeepsTheNewestAndTheBest) {
   for (const int64_t step : {5, 10, 20, 100}) {
     save(folder.path(), step);
   }
-  EXPECT_TRUE(rotate_checkpoints(folder.path(), 0).empty());
-  EXPECT_TRUE(rotate_checkpoints(folder.path(), 4).empty());
+  EXPECT_TRUE(rotate_checkpoints(folder.path(), kRun, 100, 0).empty());
+  EXPECT_TRUE(rotate_checkpoints(folder.path(), kRun, 100, 4).empty());
   const std::vector<fs::path> best{folder / "checkpoint-5"};
-  const auto removed = rotate_checkpoints(folder.path(), 3, best);
+  const auto removed = rotate_checkpoints(folder.path(), kRun, 100, 3, best);
   ASSERT_EQ(removed.size(), 1U);
   EXPECT_EQ(removed[0].filename(), "checkpoint-10");
-  rotate_checkpoints(folder.path(), 1, best);
+  rotate_checkpoints(folder.path(), kRun, 100, 1, best);
   EXPECT_EQ(listing(folder.path()), (std::vector<std::string>{"checkpoint-100", "checkpoint-5"}));
-  rotate_checkpoints(folder.path(), 1);
+  rotate_checkpoints(folder.path(), kRun, 100, 1);
   EXPECT_EQ(listing(folder.path()), std::vector<std::string>{"checkpoint-100"});
+}
+
+// What another run, or another program, has saved is no business of rotation's; nor are steps that
+// a run has yet to reach again.
+TEST(Checkpoint, RotationKnowsItsOwn) {
+  const TemporaryFolder folder;
+  save(folder.path(), 2, "another");
+  save(folder.path(), 12, "another");
+  put(folder / "checkpoint-8/trainer_state.json", "{}");
+  save(folder.path(), 30);  // of this run, before it was resumed from an earlier step
+  for (const int64_t step : {3, 6, 9}) {
+    save(folder.path(), step);
+    rotate_checkpoints(folder.path(), kRun, step, 1);
+    EXPECT_EQ(verify_checkpoint(folder / fmt::format("checkpoint-{}", step)), step);
+  }
+  EXPECT_EQ(listing(folder.path()),
+            (std::vector<std::string>{"checkpoint-12", "checkpoint-2", "checkpoint-30",
+                                      "checkpoint-8", "checkpoint-9"}));
+}
+
+TEST(Checkpoint, ACheckpointOfAnotherRunMakesRoomAndStays) {
+  const TemporaryFolder folder;
+  save(folder.path(), 4, "another");
+  put(folder / "checkpoint-5/trainer_state.json", "{}");
+  put(folder / "checkpoint-6/manifest.json", "damaged");
+  save(folder.path(), 7);
+  for (const int64_t step : {4, 5, 6, 7}) {
+    EXPECT_EQ(origin_of(save(folder.path(), step)).run, kRun);
+  }
+  EXPECT_EQ(verify_checkpoint(folder / "checkpoint-4.of-another"), 4);
+  EXPECT_TRUE(fs::exists(folder / "checkpoint-5.of-another-program/trainer_state.json"));
+  EXPECT_TRUE(fs::exists(folder / "checkpoint-6.damaged/manifest.json"));
+  EXPECT_EQ(listing(folder.path()).size(), 7U);  // its own was replaced
+  save(folder.path(), 4, "another");             // and the other run back again
+  save(folder.path(), 4);
+  EXPECT_EQ(verify_checkpoint(folder / "checkpoint-4.of-another-2"), 4);
+}
+
+TEST(Checkpoint, ALinkInTheWayIsMovedAndNotFollowed) {
+  const TemporaryFolder folder, elsewhere;
+  save(elsewhere.path(), 4);
+  fs::create_symlink(elsewhere / "checkpoint-4", folder / "checkpoint-4");
+  save(folder.path(), 4);
+  EXPECT_FALSE(fs::is_symlink(folder / "checkpoint-4"));
+  EXPECT_TRUE(fs::is_symlink(folder / fmt::format("checkpoint-4.of-{}", kRun)));
+  EXPECT_EQ(verify_checkpoint(elsewhere / "checkpoint-4"), 4);
+}
+
+TEST(Checkpoint, TheNewestOfARunIsNotThatOfAnother) {
+  const TemporaryFolder folder;
+  save(folder.path(), 3);
+  save(folder.path(), 12, "another");
+  put(folder / "checkpoint-20/trainer_state.json", "{}");
+  EXPECT_EQ(find_latest_checkpoint(folder.path(), nullptr, kRun).step, 3);
+  EXPECT_EQ(find_latest_checkpoint(folder.path()).step, 12);
+  EXPECT_TRUE(find_latest_checkpoint(folder.path(), nullptr, kRun).skipped.empty());
+  EXPECT_FALSE(find_latest_checkpoint(folder.path(), nullptr, "a third").path.has_value());
+  EXPECT_EQ(origin_of(folder / "checkpoint-20").kind, CheckpointOrigin::Kind::hf_trainer);
+  EXPECT_EQ(origin_of(folder / "checkpoint-3").step, 3);
+}
+
+TEST(Checkpoint, OnlyWhatAKilledRunLeftIsALeftover) {
+  const TemporaryFolder folder;
+  for (const char* name : {"checkpoint-1.tmp-12", "checkpoint-22.tmp-3.old"}) {
+    put(folder / name / "x", "half");
+  }
+  for (const char* name : {"checkpoint-best.tmp-1", "checkpoint-1.tmp-mine", "checkpoint-1.tmp-1.x",
+                           "checkpoint-1.tmp", "tmp-checkpoint-3"}) {
+    put(folder / name / "x", "a user's");
+  }
+  EXPECT_EQ(remove_checkpoint_leftovers(folder.path()), 2);
+  EXPECT_EQ(listing(folder.path()).size(), 5U);
 }
 
 TEST(Checkpoint, AFullDiskLeavesThePreviousOneAndNoRemains) {
@@ -206,7 +280,7 @@ TEST(Checkpoint, AFullDiskLeavesThePreviousOneAndNoRemains) {
   save(folder.path(), 1);
   const State state;
   const auto attempt = [&] {
-    CheckpointWriter writer(folder.path(), 2);
+    CheckpointWriter writer(folder.path(), 2, kRun);
     writer.write_text("small.txt", "fits");
     writer.write_tensors("optimizer.safetensors", streamed(state.tensors));
     writer.commit();
@@ -224,8 +298,8 @@ TEST(Checkpoint, AFullDiskLeavesThePreviousOneAndNoRemains) {
 TEST(Checkpoint, AFolderThatCannotBeMadeIsNamed) {
   const TemporaryFolder folder;
   put(folder / "file", "not a folder");
-  EXPECT_EQ(code_of([&] { CheckpointWriter writer(folder / "file", 1); }), "S010");
-  EXPECT_EQ(code_of([&] { CheckpointWriter writer(folder / "file/below", 1); }), "S010");
+  EXPECT_EQ(code_of([&] { CheckpointWriter writer(folder / "file", 1, kRun); }), "S010");
+  EXPECT_EQ(code_of([&] { CheckpointWriter writer(folder / "file/below", 1, kRun); }), "S010");
 }
 
 }  // namespace

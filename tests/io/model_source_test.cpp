@@ -1,5 +1,8 @@
 #include "io/model_source.h"
 
+#include <sys/stat.h>
+
+#include <map>
 #include <set>
 
 #include "io/support.h"
@@ -90,6 +93,32 @@ TEST(ModelSource, OffersTheTextFiles) {
 void copy_model(const fs::path& from, const fs::path& to) {
   fs::create_directories(to);
   fs::copy(from, to, fs::copy_options::recursive);
+}
+
+// A run may last longer than the folder that it began from.
+TEST(ModelSource, TheTextsStayWhenTheFolderGoes) {
+  const TemporaryFolder folder;
+  fs::copy(golden("qwen2"), folder / "model", fs::copy_options::recursive);
+  const auto source = open_model(folder / "model");
+  std::map<std::string, std::optional<std::string>> texts;
+  for (const auto& entry : fs::directory_iterator(folder / "model")) {
+    if (entry.path().extension() != ".safetensors") {
+      texts[entry.path().filename().string()] = read_text(entry.path());
+    }
+  }
+  ASSERT_TRUE(texts.contains("config.json"));
+  fs::remove_all(folder / "model");
+  for (const auto& [name, text] : texts) {
+    EXPECT_EQ(source->file_text(name), text) << name;
+  }
+}
+
+TEST(ModelSource, ATextThatIsNoFileIsNotPassedOver) {
+  const TemporaryFolder folder;
+  fs::copy(golden("qwen2"), folder / "model", fs::copy_options::recursive);
+  fs::remove(folder / "model/generation_config.json");
+  ASSERT_EQ(::mkfifo((folder / "model/generation_config.json").c_str(), 0600), 0);
+  EXPECT_EQ(code_of([&] { open_model(folder / "model"); }), "M001");
 }
 
 TEST(ModelSource, ChatTemplatesComeFromAllTheirPlaces) {

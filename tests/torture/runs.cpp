@@ -176,6 +176,10 @@ std::string outcome_of(const fs::path& out) {
     return "";
   }
   Json state = Json::parse(read_text(out / "trainer_state.json"));
+  if (state["best_model_checkpoint"].is_string()) {  // in whatever folder
+    state["best_model_checkpoint"] =
+        fs::path(state["best_model_checkpoint"].get<std::string>()).filename().string();
+  }
   for (Json& line : state["log_history"]) {
     for (const char* time : {"train_runtime", "train_samples_per_second", "train_steps_per_second",
                              "eval_runtime", "eval_samples_per_second", "eval_steps_per_second"}) {

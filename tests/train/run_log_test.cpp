@@ -126,7 +126,7 @@ TEST_F(RunLogTest, StateReadsBack) {
 
 TEST_F(RunLogTest, MetricsHaveTheirKinds) {
   RunLog log(setup());
-  log.start({{"argv", {"sft"}}, {"config", {{"seed", 42}}}});
+  log.start("f00d", {{"argv", {"sft"}}, {"config", {{"seed", 42}}}});
   log.state().global_step = 1;
   log.log(some_log());
   log.time({.data = 0.1, .fwd_bwd = 0.5});
@@ -135,6 +135,7 @@ TEST_F(RunLogTest, MetricsHaveTheirKinds) {
   const auto lines = metrics();
   ASSERT_EQ(lines.size(), 5u);
   EXPECT_EQ(lines[0]["k"], "run");
+  EXPECT_EQ(lines[0]["id"], "f00d");
   EXPECT_EQ(lines[0]["started"], "1970-01-01T00:16:42Z");
   EXPECT_EQ(lines[0]["config"]["seed"], 42);
   EXPECT_FALSE(lines[0].contains("resumed_from"));
@@ -163,12 +164,12 @@ TEST_F(RunLogTest, NumbersThatAreNotFiniteAreNullAndNamed) {
 TEST_F(RunLogTest, ResumingGoesOnAfterAHalfLine) {
   {
     RunLog log(setup());
-    log.start(Json::object());
+    log.start("f00d", Json::object());
   }
   std::ofstream(folder_ / "metrics.jsonl", std::ios::app) << R"({"k":"log","st)";
   RunLog log(setup());
   log.state().global_step = 10;
-  log.start(Json::object(), "out/checkpoint-10");
+  log.start("f00d", Json::object(), "out/checkpoint-10");
   const auto lines = metrics();
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[1]["resumed_from"], "out/checkpoint-10");

@@ -94,6 +94,7 @@ inline nlohmann::json without_times(const Json& log) {
 
 // How one rank runs, beside its options.
 struct RunSetup {
+  std::string run = "0123456789abcdef";  // its id
   std::string resume_from{};
   int64_t stop_at = -1;             // the stop signal is raised after that step, or
   int64_t stop_at_eval_batch = -1;  // after that batch of all evaluations, on the last rank
@@ -165,13 +166,13 @@ inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Co
     }
   };
   const Logger quiet;
-  Trainer trainer({*device, comm, quiet, stop}, o, model, rows, setup.eval, log ? &*log : nullptr,
-                  hooks);
+  Trainer trainer({*device, comm, quiet, stop, nullptr, setup.run}, o, model, rows, setup.eval,
+                  log ? &*log : nullptr, hooks);
   if (!setup.resume_from.empty()) {
     trainer.resume(setup.resume_from);
   }
   if (log) {
-    log->start(Json::object(), setup.resume_from);
+    log->start(trainer.run_id(), Json::object(), setup.resume_from);
   }
   RunResult result;
   result.outcome = trainer.run(setup.trained);

@@ -2,16 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
 #include <sstream>
 #include <system_error>
 
+#include "core/content_hash.h"
+#include "core/error.h"
 #include "core/file.h"
 
 namespace sft {
 
 GemmChoices::GemmChoices(const std::filesystem::path& folder, const std::string& device)
-    : header_(fmt::format("sft matrix products 1, cuBLASLt {}, {}", cublasLtGetVersion(), device)) {
+    : header_(fmt::format("sft matrix products 2, cuBLASLt {}, {}", cublasLtGetVersion(), device)) {
   if (folder.empty()) {
     return;
   }
@@ -32,6 +33,7 @@ GemmChoices::~GemmChoices() {
   for (const auto& [key, algorithm] : choices_) {
     text += fmt::format("{} {:x}\n", fmt::join(key, " "), fmt::join(algorithm.data, " "));
   }
+  text += fmt::format("sum {}\n", ContentHash().add(text).hex());
   try {
     std::filesystem::create_directories(file_.parent_path());
     write_text(file_, text);
@@ -39,14 +41,22 @@ GemmChoices::~GemmChoices() {
   }
 }
 
-// One choice a line: the key in decimal, the algorithm's words in hexadecimal. A choice that is
-// already here stays.
+// One choice a line: the key in decimal, the algorithm's words in hexadecimal; then the sum of all
+// that, without which nothing is believed: it is found out again. A choice that is already here
+// stays.
 void GemmChoices::read() {
-  std::ifstream in(file_);
-  std::string line;
-  if (!std::getline(in, line) || line != header_) {
+  std::string text;
+  try {
+    text = is_file(file_) ? read_text(file_) : "";
+  } catch (const Error&) {  // NOLINT: see the header
+  }
+  const size_t end = text.rfind("sum ");
+  if (!text.starts_with(header_ + "\n") || end == std::string::npos ||
+      text.substr(end) != fmt::format("sum {}\n", ContentHash().add(text.substr(0, end)).hex())) {
     return;
   }
+  std::istringstream in(text.substr(header_.size() + 1, end - header_.size() - 1));
+  std::string line;
   while (std::getline(in, line)) {
     std::istringstream words(line);
     GemmKey key{};

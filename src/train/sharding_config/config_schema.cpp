@@ -295,7 +295,7 @@ NamedJson read_config_json(const std::string& text, const std::string& option) {
   if (trimmed.starts_with('{')) {
     return {option, parse_strict(text, option)};
   }
-  if (is_file(text)) {
+  if (is_there(text) && !is_folder(text)) {
     return {text, parse_strict(read_text(text), text)};
   }
   const auto decoded = from_base64(trimmed);

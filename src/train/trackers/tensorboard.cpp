@@ -5,6 +5,7 @@
 
 #include <ctime>
 
+#include "core/error.h"
 #include "core/host_name.h"
 #include "io/checksum.h"
 #include "train/options.h"
@@ -104,6 +105,10 @@ std::unique_ptr<Tracker> make_tensorboard(const TrainOptions& o, const Variables
     folder = o.legacy.logging_dir.value_or("");
   }
   if (folder.empty()) {
+    if (const auto runs = std::filesystem::path(o.output_dir) / "runs";
+        std::filesystem::is_symlink(std::filesystem::symlink_status(runs))) {
+      throw Error("S001", fmt::format("{} is a link, which is not followed", runs.string()));
+    }
     folder = fmt::format("{}/runs/{:%b%d_%H-%M-%S}_{}", o.output_dir,
                          fmt::localtime(static_cast<std::time_t>(now)), host_name());
   }
