@@ -155,7 +155,7 @@ int run_inspect(Args args, Terminal& terminal) {
   const Logger log = terminal.logger(o.train.quiet, o.train.verbose);
 
   const HubEnvironment hub = hub_environment(terminal, log);
-  const auto source = named_model(o.train.model, hub);
+  const auto source = open_source(o.train.model, o.train.data, hub, log);
   const TextSetup text = load_text(*source, o.train.data, hub);
   const int threads = o.train.threads > 0 ? static_cast<int>(o.train.threads) : default_threads();
   ThreadPool pool(threads);

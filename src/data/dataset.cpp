@@ -46,6 +46,7 @@ constexpr std::array kCounted = {&DataStatistics::rows_read,
                                  &DataStatistics::rows_with_prefix_mismatch,
                                  &DataStatistics::rows_with_second_bos,
                                  &DataStatistics::rows_with_lost_reasoning,
+                                 &DataStatistics::rows_with_mask_ignored,
                                  &DataStatistics::tokens,
                                  &DataStatistics::tokens_trained};
 
@@ -95,6 +96,12 @@ void say_changes(const DataStatistics& stats, const DataOptions& options,
   if (stats.rows_with_second_bos > 0) {
     log.note(fmt::format("{} rows already begin with {}, and get no second one",
                          with_commas(stats.rows_with_second_bos), tokenizer.bos_token()));
+  }
+  if (stats.rows_with_mask_ignored > 0) {
+    log.warn(
+        fmt::format("the completion_mask of {} rows is left out of account, as in TRL: all their "
+                    "tokens are trained; --completion_only_loss true trains what it marks",
+                    with_commas(stats.rows_with_mask_ignored)));
   }
 }
 
@@ -293,7 +300,9 @@ class Preparation {
     context_.log.note(
         streaming
             ? fmt::format("streaming: rows come as the files have them{}",
-                          settings.shuffle ? ", shuffled within windows of 1,000" : "")
+                          settings.shuffle ? ", shuffled within windows of 1,000 (another order "
+                                             "than that of TRL, which draws from a buffer)"
+                                           : "")
             : fmt::format("windowed order: rows are shuffled{} within windows of four blocks of "
                           "1,000 neighbouring rows, not over all rows as TRL does; an epoch counts "
                           "as {} rows{}",
@@ -441,6 +450,12 @@ class Preparation {
           with_commas(stats.packed_rows), *options_.max_length,
           options_.packing_strategy == "wrapped" ? "; attention crosses documents, as in TRL"
                                                  : ""));
+      if (part_ == Part::eval && !is_padding_free(options_) &&
+          options_.packing_strategy != "wrapped") {
+        log.note(
+            "the packed test rows do not see each other; TRL's would, because packing itself is "
+            "off (--packing or --padding_free keeps them apart there too)");
+      }
     }
   }
 
@@ -484,6 +499,7 @@ void say_notes(const RowNotes& notes, const DataOptions& options, const Tokenize
   stats.rows_with_prefix_mismatch = notes.prefix_mismatch;
   stats.rows_with_second_bos = notes.second_bos;
   stats.rows_with_lost_reasoning = notes.lost_reasoning;
+  stats.rows_with_mask_ignored = notes.mask_ignored;
   say_changes(stats, options, tokenizer, log);
 }
 

@@ -28,6 +28,7 @@ struct DataStatistics {
   int64_t rows_with_prefix_mismatch = 0;  // see RenderedRow
   int64_t rows_with_second_bos = 0;
   int64_t rows_with_lost_reasoning = 0;
+  int64_t rows_with_mask_ignored = 0;
   int64_t tokens = 0;          // of the examples kept, after truncation
   int64_t tokens_trained = 0;  // of those, labels that are not kIgnored
   int64_t packed_rows = 0;     // 0: not packed

@@ -13,7 +13,7 @@ inline constexpr int32_t kIgnored = -100;  // the label of a token that is not t
 // What happened to rows on their way, where they are made while training runs.
 struct RowNotes {
   int64_t rows = 0, empty = 0, truncated = 0, tokens_truncated = 0;
-  int64_t prefix_mismatch = 0, second_bos = 0, lost_reasoning = 0;
+  int64_t prefix_mismatch = 0, second_bos = 0, lost_reasoning = 0, mask_ignored = 0;
 
   RowNotes& operator+=(const RowNotes& other) {
     rows += other.rows;
@@ -23,6 +23,7 @@ struct RowNotes {
     prefix_mismatch += other.prefix_mismatch;
     second_bos += other.second_bos;
     lost_reasoning += other.lost_reasoning;
+    mask_ignored += other.mask_ignored;
     return *this;
   }
 };

@@ -33,7 +33,8 @@ Example noted_example(const RowPreparer& preparer, const SourceRow& row,
                .tokens_truncated = stats.tokens_truncated,
                .prefix_mismatch = stats.rows_with_prefix_mismatch,
                .second_bos = stats.rows_with_second_bos,
-               .lost_reasoning = stats.rows_with_lost_reasoning};
+               .lost_reasoning = stats.rows_with_lost_reasoning,
+               .mask_ignored = stats.rows_with_mask_ignored};
   return out;
 }
 

@@ -11,7 +11,8 @@ void visit_source(DataOptions& o, OptionTable& v) {
   v("dataset_config", &o.dataset_config, "Which configuration (subset) of it.");
   v("dataset_train_split", &o.dataset_train_split, "The split to train on.");
   v("dataset_test_split", &o.dataset_test_split, "The split to evaluate on.");
-  v("dataset_text_field", &o.dataset_text_field, "The column of plain text.");
+  v("dataset_text_field", &o.dataset_text_field,
+    "The column of plain text; the EOS is added to it.");
   v("column_map", &o.column_map,
     "Columns to rename before anything looks at them: question=prompt answer=completion.");
   v("messages_field", &o.messages_field,
@@ -38,7 +39,9 @@ void visit_source(DataOptions& o, OptionTable& v) {
 void visit_text(DataOptions& o, OptionTable& v) {
   v.group("Rows to tokens");
   v("chat_template_path", &o.chat_template_path,
-    "A .jinja file, or a model folder whose chat template is used.");
+    "A .jinja file, or a model whose chat template is used, and with it, as in TRL, its tokens, "
+    "its "
+    "EOS and a vocabulary of a multiple of 64.");
   v("chat_template_name", &o.chat_template_name,
     "Which of several chat templates; none: default, and tool_use for rows with tools.");
   v("eos_token", &o.eos_token, "The token that ends a text; it must be in the vocabulary.");
@@ -54,7 +57,8 @@ void visit_text(DataOptions& o, OptionTable& v) {
       .one_of({"keep_start", "keep_end"});
   v("shuffle_dataset", &o.shuffle_dataset, "Shuffle the rows once before packing and training.");
   v("completion_only_loss", &o.completion_only_loss,
-    "Train on the completion alone; none: when the row has a prompt and a completion.");
+    "Train on the completion alone; none: when the row has a prompt and a completion (a "
+    "completion_mask alone is no reason, as in TRL).");
   v("assistant_only_loss", &o.assistant_only_loss, "Train on the assistant's turns alone.");
 }
 
@@ -65,7 +69,9 @@ void visit_packing(DataOptions& o, OptionTable& v) {
     "bfd: whole rows, cut at max_length; bfd_split: long rows in pieces; wrapped: one stream in "
     "which attention crosses rows. bfd-requeue is the older name of bfd_split.")
       .one_of({"bfd", "bfd_split", "wrapped", "bfd-requeue"});
-  v("eval_packing", &o.eval_packing, "Pack the test rows too; none: as packing says.");
+  v("eval_packing", &o.eval_packing,
+    "Pack the test rows too; none: as packing says. Packed rows never see each other here; in TRL "
+    "they do when packing itself is off.");
   v("padding_free", &o.padding_free, "Rows of a batch lie end to end (they always do here).");
   v("pad_to_multiple_of", &o.pad_to_multiple_of, "Pad sequences to a multiple.")
       .one_of({"auto"})

@@ -168,8 +168,7 @@ Renderer::Renderer(const RowShape& shape, const DataOptions& options, const Toke
       tokenizer_(tokenizer),
       vocab_(vocab > 0 ? vocab : tokenizer.vocab_size()),
       eos_(options.eos_token.value_or(tokenizer.eos_token())),
-      ends_texts_(options.dataset_text_field == "text"),
-      completion_only_(options.completion_only_loss.value_or(true)),
+      completion_only_(options.completion_only_loss),
       assistant_only_(options.assistant_only_loss),
       prepared_(options.skips_preparation()),
       documents_apart_(options.padding_free && !options.packing) {
@@ -194,22 +193,19 @@ Renderer::Renderer(const RowShape& shape, const DataOptions& options, const Toke
 
 std::string Renderer::trained_tokens() const {
   if (shape_.has(RowKind::tokens)) {
-    return "the labels given";
+    return "the labels given, or what the masks leave";
   }
   const std::string_view without_end =
       turn_end_trained_ ? ""
                         : " (without the end of the turn, which the template's {% generation %} "
                           "leaves out: the model will not learn to stop)";
-  const bool completions = shape_.has_completions() && completion_only_;
+  const bool completions = shape_.has_completions() && completion_only_.value_or(true);
   if (assistant_only_) {
     return fmt::format("the assistant's turns{}{}{}", completions ? " of the completion" : "",
                        shape_.has_switches() ? ", as each message's own switch says" : "",
                        without_end);
   }
   std::string part = completions ? "the completion" : "all tokens";
-  if (shape_.has(RowKind::text) && !ends_texts_) {
-    part += " (no end-of-text token is added: TRL adds it to a column named text only)";
-  }
   if (shape_.has_switches()) {
     part += fmt::format(
         "; where messages have a switch of their own, the assistant's turns that it allows{}",
@@ -271,7 +267,7 @@ RenderedRow Renderer::render_shaped(const ShapedRow& row, Tokenizer::Scratch& sc
   }
   switch (row.kind) {
     case RowKind::text:
-      return render_text(ends_texts_ ? with_eos(row.text) : row.text, scratch);
+      return render_text(with_eos(row.text), scratch);
     case RowKind::prompt_completion:
       return render_prompt_completion(row, scratch);
     case RowKind::messages:
@@ -308,7 +304,7 @@ void Renderer::mask_prompt(RenderedRow& row, const std::vector<int32_t>& prompt_
   const auto& ids = row.example.input_ids;
   const auto parted = std::ranges::mismatch(prompt_ids, ids);
   row.prefix_mismatch = parted.in1 != prompt_ids.end();
-  if (completion_only_) {
+  if (completion_only_.value_or(true)) {
     const auto prompt = parted.in2 - ids.begin();
     std::fill_n(row.example.labels.begin(), prompt, kIgnored);
   }
@@ -485,10 +481,14 @@ RenderedRow Renderer::render_tokens(const ShapedRow& row) const {
               "give the rows labels (-100 where nothing is trained), or leave "
               "skip_prepare_dataset out");
     }
+    // As in TRL, a row has a completion by itself only where it says what its prompt is.
+    const bool completion_only = completion_only_.value_or(row.names_completion);
+    out.mask_ignored =
+        !completion_only && std::ranges::find(row.completion_mask, 0) != row.completion_mask.end();
     out.example.labels = row.input_ids;
     for (size_t i = 0; i < row.input_ids.size(); ++i) {
       const bool prompt =
-          completion_only_ && !row.completion_mask.empty() && !row.completion_mask[i];
+          completion_only && !row.completion_mask.empty() && !row.completion_mask[i];
       const bool other = !row.assistant_mask.empty() && !row.assistant_mask[i];
       out.example.labels[i] = prompt || other ? kIgnored : row.input_ids[i];
     }

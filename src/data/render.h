@@ -18,6 +18,7 @@ struct RenderedRow {
   Example example;               // not truncated
   std::string text;              // what was tokenised; empty for pre-tokenised rows
   bool prefix_mismatch = false;  // the prompt alone does not begin the whole row's tokens
+  bool mask_ignored = false;     // completion_mask, where completion_only_loss is not asked for
   bool second_bos = false;       // the text began with BOS itself, and one of the two was left out
   bool without_assistant = false;   // assistant_only_loss, and nobody speaks as the assistant
   bool lost_reasoning = false;      // the template left reasoning of a message out
@@ -77,8 +78,7 @@ class Renderer {
   std::optional<ChatTemplate> template_, marked_template_;  // the latter for assistant_only rows
   int64_t vocab_;
   std::string eos_;
-  bool ends_texts_;  // as TRL has it, the EOS is added to the column "text", not to another
-  bool completion_only_;
+  std::optional<bool> completion_only_;  // none: as the row's shape says
   bool assistant_only_;
   bool prepared_, documents_apart_;  // skip_prepare_dataset; padding_free, without packing
   bool turn_end_trained_ = true;     // what {% generation %} marks holds the end-of-turn token

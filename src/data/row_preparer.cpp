@@ -79,6 +79,7 @@ bool RowPreparer::finish(RenderedRow& row, DataStatistics& stats) const {
   stats.rows_with_prefix_mismatch += row.prefix_mismatch ? 1 : 0;
   stats.rows_with_second_bos += row.second_bos ? 1 : 0;
   stats.rows_with_lost_reasoning += row.lost_reasoning ? 1 : 0;
+  stats.rows_with_mask_ignored += row.mask_ignored ? 1 : 0;
   if (example.input_ids.empty()) {
     ++stats.rows_empty;
     return false;

@@ -201,6 +201,7 @@ ShapedRow read_tokens(const Json& row, const ShapeContext&) {
   }
   out.completion_mask = mask_of(row, "completion_mask");
   out.assistant_mask = mask_of(row, "assistant_masks");
+  out.names_completion = find(row, "prompt") != nullptr && find(row, "completion") != nullptr;
   for (const size_t length :
        {out.labels.size(), out.completion_mask.size(), out.assistant_mask.size()}) {
     if (length != 0 && length != out.input_ids.size()) {
@@ -273,7 +274,7 @@ const std::array<ShapeEntry, 7> kShapes = {{
        return find(row, "input_ids") != nullptr ? "input_ids" : "";
      },
      read_tokens,
-     {"labels", "completion_mask", "assistant_masks", "seq_lengths"}},
+     {"labels", "completion_mask", "assistant_masks", "seq_lengths", "prompt", "completion"}},
     {RowKind::text,
      "plain text",  // a column named by the user comes before any guess
      {},
@@ -416,9 +417,9 @@ RowShape::RowShape(std::span<const Json> given, const std::string& place, ShapeO
   std::ranges::stable_sort(fits_, {}, &Fit::entry);
   if (fits_.empty()) {
     if (const OtherKind kind = other_kind(rows); !kind.name.empty()) {
-      throw Error("D030", fmt::format("these are {}; the columns are {}, the first row is {}",
-                                      kind.name, fmt::join(columns_of(rows), ", "),
-                                      preview(rows[0])))
+      throw Error("D030",
+                  fmt::format("these are {}; the columns are {}, the first row is {}", kind.name,
+                              fmt::join(columns_of(rows), ", "), preview(rows[0])))
           .at(place)
           .hint(kind.hint);
     }

@@ -36,7 +36,8 @@ struct ShapedRow {
   std::vector<int32_t> input_ids{}, labels{};
   std::vector<int32_t> seq_lengths{};  // of the documents that a row was packed from
   std::vector<uint8_t> completion_mask{},
-      assistant_mask{};  // of pre-tokenised rows; empty when absent
+      assistant_mask{};           // of pre-tokenised rows; empty when absent
+  bool names_completion = false;  // a pre-tokenised row that has a prompt and a completion beside
 };
 
 // What the user says about columns and messages.

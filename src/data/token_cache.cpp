@@ -82,7 +82,7 @@ std::string token_cache_key(const RowSource& source, const DataOptions& o, Part 
   Json settings = {o.dataset_text_field,
                    o.eos_token.value_or("<none>"),
                    o.assistant_only_loss,
-                   o.completion_only_loss.value_or(true),
+                   o.completion_only_loss ? (*o.completion_only_loss ? "only" : "no") : "",
                    o.dataset_kwargs,
                    packing,
                    o.column_map,

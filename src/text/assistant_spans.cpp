@@ -112,21 +112,47 @@ class Finder {
   std::optional<Span> find(size_t turn) {
     const auto before = render(turn, false), prompt = render(turn, true);
     const auto after = render(turn + 1, false);
-    if (!before || !prompt || !after) {
+    if (!after) {
       return std::nullopt;
     }
-    const size_t shared = parting(*prompt, *before);
-    const std::string_view history = std::string_view(*prompt).substr(0, shared);
-    const std::string_view header = std::string_view(*prompt).substr(shared);
+    if (before && prompt) {
+      const size_t shared = parting(*prompt, *before);
+      if (const auto found = find(turn, *prompt, *before, *after, prompt->substr(0, shared))) {
+        return found;
+      }
+    }
+    return turn == 0 ? find_first(*after) : std::nullopt;
+  }
+
+  // A chat that the assistant begins. No messages may have no rendering, or one without what stands
+  // before the first turn (BOS, a system prompt of the template's own): the header is the one
+  // behind this turn, and what stands before it is part of the turn's own rendering.
+  std::optional<Span> find_first(const std::string& after) {
+    const auto prompt = render(1, true);
+    if (!prompt) {
+      return std::nullopt;
+    }
+    const std::string header = prompt->substr(parting(*prompt, after));
+    const size_t at = header.empty() ? std::string::npos : after.find(header);
+    return at == std::string::npos ? std::nullopt
+                                   : find(0, *prompt, after, after, after.substr(0, at));
+  }
+
+  // `prompt` and `before`: renderings with and without a header at the end; `after`: with the turn;
+  // `history`: what stands before the turn in it.
+  std::optional<Span> find(size_t turn, const std::string& prompt, const std::string& before,
+                           const std::string& after, const std::string& history) const {
+    const size_t shared = parting(prompt, before);
+    const std::string_view header = std::string_view(prompt).substr(shared);
     // What a rendering without a prompt adds at its very end (Phi-3: the end-of-text token).
-    const std::string_view closing = std::string_view(*before).substr(shared);
+    const std::string_view closing = std::string_view(before).substr(shared);
 
     const auto begin = find_begin(history, header);
-    const size_t own_history = parting(*after, history);
+    const size_t own_history = parting(after, history);
     if (!begin || own_history != history.size()) {
       return std::nullopt;
     }
-    const std::string_view rest = std::string_view(*after).substr(own_history);
+    const std::string_view rest = std::string_view(after).substr(own_history);
     const auto own_header = header_length(header, rest);
     if (!own_header) {
       return std::nullopt;

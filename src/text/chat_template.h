@@ -58,8 +58,9 @@ class ChatTemplate {
   const Json& special_tokens() const;
 
   // The template to render with when only assistant turns are trained: one with generation markers,
-  // where this one is a known template that lacks them, else itself. As in TRL, Qwen3's then writes
-  // the thinking block in every turn, so its text differs from this template's.
+  // where this one is a known template that lacks them, else itself. As in TRL, those of Qwen3 and
+  // its successors then write the thinking block in every turn, and DeepSeek-R1-Distill's keeps the
+  // reasoning it would cut, so their text differs from this template's.
   ChatTemplate for_assistant_mask() const;
 
  private:

@@ -61,8 +61,8 @@ void check_outputs(const TrainOptions& o) {
   }
 }
 
-RunModel open_model(const TrainOptions& o, const HubEnvironment& hub) {
-  auto source = named_model(o.model, hub);
+RunModel open_model(const TrainOptions& o, const HubEnvironment& hub, const Logger& log) {
+  auto source = open_source(o.model, o.data, hub, log);
   Model shape = Model::from_config(source->config());
   TextSetup text = load_text(*source, o.data, hub);
   check_savable(*source);

@@ -25,7 +25,7 @@ struct RunModel {
 // Opens the model and looks at all that saving will read again: M030-M036 an architecture that is
 // not supported, C075 and C079 (train/named_model.h), M243 a quantised one, M010, M248-M250 and D07x broken JSON, tokenizers and
 // templates. Where the weights are on this machine also M200-M247 of these.
-RunModel open_model(const TrainOptions& options, const HubEnvironment& hub);
+RunModel open_model(const TrainOptions& options, const HubEnvironment& hub, const Logger& log);
 
 // S010 an output_dir that could not be made or written, or a --profile of that kind. Nothing is
 // made.

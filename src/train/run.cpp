@@ -175,7 +175,7 @@ TrainOutcome run_training(const TrainOptions& asked, const RunSurroundings& s) {
   if (first) {
     check_outputs(o);
   }
-  const auto [source, shape, text] = open_model(o, s.hub);
+  const auto [source, shape, text] = open_model(o, s.hub, log);
   std::optional<OutputFolder> output;
   if (first) {
     output.emplace(o, this_process());

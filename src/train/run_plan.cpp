@@ -64,7 +64,7 @@ RunPlan plan_training(const TrainOptions& asked, const RunSurroundings& s) {
                                             s.logger);
   Device* const device = chosen.device.get();
   check_outputs(o);
-  const auto [source, model, text] = open_model(o, s.hub);
+  const auto [source, model, text] = open_model(o, s.hub, s.logger);
   if (o.hub.push_to_hub) {
     HubPush::check(o, s.hub);
   }

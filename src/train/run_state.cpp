@@ -18,6 +18,7 @@ struct Field {
 
 constexpr Field kFields[] = {{"", "step", Kind::count},
                              {"", "updates", Kind::count},
+                             {"", "scheduled", Kind::count},
                              {"", "num_tokens", Kind::count},
                              {"", "input_tokens", Kind::count},
                              {"", "flos", Kind::real},

@@ -14,7 +14,9 @@
 #include "core/numbers.h"
 #include "hub/local_name.h"
 #include "hub/repository.h"
+#include "io/token_donor.h"
 #include "text/special_tokens.h"
+#include "train/named_model.h"
 
 namespace sft {
 
@@ -52,17 +54,51 @@ Templates templates_of_folder(const fs::path& folder) {
   return found;
 }
 
-// The same of a model on the hub; only the files that can hold templates are fetched.
-Templates templates_of_hub(const std::string& id, const HubEnvironment& hub) {
+// The folder of a model on the hub with the files that hold templates and tokens, no others.
+std::optional<fs::path> text_files_of_hub(const std::string& id, const HubEnvironment& hub) {
   HubRepository repository(HubKind::model, id, "", hub);
   std::vector<std::string> wanted;
   for (const HubFile& file : repository.files()) {
     if (file.path == "chat_template.jinja" || file.path == "tokenizer_config.json" ||
-        file.path.starts_with("additional_chat_templates/")) {
+        file.path == "tokenizer.json" || file.path.starts_with("additional_chat_templates/")) {
       wanted.push_back(file.path);
     }
   }
-  return wanted.empty() ? Templates{} : templates_of_folder(repository.fetch(wanted));
+  return wanted.empty() ? std::nullopt : std::optional(repository.fetch(wanted));
+}
+
+// Whether a path that is not here is a model on the hub.
+bool is_on_hub(const std::string& path_text, const HubEnvironment& hub) {
+  return is_hub_id(path_text) && why_a_path(path_text).empty() &&
+         (!parent_is_here(path_text) || hub_knows(HubKind::model, path_text, "", hub));
+}
+
+// The tokenizer of what --chat_template_path names; nothing where that is a template alone.
+std::optional<TokenDonor> donor_from(const std::string& path_text, const HubEnvironment& hub) {
+  const fs::path path(path_text);
+  std::optional<std::string> json, config;
+  std::optional<fs::path> folder;
+  if (is_file(path) && path.extension() == ".gguf") {
+    const auto source = ModelSource::open(path_text, "", hub);
+    json = source->file_text("tokenizer.json");
+    config = source->file_text("tokenizer_config.json");
+  } else if (is_folder(path)) {
+    folder = path;
+  } else if (!is_file(path) && is_on_hub(path_text, hub)) {
+    folder = text_files_of_hub(path_text, hub);
+  }
+  if (folder && is_file(*folder / "tokenizer.json")) {
+    json = read_text(*folder / "tokenizer.json");
+    if (is_file(*folder / "tokenizer_config.json")) {
+      config = read_text(*folder / "tokenizer_config.json");
+    }
+  }
+  if (!json) {
+    return std::nullopt;
+  }
+  return TokenDonor{
+      path_text, *json,
+      config ? parse_json(*config, path_text + "/tokenizer_config.json") : Json::object()};
 }
 
 // A .jinja file, or the templates of a model: a folder, a GGUF file, or a name on the hub.
@@ -75,9 +111,9 @@ Templates templates_from(const std::string& path_text, const HubEnvironment& hub
     refuse_lfs_pointer("M213", path);
     found = path.extension() == ".gguf" ? ModelSource::open(path_text, "", hub)->chat_templates()
                                         : Templates{{"default", read_text(path)}};
-  } else if (is_hub_id(path_text) && why_a_path(path_text).empty() &&
-             (!parent_is_here(path_text) || hub_knows(HubKind::model, path_text, "", hub))) {
-    found = templates_of_hub(path_text, hub);
+  } else if (is_on_hub(path_text, hub)) {
+    const auto folder = text_files_of_hub(path_text, hub);
+    found = folder ? templates_of_folder(*folder) : Templates{};
   } else {
     throw Error("D070", fmt::format("--chat_template_path: {} does not exist", path_text))
         .hint(nearest_path_or(path_text,
@@ -139,6 +175,26 @@ std::optional<TokenRef> find_turn_end(const Tokenizer& tokenizer, const ChatTemp
 }
 
 }  // namespace
+
+std::unique_ptr<ModelSource> open_source(const ModelOptions& model, const DataOptions& data,
+                                         const HubEnvironment& hub, const Logger& log) {
+  auto source = named_model(model, hub);
+  const auto donor = data.chat_template_path ? donor_from(*data.chat_template_path, hub)
+                                             : std::optional<TokenDonor>();
+  if (!donor) {
+    return source;
+  }
+  DonatedModel out = with_tokens_of(std::move(source), *donor);
+  log.note(fmt::format(
+      "the chat template comes from the model {}, and with it, as in TRL, {} tokens{} and a "
+      "vocabulary of {} in place of {}{}; a .jinja file as --chat_template_path brings the "
+      "template "
+      "alone",
+      donor->name, out.tokens, out.eos.empty() ? "" : fmt::format(", the EOS {}", out.eos),
+      out.vocab_after, out.vocab_before,
+      out.vocab_after > out.vocab_before ? " (new embeddings are the mean of the others)" : ""));
+  return std::move(out.source);
+}
 
 TextSetup load_text(const ModelSource& source, const DataOptions& options,
                     const HubEnvironment& hub) {

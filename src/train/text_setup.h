@@ -9,6 +9,7 @@
 #include "data/options.h"
 #include "io/model_saver.h"
 #include "io/model_source.h"
+#include "model/options.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -25,6 +26,11 @@ struct TextSetup {
   // What TRL pads with: --pad_token, else the tokenizer's, else the token that ends a text.
   std::optional<int32_t> padding() const;
 };
+
+// The model that a run is about. Where --chat_template_path is a model, with the tokens, the EOS
+// and the vocabulary that this brings, as in TRL; a line says so.
+std::unique_ptr<ModelSource> open_source(const ModelOptions& model, const DataOptions& data,
+                                         const HubEnvironment& hub, const Logger& log);
 
 // M250 when the model comes without a tokenizer; D070 for a --chat_template_path that cannot be
 // used, D072 when the template asked for is not among those there are.

@@ -134,7 +134,7 @@ void Trainer::plan_steps(int64_t total) {
 
 double Trainer::learning_rate() const {
   return by_metric_ ? by_metric_->learning_rate()
-                    : options_.optim.learning_rate * schedule_(scaler_ ? updates_ : step_);
+                    : options_.optim.learning_rate * schedule_(scaler_ ? scheduled_ : step_);
 }
 
 // A rank that is alone draws from the run's generator, as TRL does. Several draw each their own,
@@ -283,6 +283,7 @@ void Trainer::trace_steps(int64_t first_step, bool over) {
 
 void Trainer::update(double learning_rate) {
   ++updates_;
+  ++scheduled_;
   saving_now_.wait_until_read();
   OptimizerStep step;
   step.learning_rate = learning_rate;

@@ -183,6 +183,7 @@ class Trainer {
   // The state that a checkpoint holds beside weights and moments.
   int64_t step_ = 0;          // optimizer steps done, skipped ones included
   int64_t updates_ = 0;       // optimizer steps that changed the weights
+  int64_t scheduled_ = 0;     // those and, after another program's, its: where the schedule stands
   int64_t num_tokens_ = 0;    // TRL's num_tokens
   int64_t input_tokens_ = 0;  // transformers' num_input_tokens_seen
   double flos_ = 0;           // transformers' total_flos

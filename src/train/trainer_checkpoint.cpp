@@ -121,6 +121,7 @@ Json Trainer::state_json() const {
                 {"total_steps", total_steps_},
                 {"step", step_},
                 {"updates", updates_},
+                {"scheduled", scheduled_},
                 {"num_tokens", num_tokens_},
                 {"input_tokens", input_tokens_},
                 {"flos", flos_},
@@ -252,6 +253,7 @@ void Trainer::restore(const Json& s) {
   step_ = s.at("step");
   restore_position(s);
   updates_ = s.at("updates");
+  scheduled_ = s.at("scheduled");
   num_tokens_ = s.at("num_tokens");
   input_tokens_ = s.at("input_tokens");
   flos_ = s.at("flos");
@@ -331,6 +333,8 @@ void Trainer::resume_foreign(const fs::path& checkpoint) {
   const TrainerState state = TrainerState::parse(read_json(file), file.string());
   load_weights(checkpoint);
   step_ = state.global_step;
+  scheduled_ = state.steps_scheduled(
+      [&](int64_t steps) { return options_.optim.learning_rate * schedule_(steps); });
   const int64_t a_epoch = loader_->steps_per_epoch();
   loader_->seek(place_to_go_on({step_ / a_epoch, step_ % a_epoch}));
   input_tokens_ = state.num_input_tokens_seen;

@@ -128,6 +128,24 @@ TrainerState TrainerState::parse(const Json& json, const std::string& name) {
   return state;
 }
 
+int64_t TrainerState::steps_scheduled(const std::function<double(int64_t)>& learning_rate) const {
+  for (size_t i = log_history.size(); i-- > 0;) {
+    const Json& line = log_history[i];
+    if (!line.contains("learning_rate") || !line["learning_rate"].is_number()) {
+      continue;
+    }
+    const auto logged = line["learning_rate"].get<double>();
+    const int64_t step = line.value("step", global_step);
+    for (int64_t before = step - 1; before >= 0; --before) {
+      if (std::abs(learning_rate(before) - logged) <= 1e-9 * std::abs(logged)) {
+        return before + 1 + global_step - step;
+      }
+    }
+    break;  // another schedule than this run's
+  }
+  return global_step;
+}
+
 int64_t interval_steps(double interval, int64_t max_steps) {
   if (interval >= 1.0) {
     return static_cast<int64_t>(interval);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -31,6 +32,11 @@ struct TrainerState {
   std::string text() const;
   // M011 when a key is missing or of another type; `name` is shown in the error.
   static TrainerState parse(const Json& json, const std::string& name);
+
+  // Where the schedule stands in a run of transformers: at the steps done less those that a loss
+  // scale has skipped. Their number is not written, but the last learning rate that was logged is;
+  // `learning_rate`: the schedule's, after so many steps.
+  int64_t steps_scheduled(const std::function<double(int64_t)>& learning_rate) const;
 };
 
 // A share of the run (below 1) as steps, rounded up; whole numbers as they are.

@@ -46,7 +46,13 @@ INSTANTIATE_TEST_SUITE_P(Trl, GoldenRun, testing::ValuesIn(runs()),
 TEST_P(GoldenRun, HasTheSameRowsInTheSameOrder) {
   const Json run = read_json(GetParam());
   const fs::path folder = GetParam().parent_path();
-  const test::Model model = test::read_model(folder / "models" / run["model"].get<std::string>());
+  test::Model model = test::read_model(folder / "models" / run["model"].get<std::string>());
+  if (run["args"].contains("chat_template_path")) {  // "{root}/" and a file or a model here
+    const auto given = run["args"]["chat_template_path"].get<std::string>();
+    fs::path path = folder / given.substr(given.find('/') + 1);
+    path = fs::is_directory(path) ? path / "chat_template.jinja" : path;
+    model.chat_template = ChatTemplate(read_text(path), model.chat_template.special_tokens());
+  }
   const DataOptions options =
       test::options_of(run["args"], folder / "data" / run["data"].get<std::string>());
   for (const int threads : {1, 3}) {

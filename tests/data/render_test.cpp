@@ -133,17 +133,45 @@ TEST(Render, FindsAssistantTurnsWithoutMarks) {
   EXPECT_EQ(text.find("user"), std::string::npos) << text;
 }
 
-// TRL 1.10 adds it to a column called text, whatever the user says the text column is.
-TEST(Render, AddsTheEndOfTextToTheColumnTextOnly) {
+TEST(Render, AddsTheEndOfTextToAnyTextColumn) {
   Preparing preparing;
   const TemporaryFolder folder;
   DataOptions options;
   options.dataset_name =
-      folder.write("train.jsonl", "{\"text\": \"a\", \"body\": \"a\"}\n").string();
+      folder.write("train.jsonl", "{\"text\": \"a\", \"body\": \"a b\"}\n").string();
   const auto end = *preparing.model.tokenizer.eos_id();
-  EXPECT_EQ(preparing.prepare(options).rows->example(0).input_ids.back(), end);
-  options.dataset_text_field = "body";
-  EXPECT_NE(preparing.prepare(options).rows->example(0).input_ids.back(), end);
+  for (const char* column : {"text", "body"}) {
+    options.dataset_text_field = column;
+    EXPECT_EQ(preparing.prepare(options).rows->example(0).input_ids.back(), end) << column;
+  }
+}
+
+// TRL counts a completion_mask where the completion is asked for, or where the row has the columns
+// prompt and completion itself.
+TEST(Render, ACompletionMaskAloneMasksNothing) {
+  Preparing preparing;
+  const TemporaryFolder folder;
+  const auto labels = [&](const std::string& more, std::optional<bool> completion_only) {
+    DataOptions options;
+    options.dataset_name =
+        folder
+            .write("train.jsonl",
+                   R"({"input_ids": [5, 6, 7], "completion_mask": [0, 1, 1])" + more + "}\n")
+            .string();
+    options.completion_only_loss = completion_only;
+    const Prepared data = preparing.prepare(options);
+    const std::vector<int32_t> given = data.rows->example(0).labels;
+    EXPECT_EQ(data.statistics.rows_with_mask_ignored, given[0] == kIgnored ? 0 : 1);
+    return given;
+  };
+  const std::vector<int32_t> all = {5, 6, 7};
+  const std::vector<int32_t> completion = {kIgnored, 6, 7};
+  const std::string columns = R"(, "prompt": "a", "completion": "b")";
+  EXPECT_EQ(labels("", std::nullopt), all);
+  EXPECT_EQ(labels("", false), all);
+  EXPECT_EQ(labels("", true), completion);
+  EXPECT_EQ(labels(columns, std::nullopt), completion);
+  EXPECT_EQ(labels(columns, false), all);
 }
 
 TEST(Render, LeavesOutASecondBos) {

@@ -32,6 +32,7 @@ constexpr double kAccuracyTokens = 2;           // tokens that may fall on the o
 
 const fs::path kFolder = fs::path(SFT_TEST_DIR) / "golden";
 
+// `{root}` in a value is this folder.
 std::string flag_value(const std::string& key, const Json& value) {
   if (key == "report_to" && value.empty()) {
     return "none";
@@ -39,7 +40,12 @@ std::string flag_value(const std::string& key, const Json& value) {
   if (value.is_null()) {
     return "none";
   }
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  constexpr std::string_view kRoot = "{root}";
+  if (const size_t at = text.find(kRoot); at != std::string::npos) {
+    text.replace(at, kRoot.size(), kFolder.string());
+  }
+  return text;
 }
 
 // As `ranks` of them, which take the same rows together, at a stage of ZeRO.
@@ -97,8 +103,7 @@ Weights read_weights(const fs::path& path) {
 }
 
 bool is_timing(const std::string& key) {
-  return key.find("_runtime") != std::string::npos ||
-         key.find("_per_second") != std::string::npos || key == "total_flos";
+  return key.find("_runtime") != std::string::npos || key.find("_per_second") != std::string::npos;
 }
 
 double tolerance(const std::string& key, double want, double targets) {
@@ -131,7 +136,9 @@ double trained_tokens(const Json& run, double tokens) {
   return std::max(1.0, tokens * trained / all / steps);
 }
 
-void compare_log(const Json& run, const Json& have) {
+// `off`: by how much TRL's own numbers are known to be off, by key, relative; see the run's "note".
+void compare_log(const Json& run, const Json& have, Ranks ranks) {
+  const Json off = run.value("off", Json::object());
   const Json& want = run["log"];
   ASSERT_EQ(have.size(), want.size());
   double tokens_before = 0;
@@ -142,9 +149,12 @@ void compare_log(const Json& run, const Json& have) {
     tokens_before = tokens;
     for (const auto& [key, value] : want[i].items()) {
       ASSERT_TRUE(have[i].contains(key)) << key;
-      if (!is_timing(key)) {
+      // Ranks pad each for itself, which flops are counted by.
+      if (!is_timing(key) && (key != "total_flos" || ranks.count == 1)) {
         const double expected = value.get<double>();
-        EXPECT_NEAR(have[i][key].get<double>(), expected, tolerance(key, expected, targets)) << key;
+        const double allowed =
+            tolerance(key, expected, targets) + off.value(key, 0.0) * std::abs(expected);
+        EXPECT_NEAR(have[i][key].get<double>(), expected, allowed) << key;
       }
     }
     ASSERT_FALSE(::testing::Test::HasFailure());
@@ -154,8 +164,10 @@ void compare_log(const Json& run, const Json& have) {
 void compare_weights(const Json& run, const Weights& have) {
   for (const auto& [name, want] : run["final_params"].items()) {
     SCOPED_TRACE(name);
-    ASSERT_TRUE(have.contains(name));
-    const std::vector<float>& values = have.at(name);
+    const bool tied = name == "lm_head.weight" && !have.contains(name);
+    const std::string saved = tied ? "model.embed_tokens.weight" : name;
+    ASSERT_TRUE(have.contains(saved));
+    const std::vector<float>& values = have.at(saved);
     double sum = 0;
     double square = 0;
     for (const float value : values) {
@@ -181,7 +193,7 @@ void expect_match(const std::string& name, Ranks ranks) {
   const fs::path out = folder / "out";
   const fs::path log = folder / "log.txt";
   ASSERT_EQ(run_program(arguments(run, out, ranks), folder, log), 0) << read_text(log);
-  compare_log(run, read_json(out / "trainer_state.json")["log_history"]);
+  compare_log(run, read_json(out / "trainer_state.json")["log_history"], ranks);
   compare_weights(run, read_weights(out / "model.safetensors"));
   if (!::testing::Test::HasFailure()) {
     fs::remove_all(folder);

@@ -1,6 +1,7 @@
-#include "support/paths.h"
 #include "text/chat_template.h"
+#include "support/paths.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -244,7 +245,26 @@ TEST(assistant_spans, report_a_turn_they_cannot_place) {
       "kind.<|e|>\n{% endif %}"
       "{{ '<|s|>' + m.role + '\n' + m.content + '<|e|>\n' }}{% endfor %}"
       "{% if add_generation_prompt %}{{ '<|s|>assistant\n' }}{% endif %}");
-  EXPECT_EQ(turns(with_default, Json::array({message("assistant", "abc")}), {0}), Strings{});
+  EXPECT_EQ(turns(with_default, Json::array({message("assistant", "abc")})), Strings{"abc<|e|>\n"});
+}
+
+// As TRL's training templates mark it.
+TEST(assistant_spans, find_the_first_turn_of_a_chat_that_the_assistant_begins) {
+  const Json chat = Json::array(
+      {message("assistant", "Hi!"), message("user", "One?"), message("assistant", "1")});
+  for (const char* start : {"{% if loop.first %}{{ bos_token }}{% endif %}",
+                            "{% if loop.first %}{{ messages[0].role[:0] }}{% endif %}"}) {
+    const ChatTemplate t(fmt::format("{{% for m in messages %}}{}", start) +
+                             "{{ '<|s|>' + m.role + '\n' + m.content + '<|e|>\n' }}{% endfor %}"
+                             "{% if add_generation_prompt %}{{ '<|s|>assistant\n' }}{% endif %}",
+                         {{"bos_token", "<s>"}});
+    EXPECT_EQ(turns(t, chat), (Strings{"Hi!<|e|>\n", "1<|e|>\n"}));
+  }
+  const ChatTemplate refuses(
+      "{% if messages[0].role == 'system' %}{{ messages[0].content }}{% endif %}{% for m in "
+      "messages %}{{ '<|s|>' + m.role + '\n' + m.content + '<|e|>\n' }}{% endfor %}"
+      "{% if add_generation_prompt %}{{ '<|s|>assistant\n' }}{% endif %}");
+  EXPECT_EQ(turns(refuses, chat), (Strings{"Hi!<|e|>\n", "1<|e|>\n"}));
 }
 
 // The shape of Qwen2.5's template, whose header ends before the newline.

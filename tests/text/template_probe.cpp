@@ -17,7 +17,12 @@ Json render(const Json& test) {
     options.tools = test.value("tools", Json());
     options.documents = test.value("documents", Json());
     options.kwargs = test.value("kwargs", Json());
-    const RenderedChat rendered = chat.render(test["messages"], options);
+    const bool assistant = test.value("assistant", false);  // what assistant_only_loss trains
+    const ChatTemplate used = assistant ? chat.for_assistant_mask() : chat;
+    RenderedChat rendered = used.render(test["messages"], options);
+    if (assistant && !rendered.has_generation_markers) {
+      rendered.generation = assistant_spans(used, test["messages"], options, rendered.text).spans;
+    }
     Json spans = Json::array();
     for (const Span& span : rendered.generation) {
       spans.push_back({span.begin, span.end});

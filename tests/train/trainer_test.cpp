@@ -328,6 +328,26 @@ TEST(Trainer, another_trainers_checkpoint_is_used_only_when_told_to) {
   EXPECT_EQ(result.log[0]["step"], 4);
 }
 
+// With a loss scale the schedule stands at the steps that were not skipped, which the last learning
+// rate that was logged tells.
+TEST(TrainerState, the_schedule_stands_where_the_last_learning_rate_says) {
+  const auto rate = [](int64_t steps) { return 1e-3 * (1.0 - static_cast<double>(steps) / 8.0); };
+  TrainerState state;
+  state.global_step = 5;
+  const auto after = [&](double last) {
+    state.log_history = Json::array({{{"step", 2}, {"learning_rate", rate(1)}},
+                                     {{"step", 4}, {"learning_rate", last}},
+                                     {{"step", 4}, {"eval_loss", 1.0}}});
+    return state.steps_scheduled(rate);
+  };
+  EXPECT_EQ(after(rate(3)), 5);  // none was skipped
+  EXPECT_EQ(after(rate(2)), 4);  // one was
+  EXPECT_EQ(after(rate(0)), 2);
+  EXPECT_EQ(after(0.5), 5);  // of another schedule
+  state.log_history = Json::array();
+  EXPECT_EQ(state.steps_scheduled(rate), 5);
+}
+
 // A checkpoint that takes long to write holds up nothing but the next one.
 TEST(Trainer, training_goes_on_while_a_checkpoint_is_written) {
   const Rows rows(40);
