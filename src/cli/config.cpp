@@ -28,7 +28,7 @@ int run_config(Args args, Terminal& terminal) {
     TrainOptions defaults;
     OptionTable table;
     defaults.visit(table);
-    terminal.settings().write_out(markdown_text(table));
+    terminal.write(markdown_text(table));
     return 0;
   }
   TrainOptions options = read_train_options(rest);
@@ -41,7 +41,7 @@ int run_config(Args args, Terminal& terminal) {
   for (const std::string& detail : options.details) {
     log.detail(detail);
   }
-  terminal.settings().write_out(options.json ? json_text(table) : yaml_text(table));
+  terminal.write(options.json ? json_text(table) : yaml_text(table));
   return 0;
 }
 

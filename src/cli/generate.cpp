@@ -156,7 +156,7 @@ int run_generate(Args args, Terminal& terminal) {
   const auto show = [&](const std::string& piece) {
     written += piece;
     if (!o.json) {
-      terminal.settings().write_out(piece);
+      terminal.write(piece);
     }
   };
   const auto start = std::chrono::steady_clock::now();
@@ -181,7 +181,7 @@ int run_generate(Args args, Terminal& terminal) {
         {"ended", ended},  {"tokens_per_s", static_cast<double>(tokens) / seconds}};
     terminal.print(to_text(result));
   } else {
-    terminal.settings().write_out("\n");
+    terminal.write("\n");
   }
   return 0;
 }

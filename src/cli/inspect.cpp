@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/option_parser.h"
 #include "core/option_text.h"
+#include "core/printable.h"
 #include "core/strings.h"
 #include "data/dataset.h"
 #include "data/survey.h"
@@ -45,7 +46,7 @@ constexpr std::string_view kTrained = "\033[32m", kSpecial = "\033[35m", kPlain 
 std::string run_text(std::span<const int32_t> ids, bool trained, const Tokenizer& tokenizer,
                      bool color) {
   if (!color) {
-    return tokenizer.decode(ids, false);
+    return printable(tokenizer.decode(ids, false));
   }
   std::string out;
   for (size_t begin = 0; begin < ids.size();) {
@@ -54,7 +55,7 @@ std::string run_text(std::span<const int32_t> ids, bool trained, const Tokenizer
     while (end < ids.size() && tokenizer.is_special(ids[end]) == special) {
       ++end;
     }
-    const std::string text = tokenizer.decode(ids.subspan(begin, end - begin), false);
+    const std::string text = printable(tokenizer.decode(ids.subspan(begin, end - begin), false));
     const std::string_view code =
         trained ? (special ? kTrainedSpecial : kTrained) : (special ? kSpecial : "");
     out += code.empty() ? text : fmt::format("{}{}{}", code, text, kPlain);
@@ -92,7 +93,7 @@ void show_row(const InspectedRow& row, const Tokenizer& tokenizer, Terminal& ter
   for (const std::string& flag : row.lost) {
     terminal.print(fmt::format("!!! lost in the rendering: {}", flag));
   }
-  terminal.print(marked(row.example, tokenizer, terminal.settings().out_color));
+  terminal.print_styled(marked(row.example, tokenizer, terminal.settings().out_color));
 }
 
 Json row_json(const InspectedRow& row) {

@@ -94,28 +94,16 @@ std::string color_choice(Args args) {
   return choice;
 }
 
-void print_error(const Error& error, Terminal& terminal) {
-  std::string text = terminal.colored(fmt::format("error[{}]:", error.code()), 31);
-  text += " " + error.message();
-  if (!error.where().empty()) {
-    text += "\n  " + terminal.colored("-->", 36) + " " + error.where();
-  }
-  if (!error.hint().empty()) {
-    text += "\n" + terminal.colored("hint:", 36) + " " + error.hint();
-  }
-  terminal.say(text);
-}
-
 int run(Args args) {
   Terminal terminal(TerminalSettings::from_environment(color_choice(args)));
   try {
     return dispatch(args, terminal);
   } catch (const Error& error) {
-    print_error(error, terminal);
+    terminal.report(error);
     return static_cast<int>(error.exit_code());
   } catch (const std::bad_alloc&) {
-    print_error(Error("G001", "out of memory").hint("a smaller batch or --max_length needs less"),
-                terminal);
+    terminal.report(Error("G001", "out of memory")
+                        .hint("free memory on this machine; --dry_run shows what training takes"));
     return static_cast<int>(ExitCode::memory);
   } catch (const std::system_error& failure) {
     const bool refused = failure.code() == std::errc::resource_unavailable_try_again;
@@ -125,7 +113,7 @@ int run(Args args) {
                 terminal);
     return static_cast<int>(refused ? ExitCode::memory : ExitCode::failure);
   } catch (const std::exception& failure) {
-    print_error(Error("X002", failure.what()), terminal);
+    terminal.report(Error("X002", failure.what()));
     return static_cast<int>(ExitCode::failure);
   }
 }

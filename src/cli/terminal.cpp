@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/numbers.h"
+#include "core/printable.h"
 #include "core/strings.h"
 
 namespace sft {
@@ -111,6 +112,14 @@ TerminalSettings TerminalSettings::from_environment(const std::string& color) {
 }
 
 void Terminal::print(std::string_view line) {
+  print_styled(settings_.out_is_tty ? printable(line) : std::string(line));
+}
+
+void Terminal::write(std::string_view text) {
+  settings_.write_out(settings_.out_is_tty ? printable(text) : std::string(text));
+}
+
+void Terminal::print_styled(std::string_view line) {
   const std::lock_guard lock(mutex_);
   if (settings_.out_is_tty) {
     clear_progress();
@@ -119,11 +128,25 @@ void Terminal::print(std::string_view line) {
   draw_progress();
 }
 
-void Terminal::say(std::string_view line) {
+void Terminal::say(std::string_view line) { say_styled(printable(line)); }
+
+void Terminal::say_styled(std::string_view line) {
   const std::lock_guard lock(mutex_);
   clear_progress();
   settings_.write_err(std::string(line) + "\n");
   draw_progress();
+}
+
+void Terminal::report(const Error& error) {
+  std::string text = colored(fmt::format("error[{}]:", error.code()), 31);
+  text += " " + printable(error.message());
+  if (!error.where().empty()) {
+    text += "\n  " + colored("-->", 36) + " " + printable(error.where());
+  }
+  if (!error.hint().empty()) {
+    text += "\n" + colored("hint:", 36) + " " + printable(error.hint());
+  }
+  say_styled(text);
 }
 
 Logger Terminal::logger(int64_t quiet, int64_t verbose) {
@@ -133,8 +156,8 @@ Logger Terminal::logger(int64_t quiet, int64_t verbose) {
                       : verbose > 0 ? Level::details
                                     : Level::notes;
   return {level, [this](Level of, std::string_view text) {
-            say(of == Level::warnings ? colored("warning:", 33) + " " + std::string(text)
-                                      : std::string(text));
+            const std::string shown = printable(text);
+            say_styled(of == Level::warnings ? colored("warning:", 33) + " " + shown : shown);
           }};
 }
 
@@ -144,7 +167,7 @@ void Terminal::set_progress(std::string line) {
     return;
   }
   clear_progress();
-  progress_ = std::move(line);
+  progress_ = printable(line);
   draw_progress();
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/error.h"
 #include "core/log.h"
 
 namespace sft {
@@ -32,10 +33,17 @@ class Terminal {
   explicit Terminal(TerminalSettings settings) : settings_(std::move(settings)) {}
 
   const TerminalSettings& settings() const { return settings_; }
-  // A line of results on stdout.
+  // A line of results on stdout. Where that is a terminal, control characters are spelled out: the
+  // line may hold what stands in a file or what a model says.
   void print(std::string_view line);
-  // A line for people on stderr.
+  // The same without a line end.
+  void write(std::string_view text);
+  // A line that holds colours of ours, and otherwise printable text.
+  void print_styled(std::string_view line);
+  // A line for people on stderr; control characters are spelled out.
   void say(std::string_view line);
+  // An error as people see it.
+  void report(const Error& error);
   // `quiet` and `verbose` as counted on the command line. Warnings begin with "warning: ".
   Logger logger(int64_t quiet, int64_t verbose);
 
@@ -46,6 +54,7 @@ class Terminal {
   std::string colored(std::string_view text, int code) const;  // 16-colour code, on stderr
 
  private:
+  void say_styled(std::string_view line);
   void clear_progress();
   void draw_progress();
 

@@ -21,7 +21,7 @@ Json parse_json(std::string_view text, const std::string& name) {
         .hint("no file of these programs is: fetch or write it again");
   }
   try {
-    return Json::parse(text);
+    return parse_linear(text);
   } catch (const Json::parse_error& e) {
     const std::string_view before = text.substr(0, e.byte == 0 ? 0 : e.byte - 1);
     const size_t line_start = before.rfind('\n') + 1;  // 0 when there is none

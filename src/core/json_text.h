@@ -14,6 +14,10 @@ inline constexpr int kMaxJsonDepth = 1000;
 // Whether arrays and objects of the text are nested deeper than that.
 bool too_deep(std::string_view text);
 
+// Json::parse in time linear in the keys of an object: the library looks through all earlier keys
+// for each. Throws what that throws. The text is not too deep.
+Json parse_linear(std::string_view text);
+
 // The value of a whole document; discarded (`is_discarded`) when it is not JSON or is too deep.
 Json json_of(std::string_view text);
 

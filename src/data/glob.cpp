@@ -1,13 +1,11 @@
 #include "data/glob.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
-#include <utility>
 
+#include "core/budget.h"
 #include "core/contained.h"
-#include "core/error.h"
 #include "core/file.h"
 #include "core/strings.h"
 
@@ -15,51 +13,37 @@ namespace sft {
 
 namespace {
 
-constexpr int kMaxDepth = 32;
-constexpr size_t kMaxEntries = 1'000'000;
+// More than any data set has.
+constexpr BudgetLimits kFolder{.steps = 5'000'000, .depth = 64};
 
-// Lists what lies below a folder. Links are followed, but not back to a folder that holds them, nor
-// into what the system shows of itself.
-class Walk {
- public:
-  explicit Walk(const fs::path& root) : root_(root) { into(root, ""); }
-  std::vector<std::string> take() { return std::move(files_); }
-
- private:
-  using Identity = std::pair<uint64_t, uint64_t>;
-
-  void into(const fs::path& folder, const std::string& prefix) {
-    struct stat info{};
-    const Identity own =
-        ::stat(folder.c_str(), &info) == 0 ? Identity(info.st_dev, info.st_ino) : Identity(0, 0);
-    if (std::ranges::find(above_, own) != above_.end() || above_.size() > kMaxDepth ||
-        !why_no_data(folder).empty()) {
-      return;
-    }
-    above_.push_back(own);
-    for (const fs::path& entry : paths_in(folder)) {
-      if (++entries_ > kMaxEntries) {
-        throw Error("D082", fmt::format("{} holds more than {} files and folders", root_.string(),
-                                        with_commas(kMaxEntries)))
-            .at(entry.string())
-            .hint("give the folder that the data lie in; links may lead to more than it holds");
+// Links are followed, as `datasets` does; one that leads back to a folder on the way, or above it,
+// is not walked into. `above` holds the real places of the folders on the way.
+void walk(const fs::path& folder, const std::string& prefix, std::vector<fs::path>& above,
+          Budget& budget, std::vector<std::string>& files) {
+  const Depth depth(budget);
+  const std::vector<fs::path> entries = paths_in(folder);
+  budget.step(static_cast<int64_t>(entries.size()));
+  for (const fs::path& entry : entries) {
+    const std::string path = prefix + entry.filename().string();
+    const PathKind kind = kind_of(entry);
+    if (kind == PathKind::folder) {
+      std::error_code unknown;
+      fs::path real = fs::canonical(entry, unknown);
+      const bool back = std::ranges::any_of(above, [&](const fs::path& place) {
+        return std::mismatch(real.begin(), real.end(), place.begin(), place.end()).first ==
+               real.end();
+      });
+      if (unknown || back || !why_no_data(entry).empty()) {
+        continue;
       }
-      const std::string path = prefix + entry.filename().string();
-      const PathKind kind = kind_of(entry);
-      if (kind == PathKind::folder) {
-        into(entry, path + "/");
-      } else if (kind == PathKind::file) {
-        files_.push_back(path);
-      }
+      above.push_back(std::move(real));
+      walk(entry, path + "/", above, budget, files);
+      above.pop_back();
+    } else if (kind == PathKind::file) {
+      files.push_back(path);
     }
-    above_.pop_back();
   }
-
-  const fs::path& root_;
-  std::vector<Identity> above_;  // the folders that hold the one at hand
-  std::vector<std::string> files_;
-  size_t entries_ = 0;
-};
+}
 
 // The set "[...]" at the front of `pattern`, or npos when it has no end.
 size_t set_end(std::string_view pattern) {
@@ -146,7 +130,12 @@ long count_parts(std::string_view path, bool (*wanted)(std::string_view)) {
 }  // namespace
 
 std::vector<std::string> list_files(const fs::path& folder) {
-  std::vector<std::string> files = Walk(folder).take();
+  const std::string subject = fmt::format("listing the files of {}", folder.string());
+  Budget budget("D025", subject, kFolder, "name a folder that holds the data set and little else");
+  std::error_code unknown;
+  std::vector<fs::path> above = {fs::canonical(folder, unknown)};
+  std::vector<std::string> files;
+  walk(folder, "", above, budget, files);
   std::ranges::sort(files);
   return files;
 }

@@ -11,7 +11,7 @@ namespace sft {
 
 // Paths of all files below `folder`, relative to it, with '/' between parts, sorted. Symlinks are
 // followed (the hub cache is made of them), but not in circles, nor into /proc and its like. M001
-// for a folder that cannot be read, D082 for one with more than a million entries.
+// for a folder that cannot be read, D025 for one with more entries or deeper than a data set has.
 std::vector<std::string> list_files(const std::filesystem::path& folder);
 
 // Whole-path match: `*`, `?` and `[...]` stay within one part, `**` crosses parts, and a leading or

@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "core/json_text.h"
 #include "text/unicode.h"
 
 namespace sft {
@@ -71,7 +72,7 @@ void replace_marks(Json& value) {
 
 Json parse_python_json(std::string_view text) {
   try {
-    return Json::parse(text);
+    return parse_linear(text);
   } catch (const Json::parse_error&) {
     const std::string marked = with_marks(text);
     if (marked.empty()) {

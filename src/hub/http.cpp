@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <exception>
 #include <mutex>
 
@@ -21,6 +22,7 @@ namespace {
 
 constexpr int kMostRedirects = 5;
 constexpr size_t kMostHeaderBytes = 1 << 20;
+constexpr std::chrono::seconds kRefusalTime(30);  // for the text of a failure to end
 
 // What libcurl's callbacks share during one exchange. They must not throw through C, so an
 // exception is kept here and thrown afterwards.
@@ -30,6 +32,8 @@ struct Exchange {
   HttpResponse response;
   size_t header_bytes = 0;
   bool answered = false;
+  bool enough = false;                              // of the text of a failure, which need not end
+  std::chrono::steady_clock::time_point refused{};  // when a failure's text began
   int file = -1;
   int64_t sent = 0;
   std::exception_ptr failure;
@@ -85,11 +89,12 @@ size_t take_body(char* data, size_t, size_t bytes, void* user) {
                                         human_bytes(static_cast<double>(room))))
             .hint("check HF_ENDPOINT: it must be a hub");
       }
+      x.enough = true;
       return;
     }
     x.response.body.append(data, bytes);
   });
-  return fine ? bytes : 0;
+  return fine && !x.enough ? bytes : 0;
 }
 
 size_t give_body(char* data, size_t size, size_t count, void* user) {
@@ -124,7 +129,12 @@ int look_around(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
     if (x.report->stopped && x.report->stopped()) {
       throw Error("X011", "stopped while talking to the hub");
     }
-  })
+    if (x.response.status >= 300) {
+      const auto now = std::chrono::steady_clock::now();
+      x.refused = x.refused.time_since_epoch().count() == 0 ? now : x.refused;
+      x.enough = x.enough || now - x.refused > kRefusalTime;
+    }
+  }) && !x.enough
              ? 0
              : 1;
 }
@@ -301,7 +311,7 @@ HttpResponse HttpClient::send_once(const HttpRequest& request, const std::string
   if (x.failure) {
     std::rethrow_exception(x.failure);
   }
-  if (code != CURLE_OK) {
+  if (code != CURLE_OK && !x.enough) {
     fail(code, url, detail.data(), request);
   }
   if (x.response.ok() && request.sink && !x.answered && request.on_answer) {

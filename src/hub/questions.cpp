@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/budget.h"
 #include "core/error.h"
 #include "core/json_text.h"
 #include "core/strings.h"
@@ -14,7 +15,9 @@ namespace sft {
 
 namespace {
 
-constexpr size_t kMostFiles = 2'000'000;
+// Of files and folders; a page that has few counts as one that has many.
+constexpr BudgetLimits kListing{.steps = 2'000'000, .time = std::chrono::minutes(60)};
+constexpr int64_t kFewEntries = 1000;
 
 std::string api_url(const HubEnvironment& environment, const HubPlace& place) {
   return fmt::format("{}/api/{}/{}", environment.endpoint, kind_folder(place.kind), place.id);
@@ -109,7 +112,10 @@ std::vector<HubFile> ask_files(const HttpClient& client, const HubPlace& place,
   request.url = fmt::format("{}/tree/{}?recursive=true&expand=false",
                             api_url(client.environment(), place), commit);
   std::vector<HubFile> files;
+  const std::string subject = fmt::format("the list of files of {}", place.text());
+  Budget budget("M308", subject, kListing, "check HF_ENDPOINT: it must be a hub");
   while (!request.url.empty()) {
+    budget.check_time();
     request.silence_seconds = client.environment().etag_timeout;
     request.total_seconds = std::max(120, 6 * request.silence_seconds);
     const HttpResponse page = send_patiently(client, request, client.environment().attempts);
@@ -120,6 +126,7 @@ std::vector<HubFile> ask_files(const HttpClient& client, const HubPlace& place,
     if (!list.is_array()) {
       throw unusable(request.url, "is no list of files");
     }
+    budget.step(std::max(kFewEntries, static_cast<int64_t>(list.size())));
     try {
       for (const Json& entry : list) {
         if (entry.at("type") == "file") {
@@ -130,7 +137,7 @@ std::vector<HubFile> ask_files(const HttpClient& client, const HubPlace& place,
       throw unusable(request.url, "is no list of files");
     }
     std::string next = next_page(page, client.environment());
-    if (next == request.url || files.size() > kMostFiles || (list.empty() && !next.empty())) {
+    if (next == request.url || (list.empty() && !next.empty())) {
       throw unusable(request.url, "has no end");
     }
     request.url = std::move(next);

@@ -20,6 +20,26 @@ struct Screen {
   }
 };
 
+TEST(Terminal, NothingFromFilesOrModelsCanControlIt) {
+  const std::string evil =
+      "\x1b]0;owned\x07\x1b[2J\xC2\x9B"
+      "5n";
+  for (const bool tty : {true, false}) {
+    Screen screen;
+    TerminalSettings settings = screen.settings(tty);
+    settings.err_color = false;
+    Terminal terminal(settings);
+    terminal.say(evil);
+    terminal.report(Error("D010", evil).at(evil).hint(evil));
+    terminal.logger(0, 0).warn(evil);
+    EXPECT_EQ(screen.err.find('\x1b'), std::string::npos);
+    EXPECT_EQ(screen.err.find("\xC2\x9B"), std::string::npos);
+    terminal.print(evil);
+    terminal.write(evil);
+    EXPECT_EQ(screen.out.find('\x1b') == std::string::npos, tty);  // a pipe gets what there is
+  }
+}
+
 TEST(Progress, WaitsAndIsDrawnAtMostTenTimesASecond) {
   Screen screen;
   Terminal terminal(screen.settings(true));

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 #include "core/error.h"
 #include "core/json_text.h"
 
@@ -71,6 +73,34 @@ TEST(Json, brackets_in_text_are_not_depth) {
   EXPECT_FALSE(too_deep(beside));
   EXPECT_FALSE(too_deep("\"ends within"));
   EXPECT_FALSE(too_deep("\"ends within\\"));
+}
+
+TEST(Json, many_keys_are_read_in_linear_time_and_the_last_of_a_name_counts) {
+  std::string text = "{";
+  for (int i = 0; i < 200000; ++i) {
+    text += (i == 0 ? "\"" : ",\"") + std::string("model.layers.") + std::to_string(i % 199999) +
+            "\": " + std::to_string(i);
+  }
+  text += "}";
+  const auto begun = std::chrono::steady_clock::now();
+  const Json json = parse_json(text, "many.json");
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(10));
+  ASSERT_EQ(json.size(), 199999u);
+  EXPECT_EQ(json.begin().key(), "model.layers.0");
+  EXPECT_EQ(json.begin().value(), 199999);
+}
+
+TEST(Json, linear_reading_gives_what_the_library_gives) {
+  std::string wide = "{";
+  for (int i = 0; i < 100; ++i) {
+    wide += "\"k" + std::to_string(i % 70) + "\": {\"a\": [" + std::to_string(i) + ", {}]},";
+  }
+  wide += "\"end\": null}";
+  for (const std::string& text :
+       {std::string("1"), std::string("\"a\""), std::string("[]"), std::string("{}"),
+        std::string("[1,-2,3.5,true,null,\"x\",[[]],{\"a\":{\"a\":1,\"a\":2}}]"), wide}) {
+    EXPECT_EQ(parse_linear(text).dump(), Json::parse(text).dump()) << text;
+  }
 }
 
 TEST(Json, a_file_that_is_missing) { EXPECT_THROW(read_json("/nowhere/config.json"), Error); }

@@ -240,6 +240,15 @@ TEST(Reader, RefusesWhatItCannotRead) {
   EXPECT_TRUE(code == "D020" || code == "D021") << code;
 }
 
+TEST(Reader, WhatUnpacksToFarMoreThanItsSizeIsRefused) {
+#ifndef SFT_ARROW_BUILT
+  GTEST_SKIP() << "built without Apache Arrow";
+#endif
+  // 479 bytes: one long value in a dictionary, and many rows that are it.
+  const std::string bomb = std::string(SFT_TEST_DIR) + "/data/golden/bomb_dict.parquet";
+  EXPECT_EQ(error_of([&] { read_all(bomb); }).code(), "D024");
+}
+
 TEST(Reader, ReadsParquetAndArrow) {
 #ifndef SFT_ARROW_BUILT
   GTEST_SKIP() << "built without Apache Arrow";

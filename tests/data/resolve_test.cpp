@@ -38,6 +38,19 @@ class Resolve : public testing::Test {
   TemporaryFolder folder;
 };
 
+TEST(Glob, LinksThatLeadBackAreNotWalkedInto) {
+  const TemporaryFolder folder;
+  folder.write("data/train.jsonl", "{}");
+  folder.write("elsewhere/test.jsonl", "{}");
+  for (const char* name : {"a", "b", "c", "d"}) {
+    fs::create_directory_symlink(folder.path(), folder / "data" / name);
+    fs::create_directory_symlink(folder / "data", folder / "data" / (std::string(name) + "2"));
+  }
+  fs::create_directory_symlink(folder / "elsewhere", folder / "data" / "there");
+  const Names found = list_files(folder / "data");
+  EXPECT_EQ(found, (Names{"there/test.jsonl", "train.jsonl"}));
+}
+
 TEST(Glob, MatchesAsFsspec) {
   EXPECT_TRUE(glob_matches("*.jsonl", "a.jsonl"));
   EXPECT_FALSE(glob_matches("*.jsonl", "x/a.jsonl"));

@@ -2,10 +2,13 @@
 
 #include <sys/wait.h>
 
+#include <atomic>
+#include <chrono>
 #include <fstream>
 
 #include "core/json.h"
 #include "hub/file_lock.h"
+#include "hub/http.h"
 #include "hub/support.h"
 
 namespace sft {
@@ -119,6 +122,38 @@ TEST_F(HubRepositoryTest, ListingsGoOnOverPages) {
   }
   EXPECT_EQ(read_text(repository.fetch(all) / "f24"), "x24");
   EXPECT_TRUE(fs::exists(cache / "datasets--org--name/snapshots"));
+}
+
+// Folders alone, page after page; and the text of a refusal that drips for a quarter of an hour.
+TEST_F(HubRepositoryTest, AnswersWithoutAnEndAreGivenUp) {
+  const std::string commit(40, 'a');
+  std::atomic<int> pages = 0;
+  HttpServer endless([&](const Request& request) {
+    Reply reply;
+    if (request.path().find("/tree/") != std::string::npos) {
+      reply.body = R"([{"type": "directory", "path": "d", "oid": "0"}])";
+      reply.headers.emplace_back(
+          "Link", "<" + request.path() + "?cursor=" + std::to_string(++pages) + ">; rel=\"next\"");
+    } else if (request.path().find("/revision/") != std::string::npos) {
+      reply.body = R"({"sha": ")" + commit + "\"}";
+    } else {
+      reply.status = 404;
+      reply.body = std::string(40 << 20, 'x');
+      reply.piece = 4096;
+      reply.pause_ms = 100;
+    }
+    return reply;
+  });
+  HubEnvironment e = environment();
+  e.endpoint = endless.url();
+  EXPECT_EQ(error_of([&] { HubRepository(HubKind::dataset, "org/name", "", e).files(); }).code(),
+            "M308");
+  EXPECT_LE(pages, 2001);
+  const auto begun = std::chrono::steady_clock::now();
+  const HttpResponse refused = HttpClient(e).send({.url = endless.url() + "/refusal"});
+  EXPECT_EQ(refused.status, 404);
+  EXPECT_LE(refused.body.size(), 64u << 10);
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(60));
 }
 
 TEST_F(HubRepositoryTest, EachRefusalHasItsOwnSentence) {

@@ -257,6 +257,28 @@ TEST(FindFamily, a_field_of_the_wrong_kind_is_an_error_of_ours) {
   }
 }
 
+TEST(FindFamily, sizes_that_no_model_has_are_refused_before_anything_is_made) {
+  const Json whole = read_json(kGolden / "gemma3" / "config.json");
+  for (const auto& [key, value] :
+       std::vector<std::pair<const char*, Json>>{{"num_hidden_layers", 1000000},
+                                                 {"head_dim", 2147483646},
+                                                 {"hidden_size", int64_t{1} << 40},
+                                                 {"num_key_value_heads", 4294967297},
+                                                 {"vocab_size", -1},
+                                                 {"num_attention_heads", 0}}) {
+    Json config = whole;
+    config[key] = value;
+    config.erase("layer_types");
+    try {
+      Model::from_config(config);
+      FAIL() << key;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), "M034") << key;
+      EXPECT_NE(e.message().find(key), std::string::npos) << e.message();
+    }
+  }
+}
+
 TEST(FindFamily, names_what_it_does_not_support) {
   try {
     find_family(Json{{"architectures", {"PhiForCausalLM"}}, {"model_type", "phi"}});

@@ -13,24 +13,26 @@ namespace sft {
 
 namespace {
 
-Json value_of(const arrow::Array& array, int64_t i, const Logical& logical);
+Json value_of(const arrow::Array& array, int64_t i, const Logical& logical, Budget& budget);
 
 template <class List>
-Json list_to_json(const arrow::Array& array, int64_t i, const Logical& logical) {
+Json list_to_json(const arrow::Array& array, int64_t i, const Logical& logical, Budget& budget) {
   const auto& list = static_cast<const List&>(array);
   Json out = Json::array();
   const int64_t begin = list.value_offset(i);
+  budget.step(list.value_length(i));
   for (int64_t j = begin; j < begin + list.value_length(i); ++j) {
-    out.push_back(arrow_to_json(*list.values(), j, logical.at(0)));
+    out.push_back(arrow_to_json(*list.values(), j, logical.at(0), budget));
   }
   return out;
 }
 
-Json struct_to_json(const arrow::StructArray& array, int64_t i, const Logical& logical) {
+Json struct_to_json(const arrow::StructArray& array, int64_t i, const Logical& logical,
+                    Budget& budget) {
   Json out = Json::object();
   for (int f = 0; f < array.num_fields(); ++f) {
     const std::string& name = array.struct_type()->field(f)->name();
-    Json value = arrow_to_json(*array.field(f), i, logical.at(static_cast<size_t>(f)));
+    Json value = arrow_to_json(*array.field(f), i, logical.at(static_cast<size_t>(f)), budget);
     if (!value.is_null() || name == "content" || name == "value") {
       out.emplace(name, std::move(value));
     }
@@ -38,13 +40,15 @@ Json struct_to_json(const arrow::StructArray& array, int64_t i, const Logical& l
   return out;
 }
 
-Json map_to_json(const arrow::MapArray& array, int64_t i, const Logical& logical) {
+Json map_to_json(const arrow::MapArray& array, int64_t i, const Logical& logical, Budget& budget) {
   Json out = Json::object();
+  budget.step(array.value_length(i));
   for (int64_t j = array.value_offset(i); j < array.value_offset(i) + array.value_length(i); ++j) {
-    const Json key = arrow_to_json(*array.keys(), j, logical.at(0));
+    budget.step(static_cast<int64_t>(out.size()));  // each key is looked for among the others
+    const Json key = arrow_to_json(*array.keys(), j, logical.at(0), budget);
     out[key.is_string() ? key.get<std::string>()
                         : key.dump(-1, ' ', false, Json::error_handler_t::replace)] =
-        arrow_to_json(*array.items(), j, logical.at(1));
+        arrow_to_json(*array.items(), j, logical.at(1), budget);
   }
   return out;
 }
@@ -55,13 +59,16 @@ Json number(const arrow::Array& array, int64_t i) {
 }
 
 template <class Array>
-Json text(const arrow::Array& array, int64_t i) {
-  return std::string(static_cast<const Array&>(array).GetView(i));
+Json text(const arrow::Array& array, int64_t i, Budget& budget) {
+  const std::string_view view = static_cast<const Array&>(array).GetView(i);
+  budget.hold(static_cast<int64_t>(view.size()));
+  return std::string(view);
 }
 
 template <class Array>
-Json bytes(const arrow::Array& array, int64_t i) {
+Json bytes(const arrow::Array& array, int64_t i, Budget& budget) {
   const std::string_view view = static_cast<const Array&>(array).GetView(i);
+  budget.hold(static_cast<int64_t>(view.size()));
   return Json::binary(std::vector<uint8_t>(view.begin(), view.end()));
 }
 
@@ -77,9 +84,10 @@ double half(uint16_t bits) {
   return (bits & 0x8000) != 0 ? -value : value;
 }
 
-Json extension_to_json(const arrow::ExtensionArray& array, int64_t i, const Logical& logical) {
+Json extension_to_json(const arrow::ExtensionArray& array, int64_t i, const Logical& logical,
+                       Budget& budget) {
   const auto& type = static_cast<const arrow::ExtensionType&>(*array.type());
-  const Json stored = value_of(*array.storage(), i, logical);
+  const Json stored = value_of(*array.storage(), i, logical, budget);
   if (type.extension_name() == "arrow.bool8" && stored.is_number_integer()) {
     return stored.get<int64_t>() != 0;
   }
@@ -108,24 +116,24 @@ Json parse_text(Json stored) {
   return value;
 }
 
-Json value_of(const arrow::Array& array, int64_t i, const Logical& logical) {
+Json value_of(const arrow::Array& array, int64_t i, const Logical& logical, Budget& budget) {
   switch (array.type_id()) {
     case arrow::Type::NA:
       return nullptr;
     case arrow::Type::STRING:
-      return text<arrow::StringArray>(array, i);
+      return text<arrow::StringArray>(array, i, budget);
     case arrow::Type::LARGE_STRING:
-      return text<arrow::LargeStringArray>(array, i);
+      return text<arrow::LargeStringArray>(array, i, budget);
     case arrow::Type::STRING_VIEW:
-      return text<arrow::StringViewArray>(array, i);
+      return text<arrow::StringViewArray>(array, i, budget);
     case arrow::Type::BINARY:
-      return bytes<arrow::BinaryArray>(array, i);
+      return bytes<arrow::BinaryArray>(array, i, budget);
     case arrow::Type::LARGE_BINARY:
-      return bytes<arrow::LargeBinaryArray>(array, i);
+      return bytes<arrow::LargeBinaryArray>(array, i, budget);
     case arrow::Type::BINARY_VIEW:
-      return bytes<arrow::BinaryViewArray>(array, i);
+      return bytes<arrow::BinaryViewArray>(array, i, budget);
     case arrow::Type::FIXED_SIZE_BINARY:
-      return bytes<arrow::FixedSizeBinaryArray>(array, i);
+      return bytes<arrow::FixedSizeBinaryArray>(array, i, budget);
     case arrow::Type::BOOL:
       return number<arrow::BooleanArray>(array, i);
     case arrow::Type::INT8:
@@ -151,31 +159,33 @@ Json value_of(const arrow::Array& array, int64_t i, const Logical& logical) {
     case arrow::Type::DOUBLE:
       return number<arrow::DoubleArray>(array, i);
     case arrow::Type::LIST:
-      return list_to_json<arrow::ListArray>(array, i, logical);
+      return list_to_json<arrow::ListArray>(array, i, logical, budget);
     case arrow::Type::LARGE_LIST:
-      return list_to_json<arrow::LargeListArray>(array, i, logical);
+      return list_to_json<arrow::LargeListArray>(array, i, logical, budget);
     case arrow::Type::FIXED_SIZE_LIST:
-      return list_to_json<arrow::FixedSizeListArray>(array, i, logical);
+      return list_to_json<arrow::FixedSizeListArray>(array, i, logical, budget);
     case arrow::Type::LIST_VIEW:
-      return list_to_json<arrow::ListViewArray>(array, i, logical);
+      return list_to_json<arrow::ListViewArray>(array, i, logical, budget);
     case arrow::Type::LARGE_LIST_VIEW:
-      return list_to_json<arrow::LargeListViewArray>(array, i, logical);
+      return list_to_json<arrow::LargeListViewArray>(array, i, logical, budget);
     case arrow::Type::STRUCT:
-      return struct_to_json(static_cast<const arrow::StructArray&>(array), i, logical);
+      return struct_to_json(static_cast<const arrow::StructArray&>(array), i, logical, budget);
     case arrow::Type::MAP:
-      return map_to_json(static_cast<const arrow::MapArray&>(array), i, logical);
+      return map_to_json(static_cast<const arrow::MapArray&>(array), i, logical, budget);
     case arrow::Type::DICTIONARY: {
       const auto& dictionary = static_cast<const arrow::DictionaryArray&>(array);
-      return arrow_to_json(*dictionary.dictionary(), dictionary.GetValueIndex(i), {});
+      return arrow_to_json(*dictionary.dictionary(), dictionary.GetValueIndex(i), {}, budget);
     }
     case arrow::Type::RUN_END_ENCODED: {
       const auto& runs = static_cast<const arrow::RunEndEncodedArray&>(array);
       return arrow_to_json(
           *runs.values(),
-          arrow::ree_util::FindPhysicalIndex(arrow::ArraySpan(*runs.data()), i, runs.offset()), {});
+          arrow::ree_util::FindPhysicalIndex(arrow::ArraySpan(*runs.data()), i, runs.offset()), {},
+          budget);
     }
     case arrow::Type::EXTENSION:
-      return extension_to_json(static_cast<const arrow::ExtensionArray&>(array), i, logical);
+      return extension_to_json(static_cast<const arrow::ExtensionArray&>(array), i, logical,
+                               budget);
     default: {
       const auto scalar = array.GetScalar(i);
       return scalar.ok() ? Json((*scalar)->ToString()) : Json();
@@ -185,11 +195,11 @@ Json value_of(const arrow::Array& array, int64_t i, const Logical& logical) {
 
 }  // namespace
 
-Json arrow_to_json(const arrow::Array& array, int64_t i, const Logical& logical) {
+Json arrow_to_json(const arrow::Array& array, int64_t i, const Logical& logical, Budget& budget) {
   if (array.IsNull(i)) {
     return nullptr;
   }
-  Json value = value_of(array, i, logical);
+  Json value = value_of(array, i, logical, budget);
   return logical.is_json ? parse_text(std::move(value)) : value;
 }
 

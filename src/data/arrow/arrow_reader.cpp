@@ -13,7 +13,8 @@ constexpr int64_t kBatchRows = 1024;
 class ArrowReader : public RowReader {
  public:
   explicit ArrowReader(const std::filesystem::path& path)
-      : name_(std::make_shared<const std::string>(path.string())) {
+      : name_(std::make_shared<const std::string>(path.string())),
+        pool_(std::make_shared<BoundedPool>(path.string())) {
     if (path.extension() == ".parquet") {
       open_parquet();
     } else {
@@ -28,7 +29,7 @@ class ArrowReader : public RowReader {
       if (auto rows = next_batch()) {
         auto logical = parquet_ == nullptr ? logical_types(*rows->schema())
                                            : logical_types(*rows->schema(), parquet_->manifest());
-        batch_ = std::make_shared<const ArrowBatch>(std::move(rows), std::move(logical));
+        batch_ = std::make_shared<const ArrowBatch>(pool_, std::move(rows), std::move(logical));
       } else {
         return false;
       }
@@ -42,7 +43,8 @@ class ArrowReader : public RowReader {
  private:
   void open_parquet() {
     parquet::arrow::FileReaderBuilder builder;
-    check(builder.OpenFile(*name_, /*memory_map=*/true));
+    builder.memory_pool(pool_.get());
+    check(builder.OpenFile(*name_, /*memory_map=*/true, parquet::ReaderProperties(pool_.get())));
     parquet::ArrowReaderProperties properties(/*use_threads=*/false);
     properties.set_batch_size(kBatchRows);
     builder.properties(properties);
@@ -55,13 +57,16 @@ class ArrowReader : public RowReader {
   void open_ipc() {
     auto file = arrow::io::MemoryMappedFile::Open(*name_, arrow::io::FileMode::READ);
     check(file.status());
-    auto with_index = arrow::ipc::RecordBatchFileReader::Open(*file);
+    arrow::ipc::IpcReadOptions options = arrow::ipc::IpcReadOptions::Defaults();
+    options.memory_pool = pool_.get();
+    options.use_threads = false;
+    auto with_index = arrow::ipc::RecordBatchFileReader::Open(*file, options);
     if (with_index.ok()) {
       indexed_ = *with_index;
       return;
     }
     check((*file)->Seek(0));
-    auto stream = arrow::ipc::RecordBatchStreamReader::Open(*file);
+    auto stream = arrow::ipc::RecordBatchStreamReader::Open(*file, options);
     check(stream.status());
     batches_ = *stream;
   }
@@ -84,6 +89,7 @@ class ArrowReader : public RowReader {
   void check(const arrow::Status& status) const { check_arrow(status, *name_, row_); }
 
   std::shared_ptr<const std::string> name_;
+  std::shared_ptr<BoundedPool> pool_;
   std::unique_ptr<parquet::arrow::FileReader> parquet_;
   std::shared_ptr<arrow::RecordBatchReader> batches_;
   std::shared_ptr<arrow::ipc::RecordBatchFileReader> indexed_;

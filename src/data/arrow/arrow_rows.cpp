@@ -25,7 +25,9 @@ int64_t begin_of(const std::vector<int64_t>& ends, size_t range) {
 
 class ParquetRows : public RowFile {
  public:
-  explicit ParquetRows(std::string path) : name_(std::make_shared<const std::string>(path)) {
+  explicit ParquetRows(std::string path)
+      : name_(std::make_shared<const std::string>(path)),
+        pool_(std::make_shared<BoundedPool>(path)) {
     auto file = arrow::io::MemoryMappedFile::Open(path, arrow::io::FileMode::READ);
     check_arrow(file.status(), path, 0);
     file_ = *file;
@@ -100,27 +102,29 @@ class ParquetRows : public RowFile {
   std::shared_ptr<const ArrowBatch> decode(size_t group) const try {
     const int64_t first = begin_of(ends_, group);
     parquet::arrow::FileReaderBuilder builder;
-    check_arrow(builder.Open(file_, parquet::default_reader_properties(), metadata_), *name_,
+    builder.memory_pool(pool_.get());
+    check_arrow(builder.Open(file_, parquet::ReaderProperties(pool_.get()), metadata_), *name_,
                 first);
     builder.properties(parquet::ArrowReaderProperties(/*use_threads=*/false));
     std::unique_ptr<parquet::arrow::FileReader> reader;
     check_arrow(builder.Build(&reader), *name_, first);
     auto table = reader->ReadRowGroup(static_cast<int>(group));
     check_arrow(table.status(), *name_, first);
-    auto batch = (*table)->CombineChunksToBatch();
+    auto batch = (*table)->CombineChunksToBatch(pool_.get());
     check_arrow(batch.status(), *name_, first);
     check_arrow((*batch)->ValidateFull(), *name_, first);
     if ((*batch)->num_rows() != ends_[group] - first) {
       check_arrow(arrow::Status::Invalid("a row group has fewer rows than it says"), *name_, first);
     }
     return std::make_shared<const ArrowBatch>(
-        *batch, logical_types(*(*batch)->schema(), reader->manifest()));
+        pool_, *batch, logical_types(*(*batch)->schema(), reader->manifest()));
   } catch (const parquet::ParquetException& e) {
     check_arrow(arrow::Status::Invalid(e.what()), *name_, begin_of(ends_, group));
     return nullptr;
   }
 
   std::shared_ptr<const std::string> name_;
+  std::shared_ptr<BoundedPool> pool_;
   std::shared_ptr<arrow::io::MemoryMappedFile> file_;
   std::shared_ptr<parquet::FileMetaData> metadata_;
   std::vector<int64_t> ends_;  // of the row groups, in rows
@@ -133,11 +137,12 @@ class ParquetRows : public RowFile {
 class ArrowRows : public RowFile {
  public:
   explicit ArrowRows(std::string path)
-      : pool_(arrow::default_memory_pool()), name_(std::make_shared<const std::string>(path)) {
+      : pool_(std::make_shared<BoundedPool>(path)),
+        name_(std::make_shared<const std::string>(path)) {
     auto file = arrow::io::MemoryMappedFile::Open(path, arrow::io::FileMode::READ);
     check_arrow(file.status(), path, 0);
     arrow::ipc::IpcReadOptions options = arrow::ipc::IpcReadOptions::Defaults();
-    options.memory_pool = &pool_;
+    options.memory_pool = pool_.get();
     options.use_threads = false;
     if (auto indexed = arrow::ipc::RecordBatchFileReader::Open(*file, options); indexed.ok()) {
       for (int b = 0; !compressed() && b < (*indexed)->num_record_batches(); ++b) {
@@ -152,7 +157,7 @@ class ArrowRows : public RowFile {
     }
   }
 
-  bool compressed() const { return pool_.bytes_allocated() > kUncompressed; }
+  bool compressed() const { return pool_->bytes_allocated() > kUncompressed; }
   int64_t count() const override { return ends_.empty() ? 0 : ends_.back(); }
   int64_t chunk_end(int64_t i) const override { return ends_[range_of(ends_, i)]; }
   std::vector<std::string> columns() const override {
@@ -183,12 +188,13 @@ class ArrowRows : public RowFile {
       check_arrow((*read)->Validate(), *name_, count());
       ends_.push_back(count() + (*read)->num_rows());
       batches_.push_back(std::make_unique<Batch>(
-          *read, std::make_shared<const ArrowBatch>(*read, logical_types(*(*read)->schema()))));
+          *read,
+          std::make_shared<const ArrowBatch>(pool_, *read, logical_types(*(*read)->schema()))));
     }
     return true;
   }
 
-  mutable arrow::ProxyMemoryPool pool_;
+  std::shared_ptr<BoundedPool> pool_;
   std::shared_ptr<const std::string> name_;
   std::vector<std::unique_ptr<const Batch>> batches_;
   std::vector<int64_t> ends_;
