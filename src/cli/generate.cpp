@@ -129,6 +129,9 @@ int run_generate(Args args, Terminal& terminal) {
   DataOptions data;
   data.chat_template_path = o.chat_template_path;
   const TextSetup text = load_text(*source, data, hub);
+  for (const std::string& warning : text.warnings) {
+    log.warn(warning);
+  }
   // A rendered chat brings its own special tokens.
   const std::vector<int32_t> prompt = text.tokenizer.encode(rendered_prompt(o, text), !o.chat);
   if (prompt.empty()) {

@@ -158,6 +158,9 @@ int run_inspect(Args args, Terminal& terminal) {
   const HubEnvironment hub = hub_environment(terminal, log);
   const auto source = open_source(o.train.model, o.train.data, hub, log);
   const TextSetup text = load_text(*source, o.train.data, hub);
+  for (const std::string& warning : text.warnings) {
+    log.warn(warning);
+  }
   const int threads = o.train.threads > 0 ? static_cast<int>(o.train.threads) : default_threads();
   ThreadPool pool(threads);
   say_shortage(pool, threads, log);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -27,6 +28,9 @@ constexpr const char* kTexts[] = {"config.json",
                                   "vocab.json",
                                   "merges.txt",
                                   "tokenizer.model"};
+constexpr const char* kEmbedding = "model.embed_tokens.weight";
+constexpr const char* kHead = "lm_head.weight";
+constexpr const char* kTied = "tie_word_embeddings";
 
 DType majority_dtype(const SafetensorsFolder& weights) {
   std::array<int64_t, 3> elements{};  // f32, f16, bf16
@@ -57,7 +61,7 @@ HfSource::HfSource(std::string name, const fs::path& folder, std::function<void(
   set_config(parse_json(file_text("config.json").value_or(""), file));
   check_config();
   if (!fetch_) {
-    weights();
+    settle_head();
   }
 }
 
@@ -67,12 +71,21 @@ const HfSource::Weights& HfSource::weights() const {
     if (fetch_) {
       fetch_();
     }
-    weights_ = std::make_unique<Weights>(path());
+    weights_ = std::make_unique<Weights>(path(), says_tied());
+    if (fetch_ && says_tied() && weights_->head_differs()) {
+      throw Error("M252", fmt::format("{} says {}, but its {} differs from the embedding", name(),
+                                      kTied, kHead))
+          .at(path().string())
+          .hint(fmt::format("copy the model into a folder of your own and give that: it is then "
+                            "trained with both, as in transformers: hf download {} --local-dir "
+                            "model",
+                            name()));
+    }
   }
   return *weights_;
 }
 
-HfSource::Weights::Weights(const fs::path& folder) : files(folder) {
+HfSource::Weights::Weights(const fs::path& folder, bool tied) : files(folder) {
   const auto& in_files = files.names();
   const bool bare = files.find(kBareName).has_value() &&
                     std::none_of(in_files.begin(), in_files.end(),
@@ -80,6 +93,11 @@ HfSource::Weights::Weights(const fs::path& folder) : files(folder) {
   for (const std::string& name : in_files) {
     names.push_back(bare ? kPrefix + name : name);
     stored.emplace(names.back(), name);
+  }
+  // A tied model with nothing but a head: the head is its embedding too, as in transformers.
+  if (tied && stored.contains(kHead) && !stored.contains(kEmbedding)) {
+    names.emplace_back(kEmbedding);
+    stored.emplace(kEmbedding, stored.at(kHead));
   }
   dtype = majority_dtype(files);
 }
@@ -102,6 +120,42 @@ void HfSource::check_config() const {
           .hint("give the unquantised model this one was made from");
     }
   }
+}
+
+bool HfSource::says_tied() const { return config().contains(kTied) && config()[kTied] == true; }
+
+// A head that differs from the embedding is not tied to it, whatever config.json says, as
+// transformers settles it.
+void HfSource::settle_head() {
+  const Weights& w = weights();
+  if ((says_tied() || !config().contains(kTied)) && w.head_differs()) {
+    Json settled = config();
+    settled[kTied] = false;
+    set_config(std::move(settled));
+  }
+}
+
+bool HfSource::Weights::head_differs() const {
+  constexpr int64_t kPiece = int64_t{1} << 20;
+  if (!stored.contains(kHead) || !stored.contains(kEmbedding)) {
+    return false;
+  }
+  const auto head = *files.find(stored.at(kHead));
+  const auto embedding = *files.find(stored.at(kEmbedding));
+  if (head.tensor->shape != embedding.tensor->shape) {
+    return true;
+  }
+  const int64_t elements = head.tensor->elements();
+  std::vector<float> a(static_cast<size_t>(std::min(kPiece, elements))), b(a.size());
+  for (int64_t begin = 0; begin < elements; begin += kPiece) {
+    const ElementRange part{begin, std::min(begin + kPiece, elements)};
+    head.file->read_f32(*head.tensor, part, a.data(), nullptr);
+    embedding.file->read_f32(*embedding.tensor, part, b.data(), nullptr);
+    if (!std::equal(a.begin(), a.begin() + (part.end - part.begin), b.begin())) {
+      return true;
+    }
+  }
+  return false;
 }
 
 SafetensorsFolder::Entry HfSource::entry(const std::string& name) const {

@@ -32,7 +32,9 @@ class HfSource : public ModelSource {
 
  private:
   struct Weights {
-    explicit Weights(const fs::path& folder);
+    Weights(const fs::path& folder, bool tied);
+    // Whether it has a head and an embedding, and they are not the same.
+    bool head_differs() const;
     SafetensorsFolder files;
     std::vector<std::string> names;
     std::unordered_map<std::string, std::string> stored;  // by Hugging Face name
@@ -40,6 +42,8 @@ class HfSource : public ModelSource {
   };
   const Weights& weights() const;
   void check_config() const;
+  bool says_tied() const;
+  void settle_head();
   SafetensorsFolder::Entry entry(const std::string& name) const;
 
   std::function<void()> fetch_;

@@ -17,6 +17,7 @@ namespace sft {
 namespace {
 
 constexpr const char* kIndex = "model.safetensors.index.json";
+constexpr const char* kAdapter = "adapter_config.json";
 
 std::vector<fs::path> files_ending(const fs::path& folder, std::string_view ending) {
   std::vector<fs::path> found = paths_in(folder);
@@ -42,7 +43,7 @@ std::unique_ptr<ModelSource> open_only_gguf(const std::string& name,
 [[noreturn]] void fail_without_config(const std::string& name, const fs::path& folder) {
   Error error("M241", fmt::format("{} is not a model: the folder {} has no config.json", name,
                                   folder.string()));
-  if (is_there(folder / "adapter_config.json")) {
+  if (is_there(folder / kAdapter)) {
     throw error.hint("it holds a LoRA adapter; give the base model, or merge the adapter into it");
   }
   throw error.hint("give a folder with config.json and model.safetensors, or a .gguf file");
@@ -61,9 +62,25 @@ std::unique_ptr<ModelSource> open_only_gguf(const std::string& name,
   throw error.hint("fetch all of the model's files");
 }
 
+// transformers would put such an adapter onto the model that it names; the weights alone are
+// another model.
+[[noreturn]] void fail_with_adapter(const std::string& name, const fs::path& folder) {
+  throw Error("M251",
+              fmt::format("{} holds a LoRA adapter beside its weights (adapter_config.json), "
+                          "and would be trained without it",
+                          name))
+      .at((folder / kAdapter).string())
+      .hint(
+          "merge the adapter into the weights first; or, to train the weights as they are, move "
+          "adapter_config.json out of a copy of the folder");
+}
+
 std::unique_ptr<ModelSource> open_folder(const std::string& name, const fs::path& folder) {
   const bool has_config = is_there(folder / "config.json");
   if (has_config && SafetensorsFolder::is_in(folder)) {
+    if (is_there(folder / kAdapter)) {
+      fail_with_adapter(name, folder);
+    }
     return std::make_unique<HfSource>(name, folder);
   }
   const auto gguf_files = files_ending(folder, ".gguf");
@@ -90,8 +107,8 @@ bool is_text_file(const std::string& path) {
           path == "vocab.txt" || path == "vocab.json" || path == "tokenizer.json" ||
           path == "tokenizer.model" || path == "special_tokens_map.json" ||
           path == "added_tokens.json" || path == "tokenizer_config.json" ||
-          path == "chat_template.jinja" || path == "chat_template.json" ||
-          path == "adapter_config.json" || path == kIndex);
+          path == "chat_template.jinja" || path == "chat_template.json" || path == kAdapter ||
+          path == kIndex);
 }
 
 // The shards that the index of a model names.
@@ -125,6 +142,9 @@ std::vector<std::string> fetch_texts(HubRepository& hub) {
     has_bin = has_bin || (!below && file.path.ends_with(".bin"));
   }
   const fs::path& folder = hub.fetch(texts);
+  if (hub.has(kAdapter) && (hub.has("model.safetensors") || hub.has(kIndex))) {
+    fail_with_adapter(hub.id(), folder);  // before its weights are fetched
+  }
   hub.note_absent({"added_tokens.json", "special_tokens_map.json", "generation_config.json",
                    "chat_template.jinja", "tokenizer.model"});
   if (hub.has("config.json") && hub.has("model.safetensors")) {
@@ -200,8 +220,9 @@ std::unique_ptr<ModelSource> open_from_hub(const std::string& name, const std::s
 }
 
 Error no_such_model(const std::string& name, const std::string& why) {
-  return Error("M240", fmt::format("the model {} does not exist: no such file or folder{}", name,
-                                   because(why)))
+  return Error("M240",
+               fmt::format("the model {} does not exist: no such file or folder{}", name,
+                           why.empty() ? "" : fmt::format(", and {}: no name of the hub", why)))
       .hint(nearest_path_or(
           name, "give a model folder, a .gguf file, or a hub id like Qwen/Qwen2.5-0.5B"));
 }
@@ -224,7 +245,7 @@ std::unique_ptr<ModelSource> open_any(const std::string& name_or_path, const std
   }
   if (!in_repository && parent_is_here(name_or_path) &&
       !hub_knows(HubKind::model, name_or_path, revision, environment)) {
-    throw no_such_model(name_or_path, kHubHasNone);
+    throw no_such_model(name_or_path, "").context("the hub has no such model either");
   }
   return open_from_hub(name_or_path, revision, environment);
 }

@@ -65,6 +65,9 @@ RunModel open_model(const TrainOptions& o, const HubEnvironment& hub, const Logg
   auto source = open_source(o.model, o.data, hub, log);
   Model shape = Model::from_config(source->config());
   TextSetup text = load_text(*source, o.data, hub);
+  for (const std::string& warning : text.warnings) {
+    log.warn(warning);
+  }
   check_savable(*source);
   if (source->weights_are_here()) {
     check_weights(*source, shape);

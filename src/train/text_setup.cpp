@@ -174,6 +174,14 @@ std::optional<TokenRef> find_turn_end(const Tokenizer& tokenizer, const ChatTemp
   return std::nullopt;
 }
 
+// What config.json itself says; a source may have settled it otherwise.
+bool says_tied(const ModelSource& source) {
+  const auto text = source.file_text("config.json");
+  const Json json = text ? parse_json(*text, "config.json") : Json::object();
+  return json.is_object() && json.contains("tie_word_embeddings") &&
+         json["tie_word_embeddings"] == true;
+}
+
 }  // namespace
 
 std::unique_ptr<ModelSource> open_source(const ModelOptions& model, const DataOptions& data,
@@ -221,6 +229,18 @@ TextSetup load_text(const ModelSource& source, const DataOptions& options,
   }
   if (options.eos_token) {
     special["eos_token"] = *options.eos_token;
+  }
+  if (says_tied(source) && source.config().value("tie_word_embeddings", Json()) == false) {
+    setup.warnings.push_back(fmt::format(
+        "{} says tie_word_embeddings, but its lm_head.weight differs from the embedding: both are "
+        "trained and saved, each by itself",
+        source.name()));
+  }
+  if (!options.eos_token && setup.tokenizer.eos_token().empty()) {
+    setup.warnings.push_back(
+        fmt::format("{} names no end-of-text token: texts end without one, and the model does not "
+                    "learn to stop; name one with --eos_token",
+                    source.name()));
   }
   const Templates templates = options.chat_template_path
                                   ? templates_from(*options.chat_template_path, hub)

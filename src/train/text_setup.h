@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/log.h"
 #include "data/options.h"
@@ -22,6 +23,7 @@ struct TextSetup {
   std::optional<std::string> replaced_template{};  // given by --chat_template_path
   std::optional<TokenRef> turn_end{};              // what the template puts at the end of a turn
   std::string key{};                               // of the tokenizer's contents, for caches
+  std::vector<std::string> warnings{};             // what is unusual about the model's files
   std::optional<int32_t> pad_id{};                 // --pad_token's
   // What TRL pads with: --pad_token, else the tokenizer's, else the token that ends a text.
   std::optional<int32_t> padding() const;

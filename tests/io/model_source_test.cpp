@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "io/safetensors.h"
 #include "io/support.h"
 
 namespace sft {
@@ -218,6 +219,56 @@ TEST(ModelSource, ABareModelGetsItsPrefix) {
   EXPECT_TRUE(source->has("model.embed_tokens.weight"));
   EXPECT_EQ(read_all(*source, "model.norm.weight"),
             read_all(*open_model(golden("qwen2")), "model.norm.weight"));
+}
+
+std::string with_flag(const fs::path& config, const std::string& from, const std::string& to) {
+  return replace_first(read_text(config), "\"tie_word_embeddings\": " + from,
+                       "\"tie_word_embeddings\": " + to);
+}
+
+TEST(ModelSource, AHeadThatDiffersIsNotTiedWhateverTheFlagSays) {
+  const TemporaryFolder folder;
+  copy_model(golden("llama"), folder / "m");
+  put(folder / "m/config.json", with_flag(golden("llama/config.json"), "false", "true"));
+  const auto source = open_model(folder / "m");
+  EXPECT_EQ(source->config()["tie_word_embeddings"], false);
+  // Two that are the same stay tied.
+  std::string bytes = read_text(golden("llama/model.safetensors"));
+  const std::vector<float> embedding = read_all(*source, "model.embed_tokens.weight");
+  const SafetensorsFile file(golden("llama/model.safetensors"));
+  const size_t begin = bytes.size() - [&] {
+    size_t all = 0;
+    for (const StoredTensor& t : file.tensors()) {
+      all += static_cast<size_t>(t.elements()) * 2;
+    }
+    return all;
+  }();
+  bytes.replace(begin, embedding.size() * 2,
+                bytes.substr(begin + embedding.size() * 2, embedding.size() * 2));
+  put(folder / "m/model.safetensors", bytes);
+  const auto same = open_model(folder / "m");
+  ASSERT_EQ(read_all(*same, "lm_head.weight"), read_all(*same, "model.embed_tokens.weight"));
+  EXPECT_EQ(same->config()["tie_word_embeddings"], true);
+}
+
+TEST(ModelSource, WhereOnlyTheHeadIsThereATiedModelTakesItAsEmbedding) {
+  const TemporaryFolder folder;
+  copy_model(golden("qwen2"), folder / "m");
+  put(folder / "m/model.safetensors",
+      replace_first(read_text(golden("qwen2/model.safetensors")), "\"model.embed_tokens.weight\"",
+                    "\"lm_head.weight\"           "));
+  const auto source = open_model(folder / "m");
+  EXPECT_EQ(read_all(*source, "model.embed_tokens.weight"),
+            read_all(*open_model(golden("qwen2")), "model.embed_tokens.weight"));
+  put(folder / "m/config.json", with_flag(golden("qwen2/config.json"), "true", "false"));
+  EXPECT_FALSE(open_model(folder / "m")->has("model.embed_tokens.weight"));
+}
+
+TEST(ModelSource, WeightsWithAnAdapterBesideThemAreRefused) {
+  const TemporaryFolder folder;
+  copy_model(golden("qwen2"), folder / "m");
+  put(folder / "m/adapter_config.json", "{}");
+  EXPECT_EQ(code_of([&] { open_model(folder / "m"); }), "M251");
 }
 
 TEST(ModelSource, GgufFilesOfOtherArchitecturesAreRefusedByName) {
