@@ -146,6 +146,9 @@ void repr_to(BoundedText& out, const Value& value, int depth) {
     case Kind::integer:
       append_integer(out, value.as_integer());
       break;
+    case Kind::huge:
+      out += value.text();
+      break;
     case Kind::real:
       out += repr_real(value.as_real());
       break;
@@ -254,6 +257,9 @@ class JsonWriter {
         break;
       case Kind::integer:
         append_integer(out_, value.as_integer());
+        break;
+      case Kind::huge:
+        out_ += value.text();
         break;
       case Kind::real:
         out_ += real(value.as_real());

@@ -32,9 +32,13 @@ Value is_bool(Interpreter&, const Value& self, Args& args) {
   return Value::boolean(self.is(Kind::boolean) && self.as_bool() == value);
 }
 
+Value integer(Interpreter&, const Value& self, Args& args) {
+  args.bind("integer", {});
+  return Value::boolean(self.is(Kind::integer) || self.is(Kind::huge));
+}
 Value number(Interpreter&, const Value& self, Args& args) {
   args.bind("number", {});
-  return Value::boolean(self.is_number());
+  return Value::boolean(self.is_number() || self.is(Kind::huge));
 }
 
 Value sequence(Interpreter&, const Value& self, Args& args) {
@@ -119,7 +123,7 @@ constexpr NativeEntry kTests[] = {
     {"string", is_kind<Kind::string>},
     {"mapping", is_kind<Kind::dict>},
     {"boolean", is_kind<Kind::boolean>},
-    {"integer", is_kind<Kind::integer>},
+    {"integer", integer},
     {"float", is_kind<Kind::real>},
     {"true", is_bool<true>},
     {"false", is_bool<false>},

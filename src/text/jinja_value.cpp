@@ -66,8 +66,7 @@ Value convert(const Json& json, int depth) {
     case Json::value_t::number_unsigned: {
       const auto n = json.get<uint64_t>();
       if (n > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
-        throw Error(kOverflow, fmt::format("the integer {} does not fit in 64 bits", n))
-            .hint("write it as text in the data");
+        return Value::huge(std::to_string(n));
       }
       return Value::integer(static_cast<int64_t>(n));
     }
@@ -144,6 +143,10 @@ void adopt_new(Budget& budget, const Value& value) {
 }
 
 Value Value::string(std::string text) { return make_string(std::move(text), false); }
+Value Value::huge(std::string digits) {
+  const Value text = make_string(std::move(digits), false);
+  return Value(Kind::huge, text.object());
+}
 Value Value::markup(std::string text) { return make_string(std::move(text), true); }
 
 Value Value::borrowed(std::string_view text) {
@@ -303,6 +306,7 @@ std::string_view type_name(const Value& value) {
     case Kind::boolean:
       return "bool";
     case Kind::integer:
+    case Kind::huge:
       return "int";
     case Kind::real:
       return "float";

@@ -31,6 +31,7 @@ enum class Kind : uint8_t {
   integer,
   real,
   string,
+  huge,  // an integer beyond 64 bits, as its digits: it can be printed, and not computed with
   list,
   tuple,
   dict,
@@ -85,6 +86,7 @@ class Value {
   static Value markup(std::string text);
   // Text that outlives the rendering (a literal, a string inside the caller's JSON): not copied.
   static Value borrowed(std::string_view text);
+  static Value huge(std::string digits);
   static Value list(std::vector<Value> items);   // M154 when nested too deep
   static Value tuple(std::vector<Value> items);  // M154 when nested too deep
   // `source` is what the elements will come from (it bounds how deep generators nest).
@@ -107,7 +109,7 @@ class Value {
   bool as_bool() const { return integer_ != 0; }
   int64_t as_integer() const { return integer_; }  // of an integer or a boolean
   double as_real() const { return kind_ == Kind::real ? real_ : static_cast<double>(integer_); }
-  std::string_view text() const;  // of a string
+  std::string_view text() const;  // of a string; the digits of a huge integer
   bool is_markup() const;
   const std::vector<Value>& items() const;  // of a list or a tuple
   const Dict& dict() const;
