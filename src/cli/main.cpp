@@ -107,10 +107,9 @@ int run(Args args) {
     return static_cast<int>(ExitCode::memory);
   } catch (const std::system_error& failure) {
     const bool refused = failure.code() == std::errc::resource_unavailable_try_again;
-    print_error(refused ? Error("G030", "the system gives this process no further thread")
-                              .hint("raise the limit: ulimit -u, the container's pids.max")
-                        : Error("X002", failure.what()),
-                terminal);
+    terminal.report(refused ? Error("G030", "the system gives this process no further thread")
+                                  .hint("raise the limit: ulimit -u, the container's pids.max")
+                            : Error("X002", failure.what()));
     return static_cast<int>(refused ? ExitCode::memory : ExitCode::failure);
   } catch (const std::exception& failure) {
     terminal.report(Error("X002", failure.what()));

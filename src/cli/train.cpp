@@ -16,6 +16,7 @@
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/strings.h"
 #include "core/threads.h"
 #include "train/run.h"
 #include "train/run_plan.h"

@@ -209,8 +209,8 @@ std::optional<Value> repeat(const Value& sequence, const Value& times, Budget& b
 Value binary(BinaryOp op, const Value& a, const Value& b, Budget& budget) {
   const auto is_integer = [](const Value& v) { return v.is_integral() || v.is(Kind::huge); };
   if (is_integer(a) && is_integer(b) && (a.is(Kind::huge) || b.is(Kind::huge))) {
-    throw Error(kOverflow, fmt::format("{} {} {} does not fit in 64 bits", to_string(a), symbol(op),
-                                       to_string(b)))
+    throw Error(kOverflow, fmt::format("{} {} {} does not fit in 64 bits", to_string(a, budget),
+                                       symbol(op), to_string(b, budget)))
         .hint("the template computes with larger integers than it should need");
   }
   if (a.is_number() && b.is_number()) {

@@ -50,7 +50,7 @@ struct TrainSummary {
   double train_loss = 0.0;
   int64_t tokens = 0;
   // Means over the steps since the last log line, where there are any.
-  std::optional<double> entropy, num_tokens, mean_token_accuracy;
+  std::optional<double> entropy{}, num_tokens{}, mean_token_accuracy{};
 };
 
 // Seconds by activity since the last `time` line; their sum is wall time.
@@ -63,11 +63,11 @@ enum class RunStatus { done, stopped, failed };
 class RunLog {
  public:
   struct Setup {
-    fs::path output_dir;                          // exists
-    std::function<void(std::string_view)> print;  // a line of results; may be empty
-    std::function<double()> now;                  // unix seconds; empty: the system's clock
-    std::function<void(const Json& line)> also;   // gets each line of metrics.jsonl too
-    bool input_tokens = false;                    // log lines have state().num_input_tokens_seen
+    fs::path output_dir;                           // exists
+    std::function<void(std::string_view)> print;   // a line of results; may be empty
+    std::function<double()> now;                   // unix seconds; empty: the system's clock
+    std::function<void(const Json& line)> also{};  // gets each line of metrics.jsonl too
+    bool input_tokens = false;                     // log lines have state().num_input_tokens_seen
   };
 
   // Opens metrics.jsonl for appending, dropping a half-written last line.

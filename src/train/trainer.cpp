@@ -393,10 +393,10 @@ void Trainer::log_interval() {
 }
 
 void Trainer::evaluate_and_track() {
-  if (!evaluated_ || !loader_options(options_, context_.comm, false).seeds_once) {
+  if (!has_evaluated_ || !loader_options(options_, context_.comm, false).seeds_once) {
     loader_->random().random64();  // as for an epoch: see TrainLoader::random
   }
-  evaluated_ = true;
+  has_evaluated_ = true;
   const auto e = evaluate(
       *eval_runner_, *eval_loader_, context_.comm, sharder_.begin_reading(),
       [&](int64_t done) {

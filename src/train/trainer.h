@@ -204,7 +204,7 @@ class Trainer {
   // A stop broke the evaluation of this step off: it is made first when the run goes on.
   bool evaluation_left_ = false;
   bool new_best_ = false;
-  bool evaluated_ = false;  // by this process
+  bool has_evaluated_ = false;  // in this process
 
   std::optional<Trace> trace_;  // while steps are traced
   Rhythm logging_, evaluation_, saving_;

@@ -298,7 +298,7 @@ TEST(Manifests, WhatTheyNameIsInCommon) {
                                           "PersistentVolumeClaim/sft-work"}));
   for (const Manifest& manifest : kManifests) {
     const std::string text = text_of(kDeploy / manifest.file, false);
-    for (const std::string& word : {"sft-tokens", "sft-work", "sft-recipe"}) {
+    for (const std::string word : {"sft-tokens", "sft-work", "sft-recipe"}) {
       const bool is_runtime = text.find("kind: TrainJob") == std::string::npos;
       if (word != "sft-tokens" && !is_runtime) {
         continue;  // a TrainJob's volumes are its runtime's

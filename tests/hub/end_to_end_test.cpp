@@ -131,8 +131,8 @@ class HubRefusals : public HubEndToEnd {
  protected:
   FakeFiles tiny() const {
     FakeFiles files;
-    const fs::path folder = fs::path(SFT_TEST_DIR).parent_path() / "examples/tiny-model";
-    for (const auto& entry : fs::directory_iterator(folder)) {
+    const fs::path tiny_model = fs::path(SFT_TEST_DIR).parent_path() / "examples/tiny-model";
+    for (const auto& entry : fs::directory_iterator(tiny_model)) {
       files[entry.path().filename().string()] = {read_text(entry.path()), false};
     }
     return files;

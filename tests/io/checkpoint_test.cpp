@@ -1,5 +1,6 @@
 #include "io/checkpoint.h"
 
+#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <csignal>

@@ -7,6 +7,7 @@
 #include <optional>
 #include <random>
 
+#include "core/error.h"
 #include "core/json.h"
 #include "io/checkpoint.h"
 #include "io/checkpoint_manifest.h"
