@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json_text.h"
+#include "core/lfs_pointer.h"
 
 namespace sft {
 
@@ -15,6 +16,7 @@ std::string to_text(const Json& value, int indent) {
 }
 
 Json parse_json(std::string_view text, const std::string& name) {
+  refuse_lfs_pointer("M213", name, text);
   if (too_deep(text)) {
     throw Error("M010", fmt::format("{} is nested more than {} deep", name, kMaxJsonDepth))
         .at(name)

@@ -54,6 +54,7 @@ HfSource::HfSource(std::string name, const fs::path& folder, std::function<void(
     : ModelSource(std::move(name), folder), fetch_(std::move(fetch)) {
   for (const char* text : kTexts) {
     if (is_there(folder / text)) {
+      refuse_lfs_pointer("M213", folder / text);
       texts_.emplace(text, read_text(folder / text));
     }
   }

@@ -192,7 +192,7 @@ TEST_F(HubRefusals, OfModelsComeBeforeTheirWeights) {
   add_bad_text("generation_config.json", "[1]");
   refused(bad, 4, "M248");
   add_bad_text("special_tokens_map.json", "[1]");
-  refused(bad, 4, "M248");
+  refused(bad, 4, "M110");
   add_bad_text("chat_template.jinja", "{% if %}");
   refused(bad, 4, "error[M");
   FakeFiles pickles = tiny();

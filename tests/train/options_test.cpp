@@ -134,8 +134,7 @@ TEST(TrainOptions, RulesThatSpanOptions) {
 TEST(TrainOptions, WhatIsNotBuiltIsRefused) {
   const Args refused[] = {{"--use_peft"},
                           {"--load_in_4bit"},
-                          {"--optim", "adafactor"},
-
+                          {"--optim", "lomo"},
                           {"--num_processes", "8"},
                           {"--optim_target_modules", "mlp"},
                           {"--parallelism_config", "{}"}};
