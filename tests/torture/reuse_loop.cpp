@@ -87,9 +87,10 @@ void use_folder(const Settings& s, const fs::path& out, std::mt19937_64& random)
   child.end();
 }
 
-// The checkpoint that a stopped run says it can go on from.
+// The checkpoint that a stopped run says it can go on from; what a run says of others' as it begins
+// is no advice.
 std::optional<std::string> advised(const std::string& err) {
-  constexpr std::string_view kFlag = "--resume_from_checkpoint ";
+  constexpr std::string_view kFlag = "go on with  --resume_from_checkpoint ";
   const size_t at = err.rfind(kFlag);
   if (at == std::string::npos) {
     return std::nullopt;
