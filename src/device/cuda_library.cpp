@@ -38,7 +38,6 @@ Library load() {
   }
   std::error_code failed;
   const fs::path folder = fs::read_symlink("/proc/self/exe", failed).parent_path();
-  std::string reason = fmt::format("{} was not built", kLibrary);
   for (const fs::path& place :
        {folder / kLibrary, folder.parent_path() / "lib" / kLibrary,
         folder.parent_path().parent_path() / kLibrary, fs::path(kLibrary)}) {
@@ -49,11 +48,11 @@ Library load() {
       }
     }
     const char* const error = ::dlerror();
-    if (error != nullptr && fs::exists(place, failed)) {
-      reason = error;
+    if (error != nullptr && place.is_absolute() && fs::exists(place, failed)) {
+      return {nullptr, nullptr, error};
     }
   }
-  return {nullptr, nullptr, reason};
+  return {nullptr, nullptr, fmt::format("{} was not built", kLibrary)};
 }
 
 // Looked for once; libraries stay loaded.
