@@ -36,7 +36,7 @@ __device__ void attend(const T* query, const T* keys, const T* values, int64_t s
   const int lane = static_cast<int>(threadIdx.x);
   float top = -INFINITY;
   LongSum sum;
-  float out[kMostPerLane] = {};
+  LongSum out[kMostPerLane];
   for (int64_t base = from; base < to; base += 32) {
     const int64_t key = base + lane;
     const float score = key < to ? dot(query, keys + key * stride, l.d) * l.scale : -INFINITY;
@@ -52,8 +52,9 @@ __device__ void attend(const T* query, const T* keys, const T* values, int64_t s
     sum.add(warp_sum(p));
 #pragma unroll
     for (int k = 0; k < kMostPerLane; ++k) {
-      out[k] *= shrink;
+      out[k].scale(shrink);
     }
+    float some[kMostPerLane] = {};  // of these keys
     for (int j = 0; j < 32 && base + j < to; ++j) {
       const float weight = __shfl_sync(0xffffffffU, p, j);
       const T* value = values + (base + j) * stride;
@@ -61,9 +62,13 @@ __device__ void attend(const T* query, const T* keys, const T* values, int64_t s
       for (int k = 0; k < kMostPerLane; ++k) {
         const int i = lane + k * 32;
         if (i < l.d) {
-          out[k] += weight * sft::widen(value[i]);
+          some[k] += weight * sft::widen(value[i]);
         }
       }
+    }
+#pragma unroll
+    for (int k = 0; k < kMostPerLane; ++k) {
+      out[k].add(some[k]);
     }
     top = now;
   }
@@ -71,7 +76,7 @@ __device__ void attend(const T* query, const T* keys, const T* values, int64_t s
   for (int k = 0; k < kMostPerLane; ++k) {
     const int i = lane + k * 32;
     if (i < l.d) {
-      y[i] = narrow<T>(to > from ? out[k] / sum.total() : 0.0F);
+      y[i] = narrow<T>(to > from ? out[k].total() / sum.total() : 0.0F);
     }
   }
   if (lane == 0 && log_sum != nullptr && to > from) {

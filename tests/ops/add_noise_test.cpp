@@ -10,6 +10,7 @@ namespace {
 OpCase noise_case(int64_t tokens, int64_t hidden) {
   OpCase c;
   c.operands = {activation({tokens, hidden}, 1), frozen({tokens, hidden}, DType::f32, 2)};
+  c.operands[1].wide = true;
   c.build = [=](Program& p, const std::vector<Value>& in) {
     return std::vector{add_noise(p, in[0], in[1])};
   };

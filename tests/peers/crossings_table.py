@@ -46,7 +46,8 @@ CROSSINGS = {
     "smoothed_wrapped": ("gemma", "text", pack("wrapped", 64, label_smoothing_factor=0.3, loss_type="nll")),
     "smoothed_neftune_assistant": ("chatml", "{data}/messages", {**NEFTUNE, **ON_TRAIN, **evaluate("steps", 3),
         "label_smoothing_factor": 0.05, "assistant_only_loss": True, "_own_metrics": True}),
-    "smoothed_dft": ("windowed", "pairs", {"label_smoothing_factor": 0.2, "loss_type": "dft", "data_seed": 5}),
+    "smoothed_dft": ("windowed", "pairs", {"label_smoothing_factor": 0.2, "loss_type": "dft", "data_seed": 5,
+        "activation_checkpointing": True}),
     # orders
     "grouped_epochs": ("gemma", "pairs", {**epochs(3), **evaluate("epoch"), "train_sampling_strategy": "group_by_length",
         "data_seed": 11}),

@@ -210,7 +210,7 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
   load_tile<D, Plan::kRows>(qkv + first * l.row() + head * l.d, l.row(), valid, l.d, queries);
   float top[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
   LongSum sum[4];
-  TiledRows<D> out = {};
+  LongSum out[4][D / 16];
   for (int at = ranges.low[0]; at < end; at += Plan::kColumns) {
     __syncthreads();
     const T* const rows = key_rows + at * l.row();
@@ -242,19 +242,32 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
       sum[i].scale(shrink);
       sum[i].add(row_sum(mine));
 #pragma unroll
-      for (float& x : out[i]) {
-        x *= shrink;
+      for (LongSum& x : out[i]) {
+        x.scale(shrink);
       }
     }
     share_scores<D>(scores, shared_scores);
-    add_weighted<D>(shared_scores, values, out);
+    TiledRows<D> some = {};  // of this tile's keys
+    add_weighted<D>(shared_scores, values, some);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+#pragma unroll
+      for (int k = 0; k < D / 16; ++k) {
+        out[i][k].add(some[i][k]);
+      }
+    }
   }
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const int64_t t = first + 4 * ty + i;
     if (t < l.tokens) {
       const bool sees = 4 * ty + i < valid;
-      store_tile_row<D>(out[i], sees ? 1.0F / sum[i].total() : 0.0F, l.d,
+      float row[D / 16];
+#pragma unroll
+      for (int k = 0; k < D / 16; ++k) {
+        row[k] = out[i][k].total();
+      }
+      store_tile_row<D>(row, sees ? 1.0F / sum[i].total() : 0.0F, l.d,
                         y + (t * l.heads + head) * l.d);
       if (sees && tx == 0) {
         log_sum[log_sum_at(l, head, t)] = top[i] + logf(sum[i].total());
