@@ -13,31 +13,51 @@ namespace sft {
 
 namespace {
 
-// State rows of slots that a rule has not, or that these settings do not need, are null.
+// Elements that are handled together; what they need stays in the cache.
+constexpr int64_t kNear = 2048;
+
+// Element i of the rows; those of slots that the rule has not are not touched. A function of its
+// own: in the loop's body, what is passed by reference would keep the loop from running in all
+// lanes.
+template <class Rule>
+SFT_INLINE void rule_element(float* w, float* g, float* s0, float* s1, float* s2, int64_t i,
+                             float clip, float decay, const typename Rule::Scalars& u) {
+  constexpr size_t kSlots = Rule::kSlots.size();
+  float state[kMaxSlots] = {};
+  if constexpr (kSlots > 0) {
+    state[0] = s0[i];
+  }
+  if constexpr (kSlots > 1) {
+    state[1] = s1[i];
+  }
+  if constexpr (kSlots > 2) {
+    state[2] = s2[i];
+  }
+  float gradient = g[i] * clip;
+  float weight = w[i];
+  Rule::element(u, decay, gradient, weight, state);
+  w[i] = weight;
+  if constexpr (Rule::kWritesGradient) {
+    g[i] = gradient;
+  }
+  if constexpr (kSlots > 0) {
+    s0[i] = state[0];
+  }
+  if constexpr (kSlots > 1) {
+    s1[i] = state[1];
+  }
+  if constexpr (kSlots > 2) {
+    s2[i] = state[2];
+  }
+}
+
 template <class Rule>
 SFT_SIMD void rule_row(float* w, float* g, float* s0, float* s1, float* s2, int64_t n, float clip,
                        float decay, const typename Rule::Scalars& scalars) {
   const typename Rule::Scalars u = scalars;
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
-    float state[kMaxSlots] = {};
-    state[0] = s0 != nullptr ? s0[i] : 0.0F;
-    state[1] = s1 != nullptr ? s1[i] : 0.0F;
-    state[2] = s2 != nullptr ? s2[i] : 0.0F;
-    float gradient = g[i] * clip;
-    Rule::element(u, decay, gradient, w[i], state);
-    if constexpr (Rule::kWritesGradient) {
-      g[i] = gradient;
-    }
-    if (s0 != nullptr) {
-      s0[i] = state[0];
-    }
-    if (s1 != nullptr) {
-      s1[i] = state[1];
-    }
-    if (s2 != nullptr) {
-      s2[i] = state[2];
-    }
+    rule_element<Rule>(w, g, s0, s1, s2, i, clip, decay, u);
   }
 }
 
@@ -98,7 +118,15 @@ class Tiles {
   static constexpr size_t kSlots = Rule::kSlots.size();
   using Rows = std::array<float*, kMaxSlots>;
 
-  void row(float* weights, int64_t at, const Rows& rows, int64_t n, float decay) const {
+  // At most kNear elements. A slot that these settings do not need is 0, whatever becomes of it.
+  void row(float* weights, int64_t at, Rows rows, int64_t n, float decay) const {
+    std::array<std::array<float, kNear>, kSlots> idle;
+    for (size_t k = 0; k < kSlots; ++k) {
+      if (rows[k] == nullptr) {
+        std::fill_n(idle[k].begin(), n, 0.0F);
+        rows[k] = idle[k].data();
+      }
+    }
     rule_row<Rule>(weights, c_.gradients + at, rows[0], rows[1], rows[2], n, c_.clip, decay, u_);
   }
 
@@ -108,7 +136,7 @@ class Tiles {
     const int64_t at = r.begin - c_.begin;
     if (s.format == StateFormat::f32 && c_.weight_type == DType::f32) {
       auto* const weights = static_cast<float*>(c_.weights) + at;
-      constexpr int64_t kNear = 2048;  // the copy is made of what is still in the cache
+      // The copy is made of what is still in the cache.
       for (int64_t i = 0; i < r.size(); i += kNear) {
         const int64_t n = std::min(kNear, r.size() - i);
         Rows rows{};
