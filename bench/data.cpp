@@ -10,7 +10,7 @@
 #include "core/file.h"
 #include "core/strings.h"
 #include "data/dataset.h"
-#include "data/loader.h"
+#include "data/tokens/loader.h"
 
 using namespace sft;
 

@@ -2,16 +2,16 @@
 # sft_test(name SOURCES ... DEPENDS ...): one GoogleTest binary per folder of tests/. No test reaches the
 # network; those of the hub turn HF_HUB_OFFLINE off and name a server on loopback.
 
-add_library(sft_options INTERFACE)
-target_compile_options(sft_options INTERFACE
+add_library(sft_flags INTERFACE)
+target_compile_options(sft_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> -fopenmp-simd
   $<$<BOOL:${SFT_WERROR}>:-Werror>)
-target_include_directories(sft_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_include_directories(sft_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 
 function(sft_module name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
   add_library(sft_${name} STATIC ${ARG_SOURCES})
-  target_link_libraries(sft_${name} PUBLIC ${ARG_DEPENDS} PRIVATE sft_options)
+  target_link_libraries(sft_${name} PUBLIC ${ARG_DEPENDS} PRIVATE sft_flags)
   target_include_directories(sft_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
 endfunction()
 
@@ -33,7 +33,7 @@ endfunction()
 function(sft_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
   add_executable(${name}_test ${ARG_SOURCES})
-  target_link_libraries(${name}_test PRIVATE ${ARG_DEPENDS} GTest::gtest_main sft_options)
+  target_link_libraries(${name}_test PRIVATE ${ARG_DEPENDS} GTest::gtest_main sft_flags)
   target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests ${CMAKE_BINARY_DIR}/tests)
   sft_loads_at_run_time(${name}_test)
   include(GoogleTest)

@@ -12,12 +12,12 @@
 #include "comm/connect.h"
 #include "core/error.h"
 #include "core/numbers.h"
-#include "core/option_parser.h"
-#include "core/option_text.h"
 #include "core/strings.h"
 #include "optim/optimizers.h"
-#include "train/bench.h"
-#include "train/sharder.h"
+#include "options/parser.h"
+#include "options/text.h"
+#include "run/bench.h"
+#include "state/sharder.h"
 
 namespace sft {
 

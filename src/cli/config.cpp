@@ -5,8 +5,8 @@
 
 #include "cli/commands.h"
 #include "cli/terminal.h"
-#include "core/option_text.h"
-#include "train/options.h"
+#include "options/text.h"
+#include "settings/train_options.h"
 
 namespace sft {
 namespace {

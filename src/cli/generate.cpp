@@ -9,12 +9,12 @@
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/numbers.h"
-#include "core/option_parser.h"
-#include "core/option_text.h"
-#include "train/choose_device.h"
-#include "train/generator.h"
-#include "train/options.h"
-#include "train/text_setup.h"
+#include "options/parser.h"
+#include "options/text.h"
+#include "run/choose_device.h"
+#include "run/generator.h"
+#include "run/text_setup.h"
+#include "settings/train_options.h"
 
 namespace sft {
 

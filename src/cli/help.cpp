@@ -9,10 +9,10 @@
 #include "cli/commands.h"
 #include "cli/terminal.h"
 #include "core/error.h"
-#include "core/option_text.h"
 #include "core/strings.h"
-#include "train/options.h"
-#include "train/sharding_config/apply.h"
+#include "options/text.h"
+#include "settings/sharding_config/apply.h"
+#include "settings/train_options.h"
 
 namespace sft {
 namespace {

@@ -10,7 +10,7 @@
 #include "cli/launch.h"
 #include "cli/launch_options.h"
 #include "cli/terminal.h"
-#include "comm/control_client.h"
+#include "control/control_client.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/host_name.h"

@@ -18,9 +18,9 @@
 #include "cli/launch_options.h"
 #include "cli/rank_processes.h"
 #include "cli/terminal.h"
-#include "comm/control_server.h"
-#include "comm/link.h"
-#include "comm/node_agent.h"
+#include "control/control_server.h"
+#include "control/link.h"
+#include "control/node_agent.h"
 #include "core/error.h"
 #include "core/host_name.h"
 

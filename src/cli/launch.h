@@ -6,8 +6,8 @@
 #include <memory>
 
 #include "cli/commands.h"
-#include "comm/launch_environment.h"
-#include "comm/rank_control.h"
+#include "control/launch_environment.h"
+#include "control/rank_control.h"
 
 namespace sft {
 

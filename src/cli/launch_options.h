@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cli/commands.h"
-#include "comm/launch_environment.h"
+#include "control/launch_environment.h"
 
 namespace sft {
 

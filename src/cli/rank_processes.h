@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "comm/socket.h"
+#include "control/socket.h"
 
 namespace sft {
 

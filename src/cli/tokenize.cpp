@@ -15,17 +15,17 @@
 #include "core/json.h"
 #include "core/lfs_pointer.h"
 #include "core/numbers.h"
-#include "core/option_parser.h"
-#include "core/option_text.h"
 #include "core/strings.h"
 #include "core/thread_pool.h"
 #include "hub/cache.h"
 #include "hub/local_name.h"
 #include "hub/repository.h"
 #include "io/model_source.h"
+#include "options/parser.h"
+#include "options/text.h"
+#include "run/choose_device.h"
 #include "text/special_tokens.h"
 #include "text/tokenizer.h"
-#include "train/choose_device.h"
 
 namespace sft {
 namespace {

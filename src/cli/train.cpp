@@ -1,4 +1,4 @@
-// `sft --config …`: trains. The work is in train/run.cpp; here are the terminal and the signals.
+// `sft --config …`: trains. The work is in run/run.cpp; here are the terminal and the signals.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -18,8 +18,8 @@
 #include "core/file.h"
 #include "core/strings.h"
 #include "core/threads.h"
-#include "train/run.h"
-#include "train/run_plan.h"
+#include "run/run.h"
+#include "run/run_plan.h"
 
 namespace sft {
 

@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "comm/rank_control.h"
-#include "comm/store.h"
+#include "control/rank_control.h"
+#include "control/store.h"
 #include "core/error.h"
 #include "device/device.h"
 
@@ -116,9 +116,5 @@ std::unique_ptr<Communicator> copying_communicator(Device& device,
 // What a communicator between GPUs takes of a device's memory, about: NCCL's channels, and slots
 // for what copy engines move.
 constexpr size_t kCommunicatorBytes = size_t{512} << 20;
-
-// This host's address as the machine `towards` sees it: what a ProcessGroup needs. Loopback when
-// there is no way there.
-std::string address_towards(const std::string& towards);
 
 }  // namespace sft

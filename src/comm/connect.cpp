@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "control/address.h"
+
 namespace sft {
 
 std::unique_ptr<Communicator> connect_ranks(const LaunchEnvironment& launch, Device& device,

@@ -5,8 +5,8 @@
 #include <memory>
 
 #include "comm/communicator.h"
-#include "comm/launch_environment.h"
-#include "comm/notice.h"
+#include "control/launch_environment.h"
+#include "control/notice.h"
 
 namespace sft {
 

@@ -6,7 +6,7 @@
 #include <sstream>
 #include <thread>
 
-#include "comm/store.h"
+#include "control/store.h"
 #include "core/error.h"
 
 namespace sft {

@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "comm/operations.h"
-#include "comm/socket.h"
+#include "control/operations.h"
+#include "control/socket.h"
 #include "core/threads.h"
 
 namespace sft {

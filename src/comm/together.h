@@ -7,7 +7,7 @@
 #include <functional>
 #include <string>
 
-#include "comm/rank_control.h"
+#include "control/rank_control.h"
 
 namespace sft {
 

@@ -12,13 +12,13 @@
 
 #include "core/error.h"
 #include "core/strings.h"
-#include "data/lazy_rows.h"
-#include "data/row_preparer.h"
-#include "data/token_cache.h"
-#include "data/token_pass.h"
-#include "data/token_store.h"
-#include "data/torch_random.h"
-#include "data/window_rows.h"
+#include "core/torch_random.h"
+#include "data/rows/lazy_rows.h"
+#include "data/rows/row_preparer.h"
+#include "data/tokens/token_cache.h"
+#include "data/tokens/token_pass.h"
+#include "data/tokens/token_store.h"
+#include "data/tokens/window_rows.h"
 
 namespace sft {
 

@@ -6,13 +6,13 @@
 #include <memory>
 #include <string>
 
+#include "chat/chat_template.h"
 #include "core/log.h"
 #include "core/thread_pool.h"
-#include "data/example.h"
 #include "data/options.h"
-#include "data/row_source.h"
+#include "data/rows/example.h"
+#include "data/rows/row_source.h"
 #include "hub/cache.h"
-#include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace sft {

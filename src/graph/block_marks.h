@@ -1,5 +1,5 @@
 // Where in a program the parameters of a block are about to be read, and where their gradients are
-// begun and complete, so that whoever shares them out between ranks (train/sharder.h) can bring
+// begun and complete, so that whoever shares them out between ranks (state/sharder.h) can bring
 // and take them in time. The program itself knows nothing of ranks.
 #pragma once
 

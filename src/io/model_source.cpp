@@ -8,8 +8,8 @@
 #include "core/strings.h"
 #include "hub/local_name.h"
 #include "hub/repository.h"
-#include "io/gguf_head.h"
-#include "io/gguf_source.h"
+#include "io/gguf/head.h"
+#include "io/gguf/source.h"
 #include "io/hf_source.h"
 
 namespace sft {

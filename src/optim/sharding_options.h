@@ -1,11 +1,11 @@
 // What the user can say about how a run's memory is shared out between ranks (ZeRO). DeepSpeed's
-// JSON, FSDP's flags and accelerate's YAML are mapped onto these; train/sharder.h does it.
+// JSON, FSDP's flags and accelerate's YAML are mapped onto these; state/sharder.h does it.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
-#include "core/options.h"
+#include "options/options.h"
 
 namespace sft {
 

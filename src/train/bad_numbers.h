@@ -5,8 +5,8 @@
 #include <span>
 #include <string>
 
-#include "data/loader.h"
-#include "train/loaded_model.h"
+#include "data/tokens/loader.h"
+#include "state/loaded_model.h"
 
 namespace sft {
 

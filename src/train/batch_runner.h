@@ -8,9 +8,9 @@
 #include <span>
 #include <string>
 
-#include "data/loader.h"
+#include "data/tokens/loader.h"
 #include "graph/executor.h"
-#include "train/loaded_model.h"
+#include "state/loaded_model.h"
 
 namespace sft {
 

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "data/loader.h"
+#include "data/tokens/loader.h"
 
 namespace sft {
 

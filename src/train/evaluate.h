@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "comm/communicator.h"
-#include "data/loader.h"
+#include "data/tokens/loader.h"
 #include "train/batch_runner.h"
 
 namespace sft {

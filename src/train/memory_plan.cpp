@@ -13,10 +13,10 @@
 #include "comm/communicator.h"
 #include "core/error.h"
 #include "core/strings.h"
-#include "data/batch_rebalance.h"
+#include "data/tokens/batch_rebalance.h"
 #include "optim/optimizers.h"
+#include "settings/nested_options.h"
 #include "train/background_save.h"
-#include "train/options_nested.h"
 
 namespace sft {
 
@@ -108,7 +108,7 @@ constexpr double kLaunchBytes = 2048;
 constexpr double kRecordings = 48;
 // And what a recorded instruction takes in the host's memory.
 constexpr double kInstructionBytes = 1024;
-constexpr double kMostAheadBytes = 256 << 20;  // data/ahead.h
+constexpr double kMostAheadBytes = 256 << 20;  // data/tokens/ahead.h
 
 struct ProgramBytes {
   double device = 0, host = 0, recorded = 0;

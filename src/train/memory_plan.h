@@ -7,9 +7,9 @@
 
 #include "core/log.h"
 #include "optim/state_layout.h"
+#include "settings/train_options.h"
+#include "state/sharder.h"
 #include "train/batch_runner.h"
-#include "train/options.h"
-#include "train/sharder.h"
 
 namespace sft {
 

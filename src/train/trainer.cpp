@@ -14,9 +14,9 @@
 #include "core/strings.h"
 #include "data/dataset.h"
 #include "optim/optimizers.h"
+#include "settings/nested_options.h"
 #include "train/bad_numbers.h"
 #include "train/embedding_noise.h"
-#include "train/options_nested.h"
 
 namespace sft {
 

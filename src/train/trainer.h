@@ -10,22 +10,22 @@
 
 #include "comm/communicator.h"
 #include "core/log.h"
-#include "data/loader.h"
+#include "data/tokens/loader.h"
 #include "io/checkpoint.h"
 #include "io/model_saver.h"
 #include "optim/grad_scaler.h"
 #include "optim/metric_schedule.h"
 #include "optim/schedule.h"
+#include "report/run_log.h"
+#include "settings/train_options.h"
+#include "state/gathered_state.h"
+#include "state/loaded_model.h"
+#include "state/sharder.h"
 #include "train/background_save.h"
 #include "train/batch_runner.h"
 #include "train/evaluate.h"
-#include "train/gathered_state.h"
 #include "train/interval.h"
-#include "train/loaded_model.h"
 #include "train/memory_plan.h"
-#include "train/options.h"
-#include "train/run_log.h"
-#include "train/sharder.h"
 
 namespace sft {
 

@@ -16,7 +16,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "io/safetensors.h"
-#include "train/options_nested.h"
+#include "settings/nested_options.h"
 #include "train/run_state.h"
 #include "train/trainer.h"
 

@@ -5,8 +5,8 @@
 
 #include "core/file.h"
 #include "core/strings.h"
+#include "settings/train_options.h"
 #include "support/paths.h"
-#include "train/options.h"
 
 namespace sft {
 namespace {

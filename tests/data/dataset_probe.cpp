@@ -3,8 +3,8 @@
 #include <iostream>
 
 #include "core/error.h"
-#include "data/reader.h"
-#include "data/resolve.h"
+#include "data/find/resolve.h"
+#include "data/read/reader.h"
 
 namespace sft {
 namespace {

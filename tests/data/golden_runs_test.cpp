@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "data/dataset.h"
-#include "data/loader.h"
 #include "data/model.h"
 #include "data/support.h"
+#include "data/tokens/loader.h"
 #include "support/paths.h"
 
 namespace sft {

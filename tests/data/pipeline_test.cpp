@@ -6,11 +6,11 @@
 #include <numeric>
 
 #include "data/dataset.h"
-#include "data/loader.h"
 #include "data/model.h"
 #include "data/support.h"
-#include "data/token_cache.h"
-#include "data/token_store.h"
+#include "data/tokens/loader.h"
+#include "data/tokens/token_cache.h"
+#include "data/tokens/token_store.h"
 
 namespace sft {
 namespace {

@@ -11,7 +11,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
-#include "data/example.h"
+#include "data/rows/example.h"
 #include "support/paths.h"
 
 namespace sft::test {

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <map>
 
-#include "comm/launch_environment.h"
+#include "control/launch_environment.h"
 #include "support/paths.h"
 
 namespace sft {

@@ -1,5 +1,5 @@
 // Any text as the README.md of a data set: its YAML front matter.
-#include "data/dataset_card.h"
+#include "data/find/dataset_card.h"
 #include "fuzz/support.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

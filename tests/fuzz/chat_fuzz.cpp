@@ -1,8 +1,8 @@
 // A chat template and the conversation it is given, with a NUL byte between: what both make of each
 // other is bounded, whatever they are.
+#include "chat/chat_template.h"
 #include "core/json_text.h"
 #include "fuzz/support.h"
-#include "text/chat_template.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace sft;

@@ -4,7 +4,7 @@
 #include "fuzz/support.h"
 #include "io/checkpoint.h"
 #include "io/checksum.h"
-#include "train/trainer_state.h"
+#include "report/trainer_state.h"
 
 #include <fmt/format.h>
 

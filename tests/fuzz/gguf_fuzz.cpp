@@ -1,6 +1,6 @@
 // Any bytes as a GGUF file: its tensors, configuration and tokenizer.
 #include "fuzz/support.h"
-#include "io/gguf_source.h"
+#include "io/gguf/source.h"
 #include "text/tokenizer.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

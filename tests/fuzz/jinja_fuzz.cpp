@@ -1,6 +1,6 @@
 // Any text as a chat template, rendered over one conversation.
+#include "chat/chat_template.h"
 #include "fuzz/support.h"
-#include "text/chat_template.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace sft;

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <map>
 
-#include "comm/coordinator.h"
-#include "comm/member.h"
-#include "comm/secret.h"
+#include "control/coordinator.h"
+#include "control/member.h"
+#include "control/secret.h"
 #include "fuzz/support.h"
 
 namespace {

@@ -1,7 +1,7 @@
 // Any text as a recipe in YAML, read into the options of a run.
-#include "core/option_parser.h"
 #include "fuzz/support.h"
-#include "train/options.h"
+#include "options/parser.h"
+#include "settings/train_options.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace sft;

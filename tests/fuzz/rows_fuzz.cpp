@@ -1,5 +1,5 @@
 // Any bytes as a data file of rows in text: the first byte chooses the format.
-#include "data/reader.h"
+#include "data/read/reader.h"
 #include "fuzz/support.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

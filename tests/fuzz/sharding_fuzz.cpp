@@ -1,8 +1,8 @@
 // Any text as DeepSpeed's JSON, accelerate's YAML or FSDP's settings: the first byte chooses.
 #include "fuzz/support.h"
-#include "train/options.h"
-#include "train/sharding_config/accelerate.h"
-#include "train/sharding_config/deepspeed.h"
+#include "settings/sharding_config/accelerate.h"
+#include "settings/sharding_config/deepspeed.h"
+#include "settings/train_options.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace sft;

@@ -1,7 +1,7 @@
 // What io and data fetch of a repository: all that is needed, and no more.
 #include <algorithm>
 
-#include "data/resolve.h"
+#include "data/find/resolve.h"
 #include "hub/support.h"
 #include "io/model_source.h"
 #include "support/paths.h"

@@ -74,10 +74,10 @@ cmake --build "$build" --target dataset_probe template_probe >/dev/null
 "$PYTHON" tests/peers/datasets_layouts.py "$build/tests/data/dataset_probe" 300 1 2>"$work/datasets.log" || failed=1
 # What assistant_only_loss trains of every template that TRL has a training form of; training_templates.json has the last counts.
 if "$PYTHON" -c 'import trl' 2>/dev/null; then
-  "$PYTHON" tests/peers/training_templates.py "$build/tests/text/template_probe" "$work/training_templates.json" >"$work/training_templates.log" &&
+  "$PYTHON" tests/peers/training_templates.py "$build/tests/chat/template_probe" "$work/training_templates.json" >"$work/training_templates.log" &&
     grep -v '^ ' "$work/training_templates.log" && diff tests/peers/training_templates.json "$work/training_templates.json" || failed=1
 fi
-"$PYTHON" tests/peers/templates.py "$build/tests/text/template_probe" 5000 1 ${TEMPLATES:-} 2>"$work/templates.log" || failed=1
+"$PYTHON" tests/peers/templates.py "$build/tests/chat/template_probe" 5000 1 ${TEMPLATES:-} 2>"$work/templates.log" || failed=1
 
 [ "$failed" -eq 0 ] && echo "all peers load what sft saves"
 exit "$failed"

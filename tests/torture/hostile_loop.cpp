@@ -14,8 +14,8 @@
 #include <span>
 #include <thread>
 
-#include "comm/secret.h"
-#include "comm/socket.h"
+#include "control/secret.h"
+#include "control/socket.h"
 #include "torture/hostile_messages.h"
 #include "torture/runs.h"
 

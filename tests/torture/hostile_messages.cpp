@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "comm/secret.h"
-#include "comm/wire.h"
+#include "control/secret.h"
+#include "control/wire.h"
 
 namespace sft {
 

@@ -12,8 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "chat/chat_template.h"
 #include "core/error.h"
-#include "text/chat_template.h"
 
 namespace sft {
 namespace {

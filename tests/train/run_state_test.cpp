@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
-#include "train/trainer_state.h"
+#include "report/trainer_state.h"
 
 namespace sft {
 namespace {

@@ -1,7 +1,7 @@
 // ZeRO changes memory, never the result: stages, groups, rank counts, formats of weights and
 // states, and the stage and number of ranks that a run goes on with.
 #include "small_runs.h"
-#include "train/sharder.h"
+#include "state/sharder.h"
 
 namespace sft {
 namespace {

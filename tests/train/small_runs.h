@@ -15,10 +15,10 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "io/convert.h"
+#include "run/bench.h"
+#include "state/loaded_model.h"
 #include "support/paths.h"
 #include "support/staged_communicator.h"
-#include "train/bench.h"
-#include "train/loaded_model.h"
 #include "train/trainer.h"
 
 namespace sft {

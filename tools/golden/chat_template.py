@@ -1,4 +1,4 @@
-"""Writes tests/text/golden/chat_templates.json: templates, conversations and what transformers renders.
+"""Writes tests/chat/golden/chat_templates.json: templates, conversations and what transformers renders.
 
 Run from the repository root with a Python that has transformers and jinja2:
     python tools/golden/chat_template.py
@@ -13,7 +13,7 @@ import sys
 import jinja2
 from transformers.utils import chat_template_utils
 
-OUT = pathlib.Path("tests/text/golden/chat_templates.json")
+OUT = pathlib.Path("tests/chat/golden/chat_templates.json")
 
 
 def reference(case):

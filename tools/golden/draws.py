@@ -1,4 +1,4 @@
-"""What transformers' samplers and torch's generator draw, for tests/data/draws_test.cpp.
+"""What transformers' samplers and torch's generator draw, for tests/data/tokens/draws_test.cpp.
 
 usage: python tools/golden/draws.py      writes tests/data/golden/draws.json     (transformers 5.24, torch; on CPU)
 """

@@ -1,4 +1,4 @@
-"""Writes every default of TRL's sft.py as a user would type it: tests/train/golden/trl_defaults.txt.
+"""Writes every default of TRL's sft.py as a user would type it: tests/settings/golden/trl_defaults.txt.
 
 Needs trl 1.16. Usage: python trl_defaults.py FILE
 """

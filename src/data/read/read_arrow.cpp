@@ -1,0 +1,94 @@
+// Parquet and arrow files, through libsft_arrow.so, which is looked for beside the program, in the
+// lib folder next to it, and where the system's loader looks.
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "core/error.h"
+#include "data/read/row_file.h"
+
+namespace sft {
+
+namespace {
+
+namespace fs = std::filesystem;
+constexpr std::string_view kLibrary = "libsft_arrow.so";
+#ifdef SFT_ARROW_BUILT
+constexpr bool kBuilt = true;
+#else
+constexpr bool kBuilt = false;
+#endif
+
+using OpenArrow = RowReader* (*)(const char*);
+using OpenArrowRows = RowFile* (*)(const char*);
+
+std::vector<std::string> places() {
+  std::error_code failed;
+  const fs::path folder = fs::read_symlink("/proc/self/exe", failed).parent_path();
+  std::vector<std::string> out;
+  for (const fs::path& place :
+       {folder, folder.parent_path() / "lib", folder.parent_path().parent_path()}) {
+    out.push_back((place / kLibrary).string());
+  }
+  out.emplace_back(kLibrary);
+  return out;
+}
+
+// What helps depends on what is missing. `there`: where the library lies, "" when nowhere.
+Error cannot_load(const fs::path& path, const std::string& there, const std::string& reason) {
+  const std::string file = path.filename().string();
+  constexpr const char* again =
+      "in the source folder:  tools/python_env.sh pyarrow && rm -rf build && make build";
+  if (!kBuilt) {
+    return Error("D020",
+                 fmt::format("{} cannot be read: this sft was built without Apache Arrow", file))
+        .hint(fmt::format("{}  ; or convert the data to .jsonl", again));
+  }
+  if (there.empty()) {
+    return Error("D020", fmt::format("{} cannot be read: {} is not beside the program, where it "
+                                     "was built",
+                                     file, kLibrary))
+        .hint(fmt::format("copy {} from the build folder to {}", kLibrary,
+                          fs::path(places().front()).parent_path().string()));
+  }
+  return Error("D020",
+               fmt::format("{} cannot be read: {} cannot be loaded: {}", file, there, reason))
+      .hint(fmt::format("the Arrow libraries that it was built with are gone; {}", again));
+}
+
+// The library stays loaded: rows made by it may outlive their reader.
+void* load_arrow(const fs::path& path, const char* function) {
+  std::string there, reason;
+  for (const std::string& place : places()) {
+    if (void* library = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+      if (void* symbol = ::dlsym(library, function)) {
+        return symbol;
+      }
+    }
+    const char* error = ::dlerror();
+    std::error_code failed;
+    if (error != nullptr && fs::exists(place, failed)) {
+      there = place;
+      reason = error;
+    }
+  }
+  throw cannot_load(path, there, reason).at(path.string());
+}
+
+}  // namespace
+
+std::unique_ptr<RowReader> open_arrow(const std::filesystem::path& path) {
+  const auto open = reinterpret_cast<OpenArrow>(load_arrow(path, "sft_open_arrow"));
+  return std::unique_ptr<RowReader>(open(path.c_str()));
+}
+
+std::unique_ptr<RowFile> open_arrow_rows(const std::filesystem::path& path) {
+  const auto open = reinterpret_cast<OpenArrowRows>(load_arrow(path, "sft_open_arrow_rows"));
+  return std::unique_ptr<RowFile>(open(path.c_str()));
+}
+
+}  // namespace sft

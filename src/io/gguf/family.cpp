@@ -1,0 +1,153 @@
+#include "io/gguf/family.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+#include <utility>
+
+#include "core/error.h"
+
+namespace sft {
+
+namespace {
+
+constexpr std::array<GgufFamily, 4> kFamilies{{
+    {"llama", "llama", "LlamaForCausalLM", true, false, false},
+    {"qwen2", "qwen2", "Qwen2ForCausalLM", false, false, false},
+    {"qwen3", "qwen3", "Qwen3ForCausalLM", false, false, false},
+    {"gemma3", "gemma3_text", "Gemma3ForCausalLM", false, true, true},
+}};
+
+struct LayerName {
+  std::string_view gguf, hf;
+};
+
+constexpr std::array<LayerName, 11> kLayerNames{{
+    {"attn_norm", "input_layernorm"},
+    {"attn_q", "self_attn.q_proj"},
+    {"attn_k", "self_attn.k_proj"},
+    {"attn_v", "self_attn.v_proj"},
+    {"attn_output", "self_attn.o_proj"},
+    {"attn_q_norm", "self_attn.q_norm"},
+    {"attn_k_norm", "self_attn.k_norm"},
+    {"ffn_gate", "mlp.gate_proj"},
+    {"ffn_up", "mlp.up_proj"},
+    {"ffn_down", "mlp.down_proj"},
+    {"ffn_norm", "post_attention_layernorm"},
+}};
+constexpr std::array<LayerName, 3> kGemmaLayerNames{{
+    {"ffn_norm", "pre_feedforward_layernorm"},
+    {"post_attention_norm", "post_attention_layernorm"},
+    {"post_ffw_norm", "post_feedforward_layernorm"},
+}};
+
+std::string_view layer_name(const GgufFamily& family, std::string_view gguf) {
+  if (family.is_gemma) {
+    for (const LayerName& n : kGemmaLayerNames) {
+      if (n.gguf == gguf) {
+        return n.hf;
+      }
+    }
+  }
+  for (const LayerName& n : kLayerNames) {
+    if (n.gguf == gguf) {
+      return n.hf;
+    }
+  }
+  return "";
+}
+
+// "blk.12.attn_q.weight" -> 12, "attn_q", "weight".
+struct LayerParts {
+  int64_t layer = -1;
+  std::string_view part, kind;
+};
+
+std::optional<LayerParts> split_layer_name(std::string_view name) {
+  if (!name.starts_with("blk.")) {
+    return std::nullopt;
+  }
+  name.remove_prefix(4);
+  LayerParts parts;
+  const auto [rest, status] = std::from_chars(name.data(), name.data() + name.size(), parts.layer);
+  name.remove_prefix(static_cast<size_t>(rest - name.data()));
+  const size_t dot = name.rfind('.');
+  if (status != std::errc() || !name.starts_with(".") || dot == 0) {
+    return std::nullopt;
+  }
+  parts.part = name.substr(1, dot - 1);
+  parts.kind = name.substr(dot + 1);
+  return parts;
+}
+
+[[noreturn]] void fail_feature(const GgufFile& file, const std::string& what) {
+  throw Error("M230", fmt::format("{}: {}, which is not supported", file.path().string(), what))
+      .hint("train another model of a supported family");
+}
+
+}  // namespace
+
+const GgufFamily& find_gguf_family(const GgufFile& file) {
+  const std::string architecture = file.string("general.architecture").value_or("");
+  for (const GgufFamily& family : kFamilies) {
+    if (architecture != family.architecture) {
+      continue;
+    }
+    const auto key = [&](const char* rest) { return architecture + "." + rest; };
+    if (file.integer(key("expert_count")).value_or(0) > 0) {
+      fail_feature(file, "the model is a mixture of experts");
+    }
+    const int64_t heads = file.required_integer(key("attention.head_count"));
+    const int64_t width = file.required_integer(key("embedding_length"));
+    if (heads <= 0 || width <= 0) {
+      fail_feature(file, fmt::format("the model has {} heads and a width of {}", heads, width));
+    }
+    const int64_t head_dim = file.integer(key("attention.key_length")).value_or(width / heads);
+    const int64_t value_dim = file.integer(key("attention.value_length")).value_or(head_dim);
+    const int64_t rotated = file.integer(key("rope.dimension_count")).value_or(head_dim);
+    if (value_dim != head_dim || rotated != head_dim) {
+      fail_feature(file, fmt::format("keys of {}, values of {} and {} rotated dimensions differ",
+                                     head_dim, value_dim, rotated));
+    }
+    return family;
+  }
+  std::string known;
+  for (const GgufFamily& family : kFamilies) {
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", family.architecture);
+  }
+  throw Error("M229", fmt::format("{} holds a model of the architecture \"{}\", which is not "
+                                  "supported",
+                                  file.path().string(), architecture))
+      .hint(fmt::format("supported in GGUF files: {}", known));
+}
+
+std::string hf_tensor_name(const GgufFamily& family, const GgufFile& file,
+                           const std::string& name) {
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kWhole{{
+      {"token_embd.weight", "model.embed_tokens.weight"},
+      {"output_norm.weight", "model.norm.weight"},
+      {"output.weight", "lm_head.weight"},
+      {"rope_freqs.weight", ""},
+  }};
+  for (const auto& [gguf, hf] : kWhole) {
+    if (gguf == name) {
+      return std::string(hf);
+    }
+  }
+  if (const auto parts = split_layer_name(name)) {
+    const std::string_view hf = layer_name(family, parts->part);
+    if (!hf.empty() && (parts->kind == "weight" || parts->kind == "bias")) {
+      return fmt::format("model.layers.{}.{}.{}", parts->layer, hf, parts->kind);
+    }
+    if (parts->part == "attn_rot_embd" || parts->part == "rope_freqs") {
+      return "";
+    }
+  }
+  throw Error("M231", fmt::format("tensor \"{}\" has no place in the architecture \"{}\"", name,
+                                  family.architecture))
+      .at(file.path().string())
+      .hint("the file holds more than a plain text model; use the original folder instead");
+}
+
+}  // namespace sft

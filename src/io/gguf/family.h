@@ -1,0 +1,31 @@
+// The model architectures a GGUF file may hold, as one table: how they are called by transformers,
+// how their tensors are named there, and what the converter did to the weights. Used by GgufSource
+// and by the synthesis of config.json.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "io/gguf/file.h"
+
+namespace sft {
+
+struct GgufFamily {
+  const char* architecture;  // general.architecture
+  const char* model_type;    // config.json
+  const char* class_name;    // config.json's architectures
+  bool interleaved_rope;     // rows of q and k were permuted for an interleaved rope
+  bool norms_plus_one;       // norm weights were stored with 1 added
+  bool is_gemma;             // four norms a layer, two ropes, GELU
+};
+
+// M229 naming the architecture when it is not in the table; M230 for what the table's families have
+// no room for (experts, partial rope, ...).
+const GgufFamily& find_gguf_family(const GgufFile& file);
+
+// The Hugging Face name of a tensor of the file; "" for one that is not a weight (rope_freqs);
+// M231 for one that has no place in the family.
+std::string hf_tensor_name(const GgufFamily& family, const GgufFile& file, const std::string& name);
+
+}  // namespace sft

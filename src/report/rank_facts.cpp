@@ -1,0 +1,96 @@
+#include "report/rank_facts.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "io/checksum.h"
+
+namespace sft {
+
+namespace {
+
+constexpr size_t kSampledFiles = 16;
+constexpr size_t kEnd = 4096;  // bytes of a file's beginning, and of its end
+
+uint32_t add_text(uint32_t sum, const std::string& text) {
+  return crc32c(sum, text.data(), text.size() + 1);
+}
+
+// Of the file's beginning and end; what cannot be read adds nothing, it fails where it is used.
+uint32_t add_ends(uint32_t sum, const fs::path& file, uint64_t size) {
+  const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    return sum;
+  }
+  std::array<char, kEnd> buffer{};
+  for (const uint64_t at : {uint64_t{0}, size > kEnd ? size - kEnd : uint64_t{0}}) {
+    const ssize_t got = ::pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(at));
+    sum = crc32c(sum, buffer.data(), static_cast<size_t>(std::max<ssize_t>(got, 0)));
+  }
+  ::close(fd);
+  return sum;
+}
+
+}  // namespace
+
+Facts model_facts(const ModelSource& source, const std::string& text_key) {
+  constexpr int64_t kSmall = 65536;
+  constexpr int kSampledTensors = 8;
+  Facts facts;
+  for (const auto& [key, value] : source.config().items()) {
+    if (std::ranges::find(kWordsOnly, key) == std::end(kWordsOnly)) {
+      facts.emplace_back(fmt::format("{} of config.json", key), to_text(value));
+    }
+  }
+  std::vector<std::string> names = source.names();
+  std::ranges::sort(names);
+  uint32_t shapes = 0, values = 0;
+  int sampled = 0;
+  std::vector<float> some;
+  for (const std::string& name : names) {
+    const Shape shape = source.shape(name);
+    shapes = add_text(shapes, fmt::format("{} {}", name, shape.text()));
+    if (shape.elements() <= kSmall && sampled < kSampledTensors) {
+      some.resize(static_cast<size_t>(shape.elements()));
+      try {
+        source.read_f32(name, some.data());
+      } catch (const Error&) {
+        continue;  // no plain floats: where the model needs it, loading says so
+      }
+      values = crc32c(values, some.data(), some.size() * sizeof(float));
+      ++sampled;
+    }
+  }
+  facts.emplace_back("the list of the model's tensors",
+                     fmt::format("{} tensors, checksum {:08x}", names.size(), shapes));
+  facts.emplace_back("the checksum of a sample of the weights", fmt::format("{:08x}", values));
+  facts.emplace_back("the checksum of the tokenizer", text_key);
+  return facts;
+}
+
+Facts data_facts(const std::string& part, const Prepared& data) {
+  uint64_t bytes = 0;
+  uint32_t sum = 0;
+  for (size_t i = 0; i < data.files.size(); ++i) {
+    std::error_code unknown;
+    const uint64_t size = fs::file_size(data.files[i], unknown);
+    bytes += unknown ? 0 : size;
+    sum = crc32c(sum, &size, sizeof size);
+    if (!unknown && i < kSampledFiles) {
+      sum = add_ends(sum, data.files[i], size);
+    }
+  }
+  Facts facts = {{"the files of the " + part, fmt::format("{} files, {} bytes, checksum {:08x}",
+                                                          data.files.size(), bytes, sum)}};
+  if (data.rows->windows() == nullptr) {
+    facts.emplace_back("the number of rows of the " + part, fmt::format("{}", data.rows->size()));
+  }
+  return facts;
+}
+
+}  // namespace sft
