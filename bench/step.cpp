@@ -37,15 +37,15 @@ int run(int argc, char** argv) {
   for (int64_t i = 0; i < model.layout.elements; ++i) {
     weights.f32()[i] = 0.02F * normal(1, 0, static_cast<uint64_t>(i));
   }
-  Optimizer optimizer(*device, model.specs, model.layout, {});
+  Optimizer optimizer(*device, model.trained, model.layout, {});
   Arena arena(*device);
   auto recorded =
       record_training(model, {tokens, documents, length}, LossType::nll, true, Recompute::none);
   Executor executor(*device, arena, std::move(recorded.program));
   Bindings b;
-  for (size_t i = 0; i < model.specs.size(); ++i) {
-    b.parameters.push_back({weights.f32() + model.layout.offsets[i], model.specs[i].shape});
-    b.gradients.push_back({gradients.f32() + model.layout.offsets[i], model.specs[i].shape});
+  for (size_t i = 0; i < model.trained.size(); ++i) {
+    b.parameters.push_back({weights.f32() + model.layout.offsets[i], model.trained[i].shape});
+    b.gradients.push_back({gradients.f32() + model.layout.offsets[i], model.trained[i].shape});
   }
   std::vector<int32_t> ids, positions, starts{0};
   for (int64_t i = 0; i < tokens; ++i) {

@@ -6,19 +6,40 @@
 
 namespace sft {
 
-ParamLayout layout_parameters(const std::vector<ParamSpec>& specs) {
+namespace {
+
+// `units(spec)`: what a parameter takes.
+template <class Units>
+ParamLayout lay_out(const std::vector<ParamSpec>& specs, int blocks, const Units& units) {
   ParamLayout layout;
   int block = -1;
-  for (const ParamSpec& spec : specs) {
-    SFT_ASSERT(spec.block >= block);
-    for (; block < spec.block; ++block) {
+  const auto begin_blocks = [&](int last) {
+    for (; block < last; ++block) {
       layout.block_offsets.push_back(layout.elements);
     }
+  };
+  for (const ParamSpec& spec : specs) {
+    SFT_ASSERT(spec.block >= block);
+    begin_blocks(spec.block);
     layout.offsets.push_back(layout.elements);
-    layout.elements += (spec.shape.elements() + kTile - 1) / kTile * kTile;
+    layout.elements += (units(spec) + kTile - 1) / kTile * kTile;
   }
+  begin_blocks(blocks - 1);
   layout.block_offsets.push_back(layout.elements);
   return layout;
+}
+
+}  // namespace
+
+ParamLayout layout_parameters(const std::vector<ParamSpec>& specs, int blocks) {
+  return lay_out(specs, blocks, [](const ParamSpec& spec) { return spec.shape.elements(); });
+}
+
+ParamLayout layout_frozen(const std::vector<ParamSpec>& specs, int blocks, DType compute) {
+  return lay_out(specs, blocks, [&](const ParamSpec& spec) {
+    const Tensor view{nullptr, spec.shape, read_type(spec, compute)};
+    return static_cast<int64_t>(view.bytes());
+  });
 }
 
 std::vector<NamedTensor> named_tensors(const std::vector<ParamSpec>& specs,

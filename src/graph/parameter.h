@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,7 +29,20 @@ struct ParamSpec {
   int block = 0;  // bucket: 0 embeddings, 1..layers the blocks, layers + 1 what follows
   ParamKind kind = ParamKind::matrix;
   Init init = Init::normal;
+  // False: it has no gradient, no optimizer state, and no place in checkpoints.
+  bool trained = true;
+  // How a frozen parameter is kept, which is what programs read; none: in their compute type, norms
+  // in float32. (Trained ones are all alike: LoadedModel::weight_type.)
+  std::optional<DType> stored{};
 };
+
+// The type that programs computing in `compute` read a parameter in.
+inline DType read_type(const ParamSpec& spec, DType compute) {
+  if (!spec.trained && spec.stored) {
+    return *spec.stored;
+  }
+  return spec.kind == ParamKind::norm ? DType::f32 : compute;
+}
 
 inline bool decays(const ParamSpec& spec) { return spec.kind == ParamKind::matrix; }
 
@@ -42,20 +56,25 @@ struct ElementRange {
   int64_t size() const { return end - begin; }
 };
 
-// Where each parameter lies in one flat buffer: contiguous by block, each at a whole tile.
+// Where each parameter lies in one flat buffer: contiguous by block, each at a whole tile. Units
+// are elements for trained parameters and bytes for frozen ones, which differ in type.
 struct ParamLayout {
-  std::vector<int64_t> offsets;        // in elements, per parameter
+  std::vector<int64_t> offsets;        // per parameter
   std::vector<int64_t> block_offsets;  // per block, and the end
-  int64_t elements = 0;
+  int64_t elements = 0;                // of all, padding included
 };
-ParamLayout layout_parameters(const std::vector<ParamSpec>& specs);
+// In elements. `specs` are in the order of their blocks, of which there are `blocks` (0: up to the
+// last one's).
+ParamLayout layout_parameters(const std::vector<ParamSpec>& specs, int blocks = 0);
+// In bytes, of parameters as programs that compute in `compute` read them.
+ParamLayout layout_frozen(const std::vector<ParamSpec>& specs, int blocks, DType compute);
 
 // The published tensors as views into a flat buffer of `type` laid out as above.
 std::vector<NamedTensor> named_tensors(const std::vector<ParamSpec>& specs,
                                        const ParamLayout& layout, void* base,
                                        DType type = DType::f32);
 
-// The number of trained values (padding between parameters not counted).
+// The number of values (padding between parameters not counted).
 int64_t count_parameters(const std::vector<ParamSpec>& specs);
 
 }  // namespace sft

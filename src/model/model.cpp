@@ -2,26 +2,27 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "core/error.h"
 #include "ops/linear.h"
 
 namespace sft {
 
-Weights::Weights(Program& p, const std::vector<ParamSpec>& specs) : specs_(specs) {
-  for (size_t i = 0; i < specs.size(); ++i) {
-    const DType type = specs[i].kind == ParamKind::norm ? DType::f32 : p.target().compute;
-    values_.push_back(p.parameter(static_cast<int>(i), specs[i].name, specs[i].shape, type, true,
-                                  specs[i].block));
+Weights::Weights(Program& p, const Model& model) {
+  int index = 0;
+  for (const std::vector<ParamSpec>* const list : {&model.trained, &model.frozen}) {
+    for (const ParamSpec& spec : *list) {
+      values_[spec.name] =
+          p.parameter(index++, spec.name, spec.shape, read_type(spec, p.target().compute),
+                      spec.trained, spec.block);
+    }
   }
 }
 
 Value Weights::optional(const std::string& name) const {
-  for (size_t i = 0; i < specs_.size(); ++i) {
-    if (specs_[i].name == name) {
-      return values_[i];
-    }
-  }
-  return {};
+  const auto found = values_.find(name);
+  return found == values_.end() ? Value{} : found->second;
 }
 
 Value Weights::operator()(const std::string& name) const {
@@ -42,9 +43,17 @@ Model Model::from_config(const Json& config) {
         .hint("use the folder of a whole model, as published or as saved by transformers");
   }
   m.config.architecture = m.family->architecture;
-  m.specs = m.family->parameters(m.config);
-  m.layout = layout_parameters(m.specs);
+  m.set_parameters(m.family->parameters(m.config));
   return m;
+}
+
+void Model::set_parameters(std::vector<ParamSpec> specs) {
+  trained.clear();
+  frozen.clear();
+  for (ParamSpec& spec : specs) {
+    (spec.trained ? trained : frozen).push_back(std::move(spec));
+  }
+  layout = layout_parameters(trained, blocks());
 }
 
 std::string Model::head_name() const {
@@ -74,7 +83,7 @@ ModelInputs batch_inputs(Program& p, const Model& model, const BatchSize& size) 
 TrainingProgram record_training(const Model& model, const BatchSize& size, TokenLoss loss,
                                 bool training, MemoryPolicy memory, Target target) {
   Program p(training ? Program::Purpose::training : Program::Purpose::inference, memory, target);
-  const Weights w(p, model.specs);
+  const Weights w(p, model);
   const ModelInputs inputs = batch_inputs(p, model, size);
   const int64_t kept = size.kept > 0 ? size.kept : size.tokens;
   const Value targets = p.input("targets", {kept}, DType::i32);
@@ -92,7 +101,7 @@ TrainingProgram record_training(const Model& model, const BatchSize& size, Token
 
 LogitsProgram record_logits(const Model& model, const BatchSize& size, Target target) {
   Program p(Program::Purpose::inference, Recompute::none, target);
-  const Weights w(p, model.specs);
+  const Weights w(p, model);
   const Value hidden = model.family->forward(p, model.config, w, batch_inputs(p, model, size));
   const Value logits = linear(p, hidden, {w(model.head_name()), {}, {}});
   p.keep(logits);
@@ -102,7 +111,7 @@ LogitsProgram record_logits(const Model& model, const BatchSize& size, Target ta
 LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capacity,
                                 Target target) {
   Program p(Program::Purpose::inference, Recompute::none, target);
-  const Weights w(p, model.specs);
+  const Weights w(p, model);
   ModelInputs inputs;
   inputs.tokens = p.input("tokens", {tokens}, DType::i32);
   inputs.positions = p.input("positions", {tokens}, DType::i32);

@@ -2,6 +2,8 @@
 // recorded once. Knows nothing of devices, ranks, memory or files.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -51,16 +53,17 @@ struct ModelInputs {
   Value past;                 // (1) i32 when generating
 };
 
+struct Model;
+
 // A model's parameters inside one program, by name.
 class Weights {
  public:
-  Weights(Program& p, const std::vector<ParamSpec>& specs);
+  Weights(Program& p, const Model& model);
   Value operator()(const std::string& name) const;  // M030 when there is none
   Value optional(const std::string& name) const;    // null when there is none
 
  private:
-  const std::vector<ParamSpec>& specs_;
-  std::vector<Value> values_;
+  std::map<std::string, Value, std::less<>> values_;
 };
 
 // A row of the table in families.cpp.
@@ -78,14 +81,23 @@ struct Family {
 const Family& find_family(const Json& config);
 std::vector<std::string> supported_architectures();
 
+// Programs number parameters through both lists: the trained ones first.
 struct Model {
   const Family* family = nullptr;
   ModelConfig config;
-  std::vector<ParamSpec> specs;
-  ParamLayout layout;
+  std::vector<ParamSpec> trained, frozen;
+  ParamLayout layout;  // of the trained ones
 
+  // All of the family's parameters, as its `trained` says (all of them are, as a family makes
+  // them).
   static Model from_config(const Json& config);
+  // Takes these parameters instead, in the order of their blocks.
+  void set_parameters(std::vector<ParamSpec> specs);
   std::string head_name() const;
+  int blocks() const { return config.layers + 2; }
+  size_t parameter_count() const { return trained.size() + frozen.size(); }
+  // Values of both lists.
+  int64_t values() const { return count_parameters(trained) + count_parameters(frozen); }
 };
 
 // --- programs ------------------------------------------------------------------------------------

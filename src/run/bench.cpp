@@ -50,14 +50,17 @@ MicroBatch random_batch(const BenchSettings& s, int64_t vocab, uint64_t number) 
 }
 
 double flops_per_token(const LoadedModel& model, int64_t seq) {
-  double parameters = 0;
-  for (const ParamSpec& spec : model.model.specs) {
-    if (spec.name != "model.embed_tokens.weight" || model.model.config.tied) {
-      parameters += static_cast<double>(spec.shape.elements());
+  // A product, its input's gradient and, where it is trained, its weight's.
+  double flops = 0;
+  for (const std::vector<ParamSpec>* const list : {&model.model.trained, &model.model.frozen}) {
+    for (const ParamSpec& spec : *list) {
+      if (spec.name != "model.embed_tokens.weight" || model.model.config.tied) {
+        flops += (spec.trained ? 6.0 : 4.0) * static_cast<double>(spec.shape.elements());
+      }
     }
   }
   const ModelConfig& c = model.model.config;
-  return 6.0 * parameters + 6.0 * c.layers * c.heads * c.head_dim * static_cast<double>(seq);
+  return flops + 6.0 * c.layers * c.heads * c.head_dim * static_cast<double>(seq);
 }
 
 void update(Sharder& sharder, double norm, int64_t step) {
@@ -92,7 +95,7 @@ LoadedModel random_model(const std::filesystem::path& config, Device& device, DT
       stored([&](uint64_t i) { return loaded.model.config.initializer_range * normal(1, 0, i); });
   const std::vector<std::byte> ones = stored([](uint64_t) { return 1.0F; });
   std::map<std::string, Init> inits;
-  for (const ParamSpec& spec : loaded.model.specs) {
+  for (const ParamSpec& spec : loaded.model.trained) {
     for (const ParamPiece& piece : spec.pieces) {
       inits[piece.name] = spec.init;
     }

@@ -148,7 +148,7 @@ Json about_run(const TrainOptions& o, const RunSurroundings& s, const LoadedMode
            {{"name", source.name()},
             {"architecture", model.model.config.architecture},
             {"format", source.format()},
-            {"parameters", count_parameters(model.model.specs)}}},
+            {"parameters", model.model.values()}}},
           {"data", data.report},
           {"world", s.launch.world},
           {"devices", {device.name()}},
@@ -248,9 +248,8 @@ TrainOutcome run_training(const TrainOptions& asked, const RunSurroundings& s) {
   LoadedModel model = load_model(*source, *device, chosen.compute,
                                  o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32, holding);
   log.note(fmt::format("model: {} ({}), {} parameters, {}, trained in {} on {}", source->name(),
-                       model.model.config.architecture,
-                       with_commas(count_parameters(model.model.specs)), source->format(),
-                       name_of(chosen.compute), device->name()));
+                       model.model.config.architecture, with_commas(model.model.values()),
+                       source->format(), name_of(chosen.compute), device->name()));
 
   const SaveOptions saving =
       save_options(o, *source, text, train.chat, trains_turn_end(*train.rows, text), s.version);

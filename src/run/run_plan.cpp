@@ -77,7 +77,7 @@ RunPlan plan_training(const TrainOptions& asked, const RunSurroundings& s) {
   const DataOptions data = counted(o.data);
   RunPlan plan;
   plan.model = fmt::format("{} ({}), {} parameters", source->name(), model.config.architecture,
-                           with_commas(count_parameters(model.specs)));
+                           with_commas(model.values()));
   const bool evaluates = o.eval_strategy != "no" || o.eval_on_start;
   if (evaluates) {
     check_dataset(data, Part::eval, context);

@@ -42,13 +42,14 @@ std::vector<Source> sources_of(const Sharder& sharder, int block, bool optimizer
   sources[0].own = m.weights_at(shards.own(block));
   for (size_t r = 0; r < ranks; ++r) {
     const ElementRange range = shards.own(block, static_cast<int>(r)).range;
-    sources[0].parts[r] = weight_parts(m.model.specs, m.model.layout, range, m.weight_type);
+    sources[0].parts[r] = weight_parts(m.model.trained, m.model.layout, range, m.weight_type);
     for (StatePart& p : sources[0].parts[r]) {
       p.name = "master." + p.name;
     }
     if (optimizer) {
-      const StateLayout layout(m.model.specs, m.model.layout, sharder.optimizer_settings(), range);
-      for (const StatePart& p : layout.parts(m.model.specs, m.model.layout)) {
+      const StateLayout layout(m.model.trained, m.model.layout, sharder.optimizer_settings(),
+                               range);
+      for (const StatePart& p : layout.parts(m.model.trained, m.model.layout)) {
         sources[buffer_of(p.slot, p.scale)].parts[r].push_back(p);
       }
     }
@@ -68,13 +69,13 @@ std::vector<Source> sources_of(const Sharder& sharder, int block, bool optimizer
 GatheredState room_for(const Sharder& sharder, bool optimizer) {
   const LoadedModel& m = sharder.model();
   const ElementRange all{0, m.elements()};
-  std::vector<StatePart> parts = weight_parts(m.model.specs, m.model.layout, all, m.weight_type);
+  std::vector<StatePart> parts = weight_parts(m.model.trained, m.model.layout, all, m.weight_type);
   for (StatePart& p : parts) {
     p.name = "master." + p.name;
   }
   if (optimizer) {
-    const StateLayout layout(m.model.specs, m.model.layout, sharder.optimizer_settings(), all);
-    std::ranges::copy(layout.parts(m.model.specs, m.model.layout), std::back_inserter(parts));
+    const StateLayout layout(m.model.trained, m.model.layout, sharder.optimizer_settings(), all);
+    std::ranges::copy(layout.parts(m.model.trained, m.model.layout), std::back_inserter(parts));
   }
   GatheredState state;
   size_t bytes = 0;

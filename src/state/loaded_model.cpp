@@ -1,6 +1,8 @@
 #include "state/loaded_model.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "io/convert.h"
 
@@ -39,12 +41,14 @@ void LoadedModel::allocate(Device& device, const Holding& holding) {
   }
   if (target.compute != DType::f32 &&
       !(weight_type == DType::f32 && whole_weights() && host == nullptr)) {
-    norms = device.allocate(bytes_of(count_norms(model.specs), DType::f32));
+    norms = device.allocate(bytes_of(count_norms(model.trained), DType::f32));
   }
   if (place.stage == 3) {
     slots = BlockSlots(shards);
     gathered = device.allocate(bytes_of(slots.elements(), target.compute));
   }
+  frozen =
+      FrozenWeights(model, target.compute, place, holding.offload_param && host != nullptr, device);
 }
 
 std::byte* LoadedModel::weights_at(const Stretch& s) const {
@@ -60,7 +64,7 @@ std::byte* LoadedModel::copy_at(const Stretch& s) const {
 std::vector<HeldPart> LoadedModel::held_parts() const {
   std::vector<HeldPart> out;
   for (const Stretch& s : held()) {
-    for (const StatePart& p : weight_parts(model.specs, model.layout, s.range, weight_type)) {
+    for (const StatePart& p : weight_parts(model.trained, model.layout, s.range, weight_type)) {
       out.push_back({p.name, p.shape, p.begin, p.end, p.dtype, weights_at(s) + p.at});
     }
   }
@@ -69,19 +73,20 @@ std::vector<HeldPart> LoadedModel::held_parts() const {
 
 std::vector<Tensor> LoadedModel::views(float* base) const {
   std::vector<Tensor> out;
-  for (size_t i = 0; i < model.specs.size(); ++i) {
-    const ParamSpec& spec = model.specs[i];
+  for (size_t i = 0; i < model.trained.size(); ++i) {
+    const ParamSpec& spec = model.trained[i];
     out.push_back(
         {base + shards.whole_at(spec.block, model.layout.offsets[i]), spec.shape, DType::f32});
   }
+  out.resize(model.parameter_count());
   return out;
 }
 
 std::vector<Tensor> LoadedModel::parameters() const {
   std::vector<Tensor> out;
   float* norm = norms.f32();
-  for (size_t i = 0; i < model.specs.size(); ++i) {
-    const ParamSpec& spec = model.specs[i];
+  for (size_t i = 0; i < model.trained.size(); ++i) {
+    const ParamSpec& spec = model.trained[i];
     const bool is_norm = spec.kind == ParamKind::norm;
     if (is_norm && norms.size() > 0) {
       out.push_back({norm, spec.shape, DType::f32});
@@ -100,6 +105,7 @@ std::vector<Tensor> LoadedModel::parameters() const {
         {(copied ? copy : weights).data() + bytes_of(shards.whole_at(spec.block, offset), type),
          spec.shape, type});
   }
+  std::ranges::copy(frozen.tensors(), std::back_inserter(out));
   return out;
 }
 
@@ -151,8 +157,8 @@ void LoadedModel::refresh_norms(Device& device) const {
     device.zero(norms.data(), norms.size());
   }
   float* norm = norms.f32();
-  for (size_t i = 0; i < model.specs.size(); ++i) {
-    const ParamSpec& spec = model.specs[i];
+  for (size_t i = 0; i < model.trained.size(); ++i) {
+    const ParamSpec& spec = model.trained[i];
     if (spec.kind != ParamKind::norm) {
       continue;
     }
@@ -204,24 +210,37 @@ void LoadedModel::read_weights(Device& device, const ReadTensor& read) {
 }
 
 void check_weights(const ModelSource& source, const Model& model) {
-  for (const StatePart& p :
-       weight_parts(model.specs, model.layout, {0, model.layout.elements}, DType::f32)) {
-    source.require(p.name, p.shape);
+  for (const std::vector<ParamSpec>* const list : {&model.trained, &model.frozen}) {
+    for (const ParamSpec& spec : *list) {
+      for (const ParamPiece& piece : spec.pieces) {
+        auto dims = spec.shape.dims();
+        dims[0] = piece.rows;
+        source.require(piece.name, Shape(dims));
+      }
+    }
   }
 }
 
 LoadedModel load_model(const ModelSource& source, Device& device, DType compute, DType weight_type,
                        const Holding& holding) {
+  return load_model(source, Model::from_config(source.config()), device, compute, weight_type,
+                    holding);
+}
+
+LoadedModel load_model(const ModelSource& source, Model model, Device& device, DType compute,
+                       DType weight_type, const Holding& holding) {
   LoadedModel loaded;
-  loaded.model = Model::from_config(source.config());
+  loaded.model = std::move(model);
   loaded.target = {device.kind(), compute};
   loaded.weight_type = weight_type;
   check_weights(source, loaded.model);
   loaded.allocate(device, holding);
-  loaded.read_weights(device,
-                      [&](const std::string& name, const Shape&, ElementRange part, float* to) {
-                        source.read_f32(name, part, to, &device.threads());
-                      });
+  const LoadedModel::ReadTensor read = [&](const std::string& name, const Shape&, ElementRange part,
+                                           float* to) {
+    source.read_f32(name, part, to, &device.threads());
+  };
+  loaded.read_weights(device, read);
+  loaded.frozen.read(device, read);
   loaded.refresh_copy(device);
   return loaded;
 }

@@ -12,6 +12,7 @@
 #include "io/model_source.h"
 #include "model/model.h"
 #include "optim/state_layout.h"
+#include "state/frozen_weights.h"
 #include "state/shard_layout.h"
 
 namespace sft {
@@ -52,14 +53,13 @@ struct LoadedModel {
   Buffer norms;     // norms in float32, end to end, when nothing else has all of them so
   Buffer gathered;  // at stage 3: the blocks that programs read, in `slots`
   BlockSlots slots;
+  FrozenWeights frozen;  // what is not trained
 
   // Takes the memory for a rank's part; weights are zero.
   void allocate(Device& device, const Holding& holding);
-  // Reads what this rank holds, and no more, in pieces: `read` writes values of a tensor of
-  // `shape`. Programs can run after refresh_copy (and, where ranks share it out, state/sharder.h's
-  // refresh).
-  using ReadTensor = std::function<void(const std::string& name, const Shape& shape,
-                                        ElementRange part, float* to)>;
+  // Reads what this rank holds of the trained weights, and no more, in pieces. Programs can run
+  // after refresh_copy (and, where ranks share it out, state/sharder.h's refresh).
+  using ReadTensor = FrozenWeights::ReadTensor;
   void read_weights(Device& device, const ReadTensor& read);
 
   bool whole_weights() const {
@@ -77,22 +77,22 @@ struct LoadedModel {
   std::vector<HeldPart> held_parts() const;
 
   // Views for a program's bindings, by parameter index: of the copy where there is one, but norms
-  // are read in float32.
+  // are read in float32; the frozen ones as they are kept.
   std::vector<Tensor> parameters() const;
   // Makes the copy of what is held anew from the weights, and the norms.
   void refresh_copy(Device& device) const;
   // Makes `norms` anew, after every change of the weights; where ranks share them out, from this
   // rank's slices, zero elsewhere: their sum over ranks is what programs need.
   void refresh_norms(Device& device) const;
-  int64_t elements() const { return model.layout.elements; }
-  // The same views into another buffer of whole blocks (gradients).
+  int64_t elements() const { return model.layout.elements; }  // of the trained weights
+  // The same views into another buffer of whole blocks (gradients); empty ones for what is frozen.
   std::vector<Tensor> views(float* base) const;
 
  private:
   void send_converted(Device& device, const std::byte* from, int64_t n, std::byte* to) const;
 };
 
-// How many floats all norms have together.
+// How many floats all norms among them have together.
 int64_t count_norms(const std::vector<ParamSpec>& specs);
 
 // M244 or M245 for a tensor of the family that the source does not have, or in another shape.
@@ -102,5 +102,8 @@ void check_weights(const ModelSource& source, const Model& model);
 // is missing or of another shape. A tied head that the file stores all the same is not read.
 LoadedModel load_model(const ModelSource& source, Device& device, DType compute = DType::f32,
                        DType weight_type = DType::f32, const Holding& holding = {});
+// The same for a model of this source, of which not everything need be trained.
+LoadedModel load_model(const ModelSource& source, Model model, Device& device, DType compute,
+                       DType weight_type, const Holding& holding);
 
 }  // namespace sft

@@ -12,14 +12,21 @@ std::byte* bytes_at(const Buffer& buffer, int64_t elements, DType type) {
   return buffer.data() + elements * static_cast<int64_t>(size_of(type));
 }
 
+// A block on its way together.
+struct Incoming {
+  const std::byte* from;
+  std::byte* whole;
+  size_t bytes;
+};
+
 // Whether all blocks that share a slot have their tensors at the same places.
 bool blocks_alike(const Model& model, const ShardLayout& shards, const BlockSlots& slots) {
   std::vector<std::vector<int64_t>> tensors(static_cast<size_t>(shards.blocks()));
-  for (size_t i = 0; i < model.specs.size(); ++i) {
-    const int block = model.specs[i].block;
+  for (size_t i = 0; i < model.trained.size(); ++i) {
+    const int block = model.trained[i].block;
     auto& of_block = tensors[static_cast<size_t>(block)];
     of_block.push_back(model.layout.offsets[i] - shards.block(block).begin);
-    of_block.push_back(model.specs[i].shape.elements());
+    of_block.push_back(model.trained[i].shape.elements());
   }
   std::array<int, BlockSlots::kSlots> first;
   first.fill(-1);
@@ -82,16 +89,20 @@ ShardBytes shard_bytes(const Model& model, const Holding& holding, DType stored,
   }
   const bool float_norms = stored == DType::f32 && place.stage == 0 && !offloaded;
   if (compute != DType::f32 && !float_norms) {
-    out.weights += bytes(count_norms(model.specs), DType::f32);
+    out.weights += bytes(count_norms(model.trained), DType::f32);
   }
   out.gradients = bytes(place.stage >= 2 ? some : whole, DType::f32);
   out.gradients += sums_apart ? bytes(slice, DType::f32) : 0.0;
   for (const Stretch& s : shards.updated()) {
     out.moments +=
-        static_cast<double>(StateLayout(model.specs, model.layout, optimizer, s.range).bytes());
+        static_cast<double>(StateLayout(model.trained, model.layout, optimizer, s.range).bytes());
   }
   out.moments +=
-      static_cast<double>(whole_workspace(optimizer.whole, model.specs, shards.blocks()));
+      static_cast<double>(whole_workspace(optimizer.whole, model.trained, shards.blocks()));
+  const FrozenWeights::Bytes frozen =
+      FrozenWeights::bytes(model, compute, place, holding.offload_param);
+  out.weights += static_cast<double>(frozen.device);
+  out.host += static_cast<double>(frozen.host);
   if (offloaded) {
     out.host += std::exchange(out.masters, 0.0) + std::exchange(out.moments, 0.0) +
                 static_cast<double>(OffloadedUpdate::staging_bytes(compute));
@@ -117,11 +128,11 @@ Sharder::Sharder(Device& device, Communicator& world, LoadedModel& model,
       weights_(static_cast<size_t>(model.shards.blocks())),
       reduced_(std::max<size_t>(weights_.size(), BlockSlots::kSlots)) {
   for (const Stretch& s : updated_) {
-    optimizers_.emplace_back(model.optimizer_device(device), model.model.specs, model.model.layout,
-                             optimizer, s.range);
+    optimizers_.emplace_back(model.optimizer_device(device), model.model.trained,
+                             model.model.layout, optimizer, s.range);
   }
   workspace_ = device.allocate(static_cast<size_t>(
-      whole_workspace(optimizer.whole, model.model.specs, model.shards.blocks())));
+      whole_workspace(optimizer.whole, model.model.trained, model.shards.blocks())));
   if (model.host) {
     SFT_ASSERT(optimizer.whole == WholeStep::none);  // C181
     offloaded_.emplace(device, model.target.compute, model.copy_on_host);
@@ -157,11 +168,12 @@ float* Sharder::block_gradients(int block) const {
 std::vector<Tensor> Sharder::gradients() const {
   std::vector<Tensor> out;
   const Model& m = model_.model;
-  for (size_t i = 0; i < m.specs.size(); ++i) {
-    const int block = m.specs[i].block;
+  for (size_t i = 0; i < m.trained.size(); ++i) {
+    const int block = m.trained[i].block;
     out.push_back({block_gradients(block) + (m.layout.offsets[i] - shards().block(block).begin),
-                   m.specs[i].shape, DType::f32});
+                   m.trained[i].shape, DType::f32});
   }
+  out.resize(m.parameter_count());  // frozen ones have none
   return out;
 }
 
@@ -232,21 +244,33 @@ void Sharder::fetch(int block) {
   fetched_block_[slot] = block;
   const Stretch own = shards().own(block);
   const DType type = model_.target.compute;
-  const size_t bytes = static_cast<size_t>(shards().slice(block)) * size_of(type);
-  std::byte* const whole = bytes_at(model_.gathered, model_.slots.at(block), type);
-  const std::byte* from = model_.copy.size() > 0 ? model_.copy_at(own) : model_.weights_at(own);
+  const FrozenWeights& frozen = model_.frozen;
+  // This rank's slice, where the whole block goes, and the bytes of a slice: of what is trained and
+  // of what is frozen.
+  std::array<Incoming, 2> parts{
+      {{model_.copy.size() > 0 ? model_.copy_at(own) : model_.weights_at(own),
+        bytes_at(model_.gathered, model_.slots.at(block), type),
+        static_cast<size_t>(shards().slice(block)) * size_of(type)},
+       {frozen.slice(block), frozen.gathered(block),
+        static_cast<size_t>(frozen.shards().slice(block))}}};
   if (model_.copy_on_host) {
-    std::byte* const mine = whole + static_cast<size_t>(shards().place().rank) * bytes;
     device_.begin_aside(Lane::copies);
-    device_.copy(mine, from, bytes);
+    for (Incoming& part : parts) {
+      std::byte* const mine = part.whole + static_cast<size_t>(shards().place().rank) * part.bytes;
+      device_.copy(mine, part.from, part.bytes);
+      part.from = mine;
+    }
     uploaded_[slot] = device_.end_aside();
     if (alone()) {
       return;
     }
     device_.wait_aside(*std::exchange(uploaded_[slot], std::nullopt));
-    from = mine;
   }
-  fetched_[slot] = begun(comm_.begin_all_gather(from, whole, bytes));
+  for (const Incoming& part : parts) {
+    if (part.bytes > 0) {
+      fetched_[slot] = begun(comm_.begin_all_gather(part.from, part.whole, part.bytes));
+    }
+  }
 }
 
 void Sharder::arrive(int slot) {
@@ -289,12 +313,19 @@ void Sharder::finish_gradients() {
   if (replicas_) {
     Ticket ticket;
     for (const Stretch& s : updated_) {
-      ticket = replicas_->begin_all_reduce(gradients_at(s), s.range.size());
+      if (s.range.size() > 0) {
+        ticket = replicas_->begin_all_reduce(gradients_at(s), s.range.size());
+      }
     }
-    replicas_->wait(*ticket);
+    if (ticket) {
+      replicas_->wait(*ticket);
+    }
   }
   if (stage() == 0 && sums_apart_) {
     for (int b = 0; b < shards().blocks(); ++b) {
+      if (shards().slice(b) == 0) {
+        continue;
+      }
       begun(comm_.begin_all_gather(sums_.f32() + shards().slice_at(b), block_gradients(b),
                                    static_cast<size_t>(shards().slice(b)) * sizeof(float)));
     }
@@ -347,7 +378,7 @@ void Sharder::update_whole(const OptimizerStep& step) {
   const Model& m = model_.model;
   for (size_t i = 0; i < updated_.size(); ++i) {
     const Stretch& s = updated_[i];
-    if (stage() > 0 && std::ranges::none_of(m.specs, [&](const ParamSpec& spec) {
+    if (stage() > 0 && std::ranges::none_of(m.trained, [&](const ParamSpec& spec) {
           return spec.block == s.block &&
                  takes_whole(optimizer_settings_.whole, spec, shards().blocks());
         })) {
@@ -386,7 +417,7 @@ void Sharder::share_weights() {
   }
   if (model_.norms.size() > 0) {
     weights_[0] =
-        begun(comm_.begin_all_reduce(model_.norms.f32(), count_norms(model_.model.specs)));
+        begun(comm_.begin_all_reduce(model_.norms.f32(), count_norms(model_.model.trained)));
   }
   if (stage() == 3) {
     wait(weights_[0]);
@@ -396,6 +427,9 @@ void Sharder::share_weights() {
   const Buffer& whole = copied ? model_.copy : model_.weights;
   const DType type = copied ? model_.target.compute : model_.weight_type;
   for (const Stretch& s : shards().own()) {
+    if (shards().slice(s.block) == 0) {
+      continue;  // all of it is frozen
+    }
     weights_[static_cast<size_t>(s.block)] = begun(comm_.begin_all_gather(
         bytes_at(whole, s.whole_at, type), bytes_at(whole, shards().whole_at(s.block), type),
         static_cast<size_t>(shards().slice(s.block)) * size_of(type)));

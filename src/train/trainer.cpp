@@ -111,9 +111,11 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
         BatchRunnerOptions{
             .loss = token_loss(options), .most_tokens = memory_.eval_tokens, .training = false});
   }
-  for (const ParamSpec& spec : model.model.specs) {
-    if (spec.name != "model.embed_tokens.weight") {
-      parameters_without_embeddings_ += static_cast<double>(spec.shape.elements());
+  for (const std::vector<ParamSpec>* const list : {&model.model.trained, &model.model.frozen}) {
+    for (const ParamSpec& spec : *list) {
+      if (spec.name != "model.embed_tokens.weight") {
+        parameters_without_embeddings_ += static_cast<double>(spec.shape.elements());
+      }
     }
   }
 }

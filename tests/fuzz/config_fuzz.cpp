@@ -8,7 +8,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   return fuzz::accepts([&] {
     const Json config = parse_json({reinterpret_cast<const char*>(data), size}, "config.json");
     const Model model = Model::from_config(config);
-    if (model.specs.size() < 200 && model.layout.elements < 10'000'000) {
+    if (model.trained.size() < 200 && model.layout.elements < 10'000'000) {
       record_training(model, {.tokens = 32, .documents = 2}, LossType{}, true, MemoryPolicy{});
     }
   });

@@ -66,7 +66,7 @@ TEST_P(Families, loss_and_gradients) {
   const LossStats stats = run.train();
   EXPECT_EQ(stats.tokens, expected["targets"].get<float>());
   EXPECT_NEAR(stats.loss / stats.tokens, expected["loss"].get<float>(), 5e-6);
-  const auto gradients = named_tensors(run.model.specs, run.model.layout, run.gradients.f32());
+  const auto gradients = named_tensors(run.model.trained, run.model.layout, run.gradients.f32());
   EXPECT_EQ(gradients.size(), expected["gradients"].size());
   for (const NamedTensor& g : gradients) {
     ASSERT_TRUE(expected["gradients"].contains(g.name)) << g.name;
@@ -162,10 +162,10 @@ TEST_P(Families, rows_without_a_label_need_only_keys_and_values_in_the_last_bloc
         }
         EXPECT_EQ(plain, gradients());
       }
-      for (size_t i = 0; i < run.model.specs.size(); ++i) {
-        const std::string& name = run.model.specs[i].name;
+      for (size_t i = 0; i < run.model.trained.size(); ++i) {
+        const std::string& name = run.model.trained[i].name;
         const auto at = static_cast<size_t>(run.model.layout.offsets[i]);
-        const auto size = static_cast<size_t>(run.model.specs[i].shape.elements());
+        const auto size = static_cast<size_t>(run.model.trained[i].shape.elements());
         const std::span<const float> a(want.data() + at, size), b(plain.data() + at, size);
         const float most =
             std::abs(*std::ranges::max_element(a, {}, [](float x) { return std::abs(x); }));

@@ -28,18 +28,18 @@ class TinyRun {
         weights(static_cast<size_t>(model.layout.elements) * sizeof(float)),
         gradients(static_cast<size_t>(model.layout.elements) * sizeof(float)) {
     const SafetensorsFile file(folder / "model.safetensors");
-    for (const NamedTensor& t : named_tensors(model.specs, model.layout, weights.f32())) {
+    for (const NamedTensor& t : named_tensors(model.trained, model.layout, weights.f32())) {
       const StoredTensor* stored = file.find(t.name);
       if (stored == nullptr || stored->elements() != t.tensor.shape.elements()) {
         throw std::runtime_error("no or wrong tensor " + t.name);
       }
       file.read_f32(*stored, t.tensor.f32());
     }
-    for (size_t i = 0; i < model.specs.size(); ++i) {
+    for (size_t i = 0; i < model.trained.size(); ++i) {
       bindings.parameters.push_back(
-          {weights.f32() + model.layout.offsets[i], model.specs[i].shape, DType::f32});
+          {weights.f32() + model.layout.offsets[i], model.trained[i].shape, DType::f32});
       bindings.gradients.push_back(
-          {gradients.f32() + model.layout.offsets[i], model.specs[i].shape, DType::f32});
+          {gradients.f32() + model.layout.offsets[i], model.trained[i].shape, DType::f32});
     }
   }
 

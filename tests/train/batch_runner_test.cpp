@@ -1,7 +1,7 @@
 // Micro-batches of which few tokens are trained: the runner's choice to drop the other rows in the
 // last block against computing all of them. With SFT_TEST_CUDA on the GPU as well.
-#include "support/paths.h"
 #include "train/batch_runner.h"
+#include "support/paths.h"
 
 #include <gtest/gtest.h>
 

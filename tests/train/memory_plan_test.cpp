@@ -1,7 +1,7 @@
 // The memory plan: what it picks, what it refuses and what it then names, on a device that has just
 // as much memory as the test says; and a run that stays within it.
-#include "support/paths.h"
 #include "train/memory_plan.h"
+#include "support/paths.h"
 
 #include <gtest/gtest.h>
 

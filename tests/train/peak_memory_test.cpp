@@ -64,7 +64,7 @@ class PeakMemory : public ::testing::Test {
     for (size_t i = 0; i < weights.size(); ++i) {
       weights[i] = static_cast<float>(i % 97) * 4e-4F - 0.02F;
     }
-    const auto tensors = named_tensors(made.specs, made.layout, weights.data());
+    const auto tensors = named_tensors(made.trained, made.layout, weights.data());
     fs::remove(to / "model.safetensors");
     write_safetensors(to / "model.safetensors", streamed(tensors), DType::f32);
     return to.string();

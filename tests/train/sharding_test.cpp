@@ -76,6 +76,60 @@ TEST(Sharding, every_optimizer_gives_the_same_bits_at_every_stage_and_goes_on) {
   }
 }
 
+// What is frozen has no part in the state, whatever the stage: whole matrices, norms, a fused
+// projection, all of a block, the tied table.
+TEST(Sharding, frozen_weights_change_nothing_but_what_is_trained) {
+  const Rows rows(40);
+  const std::pair<const char*, std::function<bool(const ParamSpec&)>> choices[] = {
+      {"the MLPs", [](const ParamSpec& s) { return s.name.find("mlp") != std::string::npos; }},
+      {"norms", [](const ParamSpec& s) { return s.kind == ParamKind::norm; }},
+      {"the first layer and the table", [](const ParamSpec& s) { return s.block <= 1; }},
+      {"all but one projection",
+       [](const ParamSpec& s) { return s.name != "model.layers.1.self_attn.o_proj.weight"; }}};
+  for (const auto& [what, frozen] : choices) {
+    SCOPED_TRACE(what);
+    TrainOptions o = sharded("frozen", 0);
+    o.optim.optim = "adamw_torch";
+    o.sharding.reduce_gradients = "micro_batch";
+    o.optim.max_grad_norm = 0;
+    const RunResult whole = run_ranks(2, o, rows, {.frozen = frozen})[0];
+    for (const int64_t stage : {1, 2, 3}) {
+      SCOPED_TRACE(stage);
+      TrainOptions part = o;
+      part.output_dir = fresh_folder("frozen_part").string();
+      part.sharding.zero_stage = stage;
+      part.sharding.reduce_gradients = stage == 1 ? "micro_batch" : "auto";
+      part.save_strategy = "steps";
+      part.save_steps = 4;
+      EXPECT_EQ(whole.weights, run_ranks(2, part, rows, {.frozen = frozen})[0].weights);
+      const fs::path checkpoint = fs::path(part.output_dir) / "checkpoint-4";
+      part.save_strategy = "no";
+      const RunSetup again{.resume_from = checkpoint.string(), .frozen = frozen};
+      EXPECT_EQ(whole.weights, run_ranks(2, part, rows, again)[0].weights);
+    }
+    // One step in float32: what is trained gets the very step that it gets when all is.
+    TrainOptions one = small_run(fresh_folder("frozen_one"));
+    one.max_steps = 1;
+    one.optim.max_grad_norm = 0;
+    const auto comm = local_communicator();
+    const RunResult all = run_rank(one, rows, *comm);
+    const RunResult some = run_rank(one, rows, *comm, {.frozen = frozen});
+    const auto source = ModelSource::open(kModel.string(), "", {});
+    const Model model = Model::from_config(source->config());
+    std::vector<float> expected;
+    size_t at = 0;
+    for (const ParamSpec& spec : model.trained) {
+      const auto n = static_cast<size_t>(spec.shape.elements());
+      if (!frozen(spec)) {
+        expected.insert(expected.end(), all.weights.begin() + static_cast<long>(at),
+                        all.weights.begin() + static_cast<long>(at + n));
+      }
+      at += n;
+    }
+    EXPECT_EQ(some.weights, expected);
+  }
+}
+
 // Ranks that speak through loopback instead of sharing memory.
 std::vector<std::unique_ptr<Communicator>> over_gloo(int ranks) {
   const fs::path folder = fresh_folder("gloo");

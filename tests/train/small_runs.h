@@ -101,10 +101,11 @@ struct RunSetup {
   const PreparedDataset* eval = nullptr;
   int threads = 1;
   bool gpu = false;
-  bool copy_engines = false;                    // between ranks with a GPU each
-  std::function<void()> exporting{};            // called while a model is written
-  std::function<void(int64_t done)> stepped{};  // called by rank 0 after each step
-  std::function<void()> trained{};              // see Trainer::run
+  bool copy_engines = false;                       // between ranks with a GPU each
+  std::function<void()> exporting{};               // called while a model is written
+  std::function<void(int64_t done)> stepped{};     // called by rank 0 after each step
+  std::function<void()> trained{};                 // see Trainer::run
+  std::function<bool(const ParamSpec&)> frozen{};  // what is not trained
   fs::path random{};  // the config.json of a model with random weights, instead of the tiny one
 };
 
@@ -118,6 +119,14 @@ inline std::vector<float> values_of(std::span<const StreamedTensor> tensors) {
     convert_to_f32(t.dtype, stored.data(), t.shape.elements(), out.data() + out.size() - n);
   }
   return out;
+}
+
+inline void freeze(Model& model, const std::function<bool(const ParamSpec&)>& frozen) {
+  std::vector<ParamSpec> specs = model.family->parameters(model.config);
+  for (ParamSpec& spec : specs) {
+    spec.trained = !frozen(spec);
+  }
+  model.set_parameters(specs);
 }
 
 inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Communicator& host,
@@ -136,8 +145,12 @@ inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Co
   const DType compute = setup.gpu ? DType::bf16 : DType::f32;
   const DType stored = o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32;
   const Holding holding = holding_of(o.sharding, comm.rank(), comm.size(), device->kind());
+  Model family = Model::from_config(source->config());
+  if (setup.frozen) {
+    freeze(family, setup.frozen);
+  }
   LoadedModel model = setup.random.empty()
-                          ? load_model(*source, *device, compute, stored, holding)
+                          ? load_model(*source, family, *device, compute, stored, holding)
                           : random_model(setup.random, *device, compute, stored, holding);
   std::optional<RunLog> log;
   if (comm.rank() == 0) {

@@ -215,7 +215,7 @@ TEST(Trainer, eight_bit_blocks_train_like_float32_and_resume_without_a_changed_b
     const ElementRange all{0, model.layout.elements};
     OptimizerSettings settings;
     settings.format = format;
-    return StateLayout(model.specs, model.layout, settings, all).bytes();
+    return StateLayout(model.trained, model.layout, settings, all).bytes();
   };
   ASSERT_LT(bytes(StateFormat::block8), bytes(StateFormat::f32) * 6 / 10);
   const Rows rows(40);

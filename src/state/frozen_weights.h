@@ -1,0 +1,53 @@
+// The weights of a model that are not trained, as programs read them: each in a format of its own,
+// without gradients, masters or optimizer state. Whole on every rank up to ZeRO stage 2; at stage 3
+// slices of bytes, and a few whole blocks at a time. Used by LoadedModel and the sharder.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "device/device.h"
+#include "model/model.h"
+#include "state/shard_layout.h"
+
+namespace sft {
+
+class FrozenWeights {
+ public:
+  FrozenWeights() = default;
+  // Takes the memory for a rank's part; the values are zero. `on_host`: slices wait in the host's
+  // memory.
+  FrozenWeights(const Model& model, DType compute, Place place, bool on_host, Device& device);
+
+  // Writes values `part` of the published tensor `name`, of `shape`, as floats.
+  using ReadTensor = std::function<void(const std::string& name, const Shape& shape,
+                                        ElementRange part, float* to)>;
+  // Reads what this rank holds, and no more, in pieces.
+  void read(Device& device, const ReadTensor& read);
+
+  // What programs read, in the order of Model::frozen.
+  std::vector<Tensor> tensors() const;
+
+  // --- at stage 3: how a block is brought together from the ranks' slices
+  const ShardLayout& shards() const { return shards_; }
+  const std::byte* slice(int block) const { return held_.data() + shards_.slice_at(block); }
+  std::byte* gathered(int block) const { return gathered_.data() + slots_.at(block); }
+
+  // What a rank has of `model` then, in bytes.
+  struct Bytes {
+    int64_t device = 0, host = 0;
+  };
+  static Bytes bytes(const Model& model, DType compute, Place place, bool on_host);
+
+ private:
+  std::vector<ParamSpec> specs_;
+  DType compute_ = DType::f32;
+  ParamLayout layout_;  // in bytes, as all that follows
+  ShardLayout shards_;
+  BlockSlots slots_;
+  Buffer held_;      // whole blocks, or slices
+  Buffer gathered_;  // at stage 3: the blocks that programs read, in `slots_`
+};
+
+}  // namespace sft
