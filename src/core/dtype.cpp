@@ -10,12 +10,43 @@ struct Names {
   DType dtype;
   std::string_view torch, safetensors;
 };
-constexpr std::array<Names, 6> kNames{{{DType::f32, "float32", "F32"},
-                                       {DType::f16, "float16", "F16"},
-                                       {DType::bf16, "bfloat16", "BF16"},
-                                       {DType::i32, "int32", "I32"},
-                                       {DType::i64, "int64", "I64"},
-                                       {DType::u8, "uint8", "U8"}}};
+constexpr std::array<Names, 20> kNames{{{DType::f32, "float32", "F32"},
+                                        {DType::f16, "float16", "F16"},
+                                        {DType::bf16, "bfloat16", "BF16"},
+                                        {DType::i32, "int32", "I32"},
+                                        {DType::i64, "int64", "I64"},
+                                        {DType::u8, "uint8", "U8"},
+                                        {DType::nf4, "nf4", ""},
+                                        {DType::fp4, "fp4", ""},
+                                        {DType::nf4_nested, "nf4, nested", ""},
+                                        {DType::fp4_nested, "fp4, nested", ""},
+                                        {DType::i8_rows, "int8 by rows", ""},
+                                        {DType::f8_rows, "float8 by rows", ""},
+                                        {DType::q8_0, "Q8_0", ""},
+                                        {DType::q4_0, "Q4_0", ""},
+                                        {DType::q4_1, "Q4_1", ""},
+                                        {DType::q5_0, "Q5_0", ""},
+                                        {DType::q5_1, "Q5_1", ""},
+                                        {DType::q4_k, "Q4_K", ""},
+                                        {DType::q5_k, "Q5_K", ""},
+                                        {DType::q6_k, "Q6_K", ""}}};
+
+using Scales = Packing::Scales;
+// In the order of DType, from nf4 on.
+constexpr std::array<Packing, 14> kPackings{{{64, 32, Scales::block},
+                                             {64, 32, Scales::block},
+                                             {64, 32, Scales::nested},
+                                             {64, 32, Scales::nested},
+                                             {1, 1, Scales::row},
+                                             {1, 1, Scales::row},
+                                             {32, 34, Scales::inside},
+                                             {32, 18, Scales::inside},
+                                             {32, 20, Scales::inside},
+                                             {32, 22, Scales::inside},
+                                             {32, 24, Scales::inside},
+                                             {256, 144, Scales::inside},
+                                             {256, 176, Scales::inside},
+                                             {256, 210, Scales::inside}}};
 }  // namespace
 
 std::string_view name_of(DType t) {
@@ -27,9 +58,13 @@ std::string_view name_of(DType t) {
   return "unknown";
 }
 
+const Packing& packing_of(DType t) {
+  return kPackings.at(static_cast<size_t>(t) - static_cast<size_t>(DType::nf4));
+}
+
 std::optional<DType> parse_dtype(std::string_view name) {
   for (const Names& n : kNames) {
-    if (name == n.torch || name == n.safetensors) {
+    if (!is_packed(n.dtype) && (name == n.torch || name == n.safetensors)) {
       return n.dtype;
     }
   }

@@ -9,7 +9,29 @@
 
 namespace sft {
 
-enum class DType : uint8_t { f32, f16, bf16, i32, i64, u8 };
+enum class DType : uint8_t {
+  f32,
+  f16,
+  bf16,
+  i32,
+  i64,
+  u8,
+  // Packed: codes in blocks, with scales. What each is made of: src/formats.
+  nf4,         // bitsandbytes' 4 bits, a float32 scale for 64 values
+  fp4,         // the same with its other codes
+  nf4_nested,  // and with scales of 8 bits (double quantisation)
+  fp4_nested,
+  i8_rows,  // int8, a float32 scale a row
+  f8_rows,  // float8 e4m3, a float32 scale a row
+  q8_0,     // ggml's blocks, as a GGUF file has them
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q4_k,
+  q5_k,
+  q6_k,
+};
 
 constexpr size_t size_of(DType t) {
   switch (t) {
@@ -23,9 +45,27 @@ constexpr size_t size_of(DType t) {
       return 8;
     case DType::u8:
       return 1;
+    default:
+      return 0;  // less than a byte, or not the same for all: bytes_of in core/tensor.h
   }
-  return 0;
 }
+
+// Weights in a packed format are read only, and decoded where they are used.
+constexpr bool is_packed(DType t) { return t >= DType::nf4; }
+
+// How a packed format lies in memory: codes in blocks of consecutive values, row after row; scales
+// inside the blocks, or behind all codes from the next multiple of 16 bytes on.
+struct Packing {
+  enum class Scales : uint8_t {
+    inside,
+    block,   // a float32 for each block
+    nested,  // a byte for each block, a float32 for 256 of them, and a float32 offset
+    row,     // a float32 for each row
+  };
+  int64_t values, bytes;  // of a block
+  Scales scales;
+};
+const Packing& packing_of(DType t);  // of a packed one
 
 constexpr bool is_floating(DType t) {
   return t == DType::f32 || t == DType::f16 || t == DType::bf16;

@@ -31,6 +31,11 @@ class Shape {
   int rank_ = 0;
 };
 
+// The bytes of a tensor, scales included.
+size_t bytes_of(DType type, const Shape& shape);
+// Where the scales of a packed tensor begin: behind its codes.
+size_t scales_at(DType type, const Shape& shape);
+
 struct Tensor {
   void* data = nullptr;
   Shape shape;
@@ -42,7 +47,7 @@ struct Tensor {
   }
   float* f32() const { return as<float>(); }
   int32_t* i32() const { return as<int32_t>(); }
-  size_t bytes() const { return static_cast<size_t>(shape.elements()) * size_of(dtype); }
+  size_t bytes() const { return bytes_of(dtype, shape); }
 };
 
 // A tensor under its global (Hugging Face) name: what savers and checkpoints walk.

@@ -9,7 +9,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/lfs_pointer.h"
-#include "io/convert.h"
+#include "formats/convert.h"
 
 namespace sft {
 

@@ -10,7 +10,7 @@
 
 #include "core/error.h"
 #include "core/lfs_pointer.h"
-#include "io/convert.h"
+#include "formats/convert.h"
 #include "io/safetensors_header.h"
 
 namespace sft {

@@ -16,7 +16,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "core/strings.h"
-#include "io/convert.h"
+#include "formats/convert.h"
 
 namespace sft {
 
@@ -46,6 +46,8 @@ std::string_view safetensors_name(DType t) {
       return "I64";
     case DType::u8:
       return "U8";
+    default:
+      break;  // packed formats are no types of safetensors
   }
   return "";
 }

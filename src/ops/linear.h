@@ -15,7 +15,7 @@ struct Lora {
 };
 
 struct Linear {
-  Value weight;  // (out, in), float32; or a frozen bfloat16/float16 one, widened when it is used
+  Value weight;  // (out, in); a frozen one of another type is widened when it is used
   Value bias;    // (out), or null
   std::optional<Lora> lora;
 };
@@ -41,7 +41,7 @@ void linear_backward_weight(Device& device, const Tensor& grad_y, const Tensor& 
 // grad_bias (+)= the column sums of grad_y
 void linear_backward_bias(Device& device, const Tensor& grad_y, const Tensor& grad_bias,
                           bool accumulate);
-// A 16-bit weight as float32.
+// A weight in another type, packed ones included, as float32.
 void widen(Device& device, const Tensor& x, const Tensor& y);
 }  // namespace cpu
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "formats/format.h"
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/rows.h"
 #include "ops/linear.h"
@@ -89,12 +90,7 @@ void linear_backward_bias(Device& device, const Tensor& grad_y, const Tensor& gr
 }
 
 void widen(Device& device, const Tensor& x, const Tensor& y) {
-  device.threads().parallel_for(x.shape.elements(), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      y.f32()[i] =
-          x.dtype == DType::bf16 ? to_float(x.as<BFloat16>()[i]) : to_float(x.as<Float16>()[i]);
-    }
-  });
+  decode(x, y.f32(), &device.threads());
 }
 
 }  // namespace sft::cpu

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "core/philox.h"
-#include "optim/block8.h"
+#include "formats/block8.h"
 #include "optim/kernels.h"
 
 namespace sft {

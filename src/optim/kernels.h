@@ -8,7 +8,7 @@
 
 #include "core/dtype.h"
 #include "device/device.h"
-#include "optim/block8.h"
+#include "formats/block8.h"
 #include "optim/rules.h"
 #include "optim/state_layout.h"
 

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "optim/block8.h"
+#include "formats/block8.h"
 #include "optim/kernels.h"
 
 namespace sft {

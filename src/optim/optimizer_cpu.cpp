@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "formats/block8.h"
 #include "ops/cpu/simd.h"
-#include "optim/block8.h"
 #include "optim/element.h"
 #include "optim/kernels.h"
 

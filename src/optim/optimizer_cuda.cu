@@ -6,7 +6,7 @@
 #include "device/cuda/cuda_device.h"
 #include "device/cuda/scratch.h"
 #include "device/cuda/vec.cuh"
-#include "optim/block8.h"
+#include "formats/block8.h"
 #include "optim/cuda_kernels.h"
 #include "optim/element.h"
 

@@ -11,7 +11,7 @@
 
 #include "core/json.h"
 #include "core/rng.h"
-#include "io/convert.h"
+#include "formats/convert.h"
 #include "state/sharder.h"
 #include "train/batch_runner.h"
 #include "train/memory_plan.h"

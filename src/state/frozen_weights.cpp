@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "core/error.h"
-#include "io/convert.h"
+#include "formats/convert.h"
+#include "formats/format.h"
 
 namespace sft {
 
@@ -46,36 +46,73 @@ std::vector<Tensor> FrozenWeights::tensors() const {
   return out;
 }
 
+FrozenWeights::Held FrozenWeights::held(int block) const {
+  const bool slices = shards_.place().stage == 3;
+  return {slices ? shards_.own(block).range : shards_.block(block),
+          held_.data() + (slices ? shards_.slice_at(block) : shards_.whole_at(block))};
+}
+
 void FrozenWeights::read(Device& device, const ReadTensor& read) {
+  for (size_t i = 0; i < specs_.size(); ++i) {
+    if (is_packed(read_type(specs_[i], compute_))) {
+      read_packed(device, read, i);
+    } else {
+      read_plain(device, read, i);
+    }
+  }
+}
+
+// In pieces, of what is held alone.
+void FrozenWeights::read_plain(Device& device, const ReadTensor& read, size_t parameter) {
   constexpr int64_t kPiece = int64_t{4} << 20;
+  const ParamSpec& spec = specs_[parameter];
+  const DType type = read_type(spec, compute_);
+  const auto width = static_cast<int64_t>(size_of(type));
+  const Held held = this->held(spec.block);
   std::vector<float> wide;
   std::vector<std::byte> narrow;
-  for (size_t i = 0; i < specs_.size(); ++i) {
-    const ParamSpec& spec = specs_[i];
-    const DType type = read_type(spec, compute_);
-    SFT_ASSERT(is_weight_dtype(type));
-    const auto width = static_cast<int64_t>(size_of(type));
-    const bool slices = shards_.place().stage == 3;
-    const ElementRange held = slices ? shards_.own(spec.block).range : shards_.block(spec.block);
-    const int64_t base =
-        slices ? shards_.slice_at(spec.block) : shards_.whole_at(spec.block);  // of held.begin
-    int64_t begin = layout_.offsets[i];
-    for (const ParamPiece& piece : spec.pieces) {
-      auto dims = spec.shape.dims();
-      dims[0] = piece.rows;
-      const Shape shape(dims);
-      const int64_t first = std::max(begin, held.begin);
-      const int64_t last = std::min(begin + shape.elements() * width, held.end);
-      for (int64_t at = first; at < last; at += kPiece * width) {
-        const int64_t n = std::min(kPiece, (last - at) / width);
-        wide.resize(static_cast<size_t>(n));
-        narrow.resize(static_cast<size_t>(n * width));
-        read(piece.name, shape, {(at - begin) / width, (at - begin) / width + n}, wide.data());
-        convert_from_f32(type, wide.data(), n, narrow.data(), &device.threads());
-        device.upload(held_.data() + base + (at - held.begin), narrow.data(), narrow.size());
-      }
-      begin += shape.elements() * width;
+  int64_t begin = layout_.offsets[parameter];
+  for (const ParamPiece& piece : spec.pieces) {
+    auto dims = spec.shape.dims();
+    dims[0] = piece.rows;
+    const Shape shape(dims);
+    const int64_t first = std::max(begin, held.range.begin);
+    const int64_t last = std::min(begin + shape.elements() * width, held.range.end);
+    for (int64_t at = first; at < last; at += kPiece * width) {
+      const int64_t n = std::min(kPiece, (last - at) / width);
+      wide.resize(static_cast<size_t>(n));
+      narrow.resize(static_cast<size_t>(n * width));
+      read(piece.name, shape, {(at - begin) / width, (at - begin) / width + n}, wide.data());
+      convert_from_f32(type, wide.data(), n, narrow.data(), &device.threads());
+      device.upload(held.data + (at - held.range.begin), narrow.data(), narrow.size());
     }
+    begin += shape.elements() * width;
+  }
+}
+
+// Scales need a whole tensor, of which then the bytes that are held are kept.
+void FrozenWeights::read_packed(Device& device, const ReadTensor& read, size_t parameter) {
+  const ParamSpec& spec = specs_[parameter];
+  std::vector<float> values(static_cast<size_t>(spec.shape.elements()));
+  float* to = values.data();
+  for (const ParamPiece& piece : spec.pieces) {
+    auto dims = spec.shape.dims();
+    dims[0] = piece.rows;
+    const Shape shape(dims);
+    read(piece.name, shape, {0, shape.elements()}, to);
+    to += shape.elements();
+  }
+  Tensor packed{nullptr, spec.shape, *spec.stored};
+  std::vector<std::byte> bytes(packed.bytes());
+  packed.data = bytes.data();
+  encode(values.data(), packed);
+  const Held held = this->held(spec.block);
+  const int64_t begin = layout_.offsets[parameter];
+  const int64_t first = std::max(begin, held.range.begin);
+  const int64_t last = std::min(begin + static_cast<int64_t>(bytes.size()), held.range.end);
+  if (first < last) {
+    device.upload(held.data + (first - held.range.begin), bytes.data() + (first - begin),
+                  static_cast<size_t>(last - first));
   }
 }
 

@@ -26,6 +26,8 @@ class FrozenWeights {
   // Reads what this rank holds, and no more, in pieces.
   void read(Device& device, const ReadTensor& read);
 
+  size_t size() const { return held_.size() + gathered_.size(); }  // in bytes
+
   // What programs read, in the order of Model::frozen.
   std::vector<Tensor> tensors() const;
 
@@ -41,6 +43,15 @@ class FrozenWeights {
   static Bytes bytes(const Model& model, DType compute, Place place, bool on_host);
 
  private:
+  // What this rank has of a block's bytes, and where.
+  struct Held {
+    ElementRange range;
+    std::byte* data;
+  };
+  Held held(int block) const;
+  void read_plain(Device& device, const ReadTensor& read, size_t parameter);
+  void read_packed(Device& device, const ReadTensor& read, size_t parameter);
+
   std::vector<ParamSpec> specs_;
   DType compute_ = DType::f32;
   ParamLayout layout_;  // in bytes, as all that follows

@@ -4,7 +4,7 @@
 #include <iterator>
 #include <utility>
 
-#include "io/convert.h"
+#include "formats/convert.h"
 
 namespace sft {
 

@@ -11,7 +11,7 @@
 
 #include "core/json.h"
 #include "core/rng.h"
-#include "optim/block8.h"
+#include "formats/block8.h"
 #include "optim/element.h"
 #include "optim/optimizer.h"
 #include "optim/optimizers.h"

@@ -76,55 +76,76 @@ TEST(Sharding, every_optimizer_gives_the_same_bits_at_every_stage_and_goes_on) {
   }
 }
 
-// What is frozen has no part in the state, whatever the stage: whole matrices, norms, a fused
-// projection, all of a block, the tied table.
-TEST(Sharding, frozen_weights_change_nothing_but_what_is_trained) {
+bool in_mlp(const ParamSpec& s) { return s.name.find("mlp") != std::string::npos; }
+
+// What may be frozen: whole matrices, norms, all of a block, the tied table, nearly everything.
+const std::pair<const char*, bool (*)(const ParamSpec&)> kFrozen[] = {
+    {"the MLPs", in_mlp},
+    {"norms", [](const ParamSpec& s) { return s.kind == ParamKind::norm; }},
+    {"the first layer and the table", [](const ParamSpec& s) { return s.block <= 1; }},
+    {"all but one projection",
+     [](const ParamSpec& s) { return s.name != "model.layers.1.self_attn.o_proj.weight"; }}};
+
+// Runs at every stage with 2 ranks, and goes on from a checkpoint of each: always the same bits.
+void same_at_every_stage(const RunSetup& setup) {
   const Rows rows(40);
-  const std::pair<const char*, std::function<bool(const ParamSpec&)>> choices[] = {
-      {"the MLPs", [](const ParamSpec& s) { return s.name.find("mlp") != std::string::npos; }},
-      {"norms", [](const ParamSpec& s) { return s.kind == ParamKind::norm; }},
-      {"the first layer and the table", [](const ParamSpec& s) { return s.block <= 1; }},
-      {"all but one projection",
-       [](const ParamSpec& s) { return s.name != "model.layers.1.self_attn.o_proj.weight"; }}};
-  for (const auto& [what, frozen] : choices) {
+  TrainOptions o = sharded("frozen", 0);
+  o.sharding.reduce_gradients = "micro_batch";
+  const std::vector<float> whole = run_ranks(2, o, rows, setup)[0].weights;
+  for (const int64_t stage : {1, 2, 3}) {
+    SCOPED_TRACE(stage);
+    TrainOptions part = o;
+    part.output_dir = fresh_folder("frozen_part").string();
+    part.sharding.zero_stage = stage;
+    part.sharding.reduce_gradients = stage == 1 ? "micro_batch" : "auto";
+    part.save_strategy = "steps";
+    part.save_steps = 4;
+    EXPECT_EQ(whole, run_ranks(2, part, rows, setup)[0].weights);
+    RunSetup again = setup;
+    again.resume_from = (fs::path(part.output_dir) / "checkpoint-4").string();
+    part.save_strategy = "no";
+    EXPECT_EQ(whole, run_ranks(2, part, rows, again)[0].weights);
+  }
+}
+
+TEST(Sharding, frozen_weights_have_no_part_in_the_state_at_any_stage) {
+  for (const auto& [what, frozen] : kFrozen) {
     SCOPED_TRACE(what);
-    TrainOptions o = sharded("frozen", 0);
-    o.optim.optim = "adamw_torch";
-    o.sharding.reduce_gradients = "micro_batch";
-    o.optim.max_grad_norm = 0;
-    const RunResult whole = run_ranks(2, o, rows, {.frozen = frozen})[0];
-    for (const int64_t stage : {1, 2, 3}) {
-      SCOPED_TRACE(stage);
-      TrainOptions part = o;
-      part.output_dir = fresh_folder("frozen_part").string();
-      part.sharding.zero_stage = stage;
-      part.sharding.reduce_gradients = stage == 1 ? "micro_batch" : "auto";
-      part.save_strategy = "steps";
-      part.save_steps = 4;
-      EXPECT_EQ(whole.weights, run_ranks(2, part, rows, {.frozen = frozen})[0].weights);
-      const fs::path checkpoint = fs::path(part.output_dir) / "checkpoint-4";
-      part.save_strategy = "no";
-      const RunSetup again{.resume_from = checkpoint.string(), .frozen = frozen};
-      EXPECT_EQ(whole.weights, run_ranks(2, part, rows, again)[0].weights);
-    }
-    // One step in float32: what is trained gets the very step that it gets when all is.
-    TrainOptions one = small_run(fresh_folder("frozen_one"));
-    one.max_steps = 1;
-    one.optim.max_grad_norm = 0;
-    const auto comm = local_communicator();
-    const RunResult all = run_rank(one, rows, *comm);
-    const RunResult some = run_rank(one, rows, *comm, {.frozen = frozen});
-    const auto source = ModelSource::open(kModel.string(), "", {});
-    const Model model = Model::from_config(source->config());
+    same_at_every_stage({.arrange = [&](ParamSpec& s) { s.trained = !frozen(s); }});
+  }
+}
+
+TEST(Sharding, packed_weights_are_shared_out_too) {
+  for (const DType type :
+       {DType::nf4, DType::fp4_nested, DType::i8_rows, DType::f8_rows, DType::bf16}) {
+    SCOPED_TRACE(std::string(name_of(type)));
+    same_at_every_stage({.arrange = [&](ParamSpec& s) {
+      s.trained = !in_mlp(s) || s.kind != ParamKind::matrix;
+      s.stored = type;
+    }});
+  }
+}
+
+// In float32, what is trained gets the very step that it gets when all is.
+TEST(Sharding, a_step_on_what_is_trained_does_not_depend_on_what_is_frozen) {
+  const Rows rows(40);
+  TrainOptions one = small_run(fresh_folder("frozen_one"));
+  one.max_steps = 1;
+  one.optim.max_grad_norm = 0;
+  const auto comm = local_communicator();
+  const std::vector<float> all = run_rank(one, rows, *comm).weights;
+  const Model model = Model::from_config(ModelSource::open(kModel.string(), "", {})->config());
+  for (const auto& [what, frozen] : kFrozen) {
+    SCOPED_TRACE(what);
+    const RunResult some =
+        run_rank(one, rows, *comm, {.arrange = [&](ParamSpec& s) { s.trained = !frozen(s); }});
     std::vector<float> expected;
-    size_t at = 0;
+    auto at = all.begin();
     for (const ParamSpec& spec : model.trained) {
-      const auto n = static_cast<size_t>(spec.shape.elements());
       if (!frozen(spec)) {
-        expected.insert(expected.end(), all.weights.begin() + static_cast<long>(at),
-                        all.weights.begin() + static_cast<long>(at + n));
+        expected.insert(expected.end(), at, at + spec.shape.elements());
       }
-      at += n;
+      at += spec.shape.elements();
     }
     EXPECT_EQ(some.weights, expected);
   }
@@ -424,10 +445,8 @@ TEST(Sharding, a_step_that_is_not_finite_is_explained_on_every_rank) {
   }
 }
 
-TEST(Sharding, each_rank_takes_the_memory_of_the_formula) {
-  const auto device = Device::cpu(1);
+void takes_the_memory_of_the_formula(const Model& model) {
   const auto source = ModelSource::open(kModel.string(), "", {});
-  const Model model = Model::from_config(source->config());
   const auto elements = static_cast<double>(model.layout.elements);
   for (const int ranks : {1, 2, 3, 4, 7}) {
     for (const int64_t stage : {0, 1, 2, 3}) {
@@ -442,12 +461,13 @@ TEST(Sharding, each_rank_takes_the_memory_of_the_formula) {
         threads.emplace_back([&, rank] {
           const auto own = Device::cpu(1);
           const Place place = place_of(o, static_cast<int>(rank), ranks);
-          LoadedModel loaded = load_model(*source, *own, DType::f32, DType::f32, {place});
+          LoadedModel loaded = load_model(*source, model, *own, DType::f32, DType::f32, {place});
           const Sharder sharder(*own, *comms[rank], loaded, o, {}, 2);
           planned[rank] = shard_bytes(model, {place}, DType::f32, DType::f32, {},
                                       sums_gradients_apart(o, place, 2));
           double bytes = static_cast<double>(loaded.weights.size() + loaded.copy.size() +
-                                             loaded.norms.size() + loaded.gathered.size());
+                                             loaded.norms.size() + loaded.gathered.size()) +
+                         static_cast<double>(loaded.frozen.size());
           for (const Optimizer& optimizer : sharder.optimizers()) {
             bytes += static_cast<double>(optimizer.bytes());
           }
@@ -466,6 +486,16 @@ TEST(Sharding, each_rank_takes_the_memory_of_the_formula) {
       }
     }
   }
+}
+
+TEST(Sharding, each_rank_takes_the_memory_of_the_formula) {
+  Model model = Model::from_config(ModelSource::open(kModel.string(), "", {})->config());
+  takes_the_memory_of_the_formula(model);
+  arrange(model, [](ParamSpec& s) {
+    s.trained = !in_mlp(s);
+    s.stored = DType::nf4_nested;
+  });
+  takes_the_memory_of_the_formula(model);
 }
 
 }  // namespace

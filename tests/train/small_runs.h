@@ -14,7 +14,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
-#include "io/convert.h"
+#include "formats/convert.h"
 #include "run/bench.h"
 #include "state/loaded_model.h"
 #include "support/paths.h"
@@ -101,11 +101,11 @@ struct RunSetup {
   const PreparedDataset* eval = nullptr;
   int threads = 1;
   bool gpu = false;
-  bool copy_engines = false;                       // between ranks with a GPU each
-  std::function<void()> exporting{};               // called while a model is written
-  std::function<void(int64_t done)> stepped{};     // called by rank 0 after each step
-  std::function<void()> trained{};                 // see Trainer::run
-  std::function<bool(const ParamSpec&)> frozen{};  // what is not trained
+  bool copy_engines = false;                    // between ranks with a GPU each
+  std::function<void()> exporting{};            // called while a model is written
+  std::function<void(int64_t done)> stepped{};  // called by rank 0 after each step
+  std::function<void()> trained{};              // see Trainer::run
+  std::function<void(ParamSpec&)> arrange{};    // what is not trained, and how it is kept
   fs::path random{};  // the config.json of a model with random weights, instead of the tiny one
 };
 
@@ -121,10 +121,10 @@ inline std::vector<float> values_of(std::span<const StreamedTensor> tensors) {
   return out;
 }
 
-inline void freeze(Model& model, const std::function<bool(const ParamSpec&)>& frozen) {
+inline void arrange(Model& model, const std::function<void(ParamSpec&)>& each) {
   std::vector<ParamSpec> specs = model.family->parameters(model.config);
   for (ParamSpec& spec : specs) {
-    spec.trained = !frozen(spec);
+    each(spec);
   }
   model.set_parameters(specs);
 }
@@ -146,8 +146,8 @@ inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Co
   const DType stored = o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32;
   const Holding holding = holding_of(o.sharding, comm.rank(), comm.size(), device->kind());
   Model family = Model::from_config(source->config());
-  if (setup.frozen) {
-    freeze(family, setup.frozen);
+  if (setup.arrange) {
+    arrange(family, setup.arrange);
   }
   LoadedModel model = setup.random.empty()
                           ? load_model(*source, family, *device, compute, stored, holding)

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "io/gguf/dequant.h"
+#include "formats/ggml_blocks.h"
 
 namespace sft {
 

@@ -7,8 +7,8 @@
 
 #include "core/error.h"
 #include "core/lfs_pointer.h"
+#include "formats/ggml_blocks.h"
 #include "io/gguf/cursor.h"
-#include "io/gguf/dequant.h"
 
 namespace sft {
 

@@ -6,9 +6,9 @@
 #include <map>
 
 #include "core/error.h"
-#include "io/convert.h"
+#include "formats/convert.h"
+#include "formats/ggml_blocks.h"
 #include "io/gguf/config.h"
-#include "io/gguf/dequant.h"
 #include "io/gguf/tokenizer_files.h"
 
 namespace sft {

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "formats/ggml_blocks.h"
 #include "io/gguf/config.h"
-#include "io/gguf/dequant.h"
 #include "io/safetensors.h"
 #include "io/support.h"
 

@@ -8,6 +8,8 @@
 #include <span>
 #include <string>
 
+#include "core/dtype.h"
+
 namespace sft {
 
 struct GgufType {
@@ -18,10 +20,12 @@ struct GgufType {
   // Decodes `n` elements, a multiple of `block`.
   void (*decode)(const std::byte* source, int64_t n, float* destination);
   bool quantised;
+  DType dtype;
 };
 
-// Null for a code that is not supported.
+// Null for a code, or a type, that is not supported.
 const GgufType* find_gguf_type(uint32_t code);
+const GgufType* find_gguf_type(DType type);
 // "IQ2_XS" or "number 99", for errors.
 std::string gguf_type_label(uint32_t code);
 // "F32, F16, ...": what is supported.

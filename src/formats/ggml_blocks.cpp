@@ -1,4 +1,4 @@
-#include "io/gguf/dequant.h"
+#include "formats/ggml_blocks.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "core/dtype.h"
-#include "io/convert.h"
+#include "formats/convert.h"
 
 namespace sft {
 
@@ -178,17 +178,17 @@ SFT_DECODER void decode_q6_k(const std::byte* source, int64_t n, float* destinat
 }
 
 constexpr std::array<GgufType, 11> kTypes{{
-    {0, "F32", 1, 4, decode_plain<DType::f32>, false},
-    {1, "F16", 1, 2, decode_plain<DType::f16>, false},
-    {2, "Q4_0", 32, 18, decode_q4_0, true},
-    {3, "Q4_1", 32, 20, decode_q4_1, true},
-    {6, "Q5_0", 32, 22, decode_q5_0, true},
-    {7, "Q5_1", 32, 24, decode_q5_1, true},
-    {8, "Q8_0", 32, 34, decode_q8_0, true},
-    {12, "Q4_K", 256, 144, decode_q4_k, true},
-    {13, "Q5_K", 256, 176, decode_q5_k, true},
-    {14, "Q6_K", 256, 210, decode_q6_k, true},
-    {30, "BF16", 1, 2, decode_plain<DType::bf16>, false},
+    {0, "F32", 1, 4, decode_plain<DType::f32>, false, DType::f32},
+    {1, "F16", 1, 2, decode_plain<DType::f16>, false, DType::f16},
+    {2, "Q4_0", 32, 18, decode_q4_0, true, DType::q4_0},
+    {3, "Q4_1", 32, 20, decode_q4_1, true, DType::q4_1},
+    {6, "Q5_0", 32, 22, decode_q5_0, true, DType::q5_0},
+    {7, "Q5_1", 32, 24, decode_q5_1, true, DType::q5_1},
+    {8, "Q8_0", 32, 34, decode_q8_0, true, DType::q8_0},
+    {12, "Q4_K", 256, 144, decode_q4_k, true, DType::q4_k},
+    {13, "Q5_K", 256, 176, decode_q5_k, true, DType::q5_k},
+    {14, "Q6_K", 256, 210, decode_q6_k, true, DType::q6_k},
+    {30, "BF16", 1, 2, decode_plain<DType::bf16>, false, DType::bf16},
 }};
 
 // Names of codes that are not decoded here, so that an error can say what the file holds.
@@ -205,6 +205,15 @@ constexpr std::array<const char*, 40> kAllNames{
 const GgufType* find_gguf_type(uint32_t code) {
   for (const GgufType& type : kTypes) {
     if (type.code == code) {
+      return &type;
+    }
+  }
+  return nullptr;
+}
+
+const GgufType* find_gguf_type(DType dtype) {
+  for (const GgufType& type : kTypes) {
+    if (type.dtype == dtype) {
       return &type;
     }
   }

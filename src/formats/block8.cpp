@@ -1,4 +1,4 @@
-#include "optim/block8.h"
+#include "formats/block8.h"
 
 #include <algorithm>
 #include <bit>

@@ -1,0 +1,19 @@
+// Formats of 8 bits with a float32 scale for each row of a matrix (out, in): int8 as LLM.int8 has
+// it (Dettmers et al. 2022), the largest magnitude being 127; float8 e4m3 (Micikevicius et al.
+// 2022), where it is 448.
+#pragma once
+
+#include <cstdint>
+
+#include "core/tensor.h"
+
+namespace sft {
+
+void decode_eight_bit(const Tensor& packed, int64_t begin, int64_t end, float* to);
+void encode_eight_bit(const float* values, const Tensor& packed);
+
+// float8 e4m3 without infinities: the nearest, ties to even; beyond 448 it is 448. A NaN stays one.
+uint8_t to_float8(float x);
+float from_float8(uint8_t x);
+
+}  // namespace sft
