@@ -1,4 +1,5 @@
-# sft_module(name SOURCES ... DEPENDS ...): one static library per folder of src/.
+# sft_module(name EXCEPT ... DEPENDS ...): one static library per folder of src/, of all its .cpp files but those that
+# belong to a shared library.
 # sft_test(name SOURCES ... DEPENDS ...): one GoogleTest binary per folder of tests/. No test reaches the
 # network; those of the hub turn HF_HUB_OFFLINE off and name a server on loopback.
 
@@ -9,8 +10,12 @@ target_compile_options(sft_flags INTERFACE
 target_include_directories(sft_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 
 function(sft_module name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
-  add_library(sft_${name} STATIC ${ARG_SOURCES})
+  cmake_parse_arguments(ARG "" "" "EXCEPT;DEPENDS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  foreach(pattern IN LISTS ARG_EXCEPT)
+    list(FILTER sources EXCLUDE REGEX "/${pattern}")
+  endforeach()
+  add_library(sft_${name} STATIC ${sources})
   target_link_libraries(sft_${name} PUBLIC ${ARG_DEPENDS} PRIVATE sft_flags)
   target_include_directories(sft_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
 endfunction()

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <array>
+#include <vector>
 
 #include "core/error.h"
 
@@ -11,9 +11,10 @@ namespace sft {
 
 namespace {
 
-const std::array<Family, 5>& families() {
-  static const std::array<Family, 5> table{llama_family(), qwen2_family(), qwen3_family(),
-                                           mistral_family(), gemma3_family()};
+const std::vector<Family>& families() {
+#define SFT_MAKE_FAMILY(name) name##_family(),
+  static const std::vector<Family> table{SFT_FAMILIES(SFT_MAKE_FAMILY)};
+#undef SFT_MAKE_FAMILY
   return table;
 }
 

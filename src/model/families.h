@@ -1,14 +1,21 @@
-// One function per family, each in its own file; families.cpp has the table.
+// The families, a line each. What a family is stands in its own file, <name>.cpp.
 #pragma once
 
 #include "model/model.h"
 
+// clang-format off
+#define SFT_FAMILIES(FAMILY) \
+  FAMILY(llama)              \
+  FAMILY(qwen2)              \
+  FAMILY(qwen3)              \
+  FAMILY(mistral)            \
+  FAMILY(gemma3)
+// clang-format on
+
 namespace sft {
 
-Family gemma3_family();
-Family llama_family();
-Family mistral_family();
-Family qwen2_family();
-Family qwen3_family();
+#define SFT_DECLARE_FAMILY(name) Family name##_family();
+SFT_FAMILIES(SFT_DECLARE_FAMILY)
+#undef SFT_DECLARE_FAMILY
 
 }  // namespace sft
