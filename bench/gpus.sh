@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All GPUs together against all of them busy alone at the same time (which is what "linear" means: cards differ, and share power
 # and host): tokens a second and memory at each stage of ZeRO, one micro-batch a step, random weights.
-# usage: bench/gpus.sh SFT RANKS [0.5b|3b|7b]...            (all three when none is named)
+# usage: bench/gpus.sh SFT RANKS [0.5b|3b|7b|part2]...      (the first three when none is named)
 #   FLAGS=… more flags for the ranks (--copy_engines=false); PAIRED="A|B" runs each line with flags A and with flags B in turns,
 #   ROUNDS=… times (2); STAGES=… (0 1 2 3); LIMIT=… seconds for one run; COMMIT=… where git does not know it
 set -uo pipefail
@@ -80,6 +80,11 @@ for model in $models; do
     for stage in ${STAGES:-1 2 3}; do
       launch "3B 16 x 1024: $ranks GPUs, zero_stage $stage" 3b "${work[@]}" --zero_stage $stage
     done
+    ;;
+  part2) # the tutorial's second part: 3B, 11 rows x 6 micro-batches a GPU, stage 2, whole blocks recomputed
+    work=(--seq 1024 --batch 11 --gradient_accumulation_steps 6 --steps 3 --gradient_checkpointing block)
+    alone "3B 11 x 6 x 1024" 3b "${work[@]}"
+    launch "3B 11 x 6 x 1024: $ranks GPUs, zero_stage 2" 3b "${work[@]}" --zero_stage 2
     ;;
   7b)
     work=(--seq 1024 --batch 8 --steps 3 --gradient_checkpointing block)
