@@ -3,20 +3,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <optional>
 
 #include "cli/commands.h"
+#include "cli/hub.h"
 #include "cli/launch.h"
 #include "cli/terminal.h"
-#include "comm/connect.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/numbers.h"
 #include "core/strings.h"
 #include "optim/optimizers.h"
 #include "options/parser.h"
 #include "options/text.h"
 #include "run/bench.h"
+#include "run/open_run.h"
 #include "state/sharder.h"
 
 namespace sft {
@@ -24,23 +25,22 @@ namespace sft {
 namespace {
 
 struct BenchOptions {
-  std::optional<std::string> model_name_or_path, gradient_checkpointing;
+  TrainOptions run;  // of a run's options those that a benchmark has
+  std::optional<std::string> gradient_checkpointing;
   BenchSettings settings;
-  DeviceWish wish;
-  std::string dtype = "float32", optim = "adamw_torch_fused";
-  int64_t threads = 0;
-  bool json = false, sweep = false;
+  bool sweep = false;
 
   void visit(OptionTable& v) {
     v.group("Work");
-    v("model_name_or_path", &model_name_or_path,
-      "A model folder or a config.json; the weights are random.")
+    v("model_name_or_path", &run.model.model_name_or_path,
+      "A model's folder, its config.json, a .gguf file or hub id; the weights are random.")
         .also("model");
     v("seq", &settings.seq, "Tokens a document.").at_least(1);
-    v("per_device_train_batch_size", &settings.batch, "Documents a micro-batch.")
+    v("per_device_train_batch_size", &run.per_device_train_batch_size, "Documents a micro-batch.")
         .also("batch")
         .at_least(1);
-    v("gradient_accumulation_steps", &settings.accumulation, "Micro-batches a step.").at_least(1);
+    v("gradient_accumulation_steps", &run.gradient_accumulation_steps, "Micro-batches a step.")
+        .at_least(1);
     v("steps", &settings.steps, "Steps that are timed; two more come before.").at_least(1);
     v("trained_share", &settings.trained_share, "Share of the tokens that have a label.")
         .at_least(0)
@@ -55,18 +55,18 @@ struct BenchOptions {
     v("profile", &settings.profile, "Write a trace of that to this file; Perfetto opens it.");
     v.group(
         "Ranks (sft launch --nproc_per_node 8 bench ..., or torchrun --no-python sft bench ...)");
-    settings.sharding.visit(v);
+    run.sharding.visit(v);
     v.group("Running");
-    v("bf16", &wish.bf16, "Compute in bfloat16 where the device has it; none: the same.");
-    v("fp16", &wish.fp16, "Compute in float16.");
-    v("tf32", &wish.tf32, "Multiply float32 matrices (--bf16 false) in TensorFloat-32.");
-    v("dtype", &dtype, "The type of the weights: float32, or bfloat16 without masters.")
+    v("bf16", &run.bf16, "Compute in bfloat16 where the device has it; none: the same.");
+    v("fp16", &run.fp16, "Compute in float16.");
+    v("tf32", &run.tf32, "Multiply float32 matrices (--bf16 false) in TensorFloat-32.");
+    v("dtype", &run.model.dtype, "The type of the weights: float32, or bfloat16 without masters.")
         .one_of({"float32", "bfloat16"});
-    v("optim", &optim, "The optimizer.").one_of(built_optimizers());
-    v("use_cpu", &wish.use_cpu, "Use the CPU even where there is a GPU.");
-    v("threads", &threads, "Threads to compute with; 0: the cores this process may use.")
+    v("optim", &run.optim.optim, "The optimizer.").one_of(built_optimizers());
+    v("use_cpu", &run.use_cpu, "Use the CPU even where there is a GPU.");
+    v("threads", &run.threads, "Threads to compute with; 0: the cores this process may use.")
         .at_most(kMostThreads);
-    v("json", &json, "One JSON object.");
+    v("json", &run.json, "One JSON object.");
   }
 };
 
@@ -99,7 +99,7 @@ std::string devices(const LoadedModel& model, const Device& device, const Commun
 void print_sweep(const BenchOptions& o, LoadedModel& model, Device& device, Communicator& comm) {
   const bool first = comm.rank() == 0;
   Json all = Json::array();
-  if (!o.json && first) {
+  if (!o.run.json && first) {
     fmt::print("{}: {} tokens a document, {} micro-batches a step\n{:>6} {:>9} {:>12} {:>10}\n",
                devices(model, device, comm), o.settings.seq, o.settings.accumulation, "batch",
                "recompute", "tokens/s", "memory");
@@ -113,12 +113,12 @@ void print_sweep(const BenchOptions& o, LoadedModel& model, Device& device, Comm
                    {"step_s", r.step_s},
                    {"memory_bytes", r.device_bytes},
                    {"planned_bytes", r.planned_bytes}});
-    if (!o.json && first) {
+    if (!o.run.json && first) {
       fmt::print("{:>6} {:>9} {:>12.0f} {:>10}\n", row.batch, name_of(row.memory.recompute),
                  r.tokens_per_s, human_bytes(r.device_bytes));
     }
   });
-  if (o.json && first) {
+  if (o.run.json && first) {
     fmt::print("{}\n", to_text(all));
   }
 }
@@ -127,7 +127,7 @@ void print_result(const BenchOptions& o, const BenchResult& r, const LoadedModel
                   const Device& device, const Communicator& comm) {
   const double peak = peak_flops(device.name()) * comm.size();
   const double mfu = peak > 0 ? r.tokens_per_s * r.flops_per_token / peak : 0;
-  if (o.json) {
+  if (o.run.json) {
     Json ops = Json::object();
     for (const auto& [name, ms] : r.ms_by_op) {
       ops[name] = ms;
@@ -137,9 +137,9 @@ void print_result(const BenchOptions& o, const BenchResult& r, const LoadedModel
                       {"ranks", comm.size()},
                       {"communicator", comm.name()},
                       {"zero_stage", model.shards.place().stage},
-                      {"dtype", o.dtype},
-                      {"optim", o.optim},
-                      {"tf32", o.wish.tf32},
+                      {"dtype", o.run.model.dtype},
+                      {"optim", o.run.optim.optim},
+                      {"tf32", o.run.tf32.value_or(false)},
                       {"seq", o.settings.seq},
                       {"batch", o.settings.batch},
                       {"accumulation", o.settings.accumulation},
@@ -182,26 +182,25 @@ void print_result(const BenchOptions& o, const BenchResult& r, const LoadedModel
 }
 
 // The whole of it, on one of the ranks.
-void bench_rank(const BenchOptions& o, const std::filesystem::path& config, DType weights,
-                const LaunchEnvironment& launch, RankControl& control) {
-  const ChosenDevice chosen = choose_device(o.wish, {});
-  Device& device = *chosen.device;
-  const Holding holding = holding_of(o.settings.sharding, launch.rank, launch.world, device.kind());
-  LoadedModel model = random_model(config, device, chosen.compute, weights, holding);
-  const auto store = control_store(control);
-  const auto comm = connect_ranks(
-      launch, device, store.get(), control.timeout().count(), o.settings.sharding.copy_engines,
-      [](const std::string& text) { fmt::print(stderr, "{}\n", text); });
-  comm->report_to(control);
-  const auto abort = control.on_failure([&](const Error& why) { comm->abort(why); });
+void bench_rank(const BenchOptions& o, OpenRun& run) {
+  LoadedModel& model = run.weights();
   if (o.sweep) {
-    print_sweep(o, model, device, *comm);
+    print_sweep(o, model, run.device(), run.ranks());
     return;
   }
-  const BenchResult r = run_bench(o.settings, model, device, *comm);
-  if (comm->rank() == 0) {
-    print_result(o, r, model, device, *comm);
+  const BenchResult r = run_bench(o.settings, model, run.device(), run.ranks());
+  if (run.first()) {
+    print_result(o, r, model, run.device(), run.ranks());
   }
+}
+
+// The config.json that `name` is or has, where it is no model by itself.
+fs::path config_of(const std::string& name) {
+  const fs::path path(name);
+  if (is_file(path / "config.json")) {
+    return path / "config.json";
+  }
+  return is_file(path) && path.extension() == ".json" ? path : fs::path();
 }
 
 }  // namespace
@@ -219,13 +218,12 @@ int run_bench(Args args, Terminal& terminal) {
     return 0;
   }
   parse_options(table, args, {.positionals = false, .config = false});
-  if (!o.model_name_or_path) {
-    throw Error("C061", "no model is given").hint("sft bench --model FOLDER --seq 1024");
+  require_model(o.run);
+  if (!o.settings.profile.empty()) {
+    check_profile(o.settings.profile);
   }
-  std::filesystem::path config = *o.model_name_or_path;
-  if (std::filesystem::is_directory(config)) {
-    config /= "config.json";
-  }
+  o.settings.batch = o.run.per_device_train_batch_size;
+  o.settings.accumulation = o.run.gradient_accumulation_steps;
   const auto tokens = product({o.settings.seq, o.settings.batch});
   if (!tokens || *tokens > kMostCount ||
       !product({*tokens, o.settings.accumulation, o.settings.steps})) {
@@ -236,29 +234,30 @@ int run_bench(Args args, Terminal& terminal) {
                     o.settings.batch, o.settings.seq, o.settings.accumulation, o.settings.steps))
         .hint("--batch 1 --gradient_accumulation_steps 1");
   }
-  o.wish.threads = static_cast<int>(o.threads);
   for (const Recompute r : {Recompute::norms, Recompute::mlp, Recompute::block}) {
     if (o.gradient_checkpointing == name_of(r)) {
       o.settings.memory.recompute = r;
     }
   }
-  OptimOptions optim;
-  optim.optim = o.optim;
-  o.settings.optimizer = optimizer_settings(optim, 0);
-  const DType weights = o.dtype == "bfloat16" ? DType::bf16 : DType::f32;
-  if (weights == DType::bf16) {
-    o.wish.bf16 = true;
-    o.wish.fp16 = false;
-  }
   LaunchEnvironment launch = surrounding_launch();
   if (launch.role == LaunchEnvironment::Role::launcher) {
     launch = {};  // nobody has started ranks
   }
-  o.wish.local_rank = launch.local_rank;
-  o.wish.local_world = launch.local_world;
+  o.run = validate(o.run, {launch.world, launch.local_world});
+  o.settings.sharding = o.run.sharding;
+  o.settings.optimizer = optimizer_settings(o.run.optim, 0);
+  const Logger log = launch.rank == 0 ? terminal.logger(0, 0) : Logger();
   constexpr double kTimeout = 600;
   const auto control = join_ranks(launch, kTimeout, terminal);
-  run_as_rank(*control, [&] { bench_rank(o, config, weights, launch, *control); });
+  const HubEnvironment hub = hub_environment(terminal, log);
+  RunSurroundings surroundings{log, hub};
+  surroundings.launch = launch;
+  surroundings.control = control.get();
+  run_as_rank(*control, [&] {
+    OpenRun run(o.run, surroundings, Places::looked_at,
+                {.config = config_of(*o.run.model.model_name_or_path), .random_weights = true});
+    bench_rank(o, run);
+  });
   return 0;
 }
 

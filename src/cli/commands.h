@@ -9,7 +9,9 @@
 
 namespace sft {
 
+class Logger;
 class Terminal;
+struct TrainOptions;
 
 using Args = std::span<const std::string>;
 
@@ -23,6 +25,9 @@ int run_bench(Args args, Terminal& terminal);
 int run_generate(Args args, Terminal& terminal);
 int run_inspect(Args args, Terminal& terminal);
 int run_tokenize(Args args, Terminal& terminal);
+
+// The lines that parsing the options has left, for people.
+void say_options(const TrainOptions& options, const Logger& log);
 
 // Puts the variables of a YAML file's `env:` into this process's environment. Call before threads.
 void apply_environment(const std::vector<std::pair<std::string, std::string>>& variables);

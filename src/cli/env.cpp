@@ -203,13 +203,4 @@ int run_env(Args args, Terminal& terminal) {
   return 0;
 }
 
-void apply_environment(const std::vector<std::pair<std::string, std::string>>& variables) {
-  for (const auto& [name, value] : variables) {
-    if (name.empty() || name.find('=') != std::string::npos ||
-        setenv(name.c_str(), value.c_str(), 1) != 0) {
-      throw Error("C025", fmt::format("env: \"{}\" cannot be the name of a variable", name));
-    }
-  }
-}
-
 }  // namespace sft

@@ -11,9 +11,8 @@
 #include "core/numbers.h"
 #include "options/parser.h"
 #include "options/text.h"
-#include "run/choose_device.h"
 #include "run/generator.h"
-#include "run/text_setup.h"
+#include "run/open_run.h"
 #include "settings/train_options.h"
 
 namespace sft {
@@ -35,28 +34,24 @@ constexpr ForeignNames kForeign[] = {
 };
 
 struct GenerateOptions {
-  std::optional<std::string> model_name_or_path;
-  std::string model_revision = "main";
-  std::optional<std::string> prompt, system, chat_template_path;
+  TrainOptions run;  // of a run's options those of its model and device
+  std::optional<std::string> prompt, system;
   bool chat = false;
   int64_t max_new_tokens = 128;
   bool do_sample = false;
   SamplingOptions sampling;
-  int64_t seed = 42, threads = 0, quiet = 0, verbose = 0;
-  bool use_cpu = false;
-  bool json = false;
-  std::string color = "auto";
+  int64_t seed = 42;
 
   void visit(OptionTable& v) {
     v.group("Input");
-    v("model_name_or_path", &model_name_or_path,
+    v("model_name_or_path", &run.model.model_name_or_path,
       "Model folder, .gguf file or hub id in the local cache.")
         .also("model");
-    v("model_revision", &model_revision, "Branch, tag or commit of a hub id.");
+    v("model_revision", &run.model.model_revision, "Branch, tag or commit of a hub id.");
     v("prompt", &prompt, "The text to go on from; a bare word on the command line is the same.");
     v("chat", &chat, "The prompt is a user's message: render it with the model's chat template.");
     v("system", &system, "The system message of the chat.");
-    v("chat_template_path", &chat_template_path,
+    v("chat_template_path", &run.data.chat_template_path,
       "Another template: a .jinja file or a model folder.");
     v.group("Sampling");
     v("max_new_tokens", &max_new_tokens, "How many tokens to write at most.").at_least(1);
@@ -68,13 +63,13 @@ struct GenerateOptions {
         .at_most(1);
     v("seed", &seed, "The same seed draws the same text.").at_most(kMostSeed);
     v.group("Running");
-    v("use_cpu", &use_cpu, "Use the CPU even where there is a GPU.");
-    v("threads", &threads, "Threads to compute with; 0: the cores this process may use.")
+    v("use_cpu", &run.use_cpu, "Use the CPU even where there is a GPU.");
+    v("threads", &run.threads, "Threads to compute with; 0: the cores this process may use.")
         .at_most(kMostThreads);
-    v("json", &json, "One JSON object: prompt, text, tokens, tokens_per_s.");
-    v("color", &color, "auto, always or never.").one_of({"auto", "always", "never"});
-    v("quiet", &quiet, "Only warnings (-qq: only errors).").short_name('q');
-    v("verbose", &verbose, "More about what is done.").short_name('v');
+    v("json", &run.json, "One JSON object: prompt, text, tokens, tokens_per_s.");
+    v("color", &run.color, "auto, always or never.").one_of({"auto", "always", "never"});
+    v("quiet", &run.quiet, "Only warnings (-qq: only errors).").short_name('q');
+    v("verbose", &run.verbose, "More about what is done.").short_name('v');
     v.foreign(kForeign);
   }
 };
@@ -84,7 +79,7 @@ std::string rendered_prompt(const GenerateOptions& o, const TextSetup& text) {
     return *o.prompt;
   }
   if (!text.chat || text.chat_is_default) {
-    throw Error("D071", fmt::format("{} has no chat template", *o.model_name_or_path))
+    throw Error("D071", fmt::format("{} has no chat template", *o.run.model.model_name_or_path))
         .hint("leave --chat out to go on from plain text, or give one with --chat_template_path");
   }
   Json messages = Json::array();
@@ -112,53 +107,50 @@ int run_generate(Args args, Terminal& terminal) {
   if (!o.prompt && parsed.positionals.size() == 1) {
     o.prompt = parsed.positionals[0];
   }
-  if (!o.model_name_or_path || !o.prompt || parsed.positionals.size() > 1) {
-    throw Error("C061", o.prompt ? "no model is given" : "one prompt is needed")
+  require_model(o.run);
+  if (!o.prompt || parsed.positionals.size() > 1) {
+    throw Error("C061", "one prompt is needed")
         .hint("sft generate --model_name_or_path MODEL --chat \"your question\"");
   }
   o.sampling.sample = o.do_sample;
   o.sampling.seed = static_cast<uint64_t>(o.seed);
 
-  const Logger log = terminal.logger(o.quiet, o.verbose);
+  const Logger log = terminal.logger(o.run.quiet, o.run.verbose);
   for (const std::string& note : parsed.notes) {
     log.note(note);
   }
   const HubEnvironment hub = hub_environment(terminal, log);
-  const auto source = ModelSource::open(*o.model_name_or_path, o.model_revision, hub);
-  const Model shape = Model::from_config(source->config());  // before its weights are fetched
-  DataOptions data;
-  data.chat_template_path = o.chat_template_path;
-  const TextSetup text = load_text(*source, data, hub);
-  for (const std::string& warning : text.warnings) {
-    log.warn(warning);
-  }
+  // What is said of a run beside warnings is detail here.
+  const Logger run_log =
+      terminal.logger(o.run.verbose > 0 ? 0 : std::max<int64_t>(o.run.quiet, 1), o.run.verbose);
+  const RunSurroundings surroundings{run_log, hub};
+  OpenRun run(o.run, surroundings);
+  const ModelConfig& config = run.shape().config;
+  const TextSetup& text = run.text();
   // A rendered chat brings its own special tokens.
   const std::vector<int32_t> prompt = text.tokenizer.encode(rendered_prompt(o, text), !o.chat);
   if (prompt.empty()) {
     throw Error("C061", "the prompt is empty").hint("give some text to go on from");
   }
   const int64_t room = static_cast<int64_t>(prompt.size()) + o.max_new_tokens;
-  if (room > shape.config.max_positions) {
+  if (room > config.max_positions) {
     throw Error("M037", fmt::format("{} prompt tokens and {} new ones are more than the model's {} "
                                     "positions",
-                                    prompt.size(), o.max_new_tokens, shape.config.max_positions))
+                                    prompt.size(), o.max_new_tokens, config.max_positions))
         .hint("shorten the prompt or lower --max_new_tokens");
   }
-  const ChosenDevice chosen =
-      choose_device({.use_cpu = o.use_cpu, .bf16 = {}, .threads = static_cast<int>(o.threads)}, {});
-  Device* const device = chosen.device.get();
-  const LoadedModel model = load_model(*source, *device, chosen.compute);
-  log.detail(fmt::format("{} ({}), {}, on {}: {} prompt tokens", source->name(),
-                         shape.config.architecture, source->format(), device->name(),
+  const LoadedModel& model = run.weights();
+  log.detail(fmt::format("{} ({}), {}, on {}: {} prompt tokens", run.source().name(),
+                         config.architecture, run.source().format(), run.device().name(),
                          prompt.size()));
-  Generator generator(*device, model, room);
-  const std::vector<int32_t> ends = end_tokens(*source, text);
+  Generator generator(run.device(), model, room);
+  const std::vector<int32_t> ends = end_tokens(run.source(), text);
   StreamDecoder decoder(text.tokenizer, true);
   std::string written;
   int64_t tokens = 0;
   const auto show = [&](const std::string& piece) {
     written += piece;
-    if (!o.json) {
+    if (!o.run.json) {
       terminal.write(piece);
     }
   };
@@ -177,7 +169,7 @@ int run_generate(Args args, Terminal& terminal) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   log.detail(fmt::format("{} tokens in {:.1f} s, {}", tokens, seconds,
                          ended ? "to the end of the text" : "as many as --max_new_tokens allows"));
-  if (o.json) {
+  if (o.run.json) {
     const Json result = {
         {"v", 1},          {"prompt_tokens", prompt.size()},
         {"text", written}, {"tokens", tokens},

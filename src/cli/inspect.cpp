@@ -2,22 +2,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "cli/commands.h"
 #include "cli/hub.h"
+#include "cli/launch.h"
 #include "cli/terminal.h"
-#include "core/error.h"
 #include "core/printable.h"
 #include "core/strings.h"
-#include "data/dataset.h"
 #include "data/survey.h"
 #include "options/parser.h"
 #include "options/text.h"
-#include "run/choose_device.h"
-#include "run/named_model.h"
-#include "run/run_plan.h"
-#include "run/text_setup.h"
+#include "run/open_run.h"
 #include "settings/train_options.h"
 
 namespace sft {
@@ -108,12 +103,10 @@ Json row_json(const InspectedRow& row) {
   return out;
 }
 
-void show_statistics(const InspectOptions& o, const DataContext& context, Terminal& terminal) {
-  DataOptions data = o.train.data;
-  data.dataset_order = "trl";  // all rows are counted
-  const Prepared prepared = prepare_dataset(data, o.eval ? Part::eval : Part::train, context);
-  const Survey numbers = survey(prepared, data, context.pool);
-  const StepCount steps = count_steps(o.train, *prepared.rows);
+void show_statistics(const InspectOptions& o, OpenRun& run, Terminal& terminal) {
+  const DataOptions& data = run.options().data;
+  const StepCount steps = o.eval ? StepCount() : run.steps();
+  const Survey numbers = survey(run.rows(o.eval ? Part::eval : Part::train), data, run.data().pool);
   if (o.train.json) {
     Json out = to_json(numbers);
     if (!o.eval) {
@@ -149,38 +142,28 @@ int run_inspect(Args args, Terminal& terminal) {
     return 0;
   }
   ParsedOptions parsed = parse_options(table, args);
-  check_built(table, parsed);
-  o.train.set_by = parsed.set_by;
-  o.train = validate(o.train);
-  require_inputs(o.train);
-  const Logger log = terminal.logger(o.train.quiet, o.train.verbose);
-
+  const LaunchEnvironment launch = first_of_ranks(surrounding_launch());
+  TrainOptions options = complete(o.train, std::move(parsed), {launch.world, launch.local_world});
+  apply_environment(options.environment);
+  options.data.dataset_order = "trl";  // all rows are counted
+  const Logger log = terminal.logger(options.quiet, options.verbose);
+  say_options(options, log);
   const HubEnvironment hub = hub_environment(terminal, log);
-  const auto source = open_source(o.train.model, o.train.data, hub, log);
-  const TextSetup text = load_text(*source, o.train.data, hub);
-  for (const std::string& warning : text.warnings) {
-    log.warn(warning);
-  }
-  const int threads = o.train.threads > 0 ? static_cast<int>(o.train.threads) : default_threads();
-  ThreadPool pool(threads);
-  say_shortage(pool, threads, log);
-  const DataContext context{text.tokenizer,
-                            text.chat ? &*text.chat : nullptr,
-                            pool,
-                            log,
-                            hub,
-                            static_cast<uint64_t>(o.train.seed)};
-  const auto rows =
-      inspect_rows(o.train.data, o.eval ? Part::eval : Part::train, context, o.limit, o.train.json);
+  RunSurroundings surroundings{log, hub};
+  surroundings.launch = launch;
+  OpenRun run(options, surroundings);
+  run.check_rows();
+  const auto rows = inspect_rows(run.options().data, o.eval ? Part::eval : Part::train, run.data(),
+                                 o.limit, o.train.json);
   for (const InspectedRow& row : rows) {
     if (o.train.json) {
       terminal.print(to_text(row_json(row)));
     } else {
-      show_row(row, text.tokenizer, terminal);
+      show_row(row, run.text().tokenizer, terminal);
     }
   }
   if (o.stats) {
-    show_statistics(o, context, terminal);
+    show_statistics(o, run, terminal);
   }
   return 0;
 }

@@ -43,6 +43,13 @@ LaunchEnvironment surrounding_launch() {
                          host_name(), visible_machine()});
 }
 
+LaunchEnvironment first_of_ranks(LaunchEnvironment environment) {
+  if (environment.role == LaunchEnvironment::Role::launcher) {
+    environment.world = environment.nodes * environment.local_world;
+  }
+  return environment;
+}
+
 void require_secret(bool required, int parties, const std::string& token) {
   if (required && parties > 1 && token.empty()) {
     throw Error("C137", "--require_token is given, and this run has no secret")

@@ -14,6 +14,9 @@ namespace sft {
 // resolve_launch of this process's own environment.
 LaunchEnvironment surrounding_launch();
 
+// For what is only planned: where this process would start ranks, it is the first of them.
+LaunchEnvironment first_of_ranks(LaunchEnvironment environment);
+
 // Starts this node's ranks with these words and stays until they have ended; the exit code.
 int launch_ranks(Args args, const LaunchEnvironment& environment, Terminal& terminal);
 

@@ -157,38 +157,31 @@ bool starts_ranks(const LaunchEnvironment& launch) {
 }  // namespace
 
 int run_train(Args args, Terminal& terminal) {
-  std::vector<std::pair<std::string, std::string>> environment;
   const LaunchEnvironment launch = surrounding_launch();
-  const bool launches = launch.role == LaunchEnvironment::Role::launcher;
-  const TrainOptions options = read_train_options(
-      args, &environment,
-      {launches ? launch.nodes * launch.local_world : launch.world, launch.local_world});
-  apply_environment(environment);
-  require_secret(options.distributed.require_token, launches ? launch.nodes : launch.world,
+  const LaunchEnvironment planned = first_of_ranks(launch);
+  const TrainOptions options = read_train_options(args, {planned.world, planned.local_world});
+  apply_environment(options.environment);
+  require_secret(options.distributed.require_token,
+                 launch.role == LaunchEnvironment::Role::launcher ? launch.nodes : launch.world,
                  launch.token);
   if (starts_ranks(launch) && !options.dry_run) {
     return launch_ranks(args, launch, terminal);
   }
   const bool first = launch.rank == 0;
   const Logger log = first ? terminal.logger(options.quiet, options.verbose) : Logger();
-  for (const std::string& note : options.notes) {
-    log.note(note);
-  }
-  for (const std::string& detail : options.details) {
-    log.detail(detail);
-  }
-  if (!options.details.empty() && options.verbose == 0) {
-    log.note(fmt::format("{} of the settings given {} no effect here; -v says which, and why",
-                         options.details.size(), options.details.size() == 1 ? "has" : "have"));
-  }
+  say_options(options, log);
   std::unique_ptr<Progress> steps, batches;
   const bool bar = first && !options.disable_tqdm.value_or(false);
   SignalThread signals;  // before any other thread is made
   HubEnvironment hub = hub_environment(terminal, log, bar, &signals.stop);
   hub.verify = options.model.verify;
-  RunSurroundings surroundings{
-      log, hub, signals.stop, &signals.save, [&] { signals.in_training = true; },
-      {},  {},  {},           SFT_VERSION,   {}};
+  RunSurroundings surroundings{log, hub, &signals.stop, &signals.save};
+  surroundings.on_training = [&] { signals.in_training = true; };
+  surroundings.version = SFT_VERSION;
+  surroundings.launch = options.dry_run ? planned : launch;
+  if (options.dry_run && !first) {
+    return 0;  // the first rank says it
+  }
   if (options.dry_run) {
     return say_plan(options, surroundings, terminal);
   }
@@ -206,7 +199,6 @@ int run_train(Args args, Terminal& terminal) {
   }
   const auto control =
       join_ranks(launch, static_cast<double>(options.distributed.ddp_timeout), terminal);
-  surroundings.launch = launch;
   surroundings.control = control.get();
   surroundings.on_step = [&](int64_t done, int64_t total, std::string_view tail) {
     if (bar && !steps) {

@@ -71,53 +71,6 @@ void update(Sharder& sharder, double norm, int64_t step) {
   sharder.update(s);
 }
 
-}  // namespace
-
-LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute,
-                         DType weight_type, const Holding& holding) {
-  LoadedModel loaded;
-  loaded.model = Model::from_config(read_json(config));
-  loaded.target = {device.kind(), compute};
-  loaded.weight_type = weight_type;
-  loaded.allocate(device, holding);
-  // A stretch of random numbers, repeated: speed does not depend on more.
-  constexpr int64_t kNoise = int64_t{1} << 20;
-  const auto stored = [&](auto&& value) {
-    std::vector<float> floats(kNoise);
-    for (int64_t i = 0; i < kNoise; ++i) {
-      floats[static_cast<size_t>(i)] = value(static_cast<uint64_t>(i));
-    }
-    std::vector<std::byte> bytes(floats.size() * size_of(weight_type));
-    convert_from_f32(weight_type, floats.data(), kNoise, bytes.data());
-    return bytes;
-  };
-  const std::vector<std::byte> noise =
-      stored([&](uint64_t i) { return loaded.model.config.initializer_range * normal(1, 0, i); });
-  const std::vector<std::byte> ones = stored([](uint64_t) { return 1.0F; });
-  std::map<std::string, Init> inits;
-  for (const ParamSpec& spec : loaded.model.trained) {
-    for (const ParamPiece& piece : spec.pieces) {
-      inits[piece.name] = spec.init;
-    }
-  }
-  const size_t width = size_of(weight_type);
-  for (const HeldPart& part : loaded.held_parts()) {
-    const Init init = inits.at(part.name);
-    for (int64_t at = part.begin; at < part.end && init != Init::zeros;) {
-      const int64_t n = std::min(part.end - at, kNoise - at % kNoise);
-      loaded.optimizer_device(device).upload(
-          part.data + static_cast<size_t>(at - part.begin) * width,
-          (init == Init::ones ? ones : noise).data() + static_cast<size_t>(at % kNoise) * width,
-          static_cast<size_t>(n) * width);
-      at += n;
-    }
-  }
-  loaded.refresh_copy(device);
-  return loaded;
-}
-
-namespace {
-
 MemoryWish wish_of(const BenchSettings& s, const LoadedModel& model, const std::string& recompute) {
   MemoryWish wish;
   wish.recompute = recompute;

@@ -1,7 +1,6 @@
 // Times training steps of a model's shape on random tokens and weights, for `sft bench`.
 #pragma once
 
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <string>
@@ -37,10 +36,6 @@ struct BenchResult {
   double planned_bytes = 0;                // what the memory plan said it would be
   std::map<std::string, double> ms_by_op;  // of one micro-batch
 };
-
-// A model of a config.json's shape with random weights.
-LoadedModel random_model(const std::filesystem::path& config, Device& device, DType compute,
-                         DType weight_type = DType::f32, const Holding& holding = {});
 
 // Every rank calls it with the same settings; `model` is what this rank holds.
 BenchResult run_bench(const BenchSettings& settings, LoadedModel& model, Device& device,

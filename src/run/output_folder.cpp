@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <random>
 #include <system_error>
 
@@ -174,7 +176,49 @@ std::optional<Resume> newest(const fs::path& folder, const std::optional<RunReco
   return std::nullopt;
 }
 
+// Whether files can be made in `folder`, or in the nearest folder above it that is there; "" when
+// they can, else why not.
+std::string why_not_writable(fs::path folder) {
+  folder = fs::absolute(folder).lexically_normal();
+  while (kind_of(folder) == PathKind::none && folder.has_relative_path()) {
+    folder = folder.parent_path();
+  }
+  if (!is_folder(folder)) {
+    return fmt::format("{} is not a folder", folder.string());
+  }
+  return ::access(folder.c_str(), W_OK | X_OK) == 0
+             ? ""
+             : fmt::format("{}: {}", folder.string(), std::strerror(errno));
+}
+
 }  // namespace
+
+void check_profile(const fs::path& file) {
+  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  if (!is_folder(folder)) {
+    throw Error("S010", fmt::format("--profile: the folder of {} does not exist", file.string()))
+        .hint(fmt::format("mkdir -p {}", folder.string()));
+  }
+  const std::string why =
+      is_folder(file) ? "a folder of that name is there" : why_not_writable(folder);
+  if (!why.empty()) {
+    throw Error("S010", fmt::format("--profile: cannot write {}: {}", file.string(), why))
+        .hint("name a file in a folder that you may write to");
+  }
+}
+
+void check_places(const TrainOptions& o) {
+  if (const std::string why = why_not_writable(o.output_dir); !why.empty()) {
+    throw Error("S010", fmt::format("cannot write to the output_dir {}: {}", o.output_dir, why))
+        .hint("choose another --output_dir");
+  }
+  if (is_folder(o.output_dir)) {
+    check_names(o.output_dir);
+  }
+  if (o.profile) {
+    check_profile(*o.profile);
+  }
+}
 
 std::string new_run_id() {
   std::random_device random;

@@ -6,22 +6,17 @@
 #include <cmath>
 
 #include "core/strings.h"
-#include "data/tokens/sampler.h"
 #include "model/model.h"
-#include "run/choose_device.h"
-#include "run/hub_push.h"
-#include "run/output_folder.h"
-#include "run/preflight.h"
-#include "settings/nested_options.h"
+#include "run/open_run.h"
 
 namespace sft {
 
 namespace {
 
 // Rows as they are trained in TRL's order: what is counted must be all of them.
-DataOptions counted(DataOptions data) {
-  data.dataset_order = "trl";
-  return data;
+TrainOptions counted(TrainOptions options) {
+  options.data.dataset_order = "trl";
+  return options;
 }
 
 std::string steps_line(const RunPlan& plan, const TrainOptions& o) {
@@ -36,68 +31,22 @@ std::string steps_line(const RunPlan& plan, const TrainOptions& o) {
 
 }  // namespace
 
-StepCount count_steps(const TrainOptions& o, const PreparedDataset& rows, int ranks) {
-  BatchPlan plan;
-  plan.rows = rows.size();
-  plan.per_device = o.per_device_train_batch_size;
-  plan.world = ranks;
-  plan.drop_last = o.data.dataloader_drop_last;
-  if (sampling_of(o) == Sampling::batch_rebalance && rows.windows() == nullptr) {
-    plan.rebalanced = o.gradient_accumulation_steps;
-  }
-  const int64_t batches = plan.batches();
-  const int64_t a_step = o.gradient_accumulation_steps;
-  const int64_t per_epoch = std::max<int64_t>((batches + a_step - 1) / a_step, 1);
-  const auto total =
-      static_cast<int64_t>(std::ceil(o.num_train_epochs * static_cast<double>(per_epoch)));
-  return {per_epoch, o.max_steps > 0 ? o.max_steps : total};
-}
-
-RunPlan plan_training(const TrainOptions& asked, const RunSurroundings& s) {
-  TrainOptions o = asked;  // auto_find_batch_size changes it
-  require_inputs(o);
-  const ChosenDevice chosen = choose_device({.use_cpu = o.use_cpu,
-                                             .bf16 = o.wants_bf16(),
-                                             .threads = static_cast<int>(o.threads),
-                                             .fp16 = o.wants_fp16(),
-                                             .tf32 = o.tf32.value_or(false)},
-                                            s.logger);
-  Device* const device = chosen.device.get();
-  check_outputs(o);
-  const auto [source, model, text] = open_model(o, s.hub, s.logger);
-  if (o.hub.push_to_hub) {
-    HubPush::check(o, s.hub);
-  }
-  if (const auto found = checkpoint_to_resume(o, "", 0, device->threads(), s.logger)) {
-    check_resumable(found->checkpoint, o, device->threads(), found->verified);
-  }
-  const DataContext context{
-      text.tokenizer, text.chat ? &*text.chat : nullptr, device->threads(), s.logger,
-      s.hub,          static_cast<uint64_t>(o.seed),     model.config.vocab};
-  const DataOptions data = counted(o.data);
+RunPlan plan_training(const TrainOptions& options, const RunSurroundings& surroundings) {
+  OpenRun run(counted(options), surroundings);
+  run.check();
+  const Model& model = run.shape();
   RunPlan plan;
-  plan.model = fmt::format("{} ({}), {} parameters", source->name(), model.config.architecture,
+  plan.model = fmt::format("{} ({}), {} parameters", run.source().name(), model.config.architecture,
                            with_commas(model.values()));
-  const bool evaluates = o.eval_strategy != "no" || o.eval_on_start;
-  if (evaluates) {
-    check_dataset(data, Part::eval, context);
-  }
-  const Prepared train = prepare_dataset(data, Part::train, context);
+  const Prepared& train = run.rows(Part::train);
   plan.data = train.report;
-  plan.train = survey(train, data, device->threads());
-  std::optional<Prepared> eval;
-  if (evaluates) {
-    eval = prepare_dataset(data, Part::eval, context);
-    plan.eval = survey(*eval, data, device->threads());
+  plan.train = survey(train, run.options().data, run.device().threads());
+  if (run.evaluates()) {
+    plan.eval = survey(run.rows(Part::eval), run.options().data, run.device().threads());
   }
-  const Holding holding = holding_of(o.sharding, s.launch.rank, s.launch.world, device->kind());
-  if (o.auto_find_batch_size) {
-    o.per_device_train_batch_size =
-        fitting_batch_size(o, model, *device, chosen.compute, holding, *train.rows,
-                           eval ? eval->rows.get() : nullptr, s.logger, s.launch.local_world);
-  }
-  plan.rows_a_batch = o.per_device_train_batch_size;
-  const StepCount steps = count_steps(o, *train.rows, s.launch.world);
+  const StepCount steps = run.steps();
+  run.check_same_run();
+  plan.rows_a_batch = run.options().per_device_train_batch_size;
   plan.steps = steps.total;
   plan.steps_per_epoch = steps.per_epoch;
   plan.epochs = static_cast<double>(steps.total) / static_cast<double>(steps.per_epoch);
@@ -107,17 +56,14 @@ RunPlan plan_training(const TrainOptions& asked, const RunSurroundings& s) {
   plan.rows_a_step = a_step(train.rows->size());
   plan.tokens_a_step = a_step(plan.train.tokens);
   plan.trained_a_step = a_step(plan.train.tokens_trained);
-  check_steps(o, *train.rows, s.launch.world);
-  check_lengths(*train.rows, model.config);
-  MemoryWish wish =
-      memory_wish(o, holding, *train.rows, eval ? eval->rows.get() : nullptr, s.launch.local_world);
+  MemoryWish wish = run.memory_wish();
   wish.longest = [&, known = wish.longest](int64_t count) {
     return train.rows->bound() ? plan.train.longest_batch_row * std::min(count, train.rows->size())
                                : known(count);
   };
-  plan.memory = estimate_memory(wish, model, *device, chosen.compute);
+  plan.memory = estimate_memory(wish, model, run.device(), run.compute());
   if (!plan.memory.fits()) {
-    plan.fitting = fitting_settings(wish, model, *device, chosen.compute);
+    plan.fitting = fitting_settings(wish, model, run.device(), run.compute());
   }
   return plan;
 }

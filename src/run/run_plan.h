@@ -1,4 +1,4 @@
-// What a run would do, without doing it: `--dry_run` and `sft inspect`. Reads the data and the
+// What a run would do, without doing it: `--dry_run`. Reads the data and the
 // model's configuration, not its weights, and writes nothing.
 #pragma once
 
@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "data/survey.h"
-#include "run/run.h"
+#include "run/surroundings.h"
 #include "settings/train_options.h"
 #include "train/memory_plan.h"
 
@@ -29,12 +29,6 @@ struct RunPlan {
 // The errors of run_training up to the first step, but for G010: whether it fits, `memory` says.
 // Without `with_memory` only the data are looked at.
 RunPlan plan_training(const TrainOptions& options, const RunSurroundings& surroundings);
-
-// Steps an epoch takes, and on the whole.
-struct StepCount {
-  int64_t per_epoch, total;
-};
-StepCount count_steps(const TrainOptions& options, const PreparedDataset& rows, int ranks = 1);
 
 Json to_json(const RunPlan& plan);
 std::vector<std::string> describe(const RunPlan& plan, const TrainOptions& options, int width,

@@ -134,6 +134,7 @@ struct TrainOptions {
   std::map<std::string, std::string> set_by;  // option -> "--flag" or "recipe.yaml:3"
   std::vector<std::string> notes;             // one line each, for Logger::note
   std::vector<std::string> details;           // one line each, for Logger::detail
+  std::vector<std::pair<std::string, std::string>> environment;  // the YAML's `env:`
 
   bool is_set(const std::string& name) const { return set_by.contains(name); }
   // "none", "block" or "auto": gradient_checkpointing with true, false spelled out.
@@ -143,11 +144,11 @@ struct TrainOptions {
   void visit(OptionTable& v);
 };
 
-// Parses, refuses what is not built, and validates. `env` of the YAML file is put into `env`.
-// `ranks`: how many run, for what depends on it (DeepSpeed's batch sizes, hybrid sharding).
-TrainOptions read_train_options(std::span<const std::string> args,
-                                std::vector<std::pair<std::string, std::string>>* env = nullptr,
-                                const Ranks& ranks = {});
+// Parses, refuses what is not built, and validates. `ranks`: how many run, for what depends on it
+// (DeepSpeed's batch sizes, hybrid sharding).
+TrainOptions read_train_options(std::span<const std::string> args, const Ranks& ranks = {});
+// The same where these options are parsed with others: with what was found besides their values.
+TrainOptions complete(TrainOptions options, ParsedOptions parsed, const Ranks& ranks = {});
 
 // What the options of other programs are called here (options_foreign.cpp).
 std::span<const ForeignNames> foreign_option_names();
@@ -156,7 +157,8 @@ std::span<const ForeignNames> foreign_option_names();
 // filled in (eval_steps, metric_for_best_model, ...) and adds to `notes`. Errors: C040-C059.
 TrainOptions validate(TrainOptions options, const Ranks& ranks = {});
 
-// C030 without a model, C031 without a data set: what a run needs beyond valid options.
-void require_inputs(const TrainOptions& options);
+// What a run needs beyond valid options: C030 without a model, C031 without a data set.
+void require_model(const TrainOptions& options);
+void require_data(const TrainOptions& options);
 
 }  // namespace sft

@@ -290,11 +290,14 @@ TrainOptions validate(TrainOptions options, const Ranks& ranks) {
   return options;
 }
 
-void require_inputs(const TrainOptions& options) {
+void require_model(const TrainOptions& options) {
   if (!options.model.model_name_or_path) {
     throw Error("C030", "no model is given")
         .hint("--model_name_or_path Qwen/Qwen2.5-0.5B, or a folder or .gguf file");
   }
+}
+
+void require_data(const TrainOptions& options) {
   if (!options.data.dataset_name && options.data.datasets.empty()) {
     throw Error("C031", "no data set is given")
         .hint("--dataset_name train.jsonl, or a folder or a data set in the hub cache");
@@ -312,20 +315,20 @@ int64_t TrainOptions::max_shard_bytes() const {
   return static_cast<int64_t>(parse_byte_size(max_shard_size));
 }
 
-TrainOptions read_train_options(std::span<const std::string> args,
-                                std::vector<std::pair<std::string, std::string>>* env,
-                                const Ranks& ranks) {
+TrainOptions complete(TrainOptions options, ParsedOptions parsed, const Ranks& ranks) {
+  options.set_by = std::move(parsed.set_by);
+  options.notes = std::move(parsed.notes);
+  options.details = std::move(parsed.inert);
+  options.environment = std::move(parsed.env);
+  return validate(std::move(options), ranks);
+}
+
+TrainOptions read_train_options(std::span<const std::string> args, const Ranks& ranks) {
   TrainOptions options;
   OptionTable table;
   options.visit(table);
   ParsedOptions parsed = parse_options(table, args);
-  options.set_by = std::move(parsed.set_by);
-  options.notes = std::move(parsed.notes);
-  options.details = std::move(parsed.inert);
-  if (env != nullptr) {
-    *env = std::move(parsed.env);
-  }
-  return validate(std::move(options), ranks);
+  return complete(std::move(options), std::move(parsed), ranks);
 }
 
 }  // namespace sft

@@ -344,14 +344,8 @@ std::string cheaper_policy(const MemoryWish& wish, const MemoryPlan& plan, const
              : "";
 }
 
-MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Device& device,
-                    DType compute, const Holding& holding, const PreparedDataset& train,
-                    const PreparedDataset* eval, const Logger& logger, bool weights_loaded,
-                    int ranks_here) {
-  check_lengths(train, model.config);
-  if (eval != nullptr) {
-    check_lengths(*eval, model.config);
-  }
+MemoryPlan plan_run(const TrainOptions& options, const MemoryWish& wish, const Model& model,
+                    const Device& device, DType compute, const Logger& logger) {
   if (options.activation_offloading && device.kind() == DeviceKind::cpu) {
     logger.note("activation_offloading: on the CPU they are in its memory already");
   }
@@ -359,11 +353,10 @@ MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Devic
       device.kind() == DeviceKind::cpu) {
     logger.note("offload_optimizer, offload_param: on the CPU all is in its memory already");
   }
-  const MemoryWish wish = memory_wish(options, holding, train, eval, ranks_here);
-  const MemoryPlan plan = estimate_memory(wish, model, device, compute, weights_loaded);
+  const MemoryPlan plan = estimate_memory(wish, model, device, compute);
   logger.note(plan.line());
   if (plan.fits()) {
-    const std::string cheaper = cheaper_policy(wish, plan, model, device, compute, weights_loaded);
+    const std::string cheaper = cheaper_policy(wish, plan, model, device, compute);
     if (!cheaper.empty()) {
       logger.note(fmt::format("memory: {} fits too, is faster and gives the same bits", cheaper));
     }
@@ -376,7 +369,7 @@ MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Devic
                                            : plan.needed() + (plan.on_host ? plan.gathered : 0)),
                           host ? "host's memory" : "memory of " + plan.device,
                           human_bytes(host ? plan.host_free : plan.free)));
-  const std::string fitting = fitting_settings(wish, model, device, compute, weights_loaded);
+  const std::string fitting = fitting_settings(wish, model, device, compute);
   throw error.hint(
       fitting.empty()
           ? fmt::format("no setting makes it fit: weights, optimizer and gradients alone take {}; "

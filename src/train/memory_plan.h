@@ -85,12 +85,10 @@ std::string fitting_settings(const MemoryWish& wish, const Model& model, const D
 std::string cheaper_policy(const MemoryWish& wish, const MemoryPlan& plan, const Model& model,
                            const Device& device, DType compute, bool weights_loaded = false);
 
-// Says the plan in one line. M037 when a row has more positions than the model; G010 when the run
-// does not fit, with the settings that would make it fit.
-MemoryPlan plan_run(const TrainOptions& options, const Model& model, const Device& device,
-                    DType compute, const Holding& holding, const PreparedDataset& train,
-                    const PreparedDataset* eval, const Logger& logger, bool weights_loaded = false,
-                    int ranks_here = 1);
+// Says the plan in one line. G010 when the run does not fit, with the settings that would make it
+// fit.
+MemoryPlan plan_run(const TrainOptions& options, const MemoryWish& wish, const Model& model,
+                    const Device& device, DType compute, const Logger& logger);
 
 // --auto_find_batch_size: the first of per_device_train_batch_size, nine tenths of it, nine tenths
 // of that, … that fits, as accelerate tries them; what is asked for where none does. Said in a

@@ -17,6 +17,7 @@
 #include "settings/nested_options.h"
 #include "train/bad_numbers.h"
 #include "train/embedding_noise.h"
+#include "train/loader_options.h"
 
 namespace sft {
 
@@ -26,27 +27,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-LoaderOptions loader_options(const TrainOptions& o, const Communicator& comm, bool training) {
-  LoaderOptions l;
-  l.per_device_batch = training ? o.per_device_train_batch_size : o.per_device_eval_batch_size;
-  l.accumulation = training ? o.gradient_accumulation_steps : 1;
-  l.rank = comm.rank();
-  l.world = comm.size();
-  l.seed = static_cast<uint64_t>(o.data_seed.value_or(o.seed));
-  l.drop_last = o.data.dataloader_drop_last;
-  l.run_seed = static_cast<uint64_t>(o.seed);
-  l.seeds_once = o.data.dataloader_persistent_workers && o.data.dataloader_num_workers > 0;
-  l.sampling = sampling_of(o);
-  if (!training && l.sampling != Sampling::group_by_length) {
-    l.sampling = Sampling::sequential;  // as transformers has it
-  }
-  l.padding_free = is_padding_free(o.data);
-  l.pad_to_multiple_of = o.data.padding_multiple();
-  l.max_steps = o.max_steps;
-  l.workers = static_cast<int>(o.data.dataset_num_proc.value_or(1));
-  return l;
 }
 
 // Tokens as TRL's batches have them, padding included: what transformers counts flops by.
@@ -76,7 +56,7 @@ class Postponed {
 
 Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& model,
                  const PreparedDataset& train, const PreparedDataset* eval, RunLog* log,
-                 TrainerHooks hooks, std::optional<MemoryPlan> memory)
+                 TrainerHooks hooks, const MemoryPlan& memory)
     : context_(context),
       options_(options),
       model_(model),
@@ -84,10 +64,9 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
       hooks_(std::move(hooks)),
       train_(train),
       train_rows_(train.size()),
-      memory_(memory ? *memory
-                     : plan_run(options, model.model, context.device, model.target.compute,
-                                model.holding(), train, eval, context.logger, true)),
-      loader_(make_loader(train, loader_options(options, context.comm, true))),
+      memory_(memory),
+      loader_(make_loader(train,
+                          train_loader_options(options, context.comm.rank(), context.comm.size()))),
       planned_steps_(loader_->total_steps(options.num_train_epochs, options.max_steps)),
       sharder_(context.device, context.comm, model, options.sharding,
                optimizer_settings(options.optim, static_cast<uint64_t>(options.seed)),
@@ -105,7 +84,8 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
                                      .most_tokens = memory_.batch_tokens,
                                      .noise = options.neftune_noise_alpha.has_value()});
   if (eval != nullptr) {
-    eval_loader_.emplace(*eval, loader_options(options, context.comm, false));
+    eval_loader_.emplace(*eval,
+                         eval_loader_options(options, context.comm.rank(), context.comm.size()));
     eval_runner_.emplace(
         context.device, arena_, model, std::vector<Tensor>(),
         BatchRunnerOptions{
@@ -225,7 +205,7 @@ void Trainer::train_step() {
     trained += static_cast<double>(batch.trained);
     notes_ += batch.notes;
   }
-  const bool stop = context_.stop_signal != 0;
+  const bool stop = context_.stopped_by() != 0;
   const bool save = context_.save_signal != nullptr && *context_.save_signal != 0;
   std::array<double, 3> sums{trained, stop ? 1.0 : 0.0, save ? 1.0 : 0.0};
   context_.comm.all_reduce(std::span<double>(sums));
@@ -395,7 +375,7 @@ void Trainer::log_interval() {
 }
 
 void Trainer::evaluate_and_track() {
-  if (!has_evaluated_ || !loader_options(options_, context_.comm, false).seeds_once) {
+  if (!has_evaluated_ || !seeds_once(options_)) {
     loader_->random().random64();  // as for an epoch: see TrainLoader::random
   }
   has_evaluated_ = true;
@@ -406,7 +386,7 @@ void Trainer::evaluate_and_track() {
           hooks_.on_eval_batch(done, eval_loader_->batches());
         }
       },
-      [&] { return context_.stop_signal != 0; });
+      [&] { return context_.stopped_by() != 0; });
   evaluation_left_ = !e;
   if (!e) {
     told_.stop = true;
@@ -491,7 +471,7 @@ void Trainer::fill_state() {
 
 // What one rank was told all do after the same step; a rank alone does it after this one.
 int Trainer::stop_told() const {
-  const int own = context_.stop_signal;
+  const int own = context_.stopped_by();
   if (context_.comm.size() == 1) {
     return own;
   }

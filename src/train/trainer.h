@@ -34,9 +34,11 @@ struct RankContext {
   Device& device;
   Communicator& comm;
   const Logger& logger;
-  const std::atomic<int>& stop_signal;      // polled between steps; 0 = go on
-  std::atomic<int>* save_signal = nullptr;  // not 0: save after this step, and set it to 0
+  const std::atomic<int>* stop_signal = nullptr;  // polled between steps; null or 0: go on
+  std::atomic<int>* save_signal = nullptr;        // not 0: save after this step, and set it to 0
   std::string run{};  // the id of a run that begins; one that is resumed has its checkpoint's
+
+  int stopped_by() const { return stop_signal == nullptr ? 0 : stop_signal->load(); }
 };
 
 // What the trainer asks of others.
@@ -52,9 +54,8 @@ struct TrainerHooks {
   std::function<void(int64_t done, int64_t total)> on_eval_batch;
   // A checkpoint is complete.
   std::function<void(const fs::path& folder, int64_t step)> on_checkpoint{};
-  // What a run that goes on must have in common with the one that was saved, by name; beside what
-  // the trainer knows itself. Asked once, when a checkpoint is first saved or resumed, from the
-  // thread that does so: it may read rows.
+  // What a run that goes on must have in common with the one that was saved, by name. Asked when a
+  // checkpoint is saved, from the thread that does so: it may read rows.
   std::function<Json()> identity{};
   // What TRL would pad with, which it does not count where batches have no padding.
   std::optional<int32_t> padding{};
@@ -79,24 +80,25 @@ struct SavedWeights {
 void check_resumable(const fs::path& checkpoint, const TrainOptions& options, ThreadPool& pool,
                      bool verified = false);
 
+// What the saved run must have in common with one that goes on, as TrainerHooks::identity gave it;
+// nothing where another program saved the checkpoint. M264 when it is damaged.
+std::optional<Json> saved_identity(const fs::path& checkpoint);
+
 class Trainer {
  public:
-  // `eval` may be null; `log` is null on every rank but 0. `memory` is plan_run's, made here when
-  // it is not given. Throws before the first step: M037 when a row is longer than the model's
-  // positions, G010 when the run does not fit in memory.
+  // `eval` may be null; `log` is null on every rank but 0. `memory` is plan_run's.
   Trainer(RankContext context, const TrainOptions& options, LoadedModel& model,
           const PreparedDataset& train, const PreparedDataset* eval, RunLog* log,
-          TrainerHooks hooks, std::optional<MemoryPlan> memory = std::nullopt);
+          TrainerHooks hooks, const MemoryPlan& memory);
 
   const RowNotes& notes() const { return notes_; }
   int64_t total_steps() const { return total_steps_; }
   const std::string& run_id() const { return context_.run; }
   const MemoryPlan& memory() const { return memory_; }
 
-  // Goes on from a checkpoint folder, bit for bit. The errors of check_resumable, unless that has
-  // been `checked`; M264 when it is of another model, C063 when what matters has changed and
-  // --resume_with_changes is not given.
-  void resume(const fs::path& checkpoint, bool checked = false);
+  // Goes on from a checkpoint folder that check_resumable has passed, bit for bit. M264 when it is
+  // of another model.
+  void resume(const fs::path& checkpoint);
 
   // Trains to the end, or until the stop signal. At the end `on_trained` is called on every rank:
   // the weights are final, and the last checkpoint may still be on its way to the disk.
@@ -147,9 +149,7 @@ class Trainer {
   void load_best(int64_t step);
   void load_weights(const fs::path& checkpoint);
   void resume_foreign(const fs::path& checkpoint);
-  void check_identity(const Json& saved, const fs::path& checkpoint);
   Json state_json() const;
-  const Json& identity();
   void restore(const Json& state);
   Cursor place_to_go_on(Cursor saved) const;
   void restore_position(const Json& state);
@@ -177,8 +177,6 @@ class Trainer {
     bool stop = false, save = false;
   } told_;  // what some rank was told before this step
   std::optional<BatchRunner> runner_, eval_runner_;
-
-  Json identity_;  // see TrainerHooks; null until it is asked for
 
   // The state that a checkpoint holds beside weights and moments.
   int64_t step_ = 0;          // optimizer steps done, skipped ones included

@@ -41,8 +41,7 @@ struct SaveJob {
   int64_t limit = 0;
 
   // Returns what was another run's and had to make room.
-  fs::path write(const TrainerHooks& hooks, const std::function<const Json&()>& identity,
-                 const std::function<void()>& was_read) {
+  fs::path write(const TrainerHooks& hooks, const std::function<void()>& was_read) {
     CheckpointWriter writer(output_dir, step, run);
     if (!state.empty()) {
       writer.write_tensors(kTensors, state);
@@ -50,7 +49,7 @@ struct SaveJob {
     writer.add(hooks.export_model(writer.folder(), weights, nullptr).files);
     was_read();
     if (!run_state.is_null()) {
-      run_state["identity"] = identity();
+      run_state["identity"] = hooks.identity();
       writer.write_text(kState, to_text(run_state, 2) + "\n");
     }
     for (const auto& [file, text] : texts) {
@@ -89,27 +88,7 @@ void keep_weights(std::vector<HeldPart>& parts) {
   std::erase_if(parts, [](const HeldPart& part) { return !part.name.starts_with(kMaster); });
 }
 
-std::string shown(const Json& value) {
-  std::string text = to_text(value);
-  return text.size() <= 60 ? text : text.substr(0, 57) + "...";
-}
-
 }  // namespace
-
-const Json& Trainer::identity() {
-  if (identity_.is_null()) {
-    identity_ = {
-        {"rows", train_rows_},
-        {"rows of a step", options_.per_device_train_batch_size *
-                               options_.gradient_accumulation_steps * context_.comm.size()},
-        {"seed of the order", options_.data_seed.value_or(options_.seed)},
-        {"steps", planned_steps_}};
-    if (hooks_.identity) {
-      identity_.update(hooks_.identity());
-    }
-  }
-  return identity_;
-}
 
 Json Trainer::state_json() const {
   // Every number is finite: what is not is null in JSON, and could not be read back.
@@ -193,7 +172,7 @@ void Trainer::save_checkpoint() {
   const bool fixed = gathered_ || snapshot_->copied();
   saving_now_.start(
       [this, job = std::move(job)](const std::function<void()>& was_read) mutable {
-        moved_aside_ = job.write(hooks_, [this]() -> const Json& { return identity(); }, was_read);
+        moved_aside_ = job.write(hooks_, was_read);
       },
       fixed);
 }
@@ -304,29 +283,6 @@ void Trainer::restore_position(const Json& s) {
   }
 }
 
-void Trainer::check_identity(const Json& saved, const fs::path& checkpoint) {
-  std::vector<std::string> differences;
-  for (const auto& [key, value] : identity().items()) {
-    if (!saved.contains(key) || saved[key] != value) {
-      differences.push_back(fmt::format("{} was {} and is {}", key,
-                                        saved.contains(key) ? shown(saved[key]) : "not there",
-                                        shown(value)));
-    }
-  }
-  if (differences.empty()) {
-    return;
-  }
-  const std::string text = fmt::format("what matters has changed since {} was saved: {}",
-                                       checkpoint.string(), fmt::join(differences, "; "));
-  if (!options_.resume_with_changes) {
-    throw Error("C063", text)
-        .hint(
-            "go on all the same with  --resume_with_changes true , or start a new run with "
-            "--model_name_or_path set to the checkpoint");
-  }
-  context_.logger.warn(text);
-}
-
 // Another program's: weights and the number of steps can be used.
 void Trainer::resume_foreign(const fs::path& checkpoint) {
   const fs::path file = checkpoint / kTrainerState;
@@ -386,17 +342,20 @@ void check_resumable(const fs::path& checkpoint, const TrainOptions& options, Th
   }
 }
 
-void Trainer::resume(const fs::path& checkpoint, bool checked) {
-  if (!checked) {
-    check_resumable(checkpoint, options_, context_.device.threads());
+std::optional<Json> saved_identity(const fs::path& checkpoint) {
+  if (!is_there(checkpoint / kState)) {
+    return std::nullopt;
   }
+  return read_json(checkpoint / kState).at("identity");
+}
+
+void Trainer::resume(const fs::path& checkpoint) {
   if (origin_of(checkpoint).kind == CheckpointOrigin::Kind::hf_trainer) {
     return resume_foreign(checkpoint);
   }
   const Json state = read_json(checkpoint / kState);
   check_run_state(state, (checkpoint / kState).string());
   try {
-    check_identity(state.at("identity"), checkpoint);
     sharder_.settle();  // the weights that are replaced may still be on their way to other ranks
     read_parts(checkpoint / kTensors, sharder_.state_parts());
     sharder_.refresh();

@@ -218,7 +218,9 @@ TEST(TrainOptions, AStreamedMixtureHasNoNumberOfRows) {
 TEST(TrainOptions, InputsAreAskedFor) {
   const auto missing = [](const Args& args) -> std::string {
     try {
-      require_inputs(read_train_options(args));
+      const TrainOptions options = read_train_options(args);
+      require_model(options);
+      require_data(options);
     } catch (const Error& error) {
       return error.code();
     }

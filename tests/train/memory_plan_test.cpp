@@ -12,7 +12,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "core/rng.h"
-#include "train/trainer.h"
+#include "run/open_run.h"
 
 namespace sft {
 namespace {
@@ -230,11 +230,12 @@ double resident_bytes() {
 // Nothing is allocated after the first step. With SFT_TEST_CUDA the run is on the GPU and takes
 // 1,000 steps; there what is recorded grows, within the plan.
 void expect_within_plan(bool gpu, int64_t rows_each) {
-  const auto device = gpu ? Device::cuda(0, 2) : Device::cpu(1);
-  const auto source = ModelSource::open(kModel.string(), "", {});
   const fs::path folder = fs::path(::testing::TempDir()) / "sft_memory_plan";
   fs::create_directories(folder);
   TrainOptions o;
+  o.model.model_name_or_path = kModel.string();
+  o.use_cpu = !gpu;
+  o.threads = gpu ? 2 : 1;
   o.output_dir = folder.string();
   o.max_steps = gpu ? 1000 : 300;
   o.per_device_train_batch_size = rows_each;
@@ -243,12 +244,14 @@ void expect_within_plan(bool gpu, int64_t rows_each) {
   o.save_strategy = "no";
   const Ragged rows;
   const Logger quiet;
-  const auto free_before = static_cast<double>(device->free_memory());
-  const MemoryPlan plan = plan_run(o, Model::from_config(source->config()), *device,
-                                   gpu ? DType::bf16 : DType::f32, {}, rows, nullptr, quiet);
-  LoadedModel model = load_model(*source, *device, gpu ? DType::bf16 : DType::f32);
+  const HubEnvironment no_hub;
+  const RunSurroundings surroundings{quiet, no_hub};
   const auto comm = local_communicator();
-  std::atomic<int> stop{0};
+  OpenRun run(o, surroundings, Places::looked_at,
+              {.train = &rows, .ranks = [&](Device&) -> Communicator& { return *comm; }});
+  Device* const device = &run.device();
+  const auto free_before = static_cast<double>(device->free_memory());
+  const MemoryPlan& plan = run.memory();
   int64_t allocations = 0;
   double resident = 0, least_free = 1e18;
   TrainerHooks hooks;
@@ -261,8 +264,7 @@ void expect_within_plan(bool gpu, int64_t rows_each) {
     }
     least_free = std::min(least_free, static_cast<double>(device->free_memory()));
   };
-  Trainer trainer({*device, *comm, quiet, stop}, o, model, rows, nullptr, nullptr, hooks, plan);
-  trainer.run();
+  run.trainer(nullptr, hooks)->run();
   EXPECT_GT(allocations, 0);
   EXPECT_LT(resident_bytes() - resident, gpu ? 256e6 : 24e6);
   if (gpu) {

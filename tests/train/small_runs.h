@@ -15,11 +15,9 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "formats/convert.h"
-#include "run/bench.h"
-#include "state/loaded_model.h"
+#include "run/open_run.h"
 #include "support/paths.h"
 #include "support/staged_communicator.h"
-#include "train/trainer.h"
 
 namespace sft {
 
@@ -129,34 +127,43 @@ inline void arrange(Model& model, const std::function<void(ParamSpec&)>& each) {
   model.set_parameters(specs);
 }
 
-inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Communicator& host,
+inline RunResult run_rank(TrainOptions o, const PreparedDataset& rows, Communicator& host,
                           const RunSetup& setup = {}) {
-  const auto device = setup.gpu ? Device::cuda(setup.copy_engines ? host.rank() : 0, setup.threads)
-                                : Device::cpu(setup.threads);
-  std::unique_ptr<Communicator> staged;
-  if (setup.gpu && host.size() > 1) {
-    staged = std::make_unique<StagedCommunicator>(*device, host);
-    if (setup.copy_engines) {
-      staged = copying_communicator(*device, std::move(staged));
+  o.use_cpu = !setup.gpu;
+  o.threads = setup.threads;
+  if (!o.model.model_name_or_path) {
+    o.model.model_name_or_path = kModel.string();
+  }
+  if (!setup.resume_from.empty()) {
+    o.resume_from_checkpoint = setup.resume_from;
+  }
+  std::unique_ptr<Communicator> staged;  // between ranks with a GPU each, or all on one
+  RunParts parts{.train = &rows, .eval = setup.eval, .config = setup.random, .id = setup.run};
+  parts.ranks = [&](Device& device) -> Communicator& {
+    if (!setup.gpu || host.size() == 1) {
+      return host;
     }
-  }
-  Communicator& comm = staged ? *staged : host;
-  const auto source = ModelSource::open(kModel.string(), "", {});
-  const DType compute = setup.gpu ? DType::bf16 : DType::f32;
-  const DType stored = o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32;
-  const Holding holding = holding_of(o.sharding, comm.rank(), comm.size(), device->kind());
-  Model family = Model::from_config(source->config());
+    staged = std::make_unique<StagedCommunicator>(device, host);
+    if (setup.copy_engines) {
+      staged = copying_communicator(device, std::move(staged));
+    }
+    return *staged;
+  };
   if (setup.arrange) {
-    arrange(family, setup.arrange);
+    parts.adapt = [&](Model& shape) { arrange(shape, setup.arrange); };
   }
-  LoadedModel model = setup.random.empty()
-                          ? load_model(*source, family, *device, compute, stored, holding)
-                          : random_model(setup.random, *device, compute, stored, holding);
+  const Logger quiet;
+  const HubEnvironment no_hub;
+  std::atomic<int> stop{0};
+  RunSurroundings surroundings{quiet, no_hub, &stop};
+  surroundings.launch.rank = host.rank();
+  surroundings.launch.world = host.size();
+  surroundings.launch.local_rank = setup.copy_engines ? host.rank() : 0;
+  OpenRun run(o, surroundings, Places::looked_at, std::move(parts));
   std::optional<RunLog> log;
-  if (comm.rank() == 0) {
+  if (run.first()) {
     log.emplace(RunLog::Setup{o.output_dir, {}, [] { return 0.0; }, {}});
   }
-  std::atomic<int> stop{0};
   TrainerHooks hooks;
   hooks.export_model = [&](const fs::path&, std::span<const StreamedTensor>, ThreadPool*) {
     if (setup.exporting) {
@@ -165,7 +172,7 @@ inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Co
     return SaveReport{};
   };
   hooks.on_step = [&](int64_t done, int64_t, std::string_view) {
-    if (setup.stepped && comm.rank() == 0) {
+    if (setup.stepped && run.first()) {
       setup.stepped(done);
     }
     if (done == setup.stop_at) {
@@ -174,22 +181,17 @@ inline RunResult run_rank(const TrainOptions& o, const PreparedDataset& rows, Co
   };
   int64_t eval_batches = 0;
   hooks.on_eval_batch = [&](int64_t, int64_t) {
-    if (++eval_batches == setup.stop_at_eval_batch && comm.rank() == comm.size() - 1) {
+    if (++eval_batches == setup.stop_at_eval_batch && host.rank() == host.size() - 1) {
       stop = SIGTERM;
     }
   };
-  const Logger quiet;
-  Trainer trainer({*device, comm, quiet, stop, nullptr, setup.run}, o, model, rows, setup.eval,
-                  log ? &*log : nullptr, hooks);
-  if (!setup.resume_from.empty()) {
-    trainer.resume(setup.resume_from);
-  }
+  const auto trainer = run.trainer(log ? &*log : nullptr, hooks);
   if (log) {
-    log->start(trainer.run_id(), Json::object(), setup.resume_from);
+    log->start(trainer->run_id(), Json::object(), setup.resume_from);
   }
   RunResult result;
-  result.outcome = trainer.run(setup.trained);
-  result.weights = values_of(trainer.weights().tensors);
+  result.outcome = trainer->run(setup.trained);
+  result.weights = values_of(trainer->weights().tensors);
   if (log) {
     result.log = log->state().log_history;
   }

@@ -1,0 +1,355 @@
+#include "run/open_run.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "comm/connect.h"
+#include "comm/together.h"
+#include "core/cache_folder.h"
+#include "core/error.h"
+#include "core/host_name.h"
+#include "core/strings.h"
+#include "io/model_saver.h"
+#include "report/rank_facts.h"
+#include "run/random_model.h"
+#include "run/run_identity.h"
+#include "settings/nested_options.h"
+#include "settings/sharding_config/deepspeed.h"
+#include "state/sharder.h"
+#include "train/loader_options.h"
+
+namespace sft {
+
+namespace {
+
+// "process 123 on host"
+std::string this_process() { return fmt::format("process {} on {}", ::getpid(), host_name()); }
+
+DType stored_type(const TrainOptions& o) {
+  return o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32;
+}
+
+}  // namespace
+
+OpenRun::OpenRun(TrainOptions options, const RunSurroundings& surroundings, Places places,
+                 RunParts parts)
+    : options_(std::move(options)),
+      surroundings_(surroundings),
+      places_(places),
+      parts_(std::move(parts)),
+      alone_(surroundings.control == nullptr ? local_control() : nullptr) {}
+
+OpenRun::~OpenRun() = default;
+
+void OpenRun::check() {
+  require_model(options_);
+  require_data(options_);
+  device();
+  if (first()) {
+    check_places(options_);
+  }
+  text();
+  if (first()) {
+    open_places();
+  }
+  checkpoint();
+}
+
+void OpenRun::open_places() {
+  const TrainOptions& o = options_;
+  if (places_ == Places::taken) {
+    output_.emplace(o, this_process());
+  }
+  if (o.hub.push_to_hub && places_ == Places::taken) {
+    push_.emplace(o, surroundings_.hub, surroundings_.logger);
+  } else if (o.hub.push_to_hub) {
+    HubPush::check(o, surroundings_.hub);
+  }
+}
+
+RankControl& OpenRun::control() { return alone_ ? *alone_ : *surroundings_.control; }
+
+Device& OpenRun::device() {
+  if (!device_.device) {
+    device_ = choose_device({.use_cpu = options_.use_cpu,
+                             .bf16 = options_.wants_bf16(),
+                             .threads = static_cast<int>(options_.threads),
+                             .local_rank = launch().local_rank,
+                             .local_world = launch().local_world,
+                             .fp16 = options_.wants_fp16(),
+                             .tf32 = options_.tf32.value_or(false)},
+                            surroundings_.logger);
+  }
+  return *device_.device;
+}
+
+DType OpenRun::compute() {
+  device();
+  return device_.compute;
+}
+
+Holding OpenRun::holding() {
+  return holding_of(options_.sharding, launch().rank, launch().world, device().kind());
+}
+
+const ModelSource& OpenRun::source() {
+  if (!source_) {
+    require_model(options_);
+    source_ = open_source(options_.model, options_.data, surroundings_.hub, surroundings_.logger);
+  }
+  return *source_;
+}
+
+const Json& OpenRun::config() {
+  if (parts_.config.empty()) {
+    return source().config();
+  }
+  if (own_config_.is_null()) {
+    own_config_ = read_json(parts_.config);
+  }
+  return own_config_;
+}
+
+const Model& OpenRun::shape() {
+  if (!shape_) {
+    shape_ = Model::from_config(config());
+    if (parts_.adapt) {
+      parts_.adapt(*shape_);
+    }
+  }
+  return *shape_;
+}
+
+const TextSetup& OpenRun::text() {
+  if (!text_) {
+    const Model& expected = shape();
+    text_ = load_text(source(), options_.data, surroundings_.hub);
+    for (const std::string& warning : text_->warnings) {
+      surroundings_.logger.warn(warning);
+    }
+    check_savable(source());
+    if (source().weights_are_here()) {
+      check_weights(source(), expected);
+    }
+  }
+  return *text_;
+}
+
+const std::optional<fs::path>& OpenRun::checkpoint() {
+  if (!checkpoint_) {
+    bool verified = false;  // by rank 0, which looks for it
+    const std::string newest = decide_together(control(), "checkpoint to resume", [&] {
+      const auto found = checkpoint_to_resume(options_, launch().id, launch().attempt,
+                                              device().threads(), surroundings_.logger);
+      verified = found && found->verified;
+      return found ? found->checkpoint.string() : std::string();
+    });
+    checkpoint_.emplace(newest.empty() ? std::nullopt : std::optional<fs::path>(newest));
+    if (*checkpoint_) {
+      check_resumable(**checkpoint_, options_, device().threads(), verified || !first());
+    }
+  }
+  return *checkpoint_;
+}
+
+// The device's threads where there is a device and this rank alone works on the data; several on
+// one machine let one do what takes long, with all processors.
+ThreadPool& OpenRun::pool() {
+  const std::optional<int64_t>& asked = options_.data.dataset_num_proc;
+  if (!pool_ && !asked && launch().local_world == 1 && device_.device) {
+    return device_.device->threads();
+  }
+  if (!pool_) {
+    const int64_t own = asked ? *asked : launch().local_world == 1 ? options_.threads : 0;
+    const int threads = own > 0 ? static_cast<int>(own) : default_threads();
+    pool_.emplace(threads);
+    say_shortage(*pool_, threads, surroundings_.logger);
+  }
+  return *pool_;
+}
+
+const DataContext& OpenRun::data() {
+  if (!data_) {
+    const TextSetup& setup = text();
+    data_.emplace(DataContext{
+        setup.tokenizer, setup.chat ? &*setup.chat : nullptr, pool(), surroundings_.logger,
+        surroundings_.hub, static_cast<uint64_t>(options_.seed), shape().config.vocab, setup.key,
+        places_ == Places::taken
+            ? cache_folder("tokens", [](const char* name) { return std::getenv(name); })
+            : fs::path()});
+  }
+  return *data_;
+}
+
+bool OpenRun::evaluates() const { return options_.eval_strategy != "no" || options_.eval_on_start; }
+
+void OpenRun::check_rows() {
+  require_data(options_);
+  check_dataset(options_.data, Part::train, data());
+  if (evaluates()) {
+    check_dataset(options_.data, Part::eval, data());
+  }
+  rows_checked_ = true;
+}
+
+const Prepared& OpenRun::rows(Part part) {
+  std::optional<Prepared>& rows = part == Part::train ? train_ : eval_;
+  if (!rows) {
+    require_data(options_);
+    if (part == Part::train && evaluates() && !rows_checked_) {
+      check_dataset(options_.data, Part::eval, data());
+    }
+    rows.emplace(prepare_dataset(options_.data, part, data()));
+  }
+  return *rows;
+}
+
+const PreparedDataset& OpenRun::train() {
+  return parts_.train != nullptr ? *parts_.train : *rows(Part::train).rows;
+}
+
+const PreparedDataset* OpenRun::eval() {
+  if (parts_.train != nullptr) {
+    return parts_.eval;
+  }
+  return evaluates() ? rows(Part::eval).rows.get() : nullptr;
+}
+
+// One number for all ranks, whose free memory may differ.
+int64_t OpenRun::fitting_batch() {
+  const std::string size = decide_together(control(), "batch size", [&] {
+    return std::to_string(fitting_batch_size(options_, shape(), device(), compute(), holding(),
+                                             train(), eval(), surroundings_.logger,
+                                             launch().local_world));
+  });
+  return parse_json(size, "batch size").get<int64_t>();
+}
+
+StepCount OpenRun::steps() {
+  if (!steps_) {
+    const PreparedDataset* evaluated = (train(), eval());
+    if (options_.auto_find_batch_size) {
+      options_.per_device_train_batch_size = fitting_batch();
+    }
+    const auto loader =
+        make_loader(train(), train_loader_options(options_, launch().rank, launch().world));
+    const StepCount count{loader->steps_per_epoch(),
+                          loader->total_steps(options_.num_train_epochs, options_.max_steps)};
+    check_deepspeed_steps(options_, count.total);
+    check_lengths(train(), shape().config);
+    if (evaluated != nullptr) {
+      check_lengths(*evaluated, shape().config);
+    }
+    steps_ = count;
+  }
+  return *steps_;
+}
+
+MemoryWish OpenRun::memory_wish() {
+  steps();
+  return sft::memory_wish(options_, holding(), train(), eval(), launch().local_world);
+}
+
+const MemoryPlan& OpenRun::memory() {
+  if (!memory_) {
+    memory_ = plan_run(options_, memory_wish(), shape(), device(), compute(), surroundings_.logger);
+  }
+  return *memory_;
+}
+
+const Json& OpenRun::identity() {
+  if (identity_.is_null()) {
+    identity_ = identity_of(*this);
+  }
+  return identity_;
+}
+
+void OpenRun::check_same_run() {
+  const auto& from = checkpoint();
+  if (same_run_checked_ || !from) {
+    return;
+  }
+  same_run_checked_ = true;
+  const std::optional<Json> saved = saved_identity(*from);
+  const std::string differences = saved ? difference(*saved, identity()) : "";
+  if (differences.empty()) {
+    return;
+  }
+  const std::string text =
+      fmt::format("what matters has changed since {} was saved: {}", from->string(), differences);
+  if (!options_.resume_with_changes) {
+    throw Error("C063", text)
+        .hint(
+            "go on all the same with  --resume_with_changes true , or start a new run with "
+            "--model_name_or_path set to the checkpoint");
+  }
+  surroundings_.logger.warn(text);
+}
+
+void OpenRun::agree() {
+  if (control().size() == 1) {
+    return;
+  }
+  Facts facts = model_facts(source(), text().key);
+  std::ranges::copy(data_facts("training data", rows(Part::train)), std::back_inserter(facts));
+  if (evaluates()) {
+    std::ranges::copy(data_facts("evaluation data", rows(Part::eval)), std::back_inserter(facts));
+  }
+  control().agree("model and data", facts);
+}
+
+LoadedModel& OpenRun::weights() {
+  if (weights_) {
+    return *weights_;
+  }
+  if (parts_.random_weights || !parts_.config.empty()) {
+    weights_ = random_model(shape(), device(), compute(), stored_type(options_), holding());
+    return *weights_;
+  }
+  weights_ = load_model(source(), shape(), device(), compute(), stored_type(options_), holding());
+  return *weights_;
+}
+
+Communicator& OpenRun::ranks() {
+  if (ranks_ != nullptr) {
+    return *ranks_;
+  }
+  if (parts_.ranks) {
+    ranks_ = &parts_.ranks(device());
+    return *ranks_;
+  }
+  const Logger& log = surroundings_.logger;
+  store_ = control_store(control());
+  connected_ = connect_ranks(launch(), device(), store_.get(), control().timeout().count(),
+                             options_.sharding.copy_engines,
+                             [&log](const std::string& line) { log.note(line); });
+  ranks_ = connected_.get();
+  if (ranks_->size() > 1) {
+    log.note(fmt::format("ranks: {}, through {}", ranks_->size(), ranks_->name()));
+  }
+  ranks_->report_to(control());
+  abort_ = control().on_failure([this](const Error& why) { ranks_->abort(why); });
+  return *ranks_;
+}
+
+std::unique_ptr<Trainer> OpenRun::trainer(RunLog* log, TrainerHooks hooks) {
+  const MemoryPlan& plan = memory();
+  check_same_run();
+  hooks.identity = [this] { return identity(); };
+  LoadedModel& model = weights();
+  const RunSurroundings& s = surroundings_;
+  auto trainer = std::make_unique<Trainer>(
+      RankContext{device(), ranks(), s.logger, s.stop_signal, s.save_signal,
+                  parts_.id.empty() ? new_run_id() : parts_.id},
+      options_, model, train(), eval(), log, std::move(hooks), plan);
+  if (const auto& from = checkpoint()) {
+    trainer->resume(*from);
+    s.logger.note(fmt::format("resumed from {}", from->string()));
+  }
+  return trainer;
+}
+
+}  // namespace sft

@@ -1,0 +1,38 @@
+// What people and their tools see of a run: metrics.jsonl and the trackers that follow it, a job's
+// status, checkpoints on the hub, the model in output_dir. The first rank writes it; on the others
+// nothing happens. Used by run_training.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "report/run_log.h"
+#include "report/trackers/kubeflow_status.h"
+#include "report/trackers/tracker.h"
+#include "run/open_run.h"
+#include "run/saved_model.h"
+
+namespace sft {
+
+class RunReport {
+ public:
+  // Of a run whose places are taken and whose rows are there.
+  explicit RunReport(OpenRun& run);
+
+  RunLog* log() { return log_ ? &*log_ : nullptr; }
+  TrainerHooks hooks();
+
+  void begin(const Trainer& trainer);
+  void save(const SavedWeights& weights);
+  void end(const TrainOutcome& outcome);
+  void failed(const Error& why);
+
+ private:
+  OpenRun& run_;
+  SavedModel model_;
+  std::optional<Trackers> trackers_;
+  std::unique_ptr<KubeflowStatus> kubeflow_;
+  std::optional<RunLog> log_;
+};
+
+}  // namespace sft

@@ -1,0 +1,26 @@
+// How a run's weights become a model folder: what of the source's files is kept, and what the run
+// has changed. Used for checkpoints and for the model at the end.
+#pragma once
+
+#include <span>
+
+#include "io/model_saver.h"
+#include "run/open_run.h"
+
+namespace sft {
+
+class SavedModel {
+ public:
+  // Keeps a reference to the run, whose rows must be there.
+  explicit SavedModel(OpenRun& run);
+
+  // Writes a model of these weights into a folder. Thread-safe.
+  SaveReport write(const fs::path& folder, std::span<const StreamedTensor> weights,
+                   ThreadPool* pool) const;
+
+ private:
+  const ModelSource& source_;
+  SaveOptions options_;
+};
+
+}  // namespace sft

@@ -1,0 +1,35 @@
+// What a run shows to people and asks of its surroundings. Made by the command line, and by tests.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "control/launch_environment.h"
+#include "control/rank_control.h"
+#include "core/log.h"
+#include "hub/environment.h"
+
+namespace sft {
+
+// All that is referred to outlives the run.
+struct RunSurroundings {
+  const Logger& logger;
+  const HubEnvironment& hub;
+  const std::atomic<int>* stop_signal = nullptr;  // null: nobody stops it
+  std::atomic<int>* save_signal = nullptr;        // see RankContext
+  // Called when training begins: from here on a signal has something to save.
+  std::function<void()> on_training{};
+  std::function<void(std::string_view line)> print{};  // results
+  std::function<void(int64_t done, int64_t total, std::string_view tail)> on_step{};
+  std::function<void(int64_t done, int64_t total)> on_eval_batch{};
+  std::string version{};
+  std::vector<std::string> argv{};
+  LaunchEnvironment launch{};      // which of the run's ranks this is
+  RankControl* control = nullptr;  // needed where there are several
+};
+
+}  // namespace sft
