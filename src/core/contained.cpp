@@ -79,6 +79,28 @@ std::string why_outside(const fs::path& folder, const std::string& name) {
              : fmt::format("leads out of the folder by a link, to {}", real.string());
 }
 
+bool is_file_name(std::string_view name) {
+  return !name.empty() && name.size() <= 255 && name != "." && name != ".." &&
+         std::ranges::none_of(name, [](char c) {
+           return c == '/' || c == '\x7f' || static_cast<unsigned char>(c) < ' ';
+         });
+}
+
+std::string why_another_file(const fs::path& folder, const std::string& name) {
+  std::error_code failed;
+  const fs::path real = fs::weakly_canonical(folder / name, failed);
+  return !failed && real.filename() == fs::path(name).filename() ? "" : why_outside(folder, name);
+}
+
+bool is_in_hub_cache(const fs::path& path) {
+  std::error_code failed;
+  const fs::path plain = fs::absolute(path, failed).lexically_normal();
+  const fs::path real = fs::weakly_canonical(plain, failed);
+  // A file of a snapshot is a link to a blob, which no longer says so.
+  const fs::path named = fs::weakly_canonical(plain.parent_path(), failed) / plain.filename();
+  return link_root(real) != real || link_root(named) != named;
+}
+
 std::string why_no_data(const fs::path& path) {
   struct stat info{};
   if (::stat(path.c_str(), &info) != 0) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "core/file.h"
 
@@ -13,6 +14,18 @@ namespace sft {
 // may be no absolute path, have no "..", and no link on the way may lead out. A snapshot in the
 // hub's cache reaches to the repository's folder, whose files its own links name.
 std::string why_outside(const fs::path& folder, const std::string& name);
+
+// Whether it is the name of a file beside the one that gives it: no path, and nothing that cannot
+// be shown.
+bool is_file_name(std::string_view name);
+
+// Why the file `name` of a folder may not be taken for what its name says, in words: a link that
+// leads out, to a file of another name. Folders of links to the files of a model elsewhere are
+// fine, a chat_template.jinja that is a link to somebody's key is not.
+std::string why_another_file(const fs::path& folder, const std::string& name);
+
+// Whether it lies in a snapshot of a hub's cache, so that its contents are somebody else's.
+bool is_in_hub_cache(const fs::path& path);
 
 // Why what lies at `path` is no file of data, in words: a pipe, a device, or what /proc and /sys
 // show of the system; "" for anything else, also where there is nothing.

@@ -11,6 +11,9 @@ void visit_source(DataOptions& o, OptionTable& v) {
   v("dataset_config", &o.dataset_config, "Which configuration (subset) of it.");
   v("dataset_train_split", &o.dataset_train_split, "The split to train on.");
   v("dataset_test_split", &o.dataset_test_split, "The split to evaluate on.");
+  v("trust_dataset_card", &o.trust_dataset_card,
+    "The card of a data set on this machine may name files outside of its own folder; one of the "
+    "hub never may.");
   v("dataset_text_field", &o.dataset_text_field,
     "The column of plain text; the EOS is added to it.");
   v("column_map", &o.column_map,

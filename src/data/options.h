@@ -16,6 +16,7 @@ struct DataOptions {
   std::optional<std::string> dataset_config;
   std::string dataset_train_split = "train";
   std::string dataset_test_split = "test";
+  bool trust_dataset_card = false;
   bool dataset_streaming = false;
   Json datasets;  // mixture: a list of {path, name, data_dir, data_files, split, columns, fraction}
   bool streaming = false;

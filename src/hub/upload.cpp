@@ -6,6 +6,7 @@
 #include <fstream>
 #include <map>
 
+#include "core/contained.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json_text.h"
@@ -252,7 +253,8 @@ std::optional<HubCommit> HubUploader::commit(const std::string& id, const std::s
   }
 }
 
-std::vector<HubUploadFile> uploadable_files(const fs::path& folder) {
+std::vector<HubUploadFile> uploadable_files(const fs::path& folder,
+                                            const std::function<void(const std::string&)>& warn) {
   std::vector<HubUploadFile> files;
   for (auto it = fs::recursive_directory_iterator(folder); it != fs::recursive_directory_iterator();
        ++it) {
@@ -262,8 +264,19 @@ std::vector<HubUploadFile> uploadable_files(const fs::path& folder) {
                           name.ends_with(".tmp");
     if (left_out) {
       it.disable_recursion_pending();
-    } else if (it->is_regular_file()) {
-      files.push_back({it->path().lexically_relative(folder).generic_string(), it->path()});
+      continue;
+    }
+    const std::string inside = it->path().lexically_relative(folder).generic_string();
+    if (it->is_symlink()) {
+      const std::string why =
+          it->is_directory() ? "is a link to a folder" : why_outside(folder, inside);
+      if (!why.empty()) {
+        warn(fmt::format("{} is not uploaded: it {}", it->path().string(), why));
+        continue;
+      }
+    }
+    if (it->is_regular_file()) {
+      files.push_back({inside, it->path()});
     }
   }
   std::ranges::sort(files, {}, &HubUploadFile::name);

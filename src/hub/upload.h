@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -54,8 +55,10 @@ class HubUploader {
 };
 
 // The files of a folder that belong into a repository, sorted: not checkpoints, nor what begins
-// with '_' or '.', nor half-written files.
-std::vector<HubUploadFile> uploadable_files(const std::filesystem::path& folder);
+// with '_' or '.', nor half-written files. A link that leads out of the folder is not followed:
+// what it leads to was never meant for others. `warn` is told of each.
+std::vector<HubUploadFile> uploadable_files(const std::filesystem::path& folder,
+                                            const std::function<void(const std::string&)>& warn);
 
 // git's name of the pointer file that stands for an lfs file.
 std::string lfs_pointer_blob(const std::string& sha256, int64_t size);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "core/contained.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
@@ -21,12 +22,6 @@ constexpr const char* kHint = "resume from an older checkpoint, or start again w
 std::string hex(uint32_t crc) { return fmt::format("{:08x}", crc); }
 
 uint32_t checksum(std::string_view text) { return crc32c(0, text.data(), text.size()); }
-
-// A name in a manifest is that of a file beside it.
-bool is_plain(const std::string& name) {
-  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
-         name.find('\0') == std::string::npos;
-}
 
 struct Manifest {
   int64_t step = 0;
@@ -52,11 +47,14 @@ Manifest parse_manifest(const fs::path& checkpoint) {
     }
     Manifest manifest;
     manifest.step = json.at("step").get<int64_t>();
-    manifest.run = json.at("run").get<std::string>();
+    manifest.run = json.at("run").get<std::string>();  // which becomes part of folders' names
+    if (!is_file_name(manifest.run)) {
+      throw Error("M261", "");
+    }
     for (const Json& file : json.at("files")) {
       WrittenFile entry;
       entry.name = file.at("name").get<std::string>();
-      if (!is_plain(entry.name)) {
+      if (!is_file_name(entry.name)) {
         throw Error("M261", "");
       }
       entry.bytes = file.at("bytes").get<uint64_t>();

@@ -8,8 +8,8 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "core/lfs_pointer.h"
 #include "formats/convert.h"
+#include "io/model_text.h"
 
 namespace sft {
 
@@ -52,10 +52,9 @@ static_assert(static_cast<int>(DType::f32) == 0 && static_cast<int>(DType::f16) 
 
 HfSource::HfSource(std::string name, const fs::path& folder, std::function<void()> fetch)
     : ModelSource(std::move(name), folder), fetch_(std::move(fetch)) {
-  for (const char* text : kTexts) {
-    if (is_there(folder / text)) {
-      refuse_lfs_pointer("M213", folder / text);
-      texts_.emplace(text, read_text(folder / text));
+  for (const char* file : kTexts) {
+    if (auto text = model_text(folder, file)) {
+      texts_.emplace(file, std::move(*text));
     }
   }
   const std::string file = (folder / "config.json").string();
@@ -189,22 +188,11 @@ std::optional<std::string> HfSource::file_text(const std::string& file) const {
   if (const auto read = texts_.find(file); read != texts_.end()) {
     return read->second;
   }
-  if (!is_there(path() / file)) {
-    return std::nullopt;
-  }
-  std::string text = read_text(path() / file);
-  refuse_lfs_pointer("M213", path() / file, text);
-  return text;
+  return model_text(path(), file);
 }
 
 std::map<std::string, std::string> HfSource::additional_templates() const {
-  std::map<std::string, std::string> result;
-  for (const fs::path& file : paths_in(path() / "additional_chat_templates")) {
-    if (file.extension() == ".jinja") {
-      result.emplace(file.stem().string(), read_text(file));
-    }
-  }
-  return result;
+  return templates_beside(path());
 }
 
 }  // namespace sft

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/contained.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/lfs_pointer.h"
@@ -36,7 +37,7 @@ std::map<std::string, std::string> read_index(const fs::path& path) {
       throw fail(fmt::format("gives no file for tensor \"{}\"", name));
     }
     const auto value = file.get<std::string>();
-    if (value.empty() || value.find('/') != std::string::npos || value == "." || value == "..") {
+    if (!is_file_name(value)) {
       throw fail(fmt::format("names the file \"{}\", which is not a plain file name", value));
     }
     result.emplace(name, value);
@@ -75,6 +76,11 @@ void SafetensorsFolder::open_index(const fs::path& folder, const fs::path& index
         throw Error("M211", fmt::format("{} is missing: {} needs it for tensor \"{}\"",
                                         (folder / file).string(), kIndex, name))
             .hint("fetch all of the model's files");
+      }
+      if (const std::string why = why_another_file(folder, file); !why.empty()) {
+        throw Error("M210",
+                    fmt::format("{} names the file \"{}\", which {}", index.string(), file, why))
+            .hint("fetch the model's files again");
       }
       files_.push_back(std::make_unique<SafetensorsFile>(folder / file));
       shard = files_.back().get();

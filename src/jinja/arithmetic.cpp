@@ -206,6 +206,28 @@ std::optional<Value> repeat(const Value& sequence, const Value& times, Budget& b
 
 }  // namespace
 
+bool extend(Value& text, const Value& more, Budget& budget) {
+  if (!text.is(Kind::string) || !more.is(Kind::string) || text.is_markup() || more.is_markup()) {
+    return false;
+  }
+  auto& string = text.get<String>();
+  if (string.refs != 1 || string.immortal || string.text.data() != string.own.data()) {
+    return false;  // somebody else sees it, or it is the caller's
+  }
+  budget.copy(more.text().size());
+  const size_t size = string.own.size() + more.text().size();
+  if (const size_t before = string.own.capacity(); size > before) {
+    const size_t capacity = std::max(size, 2 * before);
+    budget.copy(string.own.size());
+    budget.room(static_cast<int64_t>(capacity));  // beside the old one, while it is copied
+    string.held.more(budget, static_cast<int64_t>(capacity - before));
+    string.own.reserve(capacity);
+  }
+  string.own += more.text();
+  string.text = string.own;
+  return true;
+}
+
 Value binary(BinaryOp op, const Value& a, const Value& b, Budget& budget) {
   const auto is_integer = [](const Value& v) { return v.is_integral() || v.is(Kind::huge); };
   if (is_integer(a) && is_integer(b) && (a.is(Kind::huge) || b.is(Kind::huge))) {

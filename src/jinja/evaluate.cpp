@@ -40,6 +40,12 @@ Value Interpreter::compute(const Expr& expr) {
       return evaluate_dict(static_cast<const Sequence&>(expr));
     case ExprKind::attribute: {
       const auto& node = static_cast<const Attribute&>(expr);
+      if (node.object->kind == ExprKind::name) {  // the usual case, where it stands
+        const Value& object = at(static_cast<const Name&>(*node.object).place);
+        if (!object.is(Kind::missing)) {
+          return get_attribute(object, node.name.value, budget_);
+        }
+      }
       return get_attribute(evaluate(*node.object), node.name.value, budget_);
     }
     case ExprKind::item: {
@@ -56,8 +62,12 @@ Value Interpreter::compute(const Expr& expr) {
       return evaluate_filter(static_cast<const FilterOrTest&>(expr));
     case ExprKind::binary: {
       const auto& node = static_cast<const Binary&>(expr);
-      const Value left = evaluate(*node.left);
-      return binary(node.op, left, evaluate(*node.right), budget_);
+      Value left = evaluate(*node.left);
+      const Value right = evaluate(*node.right);
+      if (node.op == BinaryOp::add && extend(left, right, budget_)) {
+        return left;
+      }
+      return binary(node.op, left, right, budget_);
     }
     case ExprKind::concat: {
       BoundedText text(budget_);

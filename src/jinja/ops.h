@@ -24,6 +24,9 @@ bool equal(const Value& a, const Value& b, Budget& budget);
 bool less(const Value& a, const Value& b, Budget& budget);
 bool compare(CompareOp op, const Value& a, const Value& b, Budget& budget);
 bool contains(const Value& container, const Value& item, Budget& budget);
+// Adds `more` to a text that nobody else holds, so that a chain of sums copies no part twice; false
+// where it is not one, and nothing is done.
+bool extend(Value& text, const Value& more, Budget& budget);
 Value binary(BinaryOp op, const Value& a, const Value& b, Budget& budget);
 Value negate(const Value& value);
 Value plus(const Value& value);

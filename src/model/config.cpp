@@ -57,7 +57,7 @@ std::string word(const Json& config, const char* field, const std::string& fallb
 
 // What models have, and a good deal more: products of a few of these fit 64 bits.
 constexpr Whole kVocab{1, 1 << 24}, kWidth{1, 1 << 20}, kIntermediate{1, 1 << 24};
-constexpr Whole kLayers{1, 10'000}, kHeads{1, 1 << 16}, kHeadDim{2, 1 << 16};
+constexpr Whole kLayers{1, 1000}, kHeads{1, 1 << 16}, kHeadDim{2, 1 << 16};
 constexpr Whole kPositions{1, kMostCount}, kWindow{0, kMostCount}, kTokenId{-1, kMostCount};
 constexpr Real kEpsilon{0, 1}, kShare{0, 1}, kSpread{0, 1e3}, kTheta{1, 1e15};
 constexpr Real kFactor{1e-6, 1e9}, kRotations{1e-6, 1e6};

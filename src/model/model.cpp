@@ -33,16 +33,22 @@ Value Weights::operator()(const std::string& name) const {
   return v;
 }
 
-Model Model::from_config(const Json& config) {
-  Model m;
+ModelConfig read_model_config(const Json& config) {
   try {
-    m.family = &find_family(config);
-    m.config = m.family->read(config);
+    const Family& family = find_family(config);
+    ModelConfig read = family.read(config);
+    read.architecture = family.architecture;
+    return read;
   } catch (const Json::exception& e) {  // "type must be string, but is number"
     throw Error("M034", fmt::format("config.json has a field of the wrong type: {}", e.what()))
         .hint("use the folder of a whole model, as published or as saved by transformers");
   }
-  m.config.architecture = m.family->architecture;
+}
+
+Model Model::from_config(const Json& config) {
+  Model m;
+  m.config = read_model_config(config);
+  m.family = &find_family(config);
   m.set_parameters(m.family->parameters(m.config));
   return m;
 }

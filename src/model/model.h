@@ -81,6 +81,9 @@ struct Family {
 const Family& find_family(const Json& config);
 std::vector<std::string> supported_architectures();
 
+// What a config.json says; M031, or M032 to M036 for what a family does not support.
+ModelConfig read_model_config(const Json& config);
+
 // Programs number parameters through both lists: the trained ones first.
 struct Model {
   const Family* family = nullptr;

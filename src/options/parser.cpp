@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/strings.h"
+#include "options/borrowed_recipe.h"
 #include "options/values.h"
 
 namespace sft {
@@ -290,6 +291,7 @@ ParsedOptions parse_options(OptionTable& table, std::span<const std::string> arg
         throw Error("C020", fmt::format("--config {}: there is no such file", *file));
       }
       parse_yaml_options(table, text_of_recipe(*file), *file, parsed);
+      check_borrowed_recipe(table, parsed, *file);
     }
   }
   line.read();

@@ -131,7 +131,7 @@ void HubPush::checkpoint(const fs::path& folder, int64_t step) {
     const std::string below = strategy == "checkpoint"        ? "last-checkpoint/"
                               : strategy == "all_checkpoints" ? folder.filename().string() + "/"
                                                               : "";
-    for (HubUploadFile& file : uploadable_files(folder)) {
+    for (HubUploadFile& file : uploadable_files(folder, warn())) {
       file.path = open->hold(file.path);
       if (is_model_file(file.name)) {
         job.files.push_back(file);
@@ -197,7 +197,7 @@ void HubPush::finish(const fs::path& folder) {
     changed_.wait(lock, [&] { return !busy_ && jobs_.empty(); });
   }
   try {
-    push({uploadable_files(folder), "End of training", {}}, uploader_);
+    push({uploadable_files(folder, warn()), "End of training", {}}, uploader_);
   } catch (Error& e) {
     throw e.context(fmt::format("the model is saved in {}, but not pushed", folder.string()));
   }

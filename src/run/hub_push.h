@@ -40,6 +40,10 @@ class HubPush {
   void finish(const std::filesystem::path& folder);
 
  private:
+  // Says what is left out.
+  std::function<void(const std::string&)> warn() const {
+    return [this](const std::string& sentence) { logger_.warn(sentence); };
+  }
   struct Job {
     std::vector<HubUploadFile> files;
     std::string message;

@@ -18,6 +18,7 @@
 #include "run/run_identity.h"
 #include "settings/nested_options.h"
 #include "settings/sharding_config/deepspeed.h"
+#include "state/config_sizes.h"
 #include "state/sharder.h"
 #include "train/loader_options.h"
 
@@ -115,7 +116,7 @@ const Json& OpenRun::config() {
 
 const Model& OpenRun::shape() {
   if (!shape_) {
-    shape_ = Model::from_config(config());
+    shape_ = parts_.config.empty() ? described_model(source()) : Model::from_config(config());
     if (parts_.adapt) {
       parts_.adapt(*shape_);
     }

@@ -6,7 +6,7 @@
 //   check        inputs, device, places, text, the hub, checkpoint: all that is cheap, in this
 //   order device       the GPU or the CPU, and its threads                                 G020
 //   source       the model's files                                 C030, C075, C079, M200-M249
-//   shape        its parameters                                                      M030-M036
+//   shape        its parameters                                                M030-M036, M258
 //   text         its tokenizer and template; the files that saving and loading will read
 //                                                                  M010, M244-M250, D070-D075
 //   checkpoint   where the run goes on                                               M260-M267

@@ -14,6 +14,7 @@
 #include "core/numbers.h"
 #include "hub/local_name.h"
 #include "hub/repository.h"
+#include "io/model_text.h"
 #include "io/token_donor.h"
 #include "run/named_model.h"
 #include "text/special_tokens.h"
@@ -27,20 +28,16 @@ using Templates = std::map<std::string, std::string>;  // by name
 // The templates that lie in a folder, as transformers saves them: files win over
 // tokenizer_config.json, where there is one or a list with names.
 Templates templates_of_folder(const fs::path& folder) {
-  Templates found;
-  for (const fs::path& file : paths_in(folder / "additional_chat_templates")) {
-    if (file.extension() == ".jinja") {
-      found[file.stem().string()] = read_text(file);
-    }
-  }
-  if (is_there(folder / "chat_template.jinja")) {
-    found["default"] = read_text(folder / "chat_template.jinja");
+  Templates found = templates_beside(folder);
+  if (auto text = model_text(folder, "chat_template.jinja")) {
+    found["default"] = std::move(*text);
     return found;
   }
-  if (!is_there(folder / "tokenizer_config.json")) {
+  const auto settings = model_text(folder, "tokenizer_config.json");
+  if (!settings) {
     return found;
   }
-  const Json config = read_json(folder / "tokenizer_config.json");
+  const Json config = parse_json(*settings, (folder / "tokenizer_config.json").string());
   const Json given = config.is_object() ? config.value("chat_template", Json()) : Json();
   if (given.is_string()) {
     found["default"] = given;
@@ -87,11 +84,9 @@ std::optional<TokenDonor> donor_from(const std::string& path_text, const HubEnvi
   } else if (!is_file(path) && is_on_hub(path_text, hub)) {
     folder = text_files_of_hub(path_text, hub);
   }
-  if (folder && is_file(*folder / "tokenizer.json")) {
-    json = read_text(*folder / "tokenizer.json");
-    if (is_file(*folder / "tokenizer_config.json")) {
-      config = read_text(*folder / "tokenizer_config.json");
-    }
+  if (folder) {
+    json = model_text(*folder, "tokenizer.json");
+    config = model_text(*folder, "tokenizer_config.json");
   }
   if (!json) {
     return std::nullopt;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "formats/convert.h"
+#include "state/config_sizes.h"
 
 namespace sft {
 
@@ -230,6 +231,7 @@ LoadedModel load_model(const ModelSource& source, Device& device, DType compute,
 LoadedModel load_model(const ModelSource& source, Model model, Device& device, DType compute,
                        DType weight_type, const Holding& holding) {
   LoadedModel loaded;
+  check_sizes(source, model.config);
   loaded.model = std::move(model);
   loaded.target = {device.kind(), compute};
   loaded.weight_type = weight_type;

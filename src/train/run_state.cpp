@@ -2,13 +2,14 @@
 
 #include <fmt/format.h>
 
+#include "core/contained.h"
 #include "core/error.h"
 #include "core/numbers.h"
 
 namespace sft {
 namespace {
 
-enum class Kind { count, real, flag };
+enum class Kind { count, real, flag, name };
 
 struct Field {
   const char* section;  // "" is the state itself
@@ -17,6 +18,7 @@ struct Field {
 };
 
 constexpr Field kFields[] = {{"", "step", Kind::count},
+                             {"", "run", Kind::name},
                              {"", "updates", Kind::count},
                              {"", "scheduled", Kind::count},
                              {"", "num_tokens", Kind::count},
@@ -62,6 +64,8 @@ bool fits(const Json& value, Kind kind) {
       return json_real(value, -1e300, 1e300).has_value();
     case Kind::flag:
       return value.is_boolean();
+    case Kind::name:
+      return value.is_string() && is_file_name(value.get_ref<const std::string&>());
   }
   return false;
 }
@@ -69,6 +73,7 @@ bool fits(const Json& value, Kind kind) {
 std::string wanted(Kind kind) {
   return kind == Kind::count  ? fmt::format("a whole number from 0 to {}", kMost)
          : kind == Kind::real ? "a finite number"
+         : kind == Kind::name ? "a name, and no path"
                               : "true or false";
 }
 

@@ -60,6 +60,22 @@ TEST_F(Contained, ASnapshotReachesTheFilesOfItsRepository) {
   EXPECT_NE(why_outside(snapshot, "data/s.jsonl"), "");
 }
 
+TEST_F(Contained, WhatLiesInAHubsCacheIsKnown) {
+  EXPECT_FALSE(is_in_hub_cache(root_));
+  EXPECT_FALSE(is_in_hub_cache(""));
+  fs::create_directories(root_ / "models--a--b/blobs");
+  fs::create_directories(root_ / "models--a--b/snapshots/0123/sub");
+  std::ofstream(root_ / "models--a--b/blobs/ab") << "x";
+  fs::create_symlink("../../blobs/ab", root_ / "models--a--b/snapshots/0123/recipe.yaml");
+  fs::create_directory_symlink(root_ / "models--a--b/snapshots/0123", root_ / "link");
+  for (const char* inside :
+       {"models--a--b/snapshots/0123", "models--a--b/snapshots/0123/sub",
+        "models--a--b/snapshots/0123/recipe.yaml", "link", "link/recipe.yaml"}) {
+    EXPECT_TRUE(is_in_hub_cache(root_ / inside)) << inside;
+  }
+  EXPECT_FALSE(is_in_hub_cache(root_ / "models--a--b/blobs"));
+}
+
 TEST_F(Contained, PipesDevicesAndTheSystemsFilesAreNoData) {
   const fs::path pipe = root_ / "pipe.jsonl";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);

@@ -19,7 +19,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                         ranks.all);
         break;
       case 1:
-        apply_accelerate(options, fuzz::file_with(rest, "accelerate.yaml").string(), ranks);
+        apply_accelerate(options, fuzz::file_with(rest, "accelerate.yaml").string(),
+                         "--accelerate_config", ranks);
         break;
       default:
         apply_fsdp(options, "full_shard auto_wrap",

@@ -34,7 +34,9 @@ class HubUploadTest : public ::testing::Test {
     if (branch != "main") {
       uploader.create_branch("me/model", branch);
     }
-    return uploader.commit("me/model", branch, uploadable_files(folder / "out"), "End of training");
+    return uploader.commit("me/model", branch,
+                           uploadable_files(folder / "out", [](const std::string&) {}),
+                           "End of training");
   }
 
   FakeHub hub;
@@ -56,6 +58,29 @@ TEST_F(HubUploadTest, OneCommitHasAllFiles) {
   EXPECT_EQ(files.at("empty.txt").contents, "");
   EXPECT_TRUE(hub.repository("models/me/model").is_private);
   EXPECT_EQ(commit->commit, hub.repository("models/me/model").branches.at("main"));
+}
+
+TEST_F(HubUploadTest, ALinkThatLeadsOutIsNotSentAndNamed) {
+  std::ofstream(folder / "key.txt") << "secret";
+  fs::create_symlink("../key.txt", folder / "out/notes.txt");
+  fs::create_symlink(folder / "key.txt", folder / "out/more.txt");
+  fs::create_directory_symlink("..", folder / "out/above");
+  fs::create_symlink("config.json", folder / "out/same.json");
+  std::vector<std::string> said;
+  std::vector<std::string> names;
+  for (const HubUploadFile& file :
+       uploadable_files(folder / "out", [&](const std::string& line) { said.push_back(line); })) {
+    names.push_back(file.name);
+  }
+  EXPECT_EQ(std::ranges::count(names, "same.json"), 1);
+  EXPECT_EQ(std::ranges::count(names, "config.json"), 1);
+  EXPECT_EQ(names.size(), 5u);
+  ASSERT_EQ(said.size(), 3u);
+  for (const char* name : {"notes.txt", "more.txt", "above"}) {
+    EXPECT_TRUE(std::ranges::any_of(said, [&](const std::string& line) {
+      return line.find(name) != std::string::npos;
+    })) << name;
+  }
 }
 
 TEST_F(HubUploadTest, WhatIsThereIsNotSentAgain) {

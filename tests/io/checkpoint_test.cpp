@@ -99,6 +99,17 @@ TEST(Checkpoint, ANameThatLeavesTheFolderIsNoManifest) {
   }
 }
 
+// A run's id names the folder into which another run moves its checkpoint.
+TEST(Checkpoint, ARunThatIsAPathIsNoManifest) {
+  const TemporaryFolder folder;
+  const fs::path path = save(folder.path(), 1);
+  for (const char* run : {"../../x", "/tmp/x", "..", "", "a/b"}) {
+    put(path / "manifest.json", manifest_text(1, run, {}));
+    EXPECT_EQ(code_of([&] { verify_checkpoint(path); }), "M261") << run;
+    EXPECT_EQ(origin_of(path).kind, CheckpointOrigin::Kind::damaged) << run;
+  }
+}
+
 TEST(Checkpoint, AManifestThatIsNestedTooDeepIsNone) {
   const TemporaryFolder folder;
   const fs::path path = save(folder.path(), 1);

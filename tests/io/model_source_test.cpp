@@ -122,6 +122,31 @@ TEST(ModelSource, ATextThatIsNoFileIsNotPassedOver) {
   EXPECT_EQ(code_of([&] { open_model(folder / "model"); }), "M001");
 }
 
+// It would be trained with, saved and published.
+TEST(ModelSource, ATextIsNoLinkToSomethingElse) {
+  const TemporaryFolder folder;
+  put(folder / "home/key", "secret");
+  put(folder / "home/chat_template.jinja", "mine");
+  fs::copy(golden("qwen2"), folder / "model", fs::copy_options::recursive);
+  const auto with_link = [&](const std::string& name, const std::string& to) {
+    const fs::path link = folder / ("model/" + name);
+    fs::create_directories(link.parent_path());
+    fs::remove(link);
+    fs::create_symlink(to, link);
+    const std::string code = code_of([&] { open_model(folder / "model")->chat_templates(); });
+    fs::remove(link);
+    return code;
+  };
+  EXPECT_EQ(with_link("chat_template.jinja", "../home/key"), "M259");
+  EXPECT_EQ(with_link("chat_template.jinja", (folder / "home/key").string()), "M259");
+  EXPECT_EQ(with_link("merges.txt", "../home/key"), "M259");
+  EXPECT_EQ(with_link("additional_chat_templates/a.jinja", "../../home/key"), "M259");
+  // Links inside the folder, and those to a file of the same name elsewhere, are what they seem.
+  EXPECT_EQ(with_link("chat_template.jinja", "../home/chat_template.jinja"), "");
+  put(folder / "model/other.txt", "inside");
+  EXPECT_EQ(with_link("chat_template.jinja", "other.txt"), "");
+}
+
 TEST(ModelSource, ChatTemplatesComeFromAllTheirPlaces) {
   const TemporaryFolder folder;
   copy_model(golden("llama"), folder / "m");

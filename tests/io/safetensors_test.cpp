@@ -164,6 +164,27 @@ TEST(SafetensorsFolder, AnUnsoundIndexHasItsCode) {
   EXPECT_EQ(with_index(R"({"weight_map":{"b":"a.safetensors"}})"), "");
 }
 
+TEST(SafetensorsFolder, AnIndexNamesFilesBesideItOnly) {
+  const TemporaryFolder folder;
+  const std::string tensor =
+      file_of(R"({"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8);
+  put(folder / "elsewhere/a.safetensors", tensor);
+  put(folder / "elsewhere/private.safetensors", tensor);
+  fs::create_directories(folder / "model");
+  fs::create_symlink("../elsewhere/a.safetensors", folder / "model/a.safetensors");
+  fs::create_symlink("../elsewhere/private.safetensors", folder / "model/b.safetensors");
+  const auto with_file = [&](const std::string& name) {
+    put(folder / "model/model.safetensors.index.json", Json{{"weight_map", {{"b", name}}}}.dump());
+    return code_of([&] { SafetensorsFolder opened(folder / "model"); });
+  };
+  EXPECT_EQ(with_file("a.safetensors"), "");  // as in a folder of links to a model elsewhere
+  for (const std::string& name :
+       {std::string("b.safetensors"), std::string("../elsewhere/a.safetensors"),
+        (folder / "elsewhere/a.safetensors").string(), std::string("..")}) {
+    EXPECT_EQ(with_file(name), "M210") << name;
+  }
+}
+
 struct Three {
   std::vector<float> a = std::vector<float>(600, 1.5F), b = std::vector<float>(500, -2.25F),
                      c = {7};

@@ -63,6 +63,35 @@ TEST(TemplateBudget, LengthsAreKnownBeforeTextIsBuilt) {
   EXPECT_LT(peak_mebibytes(), 512);
 }
 
+TEST(TemplateBudget, SumsOfTextsAreChargedAsTheyGrow) {
+  std::string sum = "{{ (v";
+  for (int i = 0; i < 40; ++i) {
+    sum += " + v";
+  }
+  EXPECT_EQ(code_of([&] { render("{% set v='a'*10000000 %}" + sum + ")|length }}"); }), "M154");
+  EXPECT_EQ(code_of([&] {
+              render(
+                  "{% set v='a'*1000 %}{% for i in range(100000) %}{% for j in range(100000) %}"
+                  "{% set x='b'+v+v+v+v %}{% endfor %}{% endfor %}");
+            }),
+            "M154");
+  EXPECT_LT(peak_mebibytes(), 512);
+}
+
+TEST(TemplateBudget, SumsOfTextsLeaveTheirPartsAsTheyWere) {
+  EXPECT_EQ(render("{% set a='x'*3 %}{% set b=a+'y' %}{% set c=b+a+b %}{{ a }} {{ b }} {{ c }}"),
+            "xxx xxxy xxxyxxxxxxy");
+  EXPECT_EQ(render("{% for m in messages %}{% set t=m.content+'!' %}{{ t+t+m.content }} {{ t }} "
+                   "{{ m.content }}{% endfor %}"),
+            "hello!hello!hello hello! hello");
+  EXPECT_EQ(render("{% macro f(x) %}{{ x+'b'+x }}{% endmacro %}{% set a=f('q')+f('q') %}{{ a }} "
+                   "{{ (a+'1')+(a+'2')+('c'*4+a[1:3]) }}"),
+            "qbqqbq qbqqbq1qbqqbq2ccccbq");
+  EXPECT_EQ(render("{% set n=namespace(t='a'+'b') %}{% for i in range(3) %}{% set s=n.t+'c' %}"
+                   "{% set n.t=s %}{{ s }},{{ n.t }} {% endfor %}{{ '<'|e+'>'+'&' }}"),
+            "abc,abc abcc,abcc abccc,abccc &lt;&gt;&amp;");
+}
+
 TEST(TemplateBudget, LinearWorkIsChargedByItsLength) {
   for (const char* work : {"a|length", "'b' in a", "a==b", "a.find('b')", "a|wordcount"}) {
     const std::string source =

@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "options/parser.h"
 #include "options/text.h"
 #include "options/values.h"
@@ -346,6 +348,24 @@ TEST(Yaml, ARecipeCannotRunCodeNorRedirectATokenNorSayWhatIsRead) {
         << name;
   }
   EXPECT_EQ(yaml_failure("env: {WANDB_PROJECT: \"a\\0b\"}\n"), "C026 recipe.yaml:1");
+}
+
+TEST(Yaml, ARecipeInTheHubsCacheNamesNothingOfThisMachine) {
+  const fs::path root = fs::path(testing::TempDir()) / fmt::format("sft_recipe_{}", ::getpid());
+  const fs::path snapshot = root / "models--a--b" / "snapshots" / "0123";
+  fs::create_directories(snapshot);
+  fs::create_directories(root / "models--a--b" / "blobs");
+  const auto code = [&](const fs::path& recipe, const std::string& text) {
+    write_text(recipe, text);
+    return cli_failure({"--config", recipe.string()}).substr(0, 4);
+  };
+  for (const char* text : {"name: /etc/passwd\n", "name: ~/notes\n", "name: a/../../b\n",
+                           "modules: [a, /b]\n", "kwargs: {a: [{b: ../c}]}\n"}) {
+    EXPECT_EQ(code(snapshot / "r.yaml", text), "D080") << text;
+    EXPECT_EQ(code(root / "r.yaml", text), "") << text;
+  }
+  EXPECT_EQ(code(snapshot / "r.yaml", "name: org/data\nmodules: [a..b, c]\n"), "");
+  fs::remove_all(root);
 }
 
 TEST(Yaml, MistakesNameFileAndLine) {

@@ -2,6 +2,7 @@
 // memory, with a text or an error of ours: every filter, test, method, operator and statement on
 // values that are small to write and huge to walk. `make torture` tries all, `make test` some.
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -421,7 +422,8 @@ Outcome try_alone(const Seed& seed, const std::string& snippet) {
   Outcome outcome{.snippet = std::string(seed.name) + ": " + snippet};
   const pid_t child = fork();
   if (child == 0) {
-    alarm(30);
+    const itimerval patience{{}, {30, 0}};  // of its own time, however busy the machine is
+    setitimer(ITIMER_PROF, &patience, nullptr);
     const rlimit limit{2UL << 30, 2UL << 30};
     setrlimit(RLIMIT_AS, &limit);
     try {

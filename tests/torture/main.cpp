@@ -1,7 +1,7 @@
 // `make torture`: loops that kill, starve and deceive a run, and compare what comes of it with an
 // uninterrupted one, bit for bit. What is promised because of them stands in PROMISES.md.
 //   torture SFT MODEL [--sample] [--kills N] [--seed N] [--messages N]
-//           [kill|ranks|reuse|restarts|calls|short|flips|resources|strangers]...
+//           [kill|ranks|reuse|restarts|calls|short|flips|resources|threads|strangers]...
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -17,7 +17,8 @@ int main(int argc, char** argv) {
   if (args.size() < 2) {
     fmt::print(
         "torture SFT MODEL [--sample] [--kills N] [--seed N] "
-        "[--messages N] [kill|ranks|reuse|restarts|calls|short|flips|resources|strangers]\n");
+        "[--messages N] "
+        "[kill|ranks|reuse|restarts|calls|short|flips|resources|threads|strangers]\n");
     return 2;
   }
   const fs::path base = fs::exists("/dev/shm") ? "/dev/shm" : fs::temp_directory_path();
@@ -67,6 +68,9 @@ int main(int argc, char** argv) {
   }
   if (wanted("resources")) {
     wrong += resource_loop(s);
+  }
+  if (wanted("threads")) {
+    wrong += thread_loop(s);
   }
   if (wanted("short")) {
     wrong += short_loop(s);

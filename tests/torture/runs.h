@@ -105,6 +105,7 @@ int restart_loop(const Settings& settings, int kills);  // the same, of two rank
 int call_loop(const Settings& settings);      // the k-th system call fails or kills; needs strace
 int short_loop(const Settings& settings);     // the k-th read or write moves half of what it could
 int flip_loop(const Settings& settings);      // damaged bytes of a checkpoint
+int thread_loop(const Settings& settings);    // limits of processes; needs root
 int resource_loop(const Settings& settings);  // full disk, limits, pipes, clock, locks, signals
 
 }  // namespace sft

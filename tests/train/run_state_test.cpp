@@ -45,6 +45,14 @@ TEST(RunState, EveryNumberHasARange) {
   }
 }
 
+TEST(RunState, ItsRunIsNoPath) {
+  for (const char* run : {"\"../x\"", "\"/tmp/x\"", "\"..\"", "\"\"", "\"a/b\"", "3", "[]"}) {
+    const Json state = {{"run", Json::parse(run)}};
+    EXPECT_EQ(code_of("run", [&] { check_run_state(state, "x"); }), "M264") << run;
+  }
+  EXPECT_EQ(code_of("", [] { check_run_state({{"run", "0123456789abcdef"}}, "x"); }), "taken");
+}
+
 TEST(TrainerState, EveryNumberHasARange) {
   const Json sound = Json::parse(R"({"global_step": 3, "log_history": [], "epoch": 0.5})");
   for (const char* field : {"global_step", "max_steps", "num_train_epochs", "save_steps",

@@ -29,10 +29,20 @@ using SplitPatterns = std::vector<std::pair<std::string, std::vector<std::string
 struct Giver {
   const DatasetFolder& home;  // what it may name files of
   std::string file;           // as shown in an error
-  bool is_free = false;       // the user himself, of files on this machine
+  bool is_free = false;       // the user himself or a card he trusts, of files on this machine
+  std::string way_out;        // what the user can do, of a data set on this machine
 
-  Giver(const DatasetFolder& folder, std::string named_in, bool free)
-      : home(folder), file(std::move(named_in)), is_free(free && !folder.is_remote()) {}
+  static Giver user(const DatasetFolder& home, const std::string& name) {
+    return {home, name, !home.is_remote(), ""};
+  }
+  static Giver card(const DatasetFolder& home, bool trusted) {
+    const bool is_local = !home.is_remote() && !is_in_hub_cache(home.path());
+    return {home, (home.path() / "README.md").string(), trusted && is_local,
+            is_local ? "; or, if you trust the card:  --trust_dataset_card true" : ""};
+  }
+  static Giver state(const DatasetFolder& home, const char* file) {
+    return {home, (home.path() / file).string(), false, ""};
+  }
 
   // D080 for a name that leaves `base`, a folder at or below home.
   void check(const DatasetFolder& base, const std::string& entry, const std::string& name) const {
@@ -45,7 +55,16 @@ struct Giver {
               home.is_remote()
                   ? "a data set of the hub may only name its own files: choose another one"
                   : "the data set may only name files in its own folder: move them there, or name "
-                    "them yourself, in a mixture's data_files");
+                    "them yourself, in a mixture's data_files" +
+                        way_out);
+    }
+  }
+  // The same for all that a folder below home holds, which it has not named one by one.
+  void check_all(const DatasetFolder& base, const Splits& splits) const {
+    for (const SplitFiles& split : splits) {
+      for (const std::string& name : split.files) {
+        check(base, fmt::format("the split \"{}\"", split.split), name);
+      }
     }
   }
 };
@@ -135,7 +154,7 @@ Error not_saved_by_datasets(const fs::path& file, std::string_view wanted) {
 
 // What `Dataset.save_to_disk` leaves: state.json names the arrow files.
 std::vector<std::string> saved_files(const DatasetFolder& folder) {
-  const Giver giver(folder, (folder.path() / "state.json").string(), false);
+  const Giver giver = Giver::state(folder, "state.json");
   const Json state = read_json((folder / "state.json").fetched());
   std::vector<std::string> files;
   const auto list = state.is_object() ? state.find("_data_files") : state.end();
@@ -156,7 +175,7 @@ Splits saved_splits(const DatasetFolder& folder) {
   if ((folder / "state.json").is_file()) {
     return {{"train", saved_files(folder)}};
   }
-  const Giver giver(folder, (folder.path() / "dataset_dict.json").string(), false);
+  const Giver giver = Giver::state(folder, "dataset_dict.json");
   Splits splits;
   const Json dict = read_json((folder / "dataset_dict.json").fetched());
   const Json names = dict.is_object() ? dict.value("splits", Json()) : Json();
@@ -208,7 +227,7 @@ FolderSplits folder_without_configs(const DatasetSource& source, const DatasetFo
 }
 
 FolderSplits folder_splits(const DatasetSource& source, const DatasetFolder& folder) {
-  const Giver user(folder, source.name, true);
+  const Giver user = Giver::user(folder, source.name);
   user.check(folder, "data_dir", source.data_dir);
   if (!source.data_files.is_null()) {
     const DatasetFolder base = folder / source.data_dir;
@@ -222,12 +241,15 @@ FolderSplits folder_splits(const DatasetSource& source, const DatasetFolder& fol
     return folder_without_configs(source, folder);
   }
   const DatasetConfig& config = choose_config(configs, source.config, source.name);
-  const Giver card(folder, (folder.path() / "README.md").string(), false);
+  const Giver card = Giver::card(folder, source.trusts_card);
   card.check(folder, fmt::format("data_dir of the config \"{}\"", config.name), config.data_dir);
   const DatasetFolder base = folder / config.data_dir;
-  return {base, config.name,
-          config.data_files.empty() ? splits_by_name(base.list_files())
-                                    : splits_by_pattern(base, config.data_files, card)};
+  if (!config.data_files.empty()) {
+    return {base, config.name, splits_by_pattern(base, config.data_files, card)};
+  }
+  Splits splits = splits_by_name(base.list_files());
+  card.check_all(base, splits);
+  return {base, config.name, std::move(splits)};
 }
 
 Error no_such_data(const std::string& name, const std::string& why) {

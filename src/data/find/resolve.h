@@ -17,8 +17,9 @@ namespace sft {
 struct DatasetSource {
   std::string name;  // a file, a folder, or a hub id (also "hf://datasets/<id>")
   std::optional<std::string> config;
-  std::string data_dir;  // narrows a folder; README configs are then not used
-  Json data_files;       // null, a glob, a list of globs, or {split: glob or list}
+  std::string data_dir;      // narrows a folder; README configs are then not used
+  Json data_files;           // null, a glob, a list of globs, or {split: glob or list}
+  bool trusts_card = false;  // its card may name files outside of its folder, if it is local
 };
 
 struct DatasetFiles {

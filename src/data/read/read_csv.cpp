@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <vector>
 
 #include "core/error.h"
@@ -23,9 +24,10 @@ class CsvReader : public RowReader {
     if (text_.starts_with("\xef\xbb\xbf")) {
       at_ = 3;
     }
+    std::set<std::string> seen;
     for (Json& cell : record()) {
       std::string column = cell.is_null() ? "" : cell.get<std::string>();
-      if (std::ranges::find(columns_, column) != columns_.end()) {
+      if (!seen.insert(column).second) {
         throw fail(fmt::format("the header names the column \"{}\" twice", column));
       }
       columns_.push_back(std::move(column));

@@ -46,9 +46,9 @@ std::vector<SourcePart> single_source(const DataOptions& options, Part part,
   const std::string& split =
       part == Part::train ? options.dataset_train_split : options.dataset_test_split;
   std::vector<SourcePart> out;
-  for (DatasetFiles& files :
-       resolve_splits({*options.dataset_name, options.dataset_config, "", {}},
-                      options.test_split_size ? options.dataset_train_split : split, hub)) {
+  for (DatasetFiles& files : resolve_splits(
+           {*options.dataset_name, options.dataset_config, "", {}, options.trust_dataset_card},
+           options.test_split_size ? options.dataset_train_split : split, hub)) {
     out.push_back({.files = std::move(files), .columns = {}});
   }
   return out;
@@ -70,7 +70,7 @@ struct MixtureEntry {
   std::optional<double> fraction;
 };
 
-MixtureEntry mixture_entry(const Json& entry, const HubEnvironment& hub) {
+MixtureEntry mixture_entry(const Json& entry, bool trusts_card, const HubEnvironment& hub) {
   static const std::vector<std::string> kKeys = {"path",  "name",    "data_dir", "data_files",
                                                  "split", "columns", "fraction"};
   if (!entry.is_object() || text_member(entry, "path", "").empty()) {
@@ -86,7 +86,8 @@ MixtureEntry mixture_entry(const Json& entry, const HubEnvironment& hub) {
   DatasetSource source{text_member(entry, "path", ""),
                        {},
                        text_member(entry, "data_dir", ""),
-                       entry.value("data_files", Json())};
+                       entry.value("data_files", Json()),
+                       trusts_card};
   if (const std::string name = text_member(entry, "name", ""); !name.empty()) {
     source.config = name;
   }
@@ -179,7 +180,7 @@ RowSource open_source(const DataOptions& options, Part part, uint64_t seed,
   if (options.datasets.is_array() && !options.datasets.empty()) {
     std::vector<MixtureEntry> entries;
     for (const Json& entry : options.datasets) {
-      entries.push_back(mixture_entry(entry, hub));
+      entries.push_back(mixture_entry(entry, options.trust_dataset_card, hub));
       apply_slice(entries.back().part, pool);
     }
     apply_fractions(entries, pool);

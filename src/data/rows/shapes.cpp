@@ -341,14 +341,26 @@ const std::array<ShapeEntry, 7> kShapes = {{
 
 std::vector<std::string> columns_of(std::span<const Json> rows) {
   std::vector<std::string> columns;
+  std::set<std::string> seen;  // a row may have a million
   for (const Json& row : rows) {
     for (const auto& [name, value] : row.items()) {
-      if (std::ranges::find(columns, name) == columns.end()) {
+      if (seen.insert(name).second) {
         columns.push_back(name);
       }
     }
   }
   return columns;
+}
+
+// For an error's sentence.
+std::string names_of_columns(std::span<const Json> rows) {
+  constexpr size_t kShown = 30;
+  std::vector<std::string> names = columns_of(rows);
+  const size_t more = names.size() > kShown ? names.size() - kShown : 0;
+  names.resize(names.size() - more);
+  return fmt::format(
+      "{}{}", fmt::join(names, ", "),
+      more == 0 ? "" : fmt::format(" and {} more", with_commas(static_cast<int64_t>(more))));
 }
 
 // "a=b c=d", "a=b,c=d" -> a map.
@@ -417,15 +429,14 @@ RowShape::RowShape(std::span<const Json> given, const std::string& place, ShapeO
   std::ranges::stable_sort(fits_, {}, &Fit::entry);
   if (fits_.empty()) {
     if (const OtherKind kind = other_kind(rows); !kind.name.empty()) {
-      throw Error("D030",
-                  fmt::format("these are {}; the columns are {}, the first row is {}", kind.name,
-                              fmt::join(columns_of(rows), ", "), preview(rows[0])))
+      throw Error("D030", fmt::format("these are {}; the columns are {}, the first row is {}",
+                                      kind.name, names_of_columns(rows), preview(rows[0])))
           .at(place)
           .hint(kind.hint);
     }
     throw Error("D030",
                 fmt::format("no known shape of data has the columns {}; the first row is {}",
-                            fmt::join(columns_of(rows), ", "), preview(rows[0])))
+                            names_of_columns(rows), preview(rows[0])))
         .at(place)
         .hint(
             fmt::format("known are messages or conversations, prompt with completion, \"{}\", "
@@ -448,10 +459,11 @@ RowShape::RowShape(std::span<const Json> given, const std::string& place, ShapeO
 
 void RowShape::note_columns(std::span<const Json> rows, std::span<const std::string> more) {
   std::vector<std::string> columns = columns_of(rows);
+  std::set<std::string> seen(columns.begin(), columns.end());
   for (const std::string& name : more) {
     const auto to = options_.column_map.find(name);
     const std::string& column = to == options_.column_map.end() ? name : to->second;
-    if (std::ranges::find(columns, column) == columns.end()) {
+    if (seen.insert(column).second) {
       columns.push_back(column);
     }
   }

@@ -327,6 +327,54 @@ TEST_F(Resolve, NoNameInACardOrAStateFileLeavesItsFolder) {
   }
 }
 
+std::string card_of(const std::string& entry) {
+  return "---\nconfigs:\n- config_name: default\n  " + entry + "\n---\n";
+}
+
+TEST_F(Resolve, ATrustedCardNamesWhatItLikesAndNothingElseDoes) {
+  files({"elsewhere/a.jsonl", "elsewhere/data.arrow", "home/x.jsonl"});
+  fs::create_directory_symlink("../elsewhere", folder / "home/out");
+  const auto found = [&](const fs::path& home, bool trusted) {
+    const DatasetSource source{home.string(), {}, "", {}, trusted};
+    return resolve_dataset(source, "train", {}).files.size();
+  };
+  const auto code = [&](const fs::path& home, bool trusted) {
+    return error_of([&] { found(home, trusted); }).code();
+  };
+  const std::string elsewhere = (folder / "elsewhere").string();
+  for (const std::string& entry :
+       {"data_files: " + elsewhere + "/a.jsonl", "data_files: " + elsewhere + "/*.jsonl",
+        std::string("data_files: ../elsewhere/a.jsonl"), std::string("data_files: out/a.jsonl"),
+        "data_dir: " + elsewhere, std::string("data_dir: out")}) {
+    folder.write("home/README.md", card_of(entry));
+    EXPECT_EQ(code(folder / "home", false), "D080") << entry;
+    EXPECT_GE(found(folder / "home", true), 1U) << entry;
+    // The same in a hub's cache, named as a folder.
+    const std::string snapshot = "models/hub/datasets--a--b/snapshots/0123";
+    fs::create_directories(folder / "models/hub/datasets--a--b/blobs");
+    folder.write(snapshot + "/README.md", card_of(entry));
+    if (!fs::exists(folder / snapshot / "out")) {
+      fs::create_directory_symlink(folder / "elsewhere", folder / snapshot / "out");
+    }
+    EXPECT_EQ(code(folder / snapshot, true), "D080") << entry;
+  }
+  folder.write("home/README.md", card_of("data_files: /proc/self/environ"));
+  EXPECT_THROW(found(folder / "home", true), Error);
+  fs::remove(folder / "home/README.md");
+  folder.write("home/state.json", R"({"_data_files": [{"filename": "../elsewhere/data.arrow"}]})");
+  EXPECT_EQ(code(folder / "home", true), "D080");
+}
+
+TEST_F(Resolve, WhatLiesInAFolderThatACardNamesDoesNotLeadOutEither) {
+  files({"secret/s.jsonl", "home/data/a.jsonl"});
+  fs::create_symlink("../../secret/s.jsonl", folder / "home/data/b.jsonl");
+  for (const char* entry : {"data_dir: data", "default: true"}) {
+    folder.write("home/README.md", card_of(entry));
+    const DatasetSource source{(folder / "home").string(), {}, "", {}};
+    EXPECT_EQ(error_of([&] { resolve_dataset(source, "train", {}); }).code(), "D080") << entry;
+  }
+}
+
 TEST_F(Resolve, ACardMayNameEverythingInItsFolder) {
   files({"a/x.jsonl", "a/y.jsonl"});
   fs::create_symlink("x.jsonl", folder / "a/z.jsonl");

@@ -1,0 +1,121 @@
+#include "state/config_sizes.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "core/error.h"
+
+namespace sft {
+
+namespace {
+
+constexpr std::string_view kLayer = "model.layers.";
+
+// The layers that names tell: one more than the largest number; 0 when there is none.
+int64_t layers_in(const std::vector<std::string>& names) {
+  int64_t layers = 0;
+  for (const std::string& name : names) {
+    int64_t layer = -1;
+    if (name.starts_with(kLayer)) {
+      const char* const end = name.data() + name.size();
+      const auto [rest, status] = std::from_chars(name.data() + kLayer.size(), end, layer);
+      if (status == std::errc() && rest != end && *rest == '.' && layer >= 0) {
+        layers = std::max(layers, layer + 1);
+      }
+    }
+  }
+  return layers;
+}
+
+class SizeCheck {
+ public:
+  SizeCheck(const ModelSource& source, const ModelConfig& config)
+      : source_(source), config_(config) {}
+
+  void check() const {
+    same("vocab_size", config_.vocab, rows("model.embed_tokens.weight"));
+    same("hidden_size", config_.hidden, columns("model.embed_tokens.weight"));
+    check_layers();
+    same("intermediate_size", config_.intermediate, rows(part("mlp.up_proj.weight")));
+    check_heads();
+  }
+
+ private:
+  static std::string part(std::string_view name) { return fmt::format("{}0.{}", kLayer, name); }
+
+  // The size of a tensor there; 0 when it is missing, which is told later with its name.
+  int64_t rows(const std::string& name) const {
+    return source_.has(name) ? source_.shape(name).dims().front() : 0;
+  }
+  int64_t columns(const std::string& name) const {
+    return source_.has(name) ? source_.shape(name).dims().back() : 0;
+  }
+
+  void same(const char* field, int64_t said, int64_t found, const std::string& note = "") const {
+    if (found != 0 && found != said) {
+      fail(field, said, fmt::format("{}{}", found, note));
+    }
+  }
+
+  [[noreturn]] void fail(const char* field, int64_t said, const std::string& found) const {
+    throw Error("M258",
+                fmt::format("config.json: \"{}\" is {}, the weights have {}", field, said, found))
+        .at(source_.path().string())
+        .hint("config.json and the weights are of different models: fetch both again");
+  }
+
+  void check_layers() const {
+    const int64_t found = layers_in(source_.names());
+    const bool asked_for = source_.overrides().contains("num_hidden_layers");
+    if (config_.layers > found || !asked_for) {
+      same("num_hidden_layers", config_.layers, found);
+    }
+  }
+
+  // A query's rows are heads of head_dim, a key's kv_heads: the field that is wrong is the one
+  // without which all of them fit.
+  void check_heads() const {
+    same("head_dim", config_.head_dim, rows(part("self_attn.q_norm.weight")));
+    const int64_t q = rows(part("self_attn.q_proj.weight"));
+    const int64_t k = rows(part("self_attn.k_proj.weight"));
+    const int64_t dim = config_.head_dim;
+    const bool queries_fit = q == 0 || q == config_.heads * dim;
+    const bool keys_fit = k == 0 || k == config_.kv_heads * dim;
+    if (!queries_fit && !keys_fit && q % config_.heads == 0 &&
+        q / config_.heads * config_.kv_heads == k) {
+      fail("head_dim", dim, fmt::format("{}", q / config_.heads));
+    }
+    if (!queries_fit) {
+      fail("num_attention_heads", config_.heads, in_heads(q));
+    }
+    if (!keys_fit) {
+      fail("num_key_value_heads", config_.kv_heads, in_heads(k));
+    }
+  }
+
+  std::string in_heads(int64_t rows) const {
+    const int64_t dim = config_.head_dim;
+    return rows % dim == 0 ? fmt::format("{} of head_dim {}", rows / dim, dim)
+                           : fmt::format("{} rows, which are no heads of head_dim {}", rows, dim);
+  }
+
+  const ModelSource& source_;
+  const ModelConfig& config_;
+};
+
+}  // namespace
+
+void check_sizes(const ModelSource& source, const ModelConfig& config) {
+  SizeCheck(source, config).check();
+}
+
+Model described_model(const ModelSource& source) {
+  if (source.weights_are_here()) {
+    check_sizes(source, read_model_config(source.config()));
+  }
+  return Model::from_config(source.config());
+}
+
+}  // namespace sft
