@@ -144,7 +144,7 @@ TEST_F(Refusals, TheSameWrongInputGetsTheSameCodeFromEachCommandThatItConcerns) 
       {"words for a number", named("words"), "M034", kModels},
       {"half a config.json", named("cut_config.json"), "M010", kModels},
       {"a pointer of git's", named("pointer"), "M213", kModels},
-      {"weights of other sizes", named("other_vocabulary"), "M245", kTexts},
+      {"weights of other sizes", named("other_vocabulary"), "M258", kTexts},
       {"half of generation_config.json", named("cut_generation_config.json"), "M010", kTexts},
       {"half a tokenizer", named("cut_tokenizer.json"), "M010", kTexts},
       {"half a template", named("cut_template"), "M150", kTexts},
