@@ -48,7 +48,8 @@ endif()
 find_path(SFT_CUDNN_INCLUDE cudnn.h PATHS ${CUDAToolkit_INCLUDE_DIRS})
 
 add_library(sft_cuda SHARED
-  src/core/cgroup.cpp src/core/content_hash.cpp src/core/dtype.cpp src/core/error.cpp src/core/file.cpp src/core/strings.cpp src/core/tensor.cpp src/core/thread_pool.cpp
+  src/core/cgroup.cpp src/core/content_hash.cpp src/core/dtype.cpp src/core/error.cpp src/core/fd.cpp src/core/file.cpp
+  src/core/file_lock.cpp src/core/file_writer.cpp src/core/strings.cpp src/core/tensor.cpp src/core/thread_pool.cpp
   src/core/threads.cpp
   src/device/device.cpp
   src/device/cuda/cuda_device.cu

@@ -15,7 +15,6 @@
 #include "core/strings.h"
 #include "optim/optimizers.h"
 #include "options/parser.h"
-#include "options/text.h"
 #include "run/bench.h"
 #include "run/open_run.h"
 #include "state/sharder.h"
@@ -209,12 +208,11 @@ int run_bench(Args args, Terminal& terminal) {
   BenchOptions o;
   OptionTable table;
   o.visit(table);
-  if (std::ranges::find(args, "--help") != args.end() ||
-      std::ranges::find(args, "-h") != args.end()) {
-    terminal.print(
+  if (asks_for_help(args)) {
+    show_usage(
         "sft bench --model FOLDER [options]\n\nTimes training steps of a model's shape on random "
-        "weights and tokens.\n\n" +
-        help_text(table, {terminal.settings().width, terminal.settings().out_color}));
+        "weights and tokens.",
+        table, terminal);
     return 0;
   }
   parse_options(table, args, {.positionals = false, .config = false});

@@ -4,12 +4,14 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace sft {
 
 class Logger;
+class OptionTable;
 class Terminal;
 struct TrainOptions;
 
@@ -28,6 +30,10 @@ int run_tokenize(Args args, Terminal& terminal);
 
 // The lines that parsing the options has left, for people.
 void say_options(const TrainOptions& options, const Logger& log);
+// Whether somebody asks what a command does: --help or -h.
+bool asks_for_help(Args args);
+// Shows `text` and after it the options of the table.
+void show_usage(std::string_view text, const OptionTable& table, Terminal& terminal);
 
 // Puts the variables of a YAML file's `env:` into this process's environment. Call before threads.
 void apply_environment(const std::vector<std::pair<std::string, std::string>>& variables);

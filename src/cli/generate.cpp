@@ -10,7 +10,6 @@
 #include "core/error.h"
 #include "core/numbers.h"
 #include "options/parser.h"
-#include "options/text.h"
 #include "run/generator.h"
 #include "run/open_run.h"
 #include "settings/train_options.h"
@@ -98,9 +97,8 @@ int run_generate(Args args, Terminal& terminal) {
   GenerateOptions o;
   OptionTable table;
   o.visit(table);
-  if (std::ranges::any_of(args, [](const std::string& a) { return a == "--help" || a == "-h"; })) {
-    terminal.print("sft generate --model_name_or_path MODEL [options] PROMPT\n\n" +
-                   help_text(table, {terminal.settings().width, terminal.settings().out_color}));
+  if (asks_for_help(args)) {
+    show_usage("sft generate --model_name_or_path MODEL [options] PROMPT", table, terminal);
     return 0;
   }
   const ParsedOptions parsed = parse_options(table, args, {.positionals = true, .config = false});

@@ -136,6 +136,16 @@ std::string all_options(Terminal& terminal) {
 
 }  // namespace
 
+bool asks_for_help(Args args) {
+  return std::ranges::any_of(args, [](const std::string& a) { return a == "--help" || a == "-h"; });
+}
+
+void show_usage(std::string_view text, const OptionTable& table, Terminal& terminal) {
+  terminal.print(
+      fmt::format("{}\n\n{}", text,
+                  help_text(table, {terminal.settings().width, terminal.settings().out_color})));
+}
+
 int run_help(Args args, Terminal& terminal) {
   const std::string topic = args.empty() ? "-h" : args[0];
   if (topic == "-h") {

@@ -11,7 +11,6 @@
 #include "core/strings.h"
 #include "data/survey.h"
 #include "options/parser.h"
-#include "options/text.h"
 #include "run/open_run.h"
 #include "settings/train_options.h"
 
@@ -131,7 +130,7 @@ int run_inspect(Args args, Terminal& terminal) {
   InspectOptions o;
   OptionTable table;
   o.visit(table);
-  if (std::ranges::any_of(args, [](const std::string& a) { return a == "--help" || a == "-h"; })) {
+  if (asks_for_help(args)) {
     terminal.print(
         "sft inspect [--limit N] [--eval] [--stats false] [--json] [training options]\n\n"
         "Shows rows as training would see them; what is trained is green, or stands between « and\n"

@@ -22,6 +22,7 @@
 #include "control/link.h"
 #include "control/node_agent.h"
 #include "core/error.h"
+#include "core/fd.h"
 #include "core/host_name.h"
 
 namespace sft {
@@ -41,7 +42,7 @@ class Signals {
       sigaddset(&wanted, number);
     }
     ::sigprocmask(SIG_BLOCK, &wanted, &before_);
-    fd_ = control::Fd(::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
+    fd_ = Fd(::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
   }
   ~Signals() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
   Signals(const Signals&) = delete;
@@ -58,7 +59,7 @@ class Signals {
 
  private:
   sigset_t before_{};
-  control::Fd fd_;
+  Fd fd_;
 };
 
 class Launcher {

@@ -70,8 +70,7 @@ int dispatch(Args args, Terminal& terminal) {
   const bool named = !args[0].starts_with('-');
   const std::string name = named ? args[0] : "train";
   const Args rest = named ? args.subspan(1) : args;
-  if ((name == "train" || (name == "launch" && rest.size() == 1)) &&
-      (contains(rest, "--help") || contains(rest, "-h"))) {
+  if ((name == "train" || (name == "launch" && rest.size() == 1)) && asks_for_help(rest)) {
     return run_help(std::vector<std::string>{contains(rest, "-h") ? "-h" : "--help"}, terminal);
   }
   const Command* command = find_command(name);

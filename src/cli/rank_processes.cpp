@@ -77,14 +77,14 @@ void RankProcesses::start(const std::vector<Start>& all) {
     posix_spawnattr_t how;
     posix_spawn_file_actions_init(&files);
     posix_spawnattr_init(&how);
-    control::Fd write_end;
+    Fd write_end;
     if (!s.shown) {
       std::array<int, 2> ends{};
       if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
         throw Error("X020", fmt::format("cannot make a pipe: {}", std::strerror(errno)));
       }
-      process.output = control::Fd(ends[0]);
-      write_end = control::Fd(ends[1]);
+      process.output = Fd(ends[0]);
+      write_end = Fd(ends[1]);
       ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
       posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
       posix_spawn_file_actions_adddup2(&files, ends[1], STDERR_FILENO);

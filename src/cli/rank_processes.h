@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "control/socket.h"
+#include "core/fd.h"
 
 namespace sft {
 
@@ -48,7 +49,7 @@ class RankProcesses {
     int rank = 0;
     bool alive = false, shown = false;
     int status = 0;
-    control::Fd output;
+    Fd output;
     std::string line, kept;  // `kept`: from the first line that begins an error
     bool keeps = false;
   };

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "core/error.h"
+#include "core/fd.h"
 
 namespace sft {
 
@@ -16,17 +17,16 @@ namespace {
 // The name of the file that is mapped at `address`, from the system's list; "" when there is none.
 // Nothing but system calls, for use in a signal's handler.
 std::string_view file_mapped_at(const void* address, std::span<char> name) {
-  const int maps = ::open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+  const Fd maps(::open("/proc/self/maps", O_RDONLY | O_CLOEXEC));
   const auto wanted = reinterpret_cast<uintptr_t>(address);
   uintptr_t ends[2] = {0, 0};  // "7f3a00000000-7f3a00001000 r--s 00000000 08:01 1234   /a/file"
   int which = 0;               // 0, 1: within the addresses; 2: beyond; 3: within the name
   size_t length = 0;
   char piece[4096];
-  for (ssize_t got = 1; maps >= 0 && (got = ::read(maps, piece, sizeof piece)) > 0;) {
+  for (ssize_t got = 1; maps && (got = ::read(maps.get(), piece, sizeof piece)) > 0;) {
     for (const char c : std::span(piece, static_cast<size_t>(got))) {
       if (c == '\n') {
         if (which == 3 && ends[0] <= wanted && wanted < ends[1]) {
-          ::close(maps);
           return {name.data(), length};
         }
         ends[0] = ends[1] = 0, which = 0, length = 0;
@@ -42,7 +42,6 @@ std::string_view file_mapped_at(const void* address, std::span<char> name) {
       }
     }
   }
-  ::close(maps);
   return {};
 }
 

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "core/fd.h"
 #include "core/numbers.h"
 #include "core/printable.h"
 #include "core/strings.h"
@@ -64,21 +65,10 @@ bool locale_is_utf8() {
   return false;
 }
 
-// Nobody can be told of words that are lost: a write that fails is tried once more, and a pipe that
-// somebody else has made non-blocking is waited for.
-void write_all(int fd, std::string_view text) {
-  bool failed = false;
-  while (!text.empty()) {
-    const ssize_t n = ::write(fd, text.data(), text.size());
-    if (n >= 0) {
-      text.remove_prefix(static_cast<size_t>(n));
-    } else if (errno == EAGAIN) {
-      pollfd room{fd, POLLOUT, 0};
-      ::poll(&room, 1, -1);
-    } else if (errno != EINTR && std::exchange(failed, true)) {
-      return;
-    }
-  }
+// Nobody can be told of words that are lost: a write that fails is tried once more.
+void write_words(int fd, std::string_view text) {
+  text.remove_prefix(write_all(fd, text));
+  write_all(fd, text);
 }
 
 // A pipe that nobody empties holds the program up; after a while it says so.
@@ -86,9 +76,9 @@ void write_stdout(std::string_view text) {
   constexpr int kPatience = 5000;  // milliseconds
   pollfd out{STDOUT_FILENO, POLLOUT, 0};
   if (::poll(&out, 1, kPatience) == 0) {
-    write_all(STDERR_FILENO, "waiting: stdout is full, and nobody reads it\n");
+    write_words(STDERR_FILENO, "waiting: stdout is full, and nobody reads it\n");
   }
-  write_all(STDOUT_FILENO, text);
+  write_words(STDOUT_FILENO, text);
 }
 
 }  // namespace
@@ -103,7 +93,7 @@ TerminalSettings TerminalSettings::from_environment(const std::string& color) {
   s.utf8 = locale_is_utf8();
   s.width = terminal_width();
   s.write_out = write_stdout;
-  s.write_err = [](std::string_view text) { write_all(STDERR_FILENO, text); };
+  s.write_err = [](std::string_view text) { write_words(STDERR_FILENO, text); };
   s.now = [] {
     const auto since = std::chrono::steady_clock::now().time_since_epoch();
     return std::chrono::duration<double>(since).count();

@@ -21,8 +21,8 @@
 #include "hub/local_name.h"
 #include "hub/repository.h"
 #include "io/model_source.h"
+#include "io/model_text.h"
 #include "options/parser.h"
-#include "options/text.h"
 #include "run/choose_device.h"
 #include "text/special_tokens.h"
 #include "text/tokenizer.h"
@@ -62,12 +62,10 @@ struct TokenizeOptions {
 };
 
 Tokenizer from_folder(const fs::path& tokenizer_json, const std::string& name) {
-  refuse_lfs_pointer("M213", tokenizer_json);
   const Json config = whole_tokenizer_config([&](const std::string& file) {
-    const fs::path path = tokenizer_json.parent_path() / file;
-    return is_file(path) ? std::optional(read_text(path)) : std::nullopt;
+    return model_text(tokenizer_json.parent_path(), file);
   });
-  return Tokenizer::from_text(read_text(tokenizer_json), config, name);
+  return Tokenizer::from_text(read_fetched_text(tokenizer_json), config, name);
 }
 
 // No weights are needed, so that a folder or snapshot with nothing but a tokenizer will do.
@@ -272,9 +270,8 @@ int run_tokenize(Args args, Terminal& terminal) {
   TokenizeOptions o;
   OptionTable table;
   o.visit(table);
-  if (std::ranges::any_of(args, [](const std::string& a) { return a == "--help" || a == "-h"; })) {
-    terminal.print("sft tokenize --model_name_or_path MODEL --file FILE [options]\n\n" +
-                   help_text(table, {terminal.settings().width, terminal.settings().out_color}));
+  if (asks_for_help(args)) {
+    show_usage("sft tokenize --model_name_or_path MODEL --file FILE [options]", table, terminal);
     return 0;
   }
   parse_options(table, args, {.config = false});

@@ -3,9 +3,10 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <array>
+
+#include "core/fd.h"
 
 namespace sft {
 
@@ -19,17 +20,14 @@ std::string address_towards(const std::string& towards) {
     return address;
   }
   for (const addrinfo* a = found; a != nullptr; a = a->ai_next) {
-    const int fd = ::socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, 0);
+    const Fd socket(::socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, 0));
     sockaddr_storage own{};
     socklen_t size = sizeof(own);
     std::array<char, NI_MAXHOST> text{};
-    const bool known = fd >= 0 && ::connect(fd, a->ai_addr, a->ai_addrlen) == 0 &&
-                       ::getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size) == 0 &&
+    const bool known = socket && ::connect(socket.get(), a->ai_addr, a->ai_addrlen) == 0 &&
+                       ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&own), &size) == 0 &&
                        ::getnameinfo(reinterpret_cast<sockaddr*>(&own), size, text.data(),
                                      text.size(), nullptr, 0, NI_NUMERICHOST) == 0;
-    if (fd >= 0) {
-      ::close(fd);
-    }
     if (known) {
       address = text.data();
       break;

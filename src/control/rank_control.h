@@ -1,6 +1,6 @@
 // The control plane as a rank sees it: the run's small key/value store, agreement, and the news
 // that another rank has failed. Used by communicators (which operation runs, when to abort), by
-// the trainer (agreement, saving together) and by cli. Works beside the data plane, over TCP of
+// the trainer (agreement) and by cli. Works beside the data plane, over TCP of
 // its own, so that it still speaks when collectives hang.
 //
 //   const Operation operation(control, "all_reduce grads.3");   // shown to others when this hangs
@@ -79,6 +79,16 @@ class RankControl {
   // Throws C120 on every rank unless all bring the same facts; names the ranks and the first keys
   // that differ. `name` says what is compared ("configuration").
   virtual void agree(const std::string& name, const Facts& facts) = 0;
+  // What rank 0 finds is what all get ("" where there is nothing), so that a file system that shows
+  // files late cannot make ranks begin at different steps. `name` is used once in a run.
+  std::string decide(const std::string& name, const std::function<std::string()>& find) {
+    if (rank() != 0) {
+      return get(name);
+    }
+    const std::string found = find();
+    set(name, found);
+    return found;
+  }
 
   // The orderly end: returns when all ranks have come to it, rank 0 last, so that no launcher ends
   // the others early. Without it, the end of this object is a failure to the other ranks.

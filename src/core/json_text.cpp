@@ -97,14 +97,20 @@ Json parse_linear(std::string_view text) {
   return builder.take();
 }
 
+size_t end_of_string(std::string_view text, size_t begin) {
+  size_t i = begin + 1;
+  while (i < text.size() && text[i] != '"') {
+    i += text[i] == '\\' ? 2 : 1;
+  }
+  return std::min(i, text.size());
+}
+
 bool too_deep(std::string_view text) {
   int depth = 0;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (c == '"') {
-      for (++i; i < text.size() && text[i] != '"'; ++i) {
-        i += text[i] == '\\' ? 1 : 0;
-      }
+      i = end_of_string(text, i);
     } else if (c == '[' || c == '{') {
       if (++depth > kMaxJsonDepth) {
         return true;

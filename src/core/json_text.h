@@ -11,6 +11,9 @@ namespace sft {
 
 inline constexpr int kMaxJsonDepth = 1000;
 
+// Where the string ends whose opening quote is at `begin`: at its closing quote, or the text's end.
+size_t end_of_string(std::string_view text, size_t begin);
+
 // Whether arrays and objects of the text are nested deeper than that.
 bool too_deep(std::string_view text);
 

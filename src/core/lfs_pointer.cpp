@@ -51,4 +51,10 @@ void refuse_lfs_pointer(std::string_view code, const fs::path& file) {
   }
 }
 
+std::string read_fetched_text(const fs::path& file) {
+  std::string text = read_text(file);
+  refuse_lfs_pointer("M213", file, text);
+  return text;
+}
+
 }  // namespace sft

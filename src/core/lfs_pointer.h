@@ -17,4 +17,7 @@ void refuse_lfs_pointer(std::string_view code, const fs::path& file, std::string
 // The same of a file that has not been opened; only small ones are looked into.
 void refuse_lfs_pointer(std::string_view code, const fs::path& file);
 
+// read_text of a file of a model, where a pointer is M213.
+std::string read_fetched_text(const fs::path& file);
+
 }  // namespace sft

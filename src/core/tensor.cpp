@@ -16,10 +16,10 @@ Shape::Shape(const std::vector<int64_t>& dims) : rank_(static_cast<int>(dims.siz
   }
 }
 
-int64_t Shape::elements() const {
+int64_t elements_of(std::span<const int64_t> dims) {
   int64_t n = 1;
-  for (int i = 0; i < rank_; ++i) {
-    n *= dims_[static_cast<size_t>(i)];
+  for (const int64_t d : dims) {
+    n *= d;
   }
   return n;
 }

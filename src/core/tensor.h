@@ -5,12 +5,16 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "core/dtype.h"
 
 namespace sft {
+
+// Their product: 1 for none.
+int64_t elements_of(std::span<const int64_t> dims);
 
 class Shape {
  public:
@@ -21,7 +25,7 @@ class Shape {
 
   int rank() const { return rank_; }
   int64_t operator[](int axis) const { return dims_[static_cast<size_t>(axis)]; }
-  int64_t elements() const;
+  int64_t elements() const { return elements_of({dims_.data(), static_cast<size_t>(rank_)}); }
   std::vector<int64_t> dims() const { return {dims_.begin(), dims_.begin() + rank_}; }
   bool operator==(const Shape&) const = default;
   std::string text() const;  // "(512, 576)"

@@ -1,6 +1,7 @@
 #include "graph/trace.h"
 
 #include "core/file.h"
+#include "core/file_writer.h"
 #include "core/json.h"
 
 namespace sft {

@@ -1,15 +1,15 @@
 #include "hub/cache.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <random>
 #include <system_error>
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/file_writer.h"
 #include "core/json.h"
 #include "core/strings.h"
 #include "hub/answers.h"
@@ -46,12 +46,6 @@ void make_folders(const fs::path& path) {
   if (failure) {
     fail_writing_cache(path, failure.value());
   }
-}
-
-// A name beside `path` that no other process uses.
-fs::path name_beside(const fs::path& path) {
-  return fs::path(fmt::format("{}.{}.{:08x}.tmp", path.string(), ::getpid(),
-                              static_cast<unsigned>(std::random_device()())));
 }
 
 }  // namespace
@@ -147,13 +141,16 @@ void CacheRepository::link(const std::string& hash, const std::string& commit,
                            const std::string& file) const {
   const fs::path pointer = snapshot(commit) / file;
   make_folders(pointer.parent_path());
-  const fs::path temporary = name_beside(pointer);
+  const fs::path temporary = own_temporary_name(pointer);
   std::error_code failure;
   if (symlinks_) {
     fs::create_symlink(blob(hash).lexically_relative(pointer.parent_path()), temporary, failure);
   }
   if (!symlinks_ || failure) {
     fs::copy_file(blob(hash), temporary, failure);
+    if (!failure && ::fsync(open_file(temporary, O_RDONLY).get()) != 0) {
+      failure.assign(errno, std::generic_category());
+    }
   }
   if (!failure) {
     fs::rename(temporary, pointer, failure);
@@ -172,11 +169,9 @@ void CacheRepository::write_ref(const std::string& revision, const std::string& 
   }
   std::error_code failure;
   fs::create_directories(path.parent_path(), failure);
-  const fs::path temporary = name_beside(path);
   try {
     if (!failure) {
-      write_text(temporary, commit);
-      fs::rename(temporary, path, failure);
+      write_text(path, commit, Writers::many);
     }
   } catch (const Error&) {  // a cache that can only be read serves as well
   }
@@ -191,7 +186,7 @@ void CacheRepository::write_no_exist(const std::string& commit, const std::strin
   fs::create_directories(path.parent_path(), failure);
   try {
     if (!failure) {
-      write_text(path, "");
+      write_text(path, "", Writers::many);
     }
   } catch (const Error&) {
   }
@@ -240,10 +235,8 @@ void CacheRepository::write_tree(const std::string& commit,
   std::error_code failure;
   fs::create_directories(path.parent_path(), failure);
   try {
-    const fs::path temporary = name_beside(path);
-    write_text(temporary,
-               to_text(Json({{"format_version", 1}, {"files", std::move(list)}}), 2) + "\n");
-    fs::rename(temporary, path, failure);
+    write_text(path, to_text(Json({{"format_version", 1}, {"files", std::move(list)}}), 2) + "\n",
+               Writers::many);
   } catch (const Error&) {  // it saves a question next time, no more
   }
 }

@@ -1,17 +1,14 @@
 #include "hub/digest.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <openssl/evp.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <array>
-#include <cerrno>
-#include <cstring>
-#include <vector>
+#include <memory>
+#include <span>
 
 #include "core/error.h"
+#include "core/file.h"
 
 namespace sft {
 
@@ -40,34 +37,15 @@ class Digest {
   std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_;
 };
 
-std::string of_file(const std::filesystem::path& path, const EVP_MD* kind, bool as_git_blob) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  struct stat about{};
-  const auto fail = [&] {
-    const int reason = errno;
-    ::close(fd);
-    throw Error("M001", fmt::format("cannot read {}: {}", path.string(), std::strerror(reason)));
-  };
-  if (fd < 0 || ::fstat(fd, &about) != 0) {
-    fail();
-  }
+std::string of_file(const fs::path& path, const EVP_MD* kind, bool as_git_blob) {
   Digest digest(kind);
   if (as_git_blob) {
-    const std::string head = fmt::format("blob {}", about.st_size);
+    std::error_code failed;
+    const std::string head = fmt::format("blob {}", fs::file_size(path, failed));
     digest.add(head.c_str(), head.size() + 1);
   }
-  std::vector<char> buffer(1 << 20);
-  while (true) {
-    const ssize_t got = ::read(fd, buffer.data(), buffer.size());
-    if (got < 0 && errno != EINTR) {
-      fail();
-    }
-    if (got == 0) {
-      break;
-    }
-    digest.add(buffer.data(), got > 0 ? static_cast<size_t>(got) : 0);
-  }
-  ::close(fd);
+  read_pieces(path, ReadFrom::anywhere, 0, kToEnd,
+              [&](std::span<const std::byte> piece) { digest.add(piece.data(), piece.size()); });
   return digest.hex();
 }
 

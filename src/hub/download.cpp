@@ -14,11 +14,11 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/file_lock.h"
 #include "core/strings.h"
 #include "core/threads.h"
 #include "hub/digest.h"
 #include "hub/fetch_range.h"
-#include "hub/file_lock.h"
 #include "hub/questions.h"
 #include "hub/url.h"
 
@@ -146,7 +146,9 @@ class Downloads {
     const fs::path blob = cache_.blob(job.file.hash());
     {
       bool said = false;
-      const FileLock lock(cache_.lock(job.file.hash()), [&](double waited) {
+      // Where there can be none it goes on without: what is downloaded is checked by its hash.
+      FileLock lock;
+      lock.wait_at(cache_.lock(job.file.hash()), [&](double waited) {
         check_stop();
         if (waited >= 1 && !said && env_.report.note) {
           said = true;

@@ -11,6 +11,8 @@
 #include <mutex>
 
 #include "core/error.h"
+#include "core/fd.h"
+#include "core/file.h"
 #include "core/numbers.h"
 #include "core/strings.h"
 #include "hub/curl_library.h"
@@ -34,7 +36,7 @@ struct Exchange {
   bool answered = false;
   bool enough = false;                              // of the text of a failure, which need not end
   std::chrono::steady_clock::time_point refused{};  // when a failure's text began
-  int file = -1;
+  Fd file;
   int64_t sent = 0;
   std::exception_ptr failure;
 
@@ -101,7 +103,8 @@ size_t give_body(char* data, size_t size, size_t count, void* user) {
   auto& x = *static_cast<Exchange*>(user);
   const auto& piece = *x.request->file;
   const auto left = static_cast<size_t>(piece.bytes - x.sent);
-  const ssize_t got = ::pread(x.file, data, std::min(size * count, left), piece.offset + x.sent);
+  const ssize_t got =
+      ::pread(x.file.get(), data, std::min(size * count, left), piece.offset + x.sent);
   if (got < 0 || (got == 0 && left > 0)) {
     return CURL_READFUNC_ABORT;
   }
@@ -244,15 +247,11 @@ HttpResponse HttpClient::send_once(const HttpRequest& request, const std::string
     Connections& connections;
     CURL* handle;
     curl_slist* list = nullptr;
-    int* file;
     ~Cleanup() {
       curl().slist_free_all(list);
       connections.give_back(handle);
-      if (*file >= 0) {
-        ::close(*file);
-      }
     }
-  } cleanup{*connections_, connections_->take(), nullptr, &x.file};
+  } cleanup{*connections_, connections_->take()};
   CURL* h = cleanup.handle;
   std::array<char, CURL_ERROR_SIZE> detail{};
   const auto add_header = [&](const std::string& line) {
@@ -281,9 +280,9 @@ HttpResponse HttpClient::send_once(const HttpRequest& request, const std::string
   if (request.method == "HEAD") {
     curl().easy_setopt(h, CURLOPT_NOBODY, 1L);
   } else if (request.file) {
-    x.file = ::open(request.file->path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (x.file < 0) {
-      throw Error("M001", fmt::format("cannot read {}", request.file->path.string()));
+    x.file = open_file(request.file->path, O_RDONLY);
+    if (!x.file) {
+      fail_read(request.file->path);
     }
     curl().easy_setopt(h, CURLOPT_UPLOAD, 1L);
     curl().easy_setopt(h, CURLOPT_CUSTOMREQUEST, request.method.c_str());

@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/file_writer.h"
 #include "hub/cache.h"
 
 namespace sft {
@@ -38,30 +39,21 @@ void join(std::vector<ByteRange>& ranges, ByteRange added) {
 PartialFile::PartialFile(fs::path blob, int64_t size) : blob_(std::move(blob)), size_(size) {
   data_path_ = blob_.string() + ".sft.incomplete";
   journal_path_ = blob_.string() + ".sft.ranges";
-  data_ = ::open(data_path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (data_ < 0) {
-    fail_writing_cache(data_path_, errno);
-  }
-  read_journal();
-  journal_ = ::open(journal_path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (journal_ < 0) {
-    const int number = errno;
-    ::close(data_);
-    fail_writing_cache(journal_path_, number);
-  }
-}
-
-PartialFile::~PartialFile() {
-  for (const int fd : {data_, journal_}) {
-    if (fd >= 0) {
-      ::close(fd);
+  const auto open = [](const fs::path& path, int flags) {
+    Fd file = open_file(path, flags | O_CREAT | O_NOFOLLOW);
+    if (!file) {
+      fail_writing_cache(path, errno);
     }
-  }
+    return file;
+  };
+  data_ = open(data_path_, O_RDWR);
+  read_journal();
+  journal_ = open(journal_path_, O_WRONLY | O_APPEND);
 }
 
 void PartialFile::read_journal() {
   struct stat about{};
-  ::fstat(data_, &about);
+  ::fstat(data_.get(), &about);
   std::ifstream in(journal_path_);
   std::string line;
   while (std::getline(in, line)) {
@@ -102,14 +94,8 @@ int64_t PartialFile::present() const {
 }
 
 void PartialFile::write(int64_t offset, std::span<const char> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t put = ::pwrite(data_, bytes.data(), bytes.size(), offset);
-    if (put < 0 && errno != EINTR) {
-      fail_writing_cache(data_path_, errno);
-    }
-    const auto count = static_cast<size_t>(std::max<ssize_t>(put, 0));
-    bytes = bytes.subspan(count);
-    offset += static_cast<int64_t>(count);
+  if (write_all_at(data_.get(), {bytes.data(), bytes.size()}, offset) < bytes.size()) {
+    fail_writing_cache(data_path_, errno);
   }
 }
 
@@ -120,7 +106,7 @@ void PartialFile::arrived(ByteRange range) {
   const std::lock_guard lock(mutex_);
   join(ranges_, range);
   const std::string line = fmt::format("{} {}.\n", range.begin, range.end);
-  if (::write(journal_, line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
+  if (write_all(journal_.get(), line) < line.size()) {
     fail_writing_cache(journal_path_, errno);
   }
 }
@@ -128,13 +114,13 @@ void PartialFile::arrived(ByteRange range) {
 void PartialFile::clear() {
   const std::lock_guard lock(mutex_);
   ranges_.clear();
-  if (::ftruncate(journal_, 0) != 0 || ::ftruncate(data_, 0) != 0) {
+  if (::ftruncate(journal_.get(), 0) != 0 || ::ftruncate(data_.get(), 0) != 0) {
     fail_writing_cache(data_path_, errno);
   }
 }
 
 void PartialFile::finish() {
-  if (::ftruncate(data_, size_) != 0 || ::fsync(data_) != 0 ||
+  if (::ftruncate(data_.get(), size_) != 0 || ::fsync(data_.get()) != 0 ||
       ::rename(data_path_.c_str(), blob_.c_str()) != 0) {
     fail_writing_cache(blob_, errno);
   }

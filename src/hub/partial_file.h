@@ -9,6 +9,8 @@
 #include <span>
 #include <vector>
 
+#include "core/fd.h"
+
 namespace sft {
 
 struct ByteRange {
@@ -19,9 +21,6 @@ class PartialFile {
  public:
   // Opens or makes `blob`.sft.incomplete; S030 or S031 when it cannot be written.
   PartialFile(std::filesystem::path blob, int64_t size);
-  ~PartialFile();
-  PartialFile(const PartialFile&) = delete;
-  PartialFile& operator=(const PartialFile&) = delete;
 
   // What is still missing, in order, in pieces of at most `part` bytes.
   std::vector<ByteRange> missing(int64_t part) const;
@@ -41,7 +40,7 @@ class PartialFile {
 
   std::filesystem::path blob_, data_path_, journal_path_;
   int64_t size_;
-  int data_ = -1, journal_ = -1;
+  Fd data_, journal_;
   mutable std::mutex mutex_;
   std::vector<ByteRange> ranges_;  // sorted, apart from one another
 };

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/file_writer.h"
 #include "io/checkpoint_manifest.h"
 #include "io/safetensors_writer.h"
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "core/file_writer.h"
 #include "core/json.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"

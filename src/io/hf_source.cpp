@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "formats/convert.h"
+#include "io/model_files.h"
 #include "io/model_text.h"
 
 namespace sft {
@@ -18,16 +19,6 @@ namespace {
 // A bare model (no head) may have been saved without the prefix that its full model gives it.
 constexpr const char* kPrefix = "model.";
 constexpr const char* kBareName = "embed_tokens.weight";
-constexpr const char* kTexts[] = {"config.json",
-                                  "generation_config.json",
-                                  "tokenizer.json",
-                                  "tokenizer_config.json",
-                                  "special_tokens_map.json",
-                                  "chat_template.jinja",
-                                  "added_tokens.json",
-                                  "vocab.json",
-                                  "merges.txt",
-                                  "tokenizer.model"};
 constexpr const char* kEmbedding = "model.embed_tokens.weight";
 constexpr const char* kHead = "lm_head.weight";
 constexpr const char* kTied = "tie_word_embeddings";
@@ -52,7 +43,7 @@ static_assert(static_cast<int>(DType::f32) == 0 && static_cast<int>(DType::f16) 
 
 HfSource::HfSource(std::string name, const fs::path& folder, std::function<void()> fetch)
     : ModelSource(std::move(name), folder), fetch_(std::move(fetch)) {
-  for (const char* file : kTexts) {
+  for (const char* file : kModelTexts) {
     if (auto text = model_text(folder, file)) {
       texts_.emplace(file, std::move(*text));
     }

@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "core/error.h"
+#include "core/file_writer.h"
 #include "io/model_card.h"
 #include "io/safetensors_writer.h"
 #include "io/saved_config.h"

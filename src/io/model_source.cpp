@@ -11,12 +11,12 @@
 #include "io/gguf/head.h"
 #include "io/gguf/source.h"
 #include "io/hf_source.h"
+#include "io/model_files.h"
 
 namespace sft {
 
 namespace {
 
-constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr const char* kAdapter = "adapter_config.json";
 
 std::vector<fs::path> files_ending(const fs::path& folder, std::string_view ending) {
@@ -51,9 +51,8 @@ std::unique_ptr<ModelSource> open_only_gguf(const std::string& name,
 
 [[noreturn]] void fail_without_weights(const std::string& name, const fs::path& folder,
                                        bool has_bin) {
-  Error error("M242", fmt::format("{} has no weights: {} holds neither model.safetensors nor "
-                                  "model.safetensors.index.json",
-                                  name, folder.string()));
+  Error error("M242", fmt::format("{} has no weights: {} holds neither {} nor {}", name,
+                                  folder.string(), kWeights, kWeightsIndex));
   if (has_bin) {
     throw error.hint(
         "it has PyTorch's .bin files only; save it once more as safetensors "
@@ -102,13 +101,8 @@ std::unique_ptr<ModelSource> open_file(const std::string& name, const fs::path& 
 }
 
 bool is_text_file(const std::string& path) {
-  return path.find('/') == std::string::npos &&
-         (path == "config.json" || path == "generation_config.json" || path == "merges.txt" ||
-          path == "vocab.txt" || path == "vocab.json" || path == "tokenizer.json" ||
-          path == "tokenizer.model" || path == "special_tokens_map.json" ||
-          path == "added_tokens.json" || path == "tokenizer_config.json" ||
-          path == "chat_template.jinja" || path == "chat_template.json" || path == kAdapter ||
-          path == kIndex);
+  return std::ranges::find(kModelTexts, path) != kModelTexts.end() || path == kAdapter ||
+         path == kWeightsIndex;
 }
 
 // The shards that the index of a model names.
@@ -142,16 +136,16 @@ std::vector<std::string> fetch_texts(HubRepository& hub) {
     has_bin = has_bin || (!below && file.path.ends_with(".bin"));
   }
   const fs::path& folder = hub.fetch(texts);
-  if (hub.has(kAdapter) && (hub.has("model.safetensors") || hub.has(kIndex))) {
+  if (hub.has(kAdapter) && (hub.has(kWeights) || hub.has(kWeightsIndex))) {
     fail_with_adapter(hub.id(), folder);  // before its weights are fetched
   }
   hub.note_absent({"added_tokens.json", "special_tokens_map.json", "generation_config.json",
                    "chat_template.jinja", "tokenizer.model"});
-  if (hub.has("config.json") && hub.has("model.safetensors")) {
-    return {"model.safetensors"};
+  if (hub.has("config.json") && hub.has(kWeights)) {
+    return {kWeights};
   }
-  if (hub.has("config.json") && hub.has(kIndex)) {
-    return shards_of(folder / kIndex);
+  if (hub.has("config.json") && hub.has(kWeightsIndex)) {
+    return shards_of(folder / kWeightsIndex);
   }
   if (gguf_files.size() == 1) {
     return gguf_files;

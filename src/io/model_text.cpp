@@ -18,9 +18,7 @@ std::optional<std::string> model_text(const fs::path& folder, const std::string&
                 fmt::format("{} is not read as part of the model: it {}", path.string(), why))
         .hint("put a copy of the file in its place, if it is one of the model's");
   }
-  std::string text = read_text(path);
-  refuse_lfs_pointer("M213", path, text);
-  return text;
+  return read_fetched_text(path);
 }
 
 std::map<std::string, std::string> templates_beside(const fs::path& folder) {

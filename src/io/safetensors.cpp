@@ -72,14 +72,6 @@ void check_size(const StoredTensor& t, const fs::path& path) {
 
 }  // namespace
 
-int64_t StoredTensor::elements() const {
-  int64_t n = 1;
-  for (const int64_t d : shape) {
-    n *= d;
-  }
-  return n;
-}
-
 SafetensorsFile::SafetensorsFile(const fs::path& path) : file_(path) {
   refuse_lfs_pointer("M213", path, file_.text());
   const uint64_t size = file_.size();

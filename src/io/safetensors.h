@@ -28,7 +28,7 @@ struct StoredTensor {
   uint64_t begin = 0;          // bytes from the start of the data section
   uint64_t end = 0;
 
-  int64_t elements() const;
+  int64_t elements() const { return elements_of(shape); }
 };
 
 class SafetensorsFile {

@@ -6,19 +6,16 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/lfs_pointer.h"
+#include "io/model_files.h"
 #include "io/safetensors.h"
 
 namespace sft {
 
 namespace {
 
-constexpr const char* kSingle = "model.safetensors";
-constexpr const char* kIndex = "model.safetensors.index.json";
-
 // name -> file. A sorted map, because an index may hold a hundred thousand names.
 std::map<std::string, std::string> read_index(const fs::path& path) {
-  const std::string text = read_text(path);
-  refuse_lfs_pointer("M213", path, text);
+  const std::string text = read_fetched_text(path);
   const auto json = nlohmann::json::parse(text, nullptr, false);
   const auto fail = [&](const std::string& what) -> Error {
     return Error("M210", fmt::format("{} {}", path.string(), what))
@@ -48,14 +45,14 @@ std::map<std::string, std::string> read_index(const fs::path& path) {
 }  // namespace
 
 bool SafetensorsFolder::is_in(const fs::path& folder) {
-  return is_there(folder / kSingle) || is_there(folder / kIndex);
+  return is_there(folder / kWeights) || is_there(folder / kWeightsIndex);
 }
 
 SafetensorsFolder::SafetensorsFolder(const fs::path& folder) {
-  if (is_there(folder / kSingle)) {
-    open_single(folder / kSingle);
+  if (is_there(folder / kWeights)) {
+    open_single(folder / kWeights);
   } else {
-    open_index(folder, folder / kIndex);
+    open_index(folder, folder / kWeightsIndex);
   }
 }
 
@@ -74,7 +71,7 @@ void SafetensorsFolder::open_index(const fs::path& folder, const fs::path& index
     if (shard == nullptr) {
       if (!is_there(folder / file)) {
         throw Error("M211", fmt::format("{} is missing: {} needs it for tensor \"{}\"",
-                                        (folder / file).string(), kIndex, name))
+                                        (folder / file).string(), kWeightsIndex, name))
             .hint("fetch all of the model's files");
       }
       if (const std::string why = why_another_file(folder, file); !why.empty()) {
@@ -87,8 +84,8 @@ void SafetensorsFolder::open_index(const fs::path& folder, const fs::path& index
     }
     const StoredTensor* tensor = shard->find(name);
     if (tensor == nullptr) {
-      throw Error("M212",
-                  fmt::format("tensor \"{}\" is not in {}, where {} places it", name, file, kIndex))
+      throw Error("M212", fmt::format("tensor \"{}\" is not in {}, where {} places it", name, file,
+                                      kWeightsIndex))
           .at(shard->path().string())
           .hint("the files are of different versions of the model; fetch them all again");
     }

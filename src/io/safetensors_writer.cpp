@@ -17,6 +17,7 @@
 #include "core/json.h"
 #include "core/strings.h"
 #include "formats/convert.h"
+#include "io/model_files.h"
 
 namespace sft {
 
@@ -184,8 +185,7 @@ std::string make_index(const std::vector<std::span<const StreamedTensor>>& shard
 
 bool is_weight_file(const std::string& name) {
   const bool shard = name.starts_with("model-") && name.find("-of-") != std::string::npos;
-  return name == "model.safetensors" || name == "model.safetensors.index.json" ||
-         (shard && name.ends_with(".safetensors"));
+  return name == kWeights || name == kWeightsIndex || (shard && name.ends_with(".safetensors"));
 }
 
 void remove_other_weights(const fs::path& folder, const std::set<std::string>& keep) {
@@ -244,7 +244,7 @@ std::vector<WrittenFile> write_safetensors_shards(const fs::path& folder,
   std::vector<std::string> names;
   for (size_t i = 0; i < shards.size(); ++i) {
     names.push_back(shards.size() == 1
-                        ? "model.safetensors"
+                        ? kWeights
                         : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size()));
   }
   std::vector<std::unique_ptr<CountingWriter>> writers;
@@ -252,7 +252,7 @@ std::vector<WrittenFile> write_safetensors_shards(const fs::path& folder,
     writers.push_back(write_uncommitted(folder / names[i], shards[i], dtype, pool));
   }
   if (shards.size() > 1) {
-    names.emplace_back("model.safetensors.index.json");
+    names.emplace_back(kWeightsIndex);
     writers.push_back(std::make_unique<CountingWriter>(folder / names.back()));
     writers.back()->write(make_index(shards, names, dtype));
   }

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/file.h"
+#include "core/file_writer.h"
 #include "io/checksum.h"
 
 namespace sft {

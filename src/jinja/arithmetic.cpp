@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "core/error.h"
+#include "core/python_number.h"
 #include "jinja/format.h"
 #include "jinja/ops.h"
 #include "jinja/print.h"
@@ -123,7 +124,7 @@ Value divide_reals(BinaryOp op, double x, double y) {
 Value reals(BinaryOp op, double x, double y) {
   if (y == 0 &&
       (op == BinaryOp::divide || op == BinaryOp::floor_divide || op == BinaryOp::modulo)) {
-    fail(kType, fmt::format("division by zero: {} {} 0.0", repr_real(x), symbol(op)));
+    fail(kType, fmt::format("division by zero: {} {} 0.0", python_repr(x), symbol(op)));
   }
   switch (op) {
     case BinaryOp::add:
@@ -143,7 +144,7 @@ Value reals(BinaryOp op, double x, double y) {
   const double result = std::pow(x, y);
   const bool finite = std::isfinite(x) && std::isfinite(y);
   if (finite && (!std::isfinite(result) || (x == 0 && y < 0))) {
-    fail(kType, fmt::format("{} ** {} has no finite real value", repr_real(x), repr_real(y)));
+    fail(kType, fmt::format("{} ** {} has no finite real value", python_repr(x), python_repr(y)));
   }
   return Value::real(result);
 }

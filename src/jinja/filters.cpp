@@ -8,6 +8,7 @@
 #include <limits>
 #include <span>
 
+#include "core/python_number.h"
 #include "jinja/format.h"
 #include "jinja/interpreter.h"
 #include "jinja/ops.h"
@@ -220,7 +221,7 @@ bool to_whole(double d, int64_t& value) {
     return false;
   }
   if (std::fabs(d) >= 9.2e18) {
-    fail(kOverflow, fmt::format("int: {} does not fit in 64 bits", repr_real(d)));
+    fail(kOverflow, fmt::format("int: {} does not fit in 64 bits", python_repr(d)));
   }
   value = static_cast<int64_t>(d);
   return true;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "core/python_number.h"
 #include "jinja/ops.h"
 #include "jinja/print.h"
 #include "jinja/text.h"
@@ -103,7 +104,7 @@ std::string format_real(double value, const Field& field) {
     return signed_text(negative, field, digits + (field.type == '%' ? "%" : ""));
   }
   if (field.type == 0 && field.precision < 0) {
-    digits = repr_real(magnitude);
+    digits = python_repr(magnitude);
   } else {
     const char type = field.type == '%'                      ? 'f'
                       : field.type == 0 || field.type == 'n' ? 'g'

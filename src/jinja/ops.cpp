@@ -287,21 +287,7 @@ void require_hashable(const Value& value, Budget& budget) {
 }
 
 bool is_iterable(const Value& value) {
-  switch (value.kind()) {
-    case Kind::missing:
-    case Kind::undefined:
-    case Kind::string:
-    case Kind::list:
-    case Kind::tuple:
-    case Kind::dict:
-    case Kind::range:
-    case Kind::view:
-    case Kind::generator:
-    case Kind::loop:
-      return true;
-    default:
-      return false;
-  }
+  return has_length(value) || value.kind() == Kind::generator;
 }
 
 Elements to_vector(const Value& value, Budget& budget) {

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/python_number.h"
 #include "jinja/errors.h"
 #include "jinja/interpreter.h"
 #include "jinja/ops.h"
@@ -150,7 +151,7 @@ void repr_to(BoundedText& out, const Value& value, int depth) {
       out += value.text();
       break;
     case Kind::real:
-      out += repr_real(value.as_real());
+      out += python_repr(value.as_real());
       break;
     case Kind::string:
       if (value.is_markup()) {
@@ -290,7 +291,7 @@ class JsonWriter {
     if (std::isinf(d)) {
       return d > 0 ? "Infinity" : "-Infinity";
     }
-    return repr_real(d);
+    return python_repr(d);
   }
 
   void line(int depth) {
@@ -371,45 +372,6 @@ class JsonWriter {
 };
 
 }  // namespace
-
-std::string repr_real(double value) {
-  if (std::isnan(value)) {
-    return "nan";
-  }
-  if (std::isinf(value)) {
-    return value > 0 ? "inf" : "-inf";
-  }
-  char buffer[40];
-  const auto end =
-      std::to_chars(buffer, buffer + sizeof buffer, std::fabs(value), std::chars_format::scientific)
-          .ptr;
-  const std::string_view scientific(buffer, static_cast<size_t>(end - buffer));
-  const size_t e = scientific.find('e');
-  int exponent = 0;
-  const char* digits_of_exponent = scientific.data() + e + (scientific[e + 1] == '+' ? 2 : 1);
-  std::from_chars(digits_of_exponent, end, exponent);
-  std::string digits(1, scientific[0]);
-  if (e > 2) {
-    digits += scientific.substr(2, e - 2);
-  }
-  const int count = static_cast<int>(digits.size());
-  std::string out = std::signbit(value) ? "-" : "";
-  if (exponent < -4 || exponent >= 16) {  // Python's bounds for the short form
-    out += digits[0];
-    if (count > 1) {
-      out += '.' + digits.substr(1);
-    }
-    return out + fmt::format("e{}{:02}", exponent < 0 ? '-' : '+', std::abs(exponent));
-  }
-  if (exponent < 0) {
-    return out + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
-  }
-  if (count <= exponent + 1) {
-    return out + digits + std::string(static_cast<size_t>(exponent + 1 - count), '0') + ".0";
-  }
-  const auto whole = static_cast<size_t>(exponent + 1);
-  return out + digits.substr(0, whole) + '.' + digits.substr(whole);
-}
 
 void print(BoundedText& out, const Value& value) {
   switch (value.kind()) {

@@ -12,7 +12,6 @@ namespace sft::jinja {
 void print(BoundedText& out, const Value& value);
 std::string to_string(const Value& value, Budget& budget);
 std::string repr(const Value& value, Budget& budget);
-std::string repr_real(double value);
 // repr for an error's sentence: the type's name in its place where it is long.
 std::string brief(const Value& value);
 

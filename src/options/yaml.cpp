@@ -8,6 +8,7 @@
 #include "options/parser.h"
 #include "options/recipe_environment.h"
 #include "options/values.h"
+#include "options/yaml_json.h"
 
 namespace sft {
 namespace {
@@ -55,9 +56,7 @@ class YamlReader {
   }
 
  private:
-  std::string place(const YAML::Mark& mark) const {
-    return mark.is_null() ? name_ : fmt::format("{}:{}", name_, mark.line + 1);
-  }
+  std::string place(const YAML::Mark& mark) const { return yaml_place(name_, mark); }
 
   void environment(const YAML::Node& node, const std::string& where) {
     if (!node.IsMap()) {
@@ -102,7 +101,7 @@ class YamlReader {
     } else if (node.IsSequence() && !found->is_dict()) {
       set_option_list(*found, words(*found, node), source);
     } else {
-      set_option_json(*found, to_json(node), source);
+      set_option_json(*found, yaml_to_json(node, name_), source);
     }
     parsed_.set_by[found->name] = where;
     if (alias != nullptr && alias->older) {
@@ -132,43 +131,9 @@ class YamlReader {
     return out;
   }
 
-  // An alias can refer to what contains it, or multiply without end: both are stopped here.
-  Json to_json(const YAML::Node& node, int depth = 0) {
-    if (depth > 64 || ++nodes_ > 100000) {
-      throw Error("C023", "this value is nested without end or too large").at(place(node.Mark()));
-    }
-    if (node.IsScalar()) {
-      return node.Tag() == "!" ? Json(node.Scalar()) : yaml_scalar(node.Scalar());
-    }
-    if (node.IsSequence()) {
-      Json out = Json::array();
-      for (const YAML::Node& item : node) {
-        out.push_back(to_json(item, depth + 1));
-      }
-      return out;
-    }
-    if (!node.IsMap()) {
-      return Json();
-    }
-    Json out = Json::object();
-    for (const auto& entry : node) {
-      if (!entry.first.IsScalar()) {
-        throw Error("C023", "a key must be a word").at(place(entry.first.Mark()));
-      }
-      if (out.contains(entry.first.Scalar())) {
-        throw Error("C024",
-                    fmt::format("the key {} stands here a second time", entry.first.Scalar()))
-            .at(place(entry.first.Mark()));
-      }
-      out[entry.first.Scalar()] = to_json(entry.second, depth + 1);
-    }
-    return out;
-  }
-
   OptionTable& table_;
   const std::string& name_;
   ParsedOptions& parsed_;
-  int nodes_ = 0;
 };
 
 }  // namespace

@@ -2,9 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
-#include <cmath>
-#include <cstdlib>
+#include "core/python_number.h"
 
 namespace sft {
 namespace {
@@ -33,40 +31,6 @@ std::string quoted(const std::string& text) {
 
 }  // namespace
 
-std::string python_repr(double value) {
-  if (!std::isfinite(value)) {
-    return std::isnan(value) ? "nan" : value > 0 ? "inf" : "-inf";
-  }
-  if (value == 0.0) {
-    return std::signbit(value) ? "-0.0" : "0.0";
-  }
-  char buffer[64];
-  const auto end =
-      std::to_chars(buffer, buffer + sizeof buffer, std::abs(value), std::chars_format::scientific)
-          .ptr;
-  const std::string shortest(buffer, end);  // d.ddde+XX
-  const size_t e = shortest.find('e');
-  std::string digits = shortest.substr(0, 1);
-  if (e > 2) {
-    digits += shortest.substr(2, e - 2);
-  }
-  const int exponent = std::atoi(shortest.c_str() + e + 1);
-  const auto count = static_cast<int>(digits.size());
-  std::string out = value < 0 ? "-" : "";
-  if (exponent < -4 || exponent >= 16) {
-    out += digits.substr(0, 1) + (count > 1 ? "." + digits.substr(1) : "");
-    return out + fmt::format("e{}{:02}", exponent < 0 ? '-' : '+', std::abs(exponent));
-  }
-  if (exponent < 0) {
-    return out + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
-  }
-  if (count <= exponent + 1) {
-    return out + digits + std::string(static_cast<size_t>(exponent + 1 - count), '0') + ".0";
-  }
-  const auto point = static_cast<size_t>(exponent + 1);
-  return out + digits.substr(0, point) + "." + digits.substr(point);
-}
-
 std::string python_repr(const Json& value) {
   if (value.is_null()) {
     return "None";
@@ -89,14 +53,6 @@ std::string python_repr(const Json& value) {
     out += value.is_object() ? quoted(key) + ": " + python_repr(item) : python_repr(item);
   }
   return value.is_object() ? "{" + out + "}" : "[" + out + "]";
-}
-
-double python_round(double value, int digits) {
-  if (!std::isfinite(value)) {
-    return value;
-  }
-  // printf rounds the exact binary value, ties to even, as Python does.
-  return std::strtod(fmt::format("{:.{}f}", value, digits).c_str(), nullptr);
 }
 
 }  // namespace sft

@@ -3,11 +3,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 
+#include "core/fd.h"
 #include "io/checksum.h"
 
 namespace sft {
@@ -23,16 +23,15 @@ uint32_t add_text(uint32_t sum, const std::string& text) {
 
 // Of the file's beginning and end; what cannot be read adds nothing, it fails where it is used.
 uint32_t add_ends(uint32_t sum, const fs::path& file, uint64_t size) {
-  const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
+  const Fd opened = open_file(file, O_RDONLY);
+  if (!opened) {
     return sum;
   }
   std::array<char, kEnd> buffer{};
   for (const uint64_t at : {uint64_t{0}, size > kEnd ? size - kEnd : uint64_t{0}}) {
-    const ssize_t got = ::pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(at));
+    const ssize_t got = ::pread(opened.get(), buffer.data(), buffer.size(), static_cast<off_t>(at));
     sum = crc32c(sum, buffer.data(), static_cast<size_t>(std::max<ssize_t>(got, 0)));
   }
-  ::close(fd);
   return sum;
 }
 

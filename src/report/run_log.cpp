@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/file_writer.h"
+#include "core/python_number.h"
 #include "core/strings.h"
 #include "report/python_repr.h"
 #include "settings/report_names.h"

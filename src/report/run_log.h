@@ -14,6 +14,7 @@
 
 #include "core/file.h"
 #include "core/json.h"
+#include "core/line_appender.h"
 #include "report/trainer_state.h"
 
 namespace sft {

@@ -2,12 +2,12 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/nameless_file.h"
 #include "core/threads.h"
 
 namespace sft {
@@ -61,20 +61,16 @@ class OpenFiles {
  public:
   // The same file, through a name that stays; the name it has where there is no descriptor left.
   fs::path hold(const fs::path& path) {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
+    Fd file = open_file(path, O_RDONLY);
+    if (!file) {
       return path;
     }
-    open_.push_back(fd);
-    return fmt::format("/proc/self/fd/{}", fd);
+    open_.push_back(std::move(file));
+    return path_of(open_.back());
   }
-  OpenFiles() = default;
-  ~OpenFiles() { std::ranges::for_each(open_, ::close); }
-  OpenFiles(const OpenFiles&) = delete;
-  OpenFiles& operator=(const OpenFiles&) = delete;
 
  private:
-  std::vector<int> open_;
+  std::vector<Fd> open_;
 };
 
 void HubPush::check(const TrainOptions& options, const HubEnvironment& environment) {

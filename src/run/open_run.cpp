@@ -7,7 +7,6 @@
 #include <cstdlib>
 
 #include "comm/connect.h"
-#include "comm/together.h"
 #include "core/cache_folder.h"
 #include "core/error.h"
 #include "core/host_name.h"
@@ -142,7 +141,7 @@ const TextSetup& OpenRun::text() {
 const std::optional<fs::path>& OpenRun::checkpoint() {
   if (!checkpoint_) {
     bool verified = false;  // by rank 0, which looks for it
-    const std::string newest = decide_together(control(), "checkpoint to resume", [&] {
+    const std::string newest = control().decide("checkpoint to resume", [&] {
       const auto found = checkpoint_to_resume(options_, launch().id, launch().attempt,
                                               device().threads(), surroundings_.logger);
       verified = found && found->verified;
@@ -221,7 +220,7 @@ const PreparedDataset* OpenRun::eval() {
 
 // One number for all ranks, whose free memory may differ.
 int64_t OpenRun::fitting_batch() {
-  const std::string size = decide_together(control(), "batch size", [&] {
+  const std::string size = control().decide("batch size", [&] {
     return std::to_string(fitting_batch_size(options_, shape(), device(), compute(), holding(),
                                              train(), eval(), surroundings_.logger,
                                              launch().local_world));

@@ -12,10 +12,12 @@
 #include <system_error>
 
 #include "core/error.h"
+#include "core/file_writer.h"
 #include "core/json.h"
 #include "core/strings.h"
 #include "io/checkpoint.h"
 #include "io/checkpoint_manifest.h"
+#include "io/model_files.h"
 
 namespace sft {
 
@@ -23,32 +25,21 @@ namespace {
 
 constexpr const char* kRecord = ".sft.run";
 
-// What a run writes into output_dir itself, beside shards of weights.
-constexpr const char* kFiles[] = {"metrics.jsonl",  // first: see check_names
-                                  ".sft.run",
-                                  "trainer_state.json",
-                                  "training_args.json",
-                                  "config.json",
-                                  "generation_config.json",
-                                  "tokenizer.json",
-                                  "tokenizer_config.json",
-                                  "special_tokens_map.json",
-                                  "chat_template.jinja",
-                                  "added_tokens.json",
-                                  "vocab.json",
-                                  "merges.txt",
-                                  "tokenizer.model",
-                                  "README.md",
-                                  "model.safetensors",
-                                  "model.safetensors.index.json"};
+// What a run writes into output_dir itself, beside the model's texts and shards of its weights.
+constexpr const char* kLog = "metrics.jsonl";
+constexpr const char* kFiles[] = {kLog,        kRecord,  "trainer_state.json", "training_args.json",
+                                  "README.md", kWeights, kWeightsIndex};
 
 // A link is replaced by a file, and metrics.jsonl, which is appended to, may not be one.
 void check_names(const fs::path& folder) {
   for (const char* name : kFiles) {
     check_place_for_file(folder / name);
   }
+  for (const char* name : kModelTexts) {
+    check_place_for_file(folder / name);
+  }
   struct stat info{};
-  const fs::path appended = folder / kFiles[0];
+  const fs::path appended = folder / kLog;
   if (::lstat(appended.c_str(), &info) == 0 && S_ISLNK(info.st_mode)) {
     throw Error("S001", fmt::format("cannot write {}: a link has that name, and a file is wanted",
                                     appended.string()))
@@ -115,8 +106,7 @@ fs::path checked_checkpoint(const fs::path& path) {
 }
 
 bool holds_model(const fs::path& folder) {
-  return is_there(folder / "model.safetensors") ||
-         is_there(folder / "model.safetensors.index.json");
+  return is_there(folder / kWeights) || is_there(folder / kWeightsIndex);
 }
 
 bool is_inside(const fs::path& path, const fs::path& folder) {

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "core/file.h"
+#include "core/file_lock.h"
 #include "core/log.h"
 #include "core/thread_pool.h"
 #include "settings/train_options.h"

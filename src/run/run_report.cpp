@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/file_writer.h"
 #include "core/host_name.h"
 
 namespace sft {

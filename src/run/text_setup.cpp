@@ -103,9 +103,8 @@ Templates templates_from(const std::string& path_text, const HubEnvironment& hub
   if (is_folder(path)) {
     found = templates_of_folder(path);
   } else if (is_there(path)) {
-    refuse_lfs_pointer("M213", path);
     found = path.extension() == ".gguf" ? ModelSource::open(path_text, "", hub)->chat_templates()
-                                        : Templates{{"default", read_text(path)}};
+                                        : Templates{{"default", read_fetched_text(path)}};
   } else if (is_on_hub(path_text, hub)) {
     const auto folder = text_files_of_hub(path_text, hub);
     found = folder ? templates_of_folder(*folder) : Templates{};

@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/file_writer.h"
 #include "io/safetensors.h"
 #include "settings/nested_options.h"
 #include "train/run_state.h"

@@ -15,6 +15,8 @@
 #include <thread>
 
 #include "comm/communicator.h"
+#include "core/fd.h"
+#include "core/file_writer.h"
 #include "io/checkpoint_manifest.h"
 #include "support/paths.h"
 #include "torture/runs.h"
@@ -39,15 +41,14 @@ bool wait_for(double seconds, const std::function<bool()>& what) {
 
 // A port that was free a moment ago.
 int free_port() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  const Fd socket(::socket(AF_INET, SOCK_STREAM, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof address;
   const auto any = reinterpret_cast<sockaddr*>(&address);
-  EXPECT_EQ(::bind(fd, any, size), 0);
-  EXPECT_EQ(::getsockname(fd, any, &size), 0);
-  ::close(fd);
+  EXPECT_EQ(::bind(socket.get(), any, size), 0);
+  EXPECT_EQ(::getsockname(socket.get(), any, &size), 0);
   return ntohs(address.sin_port);
 }
 

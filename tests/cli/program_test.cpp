@@ -12,6 +12,7 @@
 
 #include "cli/run_sft.h"
 #include "comm/communicator.h"
+#include "core/file_writer.h"
 #include "core/json.h"
 #include "core/strings.h"
 #include "support/paths.h"
@@ -346,9 +347,11 @@ TEST(Program, GitLfsPointersAreRecognised) {
       "size 988097824\n";
   const fs::path repository = fs::path(SFT_TEST_DIR).parent_path();
   const fs::path work = fs::temp_directory_path() / ("sft_lfs_" + std::to_string(getpid()));
-  const auto refused = [&](const std::string& model, const std::string& data, int code) {
-    const RunResult run = run_sft("--dry_run --model '" + model + "' --dataset_name '" + data + "'",
-                                  "HF_HUB_OFFLINE=1");
+  const auto refused = [&](const std::string& model, const std::string& data, int code,
+                           const std::string& more = "") {
+    const RunResult run =
+        run_sft("--dry_run --model '" + model + "' --dataset_name '" + data + "' " + more,
+                "HF_HUB_OFFLINE=1");
     EXPECT_EQ(run.code, code) << model << " " << data << "\n" << run.err;
     EXPECT_NE(run.err.find("is a git-LFS pointer"), std::string::npos) << run.err;
     EXPECT_NE(run.err.find("lfs pull"), std::string::npos) << run.err;
@@ -362,6 +365,13 @@ TEST(Program, GitLfsPointersAreRecognised) {
     fs::copy(repository / "examples/tiny-model", work / "model", fs::copy_options::recursive);
     std::ofstream(work / "model" / file, std::ios::trunc) << pointer;
     refused((work / "model").string(), rows, 4);
+  }
+  for (const char* file : {"chat_template.jinja", "additional_chat_templates/tools.jinja"}) {
+    fs::remove_all(work / "templates");
+    fs::create_directories((work / "templates" / file).parent_path());
+    std::ofstream(work / "templates" / file) << pointer;
+    refused((repository / "examples/tiny-model").string(), rows, 4,
+            "--chat_template_path '" + (work / "templates").string() + "'");
   }
   std::ofstream(work / "model.gguf") << pointer;
   refused((work / "model.gguf").string(), rows, 4);

@@ -12,10 +12,10 @@
 #include <thread>
 
 #include "comm/communicator.h"
-#include "comm/together.h"
 #include "control/notice.h"
 #include "control/secret.h"
 #include "control/socket.h"
+#include "support/dial.h"
 
 namespace sft {
 namespace {
@@ -86,9 +86,7 @@ TEST(ControlClient, RanksMeetAndShareAStore) {
     EXPECT_EQ(c.get("count"), "4");
     const std::string leader = c.compare_set("leader", "", std::to_string(c.rank()));
     EXPECT_EQ(leader, c.get("leader"));
-    EXPECT_EQ(decide_together(c, "resume", [] { return std::string("checkpoint-20"); }),
-              "checkpoint-20");
-    save_together(c, 20, [] {}, [&] { EXPECT_EQ(c.rank(), 0); });
+    EXPECT_EQ(c.decide("resume", [] { return std::string("checkpoint-20"); }), "checkpoint-20");
   });
   EXPECT_EQ(thrown, std::vector<std::string>(4));
   EXPECT_EQ(sum, 10);
@@ -224,7 +222,7 @@ TEST(ControlClient, GarbageDoesNotDisturbARun) {
           for (const std::string& text : {std::string("GET / HTTP/1.1\r\n\r\n"),
                                           std::string(100'000, '\xFF'), std::string(4, '\0')}) {
             control::Connector connector("127.0.0.1", port);
-            std::optional<control::Fd> socket;
+            std::optional<Fd> socket;
             while (!socket) {
               socket = connector.poll();
             }
@@ -317,7 +315,7 @@ class FalseCoordinator {
   std::atomic<int> asked = 0;
 
  private:
-  control::Fd listener_;
+  Fd listener_;
   std::atomic<bool> over_ = false;
   std::vector<control::Connection> open_;
   std::thread thread_;
@@ -336,18 +334,6 @@ TEST(ControlClient, WhoDoesNotKnowTheSecretIsNobodysCoordinator) {
     EXPECT_EQ(thrown, std::vector<std::string>(2));
     EXPECT_GE(stranger.asked, 1);
   }
-}
-
-control::Fd dial(int port) {
-  control::Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-    socket.reset();
-  }
-  return socket;
 }
 
 // Eight threads that connect as fast as they can: silent, with garbage, with a member's own words.
@@ -371,7 +357,7 @@ TEST(ControlClient, AFloodDoesNotKeepANodeOut) {
     std::vector<std::thread> flood;
     for (int i = 0; i < 8; ++i) {
       flood.emplace_back([&, i] {
-        std::vector<control::Fd> held;
+        std::vector<Fd> held;
         const std::string words[] = {
             "", std::string(3000, 'x'),
             control::encode(
@@ -380,7 +366,7 @@ TEST(ControlClient, AFloodDoesNotKeepANodeOut) {
                                                 0, 1, 4, 5, "h"})}),
             control::encode({control::Type::beat, 0, 0, 0, "", ""})};
         for (int n = i; !over; ++n) {
-          control::Fd socket = dial(port);
+          Fd socket = dial(port);
           if (!socket) {
             continue;
           }

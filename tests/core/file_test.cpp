@@ -12,6 +12,9 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/file_lock.h"
+#include "core/file_writer.h"
+#include "core/line_appender.h"
 
 namespace sft {
 namespace {
@@ -155,6 +158,41 @@ TEST_F(Files, a_writer_without_commit_leaves_the_old_file) {
   }
   EXPECT_EQ(read_text(folder / "x"), "old");
   EXPECT_EQ(entries(), 1);
+}
+
+// A cache that several processes share: each has a temporary name of its own, which says whether
+// somebody still writes it.
+TEST_F(Files, many_writers_of_one_name_do_not_meet) {
+  const fs::path path = folder / "x";
+  FileWriter first(path, Writers::many), second(path, Writers::many);
+  EXPECT_NE(first.temporary(), second.temporary());
+  for (const fs::path& temporary : {first.temporary(), second.temporary()}) {
+    EXPECT_EQ(temporary.parent_path(), folder);
+    EXPECT_EQ(temporary.extension(), FileWriter::kTemporary);
+    remove_if_abandoned(temporary);
+    EXPECT_TRUE(is_there(temporary));
+  }
+  first.write("first");
+  second.write("second");
+  second.commit();
+  EXPECT_EQ(read_text(path), "second");
+  first.commit();
+  EXPECT_EQ(read_text(path), "first");
+  EXPECT_EQ(entries(), 1);
+  write_text(folder / "x.1.0.tmp", "of a process that was killed");
+  remove_if_abandoned(folder / "x.1.0.tmp");
+  EXPECT_EQ(entries(), 1);
+}
+
+TEST_F(Files, a_copy_has_every_byte_and_only_its_own_name) {
+  std::string text((size_t{8} << 20) + 1, 'a');
+  text.back() = 'z';
+  write_text(folder / "from", text);
+  fs::create_symlink(folder / "from", folder / "to");
+  write_copy(folder / "to", folder / "from");
+  EXPECT_TRUE(read_text(folder / "to") == text);
+  EXPECT_FALSE(fs::is_symlink(folder / "to"));
+  EXPECT_EQ(entries(), 2);
 }
 
 TEST_F(Files, a_commit_that_fails_leaves_nothing_behind) {

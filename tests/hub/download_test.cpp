@@ -7,7 +7,6 @@
 #include <fstream>
 
 #include "hub/fetch_range.h"
-#include "hub/file_lock.h"
 #include "hub/repository.h"
 #include "hub/retry.h"
 #include "hub/support.h"
@@ -252,21 +251,6 @@ TEST_F(HubDownload, AStopEndsIt) {
   });
   EXPECT_EQ(error_of([&] { fetched("a.bin", e); }).code(), "X011");
   later.join();
-}
-
-TEST(HubFileLock, ExcludesAndOutlivesRemoval) {
-  TemporaryFolder folder;
-  const fs::path path = folder / "x/y.lock";
-  auto first = std::make_unique<FileLock>(path, [](double) {});
-  int waits = 0;
-  FileLock second(path, [&](double) {
-    if (++waits == 2) {
-      fs::remove(path);  // as some holders do when they are through
-      first.reset();
-    }
-  });
-  EXPECT_GE(waits, 2);
-  EXPECT_TRUE(fs::exists(path));
 }
 
 TEST(HubContentRange, IsReadWithCare) {

@@ -79,14 +79,14 @@ std::optional<Request> read_request(int connection, std::string& kept) {
 }  // namespace
 
 HttpServer::HttpServer(Handler handler) : handler_(std::move(handler)) {
-  socket_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  socket_ = Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof address;
-  if (::bind(socket_, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
-      ::listen(socket_, 64) != 0 ||
-      ::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+  if (::bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+      ::listen(socket_.get(), 64) != 0 ||
+      ::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
     throw std::runtime_error("no socket on loopback");
   }
   port_ = ntohs(address.sin_port);
@@ -95,7 +95,7 @@ HttpServer::HttpServer(Handler handler) : handler_(std::move(handler)) {
 
 HttpServer::~HttpServer() {
   stopping_ = true;
-  ::shutdown(socket_, SHUT_RDWR);
+  ::shutdown(socket_.get(), SHUT_RDWR);
   acceptor_.join();
   {
     const std::lock_guard lock(mutex_);
@@ -106,24 +106,22 @@ HttpServer::~HttpServer() {
   for (std::thread& worker : workers_) {
     worker.join();
   }
-  ::close(socket_);
 }
 
 void HttpServer::accept_all() {
   while (!stopping_) {
-    const int connection = ::accept4(socket_, nullptr, nullptr, SOCK_CLOEXEC);
-    if (connection < 0) {
+    Fd connection(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!connection) {
       continue;
     }
     const int on = 1;
-    ::setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    ::setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     const std::lock_guard lock(mutex_);
-    open_.push_back(connection);
-    workers_.emplace_back([this, connection] {
-      serve(connection);
+    open_.push_back(connection.get());
+    workers_.emplace_back([this, connection = std::move(connection)] {
+      serve(connection.get());
       const std::lock_guard inner(mutex_);
-      std::erase(open_, connection);
-      ::close(connection);
+      std::erase(open_, connection.get());
     });
   }
 }

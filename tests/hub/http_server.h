@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "core/fd.h"
+
 namespace sft::testing {
 
 struct Request {
@@ -65,7 +67,8 @@ class HttpServer {
   bool answer(int connection, const Request& request);
 
   Handler handler_;
-  int socket_ = -1, port_ = 0;
+  Fd socket_;
+  int port_ = 0;
   std::atomic<bool> stopping_{false};
   mutable std::mutex mutex_;
   std::vector<Request> requests_;

@@ -6,8 +6,8 @@
 #include <chrono>
 #include <fstream>
 
+#include "core/file_writer.h"
 #include "core/json.h"
-#include "hub/file_lock.h"
 #include "hub/http.h"
 #include "hub/support.h"
 

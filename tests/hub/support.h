@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "hub/fake_hub.h"
+#include "support/errors.h"
 
 namespace sft::testing {
 
@@ -29,17 +30,6 @@ class TemporaryFolder {
  private:
   fs::path path_;
 };
-
-template <class Work>
-Error error_of(Work&& work) {
-  try {
-    work();
-  } catch (const Error& e) {
-    return e;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return {"X000", "nothing was thrown"};
-}
 
 // A proxy in the surroundings must not come between the tests and loopback.
 inline void without_proxies() { ::setenv("no_proxy", "*", 1); }

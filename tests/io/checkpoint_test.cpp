@@ -5,6 +5,9 @@
 
 #include <csignal>
 
+#include "core/file_lock.h"
+#include "core/file_writer.h"
+#include "core/line_appender.h"
 #include "io/checkpoint_manifest.h"
 #include "io/safetensors.h"
 #include "io/support.h"

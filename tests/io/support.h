@@ -14,6 +14,7 @@
 #include "core/tensor.h"
 #include "hub/cache.h"
 #include "io/model_source.h"
+#include "support/errors.h"
 #include "support/paths.h"
 
 namespace sft {
@@ -49,18 +50,6 @@ inline void put(const fs::path& path, std::string_view bytes) {
 
 inline std::string replace_first(std::string text, const std::string& from, const std::string& to) {
   return text.replace(text.find(from), from.size(), to);
-}
-
-// The code of the Error that `action` throws, "" when it throws none.
-template <class Action>
-std::string code_of(Action action) {
-  try {
-    action();
-  } catch (const Error& e) {
-    EXPECT_FALSE(e.message().empty());
-    return e.code();
-  }
-  return "";
 }
 
 // The message and the hint together.

@@ -383,6 +383,8 @@ TEST(Yaml, MistakesNameFileAndLine) {
   EXPECT_EQ(yaml_failure("- a\n- b\n"), "C021 recipe.yaml:1");
   EXPECT_EQ(yaml_failure("seed: 1\n---\nseed: 2\n"), "C021 recipe.yaml:3");
   EXPECT_EQ(yaml_failure("kwargs: &x {a: *x}\n"), "C023 recipe.yaml:1");
+  EXPECT_EQ(yaml_failure("kwargs:\n  a: 1\n  b: {c: 1,\n      c: 2}\n"), "C024 recipe.yaml:4");
+  EXPECT_EQ(yaml_failure("kwargs:\n  [a]: 1\n"), "C023 recipe.yaml:2");
   EXPECT_EQ(yaml_failure("seed: [1\n").substr(0, 4), "C021");
   EXPECT_EQ(yaml_failure("verbose: 1\n"), "C022 recipe.yaml:1");
   EXPECT_EQ(yaml_failure("config: other.yaml\n"), "C022 recipe.yaml:1");

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "core/error.h"
+#include "core/file_writer.h"
 #include "io/checkpoint.h"
 #include "train/small_runs.h"
 

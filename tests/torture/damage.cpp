@@ -10,6 +10,7 @@
 #include <random>
 
 #include "core/error.h"
+#include "core/fd.h"
 #include "io/checkpoint.h"
 #include "torture/runs.h"
 
@@ -123,19 +124,22 @@ void pipes(const Settings& s, Scene& scene, Report& report) {
     return;
   }
   fs::remove_all(out);
-  ::close(ends[0]);
-  scene.expect("stdout without a reader", out, run(s, recipe(s, out), {.stdout_fd = ends[1]}));
-  ::close(ends[1]);
+  Fd read_end(ends[0]), write_end(ends[1]);
+  read_end.reset();
+  scene.expect("stdout without a reader", out,
+               run(s, recipe(s, out), {.stdout_fd = write_end.get()}));
   if (::pipe2(ends, O_CLOEXEC) != 0) {
     return;
   }
+  read_end = Fd(ends[0]);
+  write_end = Fd(ends[1]);
   fs::remove_all(out);
-  ::fcntl(ends[1], F_SETPIPE_SZ, 4096);
-  ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
+  ::fcntl(write_end.get(), F_SETPIPE_SZ, 4096);
+  ::fcntl(read_end.get(), F_SETFL, O_NONBLOCK);
   std::string fill(4096, 'x');
-  const auto filled = ::write(ends[1], fill.data(), fill.size());
+  const auto filled = ::write(write_end.get(), fill.data(), fill.size());
   (void)filled;
-  Child child(s, recipe(s, out), {.stdout_fd = ends[1]});
+  Child child(s, recipe(s, out), {.stdout_fd = write_end.get()});
   if (child.wait(s.sample ? 3 : 8)) {
     report.wrong("a full pipe on stdout did not hold the run up");
   }
@@ -144,12 +148,10 @@ void pipes(const Settings& s, Scene& scene, Report& report) {
   }
   while (!child.wait(0.001)) {
     std::string buffer(65536, ' ');
-    const auto taken = ::read(ends[0], buffer.data(), buffer.size());
+    const auto taken = ::read(read_end.get(), buffer.data(), buffer.size());
     (void)taken;
   }
   scene.expect("a full pipe on stdout", out, child.end());
-  ::close(ends[0]);
-  ::close(ends[1]);
 }
 
 void clocks(const Settings& s, Scene& scene) {

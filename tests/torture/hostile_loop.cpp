@@ -16,14 +16,14 @@
 
 #include "control/secret.h"
 #include "control/socket.h"
+#include "core/fd.h"
+#include "support/dial.h"
 #include "torture/hostile_messages.h"
 #include "torture/runs.h"
 
 namespace sft {
 
 namespace {
-
-using control::Fd;
 
 struct Job {
   const char* name;
@@ -38,18 +38,6 @@ constexpr Job kJobs[] = {{"2 ranks, no secret", 2, false, false},
 
 // A port that was free a moment ago, and the one before it, which torchrun's agent would have.
 int free_port() { return control::port_of(control::listen_on(0, true)->get()); }
-
-Fd dial(int port) {
-  Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-    socket.reset();
-  }
-  return socket;
-}
 
 // Threads that talk to a port for as long as they live.
 class Strangers {

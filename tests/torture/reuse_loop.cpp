@@ -8,6 +8,7 @@
 #include <random>
 
 #include "core/error.h"
+#include "core/file_writer.h"
 #include "core/json.h"
 #include "io/checkpoint.h"
 #include "io/checkpoint_manifest.h"

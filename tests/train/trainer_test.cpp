@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 
+#include "core/file_writer.h"
 #include "optim/optimizers.h"
 #include "small_runs.h"
 #include "train/bad_numbers.h"

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/fd.h"
 
 namespace sft {
 
@@ -75,15 +76,14 @@ class Peers::SharedPages {
 
   SharedPages(const std::string& name, int world, bool make)
       : bytes_(kPage * static_cast<size_t>(world)) {
-    const int fd = ::shm_open(name.c_str(), O_RDWR | (make ? O_CREAT | O_EXCL : 0), 0600);
-    if (fd < 0) {
+    const Fd file(::shm_open(name.c_str(), O_RDWR | (make ? O_CREAT | O_EXCL : 0), 0600));
+    if (!file) {
       return;
     }
-    if (!make || ::ftruncate(fd, static_cast<off_t>(bytes_)) == 0) {
-      void* const at = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (!make || ::ftruncate(file.get(), static_cast<off_t>(bytes_)) == 0) {
+      void* const at = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
       memory_ = at == MAP_FAILED ? nullptr : at;
     }
-    ::close(fd);
     void* seen = nullptr;
     if (memory_ != nullptr &&
         cudaHostRegister(memory_, bytes_, cudaHostRegisterMapped) == cudaSuccess) {

@@ -7,13 +7,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <utility>
 #include <vector>
 
 #include "core/error.h"
+#include "core/nameless_file.h"
 #include "core/strings.h"
 #include "data/read/codecs.h"
 
@@ -41,68 +39,38 @@ std::string ending_of(const fs::path& path) { return to_lower(path.extension().s
 
 std::string system_reason() { return std::strerror(errno); }  // NOLINT(concurrency-mt-unsafe)
 
-// A file without a name, for what is too large to be held in memory.
-int open_nameless() {
-  const char* chosen = std::getenv("TMPDIR");  // NOLINT(concurrency-mt-unsafe): nobody sets it
-  for (const std::string folder : {chosen == nullptr ? "" : chosen, "/var/tmp", "/tmp"}) {
-    if (folder.empty()) {
-      continue;
-    }
-    int fd = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0) {
-      std::string name = folder + "/sft_unpacked_XXXXXX";
-      fd = ::mkostemp(name.data(), O_CLOEXEC);
-      if (fd >= 0) {
-        ::unlink(name.c_str());
-      }
-    }
-    if (fd >= 0) {
-      return fd;
-    }
-  }
-  return -1;
-}
-
 Error cannot_unpack(const fs::path& path) {
   return Error("S001", fmt::format("cannot unpack {}: {}", path.string(), system_reason()))
       .hint("set TMPDIR to a folder with enough room, or unpack the data yourself");
 }
 
-int unpack(const fs::path& path) {
-  const int fd = open_nameless();
-  if (fd < 0) {
+// For what is too large to be held in memory.
+Fd unpack(const fs::path& path) {
+  Fd file = open_nameless_file();
+  if (!file) {
     throw cannot_unpack(path);
   }
-  try {
-    Decompressor source(path);
-    std::vector<char> buffer(size_t{1} << 20);
-    while (const size_t count = source.read(buffer)) {
-      for (size_t done = 0; done < count;) {
-        const ssize_t wrote = ::write(fd, buffer.data() + done, count - done);
-        if (wrote < 0 && errno != EINTR) {
-          throw cannot_unpack(path);
-        }
-        done += wrote > 0 ? static_cast<size_t>(wrote) : 0;
-      }
+  Decompressor source(path);
+  std::vector<char> buffer(size_t{1} << 20);
+  while (const size_t count = source.read(buffer)) {
+    if (write_all(file.get(), {buffer.data(), count}) < count) {
+      throw cannot_unpack(path);
     }
-  } catch (...) {
-    ::close(fd);
-    throw;
   }
-  return fd;
+  return file;
 }
 
 }  // namespace
 
 Compression compression_of(const fs::path& path) {
-  std::FILE* file = std::fopen(path.c_str(), "rb");
-  if (file == nullptr) {
-    throw Error("M001", fmt::format("cannot open {}: {}", path.string(), system_reason()));
-  }
+  const Fd file = open_file(path, O_RDONLY | O_NONBLOCK);
   std::array<char, 6> head{};
-  const size_t count = std::fread(head.data(), 1, head.size(), file);
-  std::fclose(file);
-  const std::string_view bytes(head.data(), count);
+  const ssize_t count =
+      file ? uninterrupted([&] { return ::read(file.get(), head.data(), head.size()); }) : -1;
+  if (count < 0) {
+    fail_read(path);
+  }
+  const std::string_view bytes(head.data(), static_cast<size_t>(count));
   for (const Magic& magic : kMagic) {
     if (bytes.starts_with(magic.bytes)) {
       return magic.compression;
@@ -192,29 +160,9 @@ DataFile::DataFile(const fs::path& path) : path_(path) {
     mapped_.emplace(path);
   } else {
     unpacked_ = unpack(path);
+    mapped_.emplace(path_of(unpacked_));
   }
-  try {
-    if (unpacked_ >= 0) {
-      mapped_.emplace(fmt::format("/proc/self/fd/{}", unpacked_));
-    }
-    check_encoding(text(), path_);
-  } catch (...) {
-    if (unpacked_ >= 0) {
-      ::close(unpacked_);
-    }
-    throw;
-  }
+  check_encoding(text(), path_);
 }
-
-DataFile::~DataFile() {
-  if (unpacked_ >= 0) {
-    ::close(unpacked_);
-  }
-}
-
-DataFile::DataFile(DataFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      unpacked_(std::exchange(other.unpacked_, -1)),
-      mapped_(std::move(other.mapped_)) {}
 
 }  // namespace sft

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/fd.h"
 #include "core/file.h"
 
 namespace sft {
@@ -50,10 +51,6 @@ class DataFile {
  public:
   // Errors: those of MappedFile and Decompressor; S001 when there is no room to unpack.
   explicit DataFile(const std::filesystem::path& path);
-  ~DataFile();
-  DataFile(DataFile&& other) noexcept;
-  DataFile& operator=(DataFile&&) = delete;
-  DataFile(const DataFile&) = delete;
 
   std::string_view text() const { return mapped_->text(); }
   size_t size() const { return mapped_->size(); }
@@ -64,7 +61,7 @@ class DataFile {
 
  private:
   std::filesystem::path path_;
-  int unpacked_ = -1;  // the nameless file
+  Fd unpacked_;  // the nameless file
   std::optional<MappedFile> mapped_;
 };
 

@@ -81,9 +81,7 @@ size_t end_of_object(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (c == '"') {
-      for (++i; i < text.size() && text[i] != '"'; ++i) {
-        i += text[i] == '\\' ? 1 : 0;
-      }
+      i = end_of_string(text, i);
     } else if (c == '{') {
       ++depth;
     } else if (c == '}' && --depth == 0) {

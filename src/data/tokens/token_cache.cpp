@@ -2,9 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <ctime>
@@ -12,6 +10,7 @@
 
 #include "core/content_hash.h"
 #include "core/error.h"
+#include "core/file_writer.h"
 
 namespace sft {
 
@@ -42,15 +41,6 @@ struct Entry {
   std::filesystem::file_time_type used;
   int64_t bytes;
 };
-
-// A temporary file that nobody holds is of a process that died.
-void remove_if_abandoned(const std::filesystem::path& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd >= 0 && ::flock(fd, LOCK_EX | LOCK_NB) == 0) {
-    ::unlink(path.c_str());
-  }
-  ::close(fd);
-}
 
 }  // namespace
 
@@ -99,10 +89,8 @@ std::string token_cache_key(const RowSource& source, const DataOptions& o, Part 
 
 TokenCache::TokenCache(std::filesystem::path folder, const std::string& key, const Logger& log)
     : folder_(std::move(folder)), path_(folder_ / (key + ".tokens")), log_(log) {
-  std::error_code failed;
-  std::filesystem::create_directories(folder_, failed);
   bool said = false;
-  lock_.emplace(folder_ / (key + ".lock"), [&](double waited) {
+  lock_.wait_at(folder_ / (key + ".lock"), [&](double waited) {
     if (waited > 0.5 && !said) {
       said = true;
       log.note("another process is tokenising the same data; waiting for it");
@@ -132,7 +120,7 @@ void TokenCache::prune(int64_t bytes) const {
   std::error_code failed;
   std::vector<Entry> entries;
   for (const auto& file : std::filesystem::directory_iterator(folder_, failed)) {
-    if (file.path().extension() == TokenFileWriter::kTemporary) {
+    if (file.path().extension() == FileWriter::kTemporary) {
       remove_if_abandoned(file.path());
     } else if (file.path().extension() == ".tokens") {
       entries.push_back({file.path(), file.last_write_time(failed),

@@ -8,9 +8,9 @@
 #include <optional>
 #include <string>
 
+#include "core/file_lock.h"
 #include "data/dataset.h"
 #include "data/tokens/token_file.h"
-#include "hub/file_lock.h"
 
 namespace sft {
 
@@ -35,7 +35,7 @@ class TokenCache {
  private:
   std::filesystem::path folder_, path_;
   const Logger& log_;
-  std::optional<FileLock> lock_;
+  FileLock lock_;
 };
 
 }  // namespace sft

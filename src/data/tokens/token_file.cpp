@@ -1,15 +1,11 @@
 #include "data/tokens/token_file.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
+#include <cstddef>
 #include <cstring>
-#include <system_error>
 
 #include "core/content_hash.h"
 #include "core/error.h"
@@ -130,42 +126,8 @@ bool TokenFile::read(ThreadPool* pool) {
   return true;
 }
 
-TokenFileWriter::TokenFileWriter(std::filesystem::path path)
-    : path_(std::move(path)),
-      temporary_(fmt::format("{}.{}{}", path_.string(), ::getpid(), kTemporary)) {
-  fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd_ < 0) {
-    throw Error("S001", fmt::format("cannot write {}: {}", temporary_.string(),
-                                    std::generic_category().message(errno)));
-  }
-  ::flock(fd_, LOCK_EX | LOCK_NB);  // says that a living process writes it
-}
-
-TokenFileWriter::~TokenFileWriter() {
-  if (fd_ >= 0) {
-    ::unlink(temporary_.c_str());
-    ::close(fd_);
-  }
-}
-
-void TokenFileWriter::write(const void* data, size_t bytes) {
-  const auto* at = static_cast<const char*>(data);
-  while (bytes > 0) {
-    const ssize_t written = ::write(fd_, at, std::min<size_t>(bytes, size_t{1} << 30));
-    if (written < 0 && errno == EINTR) {
-      continue;
-    }
-    if (written <= 0) {
-      throw Error("S001", fmt::format("cannot write {}: {}", temporary_.string(),
-                                      std::generic_category().message(errno)));
-    }
-    at += written;
-    bytes -= static_cast<size_t>(written);
-  }
-}
-
 void TokenFileWriter::write_summed(const void* data, size_t bytes) {
-  write(data, bytes);
+  file_.write(data, bytes);
   const auto* at = static_cast<const char*>(data);
   while (bytes > 0) {
     const size_t n = std::min(bytes, kBlock - block_.size());
@@ -208,26 +170,22 @@ void TokenFileWriter::commit(std::span<const uint64_t> trained, std::span<const 
   tables += text;
   footer.about_bytes = static_cast<int64_t>(text.size());
   footer.checksum = checksum_of(tables, footer);
-  write(tables.data(), tables.size());
-  write(&footer, sizeof footer);
-  if (::fdatasync(fd_) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
-    throw Error("S001", fmt::format("cannot write {}: {}", path_.string(),
-                                    std::generic_category().message(errno)));
-  }
-  ::close(fd_);
-  fd_ = -1;
+  file_.write(tables);
+  file_.write(&footer, sizeof footer);
+  file_.commit();
 }
 
 std::vector<int32_t> TokenFileWriter::read_back() const {
   std::vector<int32_t> out(static_cast<size_t>(tokens_));
-  auto* at = reinterpret_cast<char*>(out.data());
-  const auto bytes = static_cast<int64_t>(out.size() * sizeof(int32_t));
-  for (int64_t done = 0; done < bytes;) {
-    const ssize_t got = ::pread(fd_, at + done, static_cast<size_t>(bytes - done), done);
-    if (got <= 0) {
-      throw Error("S001", fmt::format("cannot read {} back", temporary_.string()));
-    }
-    done += got;
+  const std::span<std::byte> bytes = std::as_writable_bytes(std::span(out));
+  size_t done = 0;
+  read_pieces(file_.temporary(), ReadFrom::anywhere, 0, bytes.size(),
+              [&](std::span<const std::byte> piece) {
+                std::ranges::copy(piece, bytes.begin() + static_cast<std::ptrdiff_t>(done));
+                done += piece.size();
+              });
+  if (done < bytes.size()) {
+    throw Error("S001", fmt::format("cannot read {} back", file_.temporary().string()));
   }
   return out;
 }

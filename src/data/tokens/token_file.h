@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "core/file_writer.h"
 #include "core/json.h"
 #include "core/thread_pool.h"
 
@@ -47,14 +48,11 @@ class TokenFile {
   Json about_;
 };
 
-// Writes the tokens as they come and the rest at the end. Until `commit` the file has a temporary
-// name, locked, and vanishes with the writer. Failures are S001 with the system's reason.
+// Writes the tokens as they come and the rest at the end, by way of a FileWriter: one of many, as
+// runs share the cache.
 class TokenFileWriter {
  public:
-  explicit TokenFileWriter(std::filesystem::path path);
-  ~TokenFileWriter();
-  TokenFileWriter(const TokenFileWriter&) = delete;
-  TokenFileWriter& operator=(const TokenFileWriter&) = delete;
+  explicit TokenFileWriter(const std::filesystem::path& path) : file_(path, Writers::many) {}
 
   void tokens(std::span<const int32_t> tokens);
   // One of `trained` and `labels` is empty.
@@ -62,15 +60,12 @@ class TokenFileWriter {
               std::span<const int64_t> begins, std::span<const int64_t> numbers, const Json& about);
   // The tokens written so far, when the rest finds no room.
   std::vector<int32_t> read_back() const;
-  static constexpr const char* kTemporary = ".tmp";
 
  private:
-  void write(const void* data, size_t bytes);
   void write_summed(const void* data, size_t bytes);
-  std::filesystem::path path_, temporary_;
+  FileWriter file_;
   std::vector<int64_t> sums_;  // of whole blocks
   std::string block_;          // the bytes of the block that is not whole yet
-  int fd_ = -1;
   int64_t tokens_ = 0;
 };
 

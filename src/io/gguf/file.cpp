@@ -98,14 +98,6 @@ void check_layout(const GgufCursor& cursor, const std::vector<GgufTensor>& tenso
 
 }  // namespace
 
-int64_t GgufTensor::elements() const {
-  int64_t n = 1;
-  for (const int64_t d : shape) {
-    n *= d;
-  }
-  return n;
-}
-
 GgufFile::GgufFile(const fs::path& path) : file_(path) {
   refuse_lfs_pointer("M213", path, file_.text());
   GgufCursor cursor(file_.bytes(), path.string());

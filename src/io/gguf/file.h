@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "core/tensor.h"
 #include "core/thread_pool.h"
 
 namespace sft {
@@ -35,7 +36,7 @@ struct GgufTensor {
   uint64_t offset = 0;         // bytes from the start of the data section
   uint64_t bytes = 0;
 
-  int64_t elements() const;
+  int64_t elements() const { return elements_of(shape); }
   int64_t row_length() const { return shape.empty() ? 1 : shape.back(); }
 };
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/nameless_file.h"
 #include "hub/remote_file.h"
 
 namespace sft {
@@ -18,39 +19,6 @@ namespace {
 
 constexpr int64_t kFirst = 8 << 10;  // bytes asked for at first; four times as many each time
 constexpr int64_t kMost = 256 << 20;
-
-// A file without a name once this has gone, of a length that takes no room on the disk.
-class SparseFile {
- public:
-  explicit SparseFile(int64_t size) {
-    std::string name = (fs::temp_directory_path() / "sft-head-XXXXXX").string();
-    fd_ = ::mkostemp(name.data(), O_CLOEXEC);
-    if (fd_ >= 0) {
-      path_ = name;
-    }
-    good_ = fd_ >= 0 && ::ftruncate(fd_, size) == 0;
-  }
-  ~SparseFile() {
-    if (fd_ >= 0) {
-      ::close(fd_);
-      std::error_code ignored;
-      fs::remove(path_, ignored);
-    }
-  }
-  SparseFile(const SparseFile&) = delete;
-  SparseFile& operator=(const SparseFile&) = delete;
-
-  bool good() const { return good_; }
-  const fs::path& path() const { return path_; }
-  bool write(const std::vector<char>& bytes, int64_t at) const {
-    return ::pwrite(fd_, bytes.data(), bytes.size(), at) == static_cast<ssize_t>(bytes.size());
-  }
-
- private:
-  fs::path path_;
-  int fd_ = -1;
-  bool good_ = false;
-};
 
 // Whether more of the file would not change it: no GGUF file, or one that is not supported. What is
 // cut off reads as a damaged one.
@@ -77,8 +45,8 @@ std::unique_ptr<GgufSource> open_gguf_head(const std::string& name,
     return nullptr;
   }
   const int64_t size = missing[0].size;
-  const SparseFile head(size);
-  if (!head.good()) {
+  const Fd head = open_nameless_file();  // of the whole length, which takes no room on the disk
+  if (!head || ::ftruncate(head.get(), size) != 0) {
     return nullptr;
   }
   const RemoteFile remote = repository->remote(missing[0]);
@@ -94,15 +62,16 @@ std::unique_ptr<GgufSource> open_gguf_head(const std::string& name,
       }
       return nullptr;
     }
-    if (bytes.empty() || !head.write(bytes, have)) {
+    if (bytes.empty() ||
+        write_all_at(head.get(), {bytes.data(), bytes.size()}, have) < bytes.size()) {
       return nullptr;
     }
     have += static_cast<int64_t>(bytes.size());
     try {
-      return std::make_unique<GgufSource>(name, repository->folder() / file, head.path(), fetch);
+      return std::make_unique<GgufSource>(name, repository->folder() / file, path_of(head), fetch);
     } catch (const Error& e) {
       if (is_about_all(e)) {
-        throw Error(e.code(), naming(e.message(), head.path().string(), name)).hint(e.hint());
+        throw Error(e.code(), naming(e.message(), path_of(head).string(), name)).hint(e.hint());
       }
     }
   }

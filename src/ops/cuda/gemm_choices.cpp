@@ -8,6 +8,7 @@
 #include "core/content_hash.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/file_writer.h"
 
 namespace sft {
 
@@ -36,7 +37,7 @@ GemmChoices::~GemmChoices() {
   text += fmt::format("sum {}\n", ContentHash().add(text).hex());
   try {
     std::filesystem::create_directories(file_.parent_path());
-    write_text(file_, text);
+    write_text(file_, text, Writers::many);
   } catch (const std::exception&) {  // NOLINT: see the header
   }
 }

@@ -6,22 +6,21 @@
 #include <string>
 #include <string_view>
 
+#include "core/fd.h"
+
 namespace sft {
 
 class RecordFile {
  public:
   // Makes the file and its folder; S001 when it exists already or cannot be made.
   explicit RecordFile(const std::filesystem::path& path);
-  ~RecordFile();
-  RecordFile(const RecordFile&) = delete;
-  RecordFile& operator=(const RecordFile&) = delete;
 
   void append(std::string_view bytes);  // S001
   const std::filesystem::path& path() const { return path_; }
 
  private:
   std::filesystem::path path_;
-  int fd_ = -1;
+  Fd file_;
 };
 
 }  // namespace sft

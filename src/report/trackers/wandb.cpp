@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <array>
 #include <cmath>
@@ -23,17 +24,6 @@ namespace fs = std::filesystem;
 // Fields of wandb_internal.Record.
 constexpr int kHistory = 2, kSummary = 3, kStats = 7, kMetric = 12, kRun = 17, kExit = 18,
               kHeader = 21, kEnvironment = 26;
-
-uint32_t crc32(std::string_view bytes) {
-  uint32_t crc = 0xFFFFFFFFu;
-  for (const char c : bytes) {
-    crc ^= static_cast<uint8_t>(c);
-    for (int bit = 0; bit < 8; ++bit) {
-      crc = crc >> 1 ^ (0xEDB88320u & (0u - (crc & 1u)));
-    }
-  }
-  return ~crc;
-}
 
 // JSON as Python writes it: numbers that are not finite have names.
 std::string value_json(const Json& value) {
@@ -108,7 +98,8 @@ void WandbFile::append(std::string_view record) {
                                            : last ? kLast
                                                   : kMiddle));
     chunk += part;
-    put_little_endian(out, crc32(chunk), 4);
+    const auto* const bytes = reinterpret_cast<const Bytef*>(chunk.data());
+    put_little_endian(out, ::crc32(0, bytes, static_cast<uInt>(chunk.size())), 4);
     put_little_endian(out, part.size(), 2);
     out += chunk;
     first = false;

@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/strings.h"
-#include "options/values.h"
+#include "options/yaml_json.h"
 #include "settings/sharding_config/deepspeed.h"
 #include "settings/train_options.h"
 
@@ -42,62 +42,20 @@ Json profile_values(const Profile& profile) {
   return values;
 }
 
-class YamlFile {
- public:
-  explicit YamlFile(const std::string& name) : name_(name) {}
-
-  Json read() {
-    YAML::Node root;
-    try {
-      root = YAML::Load(read_text(name_));
-    } catch (const YAML::Exception& failure) {
-      throw Error("C120", fmt::format("{} is not valid YAML: {}", name_, failure.msg))
-          .at(place(failure.mark));
-    }
-    if (!root.IsMap()) {
-      throw Error("C120",
-                  fmt::format("{} is no configuration of accelerate: it is not a mapping", name_));
-    }
-    return value(root, 0);
+Json read_yaml(const std::string& name) {
+  YAML::Node root;
+  try {
+    root = YAML::Load(read_text(name));
+  } catch (const YAML::Exception& failure) {
+    throw Error("C120", fmt::format("{} is not valid YAML: {}", name, failure.msg))
+        .at(yaml_place(name, failure.mark));
   }
-
- private:
-  std::string place(const YAML::Mark& mark) const {
-    return mark.is_null() ? name_ : fmt::format("{}:{}", name_, mark.line + 1);
+  if (!root.IsMap()) {
+    throw Error("C120",
+                fmt::format("{} is no configuration of accelerate: it is not a mapping", name));
   }
-
-  Json value(const YAML::Node& node, int depth) {
-    if (depth > 16 || ++nodes_ > 10000) {
-      throw Error("C120", fmt::format("{} is nested without end or too large", name_));
-    }
-    if (node.IsScalar()) {
-      return node.Tag() == "!" ? Json(node.Scalar()) : yaml_scalar(node.Scalar());
-    }
-    if (node.IsSequence()) {
-      Json out = Json::array();
-      for (const YAML::Node& item : node) {
-        out.push_back(value(item, depth + 1));
-      }
-      return out;
-    }
-    if (!node.IsMap()) {
-      return Json();
-    }
-    Json out = Json::object();
-    for (const auto& entry : node) {
-      const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
-      if (out.contains(key)) {
-        throw Error("C121", fmt::format("{}: the key {} stands here a second time", name_, key))
-            .at(place(entry.first.Mark()));
-      }
-      out[key] = value(entry.second, depth + 1);
-    }
-    return out;
-  }
-
-  std::string name_;
-  int nodes_ = 0;
-};
+  return yaml_to_json(root, name);
+}
 
 // `flag`: how the name was given.
 Json read_configuration(const std::string& name, const std::string& flag) {
@@ -113,7 +71,7 @@ Json read_configuration(const std::string& name, const std::string& flag) {
                          ? fmt::format("profiles: {}", fmt::join(accelerate_profiles(), ", "))
                          : fmt::format("did you mean  {}?", near));
   }
-  return name.ends_with(".json") ? read_config_json(name, name).value : YamlFile(name).read();
+  return name.ends_with(".json") ? read_config_json(name, name).value : read_yaml(name);
 }
 
 void say_without_effect(TrainOptions& o, const CheckedConfig& c) {

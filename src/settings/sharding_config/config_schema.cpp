@@ -204,7 +204,7 @@ Json parse_strict(const std::string& text, const std::string& name) {
     throw Error("C120", fmt::format("{} is not valid JSON", name));
   }
   if (!twice.empty()) {
-    throw Error("C121", fmt::format("{} has keys that stand in it twice: {}", name, twice));
+    throw Error("C024", fmt::format("{} has keys that stand in it twice: {}", name, twice));
   }
   if (!value.is_object()) {
     throw Error("C120", fmt::format("{} is not a JSON object", name));

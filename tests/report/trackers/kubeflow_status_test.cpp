@@ -7,6 +7,7 @@
 #include <chrono>
 
 #include "core/file.h"
+#include "core/file_writer.h"
 #include "hub/http_server.h"
 
 namespace sft {

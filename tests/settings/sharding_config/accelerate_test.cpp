@@ -1,13 +1,14 @@
 // accelerate's YAML, TRL's profiles and FSDP's flags.
 #include "settings/sharding_config/accelerate.h"
-#include "support/paths.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/file_writer.h"
 #include "settings/train_options.h"
+#include "support/paths.h"
 
 namespace sft {
 namespace {
@@ -84,7 +85,10 @@ TEST_F(Accelerate, MistakesAreNamed) {
   EXPECT_EQ(code("distributed_type: MULTI_GPU\nnum_processes: \xff\xfe\n"), "C123");
   EXPECT_EQ(code("mixed_precision: bf16\n"), "C123");
   EXPECT_EQ(code("distributed_type: MULTI_GPU\nmixed_precision: fp8\n"), "C123");
-  EXPECT_EQ(code("distributed_type: MULTI_GPU\ndistributed_type: FSDP\n"), "C121");
+  EXPECT_EQ(code("distributed_type: MULTI_GPU\ndistributed_type: FSDP\n"), "C024");
+  EXPECT_EQ(code("fsdp_config: {fsdp_version: 2, fsdp_version: 1}\n"), "C024");
+  EXPECT_EQ(code("fsdp_config: &x {fsdp_version: *x}\n"), "C023");
+  EXPECT_EQ(code("[a]: 1\n"), "C023");
   EXPECT_EQ(code("distributed_type: [\n"), "C120");
   EXPECT_EQ(code("- 1\n"), "C120");
   EXPECT_EQ(
