@@ -1,9 +1,8 @@
 // The few words that ranks exchange before they are connected: a map that all of them see. Used by
-// the communicators of processes; a test puts it into a folder.
+// the communicators of processes.
 #pragma once
 
 #include <chrono>
-#include <memory>
 #include <string>
 #include <string_view>
 
@@ -16,8 +15,5 @@ class Store {
   // Waits until the key is there; N020 after `timeout`.
   virtual std::string get(const std::string& key, std::chrono::milliseconds timeout) = 0;
 };
-
-// A folder that all ranks see, empty when the run begins.
-std::unique_ptr<Store> file_store(const std::string& folder);
 
 }  // namespace sft

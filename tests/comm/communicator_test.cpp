@@ -14,6 +14,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "support/file_store.h"
 #include "support/staged_communicator.h"
 
 namespace sft {
@@ -40,12 +41,12 @@ void over_gloo(int world, const Work& work) {
   static int runs = 0;
   const fs::path folder = fs::path(::testing::TempDir()) /
                           ("sft_gloo_" + std::to_string(::getpid()) + "_" + std::to_string(runs++));
-  const auto store = file_store(folder.string());
+  testing::FileStore store(folder);
   std::vector<std::thread> threads;
   for (int rank = 0; rank < world; ++rank) {
     threads.emplace_back([&, rank] {
       const auto comm = gloo_communicator(
-          {rank, world, store.get(), "world", "127.0.0.1", "", std::chrono::seconds(20)});
+          {rank, world, &store, "world", "127.0.0.1", "", std::chrono::seconds(20)});
       work(*comm);
     });
   }
@@ -211,9 +212,9 @@ TEST(Gloo, ranks_that_do_not_come_are_an_error) {
   }
   const fs::path folder = fs::path(::testing::TempDir()) / "sft_gloo_alone";
   fs::remove_all(folder);
-  const auto store = file_store(folder.string());
+  testing::FileStore store(folder);
   try {
-    gloo_communicator({0, 2, store.get(), "world", "127.0.0.1", "", std::chrono::seconds(1)});
+    gloo_communicator({0, 2, &store, "world", "127.0.0.1", "", std::chrono::seconds(1)});
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), "N041") << e.text();
@@ -301,13 +302,13 @@ TEST(Nccl, ranks_move_and_add_on_their_devices) {
   const int world = count_gpus();
   const fs::path folder =
       fs::path(::testing::TempDir()) / ("sft_nccl_" + std::to_string(::getpid()));
-  const auto store = file_store(folder.string());
+  testing::FileStore store(folder);
   std::vector<std::thread> threads;
   for (int rank = 0; rank < world; ++rank) {
     threads.emplace_back([&, rank] {
       const auto device = Device::cuda(rank, 1);
       const auto comm = nccl_communicator(
-          *device, {rank, world, store.get(), "world", "127.0.0.1", "", std::chrono::seconds(60)});
+          *device, {rank, world, &store, "world", "127.0.0.1", "", std::chrono::seconds(60)});
       move_and_add(*comm, *device);
     });
   }

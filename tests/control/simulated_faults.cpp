@@ -56,7 +56,7 @@ void World::set_up() {
     only_strangers = only_strangers && fault == Fault::stranger;
     if (fault == Fault::crash_saving) {
       crash_saving_rank = static_cast<int>(net.draw(0, world - 1));
-      crash_saving_phase = static_cast<int>(crash_saving_rank == 0 ? net.draw(0, 2) : 0);
+      crash_saving_phase = static_cast<int>(net.draw(0, 2));
     } else if (fault == Fault::mismatch) {
       mismatch_rank = static_cast<int>(net.draw(0, world - 1));
       can_succeed = false;

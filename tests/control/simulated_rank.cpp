@@ -223,7 +223,10 @@ void Rank::started() {
 void Rank::next_step() {
   if (step_ >= world_.steps || stopping_) {
     phase_ = "finishing";
-    member_->finish();
+    when_saved([this] {
+      member_->finish();
+      act();
+    });
     return;
   }
   phase_ = "computing";
@@ -252,71 +255,78 @@ void Rank::exchanged_at() {
   // As the trainer does it: the ranks learn in the exchange whether one was told to stop.
   const auto& all = world_.arrived[{attempt_, step_ - 1}];
   stopping_ = std::ranges::any_of(all, [](const RankPtr& r) { return r->stopping_; });
-  if (step_ % world_.save_every == 0) {
-    save_.emplace(number_, step_);
-    saving();
+  // The exchange has brought every rank's part to rank 0.
+  if (number_ == 0 && step_ % world_.save_every == 0) {
+    phase_ = "waiting for the save before";
+    when_saved([this] {
+      save();
+      next_step();
+      act();
+    });
   } else {
     next_step();
+    act();
   }
-  act();
 }
 
-void Rank::saving() {
-  const SaveRound::Do what = save_->next();
-  const auto dies = [this](int phase) {
-    if (number_ == world_.crash_saving_rank && phase == world_.crash_saving_phase) {
-      world_.crash_saving_rank = -1;
-      world_.note(fmt::format("rank {} dies while saving step {}", number_, step_));
-      const auto self = shared_from_this();
-      world_.faulty(self, 2 * kSecond, true);
-      world_.kill_rank(self, 137);
-      return true;
-    }
+void Rank::when_saved(std::function<void()> then) {
+  if (saves_) {
+    after_save_ = std::move(then);
+  } else {
+    then();
+  }
+}
+
+bool Rank::somebody_dies(int phase) {
+  World& w = world_;
+  if (w.crash_saving_rank < 0 || phase != w.crash_saving_phase) {
     return false;
+  }
+  const RankPtr victim = w.ranks[static_cast<size_t>(std::exchange(w.crash_saving_rank, -1))];
+  if (!victim->ended_) {
+    w.note(fmt::format("rank {} dies while step {} is saved", victim->number_, step_));
+    w.faulty(victim, 2 * kSecond, true);
+    w.kill_rank(victim, 137);
+  }
+  return ended_;
+}
+
+// As the trainer does it: a thread of rank 0 writes what it has of all ranks and renames it, while
+// the steps go on.
+void Rank::save() {
+  saves_ = true;
+  const auto later = [self = shared_from_this()](std::function<void()> then) {
+    self->world_.net.after(self->world_.net.draw(kMillisecond, 500 * kMillisecond), self->process_,
+                           [self, then = std::move(then)] {
+                             if (!self->ended_) {
+                               then();
+                             }
+                           });
   };
-  if (what == SaveRound::Do::done) {
-    save_.reset();
-    next_step();
-    return;
-  }
-  if (what == SaveRound::Do::wait) {
-    phase_ = "waiting for " + save_->barrier();
-    member_->operations().begin(save_->barrier(), world_.net.now());
-    ask(Type::barrier, save_->barrier(), "", [this](const Message&) {
-      member_->operations().end(world_.net.now());
-      saving();
+  later([this, later, step = step_] {
+    if (somebody_dies(0)) {
+      return;
+    }
+    later([this, step] {
+      if (somebody_dies(1)) {
+        return;
+      }
+      World& w = world_;
+      if (attempt_ != w.newest_attempt || step <= w.visible) {
+        w.wrong(
+            fmt::format("attempt {} publishes step {} over step {}", attempt_, step, w.visible));
+      }
+      w.visible = step;
+      w.note(fmt::format("step {} is visible", step));
+      if (somebody_dies(2)) {
+        return;
+      }
+      saves_ = false;
+      if (after_save_) {
+        std::exchange(after_save_, nullptr)();
+      }
     });
-    return;
-  }
-  const bool publish = what == SaveRound::Do::publish;
-  phase_ = publish ? "publishing" : "writing";
-  world_.net.after(world_.net.draw(kMillisecond, 500 * kMillisecond), process_,
-                   [self = shared_from_this(), publish, dies] {
-                     World& w = self->world_;
-                     if (self->ended_ || dies(publish ? 1 : 0)) {
-                       return;
-                     }
-                     auto& parts = w.parts[{self->attempt_, self->step_}];
-                     if (!publish) {
-                       parts.insert(self->number_);
-                     } else {
-                       if (parts.size() != static_cast<size_t>(w.world)) {
-                         w.wrong(fmt::format("step {} became visible with {} of {} parts",
-                                             self->step_, parts.size(), w.world));
-                       }
-                       if (self->attempt_ != w.newest_attempt || self->step_ <= w.visible) {
-                         w.wrong(fmt::format("attempt {} publishes step {} over step {}",
-                                             self->attempt_, self->step_, w.visible));
-                       }
-                       w.visible = self->step_;
-                       w.note(fmt::format("step {} is visible", self->step_));
-                       if (dies(2)) {
-                         return;
-                       }
-                     }
-                     self->saving();
-                     self->act();
-                   });
+  });
 }
 
 void Rank::exit(int code, const std::string& why) {

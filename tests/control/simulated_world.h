@@ -8,7 +8,6 @@
 #include <array>
 #include <set>
 
-#include "comm/together.h"
 #include "control/coordinator.h"
 #include "control/member.h"
 #include "control/node_agent.h"
@@ -25,7 +24,7 @@ constexpr Time kGrace = 5 * kSecond, kEnd = 3600 * kSecond;
 
 enum class Fault {
   crash,         // a rank dies
-  crash_saving,  // a rank dies while it saves
+  crash_saving,  // a rank dies while rank 0 saves
   crash_node,    // a launcher and its ranks die
   pause,         // a rank stops, for a while or for ever
   pause_node,    // a launcher stops for a while
@@ -93,7 +92,8 @@ class Rank : public std::enable_shared_from_this<Rank> {
   bool ended_ = false, hangs_ = false, stopping_ = false;
   int64_t step_ = 0, asked_ = 0;
   std::string phase_ = "joining";
-  std::optional<SaveRound> save_;
+  bool saves_ = false;                // rank 0: a checkpoint is being written
+  std::function<void()> after_save_;  // what waits for it
   std::function<void(const Message&)> on_answer_;
   Time due_ = kNever;
 
@@ -104,7 +104,10 @@ class Rank : public std::enable_shared_from_this<Rank> {
   void started();
   void next_step();
   void exchanged_at();
-  void saving();
+  void save();
+  void when_saved(std::function<void()> then);
+  // The fault of a save, where this is its moment; whether this rank has ended with it.
+  bool somebody_dies(int phase);
   void drop_connection();
 };
 using RankPtr = std::shared_ptr<Rank>;
@@ -160,7 +163,7 @@ class World {
   bool launchers = true;
   std::string token;           // "": the run has no secret
   bool only_strangers = true;  // nothing else goes wrong
-  int64_t steps = 4, save_every = 2, max_restarts = 1, saves_done = 0;
+  int64_t steps = 4, save_every = 2, max_restarts = 1;
   std::shared_ptr<Host> host;
   std::vector<Node> node;
   std::vector<RankPtr> ranks;  // of the newest attempt
@@ -174,9 +177,7 @@ class World {
   Time end_by = kNever;
   int64_t end_attempt = -1;
   int at_fault = -1;
-  // The disk: parts written of a step by an attempt, and what can be seen.
-  std::map<std::pair<int64_t, int64_t>, std::set<int>> parts;
-  int64_t visible = 0;
+  int64_t visible = 0;                 // the newest checkpoint on the disk
   std::map<int64_t, int64_t> resumed;  // attempt -> step
   std::map<std::pair<int64_t, int64_t>, std::vector<RankPtr>> arrived;
 };

@@ -298,6 +298,7 @@ SimulationReport simulate(uint64_t seed, bool tell) {
   for (const simulated::RankPtr& r : world->ranks) {
     if (r) {
       r->on_answer_ = nullptr;  // it holds the rank itself
+      r->after_save_ = nullptr;
     }
   }
   world->arrived.clear();

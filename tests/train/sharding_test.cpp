@@ -1,7 +1,9 @@
 // ZeRO changes memory, never the result: stages, groups, rank counts, formats of weights and
 // states, and the stage and number of ranks that a run goes on with.
+#include "core/file_writer.h"
 #include "small_runs.h"
 #include "state/sharder.h"
+#include "support/file_store.h"
 
 namespace sft {
 namespace {
@@ -154,13 +156,13 @@ TEST(Sharding, a_step_on_what_is_trained_does_not_depend_on_what_is_frozen) {
 // Ranks that speak through loopback instead of sharing memory.
 std::vector<std::unique_ptr<Communicator>> over_gloo(int ranks) {
   const fs::path folder = fresh_folder("gloo");
-  const auto store = file_store(folder.string());
+  testing::FileStore store(folder);
   std::vector<std::unique_ptr<Communicator>> comms(static_cast<size_t>(ranks));
   std::vector<std::thread> threads;
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {
       comms[static_cast<size_t>(rank)] = gloo_communicator(
-          {rank, ranks, store.get(), "world", "127.0.0.1", "", std::chrono::seconds(20)});
+          {rank, ranks, &store, "world", "127.0.0.1", "", std::chrono::seconds(20)});
     });
   }
   for (std::thread& t : threads) {

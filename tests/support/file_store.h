@@ -1,19 +1,20 @@
+// The store of ranks in a folder that all of them see, for tests of processes without a control
+// plane.
+#pragma once
+
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
-#include <sstream>
+#include <string>
+#include <string_view>
 #include <thread>
 
 #include "control/store.h"
 #include "core/error.h"
+#include "core/file.h"
+#include "core/file_writer.h"
 
-namespace sft {
-
-namespace {
-
-namespace fs = std::filesystem;
+namespace sft::testing {
 
 class FileStore final : public Store {
  public:
@@ -21,27 +22,16 @@ class FileStore final : public Store {
     fs::create_directories(folder_);
   }
 
-  // Written aside and renamed, so that a reader never sees a part.
+  // A reader never sees a part.
   void set(const std::string& key, std::string_view value) override {
-    const fs::path aside = folder_ / fmt::format(".{}-{}", file_of(key), ::getpid());
-    {
-      std::ofstream out(aside, std::ios::binary);
-      out.write(value.data(), static_cast<std::streamsize>(value.size()));
-      if (!out.flush()) {
-        throw Error("S010", fmt::format("cannot write to {}", folder_.string()));
-      }
-    }
-    fs::rename(aside, folder_ / file_of(key));
+    write_text(folder_ / file_of(key), value, Writers::many);
   }
 
   std::string get(const std::string& key, std::chrono::milliseconds timeout) override {
     const auto end = std::chrono::steady_clock::now() + timeout;
     while (true) {
-      std::ifstream in(folder_ / file_of(key), std::ios::binary);
-      if (in) {
-        std::ostringstream text;
-        text << in.rdbuf();
-        return text.str();
+      if (is_there(folder_ / file_of(key))) {
+        return read_text(folder_ / file_of(key));
       }
       if (std::chrono::steady_clock::now() >= end) {
         throw Error("N020", fmt::format("no rank has set \"{}\" within {} s", key,
@@ -62,10 +52,4 @@ class FileStore final : public Store {
   fs::path folder_;
 };
 
-}  // namespace
-
-std::unique_ptr<Store> file_store(const std::string& folder) {
-  return std::make_unique<FileStore>(folder);
-}
-
-}  // namespace sft
+}  // namespace sft::testing
