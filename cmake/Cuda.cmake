@@ -47,22 +47,13 @@ if(NOT SFT_CUDNN_FRONTEND)
 endif()
 find_path(SFT_CUDNN_INCLUDE cudnn.h PATHS ${CUDAToolkit_INCLUDE_DIRS})
 
-add_library(sft_cuda SHARED
+# Its own sources are all that is CUDA's; of the program it takes what these stand on.
+file(GLOB _cuda_sources CONFIGURE_DEPENDS
+  src/*/cuda/*.cu src/*/cuda/*.cpp src/*/*_cuda.cu)
+add_library(sft_cuda SHARED ${_cuda_sources}
   src/core/cgroup.cpp src/core/content_hash.cpp src/core/dtype.cpp src/core/error.cpp src/core/fd.cpp src/core/file.cpp
   src/core/file_lock.cpp src/core/file_writer.cpp src/core/strings.cpp src/core/tensor.cpp src/core/thread_pool.cpp
-  src/core/threads.cpp
-  src/device/device.cpp
-  src/device/cuda/cuda_device.cu
-  src/comm/cuda/communication_stream.cu src/comm/cuda/copying.cu src/comm/cuda/nccl.cu src/comm/cuda/nccl_api.cpp
-  src/comm/cuda/peers.cu
-  src/ops/cuda/attention_cudnn.cpp src/ops/cuda/attention_hopper.cu src/ops/cuda/cuda_kernels.cpp src/ops/cuda/gemm.cpp
-  src/ops/cuda/gemm_choices.cpp src/ops/cuda/rows.cu
-  src/ops/cuda/tensor_map.cpp
-  src/ops/add_noise_cuda.cu src/ops/attention_cuda.cu src/ops/embedding_cuda.cu src/ops/gated_activation_cuda.cu
-  src/ops/gated_mlp_cuda.cu
-  src/ops/linear_cross_entropy_cuda.cu src/ops/linear_cuda.cu src/ops/qk_norm_cuda.cu
-  src/ops/rmsnorm_cuda.cu src/ops/rope_cuda.cu src/ops/gather_rows_cuda.cu
-  src/optim/optimizer_cuda.cu src/optim/whole_cuda.cu src/optim/cuda_kernels.cpp)
+  src/core/threads.cpp src/device/device.cpp)
 target_include_directories(sft_cuda PRIVATE src)
 # A source that is missing above is an error of the build, not of the first run on a GPU.
 target_link_options(sft_cuda PRIVATE -Wl,--no-undefined)

@@ -1,5 +1,6 @@
 // Shapes and tensor views. A Tensor owns nothing: it is a typed, contiguous, row-major window on
-// memory that somebody else keeps alive.
+// memory that somebody else keeps alive. Through a const one nothing is written: kernels take what
+// they read as `const Tensor&` and what they write as `Tensor&`.
 #pragma once
 
 #include <array>
@@ -46,11 +47,17 @@ struct Tensor {
   DType dtype = DType::f32;
 
   template <class T>
-  T* as() const {
+  T* as() {
     return static_cast<T*>(data);
   }
-  float* f32() const { return as<float>(); }
-  int32_t* i32() const { return as<int32_t>(); }
+  template <class T>
+  const T* as() const {
+    return static_cast<const T*>(data);
+  }
+  float* f32() { return as<float>(); }
+  const float* f32() const { return as<float>(); }
+  int32_t* i32() { return as<int32_t>(); }
+  const int32_t* i32() const { return as<int32_t>(); }
   size_t bytes() const { return bytes_of(dtype, shape); }
 };
 

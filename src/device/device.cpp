@@ -77,7 +77,7 @@ class CpuDevice : public Device {
   void copy(void* to, const void* from, size_t bytes) override { move(to, from, bytes); }
   void zero(void* to, size_t bytes) override { std::memset(to, 0, bytes); }
 
-  void add(const Tensor& x, const Tensor& y, bool accumulate) override {
+  void add(const Tensor& x, Tensor& y, bool accumulate) override {
     const float* from = x.f32();
     float* to = y.f32();
     threads().parallel_for(

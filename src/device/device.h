@@ -101,7 +101,7 @@ class Device {
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void zero(void* to, size_t bytes) = 0;
   // y = x, or y += x
-  virtual void add(const Tensor& x, const Tensor& y, bool accumulate) = 0;
+  virtual void add(const Tensor& x, Tensor& y, bool accumulate) = 0;
   virtual void synchronize() {}
 
   // Work between these two may run beside what follows it, and after what came before it. Returns a

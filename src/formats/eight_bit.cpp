@@ -11,8 +11,9 @@ namespace {
 
 constexpr float kInt8Most = 127.0F, kFloat8Most = 448.0F;
 
+// Of one that is read or written.
 float* row_scales(const Tensor& t) {
-  return reinterpret_cast<float*>(t.as<std::byte>() + scales_at(t.dtype, t.shape));
+  return reinterpret_cast<float*>(static_cast<std::byte*>(t.data) + scales_at(t.dtype, t.shape));
 }
 
 int64_t row_length(const Tensor& t) {
@@ -63,7 +64,7 @@ void decode_eight_bit(const Tensor& packed, int64_t begin, int64_t end, float* t
   }
 }
 
-void encode_eight_bit(const float* values, const Tensor& packed) {
+void encode_eight_bit(const float* values, Tensor& packed) {
   auto* const codes = packed.as<uint8_t>();
   const int64_t length = row_length(packed);
   const bool whole_numbers = packed.dtype == DType::i8_rows;

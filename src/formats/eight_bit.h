@@ -10,7 +10,7 @@
 namespace sft {
 
 void decode_eight_bit(const Tensor& packed, int64_t begin, int64_t end, float* to);
-void encode_eight_bit(const float* values, const Tensor& packed);
+void encode_eight_bit(const float* values, Tensor& packed);
 
 // float8 e4m3 without infinities: the nearest, ties to even; beyond 448 it is 448. A NaN stays one.
 uint8_t to_float8(float x);

@@ -66,7 +66,7 @@ bool can_encode(DType type) {
   return is_weight_dtype(type) || (is_packed(type) && type < DType::q8_0);
 }
 
-void encode(const float* values, const Tensor& packed) {
+void encode(const float* values, Tensor& packed) {
   SFT_ASSERT(can_encode(packed.dtype));
   if (is_weight_dtype(packed.dtype)) {
     convert_from_f32(packed.dtype, values, packed.shape.elements(), packed.as<std::byte>());

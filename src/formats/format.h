@@ -15,7 +15,7 @@ void decode(const Tensor& packed, float* to, ThreadPool* pool);
 
 // Writes a whole tensor's values into `packed`, whose memory it fills. Not for ggml's blocks,
 // which are taken as a file has them.
-void encode(const float* values, const Tensor& packed);
+void encode(const float* values, Tensor& packed);
 bool can_encode(DType type);
 
 }  // namespace sft

@@ -58,8 +58,8 @@ struct ScaleParts {
   float* outer = nullptr;    // a float for each 256,
   float* mean = nullptr;     // and what is added
 };
-ScaleParts parts_of(const Tensor& t) {
-  std::byte* const behind = t.as<std::byte>() + scales_at(t.dtype, t.shape);
+ScaleParts parts_of(const Tensor& t) {  // of one that is read or written
+  std::byte* const behind = static_cast<std::byte*>(t.data) + scales_at(t.dtype, t.shape);
   if (!nested(t.dtype)) {
     return {.scales = reinterpret_cast<float*>(behind)};
   }
@@ -159,7 +159,7 @@ void decode_four_bit(const Tensor& packed, int64_t begin, int64_t end, float* to
   }
 }
 
-void encode_four_bit(const float* values, const Tensor& packed) {
+void encode_four_bit(const float* values, Tensor& packed) {
   const Borders borders = borders_of(packed.dtype);
   const int64_t n = packed.shape.elements();
   std::memset(packed.data, 0, packed.bytes());

@@ -199,21 +199,24 @@ void Executor::clear_written(const Instruction& instruction, const Run& r) {
 void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindings) {
   Run r;
   r.device_ = &device_;
+  std::vector<Tensor> in, out;
   pending_.clear();
   for (size_t i = begin; i < end; ++i) {
     const Instruction& instruction = program_.instructions()[i];
-    r.in_.clear();
-    r.out_.clear();
+    in.clear();
+    out.clear();
     r.accumulate_.clear();
     for (const Value v : instruction.in) {
-      r.in_.push_back(resolve(v, bindings));
+      in.push_back(resolve(v, bindings));
     }
     for (const Output& o : instruction.out) {
-      r.out_.push_back(resolve(o.value, bindings));
+      out.push_back(resolve(o.value, bindings));
       r.accumulate_.push_back(
           o.mode == Output::Mode::add ||
           (o.mode == Output::Mode::add_after_first && !bindings.first_micro_batch));
     }
+    r.in_ = in;
+    r.out_ = out;
     join(static_cast<int>(i));
     if (look_ != nullptr) {
       clear_written(instruction, r);
@@ -234,7 +237,7 @@ void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindin
       }
     } catch (Error& e) {
       std::string shapes;
-      for (const Tensor& t : r.in_) {
+      for (const Tensor& t : in) {
         shapes += t.shape.text();
       }
       throw e.context(
@@ -242,7 +245,7 @@ void Executor::run_instructions(size_t begin, size_t end, const Bindings& bindin
     }
     if (look_ != nullptr) {
       join(static_cast<int>(program_.instructions().size()));
-      if (!(*look_)(instruction, r.out_)) {
+      if (!(*look_)(instruction, out)) {
         if (bindings.watcher == nullptr) {
           return;
         }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,7 +41,9 @@ struct Output {
 class Run {
  public:
   const Tensor& in(int i) const { return in_[static_cast<size_t>(i)]; }
-  const Tensor& out(int i) const { return out_[static_cast<size_t>(i)]; }
+  Tensor& out(int i) const { return out_[static_cast<size_t>(i)]; }
+  // in(i) of what lies outside the program and is kept from run to run: a kernel may add to it.
+  Tensor& kept(int i) const { return in_[static_cast<size_t>(i)]; }
   // False when the output is not wanted (an operand that needs no gradient).
   bool wants(int i) const { return out(i).data != nullptr; }
   // True when out(i) is to be added to.
@@ -50,7 +53,7 @@ class Run {
 
  private:
   friend class Executor;
-  std::vector<Tensor> in_, out_;
+  std::span<Tensor> in_, out_;
   std::vector<bool> accumulate_;
   Device* device_ = nullptr;
 };

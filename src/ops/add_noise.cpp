@@ -19,7 +19,7 @@ Value add_noise(Program& p, Value x, Value noise) {
 
 namespace cpu {
 
-void add_noise(Device& device, const Tensor& x, const Tensor& noise, const Tensor& y) {
+void add_noise(Device& device, const Tensor& x, const Tensor& noise, Tensor& y) {
   device.threads().parallel_for(x.shape.elements(), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       y.f32()[i] = x.f32()[i] + noise.f32()[i];

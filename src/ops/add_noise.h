@@ -1,6 +1,7 @@
 // Noise on the embeddings (NEFTune), drawn by the host.
 #pragma once
 
+#include "device/kernel.h"
 #include "graph/program.h"
 
 namespace sft {
@@ -8,8 +9,6 @@ namespace sft {
 // x (tokens, hidden) + noise (tokens, hidden) f32 -> (tokens, hidden). The gradient passes through.
 Value add_noise(Program& p, Value x, Value noise);
 
-namespace cpu {
-void add_noise(Device& device, const Tensor& x, const Tensor& noise, const Tensor& y);
-}  // namespace cpu
+SFT_KERNEL(void, add_noise, const Tensor& x, const Tensor& noise, Tensor& y);
 
 }  // namespace sft

@@ -1,4 +1,5 @@
-#include "ops/cuda/cuda_kernels.h"
+#include "ops/add_noise.h"
+
 #include "ops/cuda/rows.cuh"
 
 namespace sft::gpu {
@@ -28,7 +29,7 @@ __global__ void add_noise_kernel(const T* x, const float* noise, int64_t n, T* y
 
 }  // namespace
 
-void add_noise(Device& device, const Tensor& x, const Tensor& noise, const Tensor& y) {
+void add_noise(Device& device, const Tensor& x, const Tensor& noise, Tensor& y) {
   const int64_t n = x.shape.elements();
   const auto blocks = static_cast<unsigned>((n + kThreads * kVec - 1) / (kThreads * kVec));
   with_type(x.dtype, [&](auto type) {

@@ -62,7 +62,7 @@ Value cached_attention(Program& p, Value qkv, Value cache, Value past, const Att
   const Value y =
       p.activation("attention", {p.shape(qkv)[0], int64_t{heads.heads} * heads.head_dim});
   p.emit("cached_attention", {qkv, cache, past}, {y}, [options](const Run& r) {
-    kernels(r).cached_attention_forward(r.device(), r.in(0), r.in(1), r.in(2), options, r.out(0));
+    kernels(r).cached_attention_forward(r.device(), r.in(0), r.kept(1), r.in(2), options, r.out(0));
   });
   return y;
 }

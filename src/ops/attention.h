@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "device/kernel.h"
 #include "graph/program.h"
 #include "ops/qk_norm.h"
 
@@ -42,20 +43,18 @@ Value attention(Program& p, Value qkv, Value table, const Attention& options);
 // (capacity, 2 * kv_heads * head_dim); `past` (1) i32 says how many. The new ones are added.
 Value cached_attention(Program& p, Value qkv, Value cache, Value past, const Attention& options);
 
-namespace cpu {
-void document_table(Device& device, const Tensor& documents, const Heads& heads, int64_t tokens,
-                    const Tensor& table);
+SFT_KERNEL(void, document_table, const Tensor& documents, const Heads& heads, int64_t tokens,
+           Tensor& table);
 // log_sum: the logarithm of each row's softmax denominator, for the backward pass: (heads, tokens)
 // here, (tokens, heads) on a GPU.
-void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
-                       const Attention& options, const Tensor& y, const Tensor& log_sum);
+SFT_KERNEL(void, attention_forward, const Tensor& qkv, const Tensor& table,
+           const Attention& options, Tensor& y, Tensor& log_sum);
 // workspace (heads, tokens, 2 * head_dim) here: key and value gradients by query head. On a GPU
 // (2 * tokens * heads + 256): what its second kernel takes over from its first.
-void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv, const Tensor& y,
-                        const Tensor& log_sum, const Tensor& table, const Attention& options,
-                        const Tensor& grad_qkv, const Tensor& workspace);
-void cached_attention_forward(Device& device, const Tensor& qkv, const Tensor& cache,
-                              const Tensor& past, const Attention& options, const Tensor& y);
-}  // namespace cpu
+SFT_KERNEL(void, attention_backward, const Tensor& grad_y, const Tensor& qkv, const Tensor& y,
+           const Tensor& log_sum, const Tensor& table, const Attention& options, Tensor& grad_qkv,
+           Tensor& workspace);
+SFT_KERNEL(void, cached_attention_forward, const Tensor& qkv, Tensor& cache, const Tensor& past,
+           const Attention& options, Tensor& y);
 
 }  // namespace sft

@@ -89,7 +89,7 @@ float softmax_row(float* row, int64_t from, int64_t to, int64_t keys) {
   return static_cast<float>(top + std::log(sum));
 }
 
-void zero_padding(const Tensor& table, const Tensor& y) {
+void zero_padding(const Tensor& table, Tensor& y) {
   const int64_t end = table.i32()[table.shape[1] - 1];
   const int64_t row = y.shape[1];
   std::memset(y.f32() + end * row, 0,
@@ -99,7 +99,7 @@ void zero_padding(const Tensor& table, const Tensor& y) {
 }  // namespace
 
 void document_table(Device& /*device*/, const Tensor& documents, const Heads& heads,
-                    int64_t /*tokens*/, const Tensor& table) {
+                    int64_t /*tokens*/, Tensor& table) {
   const int64_t n = documents.shape[0];
   const int32_t* start = documents.i32();
   int32_t* out = table.i32();
@@ -115,7 +115,7 @@ void document_table(Device& /*device*/, const Tensor& documents, const Heads& he
 }
 
 void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
-                       const Attention& options, const Tensor& y, const Tensor& log_sum) {
+                       const Attention& options, Tensor& y, Tensor& log_sum) {
   const Heads& heads = options.heads;
   const int64_t d = heads.head_dim;
   const int64_t row = heads.row();
@@ -164,7 +164,8 @@ namespace {
 // The backward pass of one head of one document. `grad_kv` (length, 2 d) is this head's own.
 struct HeadBackward {
   const Attention& options;
-  const Tensor &grad_y, &qkv, &y, &log_sum, &grad_qkv;
+  const Tensor &grad_y, &qkv, &y, &log_sum;
+  Tensor& grad_qkv;
   std::vector<float>&p, &grad_p;
 
   void run(int head, int64_t start, int64_t length, float* grad_kv) const {
@@ -266,7 +267,7 @@ struct HeadBackward {
 
 // Adds up the query heads that share a key head.
 void collect_key_gradients(Device& device, const Heads& heads, const Tensor& workspace,
-                           const Tensor& grad_qkv, int64_t end) {
+                           Tensor& grad_qkv, int64_t end) {
   const int64_t d = heads.head_dim;
   const int64_t tokens = grad_qkv.shape[0];
   const int group = heads.heads / heads.kv_heads;
@@ -294,7 +295,7 @@ void collect_key_gradients(Device& device, const Heads& heads, const Tensor& wor
 
 void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv, const Tensor& y,
                         const Tensor& log_sum, const Tensor& table, const Attention& options,
-                        const Tensor& grad_qkv, const Tensor& workspace) {
+                        Tensor& grad_qkv, Tensor& workspace) {
   const Heads& heads = options.heads;
   const int32_t* start = table.i32();
   const int64_t count = table.shape[1] - 1;
@@ -318,8 +319,8 @@ void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
   collect_key_gradients(device, heads, workspace, grad_qkv, start[count]);
 }
 
-void cached_attention_forward(Device& device, const Tensor& qkv, const Tensor& cache,
-                              const Tensor& past, const Attention& options, const Tensor& y) {
+void cached_attention_forward(Device& device, const Tensor& qkv, Tensor& cache, const Tensor& past,
+                              const Attention& options, Tensor& y) {
   const Heads& heads = options.heads;
   const int64_t d = heads.head_dim;
   const int64_t row = heads.row();

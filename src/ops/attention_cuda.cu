@@ -1,3 +1,5 @@
+#include "ops/attention.h"
+
 // Attention: on compute capability 9.0 in bfloat16 the kernels of attention_hopper.h; else cuDNN's
 // fused ones where they take the shape; else those of attention_tiled.cuh; else, on a card with
 // little shared memory, plain ones, in which a warp takes a row and looks at 32 keys (or queries)
@@ -9,7 +11,6 @@
 #include "ops/cuda/attention_hopper.h"
 #include "ops/cuda/attention_layout.cuh"
 #include "ops/cuda/attention_tiled.cuh"
-#include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/rows.cuh"
 
 namespace sft::gpu {
@@ -292,7 +293,7 @@ dim3 grid(int64_t tokens, int heads) {
   return {static_cast<unsigned>((tokens + kWarps - 1) / kWarps), static_cast<unsigned>(heads)};
 }
 
-void zero_tail(CudaDevice& gpu, const Tensor& table, const Tensor& y) {
+void zero_tail(CudaDevice& gpu, const Tensor& table, Tensor& y) {
   with_type(y.dtype, [&](auto type) {
     using T = decltype(type);
     zero_tail_kernel<<<static_cast<unsigned>(gpu.multiprocessors()), 256, 0, gpu.stream()>>>(
@@ -303,7 +304,7 @@ void zero_tail(CudaDevice& gpu, const Tensor& table, const Tensor& y) {
 }  // namespace
 
 void document_table(Device& device, const Tensor& documents, const Heads& heads,
-                    [[maybe_unused]] int64_t tokens, const Tensor& table) {
+                    [[maybe_unused]] int64_t tokens, Tensor& table) {
   const auto n = static_cast<int>(documents.shape[0]);
   table_kernel<<<static_cast<unsigned>((n + 127) / 128), 128, 0, cuda(device).stream()>>>(
       documents.i32(), n, static_cast<int32_t>(heads.row()), heads.heads * heads.head_dim,
@@ -317,7 +318,7 @@ void document_table(Device& device, const Tensor& documents, const Heads& heads,
 }
 
 void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
-                       const Attention& options, const Tensor& y, const Tensor& log_sum) {
+                       const Attention& options, Tensor& y, Tensor& log_sum) {
   CudaDevice& gpu = cuda(device);
   if (on_hopper(gpu, options, qkv, table,
                 [&](const auto& kernels) { kernels.forward(qkv, y, log_sum); })) {
@@ -343,7 +344,7 @@ void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
 
 void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv, const Tensor& y,
                         const Tensor& log_sum, const Tensor& table, const Attention& options,
-                        const Tensor& grad_qkv, const Tensor& workspace) {
+                        Tensor& grad_qkv, Tensor& workspace) {
   CudaDevice& gpu = cuda(device);
   if (on_hopper(gpu, options, qkv, table, [&](const auto& kernels) {
         kernels.backward(grad_y, qkv, y, log_sum, grad_qkv, workspace);
@@ -371,8 +372,8 @@ void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
   check_cuda(cudaGetLastError(), "attention.backward");
 }
 
-void cached_attention_forward(Device& device, const Tensor& qkv, const Tensor& cache,
-                              const Tensor& past, const Attention& options, const Tensor& y) {
+void cached_attention_forward(Device& device, const Tensor& qkv, Tensor& cache, const Tensor& past,
+                              const Attention& options, Tensor& y) {
   CudaDevice& gpu = cuda(device);
   const Layout l = layout_of(qkv, options, 0);
   with_type(qkv.dtype, [&](auto type) {

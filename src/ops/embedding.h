@@ -1,6 +1,7 @@
 // Rows of the embedding table, by token id.
 #pragma once
 
+#include "device/kernel.h"
 #include "graph/program.h"
 
 namespace sft {
@@ -10,12 +11,10 @@ namespace sft {
 // `padding` (-1: none) gets no gradient here, as torch.nn.Embedding's padding_idx has it.
 Value embedding(Program& p, Value tokens, Value weight, float scale, int64_t padding = -1);
 
-namespace cpu {
-void embedding_forward(Device& device, const Tensor& tokens, const Tensor& weight, float scale,
-                       const Tensor& y);
+SFT_KERNEL(void, embedding_forward, const Tensor& tokens, const Tensor& weight, float scale,
+           Tensor& y);
 // Adds to, or replaces, the whole gradient of the table.
-void embedding_backward(Device& device, const Tensor& grad_y, const Tensor& tokens, float scale,
-                        int64_t padding, const Tensor& grad_weight, bool accumulate);
-}  // namespace cpu
+SFT_KERNEL(void, embedding_backward, const Tensor& grad_y, const Tensor& tokens, float scale,
+           int64_t padding, Tensor& grad_weight, bool accumulate);
 
 }  // namespace sft

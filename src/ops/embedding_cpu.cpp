@@ -9,7 +9,7 @@
 namespace sft::cpu {
 
 void embedding_forward(Device& device, const Tensor& tokens, const Tensor& weight, float scale,
-                       const Tensor& y) {
+                       Tensor& y) {
   const int64_t hidden = weight.shape[1];
   device.threads().parallel_for(tokens.shape[0], [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
@@ -23,7 +23,7 @@ void embedding_forward(Device& device, const Tensor& tokens, const Tensor& weigh
 }
 
 void embedding_backward(Device& device, const Tensor& grad_y, const Tensor& tokens, float scale,
-                        int64_t padding, const Tensor& grad_weight, bool accumulate) {
+                        int64_t padding, Tensor& grad_weight, bool accumulate) {
   const int64_t hidden = grad_weight.shape[1];
   if (!accumulate) {
     device.threads().parallel_for(grad_weight.shape.elements(), [&](int64_t begin, int64_t end) {

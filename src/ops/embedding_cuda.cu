@@ -1,7 +1,8 @@
+#include "ops/embedding.h"
+
 #include <cub/device/device_radix_sort.cuh>
 
 #include "device/cuda/scratch.h"
-#include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/rows.cuh"
 
 namespace sft::gpu {
@@ -70,7 +71,7 @@ int threads_for(int64_t n) {
 }  // namespace
 
 void embedding_forward(Device& device, const Tensor& tokens, const Tensor& weight, float scale,
-                       const Tensor& y) {
+                       Tensor& y) {
   const int64_t n = weight.shape[1];
   with_type(weight.dtype, [&](auto type) {
     using T = decltype(type);
@@ -81,7 +82,7 @@ void embedding_forward(Device& device, const Tensor& tokens, const Tensor& weigh
 }
 
 void embedding_backward(Device& device, const Tensor& grad_y, const Tensor& tokens, float scale,
-                        int64_t padding, const Tensor& grad_weight, bool accumulate) {
+                        int64_t padding, Tensor& grad_weight, bool accumulate) {
   CudaDevice& gpu = cuda(device);
   const cudaStream_t stream = gpu.stream();
   const int64_t n = grad_weight.shape[1];

@@ -1,6 +1,7 @@
 // The gated MLP's activation: y = act(gate) * up.
 #pragma once
 
+#include "device/kernel.h"
 #include "graph/program.h"
 
 namespace sft {
@@ -11,12 +12,9 @@ enum class Activation { silu, gelu_tanh };
 // -> (tokens, intermediate). Shazeer, "GLU variants improve transformer" (2020).
 Value gated_activation(Program& p, Value gate_up, Activation activation);
 
-namespace cpu {
-void gated_activation_forward(Device& device, const Tensor& gate_up, Activation activation,
-                              const Tensor& y);
+SFT_KERNEL(void, gated_activation_forward, const Tensor& gate_up, Activation activation, Tensor& y);
 // grad_gate_up may be gate_up's own memory.
-void gated_activation_backward(Device& device, const Tensor& grad_y, const Tensor& gate_up,
-                               Activation activation, const Tensor& grad_gate_up);
-}  // namespace cpu
+SFT_KERNEL(void, gated_activation_backward, const Tensor& grad_y, const Tensor& gate_up,
+           Activation activation, Tensor& grad_gate_up);
 
 }  // namespace sft

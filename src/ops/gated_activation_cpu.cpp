@@ -53,7 +53,7 @@ SFT_SIMD void gelu_row_backward(const float* g, const float* gate, const float* 
 }  // namespace
 
 void gated_activation_forward(Device& device, const Tensor& gate_up, Activation activation,
-                              const Tensor& y) {
+                              Tensor& y) {
   const int64_t n = y.shape[1];
   const auto row = activation == Activation::silu ? silu_row : gelu_row;
   device.threads().parallel_for(y.shape[0], [&](int64_t begin, int64_t end) {
@@ -65,7 +65,7 @@ void gated_activation_forward(Device& device, const Tensor& gate_up, Activation 
 }
 
 void gated_activation_backward(Device& device, const Tensor& grad_y, const Tensor& gate_up,
-                               Activation activation, const Tensor& grad_gate_up) {
+                               Activation activation, Tensor& grad_gate_up) {
   const int64_t n = grad_y.shape[1];
   const auto row = activation == Activation::silu ? silu_row_backward : gelu_row_backward;
   device.threads().parallel_for(grad_y.shape[0], [&](int64_t begin, int64_t end) {

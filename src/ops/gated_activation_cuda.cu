@@ -1,7 +1,8 @@
+#include "ops/gated_activation.h"
+
 #include <algorithm>
 
 #include "ops/cuda/activate.cuh"
-#include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/rows.cuh"
 
 namespace sft::gpu {
@@ -59,7 +60,7 @@ dim3 grid(int64_t rows, int64_t n) {
 }  // namespace
 
 void gated_activation_forward(Device& device, const Tensor& gate_up, Activation activation,
-                              const Tensor& y) {
+                              Tensor& y) {
   const int64_t n = y.shape[1];
   with_type(y.dtype, [&](auto type) {
     using T = decltype(type);
@@ -72,7 +73,7 @@ void gated_activation_forward(Device& device, const Tensor& gate_up, Activation 
 }
 
 void gated_activation_backward(Device& device, const Tensor& grad_y, const Tensor& gate_up,
-                               Activation activation, const Tensor& grad_gate_up) {
+                               Activation activation, Tensor& grad_gate_up) {
   const int64_t n = grad_y.shape[1];
   with_type(grad_y.dtype, [&](auto type) {
     using T = decltype(type);

@@ -13,15 +13,12 @@ namespace sft {
 Value gated_mlp(Program& p, Value x, const Linear& gate_up, const Linear& down,
                 Activation activation);
 
-namespace cpu {
 // gate_up (tokens, 2 intermediate) = x weight^T; y (tokens, intermediate) = act(gate) * up.
-void gated_mlp_forward(Device& device, const Tensor& x, const Tensor& weight, Activation activation,
-                       const Tensor& gate_up, const Tensor& y);
+SFT_KERNEL(void, gated_mlp_forward, const Tensor& x, const Tensor& weight, Activation activation,
+           Tensor& gate_up, Tensor& y);
 // grad_gate_up: the gradient of gate_up, given that of down(act(gate) * up); weight is down's.
 // It may be gate_up's own memory. workspace (tokens, intermediate) has no values to keep.
-void gated_mlp_backward(Device& device, const Tensor& grad_y, const Tensor& weight,
-                        const Tensor& gate_up, Activation activation, const Tensor& grad_gate_up,
-                        const Tensor& workspace);
-}  // namespace cpu
+SFT_KERNEL(void, gated_mlp_backward, const Tensor& grad_y, const Tensor& weight,
+           const Tensor& gate_up, Activation activation, Tensor& grad_gate_up, Tensor& workspace);
 
 }  // namespace sft

@@ -1,6 +1,7 @@
+#include "ops/gated_mlp.h"
+
 // On compute capability 9.0 the activation is part of the matrix product; elsewhere, and for what
 // that kernel does not take, the product and the activation run one after the other.
-#include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/gated_gemm.cuh"
 
 namespace sft::gpu {
@@ -18,8 +19,8 @@ bool fits(CudaDevice& device, const Tensor& x, int64_t hidden, int64_t intermedi
 }
 
 template <Activation kind>
-void fused_forward(CudaDevice& device, const Tensor& x, const Tensor& weight, const Tensor& gate_up,
-                   const Tensor& y) {
+void fused_forward(CudaDevice& device, const Tensor& x, const Tensor& weight, Tensor& gate_up,
+                   Tensor& y) {
   using Plan = GatedPlan<kind, false>;
   const int64_t tokens = x.shape[0];
   const int64_t hidden = x.shape[1];
@@ -39,7 +40,7 @@ void fused_forward(CudaDevice& device, const Tensor& x, const Tensor& weight, co
 
 template <Activation kind>
 void fused_backward(CudaDevice& device, const Tensor& grad_y, const Tensor& weight,
-                    const Tensor& gate_up, const Tensor& grad_gate_up) {
+                    const Tensor& gate_up, Tensor& grad_gate_up) {
   using Plan = GatedPlan<kind, true>;
   const int64_t tokens = grad_y.shape[0];
   const int64_t hidden = grad_y.shape[1];
@@ -62,7 +63,7 @@ void fused_backward(CudaDevice& device, const Tensor& grad_y, const Tensor& weig
 }  // namespace
 
 void gated_mlp_forward(Device& device, const Tensor& x, const Tensor& weight, Activation activation,
-                       const Tensor& gate_up, const Tensor& y) {
+                       Tensor& gate_up, Tensor& y) {
 #ifdef SFT_HOPPER
   if (fits(cuda(device), x, x.shape[1], y.shape[1])) {
     return activation == Activation::silu
@@ -75,8 +76,8 @@ void gated_mlp_forward(Device& device, const Tensor& x, const Tensor& weight, Ac
 }
 
 void gated_mlp_backward(Device& device, const Tensor& grad_y, const Tensor& weight,
-                        const Tensor& gate_up, Activation activation, const Tensor& grad_gate_up,
-                        const Tensor& workspace) {
+                        const Tensor& gate_up, Activation activation, Tensor& grad_gate_up,
+                        Tensor& workspace) {
 #ifdef SFT_HOPPER
   if (fits(cuda(device), grad_y, grad_y.shape[1], weight.shape[1])) {
     return activation == Activation::silu

@@ -2,6 +2,7 @@
 // last one alone, for the logits of the next token.
 #pragma once
 
+#include "device/kernel.h"
 #include "graph/program.h"
 
 namespace sft {
@@ -10,11 +11,9 @@ namespace sft {
 // is negative. No row is named twice.
 Value gather_rows(Program& p, Value x, Value rows);
 
-namespace cpu {
-void gather_rows_forward(Device& device, const Tensor& x, const Tensor& rows, const Tensor& y);
+SFT_KERNEL(void, gather_rows_forward, const Tensor& x, const Tensor& rows, Tensor& y);
 // grad_x (+)= grad_y's rows where they came from; zeros elsewhere unless `accumulate`.
-void gather_rows_backward(Device& device, const Tensor& grad_y, const Tensor& rows,
-                          const Tensor& grad_x, bool accumulate);
-}  // namespace cpu
+SFT_KERNEL(void, gather_rows_backward, const Tensor& grad_y, const Tensor& rows, Tensor& grad_x,
+           bool accumulate);
 
 }  // namespace sft

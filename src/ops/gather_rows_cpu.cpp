@@ -17,7 +17,7 @@ SFT_SIMD void add_row(const float* x, int64_t n, float* y) {
 
 }  // namespace
 
-void gather_rows_forward(Device& device, const Tensor& x, const Tensor& rows, const Tensor& y) {
+void gather_rows_forward(Device& device, const Tensor& x, const Tensor& rows, Tensor& y) {
   const int64_t width = x.shape[1];
   device.threads().parallel_for(
       rows.shape[0],
@@ -34,8 +34,8 @@ void gather_rows_forward(Device& device, const Tensor& x, const Tensor& rows, co
       kGrain);
 }
 
-void gather_rows_backward(Device& device, const Tensor& grad_y, const Tensor& rows,
-                          const Tensor& grad_x, bool accumulate) {
+void gather_rows_backward(Device& device, const Tensor& grad_y, const Tensor& rows, Tensor& grad_x,
+                          bool accumulate) {
   const int64_t width = grad_x.shape[1];
   if (!accumulate) {
     device.threads().parallel_for(

@@ -1,5 +1,5 @@
-// The kernels of a kind of device, one table each. The CPU's are the specification that the others
-// are tested against; an instruction finds the table of the device it runs on.
+// The list of the ops' kernels, which are declared beside their ops (device/kernel.h), and the
+// table that it gives each kind of device; an instruction finds the table of the device it runs on.
 #pragma once
 
 #include "ops/add_noise.h"
@@ -16,33 +16,35 @@
 
 namespace sft {
 
-// Each entry does what the function of the same name in namespace cpu is documented to do.
+#define SFT_OP_KERNELS(KERNEL)      \
+  KERNEL(document_table)            \
+  KERNEL(attention_forward)         \
+  KERNEL(attention_backward)        \
+  KERNEL(cached_attention_forward)  \
+  KERNEL(add_noise)                 \
+  KERNEL(embedding_forward)         \
+  KERNEL(embedding_backward)        \
+  KERNEL(gated_activation_forward)  \
+  KERNEL(gated_activation_backward) \
+  KERNEL(gated_mlp_forward)         \
+  KERNEL(gated_mlp_backward)        \
+  KERNEL(gather_rows_forward)       \
+  KERNEL(gather_rows_backward)      \
+  KERNEL(linear_forward)            \
+  KERNEL(linear_backward_input)     \
+  KERNEL(linear_backward_weight)    \
+  KERNEL(linear_backward_bias)      \
+  KERNEL(widen)                     \
+  KERNEL(linear_cross_entropy)      \
+  KERNEL(qk_norm_forward)           \
+  KERNEL(qk_norm_backward)          \
+  KERNEL(rmsnorm_forward)           \
+  KERNEL(rmsnorm_backward)          \
+  KERNEL(rope_table_forward)        \
+  KERNEL(rope_rotate)
+
 struct OpKernels {
-  decltype(&cpu::document_table) document_table;
-  decltype(&cpu::attention_forward) attention_forward;
-  decltype(&cpu::attention_backward) attention_backward;
-  decltype(&cpu::cached_attention_forward) cached_attention_forward;
-  decltype(&cpu::add_noise) add_noise;
-  decltype(&cpu::embedding_forward) embedding_forward;
-  decltype(&cpu::embedding_backward) embedding_backward;
-  decltype(&cpu::gated_activation_forward) gated_activation_forward;
-  decltype(&cpu::gated_activation_backward) gated_activation_backward;
-  decltype(&cpu::gated_mlp_forward) gated_mlp_forward;
-  decltype(&cpu::gated_mlp_backward) gated_mlp_backward;
-  decltype(&cpu::gather_rows_forward) gather_rows_forward;
-  decltype(&cpu::gather_rows_backward) gather_rows_backward;
-  decltype(&cpu::linear_forward) linear_forward;
-  decltype(&cpu::linear_backward_input) linear_backward_input;
-  decltype(&cpu::linear_backward_weight) linear_backward_weight;
-  decltype(&cpu::linear_backward_bias) linear_backward_bias;
-  decltype(&cpu::widen) widen;
-  decltype(&cpu::linear_cross_entropy) linear_cross_entropy;
-  decltype(&cpu::qk_norm_forward) qk_norm_forward;
-  decltype(&cpu::qk_norm_backward) qk_norm_backward;
-  decltype(&cpu::rmsnorm_forward) rmsnorm_forward;
-  decltype(&cpu::rmsnorm_backward) rmsnorm_backward;
-  decltype(&cpu::rope_table_forward) rope_table_forward;
-  decltype(&cpu::rope_rotate) rope_rotate;
+  SFT_OP_KERNELS(SFT_KERNEL_ENTRY)
 };
 
 const OpKernels& kernels(const Run& r);

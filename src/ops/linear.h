@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "device/kernel.h"
 #include "graph/program.h"
 
 namespace sft {
@@ -29,20 +30,17 @@ Value usable_weight(Program& p, Value weight);
 void emit_linear_backward(Program& b, Value grad_y, Value x, Value weight, float alpha,
                           Output grad_x);
 
-namespace cpu {
-void linear_forward(Device& device, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                    float alpha, const Tensor& y, bool accumulate);
+SFT_KERNEL(void, linear_forward, const Tensor& x, const Tensor& weight, const Tensor& bias,
+           float alpha, Tensor& y, bool accumulate);
 // grad_x (+)= alpha grad_y W
-void linear_backward_input(Device& device, const Tensor& grad_y, const Tensor& weight, float alpha,
-                           const Tensor& grad_x, bool accumulate);
+SFT_KERNEL(void, linear_backward_input, const Tensor& grad_y, const Tensor& weight, float alpha,
+           Tensor& grad_x, bool accumulate);
 // grad_weight (+)= alpha grad_y^T x
-void linear_backward_weight(Device& device, const Tensor& grad_y, const Tensor& x, float alpha,
-                            const Tensor& grad_weight, bool accumulate);
+SFT_KERNEL(void, linear_backward_weight, const Tensor& grad_y, const Tensor& x, float alpha,
+           Tensor& grad_weight, bool accumulate);
 // grad_bias (+)= the column sums of grad_y
-void linear_backward_bias(Device& device, const Tensor& grad_y, const Tensor& grad_bias,
-                          bool accumulate);
+SFT_KERNEL(void, linear_backward_bias, const Tensor& grad_y, Tensor& grad_bias, bool accumulate);
 // A weight in another type, packed ones included, as float32.
-void widen(Device& device, const Tensor& x, const Tensor& y);
-}  // namespace cpu
+SFT_KERNEL(void, widen, const Tensor& x, Tensor& y);
 
 }  // namespace sft

@@ -9,7 +9,7 @@
 namespace sft::cpu {
 
 void linear_forward(Device& device, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                    float alpha, const Tensor& y, bool accumulate) {
+                    float alpha, Tensor& y, bool accumulate) {
   const int64_t rows = x.shape[0];
   const int64_t in = x.shape[1];
   const int64_t out = weight.shape[0];
@@ -35,7 +35,7 @@ void linear_forward(Device& device, const Tensor& x, const Tensor& weight, const
 }
 
 void linear_backward_input(Device& device, const Tensor& grad_y, const Tensor& weight, float alpha,
-                           const Tensor& grad_x, bool accumulate) {
+                           Tensor& grad_x, bool accumulate) {
   const int64_t in = weight.shape[1];
   const int64_t out = weight.shape[0];
   gemm(device.threads(), {.m = grad_y.shape[0],
@@ -52,7 +52,7 @@ void linear_backward_input(Device& device, const Tensor& grad_y, const Tensor& w
 }
 
 void linear_backward_weight(Device& device, const Tensor& grad_y, const Tensor& x, float alpha,
-                            const Tensor& grad_weight, bool accumulate) {
+                            Tensor& grad_weight, bool accumulate) {
   const int64_t in = x.shape[1];
   const int64_t out = grad_y.shape[1];
   gemm(device.threads(), {.transpose_a = true,
@@ -69,7 +69,7 @@ void linear_backward_weight(Device& device, const Tensor& grad_y, const Tensor& 
                           .ldc = in});
 }
 
-void linear_backward_bias(Device& device, const Tensor& grad_y, const Tensor& grad_bias,
+void linear_backward_bias(Device& device, const Tensor& grad_y, Tensor& grad_bias,
                           bool accumulate) {
   const int64_t n = grad_y.shape[1];
   device.threads().parallel_for(
@@ -89,8 +89,6 @@ void linear_backward_bias(Device& device, const Tensor& grad_y, const Tensor& gr
       16);
 }
 
-void widen(Device& device, const Tensor& x, const Tensor& y) {
-  decode(x, y.f32(), &device.threads());
-}
+void widen(Device& device, const Tensor& x, Tensor& y) { decode(x, y.f32(), &device.threads()); }
 
 }  // namespace sft::cpu

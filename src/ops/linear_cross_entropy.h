@@ -2,6 +2,7 @@
 // only for rows that are trained.
 #pragma once
 
+#include "device/kernel.h"
 #include "graph/program.h"
 
 namespace sft {
@@ -37,13 +38,10 @@ Value linear_cross_entropy(Program& p, Value hidden, Value weight, Value targets
 // The workspace: (rows of logits that are held at a time, a row of logits padded + 2 hidden).
 Shape loss_workspace(const Target& target, int64_t tokens, int64_t vocab, int64_t hidden);
 
-namespace cpu {
 // grad_hidden and grad_weight may have no data; `workspace` as above; row_stats (tokens, 4).
-void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& weight,
-                          const Tensor& targets, const Tensor& rows, const Tensor& loss_scale,
-                          TokenLoss loss, const Tensor& workspace, const Tensor& row_stats,
-                          const Tensor& stats, const Tensor& grad_hidden, const Tensor& grad_weight,
-                          bool accumulate_weight);
-}  // namespace cpu
+SFT_KERNEL(void, linear_cross_entropy, const Tensor& hidden, const Tensor& weight,
+           const Tensor& targets, const Tensor& rows, const Tensor& loss_scale, TokenLoss loss,
+           Tensor& workspace, Tensor& row_stats, Tensor& stats, Tensor& grad_hidden,
+           Tensor& grad_weight, bool accumulate_weight);
 
 }  // namespace sft

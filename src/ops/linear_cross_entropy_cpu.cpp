@@ -87,9 +87,8 @@ LossStats token_loss(float* logits, int64_t vocab, int32_t target, TokenLoss los
 
 void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& weight,
                           const Tensor& targets, const Tensor& rows, const Tensor& loss_scale,
-                          TokenLoss loss, const Tensor& workspace, const Tensor& row_stats,
-                          const Tensor& stats, const Tensor& grad_hidden, const Tensor& grad_weight,
-                          bool accumulate_weight) {
+                          TokenLoss loss, Tensor& workspace, Tensor& row_stats, Tensor& stats,
+                          Tensor& grad_hidden, Tensor& grad_weight, bool accumulate_weight) {
   const int64_t width = hidden.shape[1];
   const int64_t vocab = weight.shape[0];
   const bool wants_hidden = grad_hidden.data != nullptr;

@@ -1,7 +1,8 @@
+#include "ops/linear_cross_entropy.h"
+
 #include <algorithm>
 
 #include "device/cuda/scratch.h"
-#include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/gemm.h"
 #include "ops/cuda/loss_rows.cuh"
 #include "ops/cuda/rows.cuh"
@@ -110,9 +111,8 @@ __global__ void stats_kernel(const LossStats* rows, int64_t count, LossStats* to
 
 void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& weight,
                           const Tensor& targets, const Tensor& rows, const Tensor& loss_scale,
-                          TokenLoss loss, const Tensor& workspace, const Tensor& row_stats,
-                          const Tensor& stats, const Tensor& grad_hidden, const Tensor& grad_weight,
-                          bool accumulate_weight) {
+                          TokenLoss loss, Tensor& workspace, Tensor& row_stats, Tensor& stats,
+                          Tensor& grad_hidden, Tensor& grad_weight, bool accumulate_weight) {
   CudaDevice& gpu = cuda(device);
   const cudaStream_t stream = gpu.stream();
   const int64_t width = hidden.shape[1];

@@ -1,14 +1,15 @@
+#include "ops/linear.h"
+
 #include <algorithm>
 
 #include "device/cuda/scratch.h"
-#include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/gemm.h"
 #include "ops/cuda/rows.cuh"
 
 namespace sft::gpu {
 
 void linear_forward(Device& device, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                    float alpha, const Tensor& y, bool accumulate) {
+                    float alpha, Tensor& y, bool accumulate) {
   const int64_t in = x.shape[1];
   const int64_t out = weight.shape[0];
   gemm(cuda(device), {.transpose_b = true,
@@ -29,7 +30,7 @@ void linear_forward(Device& device, const Tensor& x, const Tensor& weight, const
 }
 
 void linear_backward_input(Device& device, const Tensor& grad_y, const Tensor& weight, float alpha,
-                           const Tensor& grad_x, bool accumulate) {
+                           Tensor& grad_x, bool accumulate) {
   const int64_t in = weight.shape[1];
   const int64_t out = weight.shape[0];
   gemm(cuda(device), {.m = grad_y.shape[0],
@@ -48,7 +49,7 @@ void linear_backward_input(Device& device, const Tensor& grad_y, const Tensor& w
 }
 
 void linear_backward_weight(Device& device, const Tensor& grad_y, const Tensor& x, float alpha,
-                            const Tensor& grad_weight, bool accumulate) {
+                            Tensor& grad_weight, bool accumulate) {
   const int64_t in = x.shape[1];
   const int64_t out = grad_y.shape[1];
   gemm(cuda(device), {.transpose_a = true,
@@ -105,7 +106,7 @@ __global__ void partial_kernel(const T* x, int64_t rows, int64_t n, float* parti
 
 }  // namespace
 
-void linear_backward_bias(Device& device, const Tensor& grad_y, const Tensor& grad_bias,
+void linear_backward_bias(Device& device, const Tensor& grad_y, Tensor& grad_bias,
                           bool accumulate) {
   CudaDevice& gpu = cuda(device);
   const int64_t rows = grad_y.shape[0];
@@ -123,6 +124,6 @@ void linear_backward_bias(Device& device, const Tensor& grad_y, const Tensor& gr
   column_sums(gpu, partial, chunks, n, grad_bias.f32(), accumulate);
 }
 
-void widen(Device& device, const Tensor& x, const Tensor& y) { device.add(x, y, false); }
+void widen(Device& device, const Tensor& x, Tensor& y) { device.add(x, y, false); }
 
 }  // namespace sft::gpu

@@ -1,6 +1,7 @@
 // The per-head norm of queries and keys in Qwen3 and Gemma 3.
 #pragma once
 
+#include "device/kernel.h"
 #include "graph/program.h"
 #include "ops/rmsnorm.h"
 
@@ -18,16 +19,13 @@ struct Heads {
 Value qk_norm(Program& p, Value qkv, Value query_weight, Value key_weight, const Heads& heads,
               const RmsNorm& options);
 
-namespace cpu {
 // rstd (tokens, heads + kv_heads) is kept for the backward pass.
-void qk_norm_forward(Device& device, const Tensor& qkv, const Tensor& query_weight,
-                     const Tensor& key_weight, const Heads& heads, const RmsNorm& options,
-                     const Tensor& y, const Tensor& rstd);
-void qk_norm_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
-                      const Tensor& query_weight, const Tensor& key_weight, const Tensor& rstd,
-                      const Heads& heads, const RmsNorm& options, const Tensor& grad_qkv,
-                      const Tensor& grad_query_weight, bool accumulate_query,
-                      const Tensor& grad_key_weight, bool accumulate_key);
-}  // namespace cpu
+SFT_KERNEL(void, qk_norm_forward, const Tensor& qkv, const Tensor& query_weight,
+           const Tensor& key_weight, const Heads& heads, const RmsNorm& options, Tensor& y,
+           Tensor& rstd);
+SFT_KERNEL(void, qk_norm_backward, const Tensor& grad_y, const Tensor& qkv,
+           const Tensor& query_weight, const Tensor& key_weight, const Tensor& rstd,
+           const Heads& heads, const RmsNorm& options, Tensor& grad_qkv, Tensor& grad_query_weight,
+           bool accumulate_query, Tensor& grad_key_weight, bool accumulate_key);
 
 }  // namespace sft

@@ -8,7 +8,7 @@ namespace sft::cpu {
 
 void qk_norm_forward(Device& device, const Tensor& qkv, const Tensor& query_weight,
                      const Tensor& key_weight, const Heads& heads, const RmsNorm& options,
-                     const Tensor& y, const Tensor& rstd) {
+                     Tensor& y, Tensor& rstd) {
   const int normed = heads.heads + heads.kv_heads;
   const int d = heads.head_dim;
   device.threads().parallel_for(qkv.shape[0], [&](int64_t begin, int64_t end) {
@@ -27,9 +27,9 @@ void qk_norm_forward(Device& device, const Tensor& qkv, const Tensor& query_weig
 
 void qk_norm_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
                       const Tensor& query_weight, const Tensor& key_weight, const Tensor& rstd,
-                      const Heads& heads, const RmsNorm& options, const Tensor& grad_qkv,
-                      const Tensor& grad_query_weight, bool accumulate_query,
-                      const Tensor& grad_key_weight, bool accumulate_key) {
+                      const Heads& heads, const RmsNorm& options, Tensor& grad_qkv,
+                      Tensor& grad_query_weight, bool accumulate_query, Tensor& grad_key_weight,
+                      bool accumulate_key) {
   const int normed = heads.heads + heads.kv_heads;
   const int d = heads.head_dim;
   const int64_t rows = qkv.shape[0];
@@ -51,7 +51,7 @@ void qk_norm_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
       std::copy(g + normed * d, g + heads.row(), out + normed * d);
     }
   });
-  const auto collect = [&](const Tensor& grad, bool accumulate, int offset) {
+  const auto collect = [&](Tensor& grad, bool accumulate, int offset) {
     for (int i = 0; grad.data != nullptr && i < d; ++i) {
       double total = accumulate ? grad.f32()[i] : 0.0;
       for (int part = 0; part < parts; ++part) {

@@ -1,10 +1,11 @@
+#include "ops/qk_norm.h"
+
 // Queries, keys and values of all tokens are worked on by blocks of their own. In a block a team of
 // lanes takes a head, a vector each, and the next head is on its way while one is worked on.
 #include <algorithm>
 #include <type_traits>
 
 #include "device/cuda/scratch.h"
-#include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/rows.cuh"
 
 namespace sft::gpu {
@@ -272,7 +273,7 @@ void with_team(int d, F&& f) {
 
 void qk_norm_forward(Device& device, const Tensor& qkv, const Tensor& query_weight,
                      const Tensor& key_weight, const Heads& heads, const RmsNorm& options,
-                     const Tensor& y, const Tensor& rstd) {
+                     Tensor& y, Tensor& rstd) {
   CudaDevice& gpu = cuda(device);
   const Layout l = layout_of(gpu, qkv, query_weight, key_weight, heads, options);
   with_type(qkv.dtype, [&](auto type) {
@@ -287,9 +288,9 @@ void qk_norm_forward(Device& device, const Tensor& qkv, const Tensor& query_weig
 
 void qk_norm_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
                       const Tensor& query_weight, const Tensor& key_weight, const Tensor& rstd,
-                      const Heads& heads, const RmsNorm& options, const Tensor& grad_qkv,
-                      const Tensor& grad_query_weight, bool accumulate_query,
-                      const Tensor& grad_key_weight, bool accumulate_key) {
+                      const Heads& heads, const RmsNorm& options, Tensor& grad_qkv,
+                      Tensor& grad_query_weight, bool accumulate_query, Tensor& grad_key_weight,
+                      bool accumulate_key) {
   CudaDevice& gpu = cuda(device);
   Layout l = layout_of(gpu, qkv, query_weight, key_weight, heads, options);
   float* const sums =
@@ -304,7 +305,7 @@ void qk_norm_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
     });
   });
   check_cuda(cudaGetLastError(), "qk_norm.backward");
-  const auto collect = [&](const Part& part, const Tensor& grad, bool accumulate) {
+  const auto collect = [&](const Part& part, Tensor& grad, bool accumulate) {
     if (part.sums != nullptr) {
       column_sums(gpu, part.sums, part.blocks, l.d, grad.f32(), accumulate);
     }

@@ -9,7 +9,9 @@ namespace {
 
 Kernel plain(const RmsNorm& options) {
   return [options](const Run& r) {
-    kernels(r).rmsnorm_forward(r.device(), r.in(0), {}, r.in(1), options, r.out(0), r.out(1), {});
+    Tensor no_sum;
+    kernels(r).rmsnorm_forward(r.device(), r.in(0), {}, r.in(1), options, r.out(0), r.out(1),
+                               no_sum);
   };
 }
 

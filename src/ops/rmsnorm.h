@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "device/kernel.h"
 #include "graph/program.h"
 
 namespace sft {
@@ -20,15 +21,12 @@ Value rmsnorm(Program& p, Value x, Value weight, const RmsNorm& options);
 std::pair<Value, Value> add_rmsnorm(Program& p, Value residual, Value delta, Value weight,
                                     const RmsNorm& options);
 
-namespace cpu {
 // `delta` may have no data; then `sum` is not written. rstd (rows) is kept for the backward pass.
-void rmsnorm_forward(Device& device, const Tensor& x, const Tensor& delta, const Tensor& weight,
-                     const RmsNorm& options, const Tensor& y, const Tensor& rstd,
-                     const Tensor& sum);
+SFT_KERNEL(void, rmsnorm_forward, const Tensor& x, const Tensor& delta, const Tensor& weight,
+           const RmsNorm& options, Tensor& y, Tensor& rstd, Tensor& sum);
 // grad_x = grad_sum (when it has data) + the norm's gradient; grad_x may be grad_sum's memory.
-void rmsnorm_backward(Device& device, const Tensor& grad_y, const Tensor& x, const Tensor& weight,
-                      const Tensor& rstd, const Tensor& grad_sum, const RmsNorm& options,
-                      const Tensor& grad_x, const Tensor& grad_weight, bool accumulate_weight);
-}  // namespace cpu
+SFT_KERNEL(void, rmsnorm_backward, const Tensor& grad_y, const Tensor& x, const Tensor& weight,
+           const Tensor& rstd, const Tensor& grad_sum, const RmsNorm& options, Tensor& grad_x,
+           Tensor& grad_weight, bool accumulate_weight);
 
 }  // namespace sft

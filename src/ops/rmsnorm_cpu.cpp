@@ -19,8 +19,7 @@ SFT_SIMD void sum_row(const float* x, const float* delta, float* sum, int64_t n)
 }  // namespace
 
 void rmsnorm_forward(Device& device, const Tensor& x, const Tensor& delta, const Tensor& weight,
-                     const RmsNorm& options, const Tensor& y, const Tensor& rstd,
-                     const Tensor& sum) {
+                     const RmsNorm& options, Tensor& y, Tensor& rstd, Tensor& sum) {
   const int64_t n = x.shape[1];
   device.threads().parallel_for(x.shape[0], [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
@@ -37,7 +36,7 @@ void rmsnorm_forward(Device& device, const Tensor& x, const Tensor& delta, const
 
 void rmsnorm_backward(Device& device, const Tensor& grad_y, const Tensor& x, const Tensor& weight,
                       const Tensor& rstd, const Tensor& grad_sum, const RmsNorm& options,
-                      const Tensor& grad_x, const Tensor& grad_weight, bool accumulate_weight) {
+                      Tensor& grad_x, Tensor& grad_weight, bool accumulate_weight) {
   const int64_t rows = x.shape[0];
   const int64_t n = x.shape[1];
   const int parts = device.threads().size();

@@ -1,9 +1,10 @@
+#include "ops/rmsnorm.h"
+
 // The threads of a row hold it in registers: each value is read once.
 #include <algorithm>
 #include <type_traits>
 
 #include "device/cuda/scratch.h"
-#include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/rows.cuh"
 
 namespace sft::gpu {
@@ -224,8 +225,7 @@ void with_wide(int64_t n, F&& f) {
 }  // namespace
 
 void rmsnorm_forward(Device& device, const Tensor& x, const Tensor& delta, const Tensor& weight,
-                     const RmsNorm& options, const Tensor& y, const Tensor& rstd,
-                     const Tensor& sum) {
+                     const RmsNorm& options, Tensor& y, Tensor& rstd, Tensor& sum) {
   const int64_t rows = x.shape[0];
   const int64_t n = x.shape[1];
   with_type(x.dtype, [&](auto type) {
@@ -243,7 +243,7 @@ void rmsnorm_forward(Device& device, const Tensor& x, const Tensor& delta, const
 
 void rmsnorm_backward(Device& device, const Tensor& grad_y, const Tensor& x, const Tensor& weight,
                       const Tensor& rstd, const Tensor& grad_sum, const RmsNorm& options,
-                      const Tensor& grad_x, const Tensor& grad_weight, bool accumulate_weight) {
+                      Tensor& grad_x, Tensor& grad_weight, bool accumulate_weight) {
   CudaDevice& gpu = cuda(device);
   const int64_t rows = x.shape[0];
   const int64_t n = x.shape[1];

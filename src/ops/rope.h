@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "device/kernel.h"
 #include "graph/program.h"
 #include "ops/qk_norm.h"
 
@@ -22,12 +23,10 @@ Value rope_table(Program& p, Value positions, const RopeFrequencies& frequencies
 // Rotates the query and key heads of qkv (tokens, heads.row()); over qkv's memory where it can.
 Value rope(Program& p, Value qkv, Value table, const Heads& heads);
 
-namespace cpu {
-void rope_table_forward(Device& device, const Tensor& positions, const RopeFrequencies& frequencies,
-                        const Tensor& table);
+SFT_KERNEL(void, rope_table_forward, const Tensor& positions, const RopeFrequencies& frequencies,
+           Tensor& table);
 // The backward pass is the rotation by the negative angle. y may be x.
-void rope_rotate(Device& device, const Tensor& x, const Tensor& table, const Heads& heads,
-                 bool inverse, const Tensor& y);
-}  // namespace cpu
+SFT_KERNEL(void, rope_rotate, const Tensor& x, const Tensor& table, const Heads& heads,
+           bool inverse, Tensor& y);
 
 }  // namespace sft

@@ -24,7 +24,7 @@ SFT_SIMD void rotate_head(const float* x, const float* cosine, const float* sine
 }  // namespace
 
 void rope_table_forward(Device& device, const Tensor& positions, const RopeFrequencies& frequencies,
-                        const Tensor& table) {
+                        Tensor& table) {
   const auto half = static_cast<int64_t>(frequencies.inv_freq.size());
   device.threads().parallel_for(positions.shape[0], [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
@@ -40,7 +40,7 @@ void rope_table_forward(Device& device, const Tensor& positions, const RopeFrequ
 }
 
 void rope_rotate(Device& device, const Tensor& x, const Tensor& table, const Heads& heads,
-                 bool inverse, const Tensor& y) {
+                 bool inverse, Tensor& y) {
   const int d = heads.head_dim;
   const int rotated = heads.heads + heads.kv_heads;
   const float sign = inverse ? -1.0F : 1.0F;

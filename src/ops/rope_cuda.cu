@@ -1,6 +1,7 @@
+#include "ops/rope.h"
+
 #include <algorithm>
 
-#include "ops/cuda/cuda_kernels.h"
 #include "ops/cuda/rows.cuh"
 
 namespace sft::gpu {
@@ -66,7 +67,7 @@ __global__ void rotate_kernel(const T* x, const float* table, int heads, int row
 }  // namespace
 
 void rope_table_forward(Device& device, const Tensor& positions, const RopeFrequencies& frequencies,
-                        const Tensor& table) {
+                        Tensor& table) {
   const size_t half = frequencies.inv_freq.size();
   SFT_ASSERT(half <= kMostFrequencies);
   Frequencies f{};
@@ -77,7 +78,7 @@ void rope_table_forward(Device& device, const Tensor& positions, const RopeFrequ
 }
 
 void rope_rotate(Device& device, const Tensor& x, const Tensor& table, const Heads& heads,
-                 bool inverse, const Tensor& y) {
+                 bool inverse, Tensor& y) {
   const cudaStream_t stream = cuda(device).stream();
   const int half = heads.head_dim / 2;
   const int rotated = heads.heads + heads.kv_heads;

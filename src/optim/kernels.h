@@ -7,7 +7,7 @@
 #include <type_traits>
 
 #include "core/dtype.h"
-#include "device/device.h"
+#include "device/kernel.h"
 #include "formats/block8.h"
 #include "optim/rules.h"
 #include "optim/state_layout.h"
@@ -60,25 +60,27 @@ struct UpdateCall {
   uint64_t seed, step;  // of stochastic rounding
 };
 
-struct OptimKernels {
-  void (*update)(Device& device, const UpdateCall& call);
-  double (*l2_norm)(Device& device, const float* x, int64_t n);
-  void (*whole)(Device& device, WholeStep step, const WholeTensor& tensor,
-                const WholeScalars& scalars, std::byte* workspace);
-};
-
 // Whether a segment's elements are of a call.
 SFT_ELEMENT bool is_concerned(const UpdateCall& call, const StateSegment& s) {
   return call.after_whole ? s.whole : s.rule == call.rule;
 }
 
-namespace cpu {
-void update(Device& device, const UpdateCall& call);
+SFT_KERNEL(void, update, const UpdateCall& call);
 // float32 within a chunk, double across; the same for any number of threads.
-double l2_norm(Device& device, const float* x, int64_t n);
+SFT_KERNEL(double, l2_norm, const float* x, int64_t n);
 // A tensor's gradient becomes its direction. `workspace`: whole_workspace bytes.
-void whole(Device& device, WholeStep step, const WholeTensor& tensor, const WholeScalars& scalars,
+SFT_KERNEL(void, whole, WholeStep step, const WholeTensor& tensor, const WholeScalars& scalars,
            std::byte* workspace);
-}  // namespace cpu
+
+#define SFT_OPTIM_KERNELS(KERNEL) \
+  KERNEL(update)                  \
+  KERNEL(l2_norm)                 \
+  KERNEL(whole)
+
+struct OptimKernels {
+  SFT_OPTIM_KERNELS(SFT_KERNEL_ENTRY)
+};
+
+const OptimKernels& optim_kernels(const Device& device);
 
 }  // namespace sft

@@ -67,17 +67,15 @@ UpdateCall Optimizer::call_of(const OptimizerStep& s, RuleName name) const {
 }
 
 void Optimizer::step(const OptimizerStep& s) {
-  const OptimKernels* own = device_.optim_kernels();
   for (const RuleName rule : rules_) {
     const UpdateCall call = call_of(s, rule);
     if (call.end > call.begin && rule != RuleName::direction) {
-      (own != nullptr ? own->update : cpu::update)(device_, call);
+      optim_kernels(device_).update(device_, call);
     }
   }
 }
 
 void Optimizer::step_whole(OptimizerStep s, ElementRange whole, std::byte* workspace) {
-  const OptimKernels* own = device_.optim_kernels();
   for (const StateTensor& t : layout_.tensors()) {
     SFT_ASSERT(t.range.begin >= whole.begin && t.range.end <= whole.end);
     const bool vector = t.shape.rank() < 2;
@@ -91,22 +89,26 @@ void Optimizer::step_whole(OptimizerStep s, ElementRange whole, std::byte* works
     }
     // Muon's gradients were clipped in the pass before.
     const double clip = settings_.whole == WholeStep::muon ? 1.0 : s.clip;
-    (own != nullptr ? own->whole : cpu::whole)(device_, settings_.whole, tensor,
-                                               whole_scalars(settings_, t.shape, clip, s.step),
-                                               workspace);
+    optim_kernels(device_).whole(device_, settings_.whole, tensor,
+                                 whole_scalars(settings_, t.shape, clip, s.step), workspace);
   }
   s.gradients += layout_.range().begin - whole.begin;
   s.clip = 1.0;
   UpdateCall call = call_of(s, RuleName::direction);
   call.after_whole = true;
   if (call.end > call.begin) {
-    (own != nullptr ? own->update : cpu::update)(device_, call);
+    optim_kernels(device_).update(device_, call);
   }
 }
 
-double l2_norm(Device& device, const float* x, int64_t n) {
+const OptimKernels& optim_kernels(const Device& device) {
+  static constexpr OptimKernels kCpu{SFT_OPTIM_KERNELS(SFT_CPU_KERNEL)};
   const OptimKernels* own = device.optim_kernels();
-  return own != nullptr ? own->l2_norm(device, x, n) : cpu::l2_norm(device, x, n);
+  return own != nullptr ? *own : kCpu;
+}
+
+double l2_norm(Device& device, const float* x, int64_t n) {
+  return optim_kernels(device).l2_norm(device, x, n);
 }
 
 double clip_factor(double norm, double max_norm) {

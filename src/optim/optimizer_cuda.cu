@@ -7,8 +7,8 @@
 #include "device/cuda/scratch.h"
 #include "device/cuda/vec.cuh"
 #include "formats/block8.h"
-#include "optim/cuda_kernels.h"
 #include "optim/element.h"
+#include "optim/kernels.h"
 
 namespace sft::gpu {
 

@@ -7,7 +7,7 @@
 #include "device/cuda/vec.cuh"
 #include "ops/cuda/gemm.h"
 #include "ops/cuda/rows.cuh"
-#include "optim/cuda_kernels.h"
+#include "optim/kernels.h"
 
 namespace sft::gpu {
 

@@ -103,7 +103,7 @@ GatheredState gather_state(Sharder& sharder, bool first_rank, bool optimizer) {
   std::map<std::string, std::byte*> places;
   if (first_rank) {
     state = room_for(sharder, optimizer);
-    for (const NamedTensor& t : state.tensors) {
+    for (NamedTensor& t : state.tensors) {
       places[t.name] = t.tensor.as<std::byte>();
     }
   }

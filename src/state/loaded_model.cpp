@@ -123,7 +123,8 @@ void LoadedModel::refresh_copy(Device& device) const {
       convert_to_f32(weight_type, weights_at(s), s.range.size(), reinterpret_cast<float*>(to),
                      &device.threads());
     } else {
-      device.add({weights_at(s), all, weight_type}, {to, all, target.compute}, false);
+      Tensor copy{to, all, target.compute};
+      device.add({weights_at(s), all, weight_type}, copy, false);
     }
   }
   refresh_norms(device);
@@ -177,7 +178,8 @@ void LoadedModel::refresh_norms(Device& device) const {
         convert_to_f32(weight_type, from, part.elements(), values.data());
         device.upload(to, values.data(), values.size() * sizeof(float));
       } else {
-        device.add({from, part, weight_type}, {to, part, DType::f32}, false);
+        Tensor copy{to, part, DType::f32};
+        device.add({from, part, weight_type}, copy, false);
       }
     }
     norm += spec.shape.elements();

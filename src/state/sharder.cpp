@@ -285,8 +285,8 @@ void Sharder::reduce(int block) {
   float* const full = block_gradients(block);
   const int64_t n = shards().slice(block);
   if (alone()) {
-    device_.add({full, {n}, DType::f32}, {sums_.f32() + shards().slice_at(block), {n}, DType::f32},
-                !first_);
+    Tensor sum{sums_.f32() + shards().slice_at(block), {n}, DType::f32};
+    device_.add({full, {n}, DType::f32}, sum, !first_);
     return;
   }
   Ticket& ticket = reduction_of(block);

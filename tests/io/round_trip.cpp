@@ -34,7 +34,7 @@ int round_trip(int argc, char** argv) {
   }
   for (int pass = 0; pass < 2; ++pass) {
     const auto begin = std::chrono::steady_clock::now();
-    for (const sft::NamedTensor& t : weights) {
+    for (sft::NamedTensor& t : weights) {
       source->read_f32(t.name, t.tensor.f32(), &pool);
     }
     fmt::print("read    {:.3f} s  {:.1f} M parameters\n", seconds_since(begin),

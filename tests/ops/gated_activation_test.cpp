@@ -6,18 +6,11 @@
 #include <limits>
 #include <numbers>
 
+#include "ops/activation.h"
 #include "support/op_case.h"
 
 namespace sft::testing {
 namespace {
-
-double activate(double x, Activation kind) {
-  if (kind == Activation::silu) {
-    return x / (1.0 + std::exp(-x));
-  }
-  const double inner = std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x);
-  return 0.5 * x * (1.0 + std::tanh(inner));
-}
 
 OpCase gated_case(int64_t tokens, int64_t intermediate, Activation kind, double spread) {
   OpCase c;

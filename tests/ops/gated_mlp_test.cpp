@@ -5,18 +5,11 @@
 #include <cmath>
 #include <numbers>
 
+#include "ops/activation.h"
 #include "support/op_case.h"
 
 namespace sft::testing {
 namespace {
-
-double activate(double x, Activation kind) {
-  if (kind == Activation::silu) {
-    return x / (1.0 + std::exp(-x));
-  }
-  const double inner = std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x);
-  return 0.5 * x * (1.0 + std::tanh(inner));
-}
 
 // x (rows, k) weight (n, k)^T
 Numbers product(const Numbers& x, const Numbers& weight, size_t k) {

@@ -98,8 +98,8 @@ TEST(Rope, the_inverse_turns_back) {
   std::vector<float> table(3 * 8);
   std::vector<float> x(c.operands[0].values.begin(), c.operands[0].values.end());
   const std::vector<float> before = x;
-  const Tensor table_tensor{table.data(), {3, 8}, DType::f32};
-  const Tensor x_tensor{x.data(), {3, heads.row()}, DType::f32};
+  Tensor table_tensor{table.data(), {3, 8}, DType::f32};
+  Tensor x_tensor{x.data(), {3, heads.row()}, DType::f32};
   cpu::rope_table_forward(*device, {positions.data(), {3}, DType::i32}, frequencies(8, 10000.0),
                           table_tensor);
   cpu::rope_rotate(*device, x_tensor, table_tensor, heads, false, x_tensor);  // in place

@@ -223,9 +223,8 @@ std::vector<float> directions(Device& device, WholeStep step, const Shape& shape
                              vector ? n : shape[1],
                              vector,
                              {state.f32(), state.f32() + (vector ? 0 : shape[0]), state.f32()}};
-    const OptimKernels* own = device.optim_kernels();
-    (own != nullptr ? own->whole : cpu::whole)(
-        device, step, tensor, whole_scalars(settings, shape, 0.5, s), workspace.data());
+    optim_kernels(device).whole(device, step, tensor, whole_scalars(settings, shape, 0.5, s),
+                                workspace.data());
   }
   device.download(host.data(), values.data(), host.size() * sizeof(float));
   return host;

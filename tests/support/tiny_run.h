@@ -28,7 +28,7 @@ class TinyRun {
         weights(static_cast<size_t>(model.layout.elements) * sizeof(float)),
         gradients(static_cast<size_t>(model.layout.elements) * sizeof(float)) {
     const SafetensorsFile file(folder / "model.safetensors");
-    for (const NamedTensor& t : named_tensors(model.trained, model.layout, weights.f32())) {
+    for (NamedTensor& t : named_tensors(model.trained, model.layout, weights.f32())) {
       const StoredTensor* stored = file.find(t.name);
       if (stored == nullptr || stored->elements() != t.tensor.shape.elements()) {
         throw std::runtime_error("no or wrong tensor " + t.name);

@@ -314,7 +314,7 @@ class RecordedGraph : public RecordedWork {
 
 }  // namespace
 
-void CudaDevice::add(const Tensor& x, const Tensor& y, bool accumulate) {
+void CudaDevice::add(const Tensor& x, Tensor& y, bool accumulate) {
   const int64_t n = x.shape.elements();
   if (n == 0) {
     return;

@@ -34,7 +34,7 @@ class CudaDevice : public Device {
   void download_beside(void* to, const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
   void zero(void* to, size_t bytes) override;
-  void add(const Tensor& x, const Tensor& y, bool accumulate) override;
+  void add(const Tensor& x, Tensor& y, bool accumulate) override;
   void synchronize() override;
   void begin_aside(Lane lane) override;
   int end_aside() override;

@@ -252,7 +252,8 @@ namespace {
 // The parts of the fused projection, and of the table, as a plan wants them.
 std::unordered_map<int64_t, void*> pack(const FusedAttentionShape& s, const Tensor& qkv,
                                         const Tensor& table, Id q, Id k, Id v) {
-  auto* const base = qkv.as<std::byte>();
+  auto* const base = static_cast<std::byte*>(qkv.data);  // plans take no const pointers
+  auto* const tables = static_cast<int32_t*>(table.data);
   const size_t width = size_of(s.type);
   const size_t k_at = static_cast<size_t>(s.heads) * s.head_dim * width;
   const size_t v_at = static_cast<size_t>(s.heads + s.kv_heads) * s.head_dim * width;
@@ -260,16 +261,16 @@ std::unordered_map<int64_t, void*> pack(const FusedAttentionShape& s, const Tens
   return {{q, base},
           {k, base + k_at},
           {v, base + v_at},
-          {kLengths, table.i32() + n},
-          {kQkvStart, table.i32() + 2 * n},
-          {kOStart, table.i32() + 3 * n},
-          {kStatsStart, table.i32() + 4 * n}};
+          {kLengths, tables + n},
+          {kQkvStart, tables + 2 * n},
+          {kOStart, tables + 3 * n},
+          {kStatsStart, tables + 4 * n}};
 }
 
 }  // namespace
 
 void FusedAttention::forward(const FusedAttentionShape& shape, const Tensor& qkv,
-                             const Tensor& table, const Tensor& y, const Tensor& log_sum) {
+                             const Tensor& table, Tensor& y, Tensor& log_sum) {
   auto tensors = pack(shape, qkv, table, kQ, kK, kV);
   tensors[kO] = y.data;
   tensors[kStats] = log_sum.data;
@@ -278,7 +279,7 @@ void FusedAttention::forward(const FusedAttentionShape& shape, const Tensor& qkv
 
 void FusedAttention::backward(const FusedAttentionShape& shape, const Tensor& grad_y,
                               const Tensor& qkv, const Tensor& y, const Tensor& log_sum,
-                              const Tensor& table, const Tensor& grad_qkv) {
+                              const Tensor& table, Tensor& grad_qkv) {
   auto tensors = pack(shape, qkv, table, kQ, kK, kV);
   tensors.merge(pack(shape, grad_qkv, table, kGradQ, kGradK, kGradV));
   tensors[kO] = y.data;
@@ -297,10 +298,10 @@ class FusedAttention::Library {};
 FusedAttention::FusedAttention(CudaDevice& /*device*/) {}
 FusedAttention::~FusedAttention() = default;
 bool FusedAttention::takes(const FusedAttentionShape& /*shape*/) { return false; }
-void FusedAttention::forward(const FusedAttentionShape&, const Tensor&, const Tensor&,
-                             const Tensor&, const Tensor&) {}
+void FusedAttention::forward(const FusedAttentionShape&, const Tensor&, const Tensor&, Tensor&,
+                             Tensor&) {}
 void FusedAttention::backward(const FusedAttentionShape&, const Tensor&, const Tensor&,
-                              const Tensor&, const Tensor&, const Tensor&, const Tensor&) {}
+                              const Tensor&, const Tensor&, const Tensor&, Tensor&) {}
 
 }  // namespace sft
 

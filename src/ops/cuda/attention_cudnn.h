@@ -26,11 +26,10 @@ class FusedAttention {
   // Whether cuDNN takes this shape; makes its plans on the first call.
   bool takes(const FusedAttentionShape& shape);
   // See cpu::attention_forward and cpu::attention_backward; log_sum (tokens, heads).
-  void forward(const FusedAttentionShape& shape, const Tensor& qkv, const Tensor& table,
-               const Tensor& y, const Tensor& log_sum);
+  void forward(const FusedAttentionShape& shape, const Tensor& qkv, const Tensor& table, Tensor& y,
+               Tensor& log_sum);
   void backward(const FusedAttentionShape& shape, const Tensor& grad_y, const Tensor& qkv,
-                const Tensor& y, const Tensor& log_sum, const Tensor& table,
-                const Tensor& grad_qkv);
+                const Tensor& y, const Tensor& log_sum, const Tensor& table, Tensor& grad_qkv);
 
  private:
   struct Plans;

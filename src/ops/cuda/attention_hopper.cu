@@ -148,7 +148,7 @@ struct Launcher {
     return tensor_map(qkv.data, tokens, heads().row(), heads().row(), rows);
   }
 
-  void forward(const Tensor& qkv, const Tensor& y, const Tensor& log_sum) const {
+  void forward(const Tensor& qkv, Tensor& y, Tensor& log_sum) const {
     const Sizes s = sizes(kForwardTiles, Forward::kRows / group());
     const ForwardMaps maps{queries(qkv, s.tokens_of_tile), keys(qkv, Forward::kN)};
     launch(forward_tiles_kernel<Forward>, blocks(s), Forward::kThreads, Forward::kShared, stream,
@@ -156,7 +156,7 @@ struct Launcher {
   }
 
   void backward(const Tensor& grad_y, const Tensor& qkv, const Tensor& y, const Tensor& log_sum,
-                const Tensor& grad_qkv, const Tensor& workspace) const {
+                Tensor& grad_qkv, Tensor& workspace) const {
     const BackwardArrays arrays{log_sum.f32(), reinterpret_cast<float2*>(workspace.f32()),
                                 grad_qkv.as<__nv_bfloat16>()};
     {
@@ -201,7 +201,7 @@ void HopperAttention::list_tiles(cudaStream_t stream, const Heads& heads, int64_
   check_cuda(cudaGetLastError(), "document_table");
 }
 
-void HopperAttention::forward(const Tensor& qkv, const Tensor& y, const Tensor& log_sum) const {
+void HopperAttention::forward(const Tensor& qkv, Tensor& y, Tensor& log_sum) const {
   const auto run = [&](const auto& launcher) { launcher.forward(qkv, y, log_sum); };
   if (options_.heads.head_dim == 64) {
     run(Launcher<64>{stream_, multiprocessors_, options_, tokens_, documents_, table_});
@@ -211,8 +211,7 @@ void HopperAttention::forward(const Tensor& qkv, const Tensor& y, const Tensor& 
 }
 
 void HopperAttention::backward(const Tensor& grad_y, const Tensor& qkv, const Tensor& y,
-                               const Tensor& log_sum, const Tensor& grad_qkv,
-                               const Tensor& workspace) const {
+                               const Tensor& log_sum, Tensor& grad_qkv, Tensor& workspace) const {
   const auto run = [&](const auto& launcher) {
     launcher.backward(grad_y, qkv, y, log_sum, grad_qkv, workspace);
   };

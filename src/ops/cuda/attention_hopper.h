@@ -25,9 +25,9 @@ class HopperAttention {
 
   // As cpu::attention_forward and cpu::attention_backward; log_sum (tokens, heads), workspace
   // (tokens, heads, 2).
-  void forward(const Tensor& qkv, const Tensor& y, const Tensor& log_sum) const;
+  void forward(const Tensor& qkv, Tensor& y, Tensor& log_sum) const;
   void backward(const Tensor& grad_y, const Tensor& qkv, const Tensor& y, const Tensor& log_sum,
-                const Tensor& grad_qkv, const Tensor& workspace) const;
+                Tensor& grad_qkv, Tensor& workspace) const;
 
  private:
   cudaStream_t stream_;
