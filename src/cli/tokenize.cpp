@@ -62,9 +62,8 @@ struct TokenizeOptions {
 };
 
 Tokenizer from_folder(const fs::path& tokenizer_json, const std::string& name) {
-  const Json config = whole_tokenizer_config([&](const std::string& file) {
-    return model_text(tokenizer_json.parent_path(), file);
-  });
+  const Json config = whole_tokenizer_config(
+      [&](const std::string& file) { return model_text(tokenizer_json.parent_path(), file); });
   return Tokenizer::from_text(read_fetched_text(tokenizer_json), config, name);
 }
 

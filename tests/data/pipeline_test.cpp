@@ -15,7 +15,6 @@
 namespace sft {
 namespace {
 
-using test::error_of;
 using test::Preparing;
 using test::TemporaryFolder;
 

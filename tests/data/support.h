@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "data/rows/example.h"
+#include "support/errors.h"
 #include "support/paths.h"
 
 namespace sft::test {
@@ -78,17 +79,5 @@ class FixedDataset : public PreparedDataset {
  private:
   std::vector<Example> rows_;
 };
-
-// The error that `body` throws; fails the test when it throws none.
-template <class Body>
-Error error_of(Body&& body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    return e;
-  }
-  ADD_FAILURE() << "no error was thrown";
-  return Error("none", "no error");
-}
 
 }  // namespace sft::test

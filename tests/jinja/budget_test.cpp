@@ -9,20 +9,17 @@
 #include "chat/chat_template.h"
 #include "core/budget.h"
 #include "core/error.h"
+#include "support/errors.h"
 #include "text/tokenizer.h"
 
 namespace sft {
 namespace {
 
-template <typename Work>
-std::string code_of(const Work& work) {
-  try {
-    work();
-  } catch (const Error& e) {
-    EXPECT_FALSE(e.hint().empty());
-    return e.code();
-  }
-  return "";
+template <class Work>
+std::string code_with_hint(const Work& work) {
+  const Error error = error_of(work);
+  EXPECT_FALSE(error.hint().empty()) << error.message();
+  return error.code();
 }
 
 std::string render(const std::string& source, const std::string& content = "hello") {
@@ -42,7 +39,7 @@ TEST(TemplateBudget, SharedValuesAreChargedForEachWalkThroughThem) {
       "{% set n.y=(n.y,n.y) %}{% endfor %}";
   for (const char* walk : {"n.x", "n.x==n.y", "n.x<n.y", "[n.x]|tojson", "{n.x:1}", "[n.x]|join",
                            "[n.x,n.y]|unique|list"}) {
-    EXPECT_EQ(code_of([&] { render(shared + "{{ " + walk + " }}"); }), "M154") << walk;
+    EXPECT_EQ(code_with_hint([&] { render(shared + "{{ " + walk + " }}"); }), "M154") << walk;
   }
   EXPECT_LT(peak_mebibytes(), 512);
 }
@@ -57,7 +54,7 @@ TEST(TemplateBudget, LengthsAreKnownBeforeTextIsBuilt) {
         "{{ ('a'*1000000).join('b'*1000000) }}", "{{ [[[1]]*1000]|tojson(indent='a'*10000000) }}",
         "{{ 'a'|format(*([1]*99999999)) }}"}) {
     const auto begun = std::chrono::steady_clock::now();
-    EXPECT_EQ(code_of([&] { render(source); }), "M154") << source;
+    EXPECT_EQ(code_with_hint([&] { render(source); }), "M154") << source;
     EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2)) << source;
   }
   EXPECT_LT(peak_mebibytes(), 512);
@@ -99,7 +96,7 @@ TEST(TemplateBudget, LinearWorkIsChargedByItsLength) {
             "{% set a='a'*20000000 %}{% set b='a'*20000000 %}{% for i in range(100000) %}"
             "{% set z=") +
         work + " %}{% endfor %}x";
-    EXPECT_EQ(code_of([&] { render(source); }), "M154") << work;
+    EXPECT_EQ(code_with_hint([&] { render(source); }), "M154") << work;
   }
 }
 
@@ -152,7 +149,7 @@ TEST(TokenizerBudget, RulesThatGrowATextAreRefused) {
   }
   const auto tokenizer =
       Tokenizer::from_json(tokenizer_with("normalizer", normalizers), Json(), "tokenizer.json");
-  EXPECT_EQ(code_of([&] { tokenizer.encode("banana", false); }), "M119");
+  EXPECT_EQ(code_with_hint([&] { tokenizer.encode("banana", false); }), "M119");
   EXPECT_TRUE(tokenizer.encode("", false).empty());
 
   Json decoders = {{"type", "Sequence"}, {"decoders", Json::array()}};
@@ -161,7 +158,7 @@ TEST(TokenizerBudget, RulesThatGrowATextAreRefused) {
   }
   const auto decoding =
       Tokenizer::from_json(tokenizer_with("decoder", decoders), Json(), "tokenizer.json");
-  EXPECT_EQ(code_of([&] { decoding.decode(std::vector<int32_t>{0}, false); }), "M119");
+  EXPECT_EQ(code_with_hint([&] { decoding.decode(std::vector<int32_t>{0}, false); }), "M119");
 
   Json stages = {{"type", "Sequence"}, {"pretokenizers", Json::array()}};
   for (int i = 0; i < 100000; ++i) {
@@ -169,13 +166,13 @@ TEST(TokenizerBudget, RulesThatGrowATextAreRefused) {
   }
   const auto many =
       Tokenizer::from_json(tokenizer_with("pre_tokenizer", stages), Json(), "tokenizer.json");
-  EXPECT_EQ(code_of([&] { many.encode(std::string(10000, 'a'), false); }), "M119");
+  EXPECT_EQ(code_with_hint([&] { many.encode(std::string(10000, 'a'), false); }), "M119");
   EXPECT_LT(peak_mebibytes(), 512);
 }
 
 TEST(TokenizerBudget, AnEmptyReplacementIsRefusedWhenTheFileIsRead) {
   for (const char* key : {"pre_tokenizer", "decoder"}) {
-    EXPECT_EQ(code_of([&] {
+    EXPECT_EQ(code_with_hint([&] {
                 Tokenizer::from_json(
                     tokenizer_with(key, {{"type", "Metaspace"}, {"replacement", ""}}), Json(),
                     "tokenizer.json");

@@ -5,22 +5,13 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "support/errors.h"
 #include "support/paths.h"
 #include "text/charsmap.h"
 #include "text/tokenizer.h"
 
 namespace sft {
 namespace {
-
-std::string code_of(const auto& run) {
-  try {
-    run();
-  } catch (const Error& e) {
-    EXPECT_FALSE(e.message().empty());
-    return e.code();
-  }
-  return "";
-}
 
 std::string load_error(const std::string& text) {
   return code_of([&] { Tokenizer::from_text(text, Json(), "tokenizer.json"); });

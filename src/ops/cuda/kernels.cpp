@@ -1,6 +1,7 @@
 // The table of CUDA kernels, and how the device finds it.
-#include "device/cuda/cuda_device.h"
 #include "ops/kernels.h"
+
+#include "device/cuda/cuda_device.h"
 
 namespace sft {
 

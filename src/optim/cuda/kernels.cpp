@@ -1,6 +1,7 @@
 // The table of the optimizer's CUDA kernels, and how the device finds it.
-#include "device/cuda/cuda_device.h"
 #include "optim/kernels.h"
+
+#include "device/cuda/cuda_device.h"
 
 namespace sft {
 

@@ -12,7 +12,6 @@ namespace sft {
 namespace {
 
 namespace fs = std::filesystem;
-using test::error_of;
 using test::TemporaryFolder;
 using Names = std::vector<std::string>;
 

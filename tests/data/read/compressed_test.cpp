@@ -11,7 +11,6 @@
 namespace sft {
 namespace {
 
-using test::error_of;
 using test::TemporaryFolder;
 
 std::string gzip(const std::string& text) {

@@ -9,7 +9,6 @@
 namespace sft {
 namespace {
 
-using test::error_of;
 using test::TemporaryFolder;
 
 Json read_all(const std::filesystem::path& path) {

@@ -10,8 +10,6 @@
 namespace sft {
 namespace {
 
-using test::error_of;
-
 Error refused(const char* text) {
   const std::vector<Json> rows{Json::parse(text)};
   return error_of([&] { RowShape(rows, "here:1", "text"); });

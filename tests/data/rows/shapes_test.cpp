@@ -6,8 +6,6 @@
 namespace sft {
 namespace {
 
-using test::error_of;
-
 RowShape shape_of(const Json& rows, const std::string& text_field = "text") {
   const std::vector<Json> list(rows.begin(), rows.end());
   return RowShape(list, "here:1", text_field);
@@ -157,7 +155,7 @@ TEST(Shapes, TakesNamesThatTheUserGives) {
   EXPECT_NE(shape.report().find("agent → assistant, customer → user"), std::string::npos);
   EXPECT_NE(shape.report().find("dialogue → messages"), std::string::npos);
   options.role_map = {"agent"};
-  EXPECT_EQ(test::error_of([&] { ShapeOptions wrong(options); }).code(), "D037");
+  EXPECT_EQ(error_of([&] { ShapeOptions wrong(options); }).code(), "D037");
 }
 
 TEST(Shapes, ReadsTheSwitchOfEachMessage) {
@@ -171,7 +169,7 @@ TEST(Shapes, ReadsTheSwitchOfEachMessage) {
   EXPECT_FALSE(read.messages[2].contains("weight"));
   Json half = row;
   half["messages"][1]["weight"] = 0.5;
-  EXPECT_EQ(test::error_of([&] { shape.read(half, "here:1"); }).code(), "D035");
+  EXPECT_EQ(error_of([&] { shape.read(half, "here:1"); }).code(), "D035");
 }
 
 // Rows of every shape, the later ones with columns and switches that the first do not have.
@@ -253,8 +251,7 @@ TEST(Shapes, AToolThatIsTextIsRefused) {
 TEST(Shapes, RefusesPictures) {
   const Json row = Json::parse(
       R"({"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]}]})");
-  EXPECT_EQ(test::error_of([&] { shape_of(Json::array({row})).read(row, "here:1"); }).code(),
-            "D036");
+  EXPECT_EQ(error_of([&] { shape_of(Json::array({row})).read(row, "here:1"); }).code(), "D036");
 }
 
 }  // namespace

@@ -119,7 +119,7 @@ TEST(Draws, ADamagedRandomStateIsAnError) {
   const Lengths data({3, 4, 5});
   Loader loader(data, {});
   for (const Json& bad : {Json(), Json({{"now", 3}}), Json({{"now", "1 2 x"}})}) {
-    EXPECT_EQ(test::error_of([&] { loader.restore_random(bad); }).code(), "D062");
+    EXPECT_EQ(error_of([&] { loader.restore_random(bad); }).code(), "D062");
   }
 }
 
