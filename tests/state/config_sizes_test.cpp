@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/file_writer.h"
 #include "support/paths.h"
 
 namespace sft {

@@ -27,7 +27,7 @@ class Card final : public Device {
   }
   void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void zero(void* to, size_t bytes) override { std::memset(to, 0, bytes); }
-  void add(const Tensor&, const Tensor&, bool) override {}
+  void add(const Tensor&, Tensor&, bool) override {}
 
   int downloads = 0, downloads_beside = 0;
 

@@ -30,7 +30,7 @@ class Pretended : public Device {
   void download_beside(void* /*to*/, const void* /*from*/, size_t /*bytes*/) override {}
   void copy(void* /*to*/, const void* /*from*/, size_t /*bytes*/) override {}
   void zero(void* /*to*/, size_t /*bytes*/) override {}
-  void add(const Tensor& /*x*/, const Tensor& /*y*/, bool /*accumulate*/) override {}
+  void add(const Tensor& /*x*/, Tensor& /*y*/, bool /*accumulate*/) override {}
 
  protected:
   Buffer take(size_t /*bytes*/) override {
