@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/file_writer.h"
 #include "core/file.h"
 #include "options/parser.h"
 #include "options/text.h"
