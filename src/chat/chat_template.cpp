@@ -234,7 +234,7 @@ RenderedChat ChatTemplate::render(const Json& messages, const RenderOptions& opt
   }
   check_shapes(messages, options);
   Budget budget(jinja::kLimit, "the chat template",
-                {.steps = jinja::kMaxSteps, .bytes = jinja::kMaxBytes, .depth = jinja::kMaxStack},
+                {.steps = options.most_steps, .bytes = jinja::kMaxBytes, .depth = jinja::kMaxStack},
                 jinja::kLimitHint);
   std::vector<Value> list;
   list.reserve(messages.size());

@@ -12,16 +12,18 @@
 #include <vector>
 
 #include "core/json.h"
+#include "jinja/errors.h"
 #include "text/span.h"
 
 namespace sft {
 
 struct RenderOptions {
-  bool add_generation_prompt = false;   // end with the header of an assistant turn
-  bool continue_final_message = false;  // end inside the last message, so that it can be gone on
-  Json tools;                           // an array of tool definitions, or null
-  Json documents;                       // an array, or null
-  Json kwargs;                          // more variables (enable_thinking, ...), or null
+  bool add_generation_prompt = false;     // end with the header of an assistant turn
+  bool continue_final_message = false;    // end inside the last message, so that it can be gone on
+  Json tools;                             // an array of tool definitions, or null
+  Json documents;                         // an array, or null
+  Json kwargs;                            // more variables (enable_thinking, ...), or null
+  int64_t most_steps = jinja::kMaxSteps;  // M154 for a rendering that needs more
 };
 
 struct RenderedChat {

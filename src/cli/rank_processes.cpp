@@ -54,6 +54,14 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
   return out;
 }
 
+Error refused(int rank, int failure) {
+  return Error("G031", fmt::format("the system does not start a process for rank {}: {}", rank,
+                                   std::strerror(failure)))
+      .hint(
+          "raise the limit (ulimit -u and -n, the container's pids.max), or ask for fewer ranks:  "
+          "--nproc_per_node 1");
+}
+
 }  // namespace
 
 void RankProcesses::end() {
@@ -81,7 +89,7 @@ void RankProcesses::start(const std::vector<Start>& all) {
     if (!s.shown) {
       std::array<int, 2> ends{};
       if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
-        throw Error("X020", fmt::format("cannot make a pipe: {}", std::strerror(errno)));
+        throw refused(s.rank, errno);
       }
       process.output = Fd(ends[0]);
       write_end = Fd(ends[1]);
@@ -108,7 +116,7 @@ void RankProcesses::start(const std::vector<Start>& all) {
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&how);
     if (failure != 0) {
-      throw Error("X020", fmt::format("cannot start rank {}: {}", s.rank, std::strerror(failure)));
+      throw refused(s.rank, failure);
     }
     process.alive = true;
   }

@@ -28,7 +28,7 @@ class RankProcesses {
   RankProcesses(const RankProcesses&) = delete;
   RankProcesses& operator=(const RankProcesses&) = delete;
 
-  // Throws X020 when a process cannot be started.
+  // Throws G031 when a process cannot be started.
   void start(const std::vector<Start>& all);
   void signal(int number);
   // What to watch for reading; `take_output` after each wait.

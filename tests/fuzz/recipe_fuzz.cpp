@@ -5,10 +5,14 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace sft;
+  static TrainOptions options;  // the table, which takes long to make, points into it
+  static OptionTable table = [] {
+    OptionTable made;
+    options.visit(made);
+    return made;
+  }();
+  options = TrainOptions();
   return fuzz::accepts([&] {
-    TrainOptions options;
-    OptionTable table;
-    options.visit(table);
     ParsedOptions parsed;
     parse_yaml_options(table, {reinterpret_cast<const char*>(data), size}, "fuzz.yaml", parsed);
     check_built(table, parsed);

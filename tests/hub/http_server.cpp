@@ -11,6 +11,7 @@
 #include <chrono>
 #include <optional>
 #include <stdexcept>
+#include <utility>
 
 namespace sft::testing {
 
@@ -117,11 +118,17 @@ void HttpServer::accept_all() {
     const int on = 1;
     ::setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     const std::lock_guard lock(mutex_);
+    for (const std::thread::id id : std::exchange(ended_, {})) {
+      const auto ended = std::ranges::find(workers_, id, &std::thread::get_id);
+      ended->join();
+      workers_.erase(ended);
+    }
     open_.push_back(connection.get());
     workers_.emplace_back([this, connection = std::move(connection)] {
       serve(connection.get());
       const std::lock_guard inner(mutex_);
       std::erase(open_, connection.get());
+      ended_.push_back(std::this_thread::get_id());
     });
   }
 }

@@ -73,7 +73,8 @@ class HttpServer {
   mutable std::mutex mutex_;
   std::vector<Request> requests_;
   std::list<int> open_;
-  std::vector<std::thread> workers_;
+  std::list<std::thread> workers_;
+  std::vector<std::thread::id> ended_;  // of those that have nothing to do any more
   std::thread acceptor_;
 };
 

@@ -443,12 +443,12 @@ Outcome try_alone(const Seed& seed, const std::string& snippet) {
   return outcome;
 }
 
-int run(size_t every) {
+int run(size_t every, size_t first) {
   size_t tried = 0, n = 0, wrong = 0;
   Outcome slowest, largest;
   for (const Seed& seed : kSeeds) {
     for (const std::string& snippet : snippets()) {
-      if (n++ % every != 0) {
+      if (n++ % every != first) {
         continue;
       }
       const Outcome outcome = try_alone(seed, snippet);
@@ -472,7 +472,8 @@ int run(size_t every) {
 }  // namespace
 }  // namespace sft
 
-// usage: hostile_templates [N]      every N-th of them only
+// usage: hostile_templates [N [FIRST]]      every N-th of them only, beginning with FIRST (0)
 int main(int argc, char** argv) {
-  return sft::run(argc > 1 ? std::max(1UL, std::strtoul(argv[1], nullptr, 10)) : 1);
+  const size_t every = argc > 1 ? std::max(1UL, std::strtoul(argv[1], nullptr, 10)) : 1;
+  return sft::run(every, argc > 2 ? std::strtoul(argv[2], nullptr, 10) % every : 0);
 }

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <fstream>
-#include <optional>
+#include <numeric>
 
 #include "comm/communicator.h"
 #include "torture/runs.h"
@@ -154,8 +154,13 @@ int thread_loop(const Settings& s) {
       report.wrong(fmt::format("{}: the outcome is another (then ended with {})", what, again));
     }
   };
+  std::vector<int> limits = {2, 4, 10};
+  if (!s.sample) {
+    limits.resize(12);
+    std::iota(limits.begin(), limits.end(), 1);
+  }
   for (const Form& form : forms) {
-    for (int limit = s.sample ? 4 : 1; limit <= 12; limit += s.sample ? 5 : 1) {
+    for (const int limit : limits) {
       for (const int threads : {1, 4, 2000}) {
         if (s.sample && threads == 1) {
           continue;
