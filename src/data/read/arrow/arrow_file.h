@@ -24,7 +24,7 @@
 
 namespace sft {
 
-// The memory that one file's decoded contents take, bounded by the file's size (D024): pages that
+// The memory that one file's decoded contents take, bounded by the file's size (D026): pages that
 // unpack to gigabytes and dictionaries that are written out take next to nothing in the file.
 class BoundedPool : public arrow::MemoryPool {
  public:
@@ -67,11 +67,11 @@ class BoundedPool : public arrow::MemoryPool {
   int64_t limit_ = 0;
 };
 
-// D021 when the status is a failure, D024 when the file asks for too much; `row` is the first row
+// D021 when the status is a failure, D026 when the file asks for too much; `row` is the first row
 // that is meant.
 inline void check_arrow(const arrow::Status& status, const std::string& file, int64_t row) {
   if (status.IsOutOfMemory()) {
-    throw Error("D024",
+    throw Error("D026",
                 fmt::format("{} unpacks to far more than its size: {}",
                             std::filesystem::path(file).filename().string(), status.message()))
         .at(fmt::format("{}, row {}", file, row + 1))
@@ -97,7 +97,7 @@ class ArrowBatch : public RowBatch {
   int64_t bytes() const { return arrow::util::TotalBufferSize(*rows_); }
   Json row(int64_t i, const std::vector<std::string>* columns) const override {
     constexpr BudgetLimits kRow{.steps = 32 << 20, .bytes = 512LL << 20};
-    Budget budget("D024", "a row", kRow, "no real row holds that much; cut it into several");
+    Budget budget("D026", "a row", kRow, "no real row holds that much; cut it into several");
     Json object = Json::object();
     for (int column = 0; column < rows_->num_columns(); ++column) {
       const std::string& name = rows_->column_name(column);
