@@ -40,8 +40,9 @@ const Family& find_family(const Json& config) {
       return family;
     }
   }
-  throw Error("M031", fmt::format("the architecture {} (model_type \"{}\") is not supported",
-                                  name.empty() ? "of this model" : name, type))
+  throw Error("M031",
+              fmt::format("the architecture {} (model_type \"{}\") is not supported",
+                          name.empty() ? "of this model" : name.substr(0, 80), type.substr(0, 80)))
       .hint(fmt::format("supported are {}", fmt::join(supported_architectures(), ", ")));
 }
 

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "core/error.h"
+#include "core/numbers.h"
 
 namespace sft {
 
@@ -21,7 +22,8 @@ int64_t layers_in(const std::vector<std::string>& names) {
     if (name.starts_with(kLayer)) {
       const char* const end = name.data() + name.size();
       const auto [rest, status] = std::from_chars(name.data() + kLayer.size(), end, layer);
-      if (status == std::errc() && rest != end && *rest == '.' && layer >= 0) {
+      if (status == std::errc() && rest != end && *rest == '.' && layer >= 0 &&
+          layer < kMostCount) {
         layers = std::max(layers, layer + 1);
       }
     }
@@ -45,12 +47,15 @@ class SizeCheck {
  private:
   static std::string part(std::string_view name) { return fmt::format("{}0.{}", kLayer, name); }
 
-  // The size of a tensor there; 0 when it is missing, which is told later with its name.
+  // The size of a tensor there; 0 when it is missing or no such thing, which is told later with its
+  // name.
   int64_t rows(const std::string& name) const {
-    return source_.has(name) ? source_.shape(name).dims().front() : 0;
+    const Shape shape = source_.has(name) ? source_.shape(name) : Shape{};
+    return shape.rank() == 0 ? 0 : shape.dims().front();
   }
   int64_t columns(const std::string& name) const {
-    return source_.has(name) ? source_.shape(name).dims().back() : 0;
+    const Shape shape = source_.has(name) ? source_.shape(name) : Shape{};
+    return shape.rank() < 2 ? 0 : shape.dims().back();
   }
 
   void same(const char* field, int64_t said, int64_t found, const std::string& note = "") const {

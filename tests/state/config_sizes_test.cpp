@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/file_writer.h"
+#include "state/loaded_model.h"
 #include "support/paths.h"
 
 namespace sft {
@@ -90,6 +91,33 @@ TEST(ConfigSizes, EachFieldThatTheWeightsContradictIsNamedWithBothValues) {
               << e.message();
         }
       }
+    }
+  }
+}
+
+// Written by hand: what a stranger may put into a header.
+TEST(ConfigSizes, HeadersOfAnyKindAreAnErrorWithACode) {
+  const TemporaryFolder folder;
+  change(SFT_TEST_DIR "/../examples/tiny-model", folder.path, Json::object());
+  for (
+      const char* tensors :
+      {R"("model.embed_tokens.weight":{"dtype":"F32","shape":[],"data_offsets":[0,4]})",
+       R"("model.embed_tokens.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]})",
+       R"("model.embed_tokens.weight":{"dtype":"F32","shape":[1,1,1,1,1,1],"data_offsets":[0,4]})",
+       R"("model.layers.9223372036854775807.x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]})",
+       R"("model.layers.-1.x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]})",
+       R"("model.layers.0.self_attn.q_proj.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]})",
+       R"("model.layers.0.self_attn.k_proj.weight":{"dtype":"F32","shape":[],"data_offsets":[0,4]})"}) {
+    const std::string header = std::string("{") + tensors + "}";
+    std::string file(8, '\0');
+    file[0] = static_cast<char>(header.size());
+    write_text(folder.path / "model.safetensors", file + header + "1234");
+    const auto source = open(folder.path);
+    try {
+      check_weights(*source, described_model(*source));
+      ADD_FAILURE() << tensors;
+    } catch (const Error& e) {
+      EXPECT_TRUE(e.code() == "M244" || e.code() == "M245" || e.code() == "M258") << e.what();
     }
   }
 }
