@@ -26,6 +26,7 @@ namespace {
 struct BenchOptions {
   TrainOptions run;  // of a run's options those that a benchmark has
   std::optional<std::string> gradient_checkpointing;
+  std::optional<int64_t> lora_r;
   BenchSettings settings;
   bool sweep = false;
 
@@ -47,6 +48,8 @@ struct BenchOptions {
     v("gradient_checkpointing", &gradient_checkpointing, "What is computed again.")
         .one_of({"none", "norms", "mlp", "block"});
     v("activation_offloading", &settings.memory.offload, "Keep activations in the host's memory.");
+    v("lora_r", &lora_r, "Adapters of this rank on all linear layers; without it all is trained.")
+        .at_least(1);
     v("sweep", &sweep,
       "Micro-batches of 1, 2, 4, ... documents, as long as they fit and get faster, each with the "
       "cheapest recompute that fits.");
@@ -219,6 +222,12 @@ int run_bench(Args args, Terminal& terminal) {
   require_model(o.run);
   if (!o.settings.profile.empty()) {
     check_profile(o.settings.profile);
+  }
+  if (o.lora_r) {
+    o.run.model.use_peft = true;
+    o.run.model.lora_r = *o.lora_r;
+    o.run.model.lora_dropout = 0;
+    o.run.model.lora_target_modules = {"all-linear"};
   }
   o.settings.batch = o.run.per_device_train_batch_size;
   o.settings.accumulation = o.run.gradient_accumulation_steps;

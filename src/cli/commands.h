@@ -27,6 +27,7 @@ int run_bench(Args args, Terminal& terminal);
 int run_generate(Args args, Terminal& terminal);
 int run_inspect(Args args, Terminal& terminal);
 int run_tokenize(Args args, Terminal& terminal);
+int run_merge(Args args, Terminal& terminal);
 
 // The lines that parsing the options has left, for people.
 void say_options(const TrainOptions& options, const Logger& log);

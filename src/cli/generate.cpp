@@ -34,7 +34,7 @@ constexpr ForeignNames kForeign[] = {
 
 struct GenerateOptions {
   TrainOptions run;  // of a run's options those of its model and device
-  std::optional<std::string> prompt, system;
+  std::optional<std::string> prompt, system, adapter;
   bool chat = false;
   int64_t max_new_tokens = 128;
   bool do_sample = false;
@@ -46,6 +46,8 @@ struct GenerateOptions {
     v("model_name_or_path", &run.model.model_name_or_path,
       "Model folder, .gguf file or hub id in the local cache.")
         .also("model");
+    v("adapter", &adapter,
+      "An adapter's folder, put onto the model; alone, onto the one it names.");
     v("model_revision", &run.model.model_revision, "Branch, tag or commit of a hub id.");
     v("prompt", &prompt, "The text to go on from; a bare word on the command line is the same.");
     v("chat", &chat, "The prompt is a user's message: render it with the model's chat template.");
@@ -105,6 +107,10 @@ int run_generate(Args args, Terminal& terminal) {
   if (!o.prompt && parsed.positionals.size() == 1) {
     o.prompt = parsed.positionals[0];
   }
+  if (!o.run.model.model_name_or_path && o.adapter) {
+    o.run.model.model_name_or_path = o.adapter;
+    o.adapter.reset();
+  }
   require_model(o.run);
   if (!o.prompt || parsed.positionals.size() > 1) {
     throw Error("C061", "one prompt is needed")
@@ -122,7 +128,7 @@ int run_generate(Args args, Terminal& terminal) {
   const Logger run_log =
       terminal.logger(o.run.verbose > 0 ? 0 : std::max<int64_t>(o.run.quiet, 1), o.run.verbose);
   const RunSurroundings surroundings{run_log, hub};
-  OpenRun run(o.run, surroundings);
+  OpenRun run(o.run, surroundings, Places::looked_at, {.adapter = o.adapter.value_or("")});
   const ModelConfig& config = run.shape().config;
   const TextSetup& text = run.text();
   // A rendered chat brings its own special tokens.

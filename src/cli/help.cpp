@@ -25,6 +25,7 @@ usage: sft [options]                    train
        sft inspect [options]            show examples with the trained tokens marked
        sft generate [options] PROMPT    write text with a model
        sft tokenize [options]           token ids of a file's lines, and how fast they come
+       sft merge --adapter DIR          an adapter and its base become one model
        sft bench --model MODEL [options] how fast a model's shape trains here, on one GPU or several
        sft env                          what this machine has
        sft help TOPIC                   data, memory, distributed, deepspeed, env, exit-codes

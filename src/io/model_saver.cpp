@@ -39,6 +39,7 @@ class Saver {
       : source_(source), options_(options), writes_(false) {}
 
   void weights(std::span<const StreamedTensor> weights, ThreadPool* pool);
+  void adapter(std::span<const StreamedTensor> weights, const Json& config, ThreadPool* pool);
   void config();
   void generation_config();
   void tokenizer();
@@ -107,6 +108,12 @@ void Saver::weights(std::span<const StreamedTensor> weights, ThreadPool* pool) {
   }
   report_.files =
       write_safetensors_shards(folder_, kept, options_.dtype, options_.max_shard_bytes, pool);
+}
+
+void Saver::adapter(std::span<const StreamedTensor> weights, const Json& config, ThreadPool* pool) {
+  report_.files.push_back(
+      write_safetensors(folder_ / "adapter_model.safetensors", weights, DType::f32, pool));
+  write("adapter_config.json", to_text(config, 2) + "\n");
 }
 
 void Saver::config() {
@@ -219,6 +226,20 @@ SaveReport save_model(const fs::path& folder, const ModelSource& source,
     saver.weights(weights, pool);  // first: if the disk is full, the rest is left as it was
     saver.config();
     saver.generation_config();
+    saver.tokenizer();
+  });
+  saver.card();
+  sync_folder(folder);
+  return saver.report();
+}
+
+SaveReport save_adapter(const fs::path& folder, const ModelSource& source, const Json& config,
+                        std::span<const StreamedTensor> weights, const SaveOptions& options,
+                        ThreadPool* pool) {
+  make_folder(folder);
+  Saver saver(folder, source, options);
+  naming_source(source, [&] {
+    saver.adapter(weights, config, pool);
     saver.tokenizer();
   });
   saver.card();

@@ -52,6 +52,13 @@ SaveReport save_model(const fs::path& folder, const ModelSource& source,
                       std::span<const StreamedTensor> weights, const SaveOptions& options,
                       ThreadPool* pool = nullptr);
 
+// Saves an adapter as PEFT loads it: `weights` under their names in adapter_model.safetensors, in
+// float32, `config` as adapter_config.json, and the tokenizer beside them; the base model is named,
+// not copied. Errors as above.
+SaveReport save_adapter(const fs::path& folder, const ModelSource& source, const Json& config,
+                        std::span<const StreamedTensor> weights, const SaveOptions& options,
+                        ThreadPool* pool = nullptr);
+
 // Throws M010 or M248 when a JSON file of the source that saving will edit is broken: what
 // save_model would notice only when training is over.
 void check_savable(const ModelSource& source);

@@ -149,8 +149,7 @@ Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const 
   const std::string prefix = layer_prefix(layer) + "self_attn.";
   const ModelConfig::Layer& kind = c.layer[static_cast<size_t>(layer)];
   const Heads heads = c.attention_heads();
-  Value qkv =
-      linear(p, x, {w(prefix + "qkv_proj.weight"), w.optional(prefix + "qkv_proj.bias"), {}});
+  Value qkv = linear(p, x, w.linear(prefix + "qkv_proj."));
   if (const Value q_norm = w.optional(prefix + "q_norm.weight")) {
     qkv = qk_norm(p, qkv, q_norm, w(prefix + "k_norm.weight"), heads, c.norm);
   }
@@ -160,15 +159,13 @@ Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const 
                       ? attention(p, qkv, inputs.documents, options)
                       : cached_attention(p, qkv, inputs.caches[static_cast<size_t>(layer)],
                                          inputs.past, options);
-  return linear(p, kept_rows(p, c, inputs, layer, y),
-                {w(prefix + "o_proj.weight"), w.optional(prefix + "o_proj.bias"), {}});
+  return linear(p, kept_rows(p, c, inputs, layer, y), w.linear(prefix + "o_proj."));
 }
 
 Value mlp_block(Program& p, const ModelConfig& c, const Weights& w, int layer, Value x) {
   const std::string prefix = layer_prefix(layer) + "mlp.";
-  return gated_mlp(
-      p, x, {w(prefix + "gate_up_proj.weight"), w.optional(prefix + "gate_up_proj.bias"), {}},
-      {w(prefix + "down_proj.weight"), w.optional(prefix + "down_proj.bias"), {}}, c.activation);
+  return gated_mlp(p, x, w.linear(prefix + "gate_up_proj."), w.linear(prefix + "down_proj."),
+                   c.activation);
 }
 
 std::vector<Value> rope_tables(Program& p, const ModelConfig& c, const ModelInputs& inputs) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "core/error.h"
@@ -9,7 +10,8 @@
 
 namespace sft {
 
-Weights::Weights(Program& p, const Model& model) {
+Weights::Weights(Program& p, const Model& model, const DropoutInputs& dropout)
+    : adapters_(model.adapters), dropout_(dropout) {
   int index = 0;
   for (const std::vector<ParamSpec>* const list : {&model.trained, &model.frozen}) {
     for (const ParamSpec& spec : *list) {
@@ -31,6 +33,20 @@ Value Weights::operator()(const std::string& name) const {
     throw Error("M030", fmt::format("the model's family describes no parameter {}", name));
   }
   return v;
+}
+
+Linear Weights::linear(const std::string& prefix) const {
+  Linear layer{(*this)(prefix + "weight"), optional(prefix + "bias"), {}};
+  if (const auto found = adapters_.find(prefix + "weight"); found != adapters_.end()) {
+    for (const LoraGroup& group : found->second) {
+      Lora lora{(*this)(group.a), (*this)(group.b), group.pieces};
+      if (dropout_.keys) {
+        lora.dropout = {group.dropout, group.site, dropout_};
+      }
+      layer.lora.push_back(std::move(lora));
+    }
+  }
+  return layer;
 }
 
 ModelConfig read_model_config(const Json& config) {
@@ -62,6 +78,12 @@ void Model::set_parameters(std::vector<ParamSpec> specs) {
   layout = layout_parameters(trained, blocks());
 }
 
+bool Model::has_dropout() const {
+  return std::ranges::any_of(adapters, [](const auto& weight) {
+    return std::ranges::any_of(weight.second, [](const LoraGroup& g) { return g.dropout > 0; });
+  });
+}
+
 std::string Model::head_name() const {
   return config.tied ? "model.embed_tokens.weight" : "lm_head.weight";
 }
@@ -89,9 +111,17 @@ ModelInputs batch_inputs(Program& p, const Model& model, const BatchSize& size) 
 TrainingProgram record_training(const Model& model, const BatchSize& size, TokenLoss loss,
                                 bool training, MemoryPolicy memory, Target target) {
   Program p(training ? Program::Purpose::training : Program::Purpose::inference, memory, target);
-  const Weights w(p, model);
-  const ModelInputs inputs = batch_inputs(p, model, size);
   const int64_t kept = size.kept > 0 ? size.kept : size.tokens;
+  DropoutInputs dropout;
+  if (size.dropout) {
+    dropout.keys = p.input("dropout_keys", {size.tokens, 2}, DType::i32);
+    dropout.seed = p.input("dropout_seed", {2}, DType::i32);
+    if (size.kept > 0) {
+      dropout.kept_keys = p.input("dropout_kept_keys", {size.kept, 2}, DType::i32);
+    }
+  }
+  const Weights w(p, model, dropout);
+  const ModelInputs inputs = batch_inputs(p, model, size);
   const Value targets = p.input("targets", {kept}, DType::i32);
   const Value rows = p.input("rows", {kept}, DType::i32, true);
   const Value loss_scale = p.input("loss_scale", {1}, DType::f32);

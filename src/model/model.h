@@ -12,6 +12,7 @@
 #include "graph/program.h"
 #include "ops/attention.h"
 #include "ops/gated_activation.h"
+#include "ops/linear.h"
 #include "ops/linear_cross_entropy.h"
 #include "ops/rope.h"
 
@@ -53,17 +54,30 @@ struct ModelInputs {
   Value past;                 // (1) i32 when generating
 };
 
+// The adapters of one weight that have the same rank (ops/lora.h), by the names of parameters.
+struct LoraGroup {
+  std::string a, b;
+  std::vector<LoraPiece> pieces;
+  float dropout = 0.0F;
+  uint32_t site = 0;  // of the dropout
+};
+
 struct Model;
 
 // A model's parameters inside one program, by name.
 class Weights {
  public:
-  Weights(Program& p, const Model& model);
+  // `dropout`: what adapters drop by; without it they drop nothing.
+  Weights(Program& p, const Model& model, const DropoutInputs& dropout = {});
   Value operator()(const std::string& name) const;  // M030 when there is none
   Value optional(const std::string& name) const;    // null when there is none
+  // The layer whose weight is "<prefix>weight", with its bias and its adapters where it has them.
+  Linear linear(const std::string& prefix) const;
 
  private:
   std::map<std::string, Value, std::less<>> values_;
+  const std::map<std::string, std::vector<LoraGroup>>& adapters_;
+  DropoutInputs dropout_;
 };
 
 // A row of the table in families.cpp.
@@ -89,7 +103,9 @@ struct Model {
   const Family* family = nullptr;
   ModelConfig config;
   std::vector<ParamSpec> trained, frozen;
-  ParamLayout layout;  // of the trained ones
+  ParamLayout layout;                                      // of the trained ones
+  std::map<std::string, std::vector<LoraGroup>> adapters;  // by the weight's name
+  bool has_dropout() const;
 
   // All of the family's parameters, as its `trained` says (all of them are, as a family makes
   // them).
@@ -121,6 +137,8 @@ struct BatchSize {
   int64_t longest = 0;    // no document has more tokens; 0: tokens
   int64_t kept = 0;       // at most so many are trained, and the last block drops others; 0: none
   bool noise = false;     // there is an input "noise" (tokens, hidden) f32 for the embeddings
+  bool dropout = false;   // there are inputs "dropout_keys", "dropout_seed" and, where rows are
+                         // kept, "dropout_kept_keys"
   auto operator<=>(const BatchSize&) const = default;
 };
 // `training` false leaves the backward pass out, for evaluation.

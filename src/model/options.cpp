@@ -30,16 +30,19 @@ void visit_model(ModelOptions& o, OptionTable& v) {
 
 void visit_lora(ModelOptions& o, OptionTable& v) {
   v.group("LoRA");
-  const char* soon = "adapters come in a later version; full fine-tuning works";
-  v("use_peft", &o.use_peft, "Train low-rank adapters in place of the weights.").planned(soon);
-  v("lora_r", &o.lora_r, "Rank.").at_least(1).planned(soon);
-  v("lora_alpha", &o.lora_alpha, "Scale: the update counts alpha / r.").planned(soon);
-  v("lora_dropout", &o.lora_dropout, "Dropout before the adapter.").planned(soon);
-  v("lora_target_modules", &o.lora_target_modules, "Layers that get an adapter.").planned(soon);
+  const char* soon = "adapters here are low-rank updates of linear layers (--use_peft)";
+  v("use_peft", &o.use_peft, "Train low-rank adapters in place of the weights.");
+  v("lora_r", &o.lora_r, "Rank.").at_least(1);
+  v("lora_alpha", &o.lora_alpha, "Scale: the update counts alpha / r.");
+  v("lora_dropout", &o.lora_dropout, "Share of an adapter's input that is dropped.").below(1);
+  v("lora_target_modules", &o.lora_target_modules,
+    "Layers that get an adapter: names, or one regular expression for whole names, or all-linear; "
+    "without it q_proj and v_proj.");
   v("lora_target_parameters", &o.lora_target_parameters, "Parameters that get one.").planned(soon);
   v("lora_modules_to_save", &o.lora_modules_to_save, "Layers trained in full.").planned(soon);
-  v("lora_task_type", &o.lora_task_type, "Task name in the adapter's configuration.").planned(soon);
-  v("use_rslora", &o.use_rslora, "Scale by alpha / sqrt(r).").planned(soon);
+  v("lora_task_type", &o.lora_task_type, "Task name in the adapter's configuration.")
+      .built_only({"CAUSAL_LM"}, "models here continue text");
+  v("use_rslora", &o.use_rslora, "Scale by alpha / sqrt(r).");
   v("use_dora", &o.use_dora, "Decompose weights into size and direction.").planned(soon);
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/dtype.h"
 #include "options/options.h"
 
 namespace sft {
@@ -38,6 +39,12 @@ struct ModelOptions {
   std::optional<std::string> bnb_4bit_quant_storage;
 
   void visit(OptionTable& v);
+
+  // The type of the weights that the optimizer changes. Adapters are in float32 whatever the base
+  // is in, as PEFT makes them.
+  DType trained_type() const {
+    return dtype == "bfloat16" && !use_peft ? DType::bf16 : DType::f32;
+  }
 };
 
 }  // namespace sft

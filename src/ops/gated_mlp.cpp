@@ -6,7 +6,7 @@ namespace sft {
 
 namespace {
 
-bool plain(const Linear& layer) { return !layer.bias && !layer.lora; }
+bool plain(const Linear& layer) { return !layer.bias && layer.lora.empty(); }
 
 }  // namespace
 

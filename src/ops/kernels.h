@@ -4,12 +4,14 @@
 
 #include "ops/add_noise.h"
 #include "ops/attention.h"
+#include "ops/dropout.h"
 #include "ops/embedding.h"
 #include "ops/gated_activation.h"
 #include "ops/gated_mlp.h"
 #include "ops/gather_rows.h"
 #include "ops/linear.h"
 #include "ops/linear_cross_entropy.h"
+#include "ops/lora.h"
 #include "ops/qk_norm.h"
 #include "ops/rmsnorm.h"
 #include "ops/rope.h"
@@ -22,6 +24,7 @@ namespace sft {
   KERNEL(attention_backward)        \
   KERNEL(cached_attention_forward)  \
   KERNEL(add_noise)                 \
+  KERNEL(dropout)                   \
   KERNEL(embedding_forward)         \
   KERNEL(embedding_backward)        \
   KERNEL(gated_activation_forward)  \
@@ -36,6 +39,9 @@ namespace sft {
   KERNEL(linear_backward_bias)      \
   KERNEL(widen)                     \
   KERNEL(linear_cross_entropy)      \
+  KERNEL(lora_up)                   \
+  KERNEL(lora_up_backward_input)    \
+  KERNEL(lora_up_backward_weight)   \
   KERNEL(qk_norm_forward)           \
   KERNEL(qk_norm_backward)          \
   KERNEL(rmsnorm_forward)           \

@@ -46,25 +46,56 @@ void emit_linear_backward(Program& b, Value grad_y, Value x, Value weight, float
   }
 }
 
+namespace {
+
+// x with some of its values dropped, which lives as long as it is read.
+Value dropped(Program& p, Value x, const Dropout& dropout) {
+  if (dropout.rate == 0.0F) {
+    return x;
+  }
+  const Value y = p.like(x, "linear.dropped");
+  emit_dropout(p, x, dropout, y);
+  return y;
+}
+
+// What is dropped is drawn again, instead of being kept.
+void emit_lora_down_backward(Program& b, Value grad_low, Value x, const Lora& lora) {
+  if (lora.dropout.rate == 0.0F) {
+    emit_linear_backward(b, grad_low, x, lora.a, 1.0F, b.grad_out(x));
+    return;
+  }
+  Output grad_dropped;
+  const Output grad_x = b.grad_out(x);
+  if (grad_x.value) {
+    grad_dropped = b.like(x, "linear.dropped.grad");
+  }
+  emit_linear_backward(b, grad_low, dropped(b, x, lora.dropout), lora.a, 1.0F, grad_dropped);
+  if (grad_x.value) {
+    emit_dropout(b, grad_dropped.value, lora.dropout, grad_x);
+  }
+}
+
+}  // namespace
+
 Value linear(Program& p, Value x, const Linear& layer) {
   SFT_ASSERT(p.shape(layer.weight)[1] == p.shape(x)[1]);
   const Value y = p.activation("linear", {p.shape(x)[0], p.shape(layer.weight)[0]});
   emit_product(p, x, layer.weight, layer.bias, 1.0F, y);
-  Value low;
-  if (layer.lora) {
-    low = p.activation("linear.lora", {p.shape(x)[0], p.shape(layer.lora->a)[0]});
-    emit_product(p, x, layer.lora->a, {}, 1.0F, low);
-    emit_product(p, low, layer.lora->b, {}, layer.lora->scale, {y, Output::Mode::add});
+  std::vector<Value> low;
+  for (const Lora& lora : layer.lora) {
+    low.push_back(p.activation("linear.lora", {p.shape(x)[0], p.shape(lora.a)[0]}));
+    emit_product(p, dropped(p, x, lora.dropout), lora.a, {}, 1.0F, low.back());
+    emit_lora_up(p, low.back(), lora, y);
   }
   p.on_backward([=](Program& b) {
     const Value grad_y = b.grad(y);
     if (!grad_y) {
       return;
     }
-    if (layer.lora) {
-      const Value grad_low = b.like(low, "linear.lora.grad");
-      emit_linear_backward(b, grad_y, low, layer.lora->b, layer.lora->scale, grad_low);
-      emit_linear_backward(b, grad_low, x, layer.lora->a, 1.0F, b.grad_out(x));
+    for (size_t i = 0; i < layer.lora.size(); ++i) {
+      if (const Value grad_low = emit_lora_up_backward(b, grad_y, low[i], layer.lora[i])) {
+        emit_lora_down_backward(b, grad_low, x, layer.lora[i]);
+      }
     }
     emit_linear_backward(b, grad_y, x, layer.weight, 1.0F, b.grad_out(x));
     if (layer.bias && b.needs_grad(layer.bias)) {

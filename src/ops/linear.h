@@ -1,24 +1,18 @@
 // y = x W^T + b, the matrix product of every projection.
 #pragma once
 
-#include <optional>
+#include <vector>
 
 #include "device/kernel.h"
 #include "graph/program.h"
+#include "ops/lora.h"
 
 namespace sft {
 
-// A low-rank update of the weight: W + scale * B A. Hu et al., "LoRA" (2021).
-struct Lora {
-  Value a;  // (rank, in)
-  Value b;  // (out, rank)
-  float scale = 1.0F;
-};
-
 struct Linear {
-  Value weight;  // (out, in); a frozen one of another type is widened when it is used
-  Value bias;    // (out), or null
-  std::optional<Lora> lora;
+  Value weight;            // (out, in); a frozen one of another type is widened when it is used
+  Value bias;              // (out), or null
+  std::vector<Lora> lora;  // by rank
 };
 
 // x (tokens, in) -> (tokens, out). Gradients are made only for what is trained.

@@ -137,10 +137,11 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
   result.fastest_step_s = times.front();
   result.tokens_per_s = tokens / result.step_s;
   result.flops_per_token = flops_per_token(model, s.seq);
-  result.device_bytes = free_before - static_cast<double>(device.free_memory()) +
-                        static_cast<double>((model.host ? 0 : model.weights.size()) +
-                                            (model.copy_on_host ? 0 : model.copy.size()) +
-                                            model.norms.size() + model.gathered.size());
+  result.device_bytes =
+      free_before - static_cast<double>(device.free_memory()) +
+      static_cast<double>((model.host ? 0 : model.weights.size()) +
+                          (model.copy_on_host ? 0 : model.copy.size()) + model.norms.size() +
+                          model.gathered.size() + model.frozen.device_size());
   const auto traced = [&](Trace::Order order, const std::function<void(const Trace&)>& use) {
     Trace trace(device, order);
     runner.trace(&trace);

@@ -28,10 +28,6 @@ namespace {
 // "process 123 on host"
 std::string this_process() { return fmt::format("process {} on {}", ::getpid(), host_name()); }
 
-DType stored_type(const TrainOptions& o) {
-  return o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32;
-}
-
 }  // namespace
 
 OpenRun::OpenRun(TrainOptions options, const RunSurroundings& surroundings, Places places,
@@ -98,9 +94,47 @@ Holding OpenRun::holding() {
 const ModelSource& OpenRun::source() {
   if (!source_) {
     require_model(options_);
+    open_adapter();
     source_ = open_source(options_.model, options_.data, surroundings_.hub, surroundings_.logger);
   }
   return *source_;
+}
+
+// A model that is an adapter's folder: what it names is the model, and the adapter is trained on.
+void OpenRun::open_adapter() {
+  fs::path folder = parts_.adapter;
+  std::optional<std::string>& model = options_.model.model_name_or_path;
+  if (folder.empty() && AdapterFiles::is_in(*model)) {
+    folder = *model;
+  }
+  if (folder.empty()) {
+    return;
+  }
+  given_adapter_ = AdapterFiles::read(folder);
+  if (parts_.adapter.empty()) {
+    const LoraConfig& config = given_adapter_->config;
+    if (config.base_model.empty()) {
+      throw Error("M270", fmt::format("{} does not say which model it is for",
+                                      (folder / "adapter_config.json").string()))
+          .hint("write the model's name into it, as base_model_name_or_path");
+    }
+    model = config.base_model;
+    options_.model.model_revision = config.base_revision.value_or("main");
+  }
+  options_.model.use_peft = true;
+}
+
+void OpenRun::say_adapter_options() const {
+  const std::vector<std::string> given = adapter_options_given(options_.model);
+  if (given.empty() || (options_.model.use_peft && !given_adapter_)) {
+    return;
+  }
+  surroundings_.logger.warn(
+      given_adapter_
+          ? fmt::format("{} mean nothing for an adapter that is there: it goes on as it is",
+                        fmt::join(given, ", "))
+          : fmt::format("{} mean nothing without --use_peft: all weights are trained",
+                        fmt::join(given, ", ")));
 }
 
 const Json& OpenRun::config() {
@@ -116,11 +150,20 @@ const Json& OpenRun::config() {
 const Model& OpenRun::shape() {
   if (!shape_) {
     shape_ = parts_.config.empty() ? described_model(source()) : Model::from_config(config());
+    if (options_.model.use_peft) {
+      adapter_ = RunAdapter::add_to(*shape_, options_, given_adapter_ ? &*given_adapter_ : nullptr);
+    }
+    say_adapter_options();
     if (parts_.adapt) {
       parts_.adapt(*shape_);
     }
   }
   return *shape_;
+}
+
+const std::optional<RunAdapter>& OpenRun::adapter() {
+  shape();
+  return adapter_;
 }
 
 const TextSetup& OpenRun::text() {
@@ -306,10 +349,12 @@ LoadedModel& OpenRun::weights() {
     return *weights_;
   }
   if (parts_.random_weights || !parts_.config.empty()) {
-    weights_ = random_model(shape(), device(), compute(), stored_type(options_), holding());
+    weights_ = random_model(shape(), device(), compute(), options_.model.trained_type(), holding());
     return *weights_;
   }
-  weights_ = load_model(source(), shape(), device(), compute(), stored_type(options_), holding());
+  const StartValues start = adapter() ? adapter()->start : StartValues();
+  weights_ = load_model(source(), shape(), device(), compute(), options_.model.trained_type(),
+                        holding(), start);
   return *weights_;
 }
 

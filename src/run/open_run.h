@@ -6,7 +6,7 @@
 //   check        inputs, device, places, text, the hub, checkpoint: all that is cheap, in this
 //   order device       the GPU or the CPU, and its threads                                 G020
 //   source       the model's files                                 C030, C075, C079, M200-M249
-//   shape        its parameters                                                M030-M036, M258
+//   shape        its parameters, and what of them is trained      M030-M036, M258, C190-C194
 //   text         its tokenizer and template; the files that saving and loading will read
 //                                                                  M010, M244-M250, D070-D075
 //   checkpoint   where the run goes on                                               M260-M267
@@ -28,6 +28,7 @@
 #include "run/choose_device.h"
 #include "run/hub_push.h"
 #include "run/output_folder.h"
+#include "run/run_adapter.h"
 #include "run/surroundings.h"
 #include "run/text_setup.h"
 #include "settings/train_options.h"
@@ -50,6 +51,7 @@ struct RunParts {
   std::function<Communicator&(Device& device)> ranks{};  // once
   std::function<void(Model& shape)> adapt{};             // says what of it is trained, say
   std::string id{};                                      // of a run that begins
+  fs::path adapter{};                                    // an adapter's folder, for the model
 };
 
 // Optimizer steps.
@@ -79,6 +81,8 @@ class OpenRun {
   const ModelSource& source();
   const Json& config();  // config.json, of the source or by itself
   const Model& shape();
+  // With --use_peft, or where the model is an adapter's folder.
+  const std::optional<RunAdapter>& adapter();
   const TextSetup& text();
   const std::optional<fs::path>& checkpoint();
 
@@ -116,6 +120,8 @@ class OpenRun {
   RankControl& control();
   ThreadPool& pool();
   void open_places();
+  void open_adapter();
+  void say_adapter_options() const;
   int64_t fitting_batch();
 
   TrainOptions options_;
@@ -128,7 +134,9 @@ class OpenRun {
   ChosenDevice device_;
   std::unique_ptr<ModelSource> source_;
   Json own_config_;  // where the model is no more than that
+  std::optional<AdapterFiles> given_adapter_;
   std::optional<Model> shape_;
+  std::optional<RunAdapter> adapter_;
   std::optional<TextSetup> text_;
   std::optional<OutputFolder> output_;
   std::optional<HubPush> push_;

@@ -28,8 +28,12 @@ LoadedModel random_model(const Model& shape, Device& device, DType compute, DTyp
     convert_from_f32(weight_type, floats.data(), kNoise, bytes.data());
     return bytes;
   };
-  const std::vector<std::byte> noise =
-      stored([&](uint64_t i) { return loaded.model.config.initializer_range * normal(1, 0, i); });
+  std::vector<float> wide(kNoise);
+  for (int64_t i = 0; i < kNoise; ++i) {
+    wide[static_cast<size_t>(i)] =
+        loaded.model.config.initializer_range * normal(1, 0, static_cast<uint64_t>(i));
+  }
+  const std::vector<std::byte> noise = stored([&](uint64_t i) { return wide[i]; });
   const std::vector<std::byte> ones = stored([](uint64_t) { return 1.0F; });
   std::map<std::string, Init> inits;
   for (const ParamSpec& spec : loaded.model.trained) {
@@ -49,6 +53,19 @@ LoadedModel random_model(const Model& shape, Device& device, DType compute, DTyp
       at += n;
     }
   }
+  for (const ParamSpec& spec : loaded.model.frozen) {
+    for (const ParamPiece& piece : spec.pieces) {
+      inits[piece.name] = spec.init;
+    }
+  }
+  loaded.frozen.read(device,
+                     [&](const std::string& name, const Shape&, ElementRange part, float* to) {
+                       const Init init = inits.at(name);
+                       for (int64_t i = part.begin; i < part.end; ++i) {
+                         *to++ = init == Init::normal ? wide[static_cast<size_t>(i % kNoise)]
+                                                      : static_cast<float>(init == Init::ones);
+                       }
+                     });
   loaded.refresh_copy(device);
   return loaded;
 }

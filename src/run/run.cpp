@@ -19,6 +19,13 @@ void load(OpenRun& run) {
       fmt::format("model: {} ({}), {} parameters, {}, trained in {} on {}", run.source().name(),
                   run.shape().config.architecture, with_commas(run.shape().values()),
                   run.source().format(), name_of(run.compute()), run.device().name()));
+  if (run.adapter()) {
+    const int64_t trained = count_parameters(run.shape().trained);
+    run.surroundings().logger.note(fmt::format(
+        "{}: {} of {} parameters are trained ({:.2f} %)", run.adapter()->words(),
+        with_commas(trained), with_commas(run.shape().values()),
+        100.0 * static_cast<double>(trained) / static_cast<double>(run.shape().values())));
+  }
 }
 
 }  // namespace

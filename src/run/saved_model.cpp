@@ -54,10 +54,14 @@ SaveOptions save_options(OpenRun& run) {
 
 }  // namespace
 
-SavedModel::SavedModel(OpenRun& run) : source_(run.source()), options_(save_options(run)) {}
+SavedModel::SavedModel(OpenRun& run)
+    : source_(run.source()), adapter_(run.adapter()), options_(save_options(run)) {}
 
 SaveReport SavedModel::write(const fs::path& folder, std::span<const StreamedTensor> weights,
                              ThreadPool* pool) const {
+  if (adapter_) {
+    return save_adapter(folder, source_, adapter_->json(), weights, options_, pool);
+  }
   std::vector<StreamedTensor> kept;
   for (const StreamedTensor& w : weights) {  // those in neither float32 nor the files' type
     kept.push_back(w.dtype == DType::f32 || w.dtype == options_.dtype ? w : widened(w));

@@ -20,6 +20,7 @@ class SavedModel {
 
  private:
   const ModelSource& source_;
+  const std::optional<RunAdapter>& adapter_;
   SaveOptions options_;
 };
 

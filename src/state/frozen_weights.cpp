@@ -12,7 +12,8 @@ FrozenWeights::FrozenWeights(const Model& model, DType compute, Place place, boo
     : specs_(model.frozen),
       compute_(compute),
       layout_(layout_frozen(specs_, model.blocks(), compute)),
-      shards_(layout_, place) {
+      shards_(layout_, place),
+      on_host_(on_host) {
   const bool slices = place.stage == 3;
   const auto held =
       static_cast<size_t>(slices ? shards_.slice_elements() : shards_.whole_elements());

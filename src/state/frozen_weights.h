@@ -26,7 +26,9 @@ class FrozenWeights {
   // Reads what this rank holds, and no more, in pieces.
   void read(Device& device, const ReadTensor& read);
 
-  size_t size() const { return held_.size() + gathered_.size(); }  // in bytes
+  // In bytes: all, and what of it is on the device.
+  size_t size() const { return held_.size() + gathered_.size(); }
+  size_t device_size() const { return (on_host_ ? 0 : held_.size()) + gathered_.size(); }
 
   // What programs read, in the order of Model::frozen.
   std::vector<Tensor> tensors() const;
@@ -57,6 +59,7 @@ class FrozenWeights {
   ParamLayout layout_;  // in bytes, as all that follows
   ShardLayout shards_;
   BlockSlots slots_;
+  bool on_host_ = false;
   Buffer held_;      // whole blocks, or slices
   Buffer gathered_;  // at stage 3: the blocks that programs read, in `slots_`
 };

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "formats/convert.h"
+#include "model/adapters.h"
 #include "state/config_sizes.h"
 
 namespace sft {
@@ -123,8 +124,8 @@ void LoadedModel::refresh_copy(Device& device) const {
       convert_to_f32(weight_type, weights_at(s), s.range.size(), reinterpret_cast<float*>(to),
                      &device.threads());
     } else {
-      Tensor copy{to, all, target.compute};
-      device.add({weights_at(s), all, weight_type}, copy, false);
+      Tensor narrow{to, all, target.compute};
+      device.add({weights_at(s), all, weight_type}, narrow, false);
     }
   }
   refresh_norms(device);
@@ -178,8 +179,8 @@ void LoadedModel::refresh_norms(Device& device) const {
         convert_to_f32(weight_type, from, part.elements(), values.data());
         device.upload(to, values.data(), values.size() * sizeof(float));
       } else {
-        Tensor copy{to, part, DType::f32};
-        device.add({from, part, weight_type}, copy, false);
+        Tensor wide{to, part, DType::f32};
+        device.add({from, part, weight_type}, wide, false);
       }
     }
     norm += spec.shape.elements();
@@ -216,6 +217,9 @@ void check_weights(const ModelSource& source, const Model& model) {
   for (const std::vector<ParamSpec>* const list : {&model.trained, &model.frozen}) {
     for (const ParamSpec& spec : *list) {
       for (const ParamPiece& piece : spec.pieces) {
+        if (piece.name.starts_with(kAdapterPrefix)) {
+          continue;
+        }
         auto dims = spec.shape.dims();
         dims[0] = piece.rows;
         source.require(piece.name, Shape(dims));
@@ -231,7 +235,7 @@ LoadedModel load_model(const ModelSource& source, Device& device, DType compute,
 }
 
 LoadedModel load_model(const ModelSource& source, Model model, Device& device, DType compute,
-                       DType weight_type, const Holding& holding) {
+                       DType weight_type, const Holding& holding, const StartValues& start) {
   LoadedModel loaded;
   check_sizes(source, model.config);
   loaded.model = std::move(model);
@@ -241,6 +245,10 @@ LoadedModel load_model(const ModelSource& source, Model model, Device& device, D
   loaded.allocate(device, holding);
   const LoadedModel::ReadTensor read = [&](const std::string& name, const Shape&, ElementRange part,
                                            float* to) {
+    if (const auto found = start.find(name); found != start.end()) {
+      std::copy(found->second.begin() + part.begin, found->second.begin() + part.end, to);
+      return;
+    }
     source.read_f32(name, part, to, &device.threads());
   };
   loaded.read_weights(device, read);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -96,14 +97,17 @@ struct LoadedModel {
 int64_t count_norms(const std::vector<ParamSpec>& specs);
 
 // M244 or M245 for a tensor of the family that the source does not have, or in another shape.
+// Those of adapters are not looked for.
 void check_weights(const ModelSource& source, const Model& model);
 
 // Reads every tensor that the family describes, or what is held of it. M244/M245 for one that
 // is missing or of another shape. A tied head that the file stores all the same is not read.
 LoadedModel load_model(const ModelSource& source, Device& device, DType compute = DType::f32,
                        DType weight_type = DType::f32, const Holding& holding = {});
-// The same for a model of this source, of which not everything need be trained.
+// The values of parameters that are in no source, by published name: adapters that begin.
+using StartValues = std::map<std::string, std::vector<float>>;
+// The same for a model of this source, of which not everything need be trained, nor be in it.
 LoadedModel load_model(const ModelSource& source, Model model, Device& device, DType compute,
-                       DType weight_type, const Holding& holding);
+                       DType weight_type, const Holding& holding, const StartValues& start = {});
 
 }  // namespace sft

@@ -29,8 +29,10 @@ int64_t kept_bound(DeviceKind device, int64_t tokens, int64_t trained, bool alik
 
 int64_t input_bytes(const BatchSize& size) {
   const auto whole = [](int64_t words) { return (words + 15) / 16 * 16; };
+  const int64_t dropout =
+      size.dropout ? whole(2 * size.tokens) + whole(2 * size.kept) + whole(2) : 0;
   return static_cast<int64_t>(sizeof(int32_t)) *
-         (5 * whole(size.tokens) + whole(size.documents + 1) + 16);
+         (5 * whole(size.tokens) + whole(size.documents + 1) + 16 + dropout);
 }
 
 BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int64_t longest) {
@@ -65,9 +67,28 @@ namespace {
 
 constexpr size_t kResults = 1024;  // micro-batches
 
-BatchSize most_size(DeviceKind device, int64_t tokens) {
+BatchSize most_size(DeviceKind device, int64_t tokens, bool dropout) {
   const int64_t most = std::max<int64_t>(tokens, 1);
-  return program_size(device, most, most, most);
+  BatchSize size = program_size(device, most, most, most);
+  size.dropout = dropout;
+  return size;
+}
+
+// For each token a number of its document, by what the document says, and the place in it.
+std::vector<int32_t> dropout_keys(const MicroBatch& batch) {
+  std::vector<int32_t> keys;
+  keys.reserve(2 * batch.tokens.size());
+  for (size_t d = 1; d < batch.cu_seqlens.size(); ++d) {
+    uint32_t hash = 2166136261U;  // FNV-1a
+    for (int32_t i = batch.cu_seqlens[d - 1]; i < batch.cu_seqlens[d]; ++i) {
+      hash = (hash ^ static_cast<uint32_t>(batch.tokens[static_cast<size_t>(i)])) * 16777619U;
+    }
+    for (int32_t i = batch.cu_seqlens[d - 1]; i < batch.cu_seqlens[d]; ++i) {
+      keys.push_back(static_cast<int32_t>(hash));
+      keys.push_back(batch.positions[static_cast<size_t>(i)]);
+    }
+  }
+  return keys;
 }
 
 }  // namespace
@@ -78,11 +99,12 @@ BatchRunner::BatchRunner(Device& device, Arena& arena, const LoadedModel& model,
       arena_(arena),
       model_(model),
       options_(options),
-      inputs_(device.allocate(
-          static_cast<size_t>(input_bytes(most_size(device.kind(), options.most_tokens))))),
+      dropout_(options.training && model.model.has_dropout()),
+      inputs_(device.allocate(static_cast<size_t>(
+          input_bytes(most_size(device.kind(), options.most_tokens, dropout_))))),
       results_(device.allocate(kResults * sizeof(LossStats))) {
   if (options.most_tokens > 0) {  // now, so that no later batch asks for more
-    BatchSize most = most_size(device.kind(), options.most_tokens);
+    BatchSize most = most_size(device.kind(), options.most_tokens, dropout_);
     most.noise = options.noise;
     const Plan& plan = sized(most).executor.plan();
     arena.reserve(most_bytes_ = plan.bytes);
@@ -147,6 +169,7 @@ BatchSize BatchRunner::size_for(const MicroBatch& batch) {
       program_size(device_.kind(), static_cast<int64_t>(batch.tokens.size()),
                    static_cast<int64_t>(batch.cu_seqlens.size()) - 1, longest_document(batch));
   size.noise = options_.noise;
+  size.dropout = dropout_;
   if (options_.drop_rows) {
     size.kept = kept_bound(device_.kind(), size.tokens, static_cast<int64_t>(rows_.size()),
                            size.tokens == ladder_size(options_.most_tokens));
@@ -161,7 +184,8 @@ BatchSize BatchRunner::size_for(const MicroBatch& batch) {
 }
 
 // One upload for all inputs. Tokens after the last document fill the program's size.
-void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, float loss_scale) {
+void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, float loss_scale,
+                       uint64_t dropout_seed) {
   std::vector<int32_t>& all = staged_;
   all.clear();
   all.reserve(inputs_.size() / sizeof(int32_t));
@@ -195,6 +219,23 @@ void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, float los
     add("targets", targets, size.kept, size.kept, kIgnored);
     add("rows", places, trained, trained, 0);
   }
+  if (size.dropout) {
+    const std::vector<int32_t> keys = dropout_keys(batch);
+    add("dropout_keys", keys, 2 * n, 2 * n, 0);
+    bindings_.inputs["dropout_keys"].shape = {n, 2};
+    add("dropout_seed",
+        {static_cast<int32_t>(dropout_seed), static_cast<int32_t>(dropout_seed >> 32)}, 2, 2, 0);
+    bindings_.inputs.erase("dropout_kept_keys");
+    if (size.kept > 0) {
+      std::vector<int32_t> kept;
+      for (const int32_t row : rows_) {
+        kept.push_back(keys[2 * static_cast<size_t>(row)]);
+        kept.push_back(keys[2 * static_cast<size_t>(row) + 1]);
+      }
+      add("dropout_kept_keys", kept, 2 * size.kept, 2 * size.kept, 0);
+      bindings_.inputs["dropout_kept_keys"].shape = {size.kept, 2};
+    }
+  }
   device_.upload(inputs_.data(), all.data(), all.size() * sizeof(int32_t));
 }
 
@@ -212,7 +253,7 @@ void BatchRunner::bind_noise(const BatchSize& size, std::span<const float> noise
 }
 
 BatchRunner::Sized& BatchRunner::prepared(const MicroBatch& batch, float loss_scale, bool first,
-                                          std::span<const float> noise) {
+                                          const Draws& draws) {
   check_batch(batch, model_.model.config);
   rows_.clear();
   for (size_t i = 0; i < batch.targets.size(); ++i) {
@@ -222,9 +263,9 @@ BatchRunner::Sized& BatchRunner::prepared(const MicroBatch& batch, float loss_sc
   }
   const BatchSize size = size_for(batch);
   Sized& program = sized(size);
-  bind(batch, size, loss_scale);
+  bind(batch, size, loss_scale, draws.dropout_seed);
   if (size.noise) {
-    bind_noise(size, noise);
+    bind_noise(size, draws.noise);
   }
   bindings_.first_micro_batch = first;
   return program;
@@ -252,9 +293,9 @@ std::string BatchRunner::first_not_finite(const MicroBatch& batch, float loss_sc
 }
 
 void BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first, BlockWatcher* watcher,
-                      std::span<const float> noise) {
+                      const Draws& draws) {
   SFT_ASSERT(pending_ < kResults);
-  Sized& program = prepared(batch, loss_scale, first, noise);
+  Sized& program = prepared(batch, loss_scale, first, draws);
   program.executor.trace(trace_);
   bindings_.watcher = watcher;
   program.executor.run(bindings_);

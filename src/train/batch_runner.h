@@ -31,6 +31,12 @@ BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int
 // What the libraries behind the ops get to work in (Device::reserve_workspace), in bytes.
 int64_t workspace_bytes(DeviceKind device, const ModelConfig& config, int64_t tokens);
 
+// The random numbers of one micro-batch.
+struct Draws {
+  std::span<const float> noise{};  // a row of `hidden` values for each token, where options say so
+  uint64_t dropout_seed = 0;       // the step's
+};
+
 struct BatchRunnerOptions {
   TokenLoss loss{};
   MemoryPolicy memory{};
@@ -48,9 +54,9 @@ class BatchRunner {
 
   // Starts a micro-batch; when training, its gradients times `loss_scale` replace (`first`) or add
   // to what stands in `gradients`. `watcher`: see Bindings. M036 for a token id beyond the
-  // vocabulary. `noise`: a row of `hidden` values for each token, where the options say so.
+  // vocabulary.
   void run(const MicroBatch& batch, float loss_scale, bool first, BlockWatcher* watcher = nullptr,
-           std::span<const float> noise = {});
+           const Draws& draws = {});
   // Waits for the micro-batches since the last call and gives the sums of each.
   std::vector<LossStats> collect();
   // Runs a micro-batch again, slowly, and says which instruction first wrote a number that is not
@@ -68,15 +74,16 @@ class BatchRunner {
   };
   Sized& sized(const BatchSize& size);
   BatchSize size_for(const MicroBatch& batch);
-  Sized& prepared(const MicroBatch& batch, float loss_scale, bool first,
-                  std::span<const float> noise = {});
-  void bind(const MicroBatch& batch, const BatchSize& size, float loss_scale);
+  Sized& prepared(const MicroBatch& batch, float loss_scale, bool first, const Draws& draws = {});
+  void bind(const MicroBatch& batch, const BatchSize& size, float loss_scale,
+            uint64_t dropout_seed);
   void bind_noise(const BatchSize& size, std::span<const float> noise);
 
   Device& device_;
   Arena& arena_;
   const LoadedModel& model_;
   BatchRunnerOptions options_;
+  bool dropout_;  // adapters drop some of what they read
   Bindings bindings_;
   std::map<BatchSize, Sized> programs_;
   Buffer inputs_;  // of the program at work, end to end

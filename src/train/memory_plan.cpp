@@ -83,7 +83,7 @@ MemoryWish memory_wish(const TrainOptions& o, const Holding& holding, const Prep
   wish.loss = token_loss(o);
   wish.noise = o.neftune_noise_alpha.has_value();
   wish.optimizer = optimizer_settings(o.optim, 0);
-  wish.stored = o.model.dtype == "bfloat16" ? DType::bf16 : DType::f32;
+  wish.stored = o.model.trained_type();
   wish.rows = o.per_device_train_batch_size;
   wish.longest = [&train](int64_t rows) { return longest_batch(train, rows); };
   if (sampling_of(o) == Sampling::batch_rebalance && !train.bound()) {
@@ -121,6 +121,7 @@ ProgramBytes program_bytes(const Model& model, const Target& target, int64_t tok
   }
   BatchSize size = program_size(target.device, tokens, tokens, tokens);
   size.noise = noise;
+  size.dropout = training && model.has_dropout();
   const TrainingProgram recorded = record_training(model, size, loss, training, policy, target);
   const Plan plan = plan_memory(recorded.program);
   ProgramBytes bytes;

@@ -142,6 +142,13 @@ std::vector<float> Trainer::noise_of(const MicroBatch& batch, size_t number) {
   return embedding_noise(batch, hidden, *options_.neftune_noise_alpha, own);
 }
 
+uint64_t Trainer::dropout_seed() const {
+  constexpr uint64_t kDropout = 0xD0;
+  const auto words =
+      philox(static_cast<uint64_t>(options_.seed), kDropout, static_cast<uint64_t>(step_));
+  return uint64_t{words[1]} << 32 | words[0];
+}
+
 int64_t Trainer::input_tokens(const MicroBatch& batch) const {
   if (options_.include_num_input_tokens_seen == "no") {
     return 0;
@@ -162,8 +169,9 @@ double Trainer::run_batches(const std::vector<MicroBatch>& batches, double scale
   for (size_t i = 0; i < batches.size(); ++i) {
     context_.comm.progress(step_ + 1);
     const Sharder::MicroBatchRun how = sharder_.begin_micro_batch(i == 0, i + 1 == batches.size());
+    const std::vector<float> noise = noise_of(batches[i], i);
     runner_->run(batches[i], static_cast<float>(scale * loss_scale()), how.overwrite, how.watcher,
-                 noise_of(batches[i], i));
+                 {noise, dropout_seed()});
     if (i % 1000 == 999 || i + 1 == batches.size()) {
       std::ranges::copy(runner_->collect(), std::back_inserter(results));
     }

@@ -122,6 +122,7 @@ class Trainer {
   // The step's loss. `scale`: what a sum of this rank's losses counts for.
   double run_batches(const std::vector<MicroBatch>& batches, double scale);
   std::vector<float> noise_of(const MicroBatch& batch, size_t number);
+  uint64_t dropout_seed() const;  // of this step
   int64_t input_tokens(const MicroBatch& batch) const;
   void update(double learning_rate);
   void skip_update(const std::vector<MicroBatch>& batches, double scale);

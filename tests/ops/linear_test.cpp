@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "ops/dropout_draw.h"
 #include "support/op_case.h"
 
 namespace sft::testing {
@@ -76,8 +77,8 @@ OpCase lora_case(const LinearShape& s, int64_t rank, bool bias, Operand weight) 
   c.operands.push_back(parameter({rank, s.in}, 4));
   c.operands.push_back(parameter({s.out, rank}, 5));
   c.build = [=](Program& p, const std::vector<Value>& in) {
-    const Lora lora{in[first], in[first + 1], kScale};
-    return std::vector{linear(p, in[0], {in[1], bias ? in[2] : Value(), lora})};
+    const Lora lora{in[first], in[first + 1], {{0, s.out, kScale}}};
+    return std::vector{linear(p, in[0], {in[1], bias ? in[2] : Value(), {lora}})};
   };
   c.reference = [=, plain = c.reference](const std::vector<Numbers>& in) {
     Numbers low;
@@ -135,6 +136,112 @@ TEST(Linear, a_chain) {
   check_op(c);
 }
 
+// Three parts of a fused weight, of which the first and the last have adapters of their own.
+TEST(Linear, adapters_of_parts_of_a_fused_weight) {
+  OpCase c;
+  c.operands = {activation({9, 12}, 1), frozen({20, 12}, DType::f32, 2, 0.2), parameter({6, 12}, 3),
+                parameter({13, 3}, 4)};
+  const std::vector<LoraPiece> pieces{{0, 8, 0.5F}, {15, 5, 2.0F}};
+  c.build = [=](Program& p, const std::vector<Value>& in) {
+    return std::vector{linear(p, in[0], {in[1], {}, {Lora{in[2], in[3], pieces}}})};
+  };
+  c.reference = [=](const std::vector<Numbers>& in) {
+    Numbers low, y;
+    add_product(in[0], in[2], 12, 1.0, low);
+    add_product(in[0], in[1], 12, 1.0, y);
+    size_t row = 0;
+    for (size_t piece = 0; piece < pieces.size(); ++piece) {
+      for (int64_t o = 0; o < pieces[piece].rows; ++o, ++row) {
+        for (size_t t = 0; t < 9; ++t) {
+          double sum = 0;
+          for (size_t k = 0; k < 3; ++k) {
+            sum += low[t * 6 + piece * 3 + k] * in[3][row * 3 + k];
+          }
+          y[t * 20 + static_cast<size_t>(pieces[piece].first_row + o)] += pieces[piece].scale * sum;
+        }
+      }
+    }
+    return std::vector<Numbers>{y};
+  };
+  check_op(c);
+}
+
+// Which values are dropped, as the definition has it; gradients go where values went.
+TEST(Linear, an_adapter_drops_some_of_its_input) {
+  constexpr size_t kTokens = 11, kIn = 14;
+  constexpr float kRate = 0.3F;
+  std::vector<int> keys;
+  for (size_t t = 0; t < kTokens; ++t) {
+    keys.push_back(t < 5 ? 77 : 99);
+    keys.push_back(static_cast<int>(t < 5 ? t : t - 5));
+  }
+  const std::vector<int> seed{123, 45};
+  OpCase c;
+  c.operands = {activation({kTokens, kIn}, 1),
+                frozen({6, kIn}, DType::f32, 2, 0.2),
+                parameter({2, kIn}, 3),
+                parameter({6, 2}, 4),
+                indices(keys),
+                indices(seed)};
+  c.operands[4].shape = {kTokens, 2};
+  c.build = [=](Program& p, const std::vector<Value>& in) {
+    Lora lora{in[2], in[3], {{0, 6, 1.5F}}};
+    lora.dropout = {kRate, 7, {in[4], {}, in[5]}};
+    return std::vector{linear(p, in[0], {in[1], {}, {lora}})};
+  };
+  c.reference = [=](const std::vector<Numbers>& in) {
+    const std::vector<int32_t> words{123, 45};
+    const DropoutDraw draw(words.data(), kRate, 7);
+    Numbers dropped = in[0], low, y;
+    for (size_t t = 0; t < kTokens; ++t) {
+      const int32_t key[] = {keys[2 * t], keys[2 * t + 1]};
+      for (size_t i = 0; i < kIn; ++i) {
+        const auto at = static_cast<int64_t>(i);
+        dropped[t * kIn + i] *= draw.kept(draw.words(key, at / 4 * 4), at) ? draw.scale : 0.0F;
+      }
+    }
+    add_product(dropped, in[2], kIn, 1.0, low);
+    add_product(in[0], in[1], kIn, 1.0, y);
+    add_product(low, in[3], 2, 1.5, y);
+    return std::vector<Numbers>{y};
+  };
+  check_op(c);
+}
+
+TEST(Dropout, drops_its_share_and_keeps_the_mean) {
+  const auto device = Device::cpu(2);
+  constexpr int64_t kTokens = 400, kIn = 500;
+  std::vector<float> x(kTokens * kIn, 1.0F), y(x.size());
+  std::vector<int32_t> keys(2 * kTokens), seed{1, 2};
+  for (int32_t t = 0; t < kTokens; ++t) {
+    keys[static_cast<size_t>(2 * t)] = t / 20;
+    keys[static_cast<size_t>(2 * t) + 1] = t % 20;
+  }
+  Tensor out{y.data(), {kTokens, kIn}, DType::f32};
+  const auto drop = [&](float rate, uint32_t site) {
+    cpu::dropout(*device, {x.data(), {kTokens, kIn}, DType::f32},
+                 {keys.data(), {kTokens, 2}, DType::i32}, {seed.data(), {2}, DType::i32}, rate,
+                 site, out, false);
+    return y;
+  };
+  for (const float rate : {0.05F, 0.5F}) {
+    const std::vector<float> first = drop(rate, 3);
+    double kept = 0, sum = 0;
+    for (const float v : first) {
+      kept += v != 0.0F ? 1 : 0;
+      sum += v;
+    }
+    const double n = kTokens * kIn, spread = std::sqrt(rate * (1 - rate) * n);
+    EXPECT_NEAR(kept, n * (1 - rate), 4 * spread);
+    EXPECT_NEAR(sum / n, 1.0, 4 * spread / n / (1 - rate));
+    EXPECT_EQ(first, drop(rate, 3));
+    EXPECT_NE(first, drop(rate, 4));
+    seed[0] += 1;
+    EXPECT_NE(first, drop(rate, 3));
+    seed[0] -= 1;
+  }
+}
+
 // The output of a product with LoRA is written twice; what reads it in the backward pass needs
 // both.
 TEST(Linear, lora_in_a_chain) {
@@ -142,7 +249,7 @@ TEST(Linear, lora_in_a_chain) {
   c.operands = {activation({7, 12}, 1), frozen({20, 12}, DType::bf16, 2), parameter({4, 12}, 3),
                 parameter({20, 4}, 4), parameter({9, 20}, 5)};
   c.build = [](Program& p, const std::vector<Value>& in) {
-    const Value h = linear(p, in[0], {in[1], {}, Lora{in[2], in[3], 0.5F}});
+    const Value h = linear(p, in[0], {in[1], {}, {Lora{in[2], in[3], {{0, 20, 0.5F}}}}});
     return std::vector{linear(p, h, {in[4], {}, {}})};
   };
   c.reference = [](const std::vector<Numbers>& in) {

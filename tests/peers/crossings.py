@@ -214,7 +214,7 @@ def check(sft, name, root):
     want = json.loads((root / name / "trl.json").read_text())["log"]
     have = json.loads((root / name / "sft/out/trainer_state.json").read_text())["log_history"]
     problems, gap = compare_logs(name, want, have)
-    file = "out/model.safetensors"
+    file = "out/adapter_model.safetensors" if recipe(name, root)[0].get("use_peft") else "out/model.safetensors"
     return problems + compare_weights(root / name / "trl" / file, root / name / "sft" / file), gap
 
 

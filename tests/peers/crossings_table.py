@@ -28,6 +28,11 @@ def pack(strategy="bfd", length=96, **more):
 ON_TRAIN = {"dataset_test_split": "train"}
 NEFTUNE = {"neftune_noise_alpha": 5.0}
 
+# Without dropout, whose masks are not torch's.
+LORA = {"use_peft": True, "lora_dropout": 0.0, "lora_r": 4, "lora_alpha": 8}
+ALL_LINEAR = {**LORA, "lora_target_modules": "all-linear"}
+QKVO = ["q_proj", "k_proj", "v_proj", "o_proj"]
+
 CROSSINGS = {
     # noise on the embeddings, which shares one random stream with all else that draws
     "neftune_warmup": ("chatml", "{data}/messages", {**NEFTUNE, "warmup_steps": 2, "weight_decay": 0.1}),
@@ -128,6 +133,32 @@ CROSSINGS = {
         "gradient_accumulation_steps": 2, "max_steps": 4}),
     "ranks_rebalanced": ("gemma", "{data}/messages", {"_ranks": 2, "train_sampling_strategy": "batch_rebalance", **epochs(1),
         "gradient_accumulation_steps": 2}),
+    # adapters
+    "lora_defaults": ("chatml", "text", {"use_peft": True, "lora_dropout": 0.0}),
+    "lora_one": ("chatml", "text", {**LORA, "lora_r": 1, "lora_alpha": 16}),
+    "lora_all": ("chatml", "{data}/messages", {**ALL_LINEAR, "lora_r": 8, "lora_alpha": 16}),
+    "lora_all_gemma": ("gemma", "text", {**ALL_LINEAR, "weight_decay": 0.1}),
+    "lora_all_windowed": ("windowed", "pairs", {**ALL_LINEAR, "gradient_accumulation_steps": 2}),
+    "lora_names": ("chatml", "pairs", {**LORA, "lora_target_modules": QKVO, "max_grad_norm": 0.1}),
+    "lora_mlp": ("gemma", "{data}/messages", {**LORA, "lora_target_modules": ["gate_proj", "down_proj"]}),
+    "lora_expression": ("chatml", "text", {**LORA, "lora_target_modules": [r".*layers\.1\..*(up|down)_proj"]}),
+    "lora_rs": ("windowed", "text", {**ALL_LINEAR, "use_rslora": True, "lora_r": 16, "lora_alpha": 8}),
+    "lora_large": ("gemma", "pairs", {**LORA, "lora_r": 32, "lora_alpha": 64, "lora_target_modules": QKVO}),
+    "lora_packed": ("chatml", "text", {**pack(), **ALL_LINEAR}),
+    "lora_wrapped": ("gemma", "text", {**pack("wrapped", 64), **LORA}),
+    "lora_split": ("windowed", "{data}/messages", {**pack("bfd_split", 48), **ALL_LINEAR}),
+    "lora_completion": ("chatml", "pairs", {**ALL_LINEAR, "completion_only_loss": True, **evaluate("steps", 3)}),
+    "lora_assistant": ("chatml", "{data}/messages", {**ALL_LINEAR, "assistant_only_loss": True}),
+    "lora_recomputed": ("chatml", "{data}/messages", {**ALL_LINEAR, "gradient_checkpointing": True}),
+    "lora_smoothed": ("gemma", "pairs", {**ALL_LINEAR, "label_smoothing_factor": 0.1}),
+    "lora_dft": ("chatml", "text", {**LORA, "loss_type": "dft", "lr_scheduler_type": "cosine", "warmup_steps": 2}),
+    "lora_neftune": ("chatml", "text", {**LORA, **NEFTUNE}),
+    "lora_grouped": ("chatml", "{data}/messages", {**ALL_LINEAR, **epochs(2), "train_sampling_strategy": "group_by_length"}),
+    "lora_seed": ("chatml", "text", {**ALL_LINEAR, "seed": 7, "data_seed": 3}),
+    "lora_sgd": ("windowed", "text", {**ALL_LINEAR, "optim": "sgd", "learning_rate": 0.1}),
+    "lora_resumed": ("chatml", "text", {**ALL_LINEAR, "save_strategy": "steps", "save_steps": 3, "_resume_ours": 3}),
+    "lora_ranks": ("chatml", "{data}/messages", {**ALL_LINEAR, "_ranks": 2, "per_device_train_batch_size": 2}),
+    "lora_ranks_packed": ("gemma", "text", {**pack(), **LORA, "_ranks": 2, "gradient_accumulation_steps": 2}),
 }  # fmt: skip
 
 # Fields that work, and that these runs cannot show: they need a GPU, a hub, a tracker, or are tried elsewhere.

@@ -132,7 +132,7 @@ TEST(TrainOptions, RulesThatSpanOptions) {
 }
 
 TEST(TrainOptions, WhatIsNotBuiltIsRefused) {
-  const Args refused[] = {{"--use_peft"},
+  const Args refused[] = {{"--use_dora"},
                           {"--load_in_4bit"},
                           {"--optim", "lomo"},
                           {"--num_processes", "8"},

@@ -89,9 +89,10 @@ const std::pair<const char*, bool (*)(const ParamSpec&)> kFrozen[] = {
      [](const ParamSpec& s) { return s.name != "model.layers.1.self_attn.o_proj.weight"; }}};
 
 // Runs at every stage with 2 ranks, and goes on from a checkpoint of each: always the same bits.
-void same_at_every_stage(const RunSetup& setup) {
+void same_at_every_stage(const RunSetup& setup, const ModelOptions& model = {}) {
   const Rows rows(40);
   TrainOptions o = sharded("frozen", 0);
+  o.model = model;
   o.sharding.reduce_gradients = "micro_batch";
   const std::vector<float> whole = run_ranks(2, o, rows, setup)[0].weights;
   for (const int64_t stage : {1, 2, 3}) {
@@ -114,6 +115,45 @@ TEST(Sharding, frozen_weights_have_no_part_in_the_state_at_any_stage) {
   for (const auto& [what, frozen] : kFrozen) {
     SCOPED_TRACE(what);
     same_at_every_stage({.arrange = [&](ParamSpec& s) { s.trained = !frozen(s); }});
+  }
+}
+
+ModelOptions with_adapters(double dropout) {
+  ModelOptions o;
+  o.use_peft = true;
+  o.lora_r = 4;
+  o.lora_alpha = 64;
+  o.lora_dropout = dropout;
+  o.lora_target_modules = {"all-linear"};
+  return o;
+}
+
+TEST(Sharding, adapters_are_shared_out_too_and_drop_the_same_at_every_stage) {
+  for (const double dropout : {0.0, 0.3}) {
+    SCOPED_TRACE(dropout);
+    same_at_every_stage({}, with_adapters(dropout));
+  }
+}
+
+// What is dropped depends on the document and the step, not on who computes it, nor when again.
+TEST(Sharding, dropout_does_not_depend_on_ranks_micro_batches_or_recomputation) {
+  const Rows rows(60);
+  TrainOptions o = small_run(fresh_folder("dropout"));
+  o.model = with_adapters(0.3);
+  o.max_steps = 4;
+  o.per_device_train_batch_size = 12;
+  const RunResult one = run_one(o, rows);
+  TrainOptions other = o;
+  other.model.lora_dropout = 0.0;
+  EXPECT_GT(relative_distance(one.weights, run_one(other, rows).weights), 1e-3);
+  for (const int ranks : {1, 2, 3}) {
+    for (const char* recompute : {"none", "block"}) {
+      SCOPED_TRACE(fmt::format("{} ranks, {}", ranks, recompute));
+      o.per_device_train_batch_size = 2;
+      o.gradient_accumulation_steps = 6 / ranks;
+      o.gradient_checkpointing = recompute;
+      EXPECT_LT(relative_distance(one.weights, run_ranks(ranks, o, rows)[0].weights), 1e-5);
+    }
   }
 }
 

@@ -1,0 +1,30 @@
+// An adapter's folder as PEFT saves it: adapter_config.json and adapter_model.safetensors. Used to
+// train it further, to generate with it, and to merge it into its base.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/file.h"
+#include "model/adapters.h"
+
+namespace sft {
+
+struct AdapterFiles {
+  fs::path folder;
+  LoraConfig config;
+  std::map<std::string, std::vector<float>> values;  // by the name in the file
+
+  // M270 where one of the two files is not there; C192 for a configuration that is not supported;
+  // M200-M207, M246 for weights that are not sound.
+  static AdapterFiles read(const fs::path& folder);
+  // Whether a folder holds an adapter, and no model.
+  static bool is_in(const fs::path& folder);
+
+  // The layers that it is for. M271 names a tensor that the file has not, has in another shape, or
+  // has and the layers do not need.
+  std::vector<AdapterTarget> targets(const Model& model) const;
+};
+
+}  // namespace sft
