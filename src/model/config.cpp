@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -224,6 +225,14 @@ RopeFrequencies rope_from(const Json& parameters, const Json& config, int head_d
     throw Error("M032", fmt::format("config.json: the rope type \"{}\" is not supported "
                                     "(default, linear, llama3 and yarn are)",
                                     type));
+  }
+  if (!std::isfinite(rope.attention_factor) ||
+      !std::ranges::all_of(rope.inv_freq, [](float f) { return std::isfinite(f); })) {
+    throw Error("M034",
+                fmt::format("config.json: the rope's parameters give no finite frequencies: "
+                            "{} with rope_theta {}",
+                            to_text(parameters).substr(0, 200), theta))
+        .hint("use the folder of a whole model, as published or as saved by transformers");
   }
   return rope;
 }

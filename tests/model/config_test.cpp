@@ -104,5 +104,17 @@ TEST(Config, WindowsAndLayerTypesAreChecked) {
   }
 }
 
+TEST(Config, ARopeThatIsNotFiniteIsRefused) {
+  Json config = config_of("llama3");
+  config.erase("rope_scaling");
+  config["rope_parameters"] = {{"rope_type", "yarn"},
+                               {"factor", 4.0},
+                               {"rope_theta", 1.0},
+                               {"original_max_position_embeddings", 1024}};
+  EXPECT_EQ(code_of(config, "rope_theta"), "M034");
+  config["rope_parameters"]["rope_theta"] = 10000.0;
+  EXPECT_EQ(code_of(config, ""), "taken");
+}
+
 }  // namespace
 }  // namespace sft
