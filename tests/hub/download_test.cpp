@@ -220,6 +220,28 @@ TEST_F(HubDownload, ADamagedRestIsThrownAway) {
   EXPECT_EQ(fetched("a.bin"), big);
 }
 
+// A cache may be shared with others, who could put links where a download is written.
+TEST_F(HubDownload, NoLinkIsFollowed) {
+  const fs::path blob = cache / "models--org--name/blobs" / sha256_of(big);
+  const fs::path lock = cache / ".locks/models--org--name" / (sha256_of(big) + ".lock");
+  const fs::path victim = cache / "victim";
+  std::ofstream(victim) << "precious";
+  const auto link = [&](const fs::path& path) {
+    fs::create_directories(path.parent_path());
+    fs::remove(path);
+    fs::create_symlink(victim, path);
+  };
+  for (const char* ending : {".sft.incomplete", ".sft.ranges"}) {
+    link(blob.string() + ending);
+    EXPECT_EQ(error_of([&] { fetched("a.bin"); }).code(), "S030") << ending;
+    fs::remove(blob.string() + ending);
+    fs::remove(blob.string() + ".sft.incomplete");
+  }
+  link(lock);
+  EXPECT_EQ(fetched("a.bin"), big);
+  EXPECT_EQ(read_text(victim), "precious");
+}
+
 TEST_F(HubDownload, TwoProcessesFetchAFileOnce) {
   std::atomic<int64_t> served{0};
   on_contents([&](int, const Request&, Reply& reply) {
