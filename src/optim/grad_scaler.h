@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "core/json.h"
+#include "core/saved_state.h"
 
 namespace sft {
 
@@ -26,10 +26,9 @@ class GradScaler {
     }
   }
 
-  Json state() const { return {{"scale", scale_}, {"growth_tracker", good_steps_}}; }
-  void restore(const Json& state) {
-    scale_ = state.at("scale");
-    good_steps_ = state.at("growth_tracker");
+  void visit(StateTable& v) {
+    v("scale", &scale_);
+    v("growth_tracker", &good_steps_);
   }
 
  private:

@@ -12,9 +12,6 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// JSON has no infinity: no best yet is null.
-Json or_null(double best) { return std::isfinite(best) ? Json(best) : Json(); }
-
 }  // namespace
 
 std::unique_ptr<MetricSchedule> make_metric_schedule(const std::string& name, double learning_rate,
@@ -75,20 +72,11 @@ double PlateauState::step(double metric) {
   return learning_rate_;
 }
 
-Json PlateauState::state() const {
-  return {{"learning_rate", learning_rate_},
-          {"best", or_null(best_)},
-          {"bad_evaluations", bad_evaluations_},
-          {"cooldown_left", cooldown_left_}};
-}
-
-void PlateauState::restore(const Json& state) {
-  learning_rate_ = state.at("learning_rate").get<double>();
-  if (!state.at("best").is_null()) {
-    best_ = state.at("best").get<double>();
-  }
-  bad_evaluations_ = state.at("bad_evaluations").get<int64_t>();
-  cooldown_left_ = state.at("cooldown_left").get<int64_t>();
+void PlateauState::visit(StateTable& v) {
+  v("learning_rate", &learning_rate_);
+  v("best", &best_).or_none();  // infinite: none yet
+  v("bad_evaluations", &bad_evaluations_);
+  v("cooldown_left", &cooldown_left_);
 }
 
 GreedyState::GreedyState(double learning_rate, const Json& values)
@@ -126,7 +114,7 @@ double GreedyState::smoothed(double metric) {
   sum_ += metric;
   if (static_cast<int64_t>(last_.size()) > window_) {
     sum_ -= last_.front();
-    last_.pop_front();
+    last_.erase(last_.begin());
   }
   return sum_ / static_cast<double>(last_.size());
 }
@@ -185,29 +173,16 @@ void GreedyState::begin_anew() {
   sum_ = 0.0;
 }
 
-Json GreedyState::state() const {
-  return {{"learning_rate", learning_rate_},
-          {"best", or_null(best_)},
-          {"bad", bad_},
-          {"good", good_},
-          {"cooldown_left", cooldown_left_},
-          {"warmup_left", warmup_left_},
-          {"reset_left", reset_left_},
-          {"last", Json(std::vector<double>(last_.begin(), last_.end()))},
-          {"sum", sum_}};
-}
-
-void GreedyState::restore(const Json& state) {
-  learning_rate_ = state.at("learning_rate").get<double>();
-  best_ = state.at("best").is_null() ? worst() : state.at("best").get<double>();
-  bad_ = state.at("bad").get<int64_t>();
-  good_ = state.at("good").get<int64_t>();
-  cooldown_left_ = state.at("cooldown_left").get<int64_t>();
-  warmup_left_ = state.at("warmup_left").get<int64_t>();
-  reset_left_ = state.at("reset_left").get<int64_t>();
-  const auto last = state.at("last").get<std::vector<double>>();
-  last_.assign(last.begin(), last.end());
-  sum_ = state.at("sum").get<double>();
+void GreedyState::visit(StateTable& v) {
+  v("learning_rate", &learning_rate_);
+  v("best", &best_).or_none();  // infinite: none yet
+  v("bad", &bad_);
+  v("good", &good_);
+  v("cooldown_left", &cooldown_left_);
+  v("warmup_left", &warmup_left_);
+  v("reset_left", &reset_left_);
+  v("last", &last_);
+  v("sum", &sum_);
 }
 
 }  // namespace sft

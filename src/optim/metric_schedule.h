@@ -3,11 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/json.h"
+#include "core/saved_state.h"
 
 namespace sft {
 
@@ -17,8 +18,7 @@ class MetricSchedule {
   // Takes the metric of one evaluation; returns the learning rate from now on.
   virtual double step(double metric) = 0;
   double learning_rate() const { return learning_rate_; }
-  virtual Json state() const = 0;
-  virtual void restore(const Json& state) = 0;
+  virtual void visit(StateTable& v) = 0;
 
  protected:
   explicit MetricSchedule(double learning_rate) : learning_rate_(learning_rate) {}
@@ -39,8 +39,7 @@ class PlateauState : public MetricSchedule {
   // `learning_rate` is the rate it starts from.
   PlateauState(double learning_rate, const Json& kwargs);
   double step(double metric) override;
-  Json state() const override;
-  void restore(const Json& state) override;
+  void visit(StateTable& v) override;
 
  private:
   double factor_ = 0.1, min_lr_ = 0.0, eps_ = 1e-8;
@@ -54,8 +53,7 @@ class GreedyState : public MetricSchedule {
  public:
   GreedyState(double learning_rate, const Json& kwargs);
   double step(double metric) override;
-  Json state() const override;
-  void restore(const Json& state) override;
+  void visit(StateTable& v) override;
 
  private:
   double smoothed(double metric);
@@ -69,8 +67,8 @@ class GreedyState : public MetricSchedule {
   int64_t patience_ = 10, cooldown_ = 0, warmup_ = 0, window_ = 50, reset_after_ = 500;
   bool smooth_ = false;
   int64_t bad_ = 0, good_ = 0, cooldown_left_ = 0, warmup_left_ = 0, reset_left_ = 0;
-  std::deque<double> last_;  // metrics of the window
-  double sum_ = 0.0;         // of them
+  std::vector<double> last_;  // metrics of the window
+  double sum_ = 0.0;          // of them
 };
 
 }  // namespace sft

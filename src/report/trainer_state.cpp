@@ -11,44 +11,6 @@
 namespace sft {
 namespace {
 
-template <class T>
-Json or_null(const std::optional<T>& value) {
-  return value ? Json(*value) : Json();
-}
-
-bool has(const Json& json, const char* key) { return json.contains(key) && !json[key].is_null(); }
-
-[[noreturn]] void wrong(const Json& json, const char* key, const std::string& wanted,
-                        const std::string& name) {
-  throw Error("M011", fmt::format("not a trainer state: \"{}\" is {}, it must be {}", key,
-                                  to_text(json[key]).substr(0, 60), wanted))
-      .at(name);
-}
-
-// Steps, tokens and batches; -1 is transformers' "not said".
-int64_t count(const Json& json, const char* key, int64_t otherwise, const std::string& name) {
-  constexpr int64_t kMost = int64_t{1} << 53;
-  if (!has(json, key)) {
-    return otherwise;
-  }
-  const auto value = json_whole(json[key], -1, kMost);
-  if (!value) {
-    wrong(json, key, fmt::format("a whole number up to {}", kMost), name);
-  }
-  return *value;
-}
-
-double number(const Json& json, const char* key, double otherwise, const std::string& name) {
-  if (!has(json, key)) {
-    return otherwise;
-  }
-  const auto value = json_real(json[key], -1e300, 1e300);
-  if (!value) {
-    wrong(json, key, "a finite number", name);
-  }
-  return *value;
-}
-
 // TrainerControl as transformers writes it, so that its reader finds what it expects.
 Json control(bool stop) {
   return {{"args",
@@ -62,26 +24,30 @@ Json control(bool stop) {
 
 }  // namespace
 
+void TrainerState::visit(StateTable& v) {
+  constexpr int64_t kNotSaid = -1;  // as transformers writes it
+  v("global_step", &global_step);
+  v("log_history", &log_history);
+  v("epoch", &epoch).may_be_missing();
+  v("max_steps", &max_steps).at_least(kNotSaid).may_be_missing();
+  v("num_train_epochs", &num_train_epochs).at_least(kNotSaid).may_be_missing();
+  v("logging_steps", &logging_steps).at_least(kNotSaid).may_be_missing();
+  v("save_steps", &save_steps).at_least(kNotSaid).may_be_missing();
+  v("eval_steps", &eval_steps).at_least(kNotSaid).may_be_missing();
+  v("train_batch_size", &train_batch_size).at_least(kNotSaid).may_be_missing();
+  v("num_input_tokens_seen", &num_input_tokens_seen).at_least(kNotSaid).may_be_missing();
+  v("total_flos", &total_flos).may_be_missing();
+  v("best_metric", &best_metric).may_be_missing();
+  v("best_global_step", &best_global_step).at_least(kNotSaid).may_be_missing();
+  v("best_model_checkpoint", &best_model_checkpoint).may_be_missing();
+}
+
 std::string TrainerState::text() const {
-  Json json;
-  json["best_global_step"] = or_null(best_global_step);
-  json["best_metric"] = or_null(best_metric);
-  json["best_model_checkpoint"] = or_null(best_model_checkpoint);
-  json["epoch"] = epoch;
-  json["eval_steps"] = eval_steps.value_or(500);
-  json["global_step"] = global_step;
+  Json json = write_state(*this);
   json["is_hyper_param_search"] = false;
   json["is_local_process_zero"] = true;
   json["is_world_process_zero"] = true;
-  json["log_history"] = log_history;
-  json["logging_steps"] = logging_steps;
-  json["max_steps"] = max_steps;
-  json["num_input_tokens_seen"] = num_input_tokens_seen;
-  json["num_train_epochs"] = num_train_epochs;
-  json["save_steps"] = save_steps;
   json["stateful_callbacks"] = {{"TrainerControl", control(global_step >= max_steps)}};
-  json["total_flos"] = total_flos;
-  json["train_batch_size"] = train_batch_size;
   json["trial_name"] = nullptr;
   json["trial_params"] = nullptr;
   // The plain json type keeps keys sorted at every depth.
@@ -90,40 +56,12 @@ std::string TrainerState::text() const {
 
 TrainerState TrainerState::parse(const Json& json, const std::string& name) {
   TrainerState state;
-  try {
-    state.log_history = json.at("log_history");
-    json.at("global_step");
-    const auto whole = [&](const char* key, int64_t& into) { into = count(json, key, into, name); };
-    const auto real = [&](const char* key, double& into) { into = number(json, key, into, name); };
-    whole("global_step", state.global_step);
-    real("epoch", state.epoch);
-    whole("max_steps", state.max_steps);
-    whole("num_train_epochs", state.num_train_epochs);
-    whole("logging_steps", state.logging_steps);
-    whole("save_steps", state.save_steps);
-    whole("train_batch_size", state.train_batch_size);
-    whole("num_input_tokens_seen", state.num_input_tokens_seen);
-    real("total_flos", state.total_flos);
-    if (has(json, "eval_steps")) {
-      state.eval_steps = count(json, "eval_steps", 0, name);
-    }
-    if (has(json, "best_metric")) {
-      state.best_metric = number(json, "best_metric", 0, name);
-    }
-    if (has(json, "best_global_step")) {
-      state.best_global_step = count(json, "best_global_step", 0, name);
-    }
-    if (has(json, "best_model_checkpoint")) {
-      state.best_model_checkpoint = json["best_model_checkpoint"].get<std::string>();
-    }
-    if (state.global_step < 0) {
-      wrong(json, "global_step", "at least 0", name);
-    }
-  } catch (const nlohmann::json::exception& failure) {
-    throw Error("M011", fmt::format("not a trainer state: {}", failure.what())).at(name);
-  }
+  const StateOrigin origin{name, "M011", "it is no trainer_state.json, or a damaged one", true};
+  read_state(state, json, origin);
   if (!state.log_history.is_array()) {
-    throw Error("M011", "not a trainer state: log_history is not a list").at(name);
+    throw Error("M011", fmt::format("{}: \"log_history\" is {}, it must be a list", name,
+                                    to_text(state.log_history).substr(0, 60)))
+        .hint(origin.hint);
   }
   return state;
 }

@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "core/json.h"
+#include "core/saved_state.h"
 
 namespace sft {
 
@@ -18,8 +18,7 @@ struct TrainerState {
   int64_t max_steps = 0;
   int64_t num_train_epochs = 0;  // rounded up
   // Steps, after shares of the run were turned into numbers.
-  int64_t logging_steps = 500, save_steps = 500;
-  std::optional<int64_t> eval_steps;
+  int64_t logging_steps = 500, save_steps = 500, eval_steps = 500;
   int64_t train_batch_size = 0;  // per device
   int64_t num_input_tokens_seen = 0;
   double total_flos = 0.0;
@@ -28,6 +27,7 @@ struct TrainerState {
   std::optional<int64_t> best_global_step;
   std::optional<std::string> best_model_checkpoint;
 
+  void visit(StateTable& v);  // what of the file changes, and is read again
   // The file's text: keys sorted, indent 2, numbers that are not finite as null.
   std::string text() const;
   // M011 when a key is missing or of another type; `name` is shown in the error.

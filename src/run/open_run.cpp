@@ -12,6 +12,7 @@
 #include "core/host_name.h"
 #include "core/strings.h"
 #include "io/model_saver.h"
+#include "optim/optimizers.h"
 #include "report/rank_facts.h"
 #include "run/random_model.h"
 #include "run/run_identity.h"
@@ -312,24 +313,25 @@ const Json& OpenRun::identity() {
 
 void OpenRun::check_same_run() {
   const auto& from = checkpoint();
-  if (same_run_checked_ || !from) {
-    return;
-  }
+  const std::optional<Json> saved =
+      from && !same_run_checked_ ? saved_identity(*from) : std::nullopt;
   same_run_checked_ = true;
-  const std::optional<Json> saved = saved_identity(*from);
-  const std::string differences = saved ? difference(*saved, identity()) : "";
-  if (differences.empty()) {
+  if (!saved) {
     return;
   }
-  const std::string text =
-      fmt::format("what matters has changed since {} was saved: {}", from->string(), differences);
-  if (!options_.resume_with_changes) {
-    throw Error("C063", text)
-        .hint(
-            "go on all the same with  --resume_with_changes true , or start a new run with "
-            "--model_name_or_path set to the checkpoint");
+  if (const std::string differences = difference(*saved, identity()); !differences.empty()) {
+    const std::string text =
+        fmt::format("what matters has changed since {} was saved: {}", from->string(), differences);
+    if (!options_.resume_with_changes) {
+      throw Error("C063", text)
+          .hint(
+              "go on all the same with  --resume_with_changes true , or start a new run with "
+              "--model_name_or_path set to the checkpoint");
+    }
+    surroundings_.logger.warn(text);
   }
-  surroundings_.logger.warn(text);
+  check_state_tensors(*from, shape(), stored_type(options_),
+                      optimizer_settings(options_.optim, static_cast<uint64_t>(options_.seed)));
 }
 
 void OpenRun::agree() {

@@ -3,8 +3,8 @@
 // asked for, after those it stands on, and lives as long as the run. What is wrong is refused by
 // the stage that it belongs to, with the same error whoever asks:
 //
-//   check        inputs, device, places, text, the hub, checkpoint: all that is cheap, in this
-//   order device       the GPU or the CPU, and its threads                                 G020
+//   check        inputs, device, outputs, text, hub, checkpoint: refusals that cost nothing
+//   device       the GPU or the CPU, and its threads                                      G020
 //   source       the model's files                                 C030, C075, C079, M200-M249
 //   shape        its parameters, and what of them is trained      M030-M036, M258, C190-C194
 //   text         its tokenizer and template; the files that saving and loading will read
@@ -102,7 +102,7 @@ class OpenRun {
   // What a checkpoint of this run is compared by.
   const Json& identity();
   // C063 where the checkpoint to go on from was saved by a run that differs in what matters, and
-  // --resume_with_changes is not given.
+  // --resume_with_changes is not given; M264 where its tensors are not this run's.
   void check_same_run();
   // The ranks compare model and data; C120 where they differ.
   void agree();

@@ -117,11 +117,11 @@ bool is_inside(const fs::path& path, const fs::path& folder) {
 std::optional<RunRecord> read_record(const fs::path& folder) {
   try {
     if (is_file(folder / kRecord)) {
-      const Json json = read_json(folder / kRecord);
-      return RunRecord{json.at("run"), json.at("launch"), json.at("from"), json.at("model")};
+      RunRecord record;
+      read_state(record, read_json(folder / kRecord), {(folder / kRecord).string()});
+      return record;
     }
   } catch (const Error&) {  // not to know is as if another run had been here
-  } catch (const Json::exception&) {
   }
   return std::nullopt;
 }
@@ -246,12 +246,15 @@ OutputFolder::OutputFolder(const TrainOptions& options, const std::string& owner
   record_ = read_record(folder_);
 }
 
+void RunRecord::visit(StateTable& v) {
+  v("run", &run);
+  v("launch", &launch);
+  v("from", &from);
+  v("model", &model);
+}
+
 void OutputFolder::write_record() const {
-  const Json json = {{"run", record_->run},
-                     {"launch", record_->launch},
-                     {"from", record_->from},
-                     {"model", record_->model}};
-  write_text(folder_ / kRecord, to_text(json, 2) + "\n");
+  write_text(folder_ / kRecord, to_text(write_state(*record_), 2) + "\n");
 }
 
 void OutputFolder::begin(const std::string& run, const std::string& launch, const std::string& from,

@@ -14,6 +14,7 @@
 #include "core/file.h"
 #include "core/file_lock.h"
 #include "core/log.h"
+#include "core/saved_state.h"
 #include "core/thread_pool.h"
 #include "settings/train_options.h"
 
@@ -38,6 +39,7 @@ std::optional<Resume> checkpoint_to_resume(const TrainOptions& options, const st
 // What `.sft.run` says.
 struct RunRecord {
   std::string run, launch, from, model;
+  void visit(StateTable& v);
 };
 
 class OutputFolder {

@@ -68,15 +68,8 @@ std::vector<Source> sources_of(const Sharder& sharder, int block, bool optimizer
 
 GatheredState room_for(const Sharder& sharder, bool optimizer) {
   const LoadedModel& m = sharder.model();
-  const ElementRange all{0, m.elements()};
-  std::vector<StatePart> parts = weight_parts(m.model.trained, m.model.layout, all, m.weight_type);
-  for (StatePart& p : parts) {
-    p.name = "master." + p.name;
-  }
-  if (optimizer) {
-    const StateLayout layout(m.model.trained, m.model.layout, sharder.optimizer_settings(), all);
-    std::ranges::copy(layout.parts(m.model.trained, m.model.layout), std::back_inserter(parts));
-  }
+  const std::vector<StatePart> parts =
+      whole_state(m.model, m.weight_type, optimizer ? &sharder.optimizer_settings() : nullptr);
   GatheredState state;
   size_t bytes = 0;
   for (const StatePart& p : parts) {
@@ -94,6 +87,20 @@ GatheredState room_for(const Sharder& sharder, bool optimizer) {
 }
 
 }  // namespace
+
+std::vector<StatePart> whole_state(const Model& model, DType weight_type,
+                                   const OptimizerSettings* optimizer) {
+  const ElementRange all{0, model.layout.elements};
+  std::vector<StatePart> parts = weight_parts(model.trained, model.layout, all, weight_type);
+  for (StatePart& p : parts) {
+    p.name = "master." + p.name;
+  }
+  if (optimizer != nullptr) {
+    const StateLayout layout(model.trained, model.layout, *optimizer, all);
+    std::ranges::copy(layout.parts(model.trained, model.layout), std::back_inserter(parts));
+  }
+  return parts;
+}
 
 GatheredState gather_state(Sharder& sharder, bool first_rank, bool optimizer) {
   GatheredState state;

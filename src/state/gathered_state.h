@@ -9,6 +9,11 @@
 
 namespace sft {
 
+// What a checkpoint of a run holds in tensors, whoever has which part of them; `optimizer` null:
+// the weights alone.
+std::vector<StatePart> whole_state(const Model& model, DType weight_type,
+                                   const OptimizerSettings* optimizer);
+
 struct GatheredState {
   Buffer memory;
   std::vector<NamedTensor> tensors;  // whole, in `memory`, under the names of state_parts

@@ -1,12 +1,12 @@
 // What is summed up between two log lines, and in an evaluation, in TRL's way of averaging. Its
-// JSON is part of a checkpoint, so that a resumed run prints the same next line.
+// state is part of a checkpoint, so that a resumed run prints the same next line.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 #include <limits>
 
-#include "core/json.h"
+#include "core/saved_state.h"
 
 namespace sft {
 
@@ -42,20 +42,15 @@ struct Interval {
   double mean_accuracy() const { return ratio(accuracy, batches); }
   double mean_entropy() const { return ratio(entropy, batches); }
 
-  Json json() const {
-    return {{"loss", loss},       {"losses", losses},   {"steps", steps},  {"accuracy", accuracy},
-            {"entropy", entropy}, {"batches", batches}, {"tokens", tokens}};
-  }
-  static Interval from(const Json& j) {
-    Interval i;
-    i.loss = j.at("loss");
-    i.losses = j.at("losses");
-    i.steps = j.at("steps");
-    i.accuracy = j.at("accuracy");
-    i.entropy = j.at("entropy");
-    i.batches = j.at("batches");
-    i.tokens = j.at("tokens");
-    return i;
+  // `seconds` are this process's.
+  void visit(StateTable& v) {
+    v("loss", &loss);
+    v("losses", &losses);
+    v("steps", &steps);
+    v("accuracy", &accuracy);
+    v("entropy", &entropy);
+    v("batches", &batches);
+    v("tokens", &tokens);
   }
 
  private:

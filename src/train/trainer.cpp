@@ -73,10 +73,12 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
                options.gradient_accumulation_steps),
       arena_(context.device) {
   const OptimOptions& o = options.optim;
+  state_.run = context.run;
   plan_steps(planned_steps_);
-  by_metric_ = make_metric_schedule(o.lr_scheduler_type, o.learning_rate, o.lr_scheduler_kwargs);
+  state_.by_metric =
+      make_metric_schedule(o.lr_scheduler_type, o.learning_rate, o.lr_scheduler_kwargs);
   if (model.target.compute == DType::f16) {
-    scaler_.emplace();
+    state_.scaler.emplace();
   }
   runner_.emplace(context.device, arena_, model, sharder_.gradients(),
                   BatchRunnerOptions{.loss = token_loss(options),
@@ -102,7 +104,7 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
 
 // How many steps there are, and what follows from it.
 void Trainer::plan_steps(int64_t total) {
-  total_steps_ = total;
+  state_.total_steps = total;
   const OptimOptions& o = options_.optim;
   schedule_ = make_schedule(
       o.lr_scheduler_type,
@@ -115,8 +117,9 @@ void Trainer::plan_steps(int64_t total) {
 }
 
 double Trainer::learning_rate() const {
-  return by_metric_ ? by_metric_->learning_rate()
-                    : options_.optim.learning_rate * schedule_(scaler_ ? scheduled_ : step_);
+  return state_.by_metric ? state_.by_metric->learning_rate()
+                          : options_.optim.learning_rate *
+                                schedule_(state_.scaler ? state_.scheduled : state_.step);
 }
 
 // A rank that is alone draws from the run's generator, as TRL does. Several draw each their own,
@@ -136,8 +139,9 @@ std::vector<float> Trainer::noise_of(const MicroBatch& batch, size_t number) {
     }
     return noise;
   }
-  const auto place = static_cast<uint64_t>(step_) * static_cast<uint64_t>(context_.comm.size()) +
-                     static_cast<uint64_t>(context_.comm.rank());
+  const auto place =
+      static_cast<uint64_t>(state_.step) * static_cast<uint64_t>(context_.comm.size()) +
+      static_cast<uint64_t>(context_.comm.rank());
   TorchGenerator own(philox(static_cast<uint64_t>(options_.seed), place, number)[0]);
   return embedding_noise(batch, hidden, *options_.neftune_noise_alpha, own);
 }
@@ -145,7 +149,7 @@ std::vector<float> Trainer::noise_of(const MicroBatch& batch, size_t number) {
 uint64_t Trainer::dropout_seed() const {
   constexpr uint64_t kDropout = 0xD0;
   const auto words =
-      philox(static_cast<uint64_t>(options_.seed), kDropout, static_cast<uint64_t>(step_));
+      philox(static_cast<uint64_t>(options_.seed), kDropout, static_cast<uint64_t>(state_.step));
   return uint64_t{words[1]} << 32 | words[0];
 }
 
@@ -167,7 +171,7 @@ double Trainer::run_batches(const std::vector<MicroBatch>& batches, double scale
   double loss = 0;
   std::vector<LossStats> results;
   for (size_t i = 0; i < batches.size(); ++i) {
-    context_.comm.progress(step_ + 1);
+    context_.comm.progress(state_.step + 1);
     const Sharder::MicroBatchRun how = sharder_.begin_micro_batch(i == 0, i + 1 == batches.size());
     const std::vector<float> noise = noise_of(batches[i], i);
     runner_->run(batches[i], static_cast<float>(scale * loss_scale()), how.overwrite, how.watcher,
@@ -191,18 +195,18 @@ double Trainer::run_batches(const std::vector<MicroBatch>& batches, double scale
   context_.comm.all_reduce(std::span<double>(sums));
   for (size_t i = 0; i < sums.size(); i += kSums) {
     loss += sums[i];
-    interval_.add_batch(sums[i + 1], sums[i + 2], sums[i + 3]);
-    num_tokens_ += static_cast<int64_t>(sums[i + 4]);
-    interval_.tokens += static_cast<int64_t>(sums[i + 4]);
-    flos_ += 6.0 * sums[i + 5] * parameters_without_embeddings_;
-    input_tokens_ += static_cast<int64_t>(sums[i + 6]);
+    state_.interval.add_batch(sums[i + 1], sums[i + 2], sums[i + 3]);
+    state_.num_tokens += static_cast<int64_t>(sums[i + 4]);
+    state_.interval.tokens += static_cast<int64_t>(sums[i + 4]);
+    state_.flos += 6.0 * sums[i + 5] * parameters_without_embeddings_;
+    state_.input_tokens += static_cast<int64_t>(sums[i + 6]);
   }
   return loss;
 }
 
 void Trainer::train_step() {
   const auto start = Clock::now();
-  context_.comm.progress(step_ + 1);
+  context_.comm.progress(state_.step + 1);
   std::vector<MicroBatch> batches;
   {
     const Trace::Phase phase(trace(), "next batch");
@@ -231,22 +235,22 @@ void Trainer::train_step() {
   sharder_.finish_gradients();
   grad_norm_ = sharder_.gradient_norm() / loss_scale();
   last_learning_rate_ = learning_rate();
-  interval_.add_step(loss);
+  state_.interval.add_step(loss);
   if (std::isfinite(loss)) {
-    total_loss_ += loss;
-    ++losses_;
+    state_.total_loss += loss;
+    ++state_.losses;
   }
   if (std::isfinite(loss) && std::isfinite(grad_norm_)) {
     update(last_learning_rate_);
-    skipped_in_a_row_ = 0;
-  } else if (scaler_ && std::isfinite(loss) && scaler_->scale() >= 1.0) {
+    state_.skipped_in_a_row = 0;
+  } else if (state_.scaler && std::isfinite(loss) && state_.scaler->scale() >= 1.0) {
     lower_loss_scale();
   } else {
     skip_update(batches, scale);
   }
-  ++step_;
+  ++state_.step;
   epoch_ended_ = loader_->at_epoch_end();
-  interval_.seconds += seconds_since(start);
+  state_.interval.seconds += seconds_since(start);
 }
 
 // Traces profile_steps steps from the third on: in the first two, kernels still choose how to run.
@@ -255,13 +259,13 @@ void Trainer::trace_steps(int64_t first_step, bool over) {
   if (!options_.profile || log_ == nullptr) {
     return;
   }
-  const int64_t done = step_ - first_step;
+  const int64_t done = state_.step - first_step;
   if (trace_ && (over || done == kBefore + options_.profile_steps)) {
     runner_->trace(nullptr);
     trace_->write(*options_.profile);
     trace_.reset();
     context_.logger.note(fmt::format("trace of steps {} to {}: {} (open it in Perfetto)",
-                                     first_step + kBefore + 1, step_, *options_.profile));
+                                     first_step + kBefore + 1, state_.step, *options_.profile));
   } else if (over && done <= kBefore) {
     context_.logger.warn(
         fmt::format("--profile: there was no step after the first {} to trace", kBefore));
@@ -272,29 +276,29 @@ void Trainer::trace_steps(int64_t first_step, bool over) {
 }
 
 void Trainer::update(double learning_rate) {
-  ++updates_;
-  ++scheduled_;
+  ++state_.updates;
+  ++state_.scheduled;
   saving_now_.wait_until_read();
   OptimizerStep step;
   step.learning_rate = learning_rate;
   step.clip = clip_factor(grad_norm_, options_.optim.max_grad_norm) / loss_scale();
-  step.step = updates_;
+  step.step = state_.updates;
   sharder_.update(step);
-  if (scaler_) {
-    scaler_->update(true);
+  if (state_.scaler) {
+    state_.scaler->update(true);
   }
 }
 
 // float16 had no room for the gradients: the step is tried no further, and the next ones have half
 // the scale. This is how the scale is found, so it ends no run.
 void Trainer::lower_loss_scale() {
-  ++skipped_;
-  const double before = scaler_->scale();
-  scaler_->update(false);
+  ++state_.skipped;
+  const double before = state_.scaler->scale();
+  state_.scaler->update(false);
   const std::string text = fmt::format(
       "step {}: gradients overflow float16 at a loss scale of {}; the step is skipped, "
       "{} so far, and the scale is {} now",
-      step_ + 1, before, skipped_, scaler_->scale());
+      state_.step + 1, before, state_.skipped, state_.scaler->scale());
   context_.logger.note(text);
   if (log_ != nullptr) {
     log_->event("info", "", text);
@@ -302,23 +306,23 @@ void Trainer::lower_loss_scale() {
 }
 
 void Trainer::skip_update(const std::vector<MicroBatch>& batches, double scale) {
-  ++skipped_;
+  ++state_.skipped;
   diagnosis_ = diagnose_step(*runner_, model_, context_.device, batches,
                              static_cast<float>(loss_scale() * scale), train_,
                              sharder_.begin_micro_batch(true, false).watcher);
   const std::string text = fmt::format(
       "step {}: the loss or the gradient is not finite (grad_norm {}); the step is skipped, {} so "
       "far; {}",
-      step_ + 1, grad_norm_, skipped_, diagnosis_);
+      state_.step + 1, grad_norm_, state_.skipped, diagnosis_);
   context_.logger.warn(text);
   if (log_ != nullptr) {
     log_->event("warn", "X010", text);
   }
-  if (++skipped_in_a_row_ >= 3) {
+  if (++state_.skipped_in_a_row >= 3) {
     throw Error("X010",
                 fmt::format("the loss or the gradient was not finite in three steps in a row, "
                             "the last of them step {}: {}",
-                            step_ + 1, diagnosis_))
+                            state_.step + 1, diagnosis_))
         .hint(
             "use a smaller --learning_rate or a longer warmup, and look at the rows with  sft "
             "inspect");
@@ -327,20 +331,20 @@ void Trainer::skip_update(const std::vector<MicroBatch>& batches, double scale) 
 
 bool Trainer::due(const Rhythm& rhythm) const {
   if (rhythm.strategy == "epoch") {
-    return epoch_ended_ || step_ == total_steps_;
+    return epoch_ended_ || state_.step == state_.total_steps;
   }
-  return rhythm.strategy == "steps" && rhythm.every > 0 && step_ % rhythm.every == 0;
+  return rhythm.strategy == "steps" && rhythm.every > 0 && state_.step % rhythm.every == 0;
 }
 
 void Trainer::after_step() {
   const Trace::Phase phase(trace(), "log, evaluate, save");
-  if (due(logging_) || (options_.logging_first_step && step_ == 1)) {
+  if (due(logging_) || (options_.logging_first_step && state_.step == 1)) {
     log_interval();
   }
-  const bool last = step_ == total_steps_;
+  const bool last = state_.step == state_.total_steps;
   if (eval_loader_ && (due(evaluation_) || (last && evaluation_.strategy == "steps"))) {
-    const double reached =
-        evaluation_.strategy == "epoch" ? std::round(loader_->epoch()) : static_cast<double>(step_);
+    const double reached = evaluation_.strategy == "epoch" ? std::round(loader_->epoch())
+                                                           : static_cast<double>(state_.step);
     if (options_.eval_delay <= reached) {
       evaluate_and_track();
     }
@@ -361,25 +365,25 @@ void Trainer::after_step() {
 }
 
 void Trainer::log_interval() {
-  if (interval_.steps == 0) {
+  if (state_.interval.steps == 0) {
     return;
   }
   fill_state();
   if (log_ != nullptr) {
     TrainLog line;
-    line.loss = interval_.mean_loss();
+    line.loss = state_.interval.mean_loss();
     line.grad_norm = grad_norm_;
     line.learning_rate = last_learning_rate_;
-    line.entropy = interval_.mean_entropy();
-    line.num_tokens = static_cast<double>(num_tokens_);
-    line.mean_token_accuracy = interval_.mean_accuracy();
-    line.tokens_per_s = static_cast<double>(interval_.tokens) / interval_.seconds;
-    line.step_s = interval_.seconds / static_cast<double>(interval_.steps);
-    line.skipped_steps = skipped_;
-    line.loss_scale = scaler_ ? std::optional(scaler_->scale()) : std::nullopt;
+    line.entropy = state_.interval.mean_entropy();
+    line.num_tokens = static_cast<double>(state_.num_tokens);
+    line.mean_token_accuracy = state_.interval.mean_accuracy();
+    line.tokens_per_s = static_cast<double>(state_.interval.tokens) / state_.interval.seconds;
+    line.step_s = state_.interval.seconds / static_cast<double>(state_.interval.steps);
+    line.skipped_steps = state_.skipped;
+    line.loss_scale = state_.scaler ? std::optional(state_.scaler->scale()) : std::nullopt;
     log_->log(line);
   }
-  interval_ = {};
+  state_.interval = {};
 }
 
 void Trainer::evaluate_and_track() {
@@ -395,7 +399,7 @@ void Trainer::evaluate_and_track() {
         }
       },
       [&] { return context_.stopped_by() != 0; });
-  evaluation_left_ = !e;
+  state_.evaluation_left = !e;
   if (!e) {
     told_.stop = true;
     return;
@@ -406,16 +410,16 @@ void Trainer::evaluate_and_track() {
                  {"eval_mean_token_accuracy", e->accuracy}};
   if (log_ != nullptr) {
     values = log_->eval({e->loss, e->seconds, e->rows, e->batches, e->entropy,
-                         static_cast<double>(num_tokens_), e->accuracy});
+                         static_cast<double>(state_.num_tokens), e->accuracy});
   }
-  if (step_ == 0) {
+  if (state_.step == 0) {
     return;  // as in transformers: no rate changes, and nothing is the best yet
   }
   const std::string metric = options_.metric_for_best_model.value_or("loss");
-  if (by_metric_ || options_.metric_for_best_model || saving_.strategy == "best") {
+  if (state_.by_metric || options_.metric_for_best_model || saving_.strategy == "best") {
     const double value = metric_value(values, metric);
-    if (by_metric_) {
-      by_metric_->step(value);
+    if (state_.by_metric) {
+      state_.by_metric->step(value);
     }
     track_best(value);
   }
@@ -428,22 +432,22 @@ bool Trainer::is_better(double metric, const std::optional<double>& than) const 
 }
 
 void Trainer::track_best(double metric) {
-  if (is_better(metric, best_metric_)) {
-    best_metric_ = metric;
-    best_step_ = step_;
+  if (is_better(metric, state_.best_metric)) {
+    state_.best_metric = metric;
+    state_.best_step = state_.step;
     new_best_ = true;
   }
-  evaluated_ = {step_, metric};
-  if (last_saved_ == step_) {
+  evaluated_ = {state_.step, metric};
+  if (last_saved_ == state_.step) {
     note_saved();
   }
 }
 
 // This step has a checkpoint: if it was evaluated too, it can be the one to load in the end.
 void Trainer::note_saved() {
-  const auto best = best_saved_ ? std::optional(best_saved_->metric) : std::nullopt;
-  if (evaluated_ && evaluated_->step == step_ && is_better(evaluated_->metric, best)) {
-    best_saved_ = evaluated_;
+  const auto best = state_.best_saved ? std::optional(state_.best_saved->metric) : std::nullopt;
+  if (evaluated_ && evaluated_->step == state_.step && is_better(evaluated_->metric, best)) {
+    state_.best_saved = evaluated_;
   }
 }
 
@@ -453,8 +457,8 @@ void Trainer::fill_state() {
   }
   TrainerState& s = log_->state();
   s.epoch = loader_->epoch();
-  s.global_step = step_;
-  s.max_steps = total_steps_;
+  s.global_step = state_.step;
+  s.max_steps = state_.total_steps;
   s.num_train_epochs =
       options_.max_steps > 0
           ? (options_.max_steps + loader_->steps_per_epoch() - 1) / loader_->steps_per_epoch()
@@ -465,15 +469,15 @@ void Trainer::fill_state() {
     s.eval_steps = evaluation_.every;
   }
   s.train_batch_size = options_.per_device_train_batch_size;
-  s.total_flos = flos_;
-  s.num_input_tokens_seen = input_tokens_;
-  if (best_metric_) {
-    s.best_metric = best_metric_;
-    s.best_global_step = best_step_;
+  s.total_flos = state_.flos;
+  s.num_input_tokens_seen = state_.input_tokens;
+  if (state_.best_metric) {
+    s.best_metric = state_.best_metric;
+    s.best_global_step = state_.best_step;
   }
   s.best_model_checkpoint.reset();
-  if (best_saved_) {
-    s.best_model_checkpoint = checkpoint_folder(best_saved_->step).string();
+  if (state_.best_saved) {
+    s.best_model_checkpoint = checkpoint_folder(state_.best_saved->step).string();
   }
 }
 
@@ -493,18 +497,19 @@ bool Trainer::save_told() const {
 
 TrainOutcome Trainer::run(const std::function<void()>& on_trained) {
   const auto start = Clock::now();
-  const int64_t first_step = step_;
-  if (eval_loader_ && (evaluation_left_ || (options_.eval_on_start && step_ == 0))) {
+  const int64_t first_step = state_.step;
+  if (eval_loader_ && (state_.evaluation_left || (options_.eval_on_start && state_.step == 0))) {
     evaluate_and_track();
     new_best_ = false;  // the step that the run goes on from is saved
   }
-  while (step_ < total_steps_ && stop_told() == 0) {
+  while (state_.step < state_.total_steps && stop_told() == 0) {
     trace_steps(first_step);
     train_step();
     after_step();
     if (hooks_.on_step) {
-      hooks_.on_step(step_, total_steps_,
-                     interval_.steps > 0 ? fmt::format("loss {:.3f}", interval_.mean_loss()) : "");
+      hooks_.on_step(
+          state_.step, state_.total_steps,
+          state_.interval.steps > 0 ? fmt::format("loss {:.3f}", state_.interval.mean_loss()) : "");
     }
   }
   trace_steps(first_step, true);
@@ -514,9 +519,9 @@ TrainOutcome Trainer::run(const std::function<void()>& on_trained) {
 TrainOutcome Trainer::finish(double seconds, int64_t first_step,
                              const std::function<void()>& on_trained) {
   context_.comm.progress(0);  // what is left takes what it takes
-  TrainOutcome outcome{step_, skipped_, stop_told(), last_checkpoint_};
-  if (step_ < total_steps_ || evaluation_left_) {
-    if (options_.save_strategy != "no" && last_saved_ != step_ && step_ > first_step) {
+  TrainOutcome outcome{state_.step, state_.skipped, stop_told(), last_checkpoint_};
+  if (state_.step < state_.total_steps || state_.evaluation_left) {
+    if (options_.save_strategy != "no" && last_saved_ != state_.step && state_.step > first_step) {
       save_checkpoint();
     }
     finish_save();
@@ -532,7 +537,7 @@ TrainOutcome Trainer::finish(double seconds, int64_t first_step,
   }
   if (log_ != nullptr) {
     fill_state();
-    const int64_t steps = step_ - first_step;
+    const int64_t steps = state_.step - first_step;
     const auto rows_a_step =
         static_cast<double>(options_.per_device_train_batch_size *
                             options_.gradient_accumulation_steps * context_.comm.size());
@@ -542,13 +547,16 @@ TrainOutcome Trainer::finish(double seconds, int64_t first_step,
     summary.samples = options_.max_steps > 0
                           ? static_cast<double>(steps) * rows_a_step
                           : static_cast<double>(train_rows_) * options_.num_train_epochs *
-                                static_cast<double>(steps) / static_cast<double>(total_steps_);
-    summary.train_loss = total_loss_ / static_cast<double>(std::max<int64_t>(losses_, 1));
-    summary.tokens = num_tokens_;
-    if (interval_.batches > 0) {  // what no log line has shown yet, as TRL adds it to the last one
-      summary.entropy = interval_.mean_entropy();
-      summary.mean_token_accuracy = interval_.mean_accuracy();
-      summary.num_tokens = static_cast<double>(num_tokens_);
+                                static_cast<double>(steps) /
+                                static_cast<double>(state_.total_steps);
+    summary.train_loss =
+        state_.total_loss / static_cast<double>(std::max<int64_t>(state_.losses, 1));
+    summary.tokens = state_.num_tokens;
+    if (state_.interval.batches >
+        0) {  // what no log line has shown yet, as TRL adds it to the last one
+      summary.entropy = state_.interval.mean_entropy();
+      summary.mean_token_accuracy = state_.interval.mean_accuracy();
+      summary.num_tokens = static_cast<double>(state_.num_tokens);
     }
     errors.of([&] { log_->finish(summary); });
   }

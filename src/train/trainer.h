@@ -13,8 +13,6 @@
 #include "data/tokens/loader.h"
 #include "io/checkpoint.h"
 #include "io/model_saver.h"
-#include "optim/grad_scaler.h"
-#include "optim/metric_schedule.h"
 #include "optim/schedule.h"
 #include "report/run_log.h"
 #include "settings/train_options.h"
@@ -24,8 +22,8 @@
 #include "train/background_save.h"
 #include "train/batch_runner.h"
 #include "train/evaluate.h"
-#include "train/interval.h"
 #include "train/memory_plan.h"
+#include "train/run_state.h"
 
 namespace sft {
 
@@ -83,6 +81,9 @@ void check_resumable(const fs::path& checkpoint, const TrainOptions& options, Th
 // What the saved run must have in common with one that goes on, as TrainerHooks::identity gave it;
 // nothing where another program saved the checkpoint. M264 when it is damaged.
 std::optional<Json> saved_identity(const fs::path& checkpoint);
+// M264 unless the tensors of a checkpoint are those that such a run saves: no fewer, no more.
+void check_state_tensors(const fs::path& checkpoint, const Model& model, DType weight_type,
+                         const OptimizerSettings& optimizer);
 
 class Trainer {
  public:
@@ -92,8 +93,8 @@ class Trainer {
           TrainerHooks hooks, const MemoryPlan& memory);
 
   const RowNotes& notes() const { return notes_; }
-  int64_t total_steps() const { return total_steps_; }
-  const std::string& run_id() const { return context_.run; }
+  int64_t total_steps() const { return state_.total_steps; }
+  const std::string& run_id() const { return state_.run; }
   const MemoryPlan& memory() const { return memory_; }
 
   // Goes on from a checkpoint folder that check_resumable has passed, bit for bit. M264 when it is
@@ -127,7 +128,7 @@ class Trainer {
   void update(double learning_rate);
   void skip_update(const std::vector<MicroBatch>& batches, double scale);
   void lower_loss_scale();
-  double loss_scale() const { return scaler_ ? scaler_->scale() : 1.0; }
+  double loss_scale() const { return state_.scaler ? state_.scaler->scale() : 1.0; }
   void after_step();
   int stop_told() const;
   bool save_told() const;
@@ -150,10 +151,10 @@ class Trainer {
   void load_best(int64_t step);
   void load_weights(const fs::path& checkpoint);
   void resume_foreign(const fs::path& checkpoint);
-  Json state_json() const;
-  void restore(const Json& state);
+  Json saved_state();
+  void restore();
   Cursor place_to_go_on(Cursor saved) const;
-  void restore_position(const Json& state);
+  void restore_position();
   void read_parts(const fs::path& file, std::span<const HeldPart> parts) const;
 
   RankContext context_;
@@ -166,42 +167,19 @@ class Trainer {
   MemoryPlan memory_;
   std::unique_ptr<TrainLoader> loader_;
   std::optional<EvalLoader> eval_loader_;
-  int64_t planned_steps_ = 0;  // by the options alone
-  int64_t total_steps_ = 0;    // the same, unless the run was resumed with other batches
+  RunState state_;
+  int64_t planned_steps_ = 0;  // by the options alone: all, unless other batches were resumed with
   Schedule schedule_;
-  std::unique_ptr<MetricSchedule> by_metric_;  // null: the schedule knows the rate
   double parameters_without_embeddings_ = 0;
   Sharder sharder_;
   Arena arena_;
-  std::optional<GradScaler> scaler_;  // in float16
   struct {
     bool stop = false, save = false;
   } told_;  // what some rank was told before this step
   std::optional<BatchRunner> runner_, eval_runner_;
 
-  // The state that a checkpoint holds beside weights and moments.
-  int64_t step_ = 0;          // optimizer steps done, skipped ones included
-  int64_t updates_ = 0;       // optimizer steps that changed the weights
-  int64_t scheduled_ = 0;     // those and, after another program's, its: where the schedule stands
-  int64_t num_tokens_ = 0;    // TRL's num_tokens
-  int64_t input_tokens_ = 0;  // transformers' num_input_tokens_seen
-  double flos_ = 0;           // transformers' total_flos
-  double total_loss_ = 0;     // over `losses_` steps, those whose loss was finite
-  int64_t losses_ = 0;
-  int64_t skipped_ = 0, skipped_in_a_row_ = 0;
-  Interval interval_;
-  double grad_norm_ = 0, last_learning_rate_ = 0;
-  std::optional<double> best_metric_;
-  int64_t best_step_ = 0;
-  // A step that was evaluated and its metric: the last one, and the best of those that have a
-  // checkpoint of this run in output_dir, which alone can be loaded.
-  struct Evaluated {
-    int64_t step = 0;
-    double metric = 0;
-  };
-  std::optional<Evaluated> evaluated_, best_saved_;
-  // A stop broke the evaluation of this step off: it is made first when the run goes on.
-  bool evaluation_left_ = false;
+  double grad_norm_ = 0, last_learning_rate_ = 0;  // of the last step
+  std::optional<Evaluated> evaluated_;             // the last step that was
   bool new_best_ = false;
   bool has_evaluated_ = false;  // in this process
 

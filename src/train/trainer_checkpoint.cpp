@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 #include <utility>
 
 #include "core/error.h"
@@ -28,7 +29,6 @@ namespace {
 constexpr const char* kTensors = "optimizer.safetensors";
 constexpr const char* kState = "sft_state.json";
 constexpr const char* kTrainerState = "trainer_state.json";
-constexpr int kStateVersion = 4;
 
 // All that a save needs once training goes on.
 struct SaveJob {
@@ -85,43 +85,37 @@ std::vector<StreamedTensor> weights_of(std::span<const StreamedTensor> state) {
   return out;
 }
 
+Error of_another_run(const fs::path& file, std::string_view what, std::string_view name) {
+  return Error("M264", fmt::format("{} {} {}: the checkpoint is of another model or optimizer",
+                                   file.string(), what, name))
+      .hint("resume with the model and --optim that the run began with");
+}
+
+const StoredTensor& find_part(const SafetensorsFile& file, const std::string& name,
+                              const Shape& shape, DType dtype) {
+  const StoredTensor* stored = file.find(name);
+  if (stored == nullptr) {
+    throw of_another_run(file.path(), "has no", name);
+  }
+  if (stored->shape != shape.dims() || parse_dtype(stored->dtype) != dtype) {
+    throw of_another_run(
+        file.path(), stored->shape != shape.dims() ? "has another shape of" : "has another type of",
+        name);
+  }
+  return *stored;
+}
+
 void keep_weights(std::vector<HeldPart>& parts) {
   std::erase_if(parts, [](const HeldPart& part) { return !part.name.starts_with(kMaster); });
 }
 
 }  // namespace
 
-Json Trainer::state_json() const {
-  // Every number is finite: what is not is null in JSON, and could not be read back.
-  Json state = {{"version", kStateVersion},
-                {"run", context_.run},
-                {"identity", nullptr},  // the thread that saves fills it in
-                {"cursor", to_json(loader_->cursor())},
-                {"rows_done", loader_->rows_done()},  // of the cursor's epoch
-                {"total_steps", total_steps_},
-                {"step", step_},
-                {"updates", updates_},
-                {"scheduled", scheduled_},
-                {"num_tokens", num_tokens_},
-                {"input_tokens", input_tokens_},
-                {"flos", flos_},
-                {"total_loss", total_loss_},
-                {"losses", losses_},
-                {"skipped", skipped_},
-                {"skipped_in_a_row", skipped_in_a_row_},
-                {"interval", interval_.json()},
-                {"grad_norm", std::isfinite(grad_norm_) ? grad_norm_ : 0.0},
-                {"learning_rate", last_learning_rate_},
-                {"best_step", best_step_},
-                {"evaluation_left", evaluation_left_}};
-  state["best_metric"] = best_metric_ ? Json(*best_metric_) : Json();
-  state["best_saved"] =
-      best_saved_ ? Json({{"step", best_saved_->step}, {"metric", best_saved_->metric}}) : Json();
-  state["scaler"] = scaler_ ? scaler_->state() : Json();
-  state["by_metric"] = by_metric_ ? by_metric_->state() : Json();
+Json Trainer::saved_state() {
   const bool draws = options_.neftune_noise_alpha || is_drawn(sampling_of(options_));
-  state["random"] = draws ? loader_->random_state() : Json();
-  return state;
+  state_.loader = loader_->state(draws);
+  state_.planned_steps = planned_steps_;
+  return write_state(state_);
 }
 
 // What a save takes from the steps that follow: a copy on the device where there is room, or the
@@ -143,11 +137,11 @@ std::vector<StreamedTensor> Trainer::fix_state() {
 }
 
 void Trainer::save_checkpoint() {
-  if (last_saved_ == step_) {
+  if (last_saved_ == state_.step) {
     return;
   }
   finish_save();
-  last_saved_ = step_;
+  last_saved_ = state_.step;
   note_saved();
   fill_state();
   sharder_.settle();
@@ -157,18 +151,18 @@ void Trainer::save_checkpoint() {
   }
   SaveJob job;
   job.output_dir = options_.output_dir;
-  job.run = context_.run;
-  job.step = step_;
+  job.run = state_.run;
+  job.step = state_.step;
   job.limit = options_.save_total_limit.value_or(0);
   job.weights = weights_of(state);
   if (!options_.save_only_model) {
     job.state = std::move(state);
-    job.run_state = state_json();
+    job.run_state = saved_state();
   }
   job.texts.emplace_back(kTrainerState, log_->state().text());
   job.texts.emplace_back("training_args.json", to_text(option_values(options_), 2) + "\n");
-  if (best_saved_ && (options_.load_best_model_at_end || saving_.strategy == "best")) {
-    job.keep.push_back(checkpoint_folder(best_saved_->step));
+  if (state_.best_saved && (options_.load_best_model_at_end || saving_.strategy == "best")) {
+    job.keep.push_back(checkpoint_folder(state_.best_saved->step));
   }
   const bool fixed = gathered_ || snapshot_->copied();
   saving_now_.start(
@@ -200,23 +194,31 @@ void Trainer::finish_save() {
   log_->event("info", "", fmt::format("saved {}", last_checkpoint_));
 }
 
+void check_state_tensors(const fs::path& checkpoint, const Model& model, DType weight_type,
+                         const OptimizerSettings& optimizer) {
+  const SafetensorsFile file(checkpoint / kTensors);
+  const std::vector<StatePart> wanted = whole_state(model, weight_type, &optimizer);
+  for (const StatePart& part : wanted) {
+    find_part(file, part.name, part.shape, part.dtype);
+  }
+  std::set<std::string_view> names;
+  for (const StatePart& part : wanted) {
+    names.insert(part.name);
+  }
+  for (const StoredTensor& stored : file.tensors()) {
+    if (!names.contains(stored.name)) {
+      throw of_another_run(file.path(), "has, beside what this run reads,", stored.name);
+    }
+  }
+}
+
 void Trainer::read_parts(const fs::path& path, std::span<const HeldPart> parts) const {
   const SafetensorsFile file(path);
   for (const HeldPart& part : parts) {
-    const StoredTensor* stored = file.find(part.name);
-    const bool same_shape = stored != nullptr && stored->shape == part.shape.dims();
-    if (!same_shape || parse_dtype(stored->dtype) != part.dtype) {
-      throw Error("M264", fmt::format("{} {} {}: the checkpoint is of another model or optimizer",
-                                      path.string(),
-                                      stored == nullptr ? "has no"
-                                      : !same_shape     ? "has another shape of"
-                                                        : "has another type of",
-                                      part.name))
-          .hint("resume with the model and --optim that the run began with");
-    }
+    const StoredTensor& stored = find_part(file, part.name, part.shape, part.dtype);
     const size_t begin = static_cast<size_t>(part.begin) * size_of(part.dtype);
     model_.optimizer_device(context_.device)
-        .upload(part.data, file.raw(*stored).data() + begin, part.bytes());
+        .upload(part.data, file.raw(stored).data() + begin, part.bytes());
   }
 }
 
@@ -229,58 +231,32 @@ Cursor Trainer::place_to_go_on(Cursor saved) const {
   return {saved.epoch + whole, 0};
 }
 
-void Trainer::restore(const Json& s) {
-  step_ = s.at("step");
-  restore_position(s);
-  updates_ = s.at("updates");
-  scheduled_ = s.at("scheduled");
-  num_tokens_ = s.at("num_tokens");
-  input_tokens_ = s.at("input_tokens");
-  flos_ = s.at("flos");
-  total_loss_ = s.at("total_loss");
-  losses_ = s.at("losses");
-  skipped_ = s.at("skipped");
-  skipped_in_a_row_ = s.at("skipped_in_a_row");
-  interval_ = Interval::from(s.at("interval"));
-  grad_norm_ = s.at("grad_norm");
-  last_learning_rate_ = s.at("learning_rate");
-  best_step_ = s.at("best_step");
-  evaluation_left_ = eval_loader_ && s.at("evaluation_left").get<bool>();
-  if (!s.at("best_metric").is_null()) {
-    best_metric_ = s.at("best_metric").get<double>();
-  }
-  if (const Json& best = s.at("best_saved"); !best.is_null()) {
-    best_saved_ = {best.at("step").get<int64_t>(), best.at("metric").get<double>()};
-  }
-  if (scaler_ && !s.at("scaler").is_null()) {
-    scaler_->restore(s.at("scaler"));
-  }
-  if (by_metric_ && !s.at("by_metric").is_null()) {
-    by_metric_->restore(s.at("by_metric"));
-  }
-  if (!s.at("random").is_null()) {
-    loader_->restore_random(s.at("random"));
+// What follows from a state that was read.
+void Trainer::restore() {
+  restore_position();
+  state_.evaluation_left = state_.evaluation_left && eval_loader_;
+  if (state_.loader.random) {
+    loader_->restore_random(*state_.loader.random);
   }
 }
 
 // Where the data or the batches are others, the place is that after the rows which the epoch has
 // seen, and the steps still to do are counted from there.
-void Trainer::restore_position(const Json& s) {
-  const int64_t rows = options_.ignore_data_skip ? 0 : s.at("rows_done").get<int64_t>();
-  const Json& then = s.at("identity");
-  const Cursor cursor = place_to_go_on(cursor_from_json(s.at("cursor")));
-  const bool moved = loader_->go_on(cursor, rows, then.at("rows of a step"));
-  if (!moved && then.at("steps") == planned_steps_) {
-    return plan_steps(s.at("total_steps"));
+void Trainer::restore_position() {
+  const int64_t rows = options_.ignore_data_skip ? 0 : state_.loader.rows_done;
+  const Cursor cursor = place_to_go_on(state_.loader.cursor);
+  const bool moved = loader_->go_on(cursor, rows, state_.loader.step_rows);
+  if (!moved && state_.planned_steps == planned_steps_) {
+    return plan_steps(state_.total_steps);
   }
   plan_steps(options_.max_steps > 0 ? options_.max_steps
-                                    : step_ + loader_->steps_left(options_.num_train_epochs));
+                                    : state_.step + loader_->steps_left(options_.num_train_epochs));
   if (moved) {
     context_.logger.note(fmt::format(
         "the position is recomputed from the rows seen: {} of {} rows of epoch {} are done, step "
         "{} of {}",
-        loader_->rows_done(), loader_->rows_per_epoch(), loader_->cursor().epoch + 1, step_,
-        total_steps_));
+        loader_->rows_done(), loader_->rows_per_epoch(), loader_->cursor().epoch + 1, state_.step,
+        state_.total_steps));
   }
 }
 
@@ -289,19 +265,19 @@ void Trainer::resume_foreign(const fs::path& checkpoint) {
   const fs::path file = checkpoint / kTrainerState;
   const TrainerState state = TrainerState::parse(read_json(file), file.string());
   load_weights(checkpoint);
-  step_ = state.global_step;
-  scheduled_ = state.steps_scheduled(
+  state_.step = state.global_step;
+  state_.scheduled = state.steps_scheduled(
       [&](int64_t steps) { return options_.optim.learning_rate * schedule_(steps); });
   const int64_t a_epoch = loader_->steps_per_epoch();
-  loader_->seek(place_to_go_on({step_ / a_epoch, step_ % a_epoch}));
-  input_tokens_ = state.num_input_tokens_seen;
-  flos_ = state.total_flos;
-  best_metric_ = state.best_metric;
-  best_step_ = state.best_global_step.value_or(0);
-  num_tokens_ = state.num_input_tokens_seen;
+  loader_->seek(place_to_go_on({state_.step / a_epoch, state_.step % a_epoch}));
+  state_.input_tokens = state.num_input_tokens_seen;
+  state_.flos = state.total_flos;
+  state_.best_metric = state.best_metric;
+  state_.best_step = state.best_global_step.value_or(0);
+  state_.num_tokens = state.num_input_tokens_seen;
   for (const Json& line : state.log_history) {
     if (line.contains("num_tokens") && line["num_tokens"].is_number()) {
-      num_tokens_ = static_cast<int64_t>(line["num_tokens"].get<double>());
+      state_.num_tokens = static_cast<int64_t>(line["num_tokens"].get<double>());
     }
   }
   if (log_ != nullptr) {
@@ -326,49 +302,40 @@ void check_resumable(const fs::path& checkpoint, const TrainOptions& options, Th
                             checkpoint.string()))
         .hint("go on from them with fresh optimizer state:  --resume_with_changes true");
   }
-  const auto unusable = [&](std::string_view what) {
-    return Error("M264", fmt::format("{} {}", checkpoint.string(), what))
-        .hint(fmt::format("start a new run from it with  --model_name_or_path {}",
-                          checkpoint.string()));
-  };
   if (!verified) {
     verify_checkpoint(checkpoint, &pool);
   }
   if (!is_there(checkpoint / kState)) {
-    throw unusable("holds the model only, not the state of its run");
+    throw Error("M264", fmt::format("{} holds the model only, not the state of its run",
+                                    checkpoint.string()))
+        .hint(fmt::format("start a new run from it with  --model_name_or_path {}",
+                          checkpoint.string()));
   }
-  const Json state = read_json(checkpoint / kState);
-  if (!state.is_object() || !state.contains("version") || state["version"] != kStateVersion) {
-    throw unusable("was saved by another version of this program");
-  }
+  RunState state;
+  read_run_state(state, checkpoint / kState);
 }
 
 std::optional<Json> saved_identity(const fs::path& checkpoint) {
   if (!is_there(checkpoint / kState)) {
     return std::nullopt;
   }
-  return read_json(checkpoint / kState).at("identity");
+  RunState state;
+  read_run_state(state, checkpoint / kState);
+  return state.identity;
 }
 
 void Trainer::resume(const fs::path& checkpoint) {
   if (origin_of(checkpoint).kind == CheckpointOrigin::Kind::hf_trainer) {
     return resume_foreign(checkpoint);
   }
-  const Json state = read_json(checkpoint / kState);
-  check_run_state(state, (checkpoint / kState).string());
-  try {
-    sharder_.settle();  // the weights that are replaced may still be on their way to other ranks
-    read_parts(checkpoint / kTensors, sharder_.state_parts());
-    sharder_.refresh();
-    restore(state);
-  } catch (const Json::exception& e) {
-    throw Error("M264",
-                fmt::format("{} cannot be used: {}", (checkpoint / kState).string(), e.what()));
-  }
-  context_.run = state.at("run");
+  read_run_state(state_, checkpoint / kState);
+  sharder_.settle();  // the weights that are replaced may still be on their way to other ranks
+  read_parts(checkpoint / kTensors, sharder_.state_parts());
+  sharder_.refresh();
+  restore();
   // Steps of before are saved and can be the best where their checkpoints are: here.
   const auto plain = [](const fs::path& path) { return fs::absolute(path).lexically_normal(); };
-  last_saved_ = plain(checkpoint) == plain(checkpoint_folder(step_)) ? step_ : -1;
+  last_saved_ = plain(checkpoint) == plain(checkpoint_folder(state_.step)) ? state_.step : -1;
   drop_best_elsewhere();
   last_checkpoint_ = checkpoint.string();
   if (log_ != nullptr) {
@@ -413,23 +380,23 @@ SavedWeights Trainer::weights() {
 
 // The step whose checkpoint in output_dir is this run's and the best, or 0.
 int64_t Trainer::loadable_best() const {
-  if (!best_saved_) {
+  if (!state_.best_saved) {
     return 0;
   }
-  const CheckpointOrigin origin = origin_of(checkpoint_folder(best_saved_->step));
-  return origin.run == context_.run && origin.step == best_saved_->step ? origin.step : 0;
+  const CheckpointOrigin origin = origin_of(checkpoint_folder(state_.best_saved->step));
+  return origin.run == state_.run && origin.step == state_.best_saved->step ? origin.step : 0;
 }
 
 void Trainer::drop_best_elsewhere() {
-  if (log_ == nullptr || !best_saved_ || loadable_best() > 0) {
+  if (log_ == nullptr || !state_.best_saved || loadable_best() > 0) {
     return;
   }
   if (options_.load_best_model_at_end) {
     context_.logger.warn(
         fmt::format("{} is not there: of the steps evaluated so far none can be loaded as the best",
-                    checkpoint_folder(best_saved_->step).string()));
+                    checkpoint_folder(state_.best_saved->step).string()));
   }
-  best_saved_.reset();
+  state_.best_saved.reset();
 }
 
 // Decided by rank 0, which wrote it. Where there is none the run has its result all the same.
@@ -437,9 +404,9 @@ int64_t Trainer::best_to_load() {
   std::array<double, 1> step{};
   if (log_ != nullptr) {
     std::string why_not = "no step that was evaluated has a checkpoint of this run here";
-    if (best_saved_) {
+    if (state_.best_saved) {
       why_not = fmt::format("{} is not there any more, or not of this run",
-                            checkpoint_folder(best_saved_->step).string());
+                            checkpoint_folder(state_.best_saved->step).string());
     }
     if (const int64_t best = loadable_best(); best > 0) {
       try {

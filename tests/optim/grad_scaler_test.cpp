@@ -17,7 +17,7 @@ TEST(GradScaler, halves_at_an_overflow_and_doubles_after_2000_good_steps) {
   }
   EXPECT_EQ(scaler.scale(), 16384.0);
   GradScaler resumed;
-  resumed.restore(scaler.state());
+  read_state(resumed, write_state(scaler), {"x"});
   resumed.update(true);
   EXPECT_EQ(resumed.scale(), 32768.0);
   for (int i = 0; i < 1999; ++i) {

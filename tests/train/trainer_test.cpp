@@ -204,6 +204,25 @@ TEST(Trainer, every_format_of_the_state_resumes_without_a_changed_bit) {
 }
 
 // A model whose matrices are large enough for 8-bit blocks. With SFT_TEST_CUDA on the GPU.
+// SGD reads the weights of AdamW's checkpoint, and its moments would be dropped without a word.
+TEST(Trainer, tensors_that_nobody_reads_are_refused) {
+  const Rows rows(40);
+  const auto comm = local_communicator();
+  TrainOptions o = small_run(fresh_folder("unread"));
+  o.save_strategy = "steps";
+  o.save_steps = 3;
+  run_rank(o, rows, *comm, {.stop_at = 3});
+  o.optim.optim = "sgd";
+  o.resume_with_changes = true;
+  try {
+    run_rank(o, rows, *comm, {.resume_from = o.output_dir + "/checkpoint-3"});
+    ADD_FAILURE() << "AdamW's moments were dropped";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "M264");
+    EXPECT_NE(e.message().find("exp_avg"), std::string::npos) << e.message();
+  }
+}
+
 TEST(Trainer, eight_bit_blocks_train_like_float32_and_resume_without_a_changed_bit) {
   const bool gpu = std::getenv("SFT_TEST_CUDA") != nullptr;
   const fs::path out = fresh_folder("blocks");

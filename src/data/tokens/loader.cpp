@@ -110,41 +110,25 @@ MicroBatch make_batch(const PreparedDataset& data, const std::vector<int64_t>& o
   return batch;
 }
 
-Json to_json(const Cursor& cursor) {
-  Json json = {{"epoch", cursor.epoch}, {"step_in_epoch", cursor.step_in_epoch}};
-  if (cursor.window > 0 || cursor.row > 0) {
-    json["window"] = cursor.window;
-    json["row"] = cursor.row;
-  }
-  if (cursor.first_row > 0) {
-    json["first_row"] = cursor.first_row;
-    json["order_rows"] = cursor.order_rows;
-  }
-  return json;
+void Cursor::visit(StateTable& v) {
+  v("epoch", &epoch);
+  v("step_in_epoch", &step_in_epoch);
+  v("window", &window);
+  v("row", &row);
+  v("first_row", &first_row);
+  v("order_rows", &order_rows);
 }
 
-Cursor cursor_from_json(const Json& json) {
-  const auto number = [&](const char* key) {
-    constexpr int64_t kMost = int64_t{1} << 53;
-    const auto value =
-        json.is_object() && json.contains(key) ? json_whole(json[key], 0, kMost) : std::nullopt;
-    if (!value) {
-      throw Error("D062",
-                  fmt::format("the loader's position has no valid \"{}\": {}", key, to_text(json)))
-          .hint("the checkpoint is damaged; resume from an earlier one");
-    }
-    return *value;
-  };
-  Cursor cursor{number("epoch"), number("step_in_epoch")};
-  if (json.contains("window")) {
-    cursor.window = number("window");
-    cursor.row = number("row");
-  }
-  if (json.contains("first_row")) {
-    cursor.first_row = number("first_row");
-    cursor.order_rows = number("order_rows");
-  }
-  return cursor;
+void RandomState::visit(StateTable& v) {
+  v("now", &now);
+  v("epoch", &epoch);
+}
+
+void LoaderState::visit(StateTable& v) {
+  v("cursor", &cursor);
+  v("rows_done", &rows_done);
+  v("step_rows", &step_rows);
+  v("random", &random);
 }
 
 TrainLoader::TrainLoader(const PreparedDataset& data, LoaderOptions options)
@@ -240,21 +224,12 @@ void TrainLoader::begin_epoch() {
   }
 }
 
-Json TrainLoader::random_state() const {
-  Json state = {{"now", random_.state()}};
-  if (!epoch_random_.empty()) {
-    state["epoch"] = epoch_random_;
-  }
-  return state;
+LoaderState TrainLoader::state(bool with_random) const {
+  return {cursor_, rows_done(), step_rows(),
+          with_random ? std::optional(random_state()) : std::nullopt};
 }
 
-void TrainLoader::restore_random(const Json& state) {
-  if (!state.is_object() || !state.contains("now") || !state["now"].is_string()) {
-    throw Error("D062", "the checkpoint's random state is damaged")
-        .hint("resume from an earlier checkpoint");
-  }
-  random_.restore(state["now"].get<std::string>());
-}
+void TrainLoader::restore_random(const RandomState& state) { random_.restore(state.now); }
 
 bool TrainLoader::go_on(const Cursor& cursor, int64_t rows, int64_t step_rows_then) {
   const bool same_order = options_.sampling != Sampling::group_by_length ||
@@ -344,10 +319,9 @@ void Loader::begin_epoch() {
   }
 }
 
-void Loader::restore_random(const Json& state) {
-  if (is_drawn(options_.sampling) && begun_ == cursor_.epoch && state.contains("epoch") &&
-      state["epoch"].is_string()) {
-    random_.restore(state["epoch"].get<std::string>());
+void Loader::restore_random(const RandomState& state) {
+  if (is_drawn(options_.sampling) && begun_ == cursor_.epoch && !state.epoch.empty()) {
+    random_.restore(state.epoch);
     begin_epoch();
   }
   TrainLoader::restore_random(state);

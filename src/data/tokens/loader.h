@@ -9,7 +9,7 @@
 #include <optional>
 #include <vector>
 
-#include "core/json.h"
+#include "core/saved_state.h"
 #include "data/rows/example.h"
 #include "data/tokens/ahead.h"
 #include "data/tokens/sampler.h"
@@ -42,9 +42,25 @@ struct Cursor {
   int64_t window = 0, row = 0;
   int64_t first_row = 0, order_rows = 0;
   bool operator==(const Cursor&) const = default;
+  void visit(StateTable& v);
 };
-Json to_json(const Cursor& cursor);
-Cursor cursor_from_json(const Json& json);  // D062 when it is not one
+
+// The run's generator, as text: where it stands, and where it stood as the epoch began whose order
+// was drawn; "" where none is.
+struct RandomState {
+  std::string now, epoch;
+  bool operator==(const RandomState&) const = default;
+  void visit(StateTable& v);
+};
+
+// What a run that goes on needs of its loader.
+struct LoaderState {
+  Cursor cursor;
+  int64_t rows_done = 0;              // of the cursor's epoch
+  int64_t step_rows = 0;              // rows that a step takes
+  std::optional<RandomState> random;  // where anything depends on it
+  void visit(StateTable& v);
+};
 
 struct LoaderOptions {
   int64_t per_device_batch = 8;
@@ -91,10 +107,10 @@ class TrainLoader {
   // The run's generator, torch's default one in TRL: it draws once as an epoch or an evaluation
   // begins (the seeds of torch's DataLoader), some orders, and the noise of a rank that runs alone.
   TorchGenerator& random() { return random_; }
-  // Where it stands, and stood as the epoch began where its order was drawn.
-  Json random_state() const;
+  RandomState random_state() const { return {random_.state(), epoch_random_}; }
   // After `seek`; D062 when the state is damaged.
-  virtual void restore_random(const Json& state);
+  virtual void restore_random(const RandomState& state);
+  LoaderState state(bool with_random) const;
   // Goes to a place given by `cursor` of a loader with the same options. D062 beyond the epoch's
   // end.
   virtual void seek(const Cursor& cursor);
@@ -133,7 +149,7 @@ class Loader : public TrainLoader {
   ~Loader() override { ahead_.reset(); }
   std::vector<MicroBatch> next() override;
   void seek(const Cursor& cursor) override;
-  void restore_random(const Json& state) override;
+  void restore_random(const RandomState& state) override;
 
  private:
   // An epoch's rows in order; `begins` of the batches where they have no common size.

@@ -100,8 +100,10 @@ TEST(Draws, DrawnOrdersGoOnFromASavedPlace) {
     Loader whole(data, options);
     for (int step = 0; step < 17; ++step) {
       Loader resumed(data, options);
-      resumed.seek(cursor_from_json(to_json(whole.cursor())));
-      resumed.restore_random(whole.random_state());
+      LoaderState saved;
+      read_state(saved, write_state(whole.state(true)), {"x"});
+      resumed.seek(saved.cursor);
+      resumed.restore_random(*saved.random);
       whole.random().discard(static_cast<uint64_t>(step));  // an evaluation's, or noise
       resumed.random().discard(static_cast<uint64_t>(step));
       const auto wanted = whole.next();
@@ -118,8 +120,12 @@ TEST(Draws, DrawnOrdersGoOnFromASavedPlace) {
 TEST(Draws, ADamagedRandomStateIsAnError) {
   const Lengths data({3, 4, 5});
   Loader loader(data, {});
-  for (const Json& bad : {Json(), Json({{"now", 3}}), Json({{"now", "1 2 x"}})}) {
-    EXPECT_EQ(error_of([&] { loader.restore_random(bad); }).code(), "D062");
+  for (const char* bad : {"", "3", "1 2 x"}) {
+    EXPECT_EQ(error_of([&] { loader.restore_random({bad, ""}); }).code(), "D062") << bad;
+  }
+  for (const Json& bad : {Json(), Json({{"now", 3}, {"epoch", ""}}), Json({{"now", "1"}})}) {
+    RandomState state;
+    EXPECT_EQ(error_of([&] { read_state(state, bad, {"x"}); }).code(), "M264") << bad;
   }
 }
 
