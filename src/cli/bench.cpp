@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "cli/commands.h"
+#include "cli/environment.h"
 #include "cli/hub.h"
 #include "cli/launch.h"
 #include "cli/terminal.h"
@@ -258,10 +259,12 @@ int run_bench(Args args, Terminal& terminal) {
   const auto control = join_ranks(launch, kTimeout, terminal);
   const HubEnvironment hub = hub_environment(terminal, log);
   RunSurroundings surroundings{log, hub};
+  surroundings.environment = read_environment();
+  load_cudnn(surroundings.environment, log);
   surroundings.launch = launch;
   surroundings.control = control.get();
   run_as_rank(*control, [&] {
-    OpenRun run(o.run, surroundings, Places::looked_at,
+    OpenRun run(o.run, surroundings, Outputs::checked,
                 {.config = config_of(*o.run.model.model_name_or_path), .random_weights = true});
     bench_rank(o, run);
   });

@@ -5,7 +5,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace sft {
@@ -35,8 +34,5 @@ void say_options(const TrainOptions& options, const Logger& log);
 bool asks_for_help(Args args);
 // Shows `text` and after it the options of the table.
 void show_usage(std::string_view text, const OptionTable& table, Terminal& terminal);
-
-// Puts the variables of a YAML file's `env:` into this process's environment. Call before threads.
-void apply_environment(const std::vector<std::pair<std::string, std::string>>& variables);
 
 }  // namespace sft

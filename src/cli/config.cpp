@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/environment.h"
 #include "cli/terminal.h"
 #include "options/text.h"
 #include "settings/train_options.h"
@@ -32,6 +33,7 @@ int run_config(Args args, Terminal& terminal) {
     return 0;
   }
   TrainOptions options = read_train_options(rest);
+  options.output_dir = at_home(options.output_dir, read_environment());
   OptionTable table;
   options.visit(table);
   const Logger log = terminal.logger(options.quiet, options.verbose);

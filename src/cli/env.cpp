@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "cli/commands.h"
+#include "cli/environment.h"
 #include "cli/terminal.h"
 #include "core/cgroup.h"
 #include "core/error.h"
@@ -18,6 +19,7 @@
 #include "core/strings.h"
 #include "core/thread_pool.h"
 #include "device/device.h"
+#include "hub/environment.h"
 
 #if __has_include(<dnnl_version.h>)
 #include <dnnl_version.h>
@@ -116,17 +118,7 @@ Json libraries() {
   return out;
 }
 
-std::string hub_cache() {
-  const auto variable = [](const char* name) {
-    const char* value = std::getenv(name);
-    return std::string(value == nullptr ? "" : value);
-  };
-  if (!variable("HF_HUB_CACHE").empty()) {
-    return variable("HF_HUB_CACHE");
-  }
-  return variable("HF_HOME").empty() ? variable("HOME") + "/.cache/huggingface/hub"
-                                     : variable("HF_HOME") + "/hub";
-}
+std::string hub_cache() { return HubEnvironment::read(read_environment()).hub_folder().string(); }
 
 Json collect() {
   utsname system{};

@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "cli/commands.h"
+#include "cli/environment.h"
 #include "cli/hub.h"
 #include "cli/terminal.h"
 #include "core/error.h"
@@ -127,8 +128,10 @@ int run_generate(Args args, Terminal& terminal) {
   // What is said of a run beside warnings is detail here.
   const Logger run_log =
       terminal.logger(o.run.verbose > 0 ? 0 : std::max<int64_t>(o.run.quiet, 1), o.run.verbose);
-  const RunSurroundings surroundings{run_log, hub};
-  OpenRun run(o.run, surroundings, Places::looked_at, {.adapter = o.adapter.value_or("")});
+  RunSurroundings surroundings{run_log, hub};
+  surroundings.environment = read_environment();
+  load_cudnn(surroundings.environment, run_log);
+  OpenRun run(o.run, surroundings, Outputs::checked, {.adapter = o.adapter.value_or("")});
   const ModelConfig& config = run.shape().config;
   const TextSetup& text = run.text();
   // A rendered chat brings its own special tokens.

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "cli/commands.h"
+#include "cli/environment.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/strings.h"
@@ -112,8 +113,8 @@ machine to many.
 // Through $PAGER (or less, leaving short texts alone) on a terminal.
 void show(const std::string& text, Terminal& terminal) {
   if (terminal.settings().out_is_tty && isatty(STDIN_FILENO) != 0) {
-    const char* pager = std::getenv("PAGER");
-    const std::string command = pager != nullptr && *pager != 0 ? pager : "less -FRX 2>/dev/null";
+    const std::string pager = read_environment().value("PAGER");
+    const std::string command = pager.empty() ? "less -FRX 2>/dev/null" : pager;
     if (std::FILE* pipe = popen(command.c_str(), "w")) {
       std::fwrite(text.data(), 1, text.size(), pipe);
       if (pclose(pipe) == 0) {

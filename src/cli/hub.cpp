@@ -1,13 +1,14 @@
 #include "cli/hub.h"
 
-#include <cstdlib>
 #include <memory>
+
+#include "cli/environment.h"
 
 namespace sft {
 
 HubEnvironment hub_environment(Terminal& terminal, const Logger& log, bool bar,
                                const std::atomic<int>* stop_signal) {
-  HubEnvironment hub = HubEnvironment::read([](const char* name) { return std::getenv(name); });
+  HubEnvironment hub = HubEnvironment::read(read_environment());
   hub.user_agent = "sft/" SFT_VERSION;
   hub.report.warn = [&log](std::string_view text) { log.warn(text); };
   hub.report.note = [&log](std::string_view text) { log.note(text); };

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cli/commands.h"
+#include "cli/environment.h"
 #include "cli/hub.h"
 #include "cli/launch.h"
 #include "cli/terminal.h"
@@ -149,6 +150,7 @@ int run_inspect(Args args, Terminal& terminal) {
   say_options(options, log);
   const HubEnvironment hub = hub_environment(terminal, log);
   RunSurroundings surroundings{log, hub};
+  surroundings.environment = read_environment();
   surroundings.launch = launch;
   OpenRun run(options, surroundings);
   run.check_rows();

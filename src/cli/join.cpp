@@ -7,6 +7,7 @@
 #include <sstream>
 #include <system_error>
 
+#include "cli/environment.h"
 #include "cli/launch.h"
 #include "cli/launch_options.h"
 #include "cli/terminal.h"
@@ -39,8 +40,8 @@ bool is_loopback(const std::string& host) {
 }  // namespace
 
 LaunchEnvironment surrounding_launch() {
-  return resolve_launch({[](const char* name) { return std::getenv(name); }, small_file,
-                         host_name(), visible_machine()});
+  const Environment environment = read_environment();
+  return resolve_launch({environment, small_file, host_name(), visible_machine()});
 }
 
 LaunchEnvironment first_of_ranks(LaunchEnvironment environment) {

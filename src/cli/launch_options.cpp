@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 
+#include "cli/environment.h"
 #include "core/error.h"
 #include "core/numbers.h"
 #include "core/strings.h"
@@ -72,7 +73,8 @@ Machine visible_machine() {
                 ? 1
                 : 0;
   }
-  if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES")) {
+  const Environment environment = read_environment();
+  if (const char* visible = environment("CUDA_VISIBLE_DEVICES")) {
     // CUDA counts up to the first that is none: "-1", "NoDevFiles", a number too large.
     int listed = 0;
     for (const std::string& item : split(visible, ',')) {

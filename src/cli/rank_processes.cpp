@@ -14,9 +14,8 @@
 #include <set>
 #include <utility>
 
+#include "cli/environment.h"
 #include "core/error.h"
-
-extern char** environ;  // NOLINT
 
 namespace sft {
 
@@ -27,16 +26,15 @@ constexpr size_t kMaxKept = 65536;
 std::vector<std::string> environment_with(
     const std::vector<std::pair<std::string, std::string>>& more) {
   std::vector<std::string> all;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    const std::string_view name = text.substr(0, text.find('='));
+  const Environment environment = read_environment();
+  for (const auto& [name, own] : environment.all()) {
     bool replaced = false;
     for (const auto& [key, value] : more) {
       replaced = replaced || key == name;
     }
     // What a scheduler said to the launcher is not meant for the ranks.
     if (!replaced && !name.starts_with("PET_")) {
-      all.emplace_back(text);
+      all.push_back(name + "=" + own);
     }
   }
   for (const auto& [key, value] : more) {

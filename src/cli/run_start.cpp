@@ -1,10 +1,7 @@
 // What commands that take a run's options do before they open it.
 #include <fmt/format.h>
 
-#include <cstdlib>
-
 #include "cli/commands.h"
-#include "core/error.h"
 #include "core/log.h"
 #include "settings/train_options.h"
 
@@ -20,15 +17,6 @@ void say_options(const TrainOptions& options, const Logger& log) {
   if (!options.details.empty() && options.verbose == 0) {
     log.note(fmt::format("{} of the settings given {} no effect here; -v says which, and why",
                          options.details.size(), options.details.size() == 1 ? "has" : "have"));
-  }
-}
-
-void apply_environment(const std::vector<std::pair<std::string, std::string>>& variables) {
-  for (const auto& [name, value] : variables) {
-    if (name.empty() || name.find('=') != std::string::npos ||
-        setenv(name.c_str(), value.c_str(), 1) != 0) {
-      throw Error("C025", fmt::format("env: \"{}\" cannot be the name of a variable", name));
-    }
   }
 }
 

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "cli/environment.h"
 #include "core/fd.h"
 #include "core/numbers.h"
 #include "core/printable.h"
@@ -21,43 +22,38 @@ namespace {
 
 constexpr const char* kClearLine = "\r\x1b[K";
 
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
-
-bool forced(const char* name) {
-  const std::string value = environment(name);
+bool forced(const Environment& environment, const char* name) {
+  const std::string value = environment.value(name);
   return !value.empty() && value != "0";
 }
 
-bool wants_color(const std::string& choice, bool is_tty) {
+bool wants_color(const Environment& environment, const std::string& choice, bool is_tty) {
   if (choice == "always" || choice == "never") {
     return choice == "always";
   }
-  if (!environment("NO_COLOR").empty()) {
+  if (!environment.value("NO_COLOR").empty()) {
     return false;
   }
-  if (forced("CLICOLOR_FORCE") || forced("FORCE_COLOR")) {
+  if (forced(environment, "CLICOLOR_FORCE") || forced(environment, "FORCE_COLOR")) {
     return true;
   }
-  if (environment("TERM") == "dumb" || environment("CLICOLOR") == "0") {
+  if (environment.value("TERM") == "dumb" || environment.value("CLICOLOR") == "0") {
     return false;
   }
   return is_tty;
 }
 
-int terminal_width() {
+int terminal_width(const Environment& environment) {
   winsize size{};
   if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
     return size.ws_col;
   }
-  return static_cast<int>(whole_number(environment("COLUMNS"), 1, 1000).value_or(80));
+  return static_cast<int>(whole_number(environment.value("COLUMNS"), 1, 1000).value_or(80));
 }
 
-bool locale_is_utf8() {
+bool locale_is_utf8(const Environment& environment) {
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
-    const std::string value = to_lower(environment(name));
+    const std::string value = to_lower(environment.value(name));
     if (!value.empty()) {
       return value.find("utf-8") != std::string::npos || value.find("utf8") != std::string::npos;
     }
@@ -84,14 +80,15 @@ void write_stdout(std::string_view text) {
 }  // namespace
 
 TerminalSettings TerminalSettings::from_environment(const std::string& color) {
+  const Environment environment = read_environment();
   TerminalSettings s;
-  const bool dumb = environment("TERM") == "dumb";
+  const bool dumb = environment.value("TERM") == "dumb";
   s.out_is_tty = isatty(STDOUT_FILENO) != 0;
   s.err_is_tty = isatty(STDERR_FILENO) != 0 && !dumb;  // a dumb terminal cannot redraw a line
-  s.out_color = wants_color(color, s.out_is_tty);
-  s.err_color = wants_color(color, s.err_is_tty);
-  s.utf8 = locale_is_utf8();
-  s.width = terminal_width();
+  s.out_color = wants_color(environment, color, s.out_is_tty);
+  s.err_color = wants_color(environment, color, s.err_is_tty);
+  s.utf8 = locale_is_utf8(environment);
+  s.width = terminal_width(environment);
   s.write_out = write_stdout;
   s.write_err = [](std::string_view text) { write_words(STDERR_FILENO, text); };
   s.now = [] {

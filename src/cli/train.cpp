@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "cli/commands.h"
+#include "cli/environment.h"
 #include "cli/hub.h"
 #include "cli/launch.h"
 #include "cli/signals.h"
@@ -159,7 +160,8 @@ bool starts_ranks(const LaunchEnvironment& launch) {
 int run_train(Args args, Terminal& terminal) {
   const LaunchEnvironment launch = surrounding_launch();
   const LaunchEnvironment planned = first_of_ranks(launch);
-  const TrainOptions options = read_train_options(args, {planned.world, planned.local_world});
+  TrainOptions options = read_train_options(args, {planned.world, planned.local_world});
+  options.output_dir = at_home(options.output_dir, read_environment());
   apply_environment(options.environment);
   require_secret(options.distributed.require_token,
                  launch.role == LaunchEnvironment::Role::launcher ? launch.nodes : launch.world,
@@ -178,6 +180,8 @@ int run_train(Args args, Terminal& terminal) {
   RunSurroundings surroundings{log, hub, &signals.stop, &signals.save};
   surroundings.on_training = [&] { signals.in_training = true; };
   surroundings.version = SFT_VERSION;
+  surroundings.environment = read_environment();
+  load_cudnn(surroundings.environment, log);
   surroundings.launch = options.dry_run ? planned : launch;
   if (options.dry_run && !first) {
     return 0;  // the first rank says it

@@ -2,11 +2,9 @@
 
 namespace sft {
 
-std::filesystem::path cache_folder(const char* part,
-                                   const std::function<const char*(const char*)>& getenv) {
+std::filesystem::path cache_folder(const char* part, const Environment& environment) {
   const auto value = [&](const char* name) {
-    const char* text = getenv(name);
-    return std::filesystem::path(text == nullptr ? "" : text);
+    return std::filesystem::path(environment.value(name));
   };
   if (const auto own = value("SFT_CACHE"); !own.empty()) {
     return own / part;

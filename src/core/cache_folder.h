@@ -2,13 +2,13 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
+
+#include "core/environment.h"
 
 namespace sft {
 
 // `part` in $SFT_CACHE, $XDG_CACHE_HOME/sft, ~/.cache/sft: the first that is set. Empty when none
 // is.
-std::filesystem::path cache_folder(const char* part,
-                                   const std::function<const char*(const char*)>& getenv);
+std::filesystem::path cache_folder(const char* part, const Environment& environment);
 
 }  // namespace sft

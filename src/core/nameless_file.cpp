@@ -4,14 +4,19 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <string>
+#include <system_error>
 
 namespace sft {
 
 Fd open_nameless_file() {
-  const char* chosen = std::getenv("TMPDIR");  // NOLINT(concurrency-mt-unsafe): nobody sets it
+  std::error_code ignored;  // a $TMPDIR that is not there
+  const std::filesystem::path chosen = std::filesystem::temp_directory_path(ignored);
+  const bool given = !chosen.empty() && chosen != "/tmp";  // which may be memory
   Fd file;
-  for (const std::string folder : {chosen == nullptr ? "" : chosen, "/var/tmp", "/tmp"}) {
+  for (const std::string& folder :
+       {given ? chosen.string() : std::string(), std::string("/var/tmp"), std::string("/tmp")}) {
     if (file || folder.empty()) {
       continue;
     }

@@ -26,7 +26,7 @@ Json real(double value) { return std::isfinite(value) ? Json(value) : Json(); }
 Json written(const StateField& field) {
   return std::visit(
       Overloaded{
-          [](const StatePart& part) {
+          [](const NestedState& part) {
             if (!part.there) {
               return Json();
             }
@@ -42,9 +42,9 @@ Json written(const StateField& field) {
       field.target);
 }
 
-class Reader {
+class StateReader {
  public:
-  explicit Reader(const StateOrigin& origin) : origin_(origin) {}
+  explicit StateReader(const StateOrigin& origin) : origin_(origin) {}
 
   void table(const StateTable& table, const Json& json, const std::string& path) const {
     if (!json.is_object()) {
@@ -84,7 +84,7 @@ class Reader {
   }
 
   void one(const StateField& field, const Json& value, const std::string& path) const {
-    std::visit(Overloaded{[&](const StatePart& part) { this->part(part, value, path); },
+    std::visit(Overloaded{[&](const NestedState& part) { this->part(part, value, path); },
                           [&](bool* to) {
                             value.is_boolean() ? void(*to = value.get<bool>())
                                                : wrong(path, value, "true or false");
@@ -110,7 +110,7 @@ class Reader {
                field.target);
   }
 
-  void part(const StatePart& part, const Json& value, const std::string& path) const {
+  void part(const NestedState& part, const Json& value, const std::string& path) const {
     if (value.is_null() && (part.drop || !part.make)) {
       return part.drop ? part.drop() : void();
     }
@@ -200,7 +200,7 @@ Json write_state(const StateTable& table) {
 }
 
 void read_state(const StateTable& table, const Json& json, const StateOrigin& origin) {
-  Reader(origin).table(table, json, "");
+  StateReader(origin).table(table, json, "");
 }
 
 }  // namespace sft

@@ -31,7 +31,7 @@ template <class T>
 concept HasState = requires(T& part, StateTable& v) { part.visit(v); };
 
 // A member with members of its own.
-struct StatePart {
+struct NestedState {
   bool there = true;  // else it is written as null
   std::function<void()>
       make;  // before it is read; empty: where it is not there, what is saved of it is not read
@@ -41,9 +41,9 @@ struct StatePart {
 
 // Where a member lives. A number without a fraction is a count, from 0 to 2^53; a real number is
 // finite; Json is taken as it is.
-using StateTarget =
-    std::variant<bool*, int64_t*, std::optional<int64_t>*, double*, std::optional<double>*,
-                 std::string*, std::optional<std::string>*, std::vector<double>*, Json*, StatePart>;
+using StateTarget = std::variant<bool*, int64_t*, std::optional<int64_t>*, double*,
+                                 std::optional<double>*, std::string*, std::optional<std::string>*,
+                                 std::vector<double>*, Json*, NestedState>;
 
 struct StateField {
   std::string key;
@@ -68,20 +68,20 @@ class StateTable {
   template <HasState Part>
   StateField& operator()(std::string name, Part* part) {
     return (*this)(std::move(name),
-                   StatePart{true, [] {}, {}, [part](StateTable& v) { part->visit(v); }});
+                   NestedState{true, [] {}, {}, [part](StateTable& v) { part->visit(v); }});
   }
   template <HasState Part>
   StateField& operator()(std::string name, std::optional<Part>* part) {
-    return (*this)(std::move(name), StatePart{part->has_value(), [part] { part->emplace(); },
-                                              [part] { part->reset(); },
-                                              [part](StateTable& v) { (*part)->visit(v); }});
+    return (*this)(std::move(name), NestedState{part->has_value(), [part] { part->emplace(); },
+                                                [part] { part->reset(); },
+                                                [part](StateTable& v) { (*part)->visit(v); }});
   }
   // What some runs have and others not, by their options (null): what a checkpoint has of it
   // is read by those that have it.
   template <HasState Part>
   StateField& if_there(std::string name, Part* part) {
     return (*this)(std::move(name),
-                   StatePart{part != nullptr, {}, {}, [part](StateTable& v) { part->visit(v); }});
+                   NestedState{part != nullptr, {}, {}, [part](StateTable& v) { part->visit(v); }});
   }
 
   const std::vector<StateField>& fields() const { return fields_; }

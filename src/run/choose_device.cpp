@@ -3,9 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
-
-#include "core/cache_folder.h"
 
 namespace sft {
 
@@ -29,8 +26,7 @@ ChosenDevice choose_device(const DeviceWish& wish, const Logger& log) {
     say_shortage(chosen.device->threads(), threads, log);
     return chosen;
   }
-  const auto cache = cache_folder("matmul", [](const char* name) { return std::getenv(name); });
-  ChosenDevice chosen{Device::cuda(wish.local_rank, threads, cache), DType::bf16};
+  ChosenDevice chosen{Device::cuda(wish.local_rank, threads, wish.cache_folder), DType::bf16};
   if (wish.fp16) {
     chosen.compute = DType::f16;
   } else if (!wish.bf16.value_or(true)) {

@@ -1,6 +1,7 @@
 // Which device a run uses and in which type it computes there. Used by training and generation.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 
@@ -17,6 +18,8 @@ struct DeviceWish {
   int local_world = 1;       // ranks on this machine
   bool fp16 = false;         // float16 instead
   bool tf32 = false;         // float32 matmuls through TensorFloat-32
+  // Where what is found out about a GPU is kept for the next run; empty: nowhere.
+  std::filesystem::path cache_folder{};
 };
 
 struct ChosenDevice {

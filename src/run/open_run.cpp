@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "comm/connect.h"
 #include "core/cache_folder.h"
@@ -31,11 +30,11 @@ std::string this_process() { return fmt::format("process {} on {}", ::getpid(), 
 
 }  // namespace
 
-OpenRun::OpenRun(TrainOptions options, const RunSurroundings& surroundings, Places places,
+OpenRun::OpenRun(TrainOptions options, const RunSurroundings& surroundings, Outputs outputs,
                  RunParts parts)
     : options_(std::move(options)),
       surroundings_(surroundings),
-      places_(places),
+      outputs_(outputs),
       parts_(std::move(parts)),
       alone_(surroundings.control == nullptr ? local_control() : nullptr) {}
 
@@ -46,21 +45,21 @@ void OpenRun::check() {
   require_data(options_);
   device();
   if (first()) {
-    check_places(options_);
+    check_outputs(options_);
   }
   text();
   if (first()) {
-    open_places();
+    open_outputs();
   }
   checkpoint();
 }
 
-void OpenRun::open_places() {
+void OpenRun::open_outputs() {
   const TrainOptions& o = options_;
-  if (places_ == Places::taken) {
+  if (outputs_ == Outputs::taken) {
     output_.emplace(o, this_process());
   }
-  if (o.hub.push_to_hub && places_ == Places::taken) {
+  if (o.hub.push_to_hub && outputs_ == Outputs::taken) {
     push_.emplace(o, surroundings_.hub, surroundings_.logger);
   } else if (o.hub.push_to_hub) {
     HubPush::check(o, surroundings_.hub);
@@ -77,7 +76,8 @@ Device& OpenRun::device() {
                              .local_rank = launch().local_rank,
                              .local_world = launch().local_world,
                              .fp16 = options_.wants_fp16(),
-                             .tf32 = options_.tf32.value_or(false)},
+                             .tf32 = options_.tf32.value_or(false),
+                             .cache_folder = cache_folder("matmul", surroundings_.environment)},
                             surroundings_.logger);
   }
   return *device_.device;
@@ -221,9 +221,8 @@ const DataContext& OpenRun::data() {
     data_.emplace(DataContext{
         setup.tokenizer, setup.chat ? &*setup.chat : nullptr, pool(), surroundings_.logger,
         surroundings_.hub, static_cast<uint64_t>(options_.seed), shape().config.vocab, setup.key,
-        places_ == Places::taken
-            ? cache_folder("tokens", [](const char* name) { return std::getenv(name); })
-            : fs::path()});
+        outputs_ == Outputs::taken ? cache_folder("tokens", surroundings_.environment)
+                                   : fs::path()});
   }
   return *data_;
 }

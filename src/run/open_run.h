@@ -40,7 +40,7 @@ namespace sft {
 
 // What a run does with the places it writes to: it makes and locks its folder and the repository
 // on the hub, and keeps tokens for the next run; or it looks whether it could.
-enum class Places { looked_at, taken };
+enum class Outputs { checked, taken };
 
 // What a caller has already, in place of what the run would make of its options. Outlives the run.
 struct RunParts {
@@ -62,7 +62,7 @@ struct StepCount {
 class OpenRun {
  public:
   OpenRun(TrainOptions options, const RunSurroundings& surroundings,
-          Places places = Places::looked_at, RunParts parts = {});
+          Outputs outputs = Outputs::checked, RunParts parts = {});
   ~OpenRun();
   OpenRun(const OpenRun&) = delete;
   OpenRun& operator=(const OpenRun&) = delete;
@@ -112,21 +112,21 @@ class OpenRun {
   // caller keeps it, together with what the hooks use, and the run lives longer.
   std::unique_ptr<Trainer> trainer(RunLog* log, TrainerHooks hooks);
 
-  // Null on all ranks but the first, and where places are looked at.
+  // Null on all ranks but the first, and where outputs are checked only.
   OutputFolder* output() { return output_ ? &*output_ : nullptr; }
   HubPush* push() { return push_ ? &*push_ : nullptr; }
 
  private:
   RankControl& control();
   ThreadPool& pool();
-  void open_places();
+  void open_outputs();
   void open_adapter();
   void say_adapter_options() const;
   int64_t fitting_batch();
 
   TrainOptions options_;
   const RunSurroundings& surroundings_;
-  Places places_;
+  Outputs outputs_;
   RunParts parts_;
 
   // Stages in the order in which they are made; what stands on others goes first.

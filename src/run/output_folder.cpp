@@ -197,7 +197,7 @@ void check_profile(const fs::path& file) {
   }
 }
 
-void check_places(const TrainOptions& o) {
+void check_outputs(const TrainOptions& o) {
   if (const std::string why = why_not_writable(o.output_dir); !why.empty()) {
     throw Error("S010", fmt::format("cannot write to the output_dir {}: {}", o.output_dir, why))
         .hint("choose another --output_dir");

@@ -22,7 +22,7 @@ namespace sft {
 
 // S010 an output_dir that could not be made or written, or a --profile of that kind; S001 where
 // something else than a file has a name that the run will write. Nothing is made.
-void check_places(const TrainOptions& options);
+void check_outputs(const TrainOptions& options);
 void check_profile(const fs::path& file);  // S010 as above
 
 // Where a run goes on.

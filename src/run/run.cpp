@@ -31,7 +31,7 @@ void load(OpenRun& run) {
 }  // namespace
 
 TrainOutcome run_training(const TrainOptions& options, const RunSurroundings& surroundings) {
-  OpenRun run(options, surroundings, Places::taken);
+  OpenRun run(options, surroundings, Outputs::taken);
   run.check();
   run.check_same_run();
   run.memory();

@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <cstdlib>
-
 #include "core/error.h"
 #include "core/file.h"
 #include "core/file_writer.h"
@@ -30,17 +28,15 @@ Json about_run(OpenRun& run) {
           {"config", option_values(run.options())}};
 }
 
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
-
 }  // namespace
 
 RunReport::RunReport(OpenRun& run) : run_(run), model_(run) {
   if (!run.first()) {
     return;
   }
+  const auto variable = [&run](const char* name) {
+    return run.surroundings().environment.value(name);
+  };
   kubeflow_ = KubeflowStatus::from(variable, run.surroundings().version);
   trackers_.emplace(run.options(), variable, run.surroundings().logger);
   log_.emplace(RunLog::Setup{run.options().output_dir,

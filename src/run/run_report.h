@@ -16,7 +16,7 @@ namespace sft {
 
 class RunReport {
  public:
-  // Of a run whose places are taken and whose rows are there.
+  // Of a run whose outputs are taken and whose rows are there.
   explicit RunReport(OpenRun& run);
 
   RunLog* log() { return log_ ? &*log_ : nullptr; }

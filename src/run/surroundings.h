@@ -10,6 +10,7 @@
 
 #include "control/launch_environment.h"
 #include "control/rank_control.h"
+#include "core/environment.h"
 #include "core/log.h"
 #include "hub/environment.h"
 
@@ -28,6 +29,7 @@ struct RunSurroundings {
   std::function<void(int64_t done, int64_t total)> on_eval_batch{};
   std::string version{};
   std::vector<std::string> argv{};
+  Environment environment{};       // what the command line has read of it
   LaunchEnvironment launch{};      // which of the run's ranks this is
   RankControl* control = nullptr;  // needed where there are several
 };

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <cstdlib>
 
 #include "core/error.h"
 #include "core/numbers.h"
@@ -254,11 +253,6 @@ void resolve_schedule(TrainOptions& o) {
 void resolve_output(TrainOptions& o) {
   if (o.output_dir.empty()) {
     throw conflict("C052", "--output_dir is empty");
-  }
-  if (o.output_dir == "~" || o.output_dir.starts_with("~/")) {
-    if (const char* home = std::getenv("HOME")) {
-      o.output_dir = home + o.output_dir.substr(1);
-    }
   }
   o.max_shard_bytes();  // refuses what is not a size
   if (o.resume_from_checkpoint) {

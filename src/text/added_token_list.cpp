@@ -10,11 +10,11 @@ namespace sft {
 namespace {
 
 // Where the list stands in the text, from its [ up to behind its ]; empty where there is none.
-struct Place {
+struct ListRange {
   size_t begin = 0, end = 0;
 };
 
-Place find_list(std::string_view text, const std::string& name) {
+ListRange find_list(std::string_view text, const std::string& name) {
   const simdjson::padded_string padded(text);
   simdjson::ondemand::parser parser;
   try {
@@ -38,7 +38,7 @@ Place find_list(std::string_view text, const std::string& name) {
 }  // namespace
 
 Json added_token_list(std::string_view tokenizer_json, const std::string& name) {
-  const Place place = find_list(tokenizer_json, name);
+  const ListRange place = find_list(tokenizer_json, name);
   return place.end == 0
              ? Json::array()
              : parse_json(tokenizer_json.substr(place.begin, place.end - place.begin), name);
@@ -50,7 +50,7 @@ std::string with_added_tokens(std::string_view tokenizer_json, const Json& more,
   if (more.empty()) {
     return out;
   }
-  const Place place = find_list(tokenizer_json, name);
+  const ListRange place = find_list(tokenizer_json, name);
   std::string items;
   for (const Json& item : more) {
     items += (items.empty() ? "\n    " : ",\n    ") + to_text(item);

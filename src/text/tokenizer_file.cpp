@@ -19,9 +19,9 @@ struct TextPair {
   std::string_view left, right;
 };
 
-class Reader {
+class TokenizerParser {
  public:
-  Reader(std::string_view text, const std::string& name) : text_(text), name_(name) {}
+  TokenizerParser(std::string_view text, const std::string& name) : text_(text), name_(name) {}
 
   TokenizerFile run() {
     try {
@@ -276,7 +276,7 @@ class Reader {
 }  // namespace
 
 TokenizerFile parse_tokenizer_file(std::string_view text, const std::string& name) {
-  return Reader(text, name).run();
+  return TokenizerParser(text, name).run();
 }
 
 }  // namespace sft

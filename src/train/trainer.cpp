@@ -221,7 +221,7 @@ void Trainer::train_step() {
   const bool save = context_.save_signal != nullptr && *context_.save_signal != 0;
   std::array<double, 3> sums{trained, stop ? 1.0 : 0.0, save ? 1.0 : 0.0};
   context_.comm.all_reduce(std::span<double>(sums));
-  told_ = {sums[1] > 0, sums[2] > 0};
+  requested_ = {sums[1] > 0, sums[2] > 0};
   // Over the trained tokens of all ranks, or the mean of each rank's mean.
   const double scale = options_.optim.average_tokens_across_devices
                            ? 1.0 / std::max(sums[0], 1.0)
@@ -352,10 +352,10 @@ void Trainer::after_step() {
   if (due(saving_) || (last && saving_.strategy == "steps") ||
       (saving_.strategy == "best" && new_best_)) {
     save_checkpoint();
-  } else if (save_told()) {
+  } else if (save_requested()) {
     save_checkpoint();
   }
-  if (context_.save_signal != nullptr && (context_.comm.size() == 1 || told_.save)) {
+  if (context_.save_signal != nullptr && (context_.comm.size() == 1 || requested_.save)) {
     *context_.save_signal = 0;
   }
   if (saving_now_.started() && saving_now_.ended()) {
@@ -401,7 +401,7 @@ void Trainer::evaluate_and_track() {
       [&] { return context_.stopped_by() != 0; });
   state_.evaluation_left = !e;
   if (!e) {
-    told_.stop = true;
+    requested_.stop = true;
     return;
   }
   fill_state();
@@ -482,16 +482,16 @@ void Trainer::fill_state() {
 }
 
 // What one rank was told all do after the same step; a rank alone does it after this one.
-int Trainer::stop_told() const {
+int Trainer::stop_requested() const {
   const int own = context_.stopped_by();
   if (context_.comm.size() == 1) {
     return own;
   }
-  return !told_.stop ? 0 : own != 0 ? own : SIGTERM;
+  return !requested_.stop ? 0 : own != 0 ? own : SIGTERM;
 }
 
-bool Trainer::save_told() const {
-  return context_.comm.size() > 1 ? told_.save
+bool Trainer::save_requested() const {
+  return context_.comm.size() > 1 ? requested_.save
                                   : context_.save_signal != nullptr && *context_.save_signal != 0;
 }
 
@@ -502,7 +502,7 @@ TrainOutcome Trainer::run(const std::function<void()>& on_trained) {
     evaluate_and_track();
     new_best_ = false;  // the step that the run goes on from is saved
   }
-  while (state_.step < state_.total_steps && stop_told() == 0) {
+  while (state_.step < state_.total_steps && stop_requested() == 0) {
     trace_steps(first_step);
     train_step();
     after_step();
@@ -519,7 +519,7 @@ TrainOutcome Trainer::run(const std::function<void()>& on_trained) {
 TrainOutcome Trainer::finish(double seconds, int64_t first_step,
                              const std::function<void()>& on_trained) {
   context_.comm.progress(0);  // what is left takes what it takes
-  TrainOutcome outcome{state_.step, state_.skipped, stop_told(), last_checkpoint_};
+  TrainOutcome outcome{state_.step, state_.skipped, stop_requested(), last_checkpoint_};
   if (state_.step < state_.total_steps || state_.evaluation_left) {
     if (options_.save_strategy != "no" && last_saved_ != state_.step && state_.step > first_step) {
       save_checkpoint();

@@ -130,8 +130,8 @@ class Trainer {
   void lower_loss_scale();
   double loss_scale() const { return state_.scaler ? state_.scaler->scale() : 1.0; }
   void after_step();
-  int stop_told() const;
-  bool save_told() const;
+  int stop_requested() const;
+  bool save_requested() const;
   void log_interval();
   void evaluate_and_track();
   void track_best(double metric);
@@ -175,7 +175,7 @@ class Trainer {
   Arena arena_;
   struct {
     bool stop = false, save = false;
-  } told_;  // what some rank was told before this step
+  } requested_;  // what some rank was told before this step
   std::optional<BatchRunner> runner_, eval_runner_;
 
   double grad_norm_ = 0, last_learning_rate_ = 0;  // of the last step

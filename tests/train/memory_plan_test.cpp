@@ -247,7 +247,7 @@ void expect_within_plan(bool gpu, int64_t rows_each) {
   const HubEnvironment no_hub;
   const RunSurroundings surroundings{quiet, no_hub};
   const auto comm = local_communicator();
-  OpenRun run(o, surroundings, Places::looked_at,
+  OpenRun run(o, surroundings, Outputs::checked,
               {.train = &rows, .ranks = [&](Device&) -> Communicator& { return *comm; }});
   Device* const device = &run.device();
   const auto free_before = static_cast<double>(device->free_memory());

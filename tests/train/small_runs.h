@@ -159,7 +159,7 @@ inline RunResult run_rank(TrainOptions o, const PreparedDataset& rows, Communica
   surroundings.launch.rank = host.rank();
   surroundings.launch.world = host.size();
   surroundings.launch.local_rank = setup.copy_engines ? host.rank() : 0;
-  OpenRun run(o, surroundings, Places::looked_at, std::move(parts));
+  OpenRun run(o, surroundings, Outputs::checked, std::move(parts));
   std::optional<RunLog> log;
   if (run.first()) {
     log.emplace(RunLog::Setup{o.output_dir, {}, [] { return 0.0; }, {}});

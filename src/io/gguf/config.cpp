@@ -16,9 +16,9 @@ namespace {
 constexpr const char* kTransformersVersion = "4.57.6";
 
 // Metadata of the file's own architecture, with the checks every value needs.
-class Reader {
+class MetadataReader {
  public:
-  Reader(const GgufFile& file, const GgufFamily& family) : file_(file), family_(family) {}
+  MetadataReader(const GgufFile& file, const GgufFamily& family) : file_(file), family_(family) {}
 
   std::string key(const char* rest) const {
     return fmt::format("{}.{}", family_.architecture, rest);
@@ -76,7 +76,7 @@ class Reader {
   const GgufFamily& family_;
 };
 
-Json llama3_rope(const Reader& r, const GgufTensor& tensor) {
+Json llama3_rope(const MetadataReader& r, const GgufTensor& tensor) {
   if (tensor.type->quantised || tensor.elements() != r.head_dim() / 2) {
     r.fail("rope_freqs.weight does not have head_dim / 2 plain numbers");
   }
@@ -93,7 +93,7 @@ Json llama3_rope(const Reader& r, const GgufTensor& tensor) {
 }
 
 // transformers' rope_scaling object, or null.
-Json rope_scaling(const Reader& r) {
+Json rope_scaling(const MetadataReader& r) {
   if (const GgufTensor* tensor = r.file().find("rope_freqs.weight")) {
     return llama3_rope(r, *tensor);
   }
@@ -131,7 +131,7 @@ Json with_theta(Json scaling, double theta) {
   return rope;
 }
 
-void add_rope(const Reader& r, Json& config) {
+void add_rope(const MetadataReader& r, Json& config) {
   const Json scaling = rope_scaling(r);
   config["rope_theta"] = r.theta();
   config["rope_scaling"] = scaling;
@@ -146,7 +146,7 @@ void add_rope(const Reader& r, Json& config) {
 }
 
 // Which layers of Gemma 3 see only a window: five of six, unless the file says otherwise.
-Json gemma_layer_types(const Reader& r, int64_t layers, bool windowed) {
+Json gemma_layer_types(const MetadataReader& r, int64_t layers, bool windowed) {
   const GgufValue* v = r.file().value(r.key("attention.sliding_window_pattern"));
   const auto* flags = v == nullptr ? nullptr : std::get_if<std::vector<bool>>(&v->value);
   const auto* period = v == nullptr ? nullptr : std::get_if<int64_t>(&v->value);
@@ -160,7 +160,7 @@ Json gemma_layer_types(const Reader& r, int64_t layers, bool windowed) {
   return types;
 }
 
-void add_gemma(const Reader& r, Json& config, int64_t layers) {
+void add_gemma(const MetadataReader& r, Json& config, int64_t layers) {
   constexpr int64_t kLayersOf27b = 62;
   const auto window = r.integer("attention.sliding_window");
   const auto optional_number = [&](const char* key) {
@@ -202,7 +202,7 @@ Json sorted(const Json& config) {
 }  // namespace
 
 Json config_from_gguf(const GgufFile& file, const GgufFamily& family, std::string_view dtype) {
-  const Reader r(file, family);
+  const MetadataReader r(file, family);
   const int64_t layers = r.size("block_count");
   if (layers > 10'000) {
     r.fail(fmt::format("it has {} layers", layers));

@@ -175,10 +175,10 @@ Plan build_backward(const FusedAttentionShape& s, cudnnHandle_t handle) {
   return b.finish(handle);
 }
 
-// cuDNN beside CUDA's other libraries, where the loader looks, or where SFT_CUDNN names it.
+// cuDNN as the command line has loaded it (SFT_CUDNN), or beside CUDA's other libraries, or where
+// the loader looks.
 void* load_cudnn() {
-  const char* const named = std::getenv("SFT_CUDNN");
-  void* handle = named != nullptr ? ::dlopen(named, RTLD_NOW | RTLD_GLOBAL) : nullptr;
+  void* handle = nullptr;
   for (const char* name : {"libcudnn.so.9", "libcudnn.so"}) {
     if (handle == nullptr) {
       handle = ::dlopen(name, RTLD_NOW | RTLD_GLOBAL);
