@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 NVCC ?= $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 CXX_FILES = $(shell git ls-files 'src/*.h' 'src/*.cpp' 'src/*.cu' 'src/*.cuh' 'tests/*.h' 'tests/*.cpp' 'bench/*.cpp')
 
-.PHONY: all quickstart build test bench format format-check fuzz tidy torture test-sanitize install-deps test-gpu test-peers clean
+.PHONY: all quickstart build layer test bench format check-changed fuzz tidy torture test-sanitize install-deps test-gpu test-peers clean
 
 all: build
 
@@ -27,7 +27,7 @@ install-deps:
 	@mkdir -p .venv && touch $@
 
 $(BUILD)/build.ninja: .venv/pyarrow .venv/cudnn-frontend | install-deps
-	cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Release
+	cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Release $(CMAKE_FLAGS)
 
 build: install-deps $(BUILD)/build.ninja
 	cmake --build $(BUILD) --target sft -j $(JOBS)
@@ -46,6 +46,11 @@ test-gpu: build
 test: install-deps $(BUILD)/build.ninja
 	cmake --build $(BUILD) -j $(JOBS)
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
+
+# One folder of src/ and its tests: make layer L=io
+layer: install-deps $(BUILD)/build.ninja
+	cmake --build $(BUILD) --target layer_$(L) -j $(JOBS)
+	ctest --test-dir $(BUILD) -L '^$(L)$$' --output-on-failure -j $(JOBS)
 
 # Tokens per second of this program and of the Hugging Face Trainer on the same cores, in one interleaved run.
 bench: build
@@ -78,13 +83,14 @@ format:
 	tools/install_deps.sh format
 	clang-format-19 -i $(CXX_FILES)
 
-format-check:
+# Formatting, and clang-tidy on what has changed since the last tag or commit.
+check-changed: $(BUILD)/build.ninja
 	tools/install_deps.sh format
-	clang-format-19 --dry-run --Werror $(CXX_FILES)
+	BUILD=$(BUILD) tools/check_changed
 
 tidy: $(BUILD)/build.ninja
 	tools/install_deps.sh format
-	clang-tidy-19 -p $(BUILD) --quiet $(filter src/%.cpp,$(CXX_FILES))
+	printf '%s\n' $(filter src/%.cpp tests/%.cpp,$(CXX_FILES)) | grep -v /cuda/ | xargs -P $(JOBS) -n 4 clang-tidy-19 -p $(BUILD) --quiet
 
 clean:
 	rm -rf $(BUILD)

@@ -9,6 +9,15 @@ target_compile_options(sft_flags INTERFACE
   $<$<BOOL:${SFT_WERROR}>:-Werror>)
 target_include_directories(sft_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 
+# layer_NAME builds a folder of src/ and its tests (make layer L=NAME).
+function(sft_layer_has target)
+  cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME folder)
+  if(NOT TARGET layer_${folder})
+    add_custom_target(layer_${folder})
+  endif()
+  add_dependencies(layer_${folder} ${target})
+endfunction()
+
 function(sft_module name)
   cmake_parse_arguments(ARG "" "" "EXCEPT;DEPENDS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
@@ -18,6 +27,7 @@ function(sft_module name)
   add_library(sft_${name} STATIC ${sources})
   target_link_libraries(sft_${name} PUBLIC ${ARG_DEPENDS} PRIVATE sft_flags)
   target_include_directories(sft_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  sft_layer_has(sft_${name})
 endfunction()
 
 # For modules with kernels: the optimiser's full effort in every build type. Without the two flags a
@@ -41,7 +51,9 @@ function(sft_test name)
   target_link_libraries(${name}_test PRIVATE ${ARG_DEPENDS} GTest::gtest_main sft_flags)
   target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests ${CMAKE_BINARY_DIR}/tests)
   sft_loads_at_run_time(${name}_test)
+  sft_layer_has(${name}_test)
+  cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME folder)
   include(GoogleTest)
   gtest_discover_tests(${name}_test DISCOVERY_TIMEOUT 60 DISCOVERY_MODE PRE_TEST
-                       PROPERTIES TIMEOUT 600 ENVIRONMENT "HF_HUB_OFFLINE=1")
+                       PROPERTIES LABELS ${folder} TIMEOUT 600 ENVIRONMENT "HF_HUB_OFFLINE=1")
 endfunction()

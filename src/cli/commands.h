@@ -18,7 +18,11 @@ using Args = std::span<const std::string>;
 
 int run_config(Args args, Terminal& terminal);
 int run_env(Args args, Terminal& terminal);
+int run_explain(Args args, Terminal& terminal);
 int run_help(Args args, Terminal& terminal);
+
+// What `sft help exit-codes` shows.
+std::string exit_codes_page();
 
 int run_train(Args args, Terminal& terminal);
 int run_launch(Args args, Terminal& terminal);

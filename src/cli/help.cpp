@@ -29,6 +29,7 @@ usage: sft [options]                    train
        sft merge --adapter DIR          an adapter and its base become one model
        sft bench --model MODEL [options] how fast a model's shape trains here, on one GPU or several
        sft env                          what this machine has
+       sft explain CODE                 what an error code means, and what to do
        sft help TOPIC                   data, memory, distributed, deepspeed, env, exit-codes
 
 examples:
@@ -98,16 +99,6 @@ machine to many.
 
 `env:` in a YAML file sets variables for the run. `sft env` prints what the machine has.
 )"},
-    {"exit-codes", R"(  0    done
-  1    failed for a reason not named below
-  2    usage or configuration
-  3    data
-  4    a model or file is damaged or not supported
-  5    does not fit in memory
-  7    disk full, or an input/output error; the hub cannot be reached
-  130  stopped by SIGINT          143  stopped by SIGTERM
-  140  a peer was lost: try again
-)"},
 };
 
 // Through $PAGER (or less, leaving short texts alone) on a terminal.
@@ -162,7 +153,11 @@ int run_help(Args args, Terminal& terminal) {
     show(sharding_config_page(), terminal);
     return 0;
   }
-  std::vector<std::string> names{"options", "deepspeed"};
+  if (topic == "exit-codes") {
+    show(exit_codes_page(), terminal);
+    return 0;
+  }
+  std::vector<std::string> names{"options", "deepspeed", "exit-codes"};
   for (const Topic& known : kTopics) {
     if (topic == known.name) {
       show(known.text, terminal);

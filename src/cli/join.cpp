@@ -8,9 +8,11 @@
 #include <system_error>
 
 #include "cli/environment.h"
+#include "cli/failure.h"
 #include "cli/launch.h"
 #include "cli/launch_options.h"
 #include "cli/terminal.h"
+#include "comm/lost_rank.h"
 #include "control/control_client.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -95,19 +97,13 @@ void run_as_rank(RankControl& control, const std::function<void()>& work) {
     // A connection to another rank that breaks off is not the cause, nor is a GPU that fails when
     // another's memory goes: who was lost is known soon.
     constexpr RankControl::Seconds kSoon(3);
-    const bool neighbour = e.code() == "N040" || e.code() == "N001" || e.code() == "G021";
-    if (const auto cause = neighbour ? control.failure(kSoon) : std::nullopt) {
+    if (const auto cause = may_follow_another(e) ? control.failure(kSoon) : std::nullopt) {
       throw Error(*cause);
     }
     control.fail(e);
     throw;
-  } catch (const std::system_error& e) {
-    const bool thread = e.code() == std::errc::resource_unavailable_try_again;
-    control.fail(thread ? Error("G030", "the system gives no further thread")
-                        : Error("X002", e.what()));
-    throw;
   } catch (const std::exception& e) {
-    control.fail(Error("X002", e.what()));
+    control.fail(error_of(e));
     throw;
   }
 }

@@ -37,7 +37,7 @@ const std::vector<Flag>& flags() {
        [](auto& o, auto& v) {
          o.ranks = ranks_per_node("--nproc_per_node", v, "C134", visible_machine());
        }},
-      {"nnodes", [](auto& o, auto& v) { o.nodes = launch_nodes("--nnodes", v, "C134", "C134"); }},
+      {"nnodes", [](auto& o, auto& v) { o.nodes = launch_nodes("--nnodes", v, "C134"); }},
       {"node_rank", [](auto& o, auto& v) { o.node_rank = whole("node_rank", v, 0, 65535); }},
       {"master_addr", [](auto& o, auto& v) { o.master_addr = v; }},
       {"master_port", [](auto& o, auto& v) { o.master_port = whole("master_port", v, 1, 65535); }},

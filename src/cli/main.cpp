@@ -5,12 +5,11 @@
 
 #include <cstdio>
 #include <exception>
-#include <new>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/failure.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
 #include "core/error.h"
@@ -28,6 +27,7 @@ constexpr Command kCommands[] = {
     {"train", run_train},       {"generate", run_generate}, {"inspect", run_inspect},
     {"bench", run_bench},       {"config", run_config},     {"env", run_env},
     {"tokenize", run_tokenize}, {"launch", run_launch},     {"merge", run_merge},
+    {"explain", run_explain},
     {"help", run_help},
 };
 
@@ -98,22 +98,10 @@ int run(Args args) {
   Terminal terminal(TerminalSettings::from_environment(color_choice(args)));
   try {
     return dispatch(args, terminal);
-  } catch (const Error& error) {
+  } catch (const std::exception& failure) {
+    const Error error = error_of(failure);
     terminal.report(error);
     return static_cast<int>(error.exit_code());
-  } catch (const std::bad_alloc&) {
-    terminal.report(Error("G001", "out of memory")
-                        .hint("free memory on this machine; --dry_run shows what training takes"));
-    return static_cast<int>(ExitCode::memory);
-  } catch (const std::system_error& failure) {
-    const bool refused = failure.code() == std::errc::resource_unavailable_try_again;
-    terminal.report(refused ? Error("G030", "the system gives this process no further thread")
-                                  .hint("raise the limit: ulimit -u, the container's pids.max")
-                            : Error("X002", failure.what()));
-    return static_cast<int>(refused ? ExitCode::memory : ExitCode::failure);
-  } catch (const std::exception& failure) {
-    terminal.report(Error("X002", failure.what()));
-    return static_cast<int>(ExitCode::failure);
   }
 }
 

@@ -15,7 +15,8 @@
 #include <utility>
 
 #include "cli/environment.h"
-#include "core/error.h"
+#include "control/codes.h"
+#include "core/error_codes.h"
 
 namespace sft {
 
@@ -169,7 +170,7 @@ void RankProcesses::read(Process& p) {
         p.line += p.line.size() < 4096 ? std::string(1, c) : "";
         continue;
       }
-      p.keeps = p.keeps || p.line.find("error[") != std::string::npos;
+      p.keeps = p.keeps || p.line.find(kErrorBegins) != std::string::npos;
       if (p.keeps && p.kept.size() < kMaxKept) {
         p.kept += p.line + "\n";
       }
@@ -191,7 +192,8 @@ std::string RankProcesses::take_errors() {
       continue;
     }
     const std::string line = fmt::format("[rank {}] {}", p.rank, text);
-    if (text.find("error[N01") != std::string::npos) {
+    const CodeRow* row = find_shown(text);
+    if (row != nullptr && control::is_about_others(row->code)) {
       lost = lost.empty() ? line : lost;
     } else if (all.insert(text).second) {
       said += line;

@@ -45,11 +45,20 @@ std::string_view file_mapped_at(const void* address, std::span<char> name) {
   return {};
 }
 
+constexpr Code kFileGone = "S050", kNoMemoryThere = "X012";
+
+void say_code(const Code& code) {
+  say_at_once("\n");
+  say_at_once(kErrorBegins);
+  say_at_once(code.text());
+  say_at_once("]: ");
+}
+
 // A mapped file that was cut short, or that the disk fails to give.
 void on_bus_error(int, siginfo_t* about, void*) {
   char name[1024];
   const std::string_view file = file_mapped_at(about->si_addr, name);
-  say_at_once("\nerror[S050]: ");
+  say_code(kFileGone);
   say_at_once(file.empty() ? "a file that is mapped" : file);
   say_at_once(" cannot be read any more: it was made shorter, or the disk fails\n");
   ::_exit(static_cast<int>(ExitCode::io));
@@ -58,8 +67,9 @@ void on_bus_error(int, siginfo_t* about, void*) {
 // A null pointer that a library was given instead of memory, as a rule. The signal then goes on as
 // it would have.
 void on_no_memory_there(int) {
+  say_code(kNoMemoryThere);
   say_at_once(
-      "\nerror[X012]: the program touched memory that it does not have. Either a library was "
+      "the program touched memory that it does not have. Either a library was "
       "refused "
       "memory and did not notice (see ulimit -v, the container's limit), or this is a fault of the "
       "program: please report it with the command\n");

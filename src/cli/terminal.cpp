@@ -125,7 +125,7 @@ void Terminal::say_styled(std::string_view line) {
 }
 
 void Terminal::report(const Error& error) {
-  std::string text = colored(fmt::format("error[{}]:", error.code()), 31);
+  std::string text = colored(fmt::format("{}{}]:", kErrorBegins, error.code().text()), 31);
   text += " " + printable(error.message());
   if (!error.where().empty()) {
     text += "\n  " + colored("-->", 36) + " " + printable(error.where());

@@ -275,7 +275,7 @@ int run_tokenize(Args args, Terminal& terminal) {
   }
   parse_options(table, args, {.config = false});
   if (!o.model_name_or_path || !o.file) {
-    throw Error("C061", o.file ? "no model is given" : "no file is given")
+    throw(o.file ? Error("C030", "no model is given") : Error("C061", "no file is given"))
         .hint("sft tokenize --model_name_or_path MODEL --file FILE");
   }
   if (o.whole && o.nul) {

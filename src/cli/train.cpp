@@ -19,6 +19,7 @@
 #include "core/file.h"
 #include "core/strings.h"
 #include "core/threads.h"
+#include "hub/errors.h"
 #include "run/run.h"
 #include "run/run_plan.h"
 
@@ -230,7 +231,7 @@ int run_train(Args args, Terminal& terminal) {
       outcome = run_training(options, surroundings);
     });
   } catch (const Error& e) {
-    if (e.code() != "X011" || signals.stop == 0) {
+    if (e.code() != kStoppedAtHub || signals.stop == 0) {
       throw;
     }
     outcome.stopped_by = signals.stop;  // while something was fetched or sent

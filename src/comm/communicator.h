@@ -105,7 +105,8 @@ bool gloo_built();
 // TCP between processes that compute on CPUs. N041 when the ranks do not find each other, C140 when
 // built without Gloo. A rank that ends breaks the others' calls with N040 at once.
 std::unique_ptr<Communicator> gloo_communicator(const ProcessGroup& group);
-// NCCL between GPUs; libnccl.so.2 is loaded now. G023 when it is missing or fails, N041 as above.
+// NCCL between GPUs; libnccl.so.2 is loaded now. G025 when it is missing, G023 when it fails, N041
+// as above.
 std::unique_ptr<Communicator> nccl_communicator(Device& device, const ProcessGroup& group);
 
 // The same between GPUs, but what is large goes through copy engines instead of kernels. `rest`

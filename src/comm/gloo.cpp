@@ -18,6 +18,7 @@
 #include <optional>
 #include <system_error>
 
+#include "comm/lost_rank.h"
 #include "comm/queued.h"
 #include "core/threads.h"
 
@@ -86,7 +87,7 @@ class Gloo final : public QueuedCommunicator {
   }
 
   ~Gloo() override {
-    abort(Error("N040", "this rank has ended"));
+    abort(Error(kRankLost, "this rank has ended"));
     stop();
     context_->closeConnections();
   }
@@ -180,7 +181,8 @@ class Gloo final : public QueuedCommunicator {
       }
     } catch (const std::exception& e) {
       const Error lost =
-          Error("N040", fmt::format("rank {} has lost rank {}: {}", group_.rank, other, reason(e)))
+          Error(kRankLost,
+                fmt::format("rank {} has lost rank {}: {}", group_.rank, other, reason(e)))
               .hint("that rank's own error, if it could still say one, is the cause");
       const std::lock_guard lock(mutex_);
       pending_.clear();

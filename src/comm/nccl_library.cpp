@@ -22,7 +22,7 @@ std::unique_ptr<Communicator> nccl_communicator(Device& device, const ProcessGro
   } else {
     const std::string value = group.store->get(key, group.timeout);
     if (value.size() != id.size()) {
-      throw Error("N041",
+      throw Error("C152",
                   "rank 0 runs another version of this program: its NCCL id has "
                   "another size");
     }

@@ -10,7 +10,7 @@ namespace sft {
 // NCCL's name for a communicator that is to be made: rank 0 makes it, all ranks bring it.
 constexpr size_t kNcclIdBytes = 128;
 
-// G023 when libnccl.so.2 cannot be loaded or used.
+// G025 when libnccl.so.2 cannot be loaded or is too old.
 using NcclMakeId = void (*)(char* id);
 constexpr const char* kNcclMakeId = "sft_nccl_make_id";
 

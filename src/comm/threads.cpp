@@ -4,6 +4,7 @@
 #include <mutex>
 #include <optional>
 
+#include "comm/lost_rank.h"
 #include "comm/queued.h"
 
 namespace sft {
@@ -61,7 +62,7 @@ class Threads final : public QueuedCommunicator {
       : meeting_(std::move(meeting)), rank_(rank), world_(world) {}
   ~Threads() override {
     meeting_->leave(
-        Error("N001", "another rank of this run has ended").hint("see its error above"));
+        Error(kRankEnded, "another rank of this run has ended").hint("see its error above"));
     stop();
   }
 

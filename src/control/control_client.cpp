@@ -15,6 +15,7 @@
 #include <random>
 #include <thread>
 
+#include "control/codes.h"
 #include "control/control_server.h"
 #include "control/link.h"
 #include "control/meetings.h"
@@ -27,6 +28,10 @@ namespace sft {
 namespace {
 
 using control::Cause;
+using control::kOtherRun;
+using control::kOtherSecret;
+using control::kOtherSize;
+using control::kTaken;
 using control::Member;
 using control::Message;
 using control::Time;
@@ -51,11 +56,11 @@ control::MemberSettings member_settings(const JoinSettings& s) {
 }
 
 // For those whom a run has refused.
-std::string way_out(const std::string& code) {
-  if (code == "C138") {
+std::string way_out(Code code) {
+  if (code == kOtherSecret) {
     return "give all machines of one run the same SFT_TOKEN or SFT_TOKEN_FILE";
   }
-  if (code == "C121" || code == "N010" || code == "N013") {
+  if (code == kOtherSize || code == kOtherRun || code == kTaken) {
     return "give each run a MASTER_PORT of its own, and all its ranks the same WORLD_SIZE";
   }
   return "";
@@ -219,7 +224,7 @@ class RemoteControl final : public RankControl {
       throw_failure();
     }
     if (answer->type == Type::problem) {
-      throw Error(answer->key, answer->text);
+      throw Error(code_of(*answer), answer->text);
     }
     return *answer;
   }

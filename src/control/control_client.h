@@ -28,7 +28,7 @@ struct JoinSettings {
 };
 
 // Returns when all ranks are here. Throws N014 (some did not come in time; it names them), N010 to
-// N013, C121 and C138 (this process does not belong to the run that was found), N023 (no port is
+// N013, C151 and C138 (this process does not belong to the run that was found), N023 (no port is
 // free).
 std::unique_ptr<RankControl> join_run(const JoinSettings& settings);
 

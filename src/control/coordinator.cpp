@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "control/codes.h"
+
 namespace sft::control {
 
 Coordinator::Coordinator(CoordinatorSettings settings, Time now)
@@ -37,9 +39,9 @@ void Coordinator::answer(std::vector<Answer>& answers) {
   answers.clear();
 }
 
-void Coordinator::refuse(int64_t connection, const char* code, const std::string& text) {
+void Coordinator::refuse(int64_t connection, Code code, const std::string& text) {
   turned_away_ = text;
-  send(connection, {Type::refused, 0, 0, 0, code, text});
+  send(connection, because_of(code, text, Type::refused));
   drop(connection);
 }
 
@@ -112,7 +114,7 @@ void Coordinator::from_rank(int64_t connection, int number, const Message& m) {
       }
       break;
     case Type::failed:
-      fail({number, "N017",
+      fail({number, kRankStopped,
             fmt::format("rank {} on {} stopped: {} {}", number, rank.host, m.key.substr(0, 20),
                         m.text.substr(0, 2000)),
             static_cast<int>(std::clamp<int64_t>(m.a, 1, 255))});
@@ -173,7 +175,7 @@ void Coordinator::lost_rank(int number, const std::string& how) {
   if (!rank.busy && waits != ranks_.end()) {
     text += fmt::format("; {}", describe(static_cast<int>(waits - ranks_.begin())));
   }
-  fail({number, "N016", std::move(text)});
+  fail({number, kRankSilent, std::move(text)});
 }
 
 // Its ranks are lost with it: the first of them speaks for all.
@@ -185,7 +187,7 @@ void Coordinator::lost_node(int number, const std::string& how) {
     text +=
         fmt::format("; rank {} on {} was {}", first, ranks_[first].host, at_work(ranks_[first]));
   }
-  fail({-1, "N019", std::move(text)});
+  fail({-1, kNodeLost, std::move(text)});
 }
 
 // All ranks that have work left compute, and none has got further for as long as an operation may
@@ -206,7 +208,7 @@ void Coordinator::stalled() {
       names += (names.empty() ? "" : "; ") + describe(static_cast<int>(i));
     }
   }
-  fail({-1, "N018",
+  fail({-1, kNoProgress,
         fmt::format("no rank has got further for {} s: {}{}", seconds(least), names,
                     named > 4 ? "; …" : "")});
 }
@@ -245,17 +247,17 @@ void Coordinator::stuck() {
   const std::string wait = fmt::format("{} (operation {}) has lasted {} s", waiting->name,
                                        waiting->operation, seconds(longest));
   if (!other.empty()) {
-    fail({other[0], "N018",
+    fail({other[0], kNoProgress,
           fmt::format("the ranks do different things: {}, and {}", wait, describe(other[0]))});
   } else if (least == most) {
-    fail(
-        {-1, "N018", wait + " on all ranks: none is behind, the network between them is at fault"});
+    fail({-1, kNoProgress,
+          wait + " on all ranks: none is behind, the network between them is at fault"});
   } else {
     std::string names;
     for (size_t i = 0; i < behind.size() && i < 4; ++i) {
       names += (i == 0 ? "" : "; ") + describe(behind[i]);
     }
-    fail({behind[0], "N018",
+    fail({behind[0], kNoProgress,
           fmt::format("{}: {} {} behind: {}", wait, list_ranks(behind),
                       behind.size() == 1 ? "is" : "are", names)});
   }
@@ -271,7 +273,8 @@ void Coordinator::fail(Cause cause) {
   cause_ = std::move(cause);
   store_.clear();
   meetings_.clear();
-  const Message died{Type::died, cause_->rank, cause_->exit_code, 0, cause_->code, cause_->text};
+  const Message died =
+      because_of(cause_->code, cause_->text, Type::died, cause_->rank, cause_->exit_code);
   for (const auto& [id, c] : connections_) {
     send(id, died);
   }
@@ -412,7 +415,7 @@ void Coordinator::late() {
   const std::string limit = seconds(settings_.join_timeout);
   if (phase_ == Phase::gathering && (launched_ || nodes_.empty())) {
     const std::vector<int> ranks = missing();
-    fail({ranks[0], "N014",
+    fail({ranks[0], kNotInTime,
           fmt::format(
               "{} of {} did not come within {} s{}", list_ranks(ranks), ranks_.size(), limit,
               turned_away_.empty() ? ""
@@ -430,7 +433,8 @@ void Coordinator::late() {
       const std::string text =
           fmt::format("ranks of {} have done their work and did not end within {} s", names, limit);
       for (const Node& n : nodes_) {
-        send(n.connection, {Type::died, -1, static_cast<int>(ExitCode::restart), 0, "N014", text});
+        send(n.connection,
+             because_of("N024", text, Type::died, -1, static_cast<int>(ExitCode::restart)));
       }
       return;
     }

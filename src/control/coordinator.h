@@ -36,7 +36,8 @@ struct CoordinatorSettings {
 // What ended an attempt.
 struct Cause {
   int rank = -1;
-  std::string code, text;
+  Code code;
+  std::string text;
   int exit_code = static_cast<int>(ExitCode::restart);
 };
 
@@ -96,7 +97,7 @@ class Coordinator {
 
   void send(int64_t connection, Message message);
   void answer(std::vector<Answer>& answers);
-  void refuse(int64_t connection, const char* code, const std::string& text);
+  void refuse(int64_t connection, Code code, const std::string& text);
   void drop(int64_t connection);
 
   void admit(int64_t connection, const Connection& as);

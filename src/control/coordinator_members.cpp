@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "control/codes.h"
 #include "control/coordinator.h"
 #include "control/node_agent.h"
 
@@ -16,7 +17,7 @@ void Coordinator::admit(int64_t connection, const Connection& as) {
 
 void Coordinator::greet_rank(int64_t connection, const Hello& hello) {
   if (hello.attempt < settings_.attempt) {
-    refuse(connection, "N011",
+    refuse(connection, kAttemptOver,
            fmt::format("attempt {} of this run is over; attempt {} runs", hello.attempt,
                        settings_.attempt));
     return;
@@ -26,13 +27,14 @@ void Coordinator::greet_rank(int64_t connection, const Hello& hello) {
     return;
   }
   if (cause_) {
-    send(connection, {Type::died, cause_->rank, cause_->exit_code, 0, cause_->code, cause_->text});
+    send(connection,
+         because_of(cause_->code, cause_->text, Type::died, cause_->rank, cause_->exit_code));
     drop(connection);
     return;
   }
   if (hello.world != settings_.world || hello.rank < 0 || hello.rank >= settings_.world) {
     refuse(
-        connection, "C121",
+        connection, kOtherSize,
         fmt::format("rank {} on {} was started as one of {} ranks, and the run that listens here "
                     "has {}",
                     hello.rank, hello.host, hello.world, settings_.world));
@@ -42,7 +44,7 @@ void Coordinator::greet_rank(int64_t connection, const Hello& hello) {
   Rank& rank = ranks_[static_cast<size_t>(number)];
   if (phase_ != Phase::gathering || (rank.connection >= 0 && rank.process != hello.process)) {
     refuse(
-        connection, "N013",
+        connection, kTaken,
         fmt::format("rank {} is here already, from {}: two processes have one number, or two runs "
                     "one port",
                     number, rank.host));
@@ -70,7 +72,7 @@ void Coordinator::greet_launcher(int64_t connection, const Hello& hello, int64_t
   const auto nodes = static_cast<int64_t>(nodes_.size());
   if (hello.world != nodes || hello.rank < 0 || hello.rank >= nodes ||
       ranks != settings_.world / nodes) {
-    refuse(connection, "C121",
+    refuse(connection, kOtherSize,
            fmt::format("node {} ({}) starts {} ranks on each of {} nodes; node 0 says {} on each "
                        "of {}",
                        hello.rank, hello.host, ranks, hello.world,
@@ -79,7 +81,7 @@ void Coordinator::greet_launcher(int64_t connection, const Hello& hello, int64_t
   }
   Node& node = nodes_[static_cast<size_t>(hello.rank)];
   if (node.connection >= 0 && node.process != hello.process) {
-    refuse(connection, "N013",
+    refuse(connection, kTaken,
            fmt::format("node {} is here already, from {}", hello.rank, node.host));
     return;
   }
@@ -105,7 +107,7 @@ void Coordinator::from_launcher(int number, const Message& m) {
       break;
     case Type::failed:  // of one of its ranks, which may never have come here; b: its attempt
       if (m.b == settings_.attempt) {
-        fail({static_cast<int>(m.c), m.key.substr(0, 8), m.text.substr(0, 2000),
+        fail({static_cast<int>(m.c), code_of(m), m.text.substr(0, 2000),
               static_cast<int>(std::clamp<int64_t>(m.a, 1, 255))});
         phase_since_ = now_;
       }
@@ -202,7 +204,8 @@ void Coordinator::begin_attempt(int64_t attempt) {
 
 void Coordinator::end_job(int exit_code, const std::string& text) {
   phase_ = Phase::over;
-  stop_ = {Type::stop, exit_code, 0, 0, cause_ ? cause_->code : "", text};
+  stop_ = cause_ ? because_of(cause_->code, text, Type::stop, exit_code)
+                 : Message{Type::stop, exit_code, 0, 0, "", text};
   for (const Node& n : nodes_) {
     send(n.connection, stop_);
   }

@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "control/codes.h"
 #include "control/secret.h"
 
 namespace sft::control {
@@ -50,8 +51,8 @@ bool Door::left(int64_t connection) {
   return true;
 }
 
-Door::Answer Door::refusal(const char* code, const char* text) {
-  return {Message{Type::refused, 0, 0, 0, code, text}, true, std::nullopt};
+Door::Answer Door::refusal(Code code, const char* text) {
+  return {because_of(code, text, Type::refused), true, std::nullopt};
 }
 
 Door::Answer Door::heard(int64_t connection, const Message& m) {
@@ -61,7 +62,7 @@ Door::Answer Door::heard(int64_t connection, const Message& m) {
   }
   const std::string right = proof(Side::member, settings_.token, stranger.nonce, stranger.hello);
   if (m.type != Type::prove || !same_secret(m.text, right)) {
-    return refusal("C138", "the secret of the newcomer is not this run's");
+    return refusal(kOtherSecret, "the secret of the newcomer is not this run's");
   }
   const std::string ours =
       proof(Side::coordinator, settings_.token, stranger.nonce, stranger.hello);
@@ -74,14 +75,16 @@ Door::Answer Door::greet(Stranger& stranger, const Message& m) {
     return {std::nullopt, true, std::nullopt};
   }
   if (hello->job != settings_.job) {
-    return refusal("N010", "the run that listens here has another id");
+    return refusal(kOtherRun, "the run that listens here has another id");
   }
   const bool knows = hello->nonce.size() == kNonceBytes;
   if (settings_.token.empty() && knows) {
-    return refusal("C138", "the run that listens here has no secret, and the newcomer has one");
+    return refusal(kOtherSecret,
+                   "the run that listens here has no secret, and the newcomer has one");
   }
   if (!settings_.token.empty() && !knows) {
-    return refusal("C138", "the run that listens here has a secret, and the newcomer has none");
+    return refusal(kOtherSecret,
+                   "the run that listens here has a secret, and the newcomer has none");
   }
   hello->host = printable(std::move(hello->host));
   Guest guest{std::move(*hello), m.type == Type::join, m.c};

@@ -54,7 +54,7 @@ class Door {
     std::optional<Guest> claims;  // until the proof
     std::string hello, nonce;
   };
-  static Answer refusal(const char* code, const char* text);
+  static Answer refusal(Code code, const char* text);
   Answer greet(Stranger& stranger, const Message& message);
 
   DoorSettings settings_;

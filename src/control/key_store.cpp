@@ -14,15 +14,15 @@ namespace {
 constexpr size_t kOverhead = 128;  // what a key costs beside its bytes
 constexpr size_t kMaxWaits = size_t{1} << 20;
 
-Answer reply(int64_t client, int64_t request, int64_t number, std::string text = {}) {
+}  // namespace
+
+Answer reply(int64_t client, int64_t request, int64_t number, std::string text) {
   return {client, {Type::reply, request, number, 0, "", std::move(text)}};
 }
 
-Answer problem(int64_t client, int64_t request, const char* code, std::string text) {
-  return {client, {Type::problem, request, 0, 0, code, std::move(text)}};
+Answer problem(int64_t client, int64_t request, Code code, std::string text) {
+  return {client, because_of(code, std::move(text), Type::problem, request)};
 }
-
-}  // namespace
 
 void KeyStore::request(int64_t client, const Message& m, Time now, std::vector<Answer>& out) {
   const auto found = values_.find(m.key);

@@ -16,6 +16,9 @@ struct Answer {
   Message message;
 };
 
+Answer reply(int64_t client, int64_t request, int64_t number, std::string text = {});
+Answer problem(int64_t client, int64_t request, Code code, std::string text);
+
 class KeyStore {
  public:
   // set, get, add, compare. Answers at once or, for a get, later.

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "core/error_code.h"
+
 namespace sft {
 
 struct LaunchEnvironment {
@@ -64,11 +66,10 @@ LaunchEnvironment resolve_launch(const LaunchInputs& inputs);
 // threads use the processors), "gpu", "cpu" (a rank for each processor, as torchrun has it) or a
 // number. Throws an error of this code.
 constexpr int kMaxRanksPerNode = 1024;
-int ranks_per_node(const std::string& name, const std::string& text, const char* code,
+int ranks_per_node(const std::string& name, const std::string& text, Code code,
                    const Machine& machine);
-// "2" or "2:2"; `range_code` for "1:4".
-int launch_nodes(const std::string& name, const std::string& text, const char* code,
-                 const char* range_code);
+// "2" or "2:2"; C133 for "1:4".
+int launch_nodes(const std::string& name, const std::string& text, Code code);
 
 // "gpu-[01-03,7],login" -> its hosts in order; at most 65,536 of them. C130 when it is malformed.
 std::vector<std::string> expand_hosts(const std::string& list);

@@ -91,7 +91,7 @@ void Meetings::request(int64_t client, int rank, const Message& m, Time now,
   }
   const auto facts = agree ? decode_facts(m.text) : std::nullopt;
   if (meeting.agree != agree || (agree && !facts)) {
-    out.push_back({client, {Type::problem, m.a, 0, 0, "N022", "a request without sense"}});
+    out.push_back(problem(client, m.a, "N022", "a request without sense"));
     return;
   }
   meeting.present[rank] = {client, m.a};
@@ -106,9 +106,8 @@ void Meetings::request(int64_t client, int rank, const Message& m, Time now,
   const bool differs = !meeting.differences.empty();
   const std::string text = differs ? disagreement(m.key, meeting) : "";
   for (const auto& [who, present] : meeting.present) {
-    out.push_back({present.client,
-                   {differs ? Type::problem : Type::reply, present.number, 0, 0,
-                    differs ? "C120" : "", text}});
+    out.push_back(differs ? problem(present.client, present.number, "C150", text)
+                          : reply(present.client, present.number, 0));
   }
   meetings_.erase(at);
 }
@@ -187,7 +186,7 @@ void Meetings::expire(Time now, const Describe& describe, std::vector<Answer>& o
       text += fmt::format("{} {}", i == 0 ? ":" : ";", describe(missing[i]));
     }
     for (const auto& [who, present] : meeting.present) {
-      out.push_back({present.client, {Type::problem, present.number, 0, 0, "N021", text}});
+      out.push_back(problem(present.client, present.number, "N021", text));
     }
     return true;
   });

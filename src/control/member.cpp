@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "control/codes.h"
 #include "control/secret.h"
+#include "core/error_codes.h"
 
 namespace sft::control {
 
@@ -93,20 +95,21 @@ void Member::proven(const Message& m, Time now) {
 // the attempt before: it is tried again for as long as a lost rank would be remembered. Who has one
 // place and the wrong number or secret need not wait.
 void Member::refused(const Message& m, Time now) {
-  const std::string code = m.key.substr(0, 8);
+  const Code code = code_of(m);
   const bool several = settings_.addresses > 1;
-  if (!several || code != "N010") {
+  if (!several || code != kOtherRun) {
     refused_since_ = refused_since_ < 0 ? now : refused_since_;
     refused_this_round_ = true;
   }
-  const bool at_once = (code == "N011" && proven_) ||
-                       (!several && (code == "C121" || code == "C138" || code == "N011"));
+  const bool at_once =
+      (code == kAttemptOver && proven_) ||
+      (!several && (code == kOtherSize || code == kOtherSecret || code == kAttemptOver));
   const Time patience = settings_.silence + settings_.greeting;
   const bool waited = refused_since_ >= 0 && now - refused_since_ >= patience;
   act(Action::Kind::close);
   if (at_once || waited) {
     end({-1, code, fmt::format("{} refuses this process: {}", settings_.place, m.text),
-         static_cast<int>(code.starts_with('C') ? ExitCode::usage : ExitCode::restart)},
+         static_cast<int>(family_of(code).exit_code)},
         false);
   } else {
     retry(now, m.text);
@@ -125,7 +128,7 @@ void Member::closed(Time now) {
   } else if (state_ == State::joined && settings_.ranks_here == 0) {
     retry(now, "the connection broke before all ranks had come");
   } else if (connected()) {
-    end({-1, "N015",
+    end({-1, kCoordinatorLost,
          fmt::format("the connection to the run's coordinator ({}) broke{}", settings_.place,
                      own_part())},
         false);
@@ -146,9 +149,8 @@ void Member::end(Cause cause, bool close) {
 
 void Member::fail(const Cause& why) {
   if (connected()) {
-    Message m{Type::failed, why.exit_code,         settings_.hello.attempt,
-              why.rank,     why.code.substr(0, 8), why.text.substr(0, 2000)};
-    send(std::move(m));
+    send(because_of(why.code, why.text.substr(0, 2000), Type::failed, why.exit_code,
+                    settings_.hello.attempt, why.rank));
   }
   end(why, true);
 }
@@ -200,10 +202,10 @@ void Member::received(const Message& m, Time now) {
       break;
     case Type::died:
       if (settings_.ranks_here > 0) {
-        cause_ = Cause{static_cast<int>(m.a), m.key, m.text, static_cast<int>(m.b)};
+        cause_ = Cause{static_cast<int>(m.a), code_of(m), m.text, static_cast<int>(m.b)};
         act(Action::Kind::order, m);
       } else {
-        end({static_cast<int>(m.a), m.key, m.text + own_part(), static_cast<int>(m.b)}, true);
+        end({static_cast<int>(m.a), code_of(m), m.text + own_part(), static_cast<int>(m.b)}, true);
       }
       break;
     case Type::released:
@@ -273,7 +275,7 @@ void Member::tick(Time now) {
   }
   if (!connected()) {
     if (now - began_ >= settings_.join_timeout) {
-      end({-1, "N014",
+      end({-1, kNotInTime,
            fmt::format("the run's coordinator ({}) was not found within {} s: {}", settings_.place,
                        seconds(settings_.join_timeout), last_problem_)},
           state_ != State::waiting);
@@ -304,7 +306,7 @@ void Member::tick(Time now) {
     heard_ = std::max(heard_, now - settings_.silence / 2);
   }
   if (now - heard_ >= settings_.silence) {
-    end({-1, "N015",
+    end({-1, kCoordinatorLost,
          fmt::format("the run's coordinator ({}) has been silent for {} s{}", settings_.place,
                      seconds(now - heard_), own_part())},
         true);
@@ -316,7 +318,7 @@ void Member::tick(Time now) {
     reported_ = at.begun;
     beat(at, now, Type::stuck);
   } else if (at.busy && over >= settings_.silence) {
-    end({-1, "N018",
+    end({-1, kNoProgress,
          fmt::format("{} (operation {}) has lasted {} s", at.text, at.begun,
                      seconds(now - at.since))},
         true);

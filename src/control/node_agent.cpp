@@ -6,6 +6,8 @@
 #include <csignal>
 #include <cstring>
 
+#include "control/codes.h"
+
 namespace sft::control {
 
 std::string describe_status(int status) {
@@ -51,7 +53,7 @@ void NodeAgent::pump(Time now) {
         break;
       case Member::Action::Kind::failed: {
         const Cause& cause = *member_.cause();
-        if (cause.code != "N015" || over_) {
+        if (cause.code != kCoordinatorLost || over_) {
           leave(cause.exit_code, cause.text);  // it was never let in
           break;
         }
@@ -142,9 +144,10 @@ void NodeAgent::rank_ended(int local_rank, int status, Time now) {
     exit_code_ = says_little ? status : exit_code_;
     if (!asked) {
       const int rank = settings_.first_rank + local_rank;
-      member_.request({Type::failed, status, attempt_, rank, "N017",
-                       fmt::format("rank {} on {} ended with {}", rank, settings_.member.hello.host,
-                                   describe_status(status))});
+      member_.request(because_of(kRankStopped,
+                                 fmt::format("rank {} on {} ended with {}", rank,
+                                             settings_.member.hello.host, describe_status(status)),
+                                 Type::failed, status, attempt_, rank));
       end_ranks(now);
     }
   }

@@ -18,7 +18,7 @@ int node_count(const LaunchVariables& env) {
   if (text.empty()) {
     return 1;
   }
-  return launch_nodes("PET_NNODES", text, "C130", "C133");
+  return launch_nodes("PET_NNODES", text, "C130");
 }
 
 // A pod's place from its name, where nothing else says it: "<job>-worker-3".
@@ -113,8 +113,7 @@ LaunchEnvironment node_environment(const LaunchVariables& env) {
   return e;
 }
 
-int launch_nodes(const std::string& name, const std::string& text, const char* code,
-                 const char* range_code) {
+int launch_nodes(const std::string& name, const std::string& text, Code code) {
   constexpr int kMost = 65536;
   const size_t colon = text.find(':');
   const auto read = [&](const std::string& part) {
@@ -128,14 +127,14 @@ int launch_nodes(const std::string& name, const std::string& text, const char* c
   };
   const int least = read(text.substr(0, colon));
   if (colon != std::string::npos && read(text.substr(colon + 1)) != least) {
-    throw Error(range_code, fmt::format("{} is \"{}\": the number of machines is fixed here", name,
-                                        text.substr(0, 100)))
+    throw Error("C133", fmt::format("{} is \"{}\": the number of machines is fixed here", name,
+                                    text.substr(0, 100)))
         .hint("leave elasticPolicy out, or set its minReplicas and maxReplicas to one number");
   }
   return least;
 }
 
-int ranks_per_node(const std::string& name, const std::string& text, const char* code,
+int ranks_per_node(const std::string& name, const std::string& text, Code code,
                    const Machine& machine) {
   if (text == "auto") {
     return std::max(machine.gpus, 1);

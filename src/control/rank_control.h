@@ -76,7 +76,7 @@ class RankControl {
                                   std::string_view wanted) = 0;
   // Waits for all ranks; N021 names those that did not come. A name may be used again and again.
   virtual void barrier(const std::string& name, Seconds wait = {}) = 0;
-  // Throws C120 on every rank unless all bring the same facts; names the ranks and the first keys
+  // Throws C150 on every rank unless all bring the same facts; names the ranks and the first keys
   // that differ. `name` says what is compared ("configuration").
   virtual void agree(const std::string& name, const Facts& facts) = 0;
   // What rank 0 finds is what all get ("" where there is nothing), so that a file system that shows

@@ -173,10 +173,10 @@ std::optional<Fd> Connector::poll() {
     return std::nullopt;
   }
   if (!resolved_->problem.empty()) {
-    throw Error("N023", fmt::format("{}: {}", place_, resolved_->problem));
+    throw Error("N027", fmt::format("{}: {}", place_, resolved_->problem));
   }
   if (next_ == 0 && !next_address()) {
-    throw Error("N023", fmt::format("{}: {}", place_, std::strerror(errno)));
+    throw Error("N027", fmt::format("{}: {}", place_, std::strerror(errno)));
   }
   pollfd waiting{socket_.get(), POLLOUT, 0};
   if (::poll(&waiting, 1, 0) <= 0) {
@@ -189,7 +189,7 @@ std::optional<Fd> Connector::poll() {
     return std::move(socket_);
   }
   if (!next_address()) {
-    throw Error("N023", fmt::format("{}: {}", place_, std::strerror(failure)));
+    throw Error("N027", fmt::format("{}: {}", place_, std::strerror(failure)));
   }
   return std::nullopt;
 }

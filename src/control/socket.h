@@ -31,7 +31,7 @@ std::optional<Fd> accept_on(int listener, uint64_t& address, int& failure);
 class Connector {
  public:
   Connector(const std::string& host, int port);
-  // Call every few milliseconds: the connected socket, nothing while it is under way; throws N023
+  // Call every few milliseconds: the connected socket, nothing while it is under way; throws N027
   // when it has failed.
   std::optional<Fd> poll();
 

@@ -4,11 +4,14 @@
 
 #include <concepts>
 
+#include "core/error_codes.h"
+
 namespace sft::control {
 
 namespace {
 
 constexpr std::string_view kMagic = "SFTc";
+constexpr Code kForeign = "N022";
 
 template <std::integral T>
 void put(std::string& out, T value) {
@@ -96,6 +99,15 @@ std::optional<Hello> decode_hello(std::string_view text) {
   return hello;
 }
 
+Message because_of(Code code, std::string text, Type type, int64_t a, int64_t b, int64_t c) {
+  return {type, a, b, c, std::string(code.text()), std::move(text)};
+}
+
+Code code_of(const Message& message) {
+  const CodeRow* row = find_row(message.key);
+  return row == nullptr ? kForeign : row->code;
+}
+
 std::string encode(const Message& message) {
   SFT_ASSERT(message.key.size() <= kMaxKey && message.text.size() <= kMaxValue + kMaxKey);
   std::string body;
@@ -119,7 +131,7 @@ std::optional<Message> FrameReader::next() {
   Cutter head{all};
   const size_t size = head.number<uint32_t>();
   if (size > limit_ || size < 1) {
-    throw Error("N022", "what came over the control connection is not of this program");
+    throw Error(kForeign, "what came over the control connection is not of this program");
   }
   if (all.size() - 4 < size) {
     return std::nullopt;
@@ -133,7 +145,7 @@ std::optional<Message> FrameReader::next() {
   message.key = cut.text();
   message.text = cut.text();
   if (!cut.good || !cut.left.empty() || !known(message.type)) {
-    throw Error("N022", "what came over the control connection is not of this program");
+    throw Error(kForeign, "what came over the control connection is not of this program");
   }
   read_ += 4 + size;
   if (read_ == buffer_.size() || read_ > (size_t{1} << 16)) {

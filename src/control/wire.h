@@ -77,6 +77,12 @@ struct Hello {
   std::string host;
 };
 
+// One that says why: the code, and a sentence for people.
+Message because_of(Code code, std::string text, Type type, int64_t a = 0, int64_t b = 0,
+                   int64_t c = 0);
+// The code that another process wrote; N022 where it is none of this program's.
+Code code_of(const Message& message);
+
 std::string encode(const Hello& hello);
 std::optional<Hello> decode_hello(std::string_view text);
 

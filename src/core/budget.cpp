@@ -9,7 +9,7 @@
 
 namespace sft {
 
-Budget::Budget(std::string_view code, std::string_view subject, const BudgetLimits& limits,
+Budget::Budget(Code code, std::string_view subject, const BudgetLimits& limits,
                std::string_view hint)
     : code_(code),
       subject_(subject),

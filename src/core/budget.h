@@ -14,6 +14,8 @@
 #include <string_view>
 #include <utility>
 
+#include "core/error_code.h"
+
 namespace sft {
 
 struct BudgetLimits {
@@ -28,8 +30,7 @@ class Budget {
  public:
   // `subject` begins the error's sentence ("the chat template"), `hint` is its way out; they are
   // not copied.
-  Budget(std::string_view code, std::string_view subject, const BudgetLimits& limits,
-         std::string_view hint);
+  Budget(Code code, std::string_view subject, const BudgetLimits& limits, std::string_view hint);
   Budget(const Budget&) = delete;
   Budget& operator=(const Budget&) = delete;
 
@@ -73,7 +74,8 @@ class Budget {
   [[noreturn]] void fail_bytes() const;
   [[noreturn]] void fail_depth() const;
 
-  std::string_view code_, subject_, hint_;
+  Code code_;
+  std::string_view subject_, hint_;
   BudgetLimits limits_;
   int64_t steps_left_, bytes_left_;
   int depth_left_;

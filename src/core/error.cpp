@@ -4,8 +4,7 @@
 
 namespace sft {
 
-Error::Error(std::string_view code, std::string message)
-    : code_(code), message_(std::move(message)) {}
+Error::Error(Code code, std::string message) : code_(code), message_(std::move(message)) {}
 
 Error& Error::at(std::string where) {
   if (where_.empty()) {
@@ -26,27 +25,8 @@ Error& Error::context(std::string_view text) {
   return *this;
 }
 
-ExitCode Error::exit_code() const {
-  switch (code_.empty() ? 'X' : code_[0]) {
-    case 'C':
-      return ExitCode::usage;
-    case 'D':
-      return ExitCode::data;
-    case 'M':
-      return ExitCode::model;
-    case 'G':
-      return ExitCode::memory;
-    case 'S':
-      return ExitCode::io;
-    case 'N':
-      return ExitCode::restart;
-    default:
-      return ExitCode::failure;
-  }
-}
-
 std::string Error::text() const {
-  std::string out = fmt::format("error[{}]: {}", code_, message_);
+  std::string out = fmt::format("{}{}]: {}", kErrorBegins, code_.text(), message_);
   if (!where_.empty()) {
     out += fmt::format("\n  --> {}", where_);
   }

@@ -16,7 +16,7 @@ std::string to_text(const Json& value, int indent) {
 }
 
 Json parse_json(std::string_view text, const std::string& name) {
-  refuse_lfs_pointer("M213", name, text);
+  refuse_lfs_pointer(kPointerForModel, name, text);
   if (too_deep(text)) {
     throw Error("M010", fmt::format("{} is nested more than {} deep", name, kMaxJsonDepth))
         .at(name)

@@ -6,9 +6,9 @@
 #include <string>
 #include <string_view>
 
-namespace sft {
+#include "core/json_fwd.h"
 
-using Json = nlohmann::ordered_json;
+namespace sft {
 
 // A value as text, on one line or indented. Bytes that are not UTF-8, which arguments, YAML files
 // and columns may hold, become U+FFFD, where dump() would throw.

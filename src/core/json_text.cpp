@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/json.h"
+
 namespace sft {
 
 namespace {

@@ -32,7 +32,7 @@ std::string size_of_file(std::string_view pointer) {
 
 bool is_lfs_pointer(std::string_view text) { return text.starts_with(kFirstLine); }
 
-void refuse_lfs_pointer(std::string_view code, const fs::path& file, std::string_view text) {
+void refuse_lfs_pointer(Code code, const fs::path& file, std::string_view text) {
   if (is_lfs_pointer(text)) {
     const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
     throw Error(code,
@@ -44,7 +44,7 @@ void refuse_lfs_pointer(std::string_view code, const fs::path& file, std::string
   }
 }
 
-void refuse_lfs_pointer(std::string_view code, const fs::path& file) {
+void refuse_lfs_pointer(Code code, const fs::path& file) {
   std::error_code unknown;
   if (fs::is_regular_file(file, unknown) && fs::file_size(file, unknown) <= kLongest && !unknown) {
     refuse_lfs_pointer(code, file, read_text(file));
@@ -53,7 +53,7 @@ void refuse_lfs_pointer(std::string_view code, const fs::path& file) {
 
 std::string read_fetched_text(const fs::path& file) {
   std::string text = read_text(file);
-  refuse_lfs_pointer("M213", file, text);
+  refuse_lfs_pointer(kPointerForModel, file, text);
   return text;
 }
 

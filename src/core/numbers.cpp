@@ -4,6 +4,8 @@
 #include <cmath>
 #include <system_error>
 
+#include "core/json.h"
+
 namespace sft {
 namespace {
 

@@ -9,7 +9,7 @@
 //     void visit(StateTable& v) { v("step", &step), v("loss", &loss); }
 //   };
 //   const Json json = write_state(progress);     // {"step": 3, "loss": 0.5}
-//   read_state(progress, json, {file});          // M264 for what is missing, of another kind, or
+//   read_state(progress, json, {file});          // M268 for what is missing, of another kind, or
 //   not listed
 #pragma once
 
@@ -21,6 +21,7 @@
 #include <variant>
 #include <vector>
 
+#include "core/error.h"
 #include "core/json.h"
 
 namespace sft {
@@ -93,7 +94,7 @@ class StateTable {
 // Where saved state comes from, and the error for what is wrong with it.
 struct StateOrigin {
   std::string file;
-  const char* code = "M264";
+  Code code = "M268";
   const char* hint = "the checkpoint is damaged; resume from an earlier one";
   bool others = false;  // keys that are not listed are another program's
 };

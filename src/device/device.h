@@ -10,10 +10,13 @@
 #include <string>
 #include <vector>
 
+#include "core/error_code.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"
 
 namespace sft {
+
+inline constexpr Code kGpuFailed = "G021";  // a call of CUDA
 
 struct OpKernels;     // ops/kernels.h
 struct OptimKernels;  // optim/kernels.h

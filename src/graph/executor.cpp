@@ -52,7 +52,7 @@ Tensor Executor::resolve(Value v, const Bindings& bindings) const {
   }
   const auto found = bindings.inputs.find(info.name);
   if (found == bindings.inputs.end()) {
-    throw Error("X002", fmt::format("internal error: input {} is not bound", info.name));
+    throw Error("X003", fmt::format("internal error: input {} is not bound", info.name));
   }
   const Tensor& bound = found->second;
   if (bound.dtype != info.dtype || bound.shape.elements() > info.shape.elements()) {

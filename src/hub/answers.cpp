@@ -4,9 +4,10 @@
 
 #include <algorithm>
 
-#include "core/error.h"
+#include "core/json.h"
 #include "core/json_text.h"
 #include "core/strings.h"
+#include "hub/errors.h"
 #include "hub/url.h"
 
 namespace sft {
@@ -65,7 +66,7 @@ void fail_answer(const HttpResponse& response, const HubPlace& place, bool has_t
                         : fmt::format("ask for access at {} and set HF_TOKEN", page));
   }
   if (reason == "RevisionNotFound") {
-    throw Error("M303", fmt::format("{} has no revision \"{}\"", place.text(), place.revision))
+    throw Error(kNoRevision, fmt::format("{} has no revision \"{}\"", place.text(), place.revision))
         .hint(fmt::format("its branches and tags are listed at {}/tree/main", page));
   }
   if (reason == "EntryNotFound") {
@@ -73,8 +74,8 @@ void fail_answer(const HttpResponse& response, const HubPlace& place, bool has_t
         .hint(fmt::format("its files are listed at {}/tree/main", page));
   }
   if (reason == "RepoNotFound" || status == 404 || status == 401 || status == 410) {
-    throw Error("M300", fmt::format("{} does not exist at {}, or may not be seen{}", place.text(),
-                                    host, note))
+    throw Error(kNoRepository, fmt::format("{} does not exist at {}, or may not be seen{}",
+                                           place.text(), host, note))
         .hint(fmt::format("check the spelling; {}", login_hint(has_token)));
   }
   if (status == 403) {
@@ -82,12 +83,12 @@ void fail_answer(const HttpResponse& response, const HubPlace& place, bool has_t
         .hint(login_hint(has_token));
   }
   if (status == 429) {
-    throw Error("S307", fmt::format("{} asks for fewer requests (429){}", host, note))
+    throw Error(kHubBusy, fmt::format("{} asks for fewer requests (429){}", host, note))
         .hint(has_token ? "wait some minutes and run it again; what was fetched is kept"
                         : "set HF_TOKEN (more requests are allowed then), or wait some minutes");
   }
   if (status >= 500) {
-    throw Error("S308", fmt::format("{} failed to answer ({}){}", host, status, note))
+    throw Error(kHubFails, fmt::format("{} failed to answer ({}){}", host, status, note))
         .hint("run it again later; HF_HUB_OFFLINE=1 uses only what is cached");
   }
   throw Error("M308", fmt::format("{} answered {} to a request for {}{}",

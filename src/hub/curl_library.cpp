@@ -3,7 +3,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
-#include "core/error.h"
+#include "hub/errors.h"
 
 namespace sft {
 
@@ -15,7 +15,7 @@ template <class F>
 void find(void* library, const char* name, F& function) {
   function = reinterpret_cast<F>(::dlsym(library, name));
   if (function == nullptr) {
-    throw Error("S309", fmt::format("{} has no {}", kLibrary, name))
+    throw Error(kNoCurl, fmt::format("{} has no {}", kLibrary, name))
         .hint("install libcurl 7.85 or newer");
   }
 }
@@ -23,7 +23,7 @@ void find(void* library, const char* name, F& function) {
 CurlLibrary load() {
   void* const library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
-    throw Error("S309", fmt::format("talking to the hub needs {}: {}", kLibrary, ::dlerror()))
+    throw Error(kNoCurl, fmt::format("talking to the hub needs {}: {}", kLibrary, ::dlerror()))
         .hint("install it (Debian: apt install libcurl4), or set HF_HUB_OFFLINE=1");
   }
   CurlLibrary c{};

@@ -12,12 +12,12 @@
 #include <system_error>
 #include <thread>
 
-#include "core/error.h"
 #include "core/file.h"
 #include "core/file_lock.h"
 #include "core/strings.h"
 #include "core/threads.h"
 #include "hub/digest.h"
+#include "hub/errors.h"
 #include "hub/fetch_range.h"
 #include "hub/questions.h"
 #include "hub/url.h"
@@ -254,10 +254,10 @@ class Downloads {
   void check_stop() {
     const std::lock_guard lock(mutex_);
     if (failure_) {
-      throw Error("X011", "another file failed");
+      throw Error(kStoppedAtHub, "another file failed");
     }
     if (env_.report.stopped && env_.report.stopped()) {
-      throw Error("X011", fmt::format("stopped while fetching {}", place_.text()));
+      throw Error(kStoppedAtHub, fmt::format("stopped while fetching {}", place_.text()));
     }
   }
 

@@ -117,13 +117,16 @@ std::string HubEnvironment::token() const {
   if (file.empty() || !std::filesystem::is_regular_file(file, ignored)) {
     return "";
   }
+  std::string text;
   try {
-    return clean_token(read_text(file));
-  } catch (const Error& e) {
-    if (e.code() == "C111") {
-      throw Error(e).at(file.string());
-    }
+    text = read_text(file);
+  } catch (const Error&) {
     return "";  // a token file of somebody else, unreadable: as if not logged in
+  }
+  try {
+    return clean_token(text);
+  } catch (Error& e) {
+    throw e.at(file.string());
   }
 }
 

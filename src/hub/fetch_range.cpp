@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include "core/error.h"
 #include "core/numbers.h"
 #include "core/strings.h"
+#include "hub/errors.h"
 #include "hub/retry.h"
 #include "hub/url.h"
 
@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kJournalEvery = 4 << 20;
 
 Error broken(const RangeSource& source, const std::string& how) {
-  return Error("S305",
+  return Error(kBrokenOff,
                fmt::format("fetching {} of {} failed: {}", source.name, source.place.text(), how))
       .at(url_for_people(source.url))
       .hint("run the command again; what was fetched is kept");
@@ -182,7 +182,7 @@ void fetch_whole(const RangeSource& source, PartialFile& partial) {
         fail_answer(response, source.place, source.client.has_token());
       }
     } catch (const Error& e) {
-      if (!is_transient(e) && e.code() != "S307" && e.code() != "S308") {
+      if (!may_pass(e)) {
         throw;
       }
       failure = e;

@@ -10,12 +10,12 @@
 #include <exception>
 #include <mutex>
 
-#include "core/error.h"
 #include "core/fd.h"
 #include "core/file.h"
 #include "core/numbers.h"
 #include "core/strings.h"
 #include "hub/curl_library.h"
+#include "hub/errors.h"
 #include "hub/url.h"
 
 namespace sft {
@@ -130,7 +130,7 @@ int look_around(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   auto& x = *static_cast<Exchange*>(user);
   return x.guarded([&] {
     if (x.report->stopped && x.report->stopped()) {
-      throw Error("X011", "stopped while talking to the hub");
+      throw Error(kStoppedAtHub, "stopped while talking to the hub");
     }
     if (x.response.status >= 300) {
       const auto now = std::chrono::steady_clock::now();
@@ -148,18 +148,19 @@ int look_around(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   const std::string why = detail.empty() ? curl().easy_strerror(code) : detail;
   switch (code) {
     case CURLE_COULDNT_RESOLVE_HOST:
-      throw Error("S301", fmt::format("the host of {} is not known here", host))
+      throw Error(kHostUnknown, fmt::format("the host of {} is not known here", host))
           .hint("check the network and HF_ENDPOINT; HF_HUB_OFFLINE=1 uses only what is cached");
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_PROXY:
-      throw Error("S306", fmt::format("the proxy on the way to {} does not work: {}", host, why))
+      throw Error(kProxyFails,
+                  fmt::format("the proxy on the way to {} does not work: {}", host, why))
           .hint("check HTTPS_PROXY, HTTP_PROXY and NO_PROXY");
     case CURLE_COULDNT_CONNECT:
-      throw Error("S302", fmt::format("{} cannot be reached: {}", host, why))
+      throw Error(kHostAway, fmt::format("{} cannot be reached: {}", host, why))
           .hint("check the network, the proxy and HF_ENDPOINT; HF_HUB_OFFLINE=1 uses the cache");
     case CURLE_OPERATION_TIMEDOUT:
-      throw Error("S303", fmt::format("{} was silent for {} seconds or too slow", host,
-                                      request.silence_seconds))
+      throw Error(kHostSilent, fmt::format("{} was silent for {} seconds or too slow", host,
+                                           request.silence_seconds))
           .hint("wait longer with HF_HUB_DOWNLOAD_TIMEOUT=60 (HF_HUB_ETAG_TIMEOUT for questions)");
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_PEER_FAILED_VERIFICATION:
@@ -167,7 +168,7 @@ int look_around(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
     case CURLE_SSL_CIPHER:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
-      throw Error("S304", fmt::format("no trusted connection to {}: {}", host, why))
+      throw Error(kNoTrustedConnection, fmt::format("no trusted connection to {}: {}", host, why))
           .hint("install ca-certificates, or name your own authority's file in SSL_CERT_FILE");
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
@@ -175,7 +176,7 @@ int look_around(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
       throw Error("M308", fmt::format("{} does not answer in HTTP: {}", url_for_people(url), why))
           .hint("check HF_ENDPOINT: an address such as https://hub.example.org");
     default:
-      throw Error("S305", fmt::format("the connection to {} broke off: {}", host, why))
+      throw Error(kBrokenOff, fmt::format("the connection to {} broke off: {}", host, why))
           .hint("run the command again; what was fetched is kept");
   }
 }

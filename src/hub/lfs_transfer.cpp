@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/json_text.h"
 #include "core/numbers.h"
 #include "core/threads.h"

@@ -7,9 +7,9 @@
 #include <cctype>
 #include <vector>
 
-#include "core/error.h"
 #include "core/file.h"
 #include "core/strings.h"
+#include "hub/errors.h"
 #include "hub/repository.h"
 
 namespace sft {
@@ -76,7 +76,7 @@ bool hub_knows(HubKind kind, const std::string& name, const std::string& revisio
   try {
     const HubRepository asked(kind, name, revision, once);
   } catch (const Error& e) {
-    return e.code() != "M300" && !e.code().starts_with("S3");
+    return e.code() != kNoRepository && !is_out_of_reach(e);
   }
   return true;
 }

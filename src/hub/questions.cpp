@@ -6,6 +6,7 @@
 
 #include "core/budget.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "core/json_text.h"
 #include "core/strings.h"
 #include "hub/retry.h"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "hub/answers.h"
 #include "hub/cache.h"
 #include "hub/http.h"

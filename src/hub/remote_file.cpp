@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/error.h"
+#include "hub/errors.h"
 #include "hub/fetch_range.h"
 #include "hub/questions.h"
 #include "hub/retry.h"
@@ -37,8 +37,8 @@ size_t RemoteFile::read(int64_t offset, std::span<char> bytes) const {
         answer.status == 206 && parse_content_range(answer.header("content-range"), range, total) &&
         range.begin == offset + static_cast<int64_t>(have) && (total < 0 || total == file_.size);
     if (!part && !(whole && answer.status == 200)) {
-      throw Error("M313", fmt::format("{} cannot be read in parts, as streaming needs it",
-                                      url_for_people(url_)))
+      throw Error(kNoParts, fmt::format("{} cannot be read in parts, as streaming needs it",
+                                        url_for_people(url_)))
           .hint("train without --streaming: the file is then downloaded");
     }
   };
@@ -54,7 +54,7 @@ size_t RemoteFile::read(int64_t offset, std::span<char> bytes) const {
                        fmt::format("Range: bytes={}-{}", offset + static_cast<int64_t>(have),
                                    offset + static_cast<int64_t>(wanted) - 1)};
     double wait = -1;
-    Error failure("S305", fmt::format("reading {} broke off", url_for_people(url_)));
+    Error failure(kBrokenOff, fmt::format("reading {} broke off", url_for_people(url_)));
     try {
       const HttpResponse answer = client_.send(request);
       if (!answer.ok()) {
@@ -62,7 +62,7 @@ size_t RemoteFile::read(int64_t offset, std::span<char> bytes) const {
         fail_answer(answer, place_, client_.has_token());
       }
     } catch (const Error& e) {
-      if (!is_transient(e) && e.code() != "S307" && e.code() != "S308") {
+      if (!may_pass(e)) {
         throw;
       }
       failure = e;

@@ -7,11 +7,11 @@
 #include <chrono>
 #include <set>
 
-#include "core/error.h"
 #include "core/file.h"
 #include "core/strings.h"
 #include "hub/digest.h"
 #include "hub/download.h"
+#include "hub/errors.h"
 #include "hub/http.h"
 #include "hub/questions.h"
 #include "hub/remote_file.h"
@@ -75,7 +75,7 @@ HubRepository::HubRepository(HubKind kind, std::string id, const std::string& re
       if (!cached.folder && is_transient(e)) {
         e.context(fmt::format("{} is not on this machine and cannot be fetched", place.text()));
       }
-      if (!cached.folder || e.code() == "M303" || e.code() == "X011") {
+      if (!cached.folder || e.code() == kNoRevision || e.code() == kStoppedAtHub) {
         throw;
       }
       if (environment_.report.warn) {

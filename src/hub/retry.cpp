@@ -11,6 +11,7 @@
 #include "core/numbers.h"
 #include "core/strings.h"
 #include "hub/curl_library.h"
+#include "hub/errors.h"
 
 namespace sft {
 
@@ -33,7 +34,7 @@ void hub_sleep(const HubEnvironment& environment, double seconds) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
   while (std::chrono::steady_clock::now() < end) {
     if (environment.report.stopped && environment.report.stopped()) {
-      throw Error("X011", "stopped while waiting for the hub");
+      throw Error(kStoppedAtHub, "stopped while waiting for the hub");
     }
     const std::chrono::duration<double> left = end - std::chrono::steady_clock::now();
     std::this_thread::sleep_for(std::clamp(left, decltype(left)(0), decltype(left)(0.1)));
@@ -56,11 +57,6 @@ bool Retries::again(double wait_seconds) {
 bool is_transient(int status) {
   return status == 408 || status == 429 || status == 500 || status == 502 || status == 503 ||
          status == 504;
-}
-
-bool is_transient(const Error& error) {
-  const std::string& code = error.code();
-  return code == "S301" || code == "S302" || code == "S303" || code == "S305";
 }
 
 double wanted_wait(const HttpResponse& response) {

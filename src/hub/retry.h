@@ -3,7 +3,7 @@
 
 #include <functional>
 
-#include "core/error.h"
+#include "hub/errors.h"
 #include "hub/http.h"
 
 namespace sft {
@@ -29,7 +29,6 @@ class Retries {
 
 // Whether the same request may work a little later.
 bool is_transient(int status);
-bool is_transient(const Error& error);
 // Seconds that the answer asks to wait (Retry-After, RateLimit), or -1.
 double wanted_wait(const HttpResponse& response);
 

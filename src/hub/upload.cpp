@@ -9,6 +9,7 @@
 #include "core/contained.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/json_text.h"
 #include "hub/answers.h"
 #include "hub/digest.h"

@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/file_writer.h"
+#include "core/json.h"
 #include "io/checkpoint_manifest.h"
 #include "io/safetensors_writer.h"
 

@@ -17,7 +17,7 @@
 
 #include "core/file.h"
 #include "core/file_writer.h"
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"
 #include "io/safetensors_writer.h"

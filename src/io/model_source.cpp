@@ -201,7 +201,7 @@ std::unique_ptr<ModelSource> open_from_hub(const std::string& name, const std::s
   if (!found.folder && !environment.online()) {
     std::vector<std::string> places{fs::absolute(name).string()};
     places.insert(places.end(), found.looked_at.begin(), found.looked_at.end());
-    throw Error("M240", fmt::format("the model {}{} is not on this machine; looked at {}", name,
+    throw Error("M305", fmt::format("the model {}{} is not on this machine; looked at {}", name,
                                     revision.empty() ? "" : fmt::format(" (revision {})", revision),
                                     fmt::join(places, ", ")))
         .hint(environment.offline
@@ -224,7 +224,7 @@ Error no_such_model(const std::string& name, const std::string& why) {
 std::unique_ptr<ModelSource> open_any(const std::string& name_or_path, const std::string& revision,
                                       const HubEnvironment& environment) {
   if (name_or_path.empty()) {
-    throw Error("M240", "no model is given").hint("add --model_name_or_path");
+    throw Error("C030", "no model is given").hint("add --model_name_or_path");
   }
   if (is_folder(name_or_path)) {
     return open_folder(name_or_path, name_or_path);

@@ -27,7 +27,7 @@ namespace sft {
 class ModelSource {
  public:
   // A path to a folder or file that exists wins over a hub id. `revision` is a branch, tag or
-  // commit of the hub id ("" means main). M240 names every place looked at when it is not there
+  // commit of the hub id ("" means main). M305 names every place looked at when it is not there
   // and there is no network; M300-M310, S301-S308, S030 and S031 when fetching it fails (hub);
   // M200-M247 when what is there cannot be used.
   static std::unique_ptr<ModelSource> open(const std::string& name_or_path,

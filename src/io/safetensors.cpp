@@ -50,7 +50,7 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return fmt::format("({})", fmt::join(shape, ", "));
 }
 
-[[noreturn]] void fail_damaged(const char* code, const fs::path& path, const std::string& what) {
+[[noreturn]] void fail_damaged(Code code, const fs::path& path, const std::string& what) {
   throw Error(code, fmt::format("{}: {}", path.string(), what))
       .hint("the file is damaged; fetch or write it again");
 }
@@ -73,7 +73,7 @@ void check_size(const StoredTensor& t, const fs::path& path) {
 }  // namespace
 
 SafetensorsFile::SafetensorsFile(const fs::path& path) : file_(path) {
-  refuse_lfs_pointer("M213", path, file_.text());
+  refuse_lfs_pointer(kPointerForModel, path, file_.text());
   const uint64_t size = file_.size();
   uint64_t header_bytes = 0;
   if (size >= 8) {

@@ -121,7 +121,7 @@ class Handler : public nlohmann::json_sax<nlohmann::json> {
   }
 
  private:
-  [[noreturn]] void fail(const char* code, const std::string& what) const {
+  [[noreturn]] void fail(Code code, const std::string& what) const {
     throw Error(code, fmt::format("{}: {}", file_, what))
         .hint("the file is damaged; fetch or write it again");
   }

@@ -7,32 +7,33 @@
 #include <string_view>
 
 #include "core/budget.h"
+#include "core/error_code.h"
 
 namespace sft::jinja {
 
 // M150 the template's syntax, with the line
-inline constexpr std::string_view kSyntax = "M150";
+inline constexpr Code kSyntax = "M150";
 // M151 the template itself refused its input (raise_exception)
-inline constexpr std::string_view kRaised = "M151";
+inline constexpr Code kRaised = "M151";
 // M152 an undefined value was used
-inline constexpr std::string_view kUndefined = "M152";
+inline constexpr Code kUndefined = "M152";
 // M153 an operation on a value of the wrong type or range
-inline constexpr std::string_view kType = "M153";
+inline constexpr Code kType = "M153";
 // M154 the budget of a rendering, or nesting
-inline constexpr std::string_view kLimit = "M154";
+inline constexpr Code kLimit = "M154";
 // M155 a construct of Jinja that chat templates have no use for and this interpreter leaves out
-inline constexpr std::string_view kUnsupported = "M155";
+inline constexpr Code kUnsupported = "M155";
 // M156 what the sandbox forbids
-inline constexpr std::string_view kUnsafe = "M156";
+inline constexpr Code kUnsafe = "M156";
 // M160 an integer beyond 64 bits
-inline constexpr std::string_view kOverflow = "M160";
+inline constexpr Code kOverflow = "M160";
 // M161 no filter, test or function of that name
-inline constexpr std::string_view kUnknown = "M161";
+inline constexpr Code kUnknown = "M161";
 
 inline constexpr std::string_view kLimitHint =
     "the template loops, nests or builds text without end; see what stands at that line";
 
-[[noreturn]] void fail(std::string_view code, std::string message);
+[[noreturn]] void fail(Code code, std::string message);
 
 inline constexpr int kMaxDepth = 200;  // of data, of nested expressions and of macro calls
 

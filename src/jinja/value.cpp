@@ -6,13 +6,14 @@
 #include <limits>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "jinja/errors.h"
 #include "jinja/ops.h"
 #include "jinja/print.h"
 
 namespace sft::jinja {
 
-void fail(std::string_view code, std::string message) {
+void fail(Code code, std::string message) {
   Error error(code, std::move(message));
   throw code == kLimit ? error.hint(std::string(kLimitHint)) : error;
 }

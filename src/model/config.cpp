@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/numbers.h"
 
 namespace sft {

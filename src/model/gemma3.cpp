@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "model/blocks.h"
 #include "model/config.h"
 #include "model/families.h"

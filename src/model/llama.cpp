@@ -1,4 +1,5 @@
 // Llama 2 and 3.x, SmolLM2: transformers' LlamaForCausalLM.
+#include "core/json.h"
 #include "model/blocks.h"
 #include "model/config.h"
 #include "model/families.h"

@@ -1,4 +1,5 @@
 // Mistral: Llama with a sliding window in every layer, where the configuration has one.
+#include "core/json.h"
 #include "model/blocks.h"
 #include "model/config.h"
 #include "model/families.h"

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "graph/parameter.h"
 #include "graph/program.h"
 #include "ops/attention.h"

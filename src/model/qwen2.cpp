@@ -1,4 +1,5 @@
 // Qwen2 and Qwen2.5: Llama with biases on the query, key and value projections.
+#include "core/json.h"
 #include "model/blocks.h"
 #include "model/config.h"
 #include "model/families.h"

@@ -1,4 +1,5 @@
 // Qwen3: a norm on each query and key head, and a head size of its own.
+#include "core/json.h"
 #include "model/blocks.h"
 #include "model/config.h"
 #include "model/families.h"

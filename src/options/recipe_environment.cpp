@@ -81,7 +81,7 @@ std::string_view reason_of(std::string name) {
 
 void check_recipe_variable(const std::string& name, const std::string& value) {
   if (value.find('\0') != std::string::npos) {
-    throw Error("C026", fmt::format("env: the value of {} holds a zero byte", name));
+    throw Error("C025", fmt::format("env: the value of {} holds a zero byte", name));
   }
   if (std::ranges::find(kMayBeSet, name) != kMayBeSet.end()) {
     return;

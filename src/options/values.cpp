@@ -20,7 +20,7 @@ bool is_none(std::string_view text) {
   return lower == "none" || lower == "null" || lower == "~";
 }
 
-Error problem(std::string_view code, std::string message, const OptionSource& source) {
+Error problem(Code code, std::string message, const OptionSource& source) {
   Error error(code, std::move(message));
   if (!source.place.empty()) {
     error.at(source.place);

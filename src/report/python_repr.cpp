@@ -4,6 +4,8 @@
 
 #include "core/python_number.h"
 
+#include "core/json.h"
+
 namespace sft {
 namespace {
 

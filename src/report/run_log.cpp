@@ -160,9 +160,12 @@ void RunLog::time(const TimeLog& s) {
                   {"host_s", s.host}});
 }
 
-void RunLog::event(std::string_view level, std::string_view code, std::string_view text,
+void RunLog::event(std::string_view level, std::optional<Code> code, std::string_view text,
                    std::string_view hint) {
-  Json line{{"step", state_.global_step}, {"level", level}, {"code", code}, {"text", text}};
+  Json line{{"step", state_.global_step},
+            {"level", level},
+            {"code", code ? code->text() : ""},
+            {"text", text}};
   if (!hint.empty()) {
     line["hint"] = hint;
   }
@@ -190,7 +193,7 @@ void RunLog::finish(const TrainSummary& s) {
   save_state(setup_.output_dir);
 }
 
-void RunLog::end(RunStatus status, std::string_view code, const Json& about) {
+void RunLog::end(RunStatus status, std::optional<Code> code, const Json& about) {
   const char* name = status == RunStatus::done      ? "done"
                      : status == RunStatus::stopped ? "stopped"
                                                     : "failed";
@@ -198,8 +201,8 @@ void RunLog::end(RunStatus status, std::string_view code, const Json& about) {
             {"status", name},
             {"wall", python_round(setup_.now() - began_, 3)},
             {"tokens", tokens_}};
-  if (!code.empty()) {
-    line["code"] = code;
+  if (code) {
+    line["code"] = code->text();
   }
   line.update(about);
   append("end", line);

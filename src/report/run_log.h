@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/error_code.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "core/line_appender.h"
@@ -87,13 +88,13 @@ class RunLog {
   Json eval(const EvalLog& values);
   void time(const TimeLog& seconds);
   // level: info, warn, error.
-  void event(std::string_view level, std::string_view code, std::string_view text,
+  void event(std::string_view level, std::optional<Code> code, std::string_view text,
              std::string_view hint = "");
   // The closing train_runtime line (kind "finish"), and trainer_state.json at the root of
   // output_dir.
   void finish(const TrainSummary& summary);
   // The `end` line; `about` may add files, best_step, ....
-  void end(RunStatus status, std::string_view code = "", const Json& about = Json::object());
+  void end(RunStatus status, std::optional<Code> code = {}, const Json& about = Json::object());
 
   // Writes trainer_state.json into a folder (a checkpoint under its temporary name, say).
   void save_state(const fs::path& folder) const;

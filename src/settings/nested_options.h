@@ -2,7 +2,7 @@
 // Used by `validate`, and by those who ask what such a setting says.
 #pragma once
 
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "data/tokens/sampler.h"
 #include "model/options.h"
 

@@ -19,12 +19,12 @@ namespace {
 
 constexpr int64_t kMostStepRows = kMostCount;
 
-Error conflict(std::string_view code, std::string message) { return {code, std::move(message)}; }
+Error conflict(Code code, std::string message) { return {code, std::move(message)}; }
 
 bool is_whole(double value) { return value == std::floor(value); }
 
 // An interval is a share of the run (below 1) or a whole number of steps.
-void check_interval(const char* code, const char* name, double value) {
+void check_interval(Code code, const char* name, double value) {
   if (value >= 1.0 && !is_whole(value)) {
     throw conflict(
         code, fmt::format("--{} is {}: from 1 up it counts steps, a whole number", name, value));
@@ -158,7 +158,7 @@ void resolve_data(TrainOptions& o) {
         .hint("--max_steps 1000");
   }
   if (o.data.dataset_streaming && o.data.dataset_order == "windowed") {
-    throw conflict("C049",
+    throw conflict("C080",
                    "--dataset_order windowed finds rows at random, and --dataset_streaming "
                    "reads them once, in order")
         .hint("leave one of the two out");
@@ -215,7 +215,7 @@ void resolve_precision(TrainOptions& o) {
   }
   if (o.model.dtype == "bfloat16") {
     if (o.wants_fp16()) {
-      throw conflict("C054",
+      throw conflict("C050",
                      "--fp16 computes in float16, and --dtype bfloat16 has no weights for it")
           .hint("leave one of the two out");
     }

@@ -4,6 +4,7 @@
 #include <simdjson.h>
 
 #include "core/error.h"
+#include "core/json.h"
 
 namespace sft {
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "text/json_fields.h"
 
 namespace sft {

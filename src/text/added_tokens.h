@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "text/normalizer.h"
 #include "text/span.h"
 #include "text/vocabulary.h"

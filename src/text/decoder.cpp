@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "text/byte_level.h"
 #include "text/json_fields.h"
 #include "text/pattern.h"

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/budget.h"
-#include "core/json.h"
+#include "core/json_fwd.h"
 
 namespace sft {
 

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "core/json.h"
 #include "text/charsmap.h"
 #include "text/json_fields.h"
 #include "text/normal_forms.h"

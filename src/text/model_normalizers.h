@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "text/normalizer.h"
 
 namespace sft {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "text/byte_level.h"
 #include "text/json_fields.h"
 #include "text/model_normalizers.h"

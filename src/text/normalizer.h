@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "text/aligned_text.h"
 
 namespace sft {

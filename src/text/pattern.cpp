@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "text/regex_syntax.h"
 #include "text/unicode.h"
 #include "text/word_scanner.h"
@@ -21,7 +22,7 @@ struct Release {
     release(p);
   }
 };
-using Code = std::unique_ptr<pcre2_code, Release<pcre2_code_free>>;
+using CompiledCode = std::unique_ptr<pcre2_code, Release<pcre2_code_free>>;
 using MatchData = std::unique_ptr<pcre2_match_data, Release<pcre2_match_data_free>>;
 using MatchContext = std::unique_ptr<pcre2_match_context, Release<pcre2_match_context_free>>;
 using JitStack = std::unique_ptr<pcre2_jit_stack, Release<pcre2_jit_stack_free>>;
@@ -31,7 +32,7 @@ constexpr size_t kJitStackBytes = 64 << 20;
 }  // namespace
 
 struct Pattern::Compiled {
-  Code code;
+  CompiledCode code;
 };
 
 Pattern::Pattern() = default;
@@ -47,8 +48,8 @@ Pattern Pattern::regex(std::string_view oniguruma, const std::string& where) {
   int error = 0;
   PCRE2_SIZE at = 0;
   constexpr uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
-  Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(perl.data()), perl.size(), options, &error,
-                          &at, nullptr));
+  CompiledCode code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(perl.data()), perl.size(), options,
+                                  &error, &at, nullptr));
   if (!code) {
     PCRE2_UCHAR text[256] = {};
     pcre2_get_error_message(error, text, sizeof(text));

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/budget.h"
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "text/span.h"
 
 namespace sft {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/numbers.h"
 #include "text/json_fields.h"
 #include "text/unicode.h"

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "text/byte_level.h"
 #include "text/json_fields.h"
 #include "text/word_regexes.h"

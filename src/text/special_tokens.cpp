@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/json.h"
 
 namespace sft {
 

@@ -138,8 +138,8 @@ void Tokenizer::Impl::encode(std::string_view text, bool add_special, Scratch::I
         .hint("cut it into texts of less than 4 GiB");
   }
   if (const size_t bad = find_invalid_utf8(text); bad != std::string_view::npos) {
-    throw Error("M114", fmt::format("a text is not valid UTF-8 at byte {} (0x{:02x})", bad,
-                                    static_cast<unsigned char>(text[bad])))
+    throw Error(kTextIsNotUtf8, fmt::format("a text is not valid UTF-8 at byte {} (0x{:02x})", bad,
+                                            static_cast<unsigned char>(text[bad])))
         .hint("write the file again in UTF-8, for example with iconv");
   }
   scratch.parts.clear();

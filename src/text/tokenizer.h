@@ -14,10 +14,13 @@
 #include <string_view>
 #include <vector>
 
-#include "core/json.h"
+#include "core/error_code.h"
+#include "core/json_fwd.h"
 #include "text/span.h"
 
 namespace sft {
+
+inline constexpr Code kTextIsNotUtf8 = "M114";
 
 struct Encoding {
   std::vector<int32_t> ids;
@@ -55,7 +58,7 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  // `text` is valid UTF-8 (M114 otherwise) of less than 4 GiB (M116).
+  // `text` is valid UTF-8 (kTextIsNotUtf8 otherwise) of less than 4 GiB (M116).
   std::vector<int32_t> encode(std::string_view text, bool add_special_tokens) const;
   Encoding encode_with_spans(std::string_view text, bool add_special_tokens) const;
   // The same for a loop: the ids are appended to `ids`.

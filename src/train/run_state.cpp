@@ -41,14 +41,14 @@ void RunState::visit(StateTable& v) {
 void read_run_state(RunState& state, const std::filesystem::path& file) {
   const Json json = read_json(file);
   if (!json.is_object() || !json.contains("version") || json["version"] != RunState::kVersion) {
-    throw Error("M264", fmt::format("{} was saved by another version of this program",
+    throw Error("M269", fmt::format("{} was saved by another version of this program",
                                     file.parent_path().string()))
         .hint(fmt::format("start a new run from it with  --model_name_or_path {}",
                           file.parent_path().string()));
   }
   read_state(state, json, {file.string()});
   if (!state.identity.is_object()) {
-    throw Error("M264", fmt::format("{}: \"identity\" is {}, it must be an object", file.string(),
+    throw Error("M268", fmt::format("{}: \"identity\" is {}, it must be an object", file.string(),
                                     to_text(state.identity).substr(0, 60)))
         .hint("the checkpoint is damaged; resume from an earlier one");
   }

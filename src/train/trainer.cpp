@@ -23,6 +23,8 @@ namespace sft {
 
 namespace {
 
+constexpr Code kNotFinite = "X010";
+
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
@@ -301,7 +303,7 @@ void Trainer::lower_loss_scale() {
       state_.step + 1, before, state_.skipped, state_.scaler->scale());
   context_.logger.note(text);
   if (log_ != nullptr) {
-    log_->event("info", "", text);
+    log_->event("info", {}, text);
   }
 }
 
@@ -316,10 +318,10 @@ void Trainer::skip_update(const std::vector<MicroBatch>& batches, double scale) 
       state_.step + 1, grad_norm_, state_.skipped, diagnosis_);
   context_.logger.warn(text);
   if (log_ != nullptr) {
-    log_->event("warn", "X010", text);
+    log_->event("warn", kNotFinite, text);
   }
   if (++state_.skipped_in_a_row >= 3) {
-    throw Error("X010",
+    throw Error(kNotFinite,
                 fmt::format("the loss or the gradient was not finite in three steps in a row, "
                             "the last of them step {}: {}",
                             state_.step + 1, diagnosis_))

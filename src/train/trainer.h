@@ -73,7 +73,7 @@ struct SavedWeights {
 };
 
 // What can be told of a checkpoint before a model is loaded: M260-M263 when it is not whole (not
-// looked at when it is `verified`), M264 when it holds no run's state or another version's, M266
+// looked at when it is `verified`), M269 when it holds no run's state or another version's, M266
 // when another program wrote it and --resume_with_changes is not given.
 void check_resumable(const fs::path& checkpoint, const TrainOptions& options, ThreadPool& pool,
                      bool verified = false);

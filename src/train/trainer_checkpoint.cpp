@@ -191,7 +191,7 @@ void Trainer::finish_save() {
   if (hooks_.on_checkpoint) {
     hooks_.on_checkpoint(last_checkpoint_, last_saved_);
   }
-  log_->event("info", "", fmt::format("saved {}", last_checkpoint_));
+  log_->event("info", {}, fmt::format("saved {}", last_checkpoint_));
 }
 
 void check_state_tensors(const fs::path& checkpoint, const Model& model, DType weight_type,
@@ -306,7 +306,7 @@ void check_resumable(const fs::path& checkpoint, const TrainOptions& options, Th
     verify_checkpoint(checkpoint, &pool);
   }
   if (!is_there(checkpoint / kState)) {
-    throw Error("M264", fmt::format("{} holds the model only, not the state of its run",
+    throw Error("M269", fmt::format("{} holds the model only, not the state of its run",
                                     checkpoint.string()))
         .hint(fmt::format("start a new run from it with  --model_name_or_path {}",
                           checkpoint.string()));

@@ -97,7 +97,7 @@ TEST(chat_template, refuses_messages_of_the_wrong_shape) {
     try {
       t.render(messages, options);
     } catch (const Error& error) {
-      return error.code();
+      return std::string(error.code().text());
     }
     return std::string("none");
   };
@@ -151,7 +151,7 @@ TEST(chat_template, refuses_a_generation_block_whose_text_it_cannot_place) {
     t.render(Json::array());
     FAIL();
   } catch (const Error& error) {
-    EXPECT_EQ(error.code(), "M158");
+    EXPECT_EQ(error.code().text(), "M158");
   }
   const ChatTemplate fine(
       "a{% macro m() %}{% generation %}x{% endgeneration %}!{% endmacro %}{{ m() }}");

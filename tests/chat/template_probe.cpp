@@ -29,7 +29,7 @@ Json render(const Json& test) {
     }
     return {{"text", rendered.text}, {"gen", spans}};
   } catch (const Error& e) {
-    return {{"error", e.message()}, {"code", e.code()}};
+    return {{"error", e.message()}, {"code", e.code().text()}};
   }
 }
 

@@ -311,7 +311,7 @@ TEST_F(LaunchTest, RanksWithOtherDataOrAnotherModelAreNamed) {
     for (int rank = 0; rank < 2; ++rank) {
       const Ended ended = ranks[static_cast<size_t>(rank)]->end();
       EXPECT_EQ(ended.code, 2) << ended.err;
-      EXPECT_NE(ended.err.find("error[C120]: the ranks do not agree on the model and data: "),
+      EXPECT_NE(ended.err.find("error[C150]: the ranks do not agree on the model and data: "),
                 std::string::npos)
           << ended.err;
       EXPECT_NE(ended.err.find(c.says), std::string::npos) << ended.err;

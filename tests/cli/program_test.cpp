@@ -390,6 +390,27 @@ TEST(Program, TheOptionsPageIsFresh) {
   EXPECT_EQ(run_sft("config --markdown").out, read_text(SFT_TEST_DIR "/../docs/options.md"));
 }
 
+// To accept a change: build/sft explain --markdown > docs/errors.md
+TEST(Program, TheErrorsPageIsFresh) {
+  EXPECT_EQ(run_sft("explain --markdown").out, read_text(SFT_TEST_DIR "/../docs/errors.md"));
+}
+
+TEST(Program, ExplainTellsACodeHoweverItIsWritten) {
+  const RunResult said = run_sft("explain M265");
+  EXPECT_EQ(said.code, 0) << said.err;
+  EXPECT_NE(said.out.find("the checkpoint is not there"), std::string::npos) << said.out;
+  EXPECT_NE(said.out.find("exit code 4"), std::string::npos) << said.out;
+  EXPECT_EQ(run_sft("explain m265").out, said.out);
+  EXPECT_EQ(run_sft("explain 'error[M265]:'").out, said.out);
+  EXPECT_NE(run_sft("explain").out.find("M265"), std::string::npos);
+  for (const char* none : {"explain M999", "explain Q001", "explain ''", "explain M2651"}) {
+    const RunResult refused = run_sft(none);
+    EXPECT_EQ(refused.code, 2) << none << refused.err;
+    EXPECT_NE(refused.err.find("error[C011]"), std::string::npos) << none << refused.err;
+    EXPECT_EQ(refused.out, "") << none;
+  }
+}
+
 // To accept a change: build/sft help deepspeed > docs/deepspeed.md
 TEST(Program, TheDeepSpeedPageIsFresh) {
   EXPECT_EQ(run_sft("help deepspeed").out, read_text(SFT_TEST_DIR "/../docs/deepspeed.md"));

@@ -138,7 +138,7 @@ TEST_F(Refusals, TheSameWrongInputGetsTheSameCodeFromEachCommandThatItConcerns) 
       {"no model", named(""), "C030", kModels},
       {"a model that is nowhere", named("nowhere"), "M240", kModels},
       {"a folder without a model", named("empty"), "M241", kModels},
-      {"a model that is not in the cache", named("org/nowhere"), "M240", kModels},
+      {"a model that is not in the cache", named("org/nowhere"), "M305", kModels},
       {"an unknown family", named("unknown_family"), "M031", kModels},
       {"a negative size", named("negative"), "M034", kModels},
       {"words for a number", named("words"), "M034", kModels},

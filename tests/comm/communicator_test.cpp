@@ -217,7 +217,7 @@ TEST(Gloo, ranks_that_do_not_come_are_an_error) {
     gloo_communicator({0, 2, &store, "world", "127.0.0.1", "", std::chrono::seconds(1)});
     FAIL();
   } catch (const Error& e) {
-    EXPECT_EQ(e.code(), "N041") << e.text();
+    EXPECT_EQ(e.code().text(), "N041") << e.text();
   }
 }
 

@@ -102,7 +102,7 @@ TEST(Coordinator, NoNewcomerEndsARunWhateverItSays) {
     room.hello(10, {"job", "", 2, 0, 2, 9, "b"});
     EXPECT_EQ(room.last(10).key, "N013");
     room.hello(11, {"job", "", 2, 3, 4, 9, "b"});
-    EXPECT_EQ(room.last(11).key, "C121");
+    EXPECT_EQ(room.last(11).key, "C151");
     EXPECT_EQ(room.last(11).text,
               "rank 3 on b was started as one of 4 ranks, and the run that listens here has 2");
     for (const int64_t number : {INT64_MIN, int64_t{-1}, int64_t{2}, INT64_MAX}) {
@@ -303,7 +303,7 @@ TEST(Coordinator, RanksThatDisagreeAreNamedWithTheKey) {
     room.say(r, {Type::agree, 1, kSecond, 0, "configuration", encode_facts(facts)});
   }
   for (int64_t r = 0; r < 4; ++r) {
-    EXPECT_EQ(room.last(r).key, "C120");
+    EXPECT_EQ(room.last(r).key, "C150");
     EXPECT_EQ(room.last(r).text,
               "the ranks do not agree on the configuration: learning_rate is 1e-5 on ranks 0-2, "
               "2e-5 on rank 3");

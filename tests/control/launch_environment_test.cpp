@@ -36,7 +36,7 @@ std::string refusal(const Variables& set, const std::string& host = "box",
   try {
     return "not refused: " + resolve(set, host, file, machine).found;
   } catch (const Error& e) {
-    return e.code() + " " + e.message();
+    return std::string(e.code().text()) + " " + e.message();
   }
 }
 

@@ -51,7 +51,7 @@ TEST(Wire, HostileLengthsAreRefusedBeforeTheyAreRead) {
       while (r.next()) {
       }
     } catch (const Error& e) {
-      EXPECT_EQ(e.code(), "N022");
+      EXPECT_EQ(e.code().text(), "N022");
     }
     (void)decode_hello(bytes);
     (void)decode_facts(bytes);

@@ -73,7 +73,7 @@ TEST_F(Locks, a_folder_is_for_one_run_whose_owner_is_named) {
     const FolderLock second(folder, "run 2");
     FAIL();
   } catch (const Error& e) {
-    EXPECT_EQ(e.code(), "S040");
+    EXPECT_EQ(e.code().text(), "S040");
     EXPECT_NE(e.message().find("run 1 on this machine"), std::string::npos) << e.message();
   }
   first.reset();

@@ -39,7 +39,7 @@ void expect_error(const char* code, const char* part, const std::function<void()
     work();
     FAIL() << "no error";
   } catch (const Error& e) {
-    EXPECT_EQ(e.code(), code);
+    EXPECT_EQ(e.code().text(), code);
     EXPECT_NE(e.message().find(part), std::string::npos) << e.message();
   }
 }
@@ -208,7 +208,7 @@ TEST_F(Files, a_full_disk_is_said_with_a_way_out) {
     full.append("x");
     FAIL();
   } catch (const Error& e) {
-    EXPECT_EQ(e.code(), "S001");
+    EXPECT_EQ(e.code().text(), "S001");
     EXPECT_EQ(e.exit_code(), ExitCode::io);
     EXPECT_NE(e.message().find("No space left"), std::string::npos);
     EXPECT_FALSE(e.hint().empty());

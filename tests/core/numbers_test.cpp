@@ -1,4 +1,5 @@
 #include "core/numbers.h"
+#include "core/json.h"
 
 #include <gtest/gtest.h>
 

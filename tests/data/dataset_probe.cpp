@@ -43,7 +43,7 @@ Json read(const Json& test) {
     }
     return {{"rows", rows}};
   } catch (const Error& e) {
-    return {{"error", e.message()}, {"code", e.code()}};
+    return {{"error", e.message()}, {"code", e.code().text()}};
   }
 }
 

@@ -100,7 +100,7 @@ TEST(Pipeline, AnErrorShowsAtTheStepThatNeedsTheRow) {
                 {.per_device_batch = 100, .sampling = Sampling::sequential, .workers = 2});
   steps(loader, kMany / 100);
   const Error e = error_of([&] { loader.next(); });
-  EXPECT_EQ(e.code(), "D031");
+  EXPECT_EQ(e.code().text(), "D031");
   EXPECT_NE(e.where().find("train.jsonl:5001"), std::string::npos);
 }
 

@@ -45,7 +45,7 @@ TEST(Buffer, more_than_there_is_is_an_error_with_numbers) {
     const Buffer b(size_t{1} << 60);
     FAIL();
   } catch (const Error& e) {
-    EXPECT_EQ(e.code(), "G001");
+    EXPECT_EQ(e.code().text(), "G001");
     EXPECT_EQ(e.exit_code(), ExitCode::memory);
     EXPECT_NE(e.message().find("1048576.0 TiB"), std::string::npos) << e.message();
     EXPECT_FALSE(e.hint().empty());

@@ -2,6 +2,7 @@
 // added_tokens) and, behind a NUL byte, the text that they work on; the vocabulary is bytes.
 #include <algorithm>
 
+#include "core/json.h"
 #include "core/json_text.h"
 #include "fuzz/support.h"
 #include "text/tokenizer.h"

@@ -1,4 +1,5 @@
 // Any text as a tokenizer.json, with which a few texts are encoded and decoded.
+#include "core/json.h"
 #include "fuzz/support.h"
 #include "text/tokenizer.h"
 

@@ -43,8 +43,8 @@ TEST(HubRemoteFile, ReadsPiecesAndGoesOn) {
   EXPECT_EQ(number, 2);
   hub.intercept = nullptr;
   hub.ranges = false;
-  EXPECT_EQ(error_of([&] { read(5); }).code(), "M313");
-  EXPECT_EQ(error_of([&] { read(0); }).code(), "M313");
+  EXPECT_EQ(error_of([&] { read(5); }).code().text(), "M313");
+  EXPECT_EQ(error_of([&] { read(0); }).code().text(), "M313");
 }
 
 }  // namespace

@@ -29,7 +29,10 @@ class HubSources : public ::testing::Test {
     return files;
   }
   std::string open_error(const std::string& name) {
-    return error_of([&] { ModelSource::open(name, "main", hub.environment(cache.path())); }).code();
+    return std::string(
+        error_of([&] { ModelSource::open(name, "main", hub.environment(cache.path())); })
+            .code()
+            .text());
   }
 
   FakeHub hub;
@@ -56,15 +59,17 @@ TEST_F(HubSources, OnlyTheFilesOfTheSplitAreFetched) {
   EXPECT_EQ(fetched(), (Names{"large/x.jsonl"}));
   resolve_dataset({"org/data", {}, "small", {}}, "test", e);
   EXPECT_EQ(fetched(), (Names{"small/test.jsonl"}));
-  EXPECT_EQ(error_of([&] { resolve_dataset({"org/data", "none", "", {}}, "train", e); }).code(),
-            "D006");
-  EXPECT_EQ(error_of([&] { resolve_dataset({"org/none", {}, "", {}}, "train", e); }).code(),
+  EXPECT_EQ(
+      error_of([&] { resolve_dataset({"org/data", "none", "", {}}, "train", e); }).code().text(),
+      "D006");
+  EXPECT_EQ(error_of([&] { resolve_dataset({"org/none", {}, "", {}}, "train", e); }).code().text(),
             "M300");
   HubEnvironment offline = e;
   offline.offline = true;
   EXPECT_EQ(resolve_dataset({"org/data", "small", "", {}}, "train", offline).files, train.files);
-  EXPECT_EQ(error_of([&] { resolve_dataset({"org/none", {}, "", {}}, "train", offline); }).code(),
-            "D004");
+  EXPECT_EQ(
+      error_of([&] { resolve_dataset({"org/none", {}, "", {}}, "train", offline); }).code().text(),
+      "D004");
   EXPECT_EQ(fetched(), Names{});
 }
 

@@ -142,15 +142,15 @@ TEST_F(HubUploadTest, EachRefusalHasItsOwnSentence) {
   HubEnvironment e = environment;
   e.token_variable = "hf_wrong";
   const Error wrong = error_of([&] { HubUploader(e, "").user(); });
-  EXPECT_EQ(wrong.code(), "M302");
+  EXPECT_EQ(wrong.code().text(), "M302");
   EXPECT_EQ(wrong.text().find("hf_wrong"), std::string::npos);
   EXPECT_EQ(HubUploader(e, hub.token).user(), "me");
   e.token_variable = "";
-  EXPECT_EQ(error_of([&] { HubUploader(e, ""); }).code(), "C114");
+  EXPECT_EQ(error_of([&] { HubUploader(e, ""); }).code().text(), "C114");
   e.offline = true;
-  EXPECT_EQ(error_of([&] { HubUploader(e, "x"); }).code(), "C115");
+  EXPECT_EQ(error_of([&] { HubUploader(e, "x"); }).code().text(), "C115");
   const HubUploader uploader(environment, "");
-  EXPECT_EQ(error_of([&] { uploader.create("strangers/model", {}); }).code(), "M306");
+  EXPECT_EQ(error_of([&] { uploader.create("strangers/model", {}); }).code().text(), "M306");
 }
 
 TEST_F(HubUploadTest, AnswersThatCannotBeUsedAreRefused) {
@@ -158,7 +158,7 @@ TEST_F(HubUploadTest, AnswersThatCannotBeUsedAreRefused) {
     hub.intercept = [=](const Request& request) -> std::optional<Reply> {
       return request.target.find(what) != std::string::npos ? std::optional(reply) : std::nullopt;
     };
-    return error_of([&] { push(); }).code();
+    return std::string(error_of([&] { push(); }).code().text());
   };
   EXPECT_EQ(with("/preupload/", {.body = "[]"}), "M311");
   EXPECT_EQ(with("/preupload/", {.body = R"({"files":[5]})"}), "M311");

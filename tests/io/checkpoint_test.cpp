@@ -128,7 +128,7 @@ TEST(FolderLock, IsHeldByOne) {
       const FolderLock second(folder.path(), "");
       FAIL();
     } catch (const Error& e) {
-      EXPECT_EQ(e.code(), "S040");
+      EXPECT_EQ(e.code().text(), "S040");
       EXPECT_NE(e.message().find("process 7 on host"), std::string::npos);
     }
   }

@@ -207,7 +207,7 @@ TEST(ModelSource, FoldersThatAreNoModelSayWhy) {
   EXPECT_EQ(code("two"), "M247");
   EXPECT_EQ(code_of([] { open_model(golden("llama/model.safetensors")); }), "M241");
   EXPECT_EQ(code_of([] { open_model(golden("llama/config.json")); }), "M220");
-  EXPECT_EQ(code_of([] { open_model(""); }), "M240");
+  EXPECT_EQ(code_of([] { open_model(""); }), "C030");
 }
 
 TEST(ModelSource, AHubIdIsFoundInTheCacheOrAllPlacesAreNamed) {
@@ -223,11 +223,11 @@ TEST(ModelSource, AHubIdIsFoundInTheCacheOrAllPlacesAreNamed) {
   EXPECT_EQ(open("acme/tiny", "")->path(), repository / "snapshots/0123abcd");
   EXPECT_EQ(open("acme/tiny", "0123abcd")->name(), "acme/tiny");
   const std::string words = words_of([&] { open("acme/tiny", "v2"); });
-  EXPECT_NE(words.find("M240"), std::string::npos);
+  EXPECT_NE(words.find("M305"), std::string::npos);
   EXPECT_NE(words.find((repository / "refs/v2").string()), std::string::npos) << words;
   EXPECT_NE(words.find((repository / "snapshots/v2").string()), std::string::npos) << words;
   EXPECT_EQ(code_of([&] { open("./acme/tiny", ""); }), "M240");
-  EXPECT_EQ(code_of([&] { open("acme/tiny", "../../main"); }), "M240");
+  EXPECT_EQ(code_of([&] { open("acme/tiny", "../../main"); }), "M305");
 }
 
 TEST(ModelSource, ABareModelGetsItsPrefix) {

@@ -19,7 +19,7 @@ template <class Work>
 std::string code_with_hint(const Work& work) {
   const Error error = error_of(work);
   EXPECT_FALSE(error.hint().empty()) << error.message();
-  return error.code();
+  return std::string(error.code().text());
 }
 
 std::string render(const std::string& source, const std::string& content = "hello") {

@@ -24,7 +24,7 @@ Failure failure(const std::string& source, Json variables = Json::object()) {
     const std::string text = render(source, std::move(variables));
     ADD_FAILURE() << source << " rendered: " << text.substr(0, 200);
   } catch (const Error& error) {
-    return {error.code(), error.message(), error.where()};
+    return {std::string(error.code().text()), error.message(), error.where()};
   }
   return {};
 }
@@ -174,7 +174,7 @@ TEST(jinja, survives_damaged_templates) {
       try {
         render(broken);
       } catch (const Error& error) {
-        EXPECT_EQ(error.code()[0], 'M') << broken;
+        EXPECT_EQ(error.code().letter(), 'M') << broken;
         EXPECT_FALSE(error.where().empty()) << broken;
       }
     }

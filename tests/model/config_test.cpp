@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "model/model.h"
 #include "support/paths.h"
 
@@ -20,7 +21,7 @@ std::string code_of(const Json& config, const std::string& named) {
     return "taken";
   } catch (const Error& error) {
     EXPECT_NE(error.message().find(named), std::string::npos) << error.message();
-    return error.code();
+    return std::string(error.code().text());
   }
 }
 

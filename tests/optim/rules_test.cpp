@@ -263,7 +263,7 @@ TEST(Optimizers, arguments_that_a_rule_has_not_are_refused) {
     try {
       optimizer_settings(o, 0);
     } catch (const Error& e) {
-      return e.code();
+      return std::string(e.code().text());
     }
     return std::string();
   };

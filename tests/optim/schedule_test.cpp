@@ -18,7 +18,7 @@ std::string error_code(const std::string& name, const Json& kwargs) {
   try {
     make_schedule(name, {1e-3, 2, 10, kwargs});
   } catch (const Error& error) {
-    return error.code();
+    return std::string(error.code().text());
   }
   return "";
 }

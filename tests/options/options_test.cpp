@@ -92,7 +92,7 @@ std::string failure(Run run) {
   try {
     run();
   } catch (const Error& e) {
-    return e.code() + (e.where().empty() ? "" : " " + e.where()) +
+    return std::string(e.code().text()) + (e.where().empty() ? "" : " " + e.where()) +
            (e.hint().empty() ? "" : " | " + e.hint());
   }
   return "";
@@ -348,7 +348,7 @@ TEST(Yaml, ARecipeCannotRunCodeNorRedirectATokenNorSayWhatIsRead) {
               "C026 recipe.yaml:3")
         << name;
   }
-  EXPECT_EQ(yaml_failure("env: {WANDB_PROJECT: \"a\\0b\"}\n"), "C026 recipe.yaml:1");
+  EXPECT_EQ(yaml_failure("env: {WANDB_PROJECT: \"a\\0b\"}\n"), "C025 recipe.yaml:1");
 }
 
 TEST(Yaml, ARecipeInTheHubsCacheNamesNothingOfThisMachine) {

@@ -42,7 +42,7 @@ class OutputFolderTest : public ::testing::Test {
       resumed();
     } catch (const Error& e) {
       said_ = e.message() + " " + e.hint();
-      return e.code();
+      return std::string(e.code().text());
     }
     return "";
   }

@@ -15,7 +15,7 @@ std::string code(const Args& args) {
   try {
     read_train_options(args);
   } catch (const Error& error) {
-    return error.code();
+    return std::string(error.code().text());
   }
   return "";
 }
@@ -126,7 +126,7 @@ TEST(TrainOptions, RulesThatSpanOptions) {
   EXPECT_EQ(code({"--warmup_steps", "2.5"}), "C051");
   EXPECT_EQ(code({"--output_dir", ""}), "C052");
   EXPECT_EQ(code({"--dtype", "float16"}), "C054");
-  EXPECT_EQ(code({"--dtype", "bfloat16", "--fp16"}), "C054");
+  EXPECT_EQ(code({"--dtype", "bfloat16", "--fp16"}), "C050");
   EXPECT_EQ(code({"--lr_scheduler_type", "cosine_with_min_lr"}), "C103");
   EXPECT_EQ(code({"--lr_scheduler_kwargs", R"({"x": 1})"}), "C101");
 }
@@ -222,7 +222,7 @@ TEST(TrainOptions, InputsAreAskedFor) {
       require_model(options);
       require_data(options);
     } catch (const Error& error) {
-      return error.code();
+      return std::string(error.code().text());
     }
     return "";
   };

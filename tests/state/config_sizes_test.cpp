@@ -49,7 +49,7 @@ std::string code_of(const ModelSource& source) {
     described_model(source);
     return "";
   } catch (const Error& e) {
-    return e.code();
+    return std::string(e.code().text());
   }
 }
 
@@ -84,7 +84,7 @@ TEST(ConfigSizes, EachFieldThatTheWeightsContradictIsNamedWithBothValues) {
           described_model(*open(folder.path));
           ADD_FAILURE() << family << ' ' << field << ' ' << wrong << " was taken";
         } catch (const Error& e) {
-          EXPECT_EQ(e.code(), "M258") << family << ' ' << e.what();
+          EXPECT_EQ(e.code().text(), "M258") << family << ' ' << e.what();
           EXPECT_NE(e.message().find(fmt::format("\"{}\" is {}", field, wrong)), std::string::npos)
               << e.message();
           EXPECT_NE(e.message().find(fmt::format("have {}", value)), std::string::npos)

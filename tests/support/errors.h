@@ -29,7 +29,7 @@ std::string code_of(const Work& work) {
     work();
   } catch (const Error& e) {
     EXPECT_FALSE(e.message().empty());
-    return e.code();
+    return std::string(e.code().text());
   }
   return "";
 }

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "support/errors.h"
 #include "support/paths.h"
 #include "text/charsmap.h"

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "support/paths.h"
 #include "text/special_tokens.h"
 #include "text/tokenizer.h"
@@ -56,7 +57,7 @@ TEST(TokenizerFacts, AMalformedFileIsNamed) {
                       {"added_tokens.json", added}}}});
       return "";
     } catch (const Error& e) {
-      return e.code();
+      return std::string(e.code().text());
     }
   };
   EXPECT_EQ(code(Json::array({1})), "M110");

@@ -1,4 +1,5 @@
 #include "text/tokenizer.h"
+#include "core/json.h"
 #include "support/paths.h"
 
 #include <fmt/format.h>
@@ -35,7 +36,7 @@ std::string load_error(const Json& json) {
     Tokenizer::from_json(json, Json(), "tokenizer.json");
   } catch (const Error& e) {
     EXPECT_FALSE(e.message().empty());
-    return e.code();
+    return std::string(e.code().text());
   }
   return "";
 }
@@ -166,7 +167,7 @@ TEST(Tokenizer, RefusesTextThatIsNotUtf8) {
     tokenizer.encode("abc\xFF", false);
     FAIL();
   } catch (const Error& e) {
-    EXPECT_EQ(e.code(), "M114");
+    EXPECT_EQ(e.code().text(), "M114");
     EXPECT_NE(e.message().find("byte 3"), std::string::npos);
   }
 }
@@ -205,7 +206,7 @@ TEST(Tokenizer, RefusesDamagedFiles) {
     try {
       Tokenizer::from_text(text, Json(), "tokenizer.json");
     } catch (const Error& e) {
-      return e.code();
+      return std::string(e.code().text());
     }
     return "";
   };

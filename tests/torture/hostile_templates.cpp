@@ -430,7 +430,7 @@ Outcome try_alone(const Seed& seed, const std::string& snippet) {
       render(seed.source + snippet);
       _exit(0);
     } catch (const Error& error) {
-      _exit(error.code().starts_with('M') ? 0 : 3);
+      _exit(error.code().letter() == 'M' ? 0 : 3);
     } catch (...) {
       _exit(4);
     }

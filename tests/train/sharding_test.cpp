@@ -482,7 +482,7 @@ TEST(Sharding, a_step_that_is_not_finite_is_explained_on_every_rank) {
       run_ranks(2, o, rows);
       ADD_FAILURE();
     } catch (const Error& e) {
-      EXPECT_EQ(e.code(), "X010") << e.message();
+      EXPECT_EQ(e.code().text(), "X010") << e.message();
     }
   }
 }

@@ -12,6 +12,7 @@
 #include "comm/communicator.h"
 #include "comm/cuda/communication_stream.h"
 #include "comm/cuda/nccl_api.h"
+#include "comm/lost_rank.h"
 #include "device/cuda/cuda_device.h"
 
 namespace sft {
@@ -145,8 +146,8 @@ class Nccl final : public Communicator {
       nccl::Result failed = nccl::kSuccess;
       api().comm_get_async_error(comm_, &failed);
       if (failed != nccl::kSuccess && failed != nccl::kInProgress) {
-        aborted_ = Error("N040", "rank " + std::to_string(rank_) +
-                                     " has lost another rank: " + api().get_error_string(failed))
+        aborted_ = Error(kRankLost, "rank " + std::to_string(rank_) +
+                                        " has lost another rank: " + api().get_error_string(failed))
                        .hint("that rank's own error, if it could still say one, is the cause");
         api().comm_abort(comm_);
       }

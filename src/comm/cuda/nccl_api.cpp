@@ -13,7 +13,7 @@ template <class F>
 void find(void* library, const char* name, F& function) {
   function = reinterpret_cast<F>(::dlsym(library, name));
   if (function == nullptr) {
-    throw Error("G023", std::string(kLibrary) + " has no " + name)
+    throw Error("G025", std::string(kLibrary) + " has no " + name)
         .hint("install NCCL 2.18 or later");
   }
 }
@@ -21,7 +21,7 @@ void find(void* library, const char* name, F& function) {
 Api load() {
   void* const library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
-    throw Error("G023",
+    throw Error("G025",
                 std::string("ranks on GPUs need NCCL, and it cannot be loaded: ") + ::dlerror())
         .hint(
             "install NCCL (libnccl2), name its folder in LD_LIBRARY_PATH, or train on CPUs with "
@@ -32,7 +32,7 @@ Api load() {
   int version = 0;
   a.get_version(&version);
   if (version < kOldest) {
-    throw Error("G023", std::string(kLibrary) + " is version " + std::to_string(version))
+    throw Error("G025", std::string(kLibrary) + " is version " + std::to_string(version))
         .hint("install NCCL 2.18 or later");
   }
   find(library, "ncclGetUniqueId", a.get_unique_id);

@@ -43,7 +43,7 @@ struct Api {
                       cudaStream_t stream);
 };
 
-// Loads it on first use; G023 when it cannot be loaded or is too old (2.18 has comm_split).
+// Loads it on first use; G025 when it cannot be loaded or is too old (2.18 has comm_split).
 const Api& api();
 
 }  // namespace sft::nccl

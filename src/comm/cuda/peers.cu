@@ -300,7 +300,7 @@ void Peers::meet(cudaStream_t stream, Counter counter, uint32_t value, bool wait
   }
   auto* const run = reinterpret_cast<decltype(&cuStreamBatchMemOp)>(batch_);
   if (run(stream, count, ops.data(), 0) != CUDA_SUCCESS) {
-    throw Error("G021", "the GPU failed in meeting the other ranks");
+    throw Error(kGpuFailed, "the GPU failed in meeting the other ranks");
   }
 }
 

@@ -391,7 +391,7 @@ std::vector<DatasetFiles> resolve_splits(const DatasetSource& source, const std:
   for (const SplitTerm& term : terms) {
     out.push_back(pick_split(source, found, term));
     for (const fs::path& file : out.back().files) {
-      refuse_lfs_pointer("D024", file);
+      refuse_lfs_pointer(kPointerForData, file);
     }
   }
   return out;

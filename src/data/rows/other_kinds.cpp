@@ -6,6 +6,8 @@
 #include <array>
 #include <utility>
 
+#include "core/json.h"
+
 namespace sft {
 
 namespace {

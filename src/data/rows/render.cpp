@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/strings.h"
+#include "jinja/errors.h"
 
 namespace sft {
 
@@ -142,7 +143,7 @@ std::vector<std::string> lost_parts(const Json& messages, std::string_view rende
 }
 
 std::string shown(const Error& error) {
-  return fmt::format("{}: {}", error.code(), error.message());
+  return fmt::format("{}: {}", error.code().text(), error.message());
 }
 
 bool has_role(const Json& messages, std::string_view role) {
@@ -244,12 +245,12 @@ RenderedRow Renderer::render_read(const ShapedRow& shaped, const Json& row,
   try {
     return render_shaped(shaped, scratch, losses);
   } catch (Error& e) {
-    if (e.code() == "M114") {
+    if (e.code() == kTextIsNotUtf8) {
       throw Error("D013", "this row's text is not valid UTF-8")
           .at(place)
           .hint("save the file as UTF-8; where it is Latin-1: iconv -f LATIN1 -t UTF-8");
     }
-    if (e.code() == "M151") {
+    if (e.code() == jinja::kRaised) {
       throw Error("D055", fmt::format("the chat template refuses this row: {}; the row is {}",
                                       e.message(), preview(row)))
           .at(place)
@@ -458,7 +459,7 @@ RenderedRow Renderer::render_messages(const ShapedRow& row, Tokenizer::Scratch& 
 
 RenderedRow Renderer::render_tokens(const ShapedRow& row) const {
   if (documents_apart_ && row.seq_lengths.size() > 1) {
-    throw Error("D054", fmt::format("this row is packed of {} documents already (seq_lengths), and "
+    throw Error("D056", fmt::format("this row is packed of {} documents already (seq_lengths), and "
                                     "rows are packed here",
                                     row.seq_lengths.size()))
         .hint("give each document a row of its own, with --packing");

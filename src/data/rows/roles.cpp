@@ -6,6 +6,7 @@
 #include <array>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/json_text.h"
 #include "core/strings.h"
 

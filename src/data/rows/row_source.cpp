@@ -39,7 +39,7 @@ int64_t count_rows(SourcePart& part, ThreadPool& pool) {
 std::vector<SourcePart> single_source(const DataOptions& options, Part part,
                                       const HubEnvironment& hub) {
   if (!options.dataset_name) {
-    throw Error("D064", "no data set is given")
+    throw Error("C031", "no data set is given")
         .hint(
             "give --dataset_name (a file, a folder or a hub id), or `datasets:` in the YAML file");
   }

@@ -36,7 +36,7 @@ struct RowSource {
 };
 
 // Resolves --dataset_name or the `datasets:` mixture. Rows are counted only where a slice, a
-// fraction or test_split_size needs it. D064 neither is given, D065 a mixture's entry is wrong.
+// fraction or test_split_size needs it. C031 neither is given, D065 a mixture's entry is wrong.
 RowSource open_source(const DataOptions& options, Part part, uint64_t seed,
                       const HubEnvironment& hub, ThreadPool& pool);
 

@@ -106,7 +106,7 @@ void read_messages(const Json& row, const std::string& column, const ShapeContex
     }
     if (*trained && out.messages.back()["role"] != "assistant") {
       if (message.contains("train")) {  // `weight` and `loss` of others mean nothing
-        throw Error("D035", fmt::format("a message of the {} asks to be trained",
+        throw Error("D039", fmt::format("a message of the {} asks to be trained",
                                         out.messages.back()["role"].get<std::string>()))
             .hint("only the assistant's turns can be trained by themselves");
       }

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/numbers.h"
 #include "data/tokens/batch_rebalance.h"
 
@@ -206,7 +207,7 @@ void TrainLoader::seek(const Cursor& cursor) {
   const bool rows = order && cursor.first_row >= 0 && cursor.first_row < plan_.rows;
   const int64_t steps = rows ? steps_of(plan_from(cursor.first_row)) : 0;
   if (!rows || cursor.epoch < 0 || cursor.step_in_epoch < 0 || cursor.step_in_epoch > steps) {
-    throw Error("D062",
+    throw Error("D068",
                 fmt::format("step {} of epoch {} does not exist: an epoch has {} steps here",
                             cursor.step_in_epoch, cursor.epoch, steps))
         .hint("resume with the data, batch size, accumulation and ranks of the run that was saved");

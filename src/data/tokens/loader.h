@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "core/json_fwd.h"
 #include "core/saved_state.h"
 #include "data/rows/example.h"
 #include "data/tokens/ahead.h"

@@ -12,7 +12,7 @@ namespace sft {
 
 void check_cuda(cudaError_t result, const char* what) {
   if (result != cudaSuccess) {
-    throw Error("G021",
+    throw Error(kGpuFailed,
                 std::string("the GPU failed in ") + what + ": " + cudaGetErrorString(result));
   }
 }

@@ -5,8 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
+#include "core/json.h"
 #include "formats/ggml_blocks.h"
+#include "io/gguf/errors.h"
 
 namespace sft {
 
@@ -24,7 +25,8 @@ class MetadataReader {
     return fmt::format("{}.{}", family_.architecture, rest);
   }
   [[noreturn]] void fail(const std::string& what) const {
-    throw Error("M230", fmt::format("{}: {}, which is not supported", file_.path().string(), what))
+    throw Error(kGgufSetting,
+                fmt::format("{}: {}, which is not supported", file_.path().string(), what))
         .hint("use the original model folder instead");
   }
   int64_t size(const char* rest) const {
@@ -183,7 +185,7 @@ void add_token_ids(const GgufFile& file, int64_t vocab, Json& config) {
                                   {"tokenizer.ggml.padding_token_id", "pad_token_id"}}) {
     const auto id = file.integer(key);
     if (id && (*id < 0 || *id >= vocab)) {
-      throw Error("M230", fmt::format("{}: {} is {}, beyond the vocabulary of {}",
+      throw Error("M228", fmt::format("{}: {} is {}, beyond the vocabulary of {}",
                                       file.path().string(), key, *id, vocab))
           .hint("the file is damaged; fetch or convert it again");
     }

@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "io/gguf/family.h"
 #include "io/gguf/file.h"
 

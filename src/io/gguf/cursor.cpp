@@ -12,7 +12,7 @@ namespace sft {
 namespace {
 
 // The file's codes for the types of metadata values.
-enum Code : uint32_t {
+enum MetadataType : uint32_t {
   kU8,
   kI8,
   kU16,
@@ -65,7 +65,7 @@ double shortest(float x) {
 
 }  // namespace
 
-void GgufCursor::fail(const char* code, const std::string& what) const {
+void GgufCursor::fail(Code code, const std::string& what) const {
   throw Error(code, fmt::format("{}: {}", file_, what))
       .at(fmt::format("{}@{}", file_, position_))
       .hint("the file is damaged or incomplete; fetch it again");

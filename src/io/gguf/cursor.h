@@ -8,6 +8,7 @@
 #include <span>
 #include <string_view>
 
+#include "core/error_code.h"
 #include "io/gguf/file.h"
 
 namespace sft {
@@ -33,7 +34,7 @@ class GgufCursor {
   // A count of things that take at least `bytes_each` bytes: M222 when they cannot all be there.
   uint64_t count(const char* what, uint64_t bytes_each);
 
-  [[noreturn]] void fail(const char* code, const std::string& what) const;
+  [[noreturn]] void fail(Code code, const std::string& what) const;
 
  private:
   const std::byte* take(uint64_t bytes);

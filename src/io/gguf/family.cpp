@@ -6,7 +6,7 @@
 #include <charconv>
 #include <utility>
 
-#include "core/error.h"
+#include "io/gguf/errors.h"
 
 namespace sft {
 
@@ -82,7 +82,8 @@ std::optional<LayerParts> split_layer_name(std::string_view name) {
 }
 
 [[noreturn]] void fail_feature(const GgufFile& file, const std::string& what) {
-  throw Error("M230", fmt::format("{}: {}, which is not supported", file.path().string(), what))
+  throw Error(kGgufSetting,
+              fmt::format("{}: {}, which is not supported", file.path().string(), what))
       .hint("train another model of a supported family");
 }
 
@@ -116,9 +117,9 @@ const GgufFamily& find_gguf_family(const GgufFile& file) {
   for (const GgufFamily& family : kFamilies) {
     known += fmt::format("{}{}", known.empty() ? "" : ", ", family.architecture);
   }
-  throw Error("M229", fmt::format("{} holds a model of the architecture \"{}\", which is not "
-                                  "supported",
-                                  file.path().string(), architecture))
+  throw Error(kGgufFamily, fmt::format("{} holds a model of the architecture \"{}\", which is not "
+                                       "supported",
+                                       file.path().string(), architecture))
       .hint(fmt::format("supported in GGUF files: {}", known));
 }
 
@@ -144,8 +145,8 @@ std::string hf_tensor_name(const GgufFamily& family, const GgufFile& file,
       return "";
     }
   }
-  throw Error("M231", fmt::format("tensor \"{}\" has no place in the architecture \"{}\"", name,
-                                  family.architecture))
+  throw Error(kGgufStranger, fmt::format("tensor \"{}\" has no place in the architecture \"{}\"",
+                                         name, family.architecture))
       .at(file.path().string())
       .hint("the file holds more than a plain text model; use the original folder instead");
 }

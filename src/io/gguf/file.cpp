@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <bit>
 
-#include "core/error.h"
 #include "core/lfs_pointer.h"
 #include "formats/ggml_blocks.h"
 #include "io/gguf/cursor.h"
+#include "io/gguf/errors.h"
 
 namespace sft {
 
@@ -20,13 +20,13 @@ constexpr uint64_t kMaxAlignment = uint64_t{1} << 20;
 
 void read_magic(GgufCursor& cursor) {
   if (cursor.left() < 24 || cursor.number<uint32_t>() != kMagic) {
-    throw Error("M220", fmt::format("{} is not a GGUF file", cursor.file()))
+    throw Error(kNotGguf, fmt::format("{} is not a GGUF file", cursor.file()))
         .hint("give a .gguf file, or a Hugging Face model folder");
   }
   const auto version = cursor.number<uint32_t>();
   if (version != 2 && version != 3) {
     const bool big_endian = __builtin_bswap32(version) <= 3;
-    throw Error("M221",
+    throw Error(kGgufVersion,
                 fmt::format("{} is a GGUF file of version {}, expected 2 or 3{}", cursor.file(),
                             version, big_endian ? " (it is big-endian)" : ""))
         .hint("convert the model again with a current converter");
@@ -53,8 +53,9 @@ GgufTensor read_tensor_info(GgufCursor& cursor) {
   const auto code = cursor.number<uint32_t>();
   t.type = find_gguf_type(code);
   if (t.type == nullptr) {
-    throw Error("M227", fmt::format("tensor \"{}\" of {} has the type {}, which is not supported",
-                                    t.name, cursor.file(), gguf_type_label(code)))
+    throw Error(kGgufType,
+                fmt::format("tensor \"{}\" of {} has the type {}, which is not supported", t.name,
+                            cursor.file(), gguf_type_label(code)))
         .hint(fmt::format("use a file in one of: {}", gguf_type_list()));
   }
   if (t.row_length() % t.type->block != 0) {
@@ -99,7 +100,7 @@ void check_layout(const GgufCursor& cursor, const std::vector<GgufTensor>& tenso
 }  // namespace
 
 GgufFile::GgufFile(const fs::path& path) : file_(path) {
-  refuse_lfs_pointer("M213", path, file_.text());
+  refuse_lfs_pointer(kPointerForModel, path, file_.text());
   GgufCursor cursor(file_.bytes(), path.string());
   read_magic(cursor);
   const uint64_t n_tensors = cursor.count("tensors", 24);

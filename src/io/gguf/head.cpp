@@ -10,8 +10,11 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/lfs_pointer.h"
 #include "core/nameless_file.h"
+#include "hub/errors.h"
 #include "hub/remote_file.h"
+#include "io/gguf/errors.h"
 
 namespace sft {
 
@@ -23,8 +26,8 @@ constexpr int64_t kMost = 256 << 20;
 // Whether more of the file would not change it: no GGUF file, or one that is not supported. What is
 // cut off reads as a damaged one.
 bool is_about_all(const Error& e) {
-  constexpr std::array<std::string_view, 7> kCodes = {"M213", "M220", "M221", "M227",
-                                                      "M229", "M230", "M231"};
+  constexpr std::array kCodes{kPointerForModel, kNotGguf,     kGgufVersion, kGgufType,
+                              kGgufFamily,      kGgufSetting, kGgufStranger};
   return std::ranges::find(kCodes, e.code()) != kCodes.end();
 }
 
@@ -57,7 +60,7 @@ std::unique_ptr<GgufSource> open_gguf_head(const std::string& name,
     try {
       bytes.resize(remote.read(have, bytes));
     } catch (const Error& e) {
-      if (e.code() != "M313") {
+      if (e.code() != kNoParts) {
         throw;
       }
       return nullptr;

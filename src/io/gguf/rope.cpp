@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/json.h"
 #include "io/gguf/config.h"
 
 namespace sft {

@@ -84,7 +84,7 @@ const std::byte* GgufSource::values(const GgufTensor& tensor) const {
   }
   const GgufTensor* same = fetched_->find(tensor.name);
   if (same == nullptr || same->bytes != tensor.bytes) {
-    throw Error("M245",
+    throw Error("M315",
                 fmt::format("{} has changed on the hub while it was fetched", path().string()))
         .hint("start again");
   }

@@ -1,6 +1,7 @@
 #include "io/gguf/tokenizer_files.h"
 
 #include "core/error.h"
+#include "core/json.h"
 #include "text/gguf/tokenizer.h"
 
 namespace sft {

@@ -43,7 +43,7 @@ enum Id : int64_t {
 
 void require(fe::error_t result, const char* what) {
   if (result.is_bad()) {
-    throw Error("G023",
+    throw Error("G024",
                 std::string("cuDNN's attention failed in ") + what + ": " + result.get_message());
   }
 }

@@ -30,8 +30,9 @@ CUtensorMap encode(const void* base, std::vector<cuuint64_t> sizes, std::vector<
       CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
       CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
-    throw Error("G021", "CUDA cannot describe a matrix of " + std::to_string(sizes.back()) + " x " +
-                            std::to_string(sizes.front()) + " (" + std::to_string(result) + ")");
+    throw Error(kGpuFailed, "CUDA cannot describe a matrix of " + std::to_string(sizes.back()) +
+                                " x " + std::to_string(sizes.front()) + " (" +
+                                std::to_string(result) + ")");
   }
   return map;
 }

@@ -126,7 +126,7 @@ void apply_precision(TrainOptions& o, const CheckedConfig& c) {
     return;
   }
   if (word == "fp16") {
-    throw Error("C126",
+    throw Error("C124",
                 fmt::format("{} says mixed_precision fp16, and --fp16 is not given", c.name()))
         .hint("--fp16, or mixed_precision: bf16");
   }
@@ -270,7 +270,7 @@ void apply_accelerate(TrainOptions& o, const std::string& name, const std::strin
   }
   const CheckedConfig c = check_config(values, name, accelerate_keys());
   if (!c.has("distributed_type")) {
-    throw Error("C123", fmt::format("{} has no distributed_type", name))
+    throw Error("C129", fmt::format("{} has no distributed_type", name))
         .hint("distributed_type: DEEPSPEED, FSDP, MULTI_GPU, MULTI_CPU or \"NO\"");
   }
   const std::string type = c.get("distributed_type").is_boolean()

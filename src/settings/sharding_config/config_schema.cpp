@@ -118,7 +118,7 @@ class Checker {
     unknown_.push_back(near.empty() ? path : fmt::format("{} (did you mean {}?)", path, near));
   }
 
-  void fail(const char* code, const std::vector<std::string>& lines, const char* what) const {
+  void fail(Code code, const std::vector<std::string>& lines, const char* what) const {
     if (!lines.empty()) {
       throw Error(code, fmt::format("{} {}: {}", name_, what, fmt::join(lines, "; ")))
           .hint("sft help deepspeed  lists the keys and what they do here");
@@ -164,7 +164,7 @@ void move_renamed(Json& values, std::span<const RenamedKey> renamed, const std::
       continue;
     }
     if (find(values, rename.path) != nullptr) {
-      throw Error("C123", fmt::format("{} has both {} and {}, two names of one key", name,
+      throw Error("C128", fmt::format("{} has both {} and {}, two names of one key", name,
                                       rename.old_path, rename.path));
     }
     values[pointer(rename.path)] = std::move(value);

@@ -99,7 +99,7 @@ void compare_flags(const TrainOptions& o, const CheckedConfig& c, int64_t world)
 
 void apply_optimizer(TrainOptions& o, const CheckedConfig& c) {
   if (c.has("optimizer") && !c.has("optimizer.type")) {
-    throw Error("C123", fmt::format("{}: optimizer has no type", c.name()));
+    throw Error("C129", fmt::format("{}: optimizer has no type", c.name()));
   }
   if (c.has("optimizer") && o.optim.weight_decay > 0) {
     o.notes.push_back(fmt::format(
@@ -122,7 +122,7 @@ void apply_schedule(TrainOptions& o, const CheckedConfig& c) {
                            : type == "WarmupCosineLR" ? "deepspeed_warmup_cosine"
                                                       : "";
   if (name.empty()) {
-    throw Error("C123", fmt::format("{}: scheduler has no type", c.name()));
+    throw Error("C129", fmt::format("{}: scheduler has no type", c.name()));
   }
   Json kwargs = Json::object();
   const Json params = c.get("scheduler.params");
@@ -136,7 +136,7 @@ void apply_schedule(TrainOptions& o, const CheckedConfig& c) {
     kwargs["warmup_num_steps"] = 1000;  // DeepSpeed's default, where "auto" would be the flags'
   }
   if (type != "WarmupLR" && !c.has("scheduler.params.total_num_steps")) {
-    throw Error("C123", fmt::format("{}: {} needs scheduler.params.total_num_steps, a number or "
+    throw Error("C129", fmt::format("{}: {} needs scheduler.params.total_num_steps, a number or "
                                     "\"auto\"",
                                     c.name(), type));
   }
@@ -152,7 +152,7 @@ void apply_schedule(TrainOptions& o, const CheckedConfig& c) {
 void apply_precision(TrainOptions& o, const CheckedConfig& c) {
   const bool bf16 = c.flag("bf16.enabled", false);
   if (bf16 && c.flag("fp16.enabled", false)) {
-    throw Error("C123", fmt::format("{} enables bf16 and fp16; only one can run", c.name()));
+    throw Error("C128", fmt::format("{} enables bf16 and fp16; only one can run", c.name()));
   }
   if (c.get("bf16.enabled").is_boolean()) {
     o.bf16 = bf16;
@@ -181,7 +181,7 @@ bool offloads(const CheckedConfig& c, const std::string& section, int64_t stage,
     return false;
   }
   if (stage < least_stage) {
-    throw Error("C123", fmt::format("{}: {}{} needs stage {} or more, and stage is {}", c.name(),
+    throw Error("C128", fmt::format("{}: {}{} needs stage {} or more, and stage is {}", c.name(),
                                     kZero, section, least_stage, stage));
   }
   return true;
@@ -200,13 +200,13 @@ int64_t sharding_group(const CheckedConfig& c, int64_t stage) {
   const auto hpz = static_cast<int64_t>(c.number("zero_optimization.zero_hpz_partition_size", 1));
   const auto mics = static_cast<int64_t>(c.number("zero_optimization.mics_shard_size", -1));
   if (hpz > 1 && mics > 0) {
-    throw Error("C123", fmt::format("{} has zero_hpz_partition_size {} and mics_shard_size {}, and "
+    throw Error("C128", fmt::format("{} has zero_hpz_partition_size {} and mics_shard_size {}, and "
                                     "both say how large a group shares one copy",
                                     c.name(), hpz, mics));
   }
   const int64_t group = hpz > 1 ? hpz : mics > 0 ? mics : 0;
   if (group > 0 && stage != 3) {
-    throw Error("C123",
+    throw Error("C128",
                 fmt::format("{}: hybrid sharding needs stage 3, and stage is {}", c.name(), stage));
   }
   return group;

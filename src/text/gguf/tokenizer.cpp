@@ -6,6 +6,7 @@
 #include <array>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "text/gguf/merges.h"
 #include "text/unicode.h"
 #include "text/word_regexes.h"

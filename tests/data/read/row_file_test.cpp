@@ -74,10 +74,10 @@ TEST(RowFile, ReadsParquetAndArrowByNumber) {
 
 TEST(RowFile, SaysWhatCannotBeOpened) {
   ThreadPool pool(1);
-  EXPECT_EQ(error_of([&] { open_row_file("nowhere.jsonl", pool); }).code(), "D001");
+  EXPECT_EQ(error_of([&] { open_row_file("nowhere.jsonl", pool); }).code().text(), "D001");
   const TemporaryFolder folder;
   const auto path = folder.write("rows.xyz", "x");
-  EXPECT_EQ(error_of([&] { open_row_file(path, pool); }).code(), "D003");
+  EXPECT_EQ(error_of([&] { open_row_file(path, pool); }).code().text(), "D003");
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ TEST(OtherKinds, PreferenceDataAreCalledSo) {
        "--column_map chosen=completion"}};
   for (const Case& c : cases) {
     const Error e = refused(c.row);
-    EXPECT_EQ(e.code(), "D030");
+    EXPECT_EQ(e.code().text(), "D030");
     EXPECT_NE(e.message().find("preference data"), std::string::npos) << e.message();
     EXPECT_NE(e.hint().find(c.hint), std::string::npos) << e.hint();
   }

@@ -57,25 +57,25 @@ const Json kChat = Json::parse(R"([{"messages": [{"role": "user", "content": "qu
     {"role": "assistant", "content": "answer there"}]}])");
 
 TEST(Render, RefusesConversationsWithoutATemplate) {
-  EXPECT_EQ(refused(kChat, {}, false).code(), "D040");
+  EXPECT_EQ(refused(kChat, {}, false).code().text(), "D040");
 }
 
 TEST(Render, RefusesAssistantOnlyLossOfText) {
   DataOptions options;
   options.assistant_only_loss = true;
-  EXPECT_EQ(refused(Json::parse(R"([{"text": "x"}])"), options).code(), "D041");
+  EXPECT_EQ(refused(Json::parse(R"([{"text": "x"}])"), options).code().text(), "D041");
 }
 
 TEST(Render, RefusesAnEosThatIsNoToken) {
   DataOptions options;
   options.eos_token = "<nope>";
-  EXPECT_EQ(refused(kChat, options).code(), "D046");
+  EXPECT_EQ(refused(kChat, options).code().text(), "D046");
 }
 
 TEST(Render, RefusesForeignTokens) {
-  EXPECT_EQ(refused(Json::parse(R"([{"input_ids": [1, 1000000]}])")).code(), "D047");
-  EXPECT_EQ(refused(Json::parse(R"([{"input_ids": [1, -5]}])")).code(), "D047");
-  EXPECT_EQ(refused(Json::parse(R"([{"input_ids": [1, 2], "labels": [-100, -7]}])")).code(),
+  EXPECT_EQ(refused(Json::parse(R"([{"input_ids": [1, 1000000]}])")).code().text(), "D047");
+  EXPECT_EQ(refused(Json::parse(R"([{"input_ids": [1, -5]}])")).code().text(), "D047");
+  EXPECT_EQ(refused(Json::parse(R"([{"input_ids": [1, 2], "labels": [-100, -7]}])")).code().text(),
             "D047");
 }
 
@@ -90,7 +90,7 @@ TEST(Render, ShowsTheRowThatTheTemplateLoses) {
   const Renderer renderer(shape, {}, model.tokenizer, &loses);
   Tokenizer::Scratch scratch(model.tokenizer);
   const Error e = error_of([&] { renderer.render(row, "a.jsonl:9", scratch); });
-  EXPECT_EQ(e.code(), "D044");
+  EXPECT_EQ(e.code().text(), "D044");
   EXPECT_EQ(e.where(), "a.jsonl:9");
   EXPECT_NE(e.message().find("question here"), std::string::npos);
 }
@@ -103,7 +103,7 @@ TEST(Render, PlacesTheTemplatesOwnRefusal) {
   const Renderer renderer(shape, {}, model.tokenizer, &refuses);
   Tokenizer::Scratch scratch(model.tokenizer);
   const Error e = error_of([&] { renderer.render(row, "a.jsonl:9", scratch); });
-  EXPECT_EQ(e.code(), "D055");
+  EXPECT_EQ(e.code().text(), "D055");
   EXPECT_EQ(e.where(), "a.jsonl:9");
   EXPECT_NE(e.message().find("no system prompt"), std::string::npos);
 }

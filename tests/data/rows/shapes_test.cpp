@@ -78,9 +78,9 @@ TEST(Shapes, ReadsTokens) {
   EXPECT_EQ(out.input_ids, (std::vector<int32_t>{1, 2}));
   EXPECT_EQ(out.labels, (std::vector<int32_t>{-100, 2}));
   const Json uneven = Json::parse(R"({"input_ids": [1, 2], "labels": [1]})");
-  EXPECT_EQ(error_of([&] { first(uneven); }).code(), "D034");
+  EXPECT_EQ(error_of([&] { first(uneven); }).code().text(), "D034");
   const Json huge = Json::parse(R"({"input_ids": [1, 99999999999]})");
-  EXPECT_EQ(error_of([&] { first(huge); }).code(), "D031");
+  EXPECT_EQ(error_of([&] { first(huge); }).code().text(), "D031");
 }
 
 // A table that fits several shapes is always taken the same way.
@@ -105,21 +105,24 @@ TEST(Shapes, PutsTheSystemColumnFirst) {
 TEST(Shapes, ShowTheRowThatDoesNotFit) {
   const Error none =
       error_of([] { shape_of(Json::parse(R"([{"question": "q", "answer": "a"}])")); });
-  EXPECT_EQ(none.code(), "D030");
+  EXPECT_EQ(none.code().text(), "D030");
   EXPECT_EQ(none.where(), "here:1");
   EXPECT_NE(none.message().find("question, answer"), std::string::npos);
 
   const RowShape shape = shape_of(Json::parse(R"([{"text": "t"}])"));
   const Error missing = error_of([&] { shape.read(Json{{"texts", "t"}}, "a.jsonl:7"); });
-  EXPECT_EQ(missing.code(), "D031");
+  EXPECT_EQ(missing.code().text(), "D031");
   EXPECT_EQ(missing.where(), "a.jsonl:7");
   EXPECT_NE(missing.message().find(R"({"texts":"t"})"), std::string::npos);
-  EXPECT_EQ(error_of([&] { shape.read(Json{{"text", 3}}, ""); }).code(), "D031");
+  EXPECT_EQ(error_of([&] { shape.read(Json{{"text", 3}}, ""); }).code().text(), "D031");
 }
 
 TEST(Shapes, RefuseUnknownRolesAndBrokenMessages) {
   const auto code = [](const std::string& message) {
-    return error_of([&] { first(Json{{"messages", Json::array({Json::parse(message)})}}); }).code();
+    return std::string(
+        error_of([&] { first(Json{{"messages", Json::array({Json::parse(message)})}}); })
+            .code()
+            .text());
   };
   EXPECT_EQ(code(R"({"role": "narrator", "content": "x"})"), "D032");
   EXPECT_EQ(code(R"({"role": 3, "content": "x"})"), "D033");
@@ -127,7 +130,7 @@ TEST(Shapes, RefuseUnknownRolesAndBrokenMessages) {
   EXPECT_EQ(code(R"({"role": "user", "content": 3})"), "D033");
   EXPECT_EQ(code(R"({"from": "function_call"})"), "D033");
   const Json later = Json::parse(R"({"messages": [{"role": "user", "content": "x"}, "y"]})");
-  EXPECT_EQ(error_of([&] { first(later); }).code(), "D033");
+  EXPECT_EQ(error_of([&] { first(later); }).code().text(), "D033");
 }
 
 TEST(Shapes, PreviewIsShortAndWhole) {
@@ -155,7 +158,7 @@ TEST(Shapes, TakesNamesThatTheUserGives) {
   EXPECT_NE(shape.report().find("agent → assistant, customer → user"), std::string::npos);
   EXPECT_NE(shape.report().find("dialogue → messages"), std::string::npos);
   options.role_map = {"agent"};
-  EXPECT_EQ(error_of([&] { ShapeOptions wrong(options); }).code(), "D037");
+  EXPECT_EQ(error_of([&] { ShapeOptions wrong(options); }).code().text(), "D037");
 }
 
 TEST(Shapes, ReadsTheSwitchOfEachMessage) {
@@ -169,7 +172,7 @@ TEST(Shapes, ReadsTheSwitchOfEachMessage) {
   EXPECT_FALSE(read.messages[2].contains("weight"));
   Json half = row;
   half["messages"][1]["weight"] = 0.5;
-  EXPECT_EQ(error_of([&] { shape.read(half, "here:1"); }).code(), "D035");
+  EXPECT_EQ(error_of([&] { shape.read(half, "here:1"); }).code().text(), "D035");
 }
 
 // Rows of every shape, the later ones with columns and switches that the first do not have.
@@ -233,17 +236,18 @@ TEST(Shapes, TheReportNamesColumnsOfTheSchemaToo) {
 
 TEST(Shapes, AColumnThatTheUserNamedIsNotReplacedByAnother) {
   const RowShape shape = shape_of(Json::parse(R"([{"body": "b", "text": "t"}])"), "body");
-  EXPECT_EQ(error_of([&] { shape.read(Json{{"text", "t"}}, ""); }).code(), "D031");
+  EXPECT_EQ(error_of([&] { shape.read(Json{{"text", "t"}}, ""); }).code().text(), "D031");
   const RowShape chats = shape_of(Json::array({kMixed[0]}));
-  EXPECT_EQ(error_of([&] { chats.read(Json{{"messages", 3}, {"text", "t"}}, ""); }).code(), "D031");
+  EXPECT_EQ(error_of([&] { chats.read(Json{{"messages", 3}, {"text", "t"}}, ""); }).code().text(),
+            "D031");
 }
 
 TEST(Shapes, AToolThatIsTextIsRefused) {
   Json row = kMixed[0];
   row["tools"] = Json::array({R"({"name": "f"})"});
-  EXPECT_EQ(error_of([&] { first(row); }).code(), "D038");
+  EXPECT_EQ(error_of([&] { first(row); }).code().text(), "D038");
   row["tools"] = R"(["f"])";
-  EXPECT_EQ(error_of([&] { first(row); }).code(), "D038");
+  EXPECT_EQ(error_of([&] { first(row); }).code().text(), "D038");
   row["tools"] = R"([{"name": "f"}])";
   EXPECT_EQ(first(row).tools, Json::parse(R"([{"name": "f"}])"));
 }
@@ -251,7 +255,8 @@ TEST(Shapes, AToolThatIsTextIsRefused) {
 TEST(Shapes, RefusesPictures) {
   const Json row = Json::parse(
       R"({"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]}]})");
-  EXPECT_EQ(error_of([&] { shape_of(Json::array({row})).read(row, "here:1"); }).code(), "D036");
+  EXPECT_EQ(error_of([&] { shape_of(Json::array({row})).read(row, "here:1"); }).code().text(),
+            "D036");
 }
 
 }  // namespace

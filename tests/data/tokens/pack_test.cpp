@@ -53,8 +53,8 @@ TEST(Pack, OfNothingIsNothing) {
 }
 
 TEST(Pack, RefusesWhatItDoesNotKnow) {
-  EXPECT_EQ(error_of([] { parse_packing("bestfit"); }).code(), "D050");
-  EXPECT_EQ(error_of([] { plan_packing({}, 0, Packing::bfd); }).code(), "D051");
+  EXPECT_EQ(error_of([] { parse_packing("bestfit"); }).code().text(), "D050");
+  EXPECT_EQ(error_of([] { plan_packing({}, 0, Packing::bfd); }).code().text(), "D051");
   EXPECT_EQ(parse_packing("bfd-requeue"), Packing::bfd_split);
 }
 

@@ -146,7 +146,7 @@ TEST_F(TrackerFiles, NamesAreThoseOfTransformers) {
       tracker_names({other});
       ADD_FAILURE() << other;
     } catch (const Error& e) {
-      EXPECT_EQ(e.code(), "C127");
+      EXPECT_EQ(e.code().text(), "C127");
       EXPECT_NE(e.message().find("tensorboard and wandb"), std::string::npos);
     }
   }

@@ -1,3 +1,4 @@
+#include "core/json.h"
 #include "support/paths.h"
 #include "text/gguf/tokenizer.h"
 
@@ -40,7 +41,7 @@ std::string code_of(const GgufVocabulary& v) {
   try {
     tokenizer_json_from_gguf(v);
   } catch (const Error& e) {
-    return e.code();
+    return std::string(e.code().text());
   }
   return "";
 }
