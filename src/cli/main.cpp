@@ -27,8 +27,7 @@ constexpr Command kCommands[] = {
     {"train", run_train},       {"generate", run_generate}, {"inspect", run_inspect},
     {"bench", run_bench},       {"config", run_config},     {"env", run_env},
     {"tokenize", run_tokenize}, {"launch", run_launch},     {"merge", run_merge},
-    {"explain", run_explain},
-    {"help", run_help},
+    {"explain", run_explain},   {"help", run_help},
 };
 
 const Command* find_command(const std::string& name) {

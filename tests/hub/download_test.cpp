@@ -233,7 +233,7 @@ TEST_F(HubDownload, NoLinkIsFollowed) {
   };
   for (const char* ending : {".sft.incomplete", ".sft.ranges"}) {
     link(blob.string() + ending);
-    EXPECT_EQ(error_of([&] { fetched("a.bin"); }).code(), "S030") << ending;
+    EXPECT_EQ(error_of([&] { fetched("a.bin"); }).code().text(), "S030") << ending;
     fs::remove(blob.string() + ending);
     fs::remove(blob.string() + ".sft.incomplete");
   }

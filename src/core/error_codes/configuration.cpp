@@ -69,7 +69,7 @@ constexpr CodeRow kTraining[] = {
      "take one of the names in the message"},
     {"C054", "--dtype float16 would train weights in float16, which is too coarse",
      "take --fp16, or --dtype bfloat16"},
-    {"C061", "a command lacks the prompt or the file that it works on",
+    {"C061", "a command lacks what it works on: a prompt, a file, a folder",
      "give it, as the hint shows"},
     {"C062", "--whole and --nul both say where a text ends", "leave one of them out"},
     {"C063",

@@ -177,7 +177,7 @@ constexpr CodeRow kCheckpoints[] = {
 
 constexpr CodeRow kAdaptersFolders[] = {
     {"M270", "the folder is no adapter, or does not say which model it is for",
-     "give the folder that was saved"},
+     "give the folder that was saved", Thrown::widely},
     {"M271", "an adapter's tensors are not those of the layers that its configuration names",
      "fetch the adapter's files again"},
 };
