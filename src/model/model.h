@@ -138,7 +138,7 @@ struct BatchSize {
   int64_t kept = 0;       // at most so many are trained, and the last block drops others; 0: none
   bool noise = false;     // there is an input "noise" (tokens, hidden) f32 for the embeddings
   bool dropout = false;   // there are inputs "dropout_keys", "dropout_seed" and, where rows are
-                         // kept, "dropout_kept_keys"
+                          // kept, "dropout_kept_keys"
   auto operator<=>(const BatchSize&) const = default;
 };
 // `training` false leaves the backward pass out, for evaluation.

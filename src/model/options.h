@@ -42,9 +42,7 @@ struct ModelOptions {
 
   // The type of the weights that the optimizer changes. Adapters are in float32 whatever the base
   // is in, as PEFT makes them.
-  DType trained_type() const {
-    return dtype == "bfloat16" && !use_peft ? DType::bf16 : DType::f32;
-  }
+  DType trained_type() const { return dtype == "bfloat16" && !use_peft ? DType::bf16 : DType::f32; }
 };
 
 }  // namespace sft

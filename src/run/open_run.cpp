@@ -329,7 +329,7 @@ void OpenRun::check_same_run() {
     }
     surroundings_.logger.warn(text);
   }
-  check_state_tensors(*from, shape(), stored_type(options_),
+  check_state_tensors(*from, shape(), options_.model.trained_type(),
                       optimizer_settings(options_.optim, static_cast<uint64_t>(options_.seed)));
 }
 

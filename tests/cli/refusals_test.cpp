@@ -136,7 +136,7 @@ TEST_F(Refusals, TheSameWrongInputGetsTheSameCodeFromEachCommandThatItConcerns) 
   const auto named = [](const char* model) { return Values{{"model_name_or_path", model}}; };
   const Wrong kWrong[] = {
       {"no model", named(""), "C030", kModels},
-      {"a model that is nowhere", named("nowhere"), "M240", kModels},
+      {"a model that is nowhere", named("nowhere"), "M305", kModels},
       {"a folder without a model", named("empty"), "M241", kModels},
       {"a model that is not in the cache", named("org/nowhere"), "M305", kModels},
       {"an unknown family", named("unknown_family"), "M031", kModels},

@@ -1,6 +1,8 @@
 // One rank of a simulated run, and the process of the coordinator.
 #include "control/simulated_world.h"
 
+#include "core/error_codes.h"
+
 namespace sft::simulated {
 
 Host::Host(World& world, ProcessPtr process, CoordinatorSettings settings)
@@ -183,7 +185,9 @@ void Rank::ask(Type type, std::string key, std::string text,
                std::function<void(const Message&)> then) {
   on_answer_ = [self = shared_from_this(), then = std::move(then)](const Message& m) {
     if (m.type == Type::problem) {
-      self->member_->fail({self->number_, m.key, m.text, m.key[0] == 'C' ? 2 : 140});
+      const CodeRow* const row = find_row(m.key);
+      const Code code = row == nullptr ? Code("X001") : row->code;
+      self->member_->fail({self->number_, code, m.text, code.letter() == 'C' ? 2 : 140});
       return;
     }
     then(m);

@@ -107,7 +107,8 @@ TEST(ErrorCodes, EachRowStandsOnceUnderItsLetterAndSaysSomethingOfItsOwn) {
         EXPECT_TRUE(meanings.insert(row.meaning).second) << row.code.text() << ": " << row.meaning;
         EXPECT_FALSE(row.action.empty()) << row.code.text();
         EXPECT_FALSE(row.meaning.ends_with('.') || row.action.ends_with('.')) << row.code.text();
-        EXPECT_EQ((row.meaning + std::string(row.action)).find_first_of("|\n"), std::string::npos)
+        EXPECT_EQ((std::string(row.meaning) + std::string(row.action)).find_first_of("|\n"),
+                  std::string::npos)
             << row.code.text() << " would break the page's table";
       }
     }
@@ -118,7 +119,7 @@ TEST(ErrorCodes, EachRowStandsOnceUnderItsLetterAndSaysSomethingOfItsOwn) {
 // What the program does must not hang on how a code is spelled: a constant names it.
 TEST(ErrorCodes, NoSourceComparesACodeWithALiteral) {
   static const std::regex kCompares(
-      R"(([=!]=\s*"[CDMGSNX][0-9]{3}"|code(\(\))?\.(starts_with|find)))");
+      R"(([=!]=\s*"[CDMGSNX][0-9]{3}"|code(\(\))?\.(starts_with|find\()))");
   for (const Source& source : sources()) {
     const std::string text = without_comments(source.text);
     std::smatch found;

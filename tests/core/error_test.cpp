@@ -37,9 +37,7 @@ TEST(Error, gains_context_as_it_rises) {
 }
 
 TEST(Error, the_codes_letter_decides_the_exit_code) {
-  const auto exit_code = [](Code code) {
-    return static_cast<int>(Error(code, "").exit_code());
-  };
+  const auto exit_code = [](Code code) { return static_cast<int>(Error(code, "").exit_code()); };
   EXPECT_EQ(exit_code("C001"), 2);
   EXPECT_EQ(exit_code("D001"), 3);
   EXPECT_EQ(exit_code("M001"), 4);

@@ -21,13 +21,13 @@ struct Everything {
   bool flag = false;
   int64_t count = 0;
   double real = 0;
-  std::string text;
-  std::vector<double> list;
-  std::optional<double> maybe;
-  Place place;
-  std::optional<Place> last;
+  std::string text{};
+  std::vector<double> list{};
+  std::optional<double> maybe{};
+  Place place{};
+  std::optional<Place> last{};
   double best = std::numeric_limits<double>::infinity();
-  std::optional<Place> by_option;  // there or not as the options have it
+  std::optional<Place> by_option{};  // there or not as the options have it
 
   bool operator==(const Everything&) const = default;
   void visit(StateTable& v) {

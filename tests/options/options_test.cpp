@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include "core/error.h"
-#include "core/file_writer.h"
 #include "core/file.h"
+#include "core/file_writer.h"
 #include "options/parser.h"
 #include "options/text.h"
 #include "options/values.h"

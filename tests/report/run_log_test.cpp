@@ -130,7 +130,7 @@ TEST_F(RunLogTest, MetricsHaveTheirKinds) {
   log.state().global_step = 1;
   log.log(some_log());
   log.time({.data = 0.1, .fwd_bwd = 0.5});
-  log.event("warn", "E001", "loss spike", "look at row 3");
+  log.event("warn", Code("X010"), "loss spike", "look at row 3");
   log.end(RunStatus::done);
   const auto lines = metrics();
   ASSERT_EQ(lines.size(), 5u);

@@ -100,7 +100,7 @@ class Report {
 int kill_loop(const Settings& settings, int kills);
 int rank_kill_loop(const Settings& settings, int kills);  // either of two ranks at ZeRO stage 2
 int hostile_loop(const Settings& settings, int64_t messages);  // strangers on a running job's port
-int reuse_loop(const Settings& settings, int strikes);    // in folders that others have used
+int reuse_loop(const Settings& settings, int strikes);         // in folders that others have used
 int restart_loop(const Settings& settings, int kills);  // the same, of two ranks that are restarted
 int call_loop(const Settings& settings);      // the k-th system call fails or kills; needs strace
 int short_loop(const Settings& settings);     // the k-th read or write moves half of what it could

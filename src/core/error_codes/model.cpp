@@ -170,7 +170,8 @@ constexpr CodeRow kCheckpoints[] = {
      "go on from its weights with --resume_with_changes true"},
     {"M267", "the path is an output_dir and no checkpoint: those in it are named",
      "give one of them"},
-    {"M268", "the state of the run in the checkpoint cannot be used", "resume from an earlier one"},
+    {"M268", "the state of the run in the checkpoint cannot be used", "resume from an earlier one",
+     Thrown::widely},
     {"M269", "the checkpoint holds no state of a run, or that of another version of this program",
      "start a new run from it with --model_name_or_path"},
 };

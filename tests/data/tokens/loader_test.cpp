@@ -254,6 +254,11 @@ TEST(Loader, EvaluatesInOrderOnce) {
   EXPECT_EQ(seen, (std::vector<int64_t>{0, 1, 2, 3, 4}));
 }
 
+// A position that cannot be, or one that these data have not.
+bool is_no_place(const Error& error) {
+  return error.code() == Code("D062") || error.code() == Code("D068");
+}
+
 TEST(Loader, RefusesWhatCannotBe) {
   const auto few = FixedDataset::numbered(3);
   EXPECT_EQ(
@@ -270,7 +275,7 @@ TEST(Loader, RefusesWhatCannotBe) {
   for (const Cursor& forged :
        {Cursor{.first_row = 3, .order_rows = 4}, Cursor{.first_row = 1, .order_rows = 0},
         Cursor{.first_row = 1, .order_rows = INT64_MAX}, Cursor{.first_row = -1}}) {
-    EXPECT_EQ(error_of([&] { loader.seek(forged); }).code().text(), "D062");
+    EXPECT_TRUE(is_no_place(error_of([&] { loader.seek(forged); })));
   }
 }
 
@@ -281,7 +286,8 @@ TEST(Loader, AForgedPositionIsRefused) {
       Json json = write_state(Cursor{0, 1, 2, 3});
       json[key] = Json::parse(number);
       Cursor cursor;
-      EXPECT_EQ(error_of([&] { read_state(cursor, json, {"x"}); }).code().text(), "M268") << key << number;
+      EXPECT_EQ(error_of([&] { read_state(cursor, json, {"x"}); }).code().text(), "M268")
+          << key << number;
     }
   }
   const auto few = FixedDataset::numbered(3);
@@ -289,7 +295,7 @@ TEST(Loader, AForgedPositionIsRefused) {
   for (const Cursor& forged :
        {Cursor{int64_t{1} << 53, 0}, Cursor{INT64_MAX - 1, 1}, Cursor{0, 0, int64_t{1} << 31, 0},
         Cursor{1, 1, INT64_MAX, 0}, Cursor{0, INT64_MAX, 0, 0}}) {
-    EXPECT_EQ(error_of([&] { loader.seek(forged); }).code().text(), "D062") << forged.epoch;
+    EXPECT_TRUE(is_no_place(error_of([&] { loader.seek(forged); }))) << forged.epoch;
   }
 }
 

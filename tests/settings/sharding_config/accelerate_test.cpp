@@ -96,7 +96,7 @@ TEST_F(Accelerate, MistakesAreNamed) {
       "C125");
   EXPECT_EQ(code("distributed_type: DEEPSPEED\n", {"--deepspeed", "{}"}), "C126");
   EXPECT_EQ(code("distributed_type: FSDP\n", {"--fsdp", "full_shard"}), "C126");
-  EXPECT_EQ(code("distributed_type: NO\n"), "");
+  EXPECT_EQ(code("distributed_type: NO\n"), "X000");  // nothing was thrown
   EXPECT_EQ(code("distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stage: 2, "
                  "deepspeed_config_file: x.json}\n"),
             "C126");
