@@ -86,6 +86,12 @@ bool is_file_name(std::string_view name) {
          });
 }
 
+bool names_a_place(const std::string& text) {
+  const fs::path path(text);
+  return path.is_absolute() || text.starts_with("~/") ||
+         std::ranges::any_of(path, [](const fs::path& part) { return part == ".."; });
+}
+
 std::string why_another_file(const fs::path& folder, const std::string& name) {
   std::error_code failed;
   const fs::path real = fs::weakly_canonical(folder / name, failed);

@@ -19,6 +19,10 @@ std::string why_outside(const fs::path& folder, const std::string& name);
 // be shown.
 bool is_file_name(std::string_view name);
 
+// Whether a text names a place on this machine wherever it is read: an absolute path, one that
+// begins in a home folder, or one with "..".
+bool names_a_place(const std::string& text);
+
 // Why the file `name` of a folder may not be taken for what its name says, in words: a link that
 // leads out, to a file of another name. Folders of links to the files of a model elsewhere are
 // fine, a chat_template.jinja that is a link to somebody's key is not.

@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "core/contained.h"
 #include "core/error.h"
 #include "io/safetensors.h"
 
@@ -37,6 +38,23 @@ AdapterFiles AdapterFiles::read(const fs::path& folder) {
     weights.read_f32(tensor, values.data());
   }
   return files;
+}
+
+const std::string& AdapterFiles::base() const {
+  const std::string file = (folder / kConfig).string();
+  if (config.base_model.empty()) {
+    throw Error("M270", fmt::format("{} does not say which model it is for", file))
+        .hint("write the model's name into it, as base_model_name_or_path");
+  }
+  if (is_in_hub_cache(folder) && names_a_place(config.base_model)) {
+    throw Error("M272",
+                fmt::format("an adapter in the hub's cache is for the model \"{}\", which is a "
+                            "place on this machine",
+                            config.base_model))
+        .at(file)
+        .hint("name the model yourself, beside the adapter: --model_name_or_path");
+  }
+  return config.base_model;
 }
 
 std::vector<AdapterTarget> AdapterFiles::targets(const Model& model) const {

@@ -22,6 +22,10 @@ struct AdapterFiles {
   // Whether a folder holds an adapter, and no model.
   static bool is_in(const fs::path& folder);
 
+  // The model that it is for. M270 where it does not say, M272 where one of the hub's cache names a
+  // place on this machine.
+  const std::string& base() const;
+
   // The layers that it is for. M271 names a tensor that the file has not, has in another shape, or
   // has and the layers do not need.
   std::vector<AdapterTarget> targets(const Model& model) const;

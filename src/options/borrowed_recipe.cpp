@@ -2,9 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <filesystem>
-
 #include "core/contained.h"
 #include "core/error.h"
 
@@ -12,17 +9,11 @@ namespace sft {
 
 namespace {
 
-bool leads_out(const std::string& text) {
-  const std::filesystem::path path(text);
-  return path.is_absolute() || text.starts_with("~/") ||
-         std::ranges::any_of(path, [](const auto& part) { return part == ".."; });
-}
-
 // The first text in the value that leads out; null when there is none.
 const std::string* find_leaving(const Json& value) {
   if (value.is_string()) {
     const auto& text = value.get_ref<const std::string&>();
-    return leads_out(text) ? &text : nullptr;
+    return names_a_place(text) ? &text : nullptr;
   }
   if (value.is_structured()) {
     for (const Json& member : value) {

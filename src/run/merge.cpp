@@ -10,6 +10,7 @@
 #include "io/adapter_files.h"
 #include "io/model_saver.h"
 #include "run/named_model.h"
+#include "state/config_sizes.h"
 
 namespace sft {
 
@@ -52,10 +53,10 @@ void check_places(const MergeOptions& o, const ModelSource& base) {
 void merge_adapter(const MergeOptions& o, const HubEnvironment& hub, ThreadPool& pool,
                    const Logger& log) {
   const AdapterFiles adapter = AdapterFiles::read(o.adapter);
-  const std::string base = o.base.empty() ? adapter.config.base_model : o.base;
+  const std::string base = o.base.empty() ? adapter.base() : o.base;
   const auto source = ModelSource::open(base, adapter.config.base_revision.value_or("main"), hub);
   check_places(o, *source);
-  const Model model = Model::from_config(source->config());
+  const Model model = described_model(*source);
   const std::vector<AdapterTarget> targets = adapter.targets(model);
   std::map<std::string, const AdapterTarget*> by_weight;
   for (const AdapterTarget& t : targets) {

@@ -113,14 +113,8 @@ void OpenRun::open_adapter() {
   }
   given_adapter_ = AdapterFiles::read(folder);
   if (parts_.adapter.empty()) {
-    const LoraConfig& config = given_adapter_->config;
-    if (config.base_model.empty()) {
-      throw Error("M270", fmt::format("{} does not say which model it is for",
-                                      (folder / "adapter_config.json").string()))
-          .hint("write the model's name into it, as base_model_name_or_path");
-    }
-    model = config.base_model;
-    options_.model.model_revision = config.base_revision.value_or("main");
+    model = given_adapter_->base();
+    options_.model.model_revision = given_adapter_->config.base_revision.value_or("main");
   }
   options_.model.use_peft = true;
 }
