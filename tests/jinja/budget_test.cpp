@@ -27,6 +27,15 @@ std::string render(const std::string& source, const std::string& content = "hell
   return ChatTemplate(source, Json::object(), "hostile").render(messages).text;
 }
 
+// Under sanitizers everything takes many times as much; there only the outcome counts.
+#ifdef SFT_SANITIZED
+constexpr long kMebibytes = 1L << 20;
+constexpr std::chrono::seconds kPatience(60);
+#else
+constexpr long kMebibytes = 512;
+constexpr std::chrono::seconds kPatience(2);
+#endif
+
 long peak_mebibytes() {
   rusage used{};
   getrusage(RUSAGE_SELF, &used);
@@ -41,7 +50,7 @@ TEST(TemplateBudget, SharedValuesAreChargedForEachWalkThroughThem) {
                            "[n.x,n.y]|unique|list"}) {
     EXPECT_EQ(code_with_hint([&] { render(shared + "{{ " + walk + " }}"); }), "M154") << walk;
   }
-  EXPECT_LT(peak_mebibytes(), 512);
+  EXPECT_LT(peak_mebibytes(), kMebibytes);
 }
 
 TEST(TemplateBudget, LengthsAreKnownBeforeTextIsBuilt) {
@@ -55,9 +64,9 @@ TEST(TemplateBudget, LengthsAreKnownBeforeTextIsBuilt) {
         "{{ 'a'|format(*([1]*99999999)) }}"}) {
     const auto begun = std::chrono::steady_clock::now();
     EXPECT_EQ(code_with_hint([&] { render(source); }), "M154") << source;
-    EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2)) << source;
+    EXPECT_LT(std::chrono::steady_clock::now() - begun, kPatience) << source;
   }
-  EXPECT_LT(peak_mebibytes(), 512);
+  EXPECT_LT(peak_mebibytes(), kMebibytes);
 }
 
 TEST(TemplateBudget, SumsOfTextsAreChargedAsTheyGrow) {
@@ -72,7 +81,7 @@ TEST(TemplateBudget, SumsOfTextsAreChargedAsTheyGrow) {
                   "{% set x='b'+v+v+v+v %}{% endfor %}{% endfor %}");
             }),
             "M154");
-  EXPECT_LT(peak_mebibytes(), 512);
+  EXPECT_LT(peak_mebibytes(), kMebibytes);
 }
 
 TEST(TemplateBudget, SumsOfTextsLeaveTheirPartsAsTheyWere) {
@@ -167,7 +176,7 @@ TEST(TokenizerBudget, RulesThatGrowATextAreRefused) {
   const auto many =
       Tokenizer::from_json(tokenizer_with("pre_tokenizer", stages), Json(), "tokenizer.json");
   EXPECT_EQ(code_with_hint([&] { many.encode(std::string(10000, 'a'), false); }), "M119");
-  EXPECT_LT(peak_mebibytes(), 512);
+  EXPECT_LT(peak_mebibytes(), kMebibytes);
 }
 
 TEST(TokenizerBudget, AnEmptyReplacementIsRefusedWhenTheFileIsRead) {
@@ -193,7 +202,7 @@ TEST(TokenizerBudget, ManyNormalizedAddedTokensTakeLinearTime) {
   }
   const auto begun = std::chrono::steady_clock::now();
   const Encoding encoding = tokenizer.encode_with_spans(text, false);
-  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(5));
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, 2 * kPatience);
   ASSERT_EQ(encoding.ids.size(), 200000u);
   EXPECT_EQ(encoding.ids[199999], 1);
   EXPECT_EQ(encoding.spans[199998].begin, 4u * 99999);
