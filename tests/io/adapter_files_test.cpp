@@ -22,7 +22,7 @@ std::string code_of_base(const fs::path& folder) {
     AdapterFiles::read(folder).base();
     return "";
   } catch (const Error& e) {
-    return e.code();
+    return std::string(e.code().text());
   }
 }
 

@@ -178,9 +178,11 @@ constexpr CodeRow kCheckpoints[] = {
 
 constexpr CodeRow kAdaptersFolders[] = {
     {"M270", "the folder is no adapter, or does not say which model it is for",
-     "give the folder that was saved", Thrown::widely},
+     "give the folder that was saved"},
     {"M271", "an adapter's tensors are not those of the layers that its configuration names",
      "fetch the adapter's files again"},
+    {"M272", "an adapter of the hub names a place on this machine as its model",
+     "copy the adapter into a folder of your own, or name its model by its hub id"},
 };
 
 constexpr CodeRow kTheHub[] = {
