@@ -22,7 +22,7 @@ r = json.loads(text[text.index("{"):])
 share = f'{100 * r["tokens_per_s"] / float(linear):6.1f} % of linear' if linear and r["ranks"] > 1 else ""
 print(f'{name:44} {r["tokens_per_s"]:10.0f} tokens/s {1e3 * r["step_s"]:8.1f} ms '
       f'{r["memory_bytes"] / 2**30:6.1f} GiB ({r["planned_bytes"] / 2**30:.1f} planned) {share}', flush=True)
-open(rate, "w").write(str(r["tokens_per_s"]))
+open(rate, "w").write(f'{r["tokens_per_s"]}\n')
 PYTHON
 }
 # figures NAME RATE_FILE WORDS...: runs `sft WORDS --json` and prints its line
@@ -46,7 +46,7 @@ alone() {
     pids+=($!)
   done
   wait "${pids[@]}"
-  linear=$(cat "$rates"/[0-9]* | paste -sd+ | sed 's/^/print(/; s/$/)/' | python3 -)
+  linear=$(cat "$rates"/[0-9]* | awk '{ sum += $1 } END { print sum }')
   echo "$1: linear is $linear tokens/s"
 }
 bench_on() { figures "$1" "$2" bench --model "bench/models/qwen2.5-$3.json" "${@:4}"; }
