@@ -86,10 +86,27 @@ std::function<void()> as_a_user_with(int count) {
 
 }  // namespace
 
+namespace {
+
+// Whether a user who is nobody here reaches a file: every folder on the way lets others through.
+bool others_may_run(const fs::path& file) {
+  for (fs::path p = fs::absolute(file).parent_path(); p.has_relative_path(); p = p.parent_path()) {
+    if ((fs::status(p).permissions() & fs::perms::others_exec) == fs::perms::none) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
 int thread_loop(const Settings& s) {
   Report report("few threads");
   if (::getuid() != 0) {
     return report.end("left out: limits of processes are set by root");
+  }
+  if (!others_may_run(s.sft) || !others_may_run(s.model / "config.json")) {
+    return report.end("left out: the program lies in a folder that other users may not enter");
   }
   const Group group;
   std::vector<Form> forms = {{.name = "training"}};
