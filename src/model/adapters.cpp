@@ -26,7 +26,6 @@ constexpr std::array kDefaultTargets{"q_proj", "v_proj"};
 struct LinearLayer {
   std::string module;
   int64_t in, out;
-  int block;
 };
 
 bool is_embedding(const ParamSpec& spec) { return spec.name == "model.embed_tokens.weight"; }
@@ -45,7 +44,7 @@ std::vector<LinearLayer> linear_layers(const Model& model) {
       continue;
     }
     for (const ParamPiece& piece : spec.pieces) {
-      out.push_back({module_of(piece), spec.shape[1], piece.rows, spec.block});
+      out.push_back({module_of(piece), spec.shape[1], piece.rows});
     }
   }
   return out;

@@ -6,10 +6,8 @@
 #include <map>
 
 #include "core/error.h"
-#include "core/strings.h"
 #include "io/adapter_files.h"
 #include "io/model_saver.h"
-#include "run/named_model.h"
 #include "state/config_sizes.h"
 
 namespace sft {

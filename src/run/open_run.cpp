@@ -347,7 +347,8 @@ LoadedModel& OpenRun::weights() {
     weights_ = random_model(shape(), device(), compute(), options_.model.trained_type(), holding());
     return *weights_;
   }
-  const StartValues start = adapter() ? adapter()->start : StartValues();
+  const StartValues none;
+  const StartValues& start = adapter() ? adapter()->start : none;
   weights_ = load_model(source(), shape(), device(), compute(), options_.model.trained_type(),
                         holding(), start);
   return *weights_;
