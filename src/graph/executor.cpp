@@ -71,7 +71,7 @@ Tensor Executor::tensor(Value v) const {
   return {offset < 0 ? nullptr : base + offset, info.shape, info.dtype};
 }
 
-std::vector<Executor::Stretch> Executor::stretches(bool watched) const {
+std::vector<Executor::Segment> Executor::segments(bool watched) const {
   const auto& code = program_.instructions();
   const auto stepwise = [&](const Instruction& instruction) {
     return std::ranges::any_of(instruction.in,
@@ -81,7 +81,7 @@ std::vector<Executor::Stretch> Executor::stretches(bool watched) const {
     return watched &&
            std::ranges::any_of(marks_, [&](const BlockMark& m) { return m.before == i; });
   };
-  std::vector<Stretch> out;
+  std::vector<Segment> out;
   for (size_t i = 0; i < code.size(); ++i) {
     const bool single = stepwise(code[i]);
     if (out.empty() || single || out.back().stepwise || marked(i)) {
@@ -149,24 +149,24 @@ void Executor::run(const Bindings& bindings) {
   }
   // A recording takes memory of its own: where there is little left, go on step by step.
   constexpr size_t kSpare = size_t{128} << 20;
-  if (recording.stretches.empty() && device_.free_memory() < kSpare) {
+  if (recording.segments.empty() && device_.free_memory() < kSpare) {
     run_all(bindings);
     return;
   }
-  if (recording.stretches.empty()) {
-    recording.stretches = stretches(watched);
+  if (recording.segments.empty()) {
+    recording.segments = segments(watched);
   }
-  for (Stretch& stretch : recording.stretches) {
-    tell(bindings, stretch.begin);
-    if (stretch.stepwise) {
-      run_instructions(stretch.begin, stretch.end, bindings);
+  for (Segment& segment : recording.segments) {
+    tell(bindings, segment.begin);
+    if (segment.stepwise) {
+      run_instructions(segment.begin, segment.end, bindings);
       continue;
     }
-    if (!stretch.work) {
-      stretch.work =
-          device_.record([&] { run_instructions(stretch.begin, stretch.end, bindings); });
+    if (!segment.work) {
+      segment.work =
+          device_.record([&] { run_instructions(segment.begin, segment.end, bindings); });
     }
-    stretch.work->launch();
+    segment.work->launch();
   }
   tell(bindings, program_.instructions().size());
 }

@@ -62,9 +62,9 @@ class Executor {
   const Plan& plan() const { return plan_; }
 
  private:
-  // A stretch of instructions that is recorded as one piece, or runs step by step because it
+  // A run of instructions that is recorded as one piece, or runs step by step because it
   // depends on a shape that the host gives.
-  struct Stretch {
+  struct Segment {
     size_t begin, end;
     bool stepwise;
     std::unique_ptr<RecordedWork> work{};
@@ -72,7 +72,7 @@ class Executor {
   // How the program ran last in each mode: first micro-batch or a later one, watched or not.
   struct Recording {
     std::vector<const void*> memory;  // what it was made on
-    std::vector<Stretch> stretches;
+    std::vector<Segment> segments;
   };
 
   Tensor resolve(Value v, const Bindings& bindings) const;
@@ -82,7 +82,7 @@ class Executor {
   // Tells the watcher of the marks before an instruction.
   void tell(const Bindings& bindings, size_t before) const;
   void join(int before);
-  std::vector<Stretch> stretches(bool watched) const;
+  std::vector<Segment> segments(bool watched) const;
   std::vector<const void*> memory_of(const Bindings& bindings) const;
 
   Device& device_;

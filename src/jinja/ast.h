@@ -1,5 +1,5 @@
 // The parsed template: plain data, made by the parser, completed by the resolver (which gives every
-// name its place), walked by the interpreter. Never changed after that; shared by all threads.
+// name its address), walked by the interpreter. Never changed after that; shared by all threads.
 #pragma once
 
 #include <cstdint>
@@ -48,8 +48,8 @@ struct Expr {
 using ExprPtr = std::unique_ptr<Expr>;
 using ExprList = std::vector<ExprPtr>;
 
-// A variable's place: `up` activations outward (macros nest), then a slot.
-struct Place {
+// A variable's lexical address: `up` activations outward (macros nest), then a slot.
+struct LexicalAddress {
   uint16_t up = 0;
   uint16_t slot = 0;
 };
@@ -64,7 +64,7 @@ struct Constant : Expr {
 struct Name : Expr {
   Name(int at, std::string n) : Expr(ExprKind::name, at), name(std::move(n)) {}
   std::string name;
-  Place place;
+  LexicalAddress address;
 };
 
 struct Sequence : Expr {  // list, tuple, concat, and dict as key, value, key, value
@@ -141,7 +141,7 @@ struct Target {
   std::string name;  // "" for a tuple
   std::string attribute;
   int line = 0;
-  Place place;
+  LexicalAddress address;
   std::vector<Target> parts;
 };
 
@@ -171,7 +171,7 @@ using Block = std::vector<std::unique_ptr<Statement>>;
 
 // A scope's variables take the value that the name has outside when the scope is entered.
 struct ScopeEntry {
-  std::vector<std::pair<uint16_t, Place>> copies;  // slot here, place outside
+  std::vector<std::pair<uint16_t, LexicalAddress>> copies;  // slot here, address outside
 };
 
 struct Text : Statement {
@@ -224,7 +224,7 @@ struct With : Statement {
 struct Macro : Statement {  // a macro, or the body of a call block
   Macro(StatementKind k, int at) : Statement(k, at) {}
   std::string name;
-  Place place;
+  LexicalAddress address;
   std::vector<std::string> parameters;  // slots 0, 1, ...
   ExprList defaults;                    // of the last parameters
   Block body;

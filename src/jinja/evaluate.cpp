@@ -11,7 +11,7 @@
 namespace sft::jinja {
 
 Value Interpreter::load(const Name& name) {
-  const Value& value = at(name.place);
+  const Value& value = at(name.address);
   return value.is(Kind::missing) ? Value::undefined_name(name.name) : value;
 }
 
@@ -41,7 +41,7 @@ Value Interpreter::compute(const Expr& expr) {
     case ExprKind::attribute: {
       const auto& node = static_cast<const Attribute&>(expr);
       if (node.object->kind == ExprKind::name) {  // the usual case, where it stands
-        const Value& object = at(static_cast<const Name&>(*node.object).place);
+        const Value& object = at(static_cast<const Name&>(*node.object).address);
         if (!object.is(Kind::missing)) {
           return get_attribute(object, node.name.value, budget_);
         }

@@ -97,7 +97,7 @@ Interpreter::Flow Interpreter::execute(const Statement& statement) {
     }
     case StatementKind::macro: {
       const auto& node = static_cast<const Macro&>(statement);
-      at(node.place) = make_macro(node);
+      at(node.address) = make_macro(node);
       return Flow::normal;
     }
     case StatementKind::loop_break:
@@ -253,7 +253,7 @@ void Interpreter::call_block(const Macro& node) {
 
 void Interpreter::assign(const Target& target, Value value) {
   if (!target.attribute.empty()) {
-    const Value& object = at(target.place);
+    const Value& object = at(target.address);
     if (!object.is(Kind::name_space)) {
       fail(kType, fmt::format("cannot assign attribute '{}' on '{}': it is no namespace",
                               target.attribute, target.name));
@@ -266,7 +266,7 @@ void Interpreter::assign(const Target& target, Value value) {
     return;
   }
   if (!target.name.empty()) {
-    activation_->slots[target.place.slot] = std::move(value);
+    activation_->slots[target.address.slot] = std::move(value);
     return;
   }
   Elements parts = to_vector(value, budget_);
@@ -279,12 +279,12 @@ void Interpreter::assign(const Target& target, Value value) {
   }
 }
 
-Value& Interpreter::at(Place place) {
+Value& Interpreter::at(LexicalAddress address) {
   Activation* activation = activation_;
-  for (; place.up > 0; --place.up) {
+  for (; address.up > 0; --address.up) {
     activation = activation->outside;
   }
-  return activation->slots[place.slot];
+  return activation->slots[address.slot];
 }
 
 }  // namespace sft::jinja

@@ -74,7 +74,7 @@ class Interpreter {
   void locate_captured_generation();
   Value apply_filters(const Expr& filter, Value input);
 
-  Value& at(Place place);
+  Value& at(LexicalAddress address);
   Value load(const Name& name);
   Value call_macro(const MacroObject& macro, Args& args);
   void bind_macro(const Macro& node, Args& args, Activation& activation);

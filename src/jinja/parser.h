@@ -13,7 +13,7 @@ namespace sft::jinja {
 // (include, extends, import, block, recursive loops).
 std::unique_ptr<Template> parse(std::string_view source, std::string name);
 
-// Gives every name in the template its place (jinja_resolver.cpp). Called by `parse`.
+// Gives every name in the template its address (resolver.cpp). Called by `parse`.
 void resolve(Template& tmpl);
 
 }  // namespace sft::jinja

@@ -1,4 +1,4 @@
-// Gives every name in a template its place, so that rendering never looks a name up by its text.
+// Gives every name in a template its address, so that rendering never looks a name up by its text.
 //
 // Scopes are lexical: the body of a for, with, filter, generation or set block and of a macro is
 // one; an if is none. A name assigned in a scope is a variable of that scope, which starts with the
@@ -74,27 +74,27 @@ class Resolver {
                                : nullptr;
   }
 
-  Place find(Scope& from, const std::string& name) {
-    Place place;
+  LexicalAddress find(Scope& from, const std::string& name) {
+    LexicalAddress address;
     for (Scope* scope = &from;; scope = scope->parent) {
       const auto found = scope->names.find(name);
       if (found != scope->names.end()) {
         if (scope->loop != nullptr && name == "loop") {
           scope->loop->uses_loop = true;
         }
-        place.slot = found->second;
-        return place;
+        address.slot = found->second;
+        return address;
       }
       if (int* special = special_slot(*scope, name)) {
-        place.slot = declare(*scope, name);
-        *special = place.slot;
-        return place;
+        address.slot = declare(*scope, name);
+        *special = address.slot;
+        return address;
       }
       if (scope->parent == nullptr) {
-        place.slot = declare(*scope, name);
-        return place;
+        address.slot = declare(*scope, name);
+        return address;
       }
-      place.up = static_cast<uint16_t>(place.up + (scope->frame_outermost ? 1 : 0));
+      address.up = static_cast<uint16_t>(address.up + (scope->frame_outermost ? 1 : 0));
     }
   }
 
@@ -151,7 +151,7 @@ class Resolver {
       } else {
         note_use(scope, target.name);
       }
-      target.place = find(scope, target.name);
+      target.address = find(scope, target.name);
       return;
     }
     for (Target& part : target.parts) {
@@ -206,7 +206,7 @@ class Resolver {
         declare(scope, name);
         continue;
       }
-      Place outside = find(*scope.parent, name);
+      LexicalAddress outside = find(*scope.parent, name);
       outside.up = static_cast<uint16_t>(outside.up + (scope.frame_outermost ? 1 : 0));
       entry.copies.emplace_back(declare(scope, name), outside);
     }
@@ -259,7 +259,7 @@ class Resolver {
         break;
       case StatementKind::macro:
         note_assignment(scope, static_cast<Macro&>(statement).name);
-        static_cast<Macro&>(statement).place = find(scope, static_cast<Macro&>(statement).name);
+        static_cast<Macro&>(statement).address = find(scope, static_cast<Macro&>(statement).name);
         visit(static_cast<Macro&>(statement), scope);
         break;
       case StatementKind::call_block:
@@ -341,7 +341,7 @@ class Resolver {
       case ExprKind::name: {
         auto& name = static_cast<Name&>(*expr);
         note_use(scope, name.name);
-        name.place = find(scope, name.name);
+        name.address = find(scope, name.name);
         break;
       }
       case ExprKind::list:

@@ -38,9 +38,9 @@ bool is_nothing(const Json& value) {
   return value.is_null() || value == false || (value.is_structured() && value.empty());
 }
 
-class Reader {
+class ConfigReader {
  public:
-  Reader(const Json& json, std::string where) : json_(json), where_(std::move(where)) {}
+  ConfigReader(const Json& json, std::string where) : json_(json), where_(std::move(where)) {}
 
   [[noreturn]] void fail(const std::string& key, const std::string& wanted) const {
     throw Error("C192",
@@ -108,7 +108,7 @@ void check(const LoraConfig& c) {
 }
 
 // A string is an expression, a list has names.
-void read_names(const Reader& reader, const Json& json, const std::string& key,
+void read_names(const ConfigReader& reader, const Json& json, const std::string& key,
                 std::vector<std::string>& names, std::optional<std::string>& expression) {
   if (reader.has(key) && json[key].is_string()) {
     expression = json[key].get<std::string>();
@@ -141,7 +141,7 @@ LoraConfig LoraConfig::from_json(const Json& json, const std::string& where) {
     throw Error("C192", fmt::format("{} is not a JSON object", where))
         .hint("use the adapter's folder as PEFT saved it");
   }
-  const Reader reader(json, where);
+  const ConfigReader reader(json, where);
   if (!json.contains("peft_type") || json["peft_type"] != "LORA") {
     throw Error("C192",
                 fmt::format("{}: peft_type is {}, and adapters here are LORA", where,

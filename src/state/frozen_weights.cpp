@@ -7,7 +7,7 @@
 
 namespace sft {
 
-FrozenWeights::FrozenWeights(const Model& model, DType compute, Place place, bool on_host,
+FrozenWeights::FrozenWeights(const Model& model, DType compute, ShardPlace place, bool on_host,
                              Device& device)
     : specs_(model.frozen),
       compute_(compute),
@@ -24,7 +24,7 @@ FrozenWeights::FrozenWeights(const Model& model, DType compute, Place place, boo
   }
 }
 
-FrozenWeights::Bytes FrozenWeights::bytes(const Model& model, DType compute, Place place,
+FrozenWeights::Bytes FrozenWeights::bytes(const Model& model, DType compute, ShardPlace place,
                                           bool on_host) {
   const ShardLayout shards(layout_frozen(model.frozen, model.blocks(), compute), place);
   if (place.stage < 3) {

@@ -18,7 +18,7 @@ class FrozenWeights {
   FrozenWeights() = default;
   // Takes the memory for a rank's part; the values are zero. `on_host`: slices wait in the host's
   // memory.
-  FrozenWeights(const Model& model, DType compute, Place place, bool on_host, Device& device);
+  FrozenWeights(const Model& model, DType compute, ShardPlace place, bool on_host, Device& device);
 
   // Writes values `part` of the published tensor `name`, of `shape`, as floats.
   using ReadTensor = std::function<void(const std::string& name, const Shape& shape,
@@ -42,7 +42,7 @@ class FrozenWeights {
   struct Bytes {
     int64_t device = 0, host = 0;
   };
-  static Bytes bytes(const Model& model, DType compute, Place place, bool on_host);
+  static Bytes bytes(const Model& model, DType compute, ShardPlace place, bool on_host);
 
  private:
   // What this rank has of a block's bytes, and where.

@@ -27,7 +27,7 @@ int64_t count_norms(const std::vector<ParamSpec>& specs) {
 }
 
 void LoadedModel::allocate(Device& device, const Holding& holding) {
-  const Place place = holding.place;
+  const ShardPlace place = holding.place;
   shards = ShardLayout(model.layout, place);
   if (holding.offload_optimizer && device.kind() != DeviceKind::cpu) {
     host = Device::cpu(device.threads().size());
@@ -53,11 +53,11 @@ void LoadedModel::allocate(Device& device, const Holding& holding) {
       FrozenWeights(model, target.compute, place, holding.offload_param && host != nullptr, device);
 }
 
-std::byte* LoadedModel::weights_at(const Stretch& s) const {
+std::byte* LoadedModel::weights_at(const ShardRange& s) const {
   return weights.data() + bytes_of(whole_weights() ? s.whole_at : s.slice_at, weight_type);
 }
 
-std::byte* LoadedModel::copy_at(const Stretch& s) const {
+std::byte* LoadedModel::copy_at(const ShardRange& s) const {
   return copy.size() == 0
              ? nullptr
              : copy.data() + bytes_of(whole_copy() ? s.whole_at : s.slice_at, target.compute);
@@ -65,7 +65,7 @@ std::byte* LoadedModel::copy_at(const Stretch& s) const {
 
 std::vector<HeldPart> LoadedModel::held_parts() const {
   std::vector<HeldPart> out;
-  for (const Stretch& s : held()) {
+  for (const ShardRange& s : held()) {
     for (const StatePart& p : weight_parts(model.trained, model.layout, s.range, weight_type)) {
       out.push_back({p.name, p.shape, p.begin, p.end, p.dtype, weights_at(s) + p.at});
     }
@@ -112,7 +112,7 @@ std::vector<Tensor> LoadedModel::parameters() const {
 }
 
 void LoadedModel::refresh_copy(Device& device) const {
-  for (const Stretch& s : held()) {
+  for (const ShardRange& s : held()) {
     const Shape all{s.range.size()};
     std::byte* const to = copy_at(s);
     if (to == nullptr || s.range.size() == 0) {
@@ -166,8 +166,8 @@ void LoadedModel::refresh_norms(Device& device) const {
       continue;
     }
     const int64_t offset = model.layout.offsets[i];
-    const Stretch block = {shards.block(spec.block), shards.whole_at(spec.block), 0, spec.block};
-    const Stretch here = all ? block : shards.own(spec.block);
+    const ShardRange block = {shards.block(spec.block), shards.whole_at(spec.block), 0, spec.block};
+    const ShardRange here = all ? block : shards.own(spec.block);
     const int64_t begin = std::max(offset, here.range.begin);
     const int64_t end = std::min(offset + spec.shape.elements(), here.range.end);
     if (begin < end) {

@@ -32,7 +32,7 @@ struct HeldPart {
 
 // What a rank has of a model, and where.
 struct Holding {
-  Place place;
+  ShardPlace place;
   bool offload_optimizer = false;  // masters and moments in the host's memory
   bool offload_param = false;      // and, at stage 3, the copy of them that programs read
 };
@@ -71,10 +71,10 @@ struct LoadedModel {
   Device& optimizer_device(Device& own) const { return host ? *host : own; }
   bool whole_copy() const { return shards.place().stage < 3; }
   // The weights, and their copy (null: there is none), of elements that this rank holds.
-  std::byte* weights_at(const Stretch& s) const;
-  std::byte* copy_at(const Stretch& s) const;
+  std::byte* weights_at(const ShardRange& s) const;
+  std::byte* copy_at(const ShardRange& s) const;
   // Everything that `weights` holds.
-  std::vector<Stretch> held() const { return whole_weights() ? shards.all() : shards.own(); }
+  std::vector<ShardRange> held() const { return whole_weights() ? shards.all() : shards.own(); }
   std::vector<HeldPart> held_parts() const;
 
   // Views for a program's bindings, by parameter index: of the copy where there is one, but norms

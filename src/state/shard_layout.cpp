@@ -4,7 +4,7 @@
 
 namespace sft {
 
-ShardLayout::ShardLayout(const ParamLayout& layout, Place place)
+ShardLayout::ShardLayout(const ParamLayout& layout, ShardPlace place)
     : place_(place), starts_(layout.block_offsets) {
   int64_t at = 0;
   for (size_t b = 0; b + 1 < starts_.size(); ++b) {
@@ -21,26 +21,26 @@ ElementRange ShardLayout::block(int block) const {
   return {starts_[b], starts_[b + 1]};
 }
 
-Stretch ShardLayout::own(int block, int rank) const {
+ShardRange ShardLayout::own(int block, int rank) const {
   const ElementRange all = this->block(block);
   const int64_t begin = std::min(all.begin + rank * slice(block), all.end);
   const int64_t end = std::min(all.begin + (rank + 1) * slice(block), all.end);
   return {{begin, end}, whole_at(block) + rank * slice(block), slice_at(block), block};
 }
 
-std::vector<Stretch> ShardLayout::own() const {
-  std::vector<Stretch> out;
+std::vector<ShardRange> ShardLayout::own() const {
+  std::vector<ShardRange> out;
   for (int b = 0; b < blocks(); ++b) {
     out.push_back(own(b));
   }
   return out;
 }
 
-std::vector<Stretch> ShardLayout::all() const {
+std::vector<ShardRange> ShardLayout::all() const {
   if (alone()) {
     return {{{0, starts_.back()}, 0, 0, 0}};
   }
-  std::vector<Stretch> out;
+  std::vector<ShardRange> out;
   for (int b = 0; b < blocks(); ++b) {
     out.push_back({block(b), whole_at(b), slice_at(b), b});
   }

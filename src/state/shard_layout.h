@@ -12,25 +12,25 @@ namespace sft {
 
 // A rank among those that share a copy, and what they share out: 0 nothing, 1 masters and moments,
 // 2 gradients too, 3 weights too.
-struct Place {
+struct ShardPlace {
   int rank = 0, ranks = 1;
   int stage = 0;
 };
 
-// Elements that one rank's optimizer updates together, and where they lie in a buffer of whole
+// Elements that one rank's optimizer updates at once, and where they lie in a buffer of whole
 // blocks and in one of this rank's slices.
-struct Stretch {
+struct ShardRange {
   ElementRange range;  // of the layout; may be empty
   int64_t whole_at = 0, slice_at = 0;
-  int block = 0;  // the first, of a stretch of several
+  int block = 0;  // the first, where the range spans several
 };
 
 class ShardLayout {
  public:
   ShardLayout() = default;
-  ShardLayout(const ParamLayout& layout, Place place);
+  ShardLayout(const ParamLayout& layout, ShardPlace place);
 
-  const Place& place() const { return place_; }
+  const ShardPlace& place() const { return place_; }
   bool alone() const { return place_.ranks == 1; }
   int blocks() const { return static_cast<int>(slices_.size()); }
   // Elements of a block's slice, the same for every rank: the last ones' are filled up.
@@ -45,21 +45,21 @@ class ShardLayout {
   // A block's elements in the layout.
   ElementRange block(int block) const;
   // The part of them in a rank's slice.
-  Stretch own(int block, int rank) const;
-  Stretch own(int block) const { return own(block, place_.rank); }
+  ShardRange own(int block, int rank) const;
+  ShardRange own(int block) const { return own(block, place_.rank); }
   // Every block's.
-  std::vector<Stretch> own() const;
-  // Everything, in one stretch where that can be.
-  std::vector<Stretch> all() const;
+  std::vector<ShardRange> own() const;
+  // Everything, in one range where that can be.
+  std::vector<ShardRange> all() const;
   // What this rank's optimizer updates: everything at stage 0, else its slices.
-  std::vector<Stretch> updated() const { return place_.stage == 0 ? all() : own(); }
+  std::vector<ShardRange> updated() const { return place_.stage == 0 ? all() : own(); }
   // Where an element of the layout, of a block, lies in a buffer of whole blocks.
   int64_t whole_at(int block, int64_t element) const {
     return whole_at(block) + element - starts_[static_cast<size_t>(block)];
   }
 
  private:
-  Place place_;
+  ShardPlace place_;
   std::vector<int64_t> starts_;    // of the blocks in the layout, and the end
   std::vector<int64_t> slices_;    // elements of each block's slice
   std::vector<int64_t> slice_at_;  // and the end

@@ -42,7 +42,7 @@ bool blocks_alike(const Model& model, const ShardLayout& shards, const BlockSlot
 
 }  // namespace
 
-Place place_of(const ShardingOptions& o, int rank, int world) {
+ShardPlace place_of(const ShardingOptions& o, int rank, int world) {
   check_sharding(o, world);
   const auto group = static_cast<int>(o.zero_shard_group);
   if (o.zero_stage == 0 || group == 1 || world == 1) {
@@ -64,13 +64,13 @@ Holding holding_of(const ShardingOptions& o, int rank, int world, DeviceKind kin
   return holding;
 }
 
-bool sums_gradients_apart(const ShardingOptions& o, Place place, int64_t accumulation) {
+bool sums_gradients_apart(const ShardingOptions& o, ShardPlace place, int64_t accumulation) {
   return place.stage >= 2 || (place.ranks > 1 && o.reduces_each_micro_batch() && accumulation > 1);
 }
 
 ShardBytes shard_bytes(const Model& model, const Holding& holding, DType stored, DType compute,
                        const OptimizerSettings& optimizer, bool sums_apart) {
-  const Place place = holding.place;
+  const ShardPlace place = holding.place;
   const bool offloaded = holding.offload_optimizer;
   const ShardLayout shards(model.layout, place);
   const auto bytes = [](int64_t elements, DType type) {
@@ -93,7 +93,7 @@ ShardBytes shard_bytes(const Model& model, const Holding& holding, DType stored,
   }
   out.gradients = bytes(place.stage >= 2 ? some : whole, DType::f32);
   out.gradients += sums_apart ? bytes(slice, DType::f32) : 0.0;
-  for (const Stretch& s : shards.updated()) {
+  for (const ShardRange& s : shards.updated()) {
     out.moments +=
         static_cast<double>(StateLayout(model.trained, model.layout, optimizer, s.range).bytes());
   }
@@ -127,7 +127,7 @@ Sharder::Sharder(Device& device, Communicator& world, LoadedModel& model,
       updated_(model.shards.updated()),
       weights_(static_cast<size_t>(model.shards.blocks())),
       reduced_(std::max<size_t>(weights_.size(), BlockSlots::kSlots)) {
-  for (const Stretch& s : updated_) {
+  for (const ShardRange& s : updated_) {
     optimizers_.emplace_back(model.optimizer_device(device), model.model.trained,
                              model.model.layout, optimizer, s.range);
   }
@@ -242,7 +242,7 @@ void Sharder::fetch(int block) {
     return;
   }
   fetched_block_[slot] = block;
-  const Stretch own = shards().own(block);
+  const ShardRange own = shards().own(block);
   const DType type = model_.target.compute;
   const FrozenWeights& frozen = model_.frozen;
   // This rank's slice, where the whole block goes, and the bytes of a slice: of what is trained and
@@ -300,7 +300,7 @@ void Sharder::reduce(int block) {
   begun(*ticket);
 }
 
-float* Sharder::gradients_at(const Stretch& s) const {
+float* Sharder::gradients_at(const ShardRange& s) const {
   return stage() > 0 && sums_apart_ ? sums_.f32() + s.slice_at : gradients_.f32() + s.whole_at;
 }
 
@@ -312,7 +312,7 @@ void Sharder::finish_gradients() {
   std::ranges::fill(reduced_, std::nullopt);
   if (replicas_) {
     Ticket ticket;
-    for (const Stretch& s : updated_) {
+    for (const ShardRange& s : updated_) {
       if (s.range.size() > 0) {
         ticket = replicas_->begin_all_reduce(gradients_at(s), s.range.size());
       }
@@ -338,7 +338,7 @@ double Sharder::gradient_norm() {
     return l2_norm(device_, (sums_apart_ ? sums_ : gradients_).f32(), model_.elements());
   }
   double squares = 0;
-  for (const Stretch& s : shards().own()) {
+  for (const ShardRange& s : shards().own()) {
     const double norm = l2_norm(device_, gradients_at(s), s.range.size());
     squares += norm * norm;
   }
@@ -350,7 +350,7 @@ void Sharder::update(OptimizerStep step) {
   step.weight_type = model_.weight_type;
   step.copy_type = model_.target.compute;
   for (size_t i = 0; i < updated_.size(); ++i) {
-    const Stretch& s = updated_[i];
+    const ShardRange& s = updated_[i];
     if (s.range.size() > 0) {
       step.weights = model_.weights_at(s);
       step.copy = model_.copy_at(s);
@@ -377,7 +377,7 @@ void Sharder::update(OptimizerStep step) {
 void Sharder::update_whole(const OptimizerStep& step) {
   const Model& m = model_.model;
   for (size_t i = 0; i < updated_.size(); ++i) {
-    const Stretch& s = updated_[i];
+    const ShardRange& s = updated_[i];
     if (stage() > 0 && std::ranges::none_of(m.trained, [&](const ParamSpec& spec) {
           return spec.block == s.block &&
                  takes_whole(optimizer_settings_.whole, spec, shards().blocks());
@@ -395,7 +395,7 @@ void Sharder::update_whole(const OptimizerStep& step) {
   }
 }
 
-float* Sharder::whole_gradients(const Stretch& s) {
+float* Sharder::whole_gradients(const ShardRange& s) {
   if (stage() == 0) {
     return gradients_at(s);
   }
@@ -426,7 +426,7 @@ void Sharder::share_weights() {
   const bool copied = model_.copy.size() > 0;
   const Buffer& whole = copied ? model_.copy : model_.weights;
   const DType type = copied ? model_.target.compute : model_.weight_type;
-  for (const Stretch& s : shards().own()) {
+  for (const ShardRange& s : shards().own()) {
     if (shards().slice(s.block) == 0) {
       continue;  // all of it is frozen
     }

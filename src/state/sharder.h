@@ -24,7 +24,7 @@
 namespace sft {
 
 // Which part of a model rank `rank` of `world` holds. Stage 0 where there is nothing to share.
-Place place_of(const ShardingOptions& options, int rank, int world);
+ShardPlace place_of(const ShardingOptions& options, int rank, int world);
 // The same, and where; a CPU has nothing to offload. `kind`: of the device.
 Holding holding_of(const ShardingOptions& options, int rank, int world, DeviceKind kind);
 
@@ -39,7 +39,7 @@ struct ShardBytes {
 ShardBytes shard_bytes(const Model& model, const Holding& holding, DType stored, DType compute,
                        const OptimizerSettings& optimizer, bool sums_apart);
 // Whether summed gradients need memory beside those of the micro-batch.
-bool sums_gradients_apart(const ShardingOptions& options, Place place, int64_t accumulation);
+bool sums_gradients_apart(const ShardingOptions& options, ShardPlace place, int64_t accumulation);
 
 class Sharder final : public BlockWatcher {
  public:
@@ -110,13 +110,13 @@ class Sharder final : public BlockWatcher {
   bool uses_slots() const { return stage() >= 2; }
   float* block_gradients(int block) const;
   Ticket& reduction_of(int block);
-  float* gradients_at(const Stretch& s) const;
+  float* gradients_at(const ShardRange& s) const;
   void fetch(int block);
   void arrive(int slot);
   void reduce(int block);
   void share_weights();
   void update_whole(const OptimizerStep& step);
-  float* whole_gradients(const Stretch& s);
+  float* whole_gradients(const ShardRange& s);
   void wait(Ticket& ticket);
   // With overlap_comm off nothing is left under way.
   Communicator::Ticket begun(Communicator::Ticket ticket);
@@ -129,7 +129,7 @@ class Sharder final : public BlockWatcher {
   Communicator& comm_;                              // of the ranks that share this copy
   int replica_ = 0;
   bool sums_apart_;
-  std::vector<Stretch> updated_;
+  std::vector<ShardRange> updated_;
   std::vector<Optimizer> optimizers_;  // one for each of them
   std::optional<OffloadedUpdate> offloaded_;
   Buffer workspace_;   // of steps that take whole tensors

@@ -108,7 +108,7 @@ constexpr double kLaunchBytes = 2048;
 constexpr double kRecordings = 48;
 // And what a recorded instruction takes in the host's memory.
 constexpr double kInstructionBytes = 1024;
-constexpr double kMostAheadBytes = 256 << 20;  // data/tokens/ahead.h
+constexpr double kMostPrefetchedBytes = 256 << 20;  // data/tokens/prefetcher.h
 
 struct ProgramBytes {
   double device = 0, host = 0, recorded = 0;
@@ -145,7 +145,7 @@ double cpu_workspace(const MemoryWish& wish, const Device& device, int64_t most_
   constexpr double kTokenBytes = 24;
   const auto steps = static_cast<double>(wish.accumulation);
   const double ahead =
-      std::min(kMostAheadBytes, 3 * steps * static_cast<double>(most_tokens) * kTokenBytes);
+      std::min(kMostPrefetchedBytes, 3 * steps * static_cast<double>(most_tokens) * kTokenBytes);
   return kLibraries + kThread * const_cast<Device&>(device).threads().size() + kSaving + ahead +
          steps * static_cast<double>(most_tokens) * kTokenBytes;
 }
@@ -192,7 +192,7 @@ MemoryPlan standing_memory(const MemoryWish& wish, const Model& model, const Dev
   plan.moments = bytes.moments;
   plan.host = bytes.host;
   plan.free = static_cast<double>(device.free_memory());
-  const Place& place = wish.holding.place;
+  const ShardPlace& place = wish.holding.place;
   if (place.ranks > 1 && place.stage > 0 && place.rank == 0) {
     const ShardBytes whole = shard_bytes(model, {}, DType::f32, DType::f32, wish.optimizer, false);
     plan.gathered = whole.weights + (wish.saves ? whole.moments : 0);

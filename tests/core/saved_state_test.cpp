@@ -11,9 +11,9 @@
 namespace sft {
 namespace {
 
-struct Place {
+struct Nested {
   int64_t row = 0;
-  bool operator==(const Place&) const = default;
+  bool operator==(const Nested&) const = default;
   void visit(StateTable& v) { v("row", &row); }
 };
 
@@ -24,10 +24,10 @@ struct Everything {
   std::string text{};
   std::vector<double> list{};
   std::optional<double> maybe{};
-  Place place{};
-  std::optional<Place> last{};
+  Nested place{};
+  std::optional<Nested> last{};
   double best = std::numeric_limits<double>::infinity();
-  std::optional<Place> by_option{};  // there or not as the options have it
+  std::optional<Nested> by_option{};  // there or not as the options have it
 
   bool operator==(const Everything&) const = default;
   void visit(StateTable& v) {
@@ -44,11 +44,13 @@ struct Everything {
   }
 };
 
-Everything something() { return {true, 3, 0.1, "a", {1, 2.5}, 7.0, {4}, Place{5}, 0.25, Place{6}}; }
+Everything something() {
+  return {true, 3, 0.1, "a", {1, 2.5}, 7.0, {4}, Nested{5}, 0.25, Nested{6}};
+}
 
 // "" where it is taken; else the error's code, and what it says of `field` in it.
 std::string refused(const Json& json, const std::string& field) {
-  Everything state{.by_option = Place{}};
+  Everything state{.by_option = Nested{}};
   try {
     read_state(state, json, {"file.json"});
     return "";
@@ -61,7 +63,7 @@ std::string refused(const Json& json, const std::string& field) {
 
 TEST(SavedState, WhatIsWrittenIsReadAgain) {
   for (const Everything& saved : {something(), Everything{}, Everything{.maybe = -0.0}}) {
-    Everything read{.list = {9}, .maybe = 9, .last = Place{9}, .by_option = saved.by_option};
+    Everything read{.list = {9}, .maybe = 9, .last = Nested{9}, .by_option = saved.by_option};
     read_state(read, write_state(saved), {"file.json"});
     EXPECT_EQ(read, saved);
   }

@@ -502,7 +502,7 @@ void takes_the_memory_of_the_formula(const Model& model) {
       for (size_t rank = 0; rank < comms.size(); ++rank) {
         threads.emplace_back([&, rank] {
           const auto own = Device::cpu(1);
-          const Place place = place_of(o, static_cast<int>(rank), ranks);
+          const ShardPlace place = place_of(o, static_cast<int>(rank), ranks);
           LoadedModel loaded = load_model(*source, model, *own, DType::f32, DType::f32, {place});
           const Sharder sharder(*own, *comms[rank], loaded, o, {}, 2);
           planned[rank] = shard_bytes(model, {place}, DType::f32, DType::f32, {},

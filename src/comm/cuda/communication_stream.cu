@@ -78,15 +78,15 @@ class CommunicationStream::Watch {
         moved = true;
       }
       if (!begun_.empty()) {
-        if (moved || !told_) {
+        if (moved || !reported_) {
           begun_.front().since = now;
         }
         const Begun& first = begun_.front();
         lane.at(done_ + 1, true, first.name, first.bytes, first.since);
-        told_ = true;
+        reported_ = true;
       } else {
         lane.at(done_, false, nullptr, 0, now);
-        told_ = false;
+        reported_ = false;
       }
       changed_.wait_for(lock, std::chrono::milliseconds(100), [&] { return ending_; });
     }
@@ -98,7 +98,7 @@ class CommunicationStream::Watch {
   std::deque<Begun> begun_;
   std::vector<cudaEvent_t> spare_;
   int64_t done_ = 0;
-  bool told_ = false, ending_ = false;
+  bool reported_ = false, ending_ = false;
   std::thread thread_;
 };
 

@@ -60,14 +60,14 @@ class CsvReader : public RowReader {
     return false;
   }
 
-  struct Place {
+  struct Position {
     size_t at;
     int64_t line;
   };
-  Place place() const { return {at_, line_}; }
-  void go_to(Place place) {
-    at_ = place.at;
-    line_ = place.line;
+  Position position() const { return {at_, line_}; }
+  void go_to(Position position) {
+    at_ = position.at;
+    line_ = position.line;
   }
 
  private:
@@ -148,9 +148,10 @@ class CsvRows : public RowFile {
       : reader_(std::make_unique<CsvReader>(path, separator)) {
     CsvReader walker(*reader_);
     RawRow row;
-    for (CsvReader::Place place = walker.place(); walker.next(row); place = walker.place()) {
+    for (CsvReader::Position position = walker.position(); walker.next(row);
+         position = walker.position()) {
       if (count_++ % kEvery == 0) {
-        places_.push_back(place);
+        positions_.push_back(position);
       }
     }
   }
@@ -158,7 +159,7 @@ class CsvRows : public RowFile {
   int64_t count() const override { return count_; }
   void read(int64_t i, RawRow& row) const override {
     CsvReader walker(*reader_);
-    walker.go_to(places_[static_cast<size_t>(i / kEvery)]);
+    walker.go_to(positions_[static_cast<size_t>(i / kEvery)]);
     for (int64_t skip = i % kEvery; skip >= 0; --skip) {
       walker.next(row);
     }
@@ -167,7 +168,7 @@ class CsvRows : public RowFile {
 
  private:
   std::unique_ptr<CsvReader> reader_;
-  std::vector<CsvReader::Place> places_;
+  std::vector<CsvReader::Position> positions_;
   int64_t count_ = 0;
 };
 

@@ -42,8 +42,7 @@ std::unique_ptr<RowTable> RowTable::open(const RowSource& source, ThreadPool& po
       const int64_t begin = std::max(part.rows.begin, in_part);
       const int64_t end = std::min(part.rows.end, in_part + file->count());
       if (begin < end) {
-        table->stretches_.push_back(
-            {file, begin - in_part, rows, rows + end - begin, &part.columns});
+        table->parts_.push_back({file, begin - in_part, rows, rows + end - begin, &part.columns});
         rows += end - begin;
       }
       in_part += file->count();
@@ -61,22 +60,22 @@ void RowTable::add_columns(const RowFile& file, const std::vector<std::string>& 
   }
 }
 
-int64_t RowTable::count() const { return stretches_.empty() ? 0 : stretches_.back().end; }
+int64_t RowTable::count() const { return parts_.empty() ? 0 : parts_.back().end; }
 
-const RowTable::Stretch& RowTable::stretch_of(int64_t row) const {
-  return *std::ranges::upper_bound(stretches_, row, {}, &Stretch::end);
+const RowTable::FileRows& RowTable::part_of(int64_t row) const {
+  return *std::ranges::upper_bound(parts_, row, {}, &FileRows::end);
 }
 
 void RowTable::read(int64_t i, SourceRow& row) const {
-  const Stretch& stretch = stretch_of(i);
-  stretch.file->read(stretch.first + i - stretch.begin, row.raw);
-  row.columns = stretch.columns;
+  const FileRows& part = part_of(i);
+  part.file->read(part.first + i - part.begin, row.raw);
+  row.columns = part.columns;
 }
 
 int64_t RowTable::chunk_end(int64_t i) const {
-  const Stretch& stretch = stretch_of(i);
-  const int64_t in_file = stretch.first + i - stretch.begin;
-  return std::min(stretch.end, i + stretch.file->chunk_end(in_file) - in_file);
+  const FileRows& part = part_of(i);
+  const int64_t in_file = part.first + i - part.begin;
+  return std::min(part.end, i + part.file->chunk_end(in_file) - in_file);
 }
 
 }  // namespace sft

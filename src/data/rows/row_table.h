@@ -38,15 +38,15 @@ class RowTable {
 
  private:
   // Rows [first, …) of a file, which are rows [begin, end) of all.
-  struct Stretch {
+  struct FileRows {
     std::shared_ptr<const RowFile> file;
     int64_t first, begin, end;
     const std::vector<std::string>* columns;
   };
-  const Stretch& stretch_of(int64_t row) const;
+  const FileRows& part_of(int64_t row) const;
   void add_columns(const RowFile& file, const std::vector<std::string>& wanted);
 
-  std::vector<Stretch> stretches_;
+  std::vector<FileRows> parts_;
   std::vector<std::string> columns_;
   int64_t bytes_ = 0;
 };

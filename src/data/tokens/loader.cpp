@@ -302,7 +302,7 @@ Loader::Order Loader::order_of(int64_t epoch) {
 
 // Batches that are made ahead end with the epoch: what comes after it is not known before.
 void Loader::draw_order(int64_t epoch) {
-  ahead_.reset();
+  prefetcher_.reset();
   const bool cut_anew = epoch == start_.epoch && start_.first_row > 0;
   const std::lock_guard lock(mutex_);
   orders_.clear();
@@ -366,22 +366,22 @@ std::vector<MicroBatch> Loader::next() {
   const int64_t epochs_after = cursor_.epoch - start_.epoch - 1;
   const int64_t first =
       epochs_after < 0 ? 0 : plan_from(start_.first_row).batches() + epochs_after * plan_.batches();
-  if (options_.workers > 0 && ahead_ == nullptr) {
-    ahead_ = std::make_unique<Ahead<MicroBatch>>(
+  if (options_.workers > 0 && prefetcher_ == nullptr) {
+    prefetcher_ = std::make_unique<Prefetcher<MicroBatch>>(
         [this](int64_t serial) { return make(serial); }, bytes_of, first + begin,
-        AheadLimits{.threads = options_.workers,
-                    .things = kStepsAhead * options_.accumulation + options_.workers});
+        PrefetchLimits{.threads = options_.workers,
+                       .things = kStepsAhead * options_.accumulation + options_.workers});
   }
   std::vector<MicroBatch> batches;
   for (int64_t b = begin; b < end; ++b) {
-    batches.push_back(ahead_ != nullptr ? ahead_->take() : make(first + b));
+    batches.push_back(prefetcher_ != nullptr ? prefetcher_->take() : make(first + b));
   }
   ++cursor_.step_in_epoch;
   return batches;
 }
 
 void Loader::seek(const Cursor& cursor) {
-  ahead_.reset();
+  prefetcher_.reset();
   TrainLoader::seek(cursor);
   start_ = cursor;
   orders_.clear();
@@ -390,7 +390,7 @@ void Loader::seek(const Cursor& cursor) {
 Example WindowLoader::next_row() {
   for (int empty = 0; empty < kMostEmptyWindows; ++empty) {
     if (!has_window_) {
-      window_ = ahead_->take();
+      window_ = prefetcher_->take();
       has_window_ = true;
     }
     if (cursor_.row < static_cast<int64_t>(window_.size())) {
@@ -413,11 +413,11 @@ std::vector<MicroBatch> WindowLoader::next() {
   if (begun_ != cursor_.epoch) {
     begin_epoch();
   }
-  if (ahead_ == nullptr) {
-    ahead_ = std::make_unique<Ahead<std::vector<Example>>>(
+  if (prefetcher_ == nullptr) {
+    prefetcher_ = std::make_unique<Prefetcher<std::vector<Example>>>(
         [this](int64_t w) { return data_.windows()->window(w); },
         [](const std::vector<Example>&) { return 0; }, cursor_.window,
-        AheadLimits{.threads = 1, .things = 2});
+        PrefetchLimits{.threads = 1, .things = 2});
   }
   std::vector<MicroBatch> batches;
   for (int64_t b = 0; b < options_.accumulation; ++b) {
@@ -437,7 +437,7 @@ std::vector<MicroBatch> WindowLoader::next() {
 }
 
 void WindowLoader::seek(const Cursor& cursor) {
-  ahead_.reset();
+  prefetcher_.reset();
   has_window_ = false;
   TrainLoader::seek(cursor);
 }
@@ -473,21 +473,21 @@ std::optional<MicroBatch> EvalLoader::next() {
   if (options_.workers == 0) {
     return make(index);
   }
-  if (ahead_ == nullptr) {
-    ahead_ = std::make_unique<Ahead<MicroBatch>>(
+  if (prefetcher_ == nullptr) {
+    prefetcher_ = std::make_unique<Prefetcher<MicroBatch>>(
         make, bytes_of, index,
-        AheadLimits{.threads = options_.workers, .things = kStepsAhead + options_.workers});
+        PrefetchLimits{.threads = options_.workers, .things = kStepsAhead + options_.workers});
   }
-  MicroBatch batch = ahead_->take();
+  MicroBatch batch = prefetcher_->take();
   if (next_ == plan_.batches()) {
-    ahead_.reset();
+    prefetcher_.reset();
   }
   return batch;
 }
 
 void EvalLoader::rewind() {
   next_ = 0;
-  ahead_.reset();
+  prefetcher_.reset();
 }
 
 }  // namespace sft

@@ -12,7 +12,7 @@
 #include "core/json_fwd.h"
 #include "core/saved_state.h"
 #include "data/rows/example.h"
-#include "data/tokens/ahead.h"
+#include "data/tokens/prefetcher.h"
 #include "data/tokens/sampler.h"
 
 namespace sft {
@@ -147,7 +147,7 @@ std::unique_ptr<TrainLoader> make_loader(const PreparedDataset& data, const Load
 class Loader : public TrainLoader {
  public:
   using TrainLoader::TrainLoader;
-  ~Loader() override { ahead_.reset(); }
+  ~Loader() override { prefetcher_.reset(); }
   std::vector<MicroBatch> next() override;
   void seek(const Cursor& cursor) override;
   void restore_random(const RandomState& state) override;
@@ -170,21 +170,21 @@ class Loader : public TrainLoader {
   std::mutex mutex_;
   std::map<int64_t, Order> orders_;  // of the epochs at work
   Cursor start_;                     // the place of the last `seek`
-  std::unique_ptr<Ahead<MicroBatch>> ahead_;
+  std::unique_ptr<Prefetcher<MicroBatch>> prefetcher_;
 };
 
 // Rows that come in windows: one endless row of them, each step taking those of all ranks.
 class WindowLoader : public TrainLoader {
  public:
   using TrainLoader::TrainLoader;
-  ~WindowLoader() override { ahead_.reset(); }
+  ~WindowLoader() override { prefetcher_.reset(); }
   std::vector<MicroBatch> next() override;
   void seek(const Cursor& cursor) override;
 
  private:
   Example next_row();
 
-  std::unique_ptr<Ahead<std::vector<Example>>> ahead_;
+  std::unique_ptr<Prefetcher<std::vector<Example>>> prefetcher_;
   std::vector<Example> window_;
   bool has_window_ = false;
 };
@@ -197,7 +197,7 @@ class EvalLoader {
   // The next micro-batch of this rank, nothing at the end.
   std::optional<MicroBatch> next();
   void rewind();
-  ~EvalLoader() { ahead_.reset(); }
+  ~EvalLoader() { prefetcher_.reset(); }
 
  private:
   const PreparedDataset& data_;
@@ -205,7 +205,7 @@ class EvalLoader {
   BatchPlan plan_;
   std::vector<int64_t> order_;
   int64_t next_ = 0;
-  std::unique_ptr<Ahead<MicroBatch>> ahead_;
+  std::unique_ptr<Prefetcher<MicroBatch>> prefetcher_;
 };
 
 // Rows `order[p % order.size()]` for each position, joined.

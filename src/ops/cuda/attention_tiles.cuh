@@ -195,9 +195,9 @@ __device__ inline void show_cleared(const Lane& at) {
 
 // Writes a warpgroup's result times `factor`, of each of the thread's two rows, through `staging`
 // (64, kD). `place(row)`: where row 0..63 goes, or null.
-template <int kD, class Place>
+template <int kD, class RowAddress>
 __device__ inline void write_rows(const float (&x)[kD / 2], float factor0, float factor1,
-                                  uint8_t* staging, const Lane& at, const Place& place) {
+                                  uint8_t* staging, const Lane& at, const RowAddress& place) {
   const Lane own{at.thread, at.warp, at.lane, 0};
   __syncwarp();
 #pragma unroll

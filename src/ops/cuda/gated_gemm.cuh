@@ -64,7 +64,7 @@ namespace gated {
 
 using namespace hopper;
 
-struct Place {
+struct TileOrigin {
   int m, n;  // the first row and column
 };
 
@@ -96,7 +96,7 @@ struct Worker {
 
   // The `ordinal`-th tile of the cluster, as far as it is this block's.
   __device__ bool has(int ordinal) const { return cluster + ordinal * clusters < sizes.tiles; }
-  __device__ Place place(int ordinal) const {
+  __device__ TileOrigin place(int ordinal) const {
     const int tile = cluster + ordinal * clusters;
     const int per_group = sizes.group * sizes.tiles_n;
     const int first = tile / per_group * sizes.group;
@@ -125,7 +125,7 @@ template <class P>
 __device__ void bring_operands(const Worker<P>& w, const GatedMaps& maps) {
   int it = 0;
   for (int ordinal = 0; w.has(ordinal); ++ordinal) {
-    const Place at = w.place(ordinal);
+    const TileOrigin at = w.place(ordinal);
     for (int k = 0; k < w.sizes.k_steps; ++k, ++it) {
       const int stage = it % P::kStages;
       Barrier* const full = w.full + stage;
@@ -158,7 +158,7 @@ __device__ void serve_slots(const Worker<P>& w, const GatedMaps& maps, int warpg
   }
   const int steps = tiles * P::kSteps;
   const auto place = [&](int s) {
-    Place at = w.place(warpgroup + s / P::kSteps * 2);
+    TileOrigin at = w.place(warpgroup + s / P::kSteps * 2);
     const int piece = s % P::kSteps / P::kParts;
     at.m += piece / P::kPieces * 64;
     at.n += piece % P::kPieces * 64;
@@ -167,7 +167,7 @@ __device__ void serve_slots(const Worker<P>& w, const GatedMaps& maps, int warpg
   const auto make_ready = [&](int s) {
     Barrier* const b = w.ready + warpgroup * P::kSlots + s % P::kSlots;
     if constexpr (P::kBackward) {
-      const Place at = place(s);
+      const TileOrigin at = place(s);
       uint8_t* const slot = w.slot(warpgroup, s % P::kSlots);
       arrive_expecting(b, P::kSlot);
       load(maps.in[0], b, slot, at.n, at.m, kOnce);
@@ -180,7 +180,7 @@ __device__ void serve_slots(const Worker<P>& w, const GatedMaps& maps, int warpg
     make_ready(s);
   }
   for (int s = 0; s < steps; ++s) {
-    const Place at = place(s);
+    const TileOrigin at = place(s);
     const uint8_t* const slot = w.slot(warpgroup, s % P::kSlots);
     wait(w.done + warpgroup * P::kSlots + s % P::kSlots, s / P::kSlots & 1);
     if constexpr (P::kBackward) {

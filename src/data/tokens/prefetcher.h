@@ -14,18 +14,18 @@
 
 namespace sft {
 
-struct AheadLimits {
+struct PrefetchLimits {
   int threads = 1;
   int64_t things = 4;                  // made or being made and not yet taken
   int64_t bytes = int64_t{256} << 20;  // made and not yet taken; one thing may be more
 };
 
 template <class T>
-class Ahead {
+class Prefetcher {
  public:
   // `make(i)` is called for first, first + 1, … and is thread-safe when there are several threads.
-  Ahead(std::function<T(int64_t)> make, std::function<int64_t(const T&)> bytes_of, int64_t first,
-        AheadLimits limits)
+  Prefetcher(std::function<T(int64_t)> make, std::function<int64_t(const T&)> bytes_of,
+             int64_t first, PrefetchLimits limits)
       : make_(std::move(make)),
         bytes_of_(std::move(bytes_of)),
         limits_(limits),
@@ -34,7 +34,7 @@ class Ahead {
     for (int i = 0; i < limits.threads && helpers_.add([this] { work(); }); ++i) {
     }
   }
-  ~Ahead() {
+  ~Prefetcher() {
     {
       const std::lock_guard lock(mutex_);
       stop_ = true;
@@ -42,8 +42,8 @@ class Ahead {
     wake_.notify_all();
     helpers_.join();
   }
-  Ahead(const Ahead&) = delete;
-  Ahead& operator=(const Ahead&) = delete;
+  Prefetcher(const Prefetcher&) = delete;
+  Prefetcher& operator=(const Prefetcher&) = delete;
 
   // The next of the series, in order; throws what making it threw.
   T take() {
@@ -99,7 +99,7 @@ class Ahead {
 
   std::function<T(int64_t)> make_;
   std::function<int64_t(const T&)> bytes_of_;
-  AheadLimits limits_;
+  PrefetchLimits limits_;
   std::mutex mutex_;
   std::condition_variable wake_, ready_;
   std::map<int64_t, Made> made_;
