@@ -66,8 +66,9 @@ test-peers: build
 KILLS ?= 1000
 torture: build
 	tools/install_deps.sh torture
-	cmake --build $(BUILD) --target torture hostile_templates -j $(JOBS)
+	cmake --build $(BUILD) --target torture hostile_templates step_cost -j $(JOBS)
 	$(BUILD)/tests/torture/hostile_templates
+	$(BUILD)/tests/torture/step_cost
 	$(BUILD)/tests/torture/torture $(BUILD)/sft examples/tiny-model --kills $(KILLS)
 
 # The tests under the address and undefined-behaviour sanitizers, then under the thread sanitizer.

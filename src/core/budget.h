@@ -41,9 +41,10 @@ class Budget {
     }
     steps_left_ -= n;
   }
-  // About to look through so many bytes, character by character, or to copy them.
-  void scan(size_t bytes) { step(static_cast<int64_t>(bytes / 4) + 1); }
-  void copy(size_t bytes) { step(static_cast<int64_t>(bytes / 32) + 1); }
+  // About to look through so many bytes, character by character, or to copy or compare them. What
+  // is large comes from memory and not from a cache, and its pages are made and given back.
+  void scan(size_t bytes) { step(static_cast<int64_t>(bytes / 2) + 1); }
+  void copy(size_t bytes) { step(static_cast<int64_t>(bytes / (bytes < kCached ? 32 : 4)) + 1); }
   // About to need so many bytes beside those held; room for `count` things of `size` bytes each.
   void room(int64_t bytes) const {
     if (bytes > bytes_left_) {
@@ -64,11 +65,13 @@ class Budget {
   // Fails when the time is over; reads the clock.
   void check_time() const;
 
+  int64_t steps_left() const { return steps_left_; }
   int64_t bytes_left() const { return bytes_left_; }
   const BudgetLimits& limits() const { return limits_; }
 
  private:
   friend class Depth;
+  static constexpr size_t kCached = size_t{1} << 20;
   [[noreturn]] void fail(std::string_view needs, std::string limit) const;
   [[noreturn]] void fail_steps() const;
   [[noreturn]] void fail_bytes() const;

@@ -143,7 +143,7 @@ Value attr(Interpreter& interpreter, const Value& self, Args& args) {
 
 // Reading a number copies its text twice.
 void charge_number(std::string_view text, Budget& budget) {
-  budget.step(static_cast<int64_t>(text.size()));
+  budget.step(2 * static_cast<int64_t>(text.size()));
   budget.room(3 * static_cast<int64_t>(text.size()));
 }
 
@@ -394,7 +394,7 @@ Value truncate(Interpreter& interpreter, const Value& self, Args& args) {
 Value word_count(Interpreter& interpreter, const Value& self, Args& args) {
   args.bind("wordcount", {});
   const Value text = soft(self, interpreter.budget());
-  interpreter.budget().step(static_cast<int64_t>(text.text().size()));
+  interpreter.budget().step(2 * static_cast<int64_t>(text.text().size()));
   int64_t words = 0;
   bool inside = false;
   for (size_t at = 0; at < text.text().size();) {

@@ -198,7 +198,7 @@ bool contains(const Value& container, const Value& item, Budget& budget) {
         fail(kType,
              fmt::format("'in <string>' needs a string on its left, not {}", type_name(item)));
       }
-      budget.scan(container.text().size());
+      charge_find(container.text(), item.text(), budget);
       return find(container.text(), item.text()) != std::string_view::npos;
     case Kind::list:
     case Kind::tuple:

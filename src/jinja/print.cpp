@@ -36,6 +36,7 @@ size_t leading(std::string_view text, Plain plain) {
 }
 
 void repr_string(BoundedText& out, std::string_view text) {
+  out.budget().scan(text.size());
   const bool single = text.find('\'') != std::string_view::npos;
   const char quote = single && text.find('"') == std::string_view::npos ? '"' : '\'';
   out += quote;
@@ -192,6 +193,7 @@ void repr_to(BoundedText& out, const Value& value, int depth) {
 }
 
 void json_string(BoundedText& out, std::string_view text, bool ensure_ascii) {
+  out.budget().scan(text.size());
   const auto plain = [&](unsigned char c) {
     return c >= 0x20 && c != '"' && c != '\\' && (c < 0x80 || !ensure_ascii);
   };

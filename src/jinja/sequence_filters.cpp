@@ -43,6 +43,7 @@ class Path {
 
   Value follow(Value item, const Value* otherwise = nullptr) const {
     for (const Value& part : parts_) {
+      budget_.step(kFound);
       item = get_item(item, part, budget_);
       if (given(otherwise) && item.is_undefined()) {
         item = *otherwise;

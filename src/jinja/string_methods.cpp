@@ -138,8 +138,8 @@ Value split(Interpreter& interpreter, const Value& self, Args& args) {
   const std::string_view text = self.text();
   Budget& budget = interpreter.budget();
   Pieces pieces(self, budget);
-  budget.scan(text.size());
   if (a[0] == nullptr || a[0]->is(Kind::none)) {
+    budget.scan(2 * text.size());
     if (from_right) {
       rsplit_space(text, limit, pieces);
       return pieces.reversed();
@@ -151,7 +151,9 @@ Value split(Interpreter& interpreter, const Value& self, Args& args) {
   if (separator.empty()) {
     fail(kType, "split: the separator is empty");
   }
+  charge_find(text, separator, budget);
   if (from_right) {
+    budget.scan(text.size() + separator.size());  // both are turned round
     const Held held(budget, static_cast<int64_t>(text.size() + separator.size()));
     rsplit_on(text, separator, limit, pieces);
     return pieces.reversed();
@@ -182,7 +184,8 @@ Value partition(Interpreter& interpreter, const Value& self, Args& args) {
   if (separator.empty()) {
     fail(kType, "partition: the separator is empty");
   }
-  interpreter.budget().scan(2 * text.size());
+  charge_find(text, separator, interpreter.budget());
+  interpreter.budget().scan(text.size());
   interpreter.budget().room(2 * static_cast<int64_t>(text.size()));
   const size_t found = from_right ? find_last(text, separator) : jinja::find(text, separator);
   const auto part = [&](std::string_view s) { return like(self, std::string(s)); };
@@ -223,9 +226,13 @@ struct Part {
   bool valid;
 };
 
-// Its length is counted, the part looked through (backward: in a copy), what was found counted.
-void charge_search(std::string_view text, Budget& budget) {
-  budget.scan(text.size());
+// The part of a text from position `start` to `stop`: both are counted to.
+void charge_part(std::string_view text, Budget& budget) { budget.scan(2 * text.size()); }
+
+// What is looked for, the text or a part of it (backward: in a copy), and what was found counted.
+void charge_search(std::string_view text, std::string_view what, Budget& budget) {
+  charge_part(text, budget);
+  charge_find(text, what, budget);
   budget.room(static_cast<int64_t>(text.size()));
 }
 
@@ -251,7 +258,7 @@ int64_t find_position(Interpreter& interpreter, const Value& self, Args& args,
                       std::string_view method) {
   const Bound a = args.bind(method, {"sub", "start", "end"}, 1);
   const std::string_view what = to_text(*a[0], "the text to find");
-  charge_search(self.text(), interpreter.budget());
+  charge_search(self.text(), what, interpreter.budget());
   const Part part = part_of(self.text(), a[1], a[2]);
   if (!part.valid) {
     return -1;
@@ -277,7 +284,7 @@ Value index(Interpreter& interpreter, const Value& self, Args& args) {
 Value count(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind("count", {"sub", "start", "end"}, 1);
   const std::string_view what = to_text(*a[0], "count: the text to find");
-  charge_search(self.text(), interpreter.budget());
+  charge_search(self.text(), what, interpreter.budget());
   const Part part = part_of(self.text(), a[1], a[2]);
   if (!part.valid) {
     return Value::integer(0);
@@ -288,6 +295,7 @@ Value count(Interpreter& interpreter, const Value& self, Args& args) {
   int64_t n = 0;
   for (size_t at = jinja::find(part.text, what); at != std::string_view::npos;
        at = jinja::find(part.text, what, at + what.size())) {
+    interpreter.budget().step(kFound);
     ++n;
   }
   return Value::integer(n);
@@ -297,7 +305,7 @@ template <bool at_end>
 Value starts_or_ends(Interpreter& interpreter, const Value& self, Args& args) {
   const Bound a = args.bind(at_end ? "endswith" : "startswith", {"prefix", "start", "end"}, 1);
   if (a[1] != nullptr || a[2] != nullptr) {
-    charge_search(self.text(), interpreter.budget());
+    charge_part(self.text(), interpreter.budget());
   }
   const Part part = part_of(self.text(), a[1], a[2]);
   const auto matches = [&](const Value& what) {

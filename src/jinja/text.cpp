@@ -211,6 +211,13 @@ size_t find_last(std::string_view text, std::string_view what) {
   return found == std::string_view::npos ? found : text.size() - found - what.size();
 }
 
+void charge_find(std::string_view text, std::string_view what, Budget& budget) {
+  budget.scan(text.size());
+  if (what.size() <= text.size()) {
+    budget.scan(3 * what.size());
+  }
+}
+
 bool is_space(char32_t c) {
   if (c < 0x80) {
     return c == ' ' || (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x1F);
@@ -374,7 +381,7 @@ std::string case_fold(std::string_view text) {
 
 std::string replace(std::string_view text, std::string_view from, std::string_view to,
                     int64_t count, Budget& budget) {
-  budget.scan(text.size());
+  charge_find(text, from, budget);
   BoundedText out(budget);
   size_t at = 0;
   if (from.empty()) {  // between every two characters, and at both ends
@@ -395,6 +402,7 @@ std::string replace(std::string_view text, std::string_view from, std::string_vi
     if (found == std::string_view::npos) {
       break;
     }
+    budget.step(kFound);
     out += text.substr(at, found - at);
     out += to;
     at = found + from.size();
@@ -418,6 +426,7 @@ Line first_line(std::string_view text) {
 }
 
 std::string html_escape(std::string_view text, Budget& budget) {
+  budget.scan(text.size());
   BoundedText out(budget);
   for (size_t at = 0; at < text.size();) {
     const size_t next = std::min(text.find_first_of("&<>\"'", at), text.size());

@@ -27,6 +27,10 @@ std::string_view substring(std::string_view text, int64_t start, int64_t stop);
 // is linear in the text, whatever is looked for.
 size_t find(std::string_view text, std::string_view what, size_t from = 0);
 size_t find_last(std::string_view text, std::string_view what);
+// What they are charged before they are called: `what` is looked through before the text is. Of
+// several calls that go on behind what was found, each finding is kFound steps.
+void charge_find(std::string_view text, std::string_view what, Budget& budget);
+inline constexpr int64_t kFound = 4;
 
 // Predicates as Python's str.isspace, isalpha, ... have them for one character.
 bool is_space(char32_t c);

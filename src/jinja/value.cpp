@@ -128,6 +128,7 @@ int64_t own_size(const Value& value) {
 }  // namespace
 
 void adopt_new(Budget& budget, const Value& value) {
+  budget.step(kObject);
   value.object()->held = Held(budget, own_size(value));
   if (value.is(Kind::list) || value.is(Kind::tuple)) {
     budget.step(static_cast<int64_t>(value.items().size()));
@@ -270,6 +271,7 @@ void Dict::set(std::string_view key, Value value) {
 }
 
 void Dict::set(const Value& key, Value value, Budget& budget) {
+  budget.step(kObject);
   if (const Value* found = find(key, budget)) {
     const_cast<Value&>(*found) = std::move(value);
     return;

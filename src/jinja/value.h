@@ -153,6 +153,7 @@ inline void adopt(Budget& budget, const Value& value) {
   }
 }
 
+inline constexpr int64_t kObject = 10;      // steps that making and freeing an object takes
 inline constexpr int64_t kDictEntry = 128;  // what one more entry of a dict takes, with its index
 
 struct Elements : std::vector<Value> {
