@@ -25,6 +25,12 @@ namespace fs = std::filesystem;
 
 using SplitPatterns = std::vector<std::pair<std::string, std::vector<std::string>>>;
 
+// Whether a folder was made by whoever runs this: then what its links lead to is his, too. What was
+// fetched is somebody else's.
+bool is_own(const DatasetFolder& folder) {
+  return !folder.is_remote() && !is_in_hub_cache(folder.path());
+}
+
 // Who gives a name, and how far it may reach.
 struct Giver {
   const DatasetFolder& home;  // what it may name files of
@@ -35,10 +41,13 @@ struct Giver {
   static Giver user(const DatasetFolder& home, const std::string& name) {
     return {home, name, !home.is_remote(), ""};
   }
+  // What a folder holds, by which its files are found where no card names them.
+  static Giver listing(const DatasetFolder& home) {
+    return {home, home.path().string(), is_own(home), ""};
+  }
   static Giver card(const DatasetFolder& home, bool trusted) {
-    const bool is_local = !home.is_remote() && !is_in_hub_cache(home.path());
-    return {home, (home.path() / "README.md").string(), trusted && is_local,
-            is_local ? "; or, if you trust the card:  --trust_dataset_card true" : ""};
+    return {home, (home.path() / "README.md").string(), trusted && is_own(home),
+            is_own(home) ? "; or, if you trust the card:  --trust_dataset_card true" : ""};
   }
   static Giver state(const DatasetFolder& home, const char* file) {
     return {home, (home.path() / file).string(), false, ""};
@@ -47,7 +56,9 @@ struct Giver {
   // D080 for a name that leaves `base`, a folder at or below home.
   void check(const DatasetFolder& base, const std::string& entry, const std::string& name) const {
     const fs::path from_home = base.path().lexically_relative(home.path()) / name;
-    const std::string why = is_free ? "" : why_outside(home.path(), from_home.string());
+    // A link in the cache is not the user's, even where it is he who names it.
+    const bool is_his = is_free && (is_own(home) || names_a_place(from_home.string()));
+    const std::string why = is_his ? "" : why_outside(home.path(), from_home.string());
     if (!why.empty()) {
       throw Error("D080", fmt::format("{} names \"{}\", which {}", entry, name, why))
           .at(file)
@@ -222,7 +233,14 @@ FolderSplits folder_without_configs(const DatasetSource& source, const DatasetFo
           .hint("leave --dataset_config out, or fetch the data set with its README.md");
     }
   }
-  out.splits = is_saved(out.base) ? saved_splits(out.base) : splits_by_name(out.base.list_files());
+  if (is_saved(out.base)) {
+    out.splits = saved_splits(out.base);
+    return out;
+  }
+  out.splits = splits_by_name(out.base.list_files());
+  if (const Giver listing = Giver::listing(folder); !listing.is_free) {
+    listing.check_all(out.base, out.splits);
+  }
   return out;
 }
 
@@ -328,6 +346,11 @@ void check_single_file(const DatasetSource& source, const std::vector<SplitTerm>
 }
 
 FolderSplits single_file(const DatasetSource& source) {
+  const fs::path file = source.name;
+  if (is_in_hub_cache(file)) {
+    const DatasetFolder folder(file.parent_path());
+    Giver::listing(folder).check(folder, "the cache", file.filename().string());
+  }
   return {fs::path(), "", {{"train", {source.name}}}};
 }
 

@@ -376,6 +376,49 @@ TEST_F(Resolve, WhatLiesInAFolderThatACardNamesDoesNotLeadOutEither) {
   }
 }
 
+TEST_F(Resolve, WhatTheUsersOwnFolderLinksToIsHisAndWhatACachedOneLinksToIsNot) {
+  files({"elsewhere/a.jsonl", "elsewhere/more/b.jsonl"});
+  const auto link_all = [&](const std::string& home) {
+    fs::create_directories(folder / home);
+    fs::create_symlink(folder / "elsewhere/a.jsonl", folder / home / "train.jsonl");
+    fs::create_directory_symlink(folder / "elsewhere/more", folder / home / "train");
+  };
+  const std::string cached = "hub/datasets--a--b/snapshots/0123";
+  fs::create_directories(folder / "hub/datasets--a--b/blobs");
+  link_all("home");
+  link_all(cached);
+  const auto found = [&](const DatasetSource& source) {
+    return resolve_dataset(source, "train", {}).files.size();
+  };
+  const auto code = [&](const DatasetSource& source) {
+    return std::string(error_of([&] { found(source); }).code().text());
+  };
+  for (const std::string& home : {std::string("home"), cached}) {
+    const std::string path = (folder / home).string();
+    for (const DatasetSource& source :
+         {DatasetSource{path, {}, "", {}}, DatasetSource{path, {}, "train", {}},
+          DatasetSource{path, {}, "", "train.jsonl"}, DatasetSource{path, {}, "", "train/*.jsonl"},
+          DatasetSource{path + "/train.jsonl", {}, "", {}}}) {
+      if (home == "home") {
+        EXPECT_EQ(found(source), 1U) << source.name << source.data_dir;
+      } else {
+        EXPECT_EQ(code(source), "D080") << source.name << source.data_dir << source.data_files;
+      }
+    }
+    // A place that the user spells out is his choice, whatever folder stands beside it.
+    EXPECT_EQ(found({path, {}, "", (folder / "elsewhere/a.jsonl").string()}), 1U);
+  }
+}
+
+TEST_F(Resolve, LinksOfACachedSnapshotToItsBlobsAreItsOwnFiles) {
+  files({"hub/datasets--a--b/blobs/ab"});
+  fs::create_directories(folder / "hub/datasets--a--b/snapshots/0123");
+  fs::create_symlink("../../blobs/ab", folder / "hub/datasets--a--b/snapshots/0123/train.jsonl");
+  const std::string path = (folder / "hub/datasets--a--b/snapshots/0123").string();
+  EXPECT_EQ(resolve_dataset({path, {}, "", {}}, "train", {}).files.size(), 1U);
+  EXPECT_EQ(resolve_dataset({path + "/train.jsonl", {}, "", {}}, "train", {}).files.size(), 1U);
+}
+
 TEST_F(Resolve, ACardMayNameEverythingInItsFolder) {
   files({"a/x.jsonl", "a/y.jsonl"});
   fs::create_symlink("x.jsonl", folder / "a/z.jsonl");
