@@ -7,10 +7,12 @@
 
 namespace sft {
 
-// The first line that a line feed ends, with it.
-inline std::string_view first_line_of(std::string_view text) {
-  const size_t end = text.find('\n');
-  return end == std::string_view::npos ? text : text.substr(0, end + 1);
+// Where the first line of a text ends: at a line feed, a carriage return that none follows, or the
+// text's end. (Of a line that both end, the return is part of what is given.)
+inline size_t end_of_line(std::string_view text) {
+  const std::string_view line = text.substr(0, text.find('\n'));
+  const size_t at = line.find('\r');
+  return at != std::string_view::npos && at + 1 < line.size() ? at : line.size();
 }
 // Whether some line of a text ends by a carriage return alone.
 bool has_lone_return(std::string_view text);

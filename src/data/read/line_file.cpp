@@ -3,6 +3,8 @@
 // The file is cut into blocks. Of each the index holds how many rows and lines begin before it; the
 // row itself is found by walking the lines of its block.
 #include <algorithm>
+#include <atomic>
+#include <string>
 #include <vector>
 
 #include "core/strings.h"
@@ -16,57 +18,48 @@ namespace {
 constexpr size_t kBlock = 64 * 1024;
 constexpr int64_t kChunkRows = 128;
 
-// Line ends in [begin, end) of a text, and those that a line may follow which is blank.
+// Line ends in [begin, end) of a text, those that a line may follow which is blank, and carriage
+// returns that no line feed follows, which end a line as well.
 struct Ends {
-  int64_t all = 0, before_blank = 0;
+  int64_t all = 0, before_blank = 0, lone_returns = 0;
 };
 
-// Both sums fit a byte for 255 characters, which lets the compiler work on whole vectors.
+// All sums fit a byte for 255 characters, which lets the compiler work on whole vectors.
 Ends count_ends(const char* text, size_t begin, size_t end) {
   Ends out;
   while (begin < end) {
     const size_t stop = std::min(begin + 192, end);
-    uint8_t all = 0, blank = 0;
+    uint8_t all = 0, blank = 0, lone = 0;
     for (size_t i = begin; i < stop; ++i) {
       const auto is_end = static_cast<uint8_t>(text[i] == '\n');
       all = static_cast<uint8_t>(all + is_end);
       blank = static_cast<uint8_t>(
           blank + (is_end & static_cast<uint8_t>(static_cast<unsigned char>(text[i + 1]) <= ' ')));
+      lone = static_cast<uint8_t>(lone + (static_cast<uint8_t>(text[i] == '\r') &
+                                          static_cast<uint8_t>(text[i + 1] != '\n')));
     }
     out.all += all;
     out.before_blank += blank;
+    out.lone_returns += lone;
     begin = stop;
   }
   return out;
-}
-
-// Where the first line of JSON ends by a carriage return alone, the others do; of text, any may.
-bool ends_by_returns(std::string_view text, Lines lines) {
-  return lines == Lines::text || has_lone_return(first_line_of(text));
 }
 
 class LineFile : public RowFile {
  public:
   LineFile(DataFile file, Lines lines, ThreadPool& pool)
       : file_(std::move(file)),
-        plain_(ends_by_returns(file_.text(), lines) ? file_.text() : ""),
-        text_(plain_.text().empty() ? file_.text() : plain_.text()),
+        text_(file_.text()),
         lines_(lines),
         name_(std::make_shared<const std::string>(file_.path().string())) {
     if (lines == Lines::json && text_.starts_with("\xef\xbb\xbf")) {
       text_.remove_prefix(3);
     }
-    const size_t blocks = (text_.size() + kBlock - 1) / kBlock;
-    starts_.resize(blocks + 1);
-    pool.for_each(static_cast<int64_t>((blocks + kGroup - 1) / kGroup), [&](int64_t group, int) {
-      const size_t begin = static_cast<size_t>(group) * kGroup;
-      for (size_t b = begin; b < std::min(begin + kGroup, blocks); ++b) {
-        starts_[b + 1] = count_block(b);
-      }
-    });
-    for (size_t b = 0; b < blocks; ++b) {
-      starts_[b + 1].rows += starts_[b].rows;
-      starts_[b + 1].lines += starts_[b].lines;
+    if (count_lines(pool) > 0) {
+      plain_ = with_plain_line_ends(text_);
+      text_ = plain_;
+      count_lines(pool);
     }
   }
 
@@ -100,6 +93,24 @@ class LineFile : public RowFile {
     int64_t rows = 0, lines = 0;  // that begin before the block
   };
 
+  // Fills the index; the number of carriage returns by which lines end.
+  int64_t count_lines(ThreadPool& pool) {
+    const size_t blocks = (text_.size() + kBlock - 1) / kBlock;
+    starts_.assign(blocks + 1, {});
+    std::atomic<int64_t> lone_returns{0};
+    pool.for_each(static_cast<int64_t>((blocks + kGroup - 1) / kGroup), [&](int64_t group, int) {
+      const size_t begin = static_cast<size_t>(group) * kGroup;
+      for (size_t b = begin; b < std::min(begin + kGroup, blocks); ++b) {
+        lone_returns += count_block(b, starts_[b + 1]);
+      }
+    });
+    for (size_t b = 0; b < blocks; ++b) {
+      starts_[b + 1].rows += starts_[b].rows;
+      starts_[b + 1].lines += starts_[b].lines;
+    }
+    return lone_returns;
+  }
+
   bool is_row(std::string_view line) const { return lines_ == Lines::text || !trim(line).empty(); }
 
   // Where the first line that begins in the block begins; at most the text's size.
@@ -108,12 +119,13 @@ class LineFile : public RowFile {
     return at == 0 ? 0 : std::min(text_.find('\n', at - 1), text_.size() - 1) + 1;
   }
 
-  Start count_block(size_t block) const {
+  // The rows and lines that begin in the block; returns its carriage returns by which lines end.
+  int64_t count_block(size_t block, Start& out) const {
     const size_t begin = block * kBlock;
     const size_t end = std::min(begin + kBlock, text_.size());
     // A line begins after a line end, unless that is the last character.
     const Ends ends = count_ends(text_.data(), begin == 0 ? 0 : begin - 1, end - 1);
-    Start out{ends.all, ends.all};
+    out = {ends.all, ends.all};
     if (begin == 0) {
       ++out.rows;
       ++out.lines;
@@ -127,11 +139,11 @@ class LineFile : public RowFile {
         at = stop + 1;
       }
     }
-    return out;
+    return ends.lone_returns;
   }
 
   DataFile file_;
-  PlainLines plain_;  // nothing where the file's lines are plain
+  std::string plain_;  // its text, where some lines end by a carriage return alone
   std::string_view text_;
   Lines lines_;
   std::shared_ptr<const std::string> name_;

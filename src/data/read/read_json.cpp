@@ -25,13 +25,12 @@ class JsonLinesReader : public RowReader {
  public:
   explicit JsonLinesReader(DataFile file)
       : file_(std::move(file)),
-        lines_(has_lone_return(first_line_of(file_.text())) ? file_.text() : ""),
-        rest_(without_bom(lines_.text().empty() ? file_.text() : lines_.text())),
+        rest_(without_bom(file_.text())),
         name_(std::make_shared<const std::string>(file_.path().string())) {}
 
   bool next(RawRow& row) override {
     while (!rest_.empty()) {
-      const size_t end = std::min(rest_.find('\n'), rest_.size());
+      const size_t end = end_of_line(rest_);
       const std::string_view line = trim(rest_.substr(0, end));
       rest_.remove_prefix(std::min(end + 1, rest_.size()));
       ++line_;
@@ -45,7 +44,6 @@ class JsonLinesReader : public RowReader {
 
  private:
   DataFile file_;
-  PlainLines lines_;  // nothing where the file's lines are plain
   std::string_view rest_;
   std::shared_ptr<const std::string> name_;
   int64_t line_ = 0;

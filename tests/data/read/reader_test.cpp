@@ -144,7 +144,29 @@ TEST(Reader, ACarriageReturnEndsALineAsInDatasets) {
     rows->read(i, row);
     EXPECT_EQ(row.json(), wanted[static_cast<size_t>(i)]);
   }
-  EXPECT_EQ(read_all(folder.write("b.jsonl", "{\"a\":1}\r{\"a\":2}\r")).size(), 2U);
+  for (const std::string text :
+       {"{\"a\":1}\r{\"a\":2}\r", "{\"a\":1}\n{\"a\":2}", "{\"a\":1}\r\n{\"a\":2}\r\n",
+        "\n{\"a\":1}\n\r{\"a\":2}\n", "{\"a\":1}\r\r{\"a\":2}", "\r{\"a\":1}\r\n\n{\"a\":2}\r"}) {
+    const auto lines = folder.write("b.jsonl", text);
+    EXPECT_EQ(read_all(lines), Json::parse(R"([{"a": 1}, {"a": 2}])")) << text;
+    const auto table = open_row_file(lines, pool);
+    ASSERT_EQ(table->count(), 2) << text;
+    RawRow second;
+    table->read(1, second);
+    EXPECT_EQ(second.json(), Json::parse(R"({"a": 2})")) << text;
+  }
+  // The first line says nothing of those that follow.
+  std::string mixed;
+  for (int i = 0; i < 40'000; ++i) {
+    mixed += "{\"a\":" + std::to_string(i) + "}" + (i == 30'000 ? "\r" : "\n");
+  }
+  const auto lines = folder.write("mixed.jsonl", mixed);
+  EXPECT_EQ(read_all(lines).size(), 40'000U);
+  const auto table = open_row_file(lines, pool);
+  ASSERT_EQ(table->count(), 40'000);
+  RawRow row;
+  table->read(30'001, row);
+  EXPECT_EQ(row.json(), Json::parse(R"({"a": 30001})"));
   EXPECT_EQ(read_all(folder.write("c.csv", "a\r1\r2\r")).size(), 2U);
 }
 
