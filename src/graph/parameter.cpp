@@ -31,6 +31,12 @@ ParamLayout lay_out(const std::vector<ParamSpec>& specs, int blocks, const Units
 
 }  // namespace
 
+Shape ParamSpec::shape_of(const ParamPiece& piece) const {
+  auto dims = shape.dims();
+  dims[0] = piece.rows;
+  return Shape(dims);
+}
+
 ParamLayout layout_parameters(const std::vector<ParamSpec>& specs, int blocks) {
   return lay_out(specs, blocks, [](const ParamSpec& spec) { return spec.shape.elements(); });
 }
@@ -50,9 +56,7 @@ std::vector<NamedTensor> named_tensors(const std::vector<ParamSpec>& specs,
     auto* data = static_cast<std::byte*>(base) + layout.offsets[i] * width;
     const std::byte* const end = data + specs[i].shape.elements() * width;
     for (const ParamPiece& piece : specs[i].pieces) {
-      auto dims = specs[i].shape.dims();
-      dims[0] = piece.rows;
-      const Tensor view{data, Shape(dims), type};
+      const Tensor view{data, specs[i].shape_of(piece), type};
       tensors.push_back({piece.name, view});
       data += view.bytes();
     }

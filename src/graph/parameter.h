@@ -34,6 +34,8 @@ struct ParamSpec {
   // How a frozen parameter is kept, which is what programs read; none: in their compute type, norms
   // in float32. (Trained ones are all alike: LoadedModel::weight_type.)
   std::optional<DType> stored{};
+
+  Shape shape_of(const ParamPiece& piece) const;
 };
 
 // The type that programs computing in `compute` read a parameter in.

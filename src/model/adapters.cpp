@@ -60,8 +60,6 @@ bool ends_with_one(std::string_view module, const std::vector<std::string>& name
                              [&](const std::string& n) { return ends_with_name(module, n); });
 }
 
-std::string last_name(const std::string& module) { return module.substr(module.rfind('.') + 1); }
-
 // "model.layers.3.mlp.up_proj" -> 3, where the list of layers has one of these names.
 std::optional<int64_t> layer_of(const std::string& module, const std::vector<std::string>& lists) {
   const std::vector<std::string> parts = split(module, '.');
@@ -75,17 +73,25 @@ std::optional<int64_t> layer_of(const std::string& module, const std::vector<std
   return std::nullopt;
 }
 
-// The value of the first key that matches the end of a name (PEFT's get_pattern_key).
+// rank_pattern or alpha_pattern: a value for names by their ends (PEFT's get_pattern_key).
 template <class T>
-T pattern_value(const std::map<std::string, T>& patterns, const std::string& module, T otherwise,
-                std::string_view option) {
-  for (const auto& [key, value] : patterns) {
-    if (FullMatch(fmt::format("(.*\\.)?({})", key), option)(module)) {
-      return value;
+class Patterns {
+ public:
+  Patterns(const std::map<std::string, T>& patterns, std::string_view option) {
+    for (const auto& [key, value] : patterns) {
+      rules_.emplace_back(FullMatch(fmt::format("(.*\\.)?({})", key), option), value);
     }
   }
-  return otherwise;
-}
+  // The first that matches.
+  T of(const std::string& module, T otherwise) const {
+    const auto found =
+        std::ranges::find_if(rules_, [&](const auto& rule) { return rule.first(module); });
+    return found == rules_.end() ? otherwise : found->second;
+  }
+
+ private:
+  std::vector<std::pair<FullMatch, T>> rules_;
+};
 
 [[noreturn]] void fail_no_target(const LoraConfig& config, const std::vector<LinearLayer>& layers) {
   std::set<std::string> names;
@@ -151,6 +157,8 @@ class Chooser {
 
 }  // namespace
 
+std::string last_name(const std::string& module) { return module.substr(module.rfind('.') + 1); }
+
 std::string adapter_tensor(const std::string& module, char which) {
   return fmt::format("{}{}.lora_{}.weight", kAdapterPrefix, module, which);
 }
@@ -170,15 +178,16 @@ std::vector<AdapterTarget> find_targets(const Model& model, const LoraConfig& gi
   }
   const std::vector<LinearLayer> layers = linear_layers(model);
   const Chooser chosen(config);
+  const Patterns ranks(config.rank_pattern, "rank_pattern");
+  const Patterns alphas(config.alpha_pattern, "alpha_pattern");
   std::vector<AdapterTarget> targets;
   for (const LinearLayer& layer : layers) {
     if (!chosen(layer.module)) {
       continue;
     }
     AdapterTarget t{layer.module, layer.in, layer.out};
-    t.rank = pattern_value(config.rank_pattern, layer.module, config.r, "rank_pattern");
-    const double alpha =
-        pattern_value(config.alpha_pattern, layer.module, config.alpha, "alpha_pattern");
+    t.rank = ranks.of(layer.module, config.r);
+    const double alpha = alphas.of(layer.module, config.alpha);
     const auto rank = static_cast<double>(t.rank);
     t.scale = static_cast<float>(config.rslora ? alpha / std::sqrt(rank) : alpha / rank);
     targets.push_back(t);

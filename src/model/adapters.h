@@ -19,6 +19,9 @@ struct AdapterTarget {
   float scale = 1.0F;
 };
 
+// "q_proj" of "model.layers.0.self_attn.q_proj".
+std::string last_name(const std::string& module);
+
 // The layers that `config` means, in PEFT's order. C193 when there is none, naming what there is;
 // C194 for an embedding or a head.
 std::vector<AdapterTarget> find_targets(const Model& model, const LoraConfig& config);

@@ -14,12 +14,10 @@ namespace sft {
 Weights::Weights(Program& p, const Model& model, const DropoutInputs& dropout)
     : adapters_(model.adapters), dropout_(dropout) {
   int index = 0;
-  for (const std::vector<ParamSpec>* const list : {&model.trained, &model.frozen}) {
-    for (const ParamSpec& spec : *list) {
-      values_[spec.name] =
-          p.parameter(index++, spec.name, spec.shape, read_type(spec, p.target().compute),
-                      spec.trained, spec.block);
-    }
+  for (const ParamSpec* const spec : model.parameters()) {
+    values_[spec->name] =
+        p.parameter(index++, spec->name, spec->shape, read_type(*spec, p.target().compute),
+                    spec->trained, spec->block);
   }
 }
 
@@ -68,6 +66,16 @@ Model Model::from_config(const Json& config) {
   m.family = &find_family(config);
   m.set_parameters(m.family->parameters(m.config));
   return m;
+}
+
+std::vector<const ParamSpec*> Model::parameters() const {
+  std::vector<const ParamSpec*> out;
+  for (const std::vector<ParamSpec>* const list : {&trained, &frozen}) {
+    for (const ParamSpec& spec : *list) {
+      out.push_back(&spec);
+    }
+  }
+  return out;
 }
 
 void Model::set_parameters(std::vector<ParamSpec> specs) {

@@ -115,6 +115,8 @@ struct Model {
   std::string head_name() const;
   int blocks() const { return config.layers + 2; }
   size_t parameter_count() const { return trained.size() + frozen.size(); }
+  // Of both lists, in the order of their numbers.
+  std::vector<const ParamSpec*> parameters() const;
   // Values of both lists.
   int64_t values() const { return count_parameters(trained) + count_parameters(frozen); }
 };

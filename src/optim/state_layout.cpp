@@ -134,9 +134,7 @@ void StateLayout::append_tensors(const ParamSpec& spec, int64_t begin) {
     if (common(all, range_).size() <= 0) {
       return;
     }
-    auto dims = spec.shape.dims();
-    dims[0] = piece.rows;
-    StateTensor tensor{all, Shape(dims), {}};
+    StateTensor tensor{all, spec.shape_of(piece), {}};
     for (size_t k = 0; k < kMaxWholeSlots; ++k) {
       const int64_t n = k < slots.size() ? whole_slot_elements(slots[k], tensor.shape) : 0;
       tensor.at[k] = n > 0 ? whole_elements_ : -1;
@@ -162,8 +160,6 @@ std::vector<StatePart> StateLayout::parts(const std::vector<ParamSpec>& specs,
     const StateSegment& s = segments_[segment];
     SFT_ASSERT(own.begin >= s.begin && own.end <= s.end);
     const StateFormatInfo& info = info_of(s.format);
-    auto dims = spec.shape.dims();
-    dims[0] = piece.rows;
     const std::span<const StateSlot> slots = slots_of(s.rule);
     for (size_t k = 0; k < slots.size(); ++k) {
       const int slot = static_cast<int>(k);
@@ -171,7 +167,7 @@ std::vector<StatePart> StateLayout::parts(const std::vector<ParamSpec>& specs,
         continue;
       }
       const std::string prefix(slots[k].name);
-      out.push_back({prefix + "." + piece.name, Shape(dims), own.begin - all.begin,
+      out.push_back({prefix + "." + piece.name, spec.shape_of(piece), own.begin - all.begin,
                      own.end - all.begin, info.dtype, slot, false,
                      s.at[k] + (own.begin - s.begin) * static_cast<int64_t>(size_of(info.dtype))});
       if (info.scaled) {
@@ -220,10 +216,9 @@ std::vector<StatePart> weight_parts(const std::vector<ParamSpec>& specs, const P
       if (own.size() <= 0) {
         return;
       }
-      auto dims = specs[i].shape.dims();
-      dims[0] = piece.rows;
-      out.push_back({piece.name, Shape(dims), own.begin - all.begin, own.end - all.begin, type, 0,
-                     false, (own.begin - range.begin) * static_cast<int64_t>(size_of(type))});
+      out.push_back({piece.name, specs[i].shape_of(piece), own.begin - all.begin,
+                     own.end - all.begin, type, 0, false,
+                     (own.begin - range.begin) * static_cast<int64_t>(size_of(type))});
     });
   }
   return out;

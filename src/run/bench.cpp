@@ -52,11 +52,9 @@ MicroBatch random_batch(const BenchSettings& s, int64_t vocab, uint64_t number) 
 double flops_per_token(const LoadedModel& model, int64_t seq) {
   // A product, its input's gradient and, where it is trained, its weight's.
   double flops = 0;
-  for (const std::vector<ParamSpec>* const list : {&model.model.trained, &model.model.frozen}) {
-    for (const ParamSpec& spec : *list) {
-      if (spec.name != "model.embed_tokens.weight" || model.model.config.tied) {
-        flops += (spec.trained ? 6.0 : 4.0) * static_cast<double>(spec.shape.elements());
-      }
+  for (const ParamSpec* const spec : model.model.parameters()) {
+    if (spec->name != "model.embed_tokens.weight" || model.model.config.tied) {
+      flops += (spec->trained ? 6.0 : 4.0) * static_cast<double>(spec->shape.elements());
     }
   }
   const ModelConfig& c = model.model.config;

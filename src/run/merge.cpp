@@ -63,8 +63,6 @@ void merge_adapter(const MergeOptions& o, const HubEnvironment& hub, ThreadPool&
   std::vector<StreamedTensor> weights;
   for (const ParamSpec& spec : model.trained) {
     for (const ParamPiece& piece : spec.pieces) {
-      auto dims = spec.shape.dims();
-      dims[0] = piece.rows;
       const auto found = by_weight.find(piece.name);
       const AdapterTarget* const target = found == by_weight.end() ? nullptr : found->second;
       const auto fill = [&, name = piece.name, target](uint64_t begin, std::span<std::byte> into) {
@@ -78,7 +76,7 @@ void merge_adapter(const MergeOptions& o, const HubEnvironment& hub, ThreadPool&
                      values);
         }
       };
-      weights.push_back({piece.name, DType::f32, Shape(dims), fill});
+      weights.push_back({piece.name, DType::f32, spec.shape_of(piece), fill});
     }
   }
   SaveOptions saving;

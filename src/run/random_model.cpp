@@ -36,9 +36,9 @@ LoadedModel random_model(const Model& shape, Device& device, DType compute, DTyp
   const std::vector<std::byte> noise = stored([&](uint64_t i) { return wide[i]; });
   const std::vector<std::byte> ones = stored([](uint64_t) { return 1.0F; });
   std::map<std::string, Init> inits;
-  for (const ParamSpec& spec : loaded.model.trained) {
-    for (const ParamPiece& piece : spec.pieces) {
-      inits[piece.name] = spec.init;
+  for (const ParamSpec* const spec : loaded.model.parameters()) {
+    for (const ParamPiece& piece : spec->pieces) {
+      inits[piece.name] = spec->init;
     }
   }
   const size_t width = size_of(weight_type);
@@ -51,11 +51,6 @@ LoadedModel random_model(const Model& shape, Device& device, DType compute, DTyp
           (init == Init::ones ? ones : noise).data() + static_cast<size_t>(at % kNoise) * width,
           static_cast<size_t>(n) * width);
       at += n;
-    }
-  }
-  for (const ParamSpec& spec : loaded.model.frozen) {
-    for (const ParamPiece& piece : spec.pieces) {
-      inits[piece.name] = spec.init;
     }
   }
   loaded.frozen.read(device,

@@ -31,7 +31,7 @@ std::vector<std::string> RunAdapter::target_names() const {
   }
   std::set<std::string> names;
   for (const AdapterTarget& t : targets) {
-    names.insert(t.module.substr(t.module.rfind('.') + 1));
+    names.insert(last_name(t.module));
   }
   return {names.begin(), names.end()};
 }

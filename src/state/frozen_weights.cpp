@@ -74,9 +74,7 @@ void FrozenWeights::read_plain(Device& device, const ReadTensor& read, size_t pa
   std::vector<std::byte> narrow;
   int64_t begin = layout_.offsets[parameter];
   for (const ParamPiece& piece : spec.pieces) {
-    auto dims = spec.shape.dims();
-    dims[0] = piece.rows;
-    const Shape shape(dims);
+    const Shape shape = spec.shape_of(piece);
     const int64_t first = std::max(begin, held.range.begin);
     const int64_t last = std::min(begin + shape.elements() * width, held.range.end);
     for (int64_t at = first; at < last; at += kPiece * width) {
@@ -97,9 +95,7 @@ void FrozenWeights::read_packed(Device& device, const ReadTensor& read, size_t p
   std::vector<float> values(static_cast<size_t>(spec.shape.elements()));
   float* to = values.data();
   for (const ParamPiece& piece : spec.pieces) {
-    auto dims = spec.shape.dims();
-    dims[0] = piece.rows;
-    const Shape shape(dims);
+    const Shape shape = spec.shape_of(piece);
     read(piece.name, shape, {0, shape.elements()}, to);
     to += shape.elements();
   }

@@ -214,15 +214,10 @@ void LoadedModel::read_weights(Device& device, const ReadTensor& read) {
 }
 
 void check_weights(const ModelSource& source, const Model& model) {
-  for (const std::vector<ParamSpec>* const list : {&model.trained, &model.frozen}) {
-    for (const ParamSpec& spec : *list) {
-      for (const ParamPiece& piece : spec.pieces) {
-        if (piece.name.starts_with(kAdapterPrefix)) {
-          continue;
-        }
-        auto dims = spec.shape.dims();
-        dims[0] = piece.rows;
-        source.require(piece.name, Shape(dims));
+  for (const ParamSpec* const spec : model.parameters()) {
+    for (const ParamPiece& piece : spec->pieces) {
+      if (!piece.name.starts_with(kAdapterPrefix)) {
+        source.require(piece.name, spec->shape_of(piece));
       }
     }
   }
