@@ -3,8 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <vector>
 
 namespace sft {
 
@@ -13,6 +16,18 @@ class ContentHash {
   // Each text counts with its length, so that "ab", "c" and "a", "bc" differ.
   ContentHash& add(std::string_view text);
   ContentHash& add(int64_t number);
+  // Of numbers, by their bytes.
+  template <class T>
+    requires std::is_integral_v<T>
+  ContentHash& add(std::span<const T> numbers) {
+    return add(
+        std::string_view(reinterpret_cast<const char*>(numbers.data()), numbers.size_bytes()));
+  }
+  template <class T>
+    requires std::is_integral_v<T>
+  ContentHash& add(const std::vector<T>& numbers) {
+    return add(std::span<const T>(numbers));
+  }
   std::string hex() const;  // 32 digits
   uint64_t low() const { return a_; }
 

@@ -12,29 +12,11 @@
 #include "data/options.h"
 #include "data/rows/example.h"
 #include "data/rows/row_source.h"
+#include "data/statistics.h"
 #include "hub/cache.h"
 #include "text/tokenizer.h"
 
 namespace sft {
-
-struct DataStatistics {
-  int64_t rows_read = 0;
-  int64_t rows = 0;                    // examples, before packing
-  int64_t rows_empty = 0;              // dropped: no tokens, or a conversation without messages
-  int64_t rows_without_assistant = 0;  // dropped: assistant_only_loss, and no assistant turn
-  int64_t rows_fully_masked = 0;       // dropped: nothing left to train (after truncation)
-  int64_t rows_truncated = 0;
-  int64_t tokens_truncated = 0;           // lost with them
-  int64_t rows_with_prefix_mismatch = 0;  // see RenderedRow
-  int64_t rows_with_second_bos = 0;
-  int64_t rows_with_lost_reasoning = 0;
-  int64_t rows_with_mask_ignored = 0;
-  int64_t tokens = 0;          // of the examples kept, after truncation
-  int64_t tokens_trained = 0;  // of those, labels that are not kIgnored
-  int64_t packed_rows = 0;     // 0: not packed
-
-  DataStatistics& operator+=(const DataStatistics& other);
-};
 
 struct DataContext {
   const Tokenizer& tokenizer;
@@ -52,7 +34,7 @@ struct Prepared {
   std::shared_ptr<const void> sources{};  // what `rows` stands on
   std::unique_ptr<PreparedDataset> rows;
   DataStatistics statistics;
-  bool chat = false;  // rows are conversations, rendered with the chat template
+  bool chat = false;  // some rows were rendered with the chat template; see RowNotes for the others
   std::vector<std::filesystem::path> files{};  // what was read, in order
   std::string report;  // one line: what was read, as which shape, what is trained and ignored
 };
@@ -68,10 +50,6 @@ Prepared prepare_dataset(const DataOptions& options, Part part, const DataContex
 // Finds the files of a part and looks at its first rows: the refusals that need no more than that,
 // for a part that is prepared after another that may take long.
 void check_dataset(const DataOptions& options, Part part, const DataContext& context);
-
-// What the notes of rows that were made during training add up to, said through `log`.
-void say_notes(const RowNotes& notes, const DataOptions& options, const Tokenizer& tokenizer,
-               const Logger& log);
 
 // Whether TRL would lay batches out without padding, which decides how it counts num_tokens.
 bool is_padding_free(const DataOptions& options);

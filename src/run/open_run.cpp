@@ -7,6 +7,7 @@
 
 #include "comm/connect.h"
 #include "core/cache_folder.h"
+#include "core/content_hash.h"
 #include "core/error.h"
 #include "core/host_name.h"
 #include "core/strings.h"
@@ -51,7 +52,7 @@ void OpenRun::check() {
   if (first()) {
     open_outputs();
   }
-  checkpoint();
+  check_same_settings();
 }
 
 void OpenRun::open_outputs() {
@@ -248,6 +249,19 @@ const PreparedDataset& OpenRun::train() {
   return parts_.train != nullptr ? *parts_.train : *rows(Part::train).rows;
 }
 
+const std::string& OpenRun::checksum(Part part) {
+  std::optional<std::string>& checksum = part == Part::train ? train_checksum_ : eval_checksum_;
+  if (!checksum) {
+    ContentHash hash;
+    checksum = (part == Part::train ? train() : *eval()).add_to(hash) ? hash.hex() : "";
+  }
+  return *checksum;
+}
+
+const std::vector<fs::path>* OpenRun::train_files() {
+  return parts_.train != nullptr ? nullptr : &rows(Part::train).files;
+}
+
 const PreparedDataset* OpenRun::eval() {
   if (parts_.train != nullptr) {
     return parts_.eval;
@@ -304,27 +318,50 @@ const Json& OpenRun::identity() {
   return identity_;
 }
 
-void OpenRun::check_same_run() {
-  const auto& from = checkpoint();
-  const std::optional<Json> saved =
-      from && !same_run_checked_ ? saved_identity(*from) : std::nullopt;
-  same_run_checked_ = true;
-  if (!saved) {
+const Json* OpenRun::saved_run() {
+  if (!saved_run_) {
+    const auto& from = checkpoint();
+    saved_run_ = from ? saved_identity(*from) : std::nullopt;
+  }
+  return *saved_run_ ? &**saved_run_ : nullptr;
+}
+
+void OpenRun::refuse_changes(const std::string& differences) const {
+  if (differences.empty()) {
     return;
   }
-  if (const std::string differences = difference(*saved, identity()); !differences.empty()) {
-    const std::string text =
-        fmt::format("what matters has changed since {} was saved: {}", from->string(), differences);
-    if (!options_.resume_with_changes) {
-      throw Error("C063", text)
-          .hint(
-              "go on all the same with  --resume_with_changes true , or start a new run with "
-              "--model_name_or_path set to the checkpoint");
-    }
-    surroundings_.logger.warn(text);
+  const std::string text = fmt::format("what matters has changed since {} was saved: {}",
+                                       (*checkpoint_)->string(), differences);
+  if (!options_.resume_with_changes) {
+    throw Error("C063", text)
+        .hint(
+            "go on all the same with  --resume_with_changes true , or start a new run with "
+            "--model_name_or_path set to the checkpoint");
   }
-  check_state_tensors(*from, shape(), options_.model.trained_type(),
+  surroundings_.logger.warn(text);
+}
+
+void OpenRun::check_same_settings() {
+  const Json* saved = saved_run();
+  if (saved == nullptr) {
+    return;
+  }
+  if (!options_.resume_with_changes) {  // else all that differs is said at once
+    refuse_changes(difference(*saved, settings_of(*this)));
+  }
+  check_state_tensors(**checkpoint_, shape(), options_.model.trained_type(),
                       optimizer_settings(options_.optim, static_cast<uint64_t>(options_.seed)));
+}
+
+void OpenRun::check_same_run() {
+  if (same_run_checked_) {
+    return;
+  }
+  same_run_checked_ = true;
+  if (const Json* saved = saved_run()) {
+    refuse_changes(difference(*saved, identity()));
+    check_same_settings();
+  }
 }
 
 void OpenRun::agree() {
@@ -332,9 +369,12 @@ void OpenRun::agree() {
     return;
   }
   Facts facts = model_facts(source(), text().key);
-  std::ranges::copy(data_facts("training data", rows(Part::train)), std::back_inserter(facts));
+  const auto add = [&](Part part, const char* words) {
+    std::ranges::copy(data_facts(words, rows(part), checksum(part)), std::back_inserter(facts));
+  };
+  add(Part::train, "training data");
   if (evaluates()) {
-    std::ranges::copy(data_facts("evaluation data", rows(Part::eval)), std::back_inserter(facts));
+    add(Part::eval, "evaluation data");
   }
   control().agree("model and data", facts);
 }

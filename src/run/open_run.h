@@ -9,7 +9,7 @@
 //   shape        its parameters, and what of them is trained      M030-M036, M258, C190-C194
 //   text         its tokenizer and template; the files that saving and loading will read
 //                                                                  M010, M244-M250, D070-D075
-//   checkpoint   where the run goes on                                               M260-M267
+//   checkpoint   where the run goes on, with the same options                  M260-M269, C063
 //   rows         the data                                                     C031, D001-D062
 //   steps        their batches                                               C124, D063, M037
 //   memory       the plan of the device's memory                                          G010
@@ -95,6 +95,10 @@ class OpenRun {
   // The same where rows are given; no evaluation: null.
   const PreparedDataset& train();
   const PreparedDataset* eval();
+  // Of all rows of `train` or `eval`; "" where they are made while training runs.
+  const std::string& checksum(Part part);
+  // The files that `train` is made of, in order; null where rows are given.
+  const std::vector<fs::path>* train_files();
 
   StepCount steps();
   MemoryWish memory_wish();
@@ -123,6 +127,9 @@ class OpenRun {
   void open_adapter();
   void say_adapter_options() const;
   int64_t fitting_batch();
+  const Json* saved_run();  // the identity in the checkpoint, null where there is none
+  void refuse_changes(const std::string& differences) const;
+  void check_same_settings();  // as check_same_run, of what is known before the data are read
 
   TrainOptions options_;
   const RunSurroundings& surroundings_;
@@ -145,8 +152,10 @@ class OpenRun {
   std::optional<DataContext> data_;
   bool rows_checked_ = false;
   std::optional<Prepared> train_, eval_;
+  std::optional<std::string> train_checksum_, eval_checksum_;
   std::optional<StepCount> steps_;
   Json identity_;  // null: not made yet
+  std::optional<std::optional<Json>> saved_run_;
   bool same_run_checked_ = false;
   std::optional<MemoryPlan> memory_;
   std::optional<LoadedModel> weights_;

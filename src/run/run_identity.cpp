@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "io/checksum.h"
+#include "core/content_hash.h"
+#include "core/file.h"
 #include "report/rank_facts.h"
 
 namespace sft {
@@ -48,6 +50,21 @@ constexpr const char* kWhatMakesWindows[] = {
     "max_length",          "packing_strategy",   "truncation_mode", "completion_only_loss",
     "assistant_only_loss", "dataset_text_field", "shuffle_dataset"};
 
+// Rows that are made while training runs are told apart by their files: by all that these hold. A
+// stream begins without reading them, so its files are told apart by their names and sizes.
+std::pair<std::string, std::string> about_files(const std::vector<fs::path>& files, bool streamed) {
+  ContentHash hash;
+  for (const fs::path& file : files) {
+    if (streamed) {
+      hash.add(file.filename().string()).add(static_cast<int64_t>(fs::file_size(file)));
+    } else {
+      hash.add(MappedFile(file).text());
+    }
+  }
+  return {streamed ? "the names and sizes of the data's files" : "the checksum of the data's files",
+          hash.hex()};
+}
+
 std::string shown(const Json& value) {
   const std::string text = to_text(value);
   return text.size() <= 60 ? text : text.substr(0, 57) + "...";
@@ -55,15 +72,9 @@ std::string shown(const Json& value) {
 
 }  // namespace
 
-Json identity_of(OpenRun& run) {
-  const int64_t total = run.steps().total;  // first: it may find another batch size
-  const PreparedDataset& rows = run.train();
+Json settings_of(OpenRun& run) {
   const TrainOptions& o = run.options();
-  Json identity = {{"rows", rows.size()},
-                   {"rows of a step", o.per_device_train_batch_size *
-                                          o.gradient_accumulation_steps * run.launch().world},
-                   {"seed of the order", o.data_seed.value_or(o.seed)},
-                   {"steps", total}};
+  Json identity = {{"seed of the order", o.data_seed.value_or(o.seed)}};
   const Json values = option_values(o);
   const auto add = [&](std::span<const char* const> names) {
     for (const char* name : names) {
@@ -73,7 +84,7 @@ Json identity_of(OpenRun& run) {
     }
   };
   add(kWhatMatters);
-  if (rows.windows() != nullptr) {
+  if (o.data.dataset_streaming || o.data.dataset_order == "windowed") {
     add(kWhatMakesWindows);
   }
   Json config = run.config();
@@ -83,15 +94,23 @@ Json identity_of(OpenRun& run) {
   for (const auto& [key, value] : config.items()) {
     identity[fmt::format("{} of config.json", key)] = value;
   }
-  if (rows.windows() == nullptr && rows.size() > 0) {
-    constexpr int64_t kSample = 64;
-    uint32_t sum = 0;
-    for (int64_t i = 0; i < kSample; ++i) {
-      const Example e = rows.example((rows.size() - 1) * i / (kSample - 1));
-      sum = crc32c(sum, e.input_ids.data(), e.input_ids.size() * sizeof(int32_t));
-      sum = crc32c(sum, e.labels.data(), e.labels.size() * sizeof(int32_t));
-    }
-    identity["the checksum of a sample of the rows"] = fmt::format("{:08x}", sum);
+  return identity;
+}
+
+Json identity_of(OpenRun& run) {
+  const int64_t total = run.steps().total;  // first: it may find another batch size
+  const PreparedDataset& rows = run.train();
+  const TrainOptions& o = run.options();
+  Json identity = settings_of(run);
+  identity["rows"] = rows.size();
+  identity["rows of a step"] =
+      o.per_device_train_batch_size * o.gradient_accumulation_steps * run.launch().world;
+  identity["steps"] = total;
+  if (const std::string& checksum = run.checksum(Part::train); !checksum.empty()) {
+    identity["the checksum of the rows"] = checksum;
+  } else if (const std::vector<fs::path>* files = run.train_files()) {
+    const auto [key, value] = about_files(*files, o.data.dataset_streaming);
+    identity[key] = value;
   }
   return identity;
 }

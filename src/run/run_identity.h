@@ -6,6 +6,9 @@
 
 namespace sft {
 
+// The part of it that is known before the data are read: what the options and config.json say.
+Json settings_of(OpenRun& run);
+
 // See TrainerHooks::identity.
 Json identity_of(OpenRun& run);
 

@@ -53,8 +53,9 @@ RunReport::RunReport(OpenRun& run) : run_(run), model_(run) {
 
 TrainerHooks RunReport::hooks() {
   TrainerHooks hooks;
-  hooks.export_model = [this](const fs::path& folder, std::span<const StreamedTensor> weights,
-                              ThreadPool* pool) { return model_.write(folder, weights, pool); };
+  hooks.export_model = [this](const fs::path& folder, const TrainedModel& model, ThreadPool* pool) {
+    return model_.write(folder, model, pool);
+  };
   hooks.on_step = [this](int64_t done, int64_t total, std::string_view tail) {
     if (kubeflow_) {
       kubeflow_->step(done, total);
@@ -70,6 +71,9 @@ TrainerHooks RunReport::hooks() {
     }
   };
   hooks.padding = run_.text().padding();
+  if (const auto& turn_end = run_.text().turn_end) {
+    hooks.turn_end = static_cast<int32_t>(turn_end->id);
+  }
   return hooks;
 }
 
@@ -90,7 +94,7 @@ void RunReport::save(const SavedWeights& weights) {
   }
   const fs::path folder = run_.options().output_dir;
   const std::vector<std::string> changes =
-      model_.write(folder, weights.tensors, &run_.device().threads()).changes;
+      model_.write(folder, weights.model(), &run_.device().threads()).changes;
   run_.output()->model_saved();
   write_text(folder / "training_args.json", to_text(option_values(run_.options()), 2) + "\n");
   run_.surroundings().logger.note(

@@ -2,7 +2,8 @@
 // has changed. Used for checkpoints and for the model at the end.
 #pragma once
 
-#include <span>
+#include <optional>
+#include <string>
 
 #include "io/model_saver.h"
 #include "run/open_run.h"
@@ -14,14 +15,15 @@ class SavedModel {
   // Keeps a reference to the run, whose rows must be there.
   explicit SavedModel(OpenRun& run);
 
-  // Writes a model of these weights into a folder. Thread-safe.
-  SaveReport write(const fs::path& folder, std::span<const StreamedTensor> weights,
-                   ThreadPool* pool) const;
+  // Writes it into a folder. Thread-safe.
+  SaveReport write(const fs::path& folder, const TrainedModel& model, ThreadPool* pool) const;
 
  private:
   const ModelSource& source_;
   const std::optional<RunAdapter>& adapter_;
   SaveOptions options_;
+  bool chats_;                               // all rows are known, and some are conversations
+  std::optional<std::string> own_template_;  // of this program, where the model has none
 };
 
 }  // namespace sft

@@ -28,6 +28,8 @@ void RunState::visit(StateTable& v) {
   v("losses", &losses);
   v("skipped", &skipped);
   v("skipped_in_a_row", &skipped_in_a_row);
+  v("ends_turns", &ends_turns);
+  v("chats", &chats);
   v("interval", &interval);
   v("best_metric", &best_metric);
   v("best_step", &best_step);

@@ -25,7 +25,7 @@ struct Evaluated {
 };
 
 struct RunState {
-  static constexpr int64_t kVersion = 5;
+  static constexpr int64_t kVersion = 6;
 
   int64_t version = kVersion;
   std::string run;                 // its id
@@ -42,6 +42,7 @@ struct RunState {
   double total_loss = 0;     // over `losses` steps, those whose loss was finite
   int64_t losses = 0;
   int64_t skipped = 0, skipped_in_a_row = 0;
+  bool ends_turns = false, chats = false;  // see TrainedModel
   Interval interval;
   std::optional<double> best_metric;
   int64_t best_step = 0;

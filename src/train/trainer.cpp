@@ -95,11 +95,9 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
         BatchRunnerOptions{
             .loss = token_loss(options), .most_tokens = memory_.eval_tokens, .training = false});
   }
-  for (const std::vector<ParamSpec>* const list : {&model.model.trained, &model.model.frozen}) {
-    for (const ParamSpec& spec : *list) {
-      if (spec.name != "model.embed_tokens.weight") {
-        parameters_without_embeddings_ += static_cast<double>(spec.shape.elements());
-      }
+  for (const ParamSpec* const spec : model.model.parameters()) {
+    if (spec->name != "model.embed_tokens.weight") {
+      parameters_without_embeddings_ += static_cast<double>(spec->shape.elements());
     }
   }
 }
@@ -214,16 +212,22 @@ void Trainer::train_step() {
     const Trace::Phase phase(trace(), "next batch");
     batches = loader_->next();
   }
-  double trained = 0;
+  double trained = 0, turn_ends = 0, chats = 0;
   for (const MicroBatch& batch : batches) {
     trained += static_cast<double>(batch.trained);
     notes_ += batch.notes;
+    chats += static_cast<double>(batch.notes.conversations);
+    if (hooks_.turn_end && !state_.ends_turns) {
+      turn_ends += static_cast<double>(std::ranges::count(batch.targets, *hooks_.turn_end));
+    }
   }
   const bool stop = context_.stopped_by() != 0;
   const bool save = context_.save_signal != nullptr && *context_.save_signal != 0;
-  std::array<double, 3> sums{trained, stop ? 1.0 : 0.0, save ? 1.0 : 0.0};
+  std::array<double, 5> sums{trained, stop ? 1.0 : 0.0, save ? 1.0 : 0.0, turn_ends, chats};
   context_.comm.all_reduce(std::span<double>(sums));
   requested_ = {sums[1] > 0, sums[2] > 0};
+  state_.ends_turns = state_.ends_turns || sums[3] > 0;
+  state_.chats = state_.chats || sums[4] > 0;
   // Over the trained tokens of all ranks, or the mean of each rank's mean.
   const double scale = options_.optim.average_tokens_across_devices
                            ? 1.0 / std::max(sums[0], 1.0)

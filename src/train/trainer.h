@@ -39,13 +39,21 @@ struct RankContext {
   int stopped_by() const { return stop_signal == nullptr ? 0 : stop_signal->load(); }
 };
 
+// What becomes a model folder.
+struct TrainedModel {
+  std::span<const StreamedTensor> weights;
+  bool ends_turns = false;  // some step of the run has trained TrainerHooks::turn_end
+  bool chats = false;       // or a row that was made for it with the chat template
+};
+
 // What the trainer asks of others.
 struct TrainerHooks {
-  // Writes a model of these weights into a folder and says which files. Called on rank 0 only,
-  // from the thread that saves, without a pool.
-  std::function<SaveReport(const fs::path& folder, std::span<const StreamedTensor> weights,
-                           ThreadPool* pool)>
+  // Writes a model into a folder and says which files. Called on rank 0 only, from the thread that
+  // saves, without a pool.
+  std::function<SaveReport(const fs::path& folder, const TrainedModel& model, ThreadPool* pool)>
       export_model;
+  // The token at the end of a turn, on all ranks.
+  std::optional<int32_t> turn_end{};
   // Steps done, and a few words for the progress line.
   std::function<void(int64_t done, int64_t total, std::string_view tail)> on_step;
   // Evaluation batches done.
@@ -70,6 +78,9 @@ struct TrainOutcome {
 struct SavedWeights {
   std::optional<GatheredState> memory;
   std::vector<StreamedTensor> tensors;
+  bool ends_turns = false, chats = false;
+
+  TrainedModel model() const { return {tensors, ends_turns, chats}; }
 };
 
 // What can be told of a checkpoint before a model is loaded: M260-M263 when it is not whole (not

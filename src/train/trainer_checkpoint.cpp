@@ -38,6 +38,7 @@ struct SaveJob {
   std::vector<std::pair<std::string, std::string>> texts;  // file, contents
   Json run_state;                                          // null: not saved
   std::vector<StreamedTensor> weights, state;
+  bool ends_turns = false, chats = false;
   std::vector<fs::path> keep;
   int64_t limit = 0;
 
@@ -47,7 +48,7 @@ struct SaveJob {
     if (!state.empty()) {
       writer.write_tensors(kTensors, state);
     }
-    writer.add(hooks.export_model(writer.folder(), weights, nullptr).files);
+    writer.add(hooks.export_model(writer.folder(), {weights, ends_turns, chats}, nullptr).files);
     was_read();
     if (!run_state.is_null()) {
       run_state["identity"] = hooks.identity();
@@ -155,6 +156,8 @@ void Trainer::save_checkpoint() {
   job.step = state_.step;
   job.limit = options_.save_total_limit.value_or(0);
   job.weights = weights_of(state);
+  job.ends_turns = state_.ends_turns;
+  job.chats = state_.chats;
   if (!options_.save_only_model) {
     job.state = std::move(state);
     job.run_state = saved_state();
@@ -368,6 +371,8 @@ void Trainer::load_weights(const fs::path& checkpoint) {
 SavedWeights Trainer::weights() {
   sharder_.settle();
   SavedWeights out;
+  out.ends_turns = state_.ends_turns;
+  out.chats = state_.chats;
   if (sharder_.scattered()) {
     out.memory.emplace(gather_state(sharder_, log_ != nullptr, false));
     out.tensors = weights_of(out.memory->streamed());

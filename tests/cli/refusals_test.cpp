@@ -205,6 +205,36 @@ TEST_F(Refusals, AChangeOfWhatMattersIsSaidBeforeTheRun) {
   for (const Command command : {train, dry_run}) {
     EXPECT_EQ(refused(command, resumed("2e-05")), "");  // the default
     EXPECT_EQ(refused(command, resumed("0.5")), "C063");
+    // And before the data are read.
+    Values other_data = resumed("0.5");
+    other_data["dataset_name"] = "cut.jsonl";
+    EXPECT_EQ(refused(command, other_data), "C063");
+    other_data["learning_rate"] = "2e-05";
+    EXPECT_EQ(refused(command, other_data), "D010");
+  }
+}
+
+// Whether rows are tokenised first or made while training runs.
+TEST_F(Refusals, OneLetterOfOneRowIsAChangeOfTheData) {
+  for (const int count : {300, 6000}) {
+    const auto rows = [&](int changed) {
+      std::string text;
+      for (int i = 0; i < count; ++i) {
+        text += fmt::format("{{\"text\": \"word{} {}\"}}\n", i, i == changed ? "wolf" : "word");
+      }
+      write("many.jsonl", text);
+    };
+    rows(-1);
+    ASSERT_EQ(refused(train, {{"save_steps", "1"}, {"dataset_name", "many.jsonl"}}), "");
+    const fs::path before = folder_ / fmt::format("before-{}", count);
+    fs::rename(folder_ / "out", before);
+    const Values resumed = {{"resume_from_checkpoint", (before / "checkpoint-1").string()},
+                            {"dataset_name", "many.jsonl"}};
+    EXPECT_EQ(refused(dry_run, resumed), "") << count;
+    for (const int changed : {0, 131, count - 2}) {
+      rows(changed);
+      EXPECT_EQ(refused(dry_run, resumed), "C063") << changed << " of " << count;
+    }
   }
 }
 

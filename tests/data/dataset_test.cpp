@@ -6,6 +6,7 @@
 
 #include "data/model.h"
 #include "data/support.h"
+#include "data/tokens/loader.h"
 
 namespace sft {
 namespace {
@@ -112,6 +113,88 @@ TEST(Dataset, RefusesOptionsThatCannotBe) {
             "D050");
   EXPECT_EQ(code([](DataOptions& o) { o.dataset_kwargs = Json{{"skip_prepare_dataset", true}}; }),
             "D054");
+}
+
+// As TRL's collator, which makes positions of seq_lengths where nothing is padded.
+TEST(Dataset, ARowThatIsPackedAlreadyIsItsDocumentsWhereNothingIsPadded) {
+  const TemporaryFolder folder;
+  DataOptions options;
+  options.dataset_name = folder
+                             .write("train.jsonl",
+                                    "{\"input_ids\": [5, 6, 7, 8, 9], \"seq_lengths\": [3, 2]}\n"
+                                    "{\"input_ids\": [10, 11], \"seq_lengths\": [2]}\n"
+                                    "{\"input_ids\": [12, 13, 14], \"labels\": [12, -100, 14], "
+                                    "\"seq_lengths\": [1, 2]}\n")
+                             .string();
+  options.max_length.reset();
+  using Documents = std::vector<int32_t>;
+  for (const int threads : {1, 4}) {
+    Preparing preparing("chatml", threads);
+    options.padding_free = true;
+    const Prepared data = preparing.prepare(options);
+    ASSERT_EQ(data.rows->size(), 3);
+    EXPECT_EQ(data.statistics.rows, 3);
+    EXPECT_EQ(data.rows->example(0).documents, (Documents{3, 2}));
+    EXPECT_EQ(data.rows->example(1).documents, (Documents{2}));
+    EXPECT_EQ(data.rows->example(2).labels, (Documents{12, kIgnored, 14}));
+    EXPECT_EQ(data.rows->length(0), 5);
+    EXPECT_NE(data.rows->place(1).find("train.jsonl:2"), std::string::npos);
+    LoaderOptions loading;
+    loading.per_device_batch = 3;
+    loading.sampling = Sampling::sequential;
+    loading.padding_free = true;
+    const MicroBatch batch = make_loader(*data.rows, loading)->next()[0];
+    EXPECT_EQ(batch.cu_seqlens, (Documents{0, 3, 5, 7, 8, 10}));
+    EXPECT_EQ(batch.positions, (Documents{0, 1, 2, 0, 1, 0, 1, 0, 0, 1}));
+    EXPECT_EQ(batch.targets,
+              (Documents{6, 7, kIgnored, 9, kIgnored, 11, kIgnored, kIgnored, 14, kIgnored}));
+    options.padding_free = false;  // then a row is one document, as in TRL
+    EXPECT_TRUE(preparing.prepare(options).rows->example(0).documents.empty());
+  }
+}
+
+TEST(Dataset, RowsThatArePackedAlreadyAreSplitAndShuffledAsRows) {
+  const TemporaryFolder folder;
+  std::string text;
+  for (int i = 0; i < 50; ++i) {
+    text += Json{{"input_ids", {i, i, i + 1}}, {"seq_lengths", {2, 1}}}.dump() + "\n";
+  }
+  DataOptions packed, plain;
+  packed.dataset_name = folder.write("packed.jsonl", text).string();
+  plain.dataset_name = packed.dataset_name;
+  for (DataOptions* options : {&packed, &plain}) {
+    options->max_length.reset();
+    options->shuffle_dataset = true;
+    options->test_split_size = 0.2;
+  }
+  packed.padding_free = true;
+  Preparing preparing;
+  for (const Part part : {Part::train, Part::eval}) {
+    const Prepared one = preparing.prepare(packed, part), other = preparing.prepare(plain, part);
+    ASSERT_EQ(one.rows->size(), other.rows->size());
+    for (int64_t i = 0; i < one.rows->size(); ++i) {
+      EXPECT_EQ(one.rows->example(i).input_ids, other.rows->example(i).input_ids);
+      EXPECT_EQ(one.rows->example(i).documents.size(), 2U);
+    }
+  }
+}
+
+TEST(Dataset, ConversationsAreCountedAmongAllRowsAndNotTheFirst) {
+  const TemporaryFolder folder;
+  DataOptions options;
+  options.dataset_name =
+      folder
+          .write("train.jsonl", lines(0, 200) +
+                                    Json{{"messages",
+                                          {{{"role", "user"}, {"content", "q"}},
+                                           {{"role", "assistant"}, {"content", "a"}}}}}
+                                        .dump() +
+                                    "\n")
+          .string();
+  Preparing preparing;
+  EXPECT_TRUE(preparing.prepare(options).chat);
+  options.dataset_name = folder.write("plain.jsonl", lines(0, 200)).string();
+  EXPECT_FALSE(preparing.prepare(options).chat);
 }
 
 TEST(Dataset, FirstErrorIsTheFirstRowsWhateverTheThreads) {

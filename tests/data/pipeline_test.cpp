@@ -5,6 +5,7 @@
 #include <fstream>
 #include <numeric>
 
+#include "core/content_hash.h"
 #include "data/dataset.h"
 #include "data/model.h"
 #include "data/support.h"
@@ -435,12 +436,55 @@ TEST(TokenStore, ReadsTheSameFromItsFile) {
     saved.save(numbers, Json(1), [&] { return cache.find(); });
     const TokenStore mapped = TokenStore::of_file(cache.find());
     ASSERT_EQ(mapped.size(), 3000);
+    ContentHash in_memory, in_file;
+    EXPECT_TRUE(plain.add_to(in_memory) && mapped.add_to(in_file));
+    EXPECT_EQ(in_memory.hex(), in_file.hex());
     for (int64_t i = 0; i < 3000; ++i) {
       ASSERT_EQ(saved.example(i).input_ids, plain.example(i).input_ids);
       ASSERT_EQ(saved.example(i).labels, plain.example(i).labels);
       ASSERT_EQ(mapped.example(i).labels, plain.example(i).labels);
     }
   }
+}
+
+std::string hash_of(const PreparedDataset& rows) {
+  ContentHash hash;
+  EXPECT_TRUE(rows.add_to(hash));
+  return hash.hex();
+}
+
+TEST(TokenStore, ItsHashIsOfEveryTokenAndLabelAndOfTheirOrder) {
+  constexpr int32_t kRows = 1000;
+  const auto store = [](int32_t changed, bool label) {
+    TokenStore out;
+    for (int32_t i = 0; i < kRows; ++i) {
+      Example row{.input_ids = {i, 5, 6}, .labels = {i, kIgnored, 6}, .documents = {}};
+      if (i == changed) {
+        (label ? row.labels : row.input_ids)[1] = 5 + (label ? 0 : 1);
+      }
+      out.append(row);
+    }
+    return out;
+  };
+  const TokenStore plain = store(-1, false);
+  EXPECT_EQ(hash_of(store(-1, false)), hash_of(plain));
+  for (const int32_t row : {0, 1, 17, 500, kRows - 1}) {
+    EXPECT_NE(hash_of(store(row, false)), hash_of(plain)) << row;
+    EXPECT_NE(hash_of(store(row, true)), hash_of(plain)) << row;
+  }
+  std::vector<int64_t> order(kRows);
+  std::iota(order.begin(), order.end(), 0);
+  std::swap(order[300], order[301]);
+  TokenStore swapped = store(-1, false);
+  swapped.select(order);
+  EXPECT_NE(hash_of(swapped), hash_of(plain));
+  const auto packed = [&](int64_t length) {
+    TokenStore rows = store(-1, false);
+    const std::vector<int64_t> lengths = rows.lengths();
+    return hash_of(PackedStore(std::move(rows), plan_packing(lengths, length, Packing::bfd), true));
+  };
+  EXPECT_EQ(packed(8), packed(8));
+  EXPECT_NE(packed(8), packed(9));
 }
 
 }  // namespace

@@ -165,7 +165,7 @@ inline RunResult run_rank(TrainOptions o, const PreparedDataset& rows, Communica
     log.emplace(RunLog::Setup{o.output_dir, {}, [] { return 0.0; }, {}});
   }
   TrainerHooks hooks;
-  hooks.export_model = [&](const fs::path&, std::span<const StreamedTensor>, ThreadPool*) {
+  hooks.export_model = [&](const fs::path&, const TrainedModel&, ThreadPool*) {
     if (setup.exporting) {
       setup.exporting();
     }

@@ -95,8 +95,6 @@ constexpr CodeRow kTokens[] = {
      "tokenise the rows for this model"},
     {"D054", "`skip_prepare_dataset`, and a row has no input_ids, or a mask without labels",
      "leave it out, or write such rows"},
-    {"D056", "a row is packed of documents already, and rows are packed here",
-     "give each document a row of its own"},
     {"D075", "--pad_token is not in the vocabulary", "leave it out: nothing is padded here"},
 };
 

@@ -8,12 +8,15 @@
 
 namespace sft {
 
+class ContentHash;
+
 inline constexpr int32_t kIgnored = -100;  // the label of a token that is not trained
 
 // What happened to rows on their way, where they are made while training runs.
 struct RowNotes {
   int64_t rows = 0, empty = 0, truncated = 0, tokens_truncated = 0;
   int64_t prefix_mismatch = 0, second_bos = 0, lost_reasoning = 0, mask_ignored = 0;
+  int64_t conversations = 0;
 
   RowNotes& operator+=(const RowNotes& other) {
     rows += other.rows;
@@ -24,6 +27,7 @@ struct RowNotes {
     second_bos += other.second_bos;
     lost_reasoning += other.lost_reasoning;
     mask_ignored += other.mask_ignored;
+    conversations += other.conversations;
     return *this;
   }
 };
@@ -64,6 +68,9 @@ class PreparedDataset {
   // Where rows come in windows only; size() is then the number of rows that counts as an epoch, and
   // example(i) belongs to the first windows.
   virtual const RowWindows* windows() const { return nullptr; }
+  // Adds the tokens and labels of all rows, in their order. False, and nothing is added, where rows
+  // are made when they are asked for: their files tell as much, and cost less to go through.
+  virtual bool add_to(ContentHash& hash) const;
 };
 
 }  // namespace sft

@@ -34,7 +34,8 @@ Example noted_example(const RowPreparer& preparer, const SourceRow& row,
                .prefix_mismatch = stats.rows_with_prefix_mismatch,
                .second_bos = stats.rows_with_second_bos,
                .lost_reasoning = stats.rows_with_lost_reasoning,
-               .mask_ignored = stats.rows_with_mask_ignored};
+               .mask_ignored = stats.rows_with_mask_ignored,
+               .conversations = stats.conversations};
   return out;
 }
 

@@ -272,8 +272,11 @@ RenderedRow Renderer::render_shaped(const ShapedRow& row, Tokenizer::Scratch& sc
     case RowKind::prompt_completion:
       return render_prompt_completion(row, scratch);
     case RowKind::messages:
-    case RowKind::messages_and_completion:
-      return render_messages(row, scratch, losses);
+    case RowKind::messages_and_completion: {
+      RenderedRow out = render_messages(row, scratch, losses);
+      out.conversation = true;
+      return out;
+    }
     case RowKind::tokens:
       return render_tokens(row);
   }
@@ -458,12 +461,6 @@ RenderedRow Renderer::render_messages(const ShapedRow& row, Tokenizer::Scratch& 
 }
 
 RenderedRow Renderer::render_tokens(const ShapedRow& row) const {
-  if (documents_apart_ && row.seq_lengths.size() > 1) {
-    throw Error("D056", fmt::format("this row is packed of {} documents already (seq_lengths), and "
-                                    "rows are packed here",
-                                    row.seq_lengths.size()))
-        .hint("give each document a row of its own, with --packing");
-  }
   for (const int32_t id : row.input_ids) {
     if (id < 0 || id >= vocab_) {
       throw Error("D047",
@@ -473,6 +470,9 @@ RenderedRow Renderer::render_tokens(const ShapedRow& row) const {
   }
   RenderedRow out{.example = {.input_ids = row.input_ids, .labels = row.labels, .documents = {}},
                   .text = {}};
+  if (documents_apart_ && row.seq_lengths.size() > 1) {
+    out.example.documents = row.seq_lengths;
+  }
   if (row.labels.empty()) {
     if (prepared_ && (!row.completion_mask.empty() || !row.assistant_mask.empty())) {
       throw Error("D054",

@@ -19,6 +19,7 @@ struct RenderedRow {
   std::string text;              // what was tokenised; empty for pre-tokenised rows
   bool prefix_mismatch = false;  // the prompt alone does not begin the whole row's tokens
   bool mask_ignored = false;     // completion_mask, where completion_only_loss is not asked for
+  bool conversation = false;     // rendered with the chat template
   bool second_bos = false;       // the text began with BOS itself, and one of the two was left out
   bool without_assistant = false;   // assistant_only_loss, and nobody speaks as the assistant
   bool lost_reasoning = false;      // the template left reasoning of a message out

@@ -108,6 +108,7 @@ bool RowPreparer::finish(RenderedRow& row, DataStatistics& stats) const {
     }
   }
   ++stats.rows;
+  stats.conversations += row.conversation ? 1 : 0;
   stats.tokens += static_cast<int64_t>(example.input_ids.size());
   stats.tokens_trained += trained();
   return true;

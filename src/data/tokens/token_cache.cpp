@@ -16,7 +16,7 @@ namespace sft {
 
 namespace {
 
-constexpr int64_t kFormat = 2;
+constexpr int64_t kFormat = 3;
 
 void add_file(ContentHash& hash, const std::filesystem::path& path) {
   struct stat info{};
@@ -75,6 +75,7 @@ std::string token_cache_key(const RowSource& source, const DataOptions& o, Part 
                    o.completion_only_loss ? (*o.completion_only_loss ? "only" : "no") : "",
                    o.dataset_kwargs,
                    packing,
+                   o.padding_free && !o.packing,
                    o.column_map,
                    o.role_map,
                    o.messages_field.value_or(""),

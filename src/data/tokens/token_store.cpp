@@ -4,6 +4,7 @@
 
 #include <numeric>
 
+#include "core/content_hash.h"
 #include "core/error.h"
 
 namespace sft {
@@ -150,6 +151,14 @@ Example TokenStore::piece(const Piece& piece) const {
   return out;
 }
 
+bool TokenStore::add_to(ContentHash& hash) const {
+  hash.add(file_ != nullptr ? file_->tokens() : std::span<const int32_t>(tokens_));
+  hash.add(file_ != nullptr ? file_->labels() : std::span<const int32_t>(labels_));
+  hash.add(file_ != nullptr ? file_->trained() : std::span<const uint64_t>(trained_));
+  hash.add(begins()).add(order_);
+  return true;
+}
+
 std::vector<int64_t> TokenStore::lengths() const {
   std::vector<int64_t> out(order_.size());
   for (size_t i = 0; i < out.size(); ++i) {
@@ -177,6 +186,18 @@ Example PackedStore::example(int64_t i) const {
     }
   }
   return out;
+}
+
+bool PackedStore::add_to(ContentHash& hash) const {
+  rows_.add_to(hash);
+  for (const int64_t row : order_) {
+    for (const Piece& piece : plan_.row(row)) {
+      hash.add(piece.example).add(piece.begin).add(piece.length);
+    }
+    hash.add(int64_t{-1});  // the end of a row
+  }
+  hash.add(isolated_ ? int64_t{1} : int64_t{0});
+  return true;
 }
 
 std::string PackedStore::place(int64_t i) const {

@@ -42,6 +42,7 @@ class TokenStore : public PreparedDataset {
   std::string place(int64_t i) const override {
     return places_ ? places_(order_[static_cast<size_t>(i)]) : "";
   }
+  bool add_to(ContentHash& hash) const override;
   // The tokens and labels of a part of row `piece.example`.
   Example piece(const Piece& piece) const;
   std::vector<int64_t> lengths() const;
@@ -75,6 +76,7 @@ class PackedStore : public PreparedDataset {
   int64_t size() const override { return static_cast<int64_t>(order_.size()); }
   Example example(int64_t i) const override;
   int64_t length(int64_t i) const override;
+  bool add_to(ContentHash& hash) const override;
   std::string place(int64_t i) const override;  // of the row packed first, and how many more
 
  private:
