@@ -56,6 +56,7 @@ struct BenchOptions {
       "cheapest recompute that fits.");
     v("by_op", &settings.by_op, "Also the milliseconds of each op, run one by one.");
     v("profile", &settings.profile, "Write a trace of that to this file; Perfetto opens it.");
+    run.model.visit_quantisation(v);
     v.group(
         "Ranks (sft launch --nproc_per_node 8 bench ..., or torchrun --no-python sft bench ...)");
     run.sharding.visit(v);

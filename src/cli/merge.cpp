@@ -11,13 +11,15 @@
 #include "options/parser.h"
 #include "options/text.h"
 #include "run/merge.h"
+#include "run/save_packed.h"
 
 namespace sft {
 
 namespace {
 
 struct Words {
-  std::string adapter, base, output_dir, dtype = "auto", max_shard_size = "5GB";
+  std::string adapter, base, output_dir, dtype = "auto", quantization = "none",
+                                         max_shard_size = "5GB";
   int64_t threads = 0;
 
   void visit(OptionTable& v) {
@@ -28,6 +30,10 @@ struct Words {
     v("output_dir", &output_dir, "Folder of the merged model.");
     v("dtype", &dtype, "Type of the merged weights; auto: the base's.")
         .one_of({"auto", "bfloat16", "float16", "float32"});
+    v("quantization", &quantization,
+      "Quantise the merged linear layers again, as bitsandbytes saves them; it says what that "
+      "loses.")
+        .one_of(packed_forms());
     v("max_shard_size", &max_shard_size, "Largest file of weights.");
     v("threads", &threads, "Threads; 0: the cores this process may use.").at_most(kMostThreads);
   }
@@ -51,7 +57,7 @@ int run_merge(Args args, Terminal& terminal) {
   }
   const Logger log = terminal.logger(0, 0);
   ThreadPool pool(words.threads > 0 ? static_cast<int>(words.threads) : default_threads());
-  merge_adapter({words.adapter, words.base, words.output_dir, words.dtype,
+  merge_adapter({words.adapter, words.base, words.output_dir, words.dtype, words.quantization,
                  parse_byte_size(words.max_shard_size)},
                 hub_environment(terminal, log), pool, log);
   return 0;

@@ -10,7 +10,7 @@ struct Names {
   DType dtype;
   std::string_view torch, safetensors;
 };
-constexpr std::array<Names, 20> kNames{{{DType::f32, "float32", "F32"},
+constexpr std::array<Names, 21> kNames{{{DType::f32, "float32", "F32"},
                                         {DType::f16, "float16", "F16"},
                                         {DType::bf16, "bfloat16", "BF16"},
                                         {DType::i32, "int32", "I32"},
@@ -29,11 +29,12 @@ constexpr std::array<Names, 20> kNames{{{DType::f32, "float32", "F32"},
                                         {DType::q5_1, "Q5_1", ""},
                                         {DType::q4_k, "Q4_K", ""},
                                         {DType::q5_k, "Q5_K", ""},
-                                        {DType::q6_k, "Q6_K", ""}}};
+                                        {DType::q6_k, "Q6_K", ""},
+                                        {DType::f8_blocks, "float8 by blocks", ""}}};
 
 using Scales = Packing::Scales;
 // In the order of DType, from nf4 on.
-constexpr std::array<Packing, 14> kPackings{{{64, 32, Scales::block},
+constexpr std::array<Packing, 15> kPackings{{{64, 32, Scales::block},
                                              {64, 32, Scales::block},
                                              {64, 32, Scales::nested},
                                              {64, 32, Scales::nested},
@@ -46,7 +47,8 @@ constexpr std::array<Packing, 14> kPackings{{{64, 32, Scales::block},
                                              {32, 24, Scales::inside},
                                              {256, 144, Scales::inside},
                                              {256, 176, Scales::inside},
-                                             {256, 210, Scales::inside}}};
+                                             {256, 210, Scales::inside},
+                                             {1, 1, Scales::tile}}};
 }  // namespace
 
 std::string_view name_of(DType t) {

@@ -21,7 +21,7 @@ enum class DType : uint8_t {
   fp4,         // the same with its other codes
   nf4_nested,  // and with scales of 8 bits (double quantisation)
   fp4_nested,
-  i8_rows,  // int8, a float32 scale a row
+  i8_rows,  // int8, a float32 a row: its largest magnitude
   f8_rows,  // float8 e4m3, a float32 scale a row
   q8_0,     // ggml's blocks, as a GGUF file has them
   q4_0,
@@ -31,6 +31,7 @@ enum class DType : uint8_t {
   q4_k,
   q5_k,
   q6_k,
+  f8_blocks,  // float8 e4m3, a float32 scale for each 128 x 128 of a matrix
 };
 
 constexpr size_t size_of(DType t) {
@@ -61,11 +62,13 @@ struct Packing {
     block,   // a float32 for each block
     nested,  // a byte for each block, a float32 for 256 of them, and a float32 offset
     row,     // a float32 for each row
+    tile,    // a float32 for each kScaleTile x kScaleTile of a matrix
   };
   int64_t values, bytes;  // of a block
   Scales scales;
 };
 const Packing& packing_of(DType t);  // of a packed one
+inline constexpr int64_t kScaleTile = 128;
 
 constexpr bool is_floating(DType t) {
   return t == DType::f32 || t == DType::f16 || t == DType::bf16;

@@ -24,6 +24,8 @@ int64_t elements_of(std::span<const int64_t> dims) {
   return n;
 }
 
+int64_t scale_tiles(int64_t length) { return (length + kScaleTile - 1) / kScaleTile; }
+
 size_t scales_at(DType type, const Shape& shape) {
   const Packing& packing = packing_of(type);
   const int64_t blocks = (shape.elements() + packing.values - 1) / packing.values;
@@ -46,6 +48,8 @@ size_t bytes_of(DType type, const Shape& shape) {
       return behind + (blocks + 3) / 4 * 4 + 4 * ((blocks + 255) / 256) + 4;
     case Packing::Scales::row:
       return behind + 4 * static_cast<size_t>(shape.rank() == 0 ? 0 : shape[0]);
+    case Packing::Scales::tile:
+      return behind + 4 * static_cast<size_t>(scale_tiles(shape[0]) * scale_tiles(shape[1]));
   }
   return 0;
 }

@@ -40,6 +40,8 @@ class Shape {
 size_t bytes_of(DType type, const Shape& shape);
 // Where the scales of a packed tensor begin: behind its codes.
 size_t scales_at(DType type, const Shape& shape);
+// How many tiles of kScaleTile cover so many rows, or columns.
+int64_t scale_tiles(int64_t length);
 
 struct Tensor {
   void* data = nullptr;

@@ -47,6 +47,7 @@ void decode(const Tensor& packed, int64_t begin, int64_t end, float* to) {
       return decode_four_bit(packed, begin, end, to);
     case DType::i8_rows:
     case DType::f8_rows:
+    case DType::f8_blocks:
       return decode_eight_bit(packed, begin, end, to);
     default:
       if (const GgufType* const type = find_gguf_type(packed.dtype)) {
@@ -66,14 +67,14 @@ bool can_encode(DType type) {
   return is_weight_dtype(type) || (is_packed(type) && type < DType::q8_0);
 }
 
-void encode(const float* values, Tensor& packed) {
+void encode(const float* values, Tensor& packed, ThreadPool* pool) {
   SFT_ASSERT(can_encode(packed.dtype));
   if (is_weight_dtype(packed.dtype)) {
-    convert_from_f32(packed.dtype, values, packed.shape.elements(), packed.as<std::byte>());
+    convert_from_f32(packed.dtype, values, packed.shape.elements(), packed.as<std::byte>(), pool);
   } else if (packed.dtype == DType::i8_rows || packed.dtype == DType::f8_rows) {
-    encode_eight_bit(values, packed);
+    encode_eight_bit(values, packed, pool);
   } else {
-    encode_four_bit(values, packed);
+    encode_four_bit(values, packed, pool);
   }
 }
 

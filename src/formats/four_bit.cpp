@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "formats/block8.h"
+#include "formats/convert.h"
 
 namespace sft {
 
@@ -149,23 +150,40 @@ float four_bit_scale(const Tensor& packed, int64_t block) {
 void decode_four_bit(const Tensor& packed, int64_t begin, int64_t end, float* to) {
   const std::array<float, 16>& codes = four_bit_codes(packed.dtype);
   const auto* const bytes = packed.as<uint8_t>();
+  std::array<float, 16> values;  // of the codes in a block
   for (int64_t at = begin; at < end;) {
     const float scale = four_bit_scale(packed, at / kBlock);
+    for (size_t c = 0; c < values.size(); ++c) {
+      values[c] = codes[c] * scale;
+    }
     const int64_t last = std::min(end, (at / kBlock + 1) * kBlock);
-    for (; at < last; ++at) {
+    const auto one = [&] {
       const uint8_t byte = bytes[at / 2];
-      to[at - begin] = codes[at % 2 == 0 ? byte >> 4 : byte & 15] * scale;
+      to[at - begin] = values[at % 2 == 0 ? byte >> 4 : byte & 15];
+      ++at;
+    };
+    if (at % 2 != 0) {
+      one();
+    }
+    for (; at + 1 < last; at += 2) {
+      const uint8_t byte = bytes[at / 2];
+      to[at - begin] = values[byte >> 4];
+      to[at - begin + 1] = values[byte & 15];
+    }
+    if (at < last) {
+      one();
     }
   }
 }
 
-void encode_four_bit(const float* values, Tensor& packed) {
-  const Borders borders = borders_of(packed.dtype);
+namespace {
+
+// The codes of blocks [begin, end), and their scales.
+void encode_blocks(const float* values, const Borders& borders, int64_t first, int64_t last,
+                   Tensor& packed, std::vector<float>& scales) {
   const int64_t n = packed.shape.elements();
-  std::memset(packed.data, 0, packed.bytes());
   auto* const bytes = packed.as<uint8_t>();
-  std::vector<float> scales(static_cast<size_t>(blocks_of(packed)));
-  for (int64_t block = 0; block < blocks_of(packed); ++block) {
+  for (int64_t block = first; block < last; ++block) {
     const int64_t begin = block * kBlock, end = std::min(n, begin + kBlock);
     float& scale = scales[static_cast<size_t>(block)];
     scale = largest(values + begin, end - begin);
@@ -181,6 +199,18 @@ void encode_four_bit(const float* values, Tensor& packed) {
       bytes[i / 2] |= static_cast<uint8_t>(i % 2 == 0 ? code << 4 : code);
     }
   }
+}
+
+}  // namespace
+
+void encode_four_bit(const float* values, Tensor& packed, ThreadPool* pool) {
+  const Borders borders = borders_of(packed.dtype);
+  std::memset(packed.data, 0, packed.bytes());
+  const int64_t blocks = blocks_of(packed);
+  std::vector<float> scales(static_cast<size_t>(blocks));
+  split_work(pool, blocks, 1024, [&](int64_t begin, int64_t end) {
+    encode_blocks(values, borders, begin, end, packed, scales);
+  });
   const ScaleParts parts = parts_of(packed);
   if (parts.scales != nullptr) {
     std::ranges::copy(scales, parts.scales);

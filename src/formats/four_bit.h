@@ -10,6 +10,7 @@
 #include <array>
 
 #include "core/tensor.h"
+#include "core/thread_pool.h"
 
 namespace sft {
 
@@ -17,7 +18,7 @@ namespace sft {
 const std::array<float, 16>& four_bit_codes(DType type);
 
 void decode_four_bit(const Tensor& packed, int64_t begin, int64_t end, float* to);
-void encode_four_bit(const float* values, Tensor& packed);
+void encode_four_bit(const float* values, Tensor& packed, ThreadPool* pool = nullptr);
 
 // The scale of each block of 64.
 float four_bit_scale(const Tensor& packed, int64_t block);

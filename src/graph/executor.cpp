@@ -47,6 +47,9 @@ Tensor Executor::resolve(Value v, const Bindings& bindings) const {
       return bindings.parameters.at(index);
     case ValueInfo::Kind::parameter_grad:
       return bindings.gradients.at(index);
+    case ValueInfo::Kind::group:
+      SFT_ASSERT(info.kind != ValueInfo::Kind::group);  // it is read by its parts
+      break;
     case ValueInfo::Kind::input:
       break;
   }

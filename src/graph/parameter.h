@@ -15,6 +15,7 @@ namespace sft {
 struct ParamPiece {
   std::string name;  // Hugging Face's name
   int64_t rows;
+  std::optional<DType> stored{};  // of one that is kept in another type than its parameter
 };
 
 enum class Init { normal, ones, zeros };

@@ -40,6 +40,23 @@ Value Program::parameter(int index, std::string name, Shape shape, DType dtype, 
   return v;
 }
 
+Value Program::group(std::string name, std::vector<Value> parts) {
+  std::vector<int64_t> dims = shape(parts.front()).dims();
+  dims[0] = 0;
+  for (const Value part : parts) {
+    SFT_ASSERT(info(part).kind == ValueInfo::Kind::parameter && !info(part).grad);
+    dims[0] += shape(part)[0];
+  }
+  const Value v =
+      add_value({ValueInfo::Kind::group, std::move(name), Shape(dims), info(parts.front()).dtype});
+  values_[static_cast<size_t>(v.id)].parts = std::move(parts);
+  return v;
+}
+
+std::vector<Value> Program::parts(Value v) const {
+  return info(v).kind == ValueInfo::Kind::group ? info(v).parts : std::vector{v};
+}
+
 Value Program::make(std::string name, Shape shape, DType dtype) {
   return add_value({ValueInfo::Kind::arena, std::move(name), shape, dtype});
 }

@@ -94,7 +94,7 @@ struct Instruction {
 };
 
 struct ValueInfo {
-  enum class Kind { arena, input, parameter, parameter_grad, host };
+  enum class Kind { arena, input, parameter, parameter_grad, host, group };
   Kind kind = Kind::arena;
   std::string name;
   Shape shape;
@@ -105,6 +105,7 @@ struct ValueInfo {
   bool grad = false;           // a gradient flows to it
   bool kept = false;           // read from outside after the run
   bool sized_by_host = false;  // an input whose bound shape, not its data, says how much there is
+  std::vector<Value> parts{};  // of a group
 };
 
 class Program {
@@ -121,6 +122,11 @@ class Program {
   // trained.
   Value parameter(int index, std::string name, Shape shape, DType dtype, bool trained,
                   int bucket = 0);
+  // Frozen parameters, whose rows follow each other, as one: a name for them that has no memory. An
+  // instruction reads its parts.
+  Value group(std::string name, std::vector<Value> parts);
+  // Those of a group; of any other value itself.
+  std::vector<Value> parts(Value v) const;
   Value make(std::string name, Shape shape, DType dtype = DType::f32);
   // An activation: of the target's compute type.
   Value activation(std::string name, Shape shape) {

@@ -23,9 +23,12 @@ constexpr const char* kEmbedding = "model.embed_tokens.weight";
 constexpr const char* kHead = "lm_head.weight";
 constexpr const char* kTied = "tie_word_embeddings";
 
-DType majority_dtype(const SafetensorsFolder& weights) {
+DType majority_dtype(const SafetensorsFolder& weights, const PackedTensors& packed) {
   std::array<int64_t, 3> elements{};  // f32, f16, bf16
   for (const std::string& name : weights.names()) {
+    if (packed.find(name) != nullptr || packed.is_beside(name)) {
+      continue;
+    }
     const StoredTensor& t = *weights.find(name)->tensor;
     const auto dtype = parse_dtype(t.dtype);
     if (t.shape.size() >= 2 && dtype && is_weight_dtype(*dtype)) {
@@ -76,12 +79,15 @@ const HfSource::Weights& HfSource::weights() const {
   return *weights_;
 }
 
-HfSource::Weights::Weights(const fs::path& folder, bool tied) : files(folder) {
+HfSource::Weights::Weights(const fs::path& folder, bool tied) : files(folder), packed(files) {
   const auto& in_files = files.names();
   const bool bare = files.find(kBareName).has_value() &&
                     std::none_of(in_files.begin(), in_files.end(),
                                  [](const auto& name) { return name.starts_with(kPrefix); });
   for (const std::string& name : in_files) {
+    if (packed.is_beside(name)) {
+      continue;
+    }
     names.push_back(bare ? kPrefix + name : name);
     stored.emplace(names.back(), name);
   }
@@ -90,10 +96,54 @@ HfSource::Weights::Weights(const fs::path& folder, bool tied) : files(folder) {
     names.emplace_back(kEmbedding);
     stored.emplace(kEmbedding, stored.at(kHead));
   }
-  dtype = majority_dtype(files);
+  dtype = majority_dtype(files, packed);
 }
 
-void HfSource::check_config() const {
+void HfSource::Weights::read(const std::string& name, ElementRange part, float* destination,
+                             ThreadPool* pool) const {
+  if (packed.find(name) != nullptr) {
+    packed.read_f32(name, part, destination, pool);
+    return;
+  }
+  const SafetensorsFolder::Entry found = *files.find(name);
+  found.file->read_f32(*found.tensor, part, destination, pool);
+}
+
+// What quantises the weights in float8 must be what is read.
+HfSource::Float8Config HfSource::read_float8(const Json& config, const std::string& file) {
+  const auto wrong = [&](const char* key, const char* wanted) {
+    return Error("C202", fmt::format("quantization_config: \"{}\" is {}, and {} is wanted", key,
+                                     to_text(config[key]), wanted))
+        .at(file);
+  };
+  Float8Config read;
+  if (const Json format = config.value("fmt", Json("e4m3")); format != "e4m3") {
+    throw wrong("fmt", "e4m3");
+  }
+  if (config.contains("weight_block_size")) {
+    const Json& block = config["weight_block_size"];
+    read.tiles = !block.is_null();
+    if (read.tiles && block != Json::array({kScaleTile, kScaleTile})) {
+      throw wrong("weight_block_size", "[128, 128]");
+    }
+  }
+  for (const char* key : {"modules_to_not_convert", "ignored_layers"}) {
+    const Json skips = config.value(key, Json());
+    if (!skips.is_null()) {
+      if (!skips.is_array() ||
+          !std::ranges::all_of(skips, [](const Json& name) { return name.is_string(); })) {
+        throw wrong(key, "a list of names");
+      }
+      read.skips_head = false;
+      for (const Json& name : skips) {
+        read.skips.push_back(name);
+      }
+    }
+  }
+  return read;
+}
+
+void HfSource::check_config() {
   const std::string file = (path() / "config.json").string();
   if (!config().is_object()) {
     throw Error("M248", fmt::format("{} is not a JSON object", file))
@@ -104,8 +154,16 @@ void HfSource::check_config() const {
       const Json& q = config()[key];
       const Json method =
           q.is_object() && q.contains("quant_method") ? q["quant_method"] : Json("?");
+      if (method == "bitsandbytes") {
+        bnb_ = BnbConfig::from_json(q, file, false);
+        continue;
+      }
+      if (method == "fp8") {
+        float8_ = read_float8(q, file);
+        continue;
+      }
       throw Error("M243", fmt::format("{} is already quantised (\"{}\" has quant_method {}); "
-                                      "training starts from plain float weights",
+                                      "bitsandbytes and fp8 are read",
                                       name(), key, to_text(method)))
           .at(file)
           .hint("give the unquantised model this one was made from");
@@ -130,6 +188,9 @@ bool HfSource::Weights::head_differs() const {
   constexpr int64_t kPiece = int64_t{1} << 20;
   if (!stored.contains(kHead) || !stored.contains(kEmbedding)) {
     return false;
+  }
+  if (packed.find(stored.at(kHead)) != nullptr) {
+    return true;
   }
   const auto head = *files.find(stored.at(kHead));
   const auto embedding = *files.find(stored.at(kEmbedding));
@@ -160,6 +221,9 @@ SafetensorsFolder::Entry HfSource::entry(const std::string& name) const {
 
 Shape HfSource::shape(const std::string& name) const {
   const StoredTensor& t = *entry(name).tensor;
+  if (const PackedTensors::Entry* const packed = weights().packed.find(t.name)) {
+    return packed->shape;
+  }
   if (t.shape.size() > Shape::kMaxRank) {
     throw Error("M245", fmt::format("tensor \"{}\" has {} dimensions, at most {} are supported",
                                     name, t.shape.size(), Shape::kMaxRank))
@@ -171,8 +235,51 @@ Shape HfSource::shape(const std::string& name) const {
 
 void HfSource::read_f32(const std::string& name, ElementRange part, float* destination,
                         ThreadPool* pool) const {
-  const auto found = entry(name);
-  found.file->read_f32(*found.tensor, part, destination, pool);
+  weights().read(entry(name).tensor->name, part, destination, pool);
+}
+
+std::string HfSource::format() const {
+  return quantisation().empty() ? "safetensors" : "safetensors, " + quantisation();
+}
+
+std::string HfSource::quantisation() const {
+  return bnb_      ? "bitsandbytes " + bnb_->words()
+         : float8_ ? "float8 in tiles with scales of their own"
+                   : "";
+}
+
+std::optional<DType> HfSource::stored_type(const std::string& name) const {
+  if (weights_are_here()) {
+    const PackedTensors::Entry* const packed = weights().packed.find(entry(name).tensor->name);
+    return packed == nullptr ? std::nullopt : std::optional(packed->type);
+  }
+  const std::string module = name.substr(0, name.rfind('.'));
+  if (bnb_) {
+    return bnb_->quantises(module) ? std::optional(bnb_->type) : std::nullopt;
+  }
+  if (float8_) {
+    const bool skips =
+        float8_->skips_head ? module == "lm_head" : skips_module(float8_->skips, module);
+    return skips ? std::nullopt : std::optional(float8_->tiles ? DType::f8_blocks : DType::f8_rows);
+  }
+  return std::nullopt;
+}
+
+bool HfSource::read_packed(const std::string& name, Tensor& packed) const {
+  const StoredTensor& t = *entry(name).tensor;
+  const PackedTensors::Entry* const found = weights().packed.find(t.name);
+  if (found != nullptr && found->type == packed.dtype) {
+    weights().packed.read(t.name, packed);
+    return true;
+  }
+  if (packed.dtype == DType::f8_blocks) {
+    throw Error("M274", fmt::format("config.json says that tensor \"{}\" is quantised ({}), and it "
+                                    "is stored as {}",
+                                    name, name_of(packed.dtype), t.dtype))
+        .at(entry(name).file->path().string())
+        .hint("config.json and the weights are of different models: fetch both again");
+  }
+  return false;
 }
 
 std::optional<std::string> HfSource::file_text(const std::string& file) const {

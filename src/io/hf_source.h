@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "io/model_source.h"
+#include "io/packed_tensors.h"
 #include "io/safetensors.h"
 
 namespace sft {
@@ -16,7 +17,7 @@ class HfSource : public ModelSource {
   // it they are there, and opened at once.
   HfSource(std::string name, const fs::path& folder, std::function<void()> fetch = nullptr);
 
-  std::string format() const override { return "safetensors"; }
+  std::string format() const override;
   const std::vector<std::string>& names() const override { return weights().names; }
   bool has(const std::string& name) const override { return weights().stored.contains(name); }
   Shape shape(const std::string& name) const override;
@@ -25,6 +26,10 @@ class HfSource : public ModelSource {
                 ThreadPool* pool) const override;
   DType stored_dtype() const override { return weights().dtype; }
   bool weights_are_here() const override { return weights_ != nullptr; }
+  std::optional<DType> stored_type(const std::string& name) const override;
+  bool read_packed(const std::string& name, Tensor& packed) const override;
+  std::string quantisation() const override;
+  const BnbConfig* bnb() const override { return bnb_ ? &*bnb_ : nullptr; }
   std::optional<std::string> file_text(const std::string& file) const override;
 
  protected:
@@ -35,17 +40,31 @@ class HfSource : public ModelSource {
     Weights(const fs::path& folder, bool tied);
     // Whether it has a head and an embedding, and they are not the same.
     bool head_differs() const;
+    // By the name in the files.
+    void read(const std::string& name, ElementRange part, float* destination,
+              ThreadPool* pool) const;
     SafetensorsFolder files;
+    PackedTensors packed;
     std::vector<std::string> names;
     std::unordered_map<std::string, std::string> stored;  // by Hugging Face name
     DType dtype = DType::f32;
   };
+  // Fine-grained float8, as its quantization_config has it.
+  struct Float8Config {
+    bool tiles = true;               // else one scale a tensor
+    std::vector<std::string> skips;  // layers that stay as they are
+    bool skips_head = true;          // no list is given
+  };
+
   const Weights& weights() const;
-  void check_config() const;
+  void check_config();
+  static Float8Config read_float8(const Json& config, const std::string& file);
   bool says_tied() const;
   void settle_head();
   SafetensorsFolder::Entry entry(const std::string& name) const;
 
+  std::optional<BnbConfig> bnb_;
+  std::optional<Float8Config> float8_;
   std::function<void()> fetch_;
   mutable std::mutex opening_;
   mutable std::unique_ptr<Weights> weights_;

@@ -33,6 +33,7 @@ struct SaveOptions {
   std::optional<std::string> chat_template;   // replaces the source's
   std::optional<std::string> tokenizer_json;  // replaces the source's (tokens were added)
   Json tokenizer_config = Json::object();     // keys to set in tokenizer_config.json
+  Json quantization;                          // config.json's quantization_config; null: none
   std::string sft_version;                    // written to config.json unless empty
   bool model_card = true;                     // README.md
   std::string base_model;                     // hub id for the card; "" = the source's

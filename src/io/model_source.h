@@ -21,6 +21,7 @@
 #include "core/thread_pool.h"
 #include "graph/parameter.h"
 #include "hub/cache.h"
+#include "model/quantisation.h"
 
 namespace sft {
 
@@ -74,6 +75,20 @@ class ModelSource {
   void require(const std::string& name, const Shape& expected) const;
   // That of most of the weight matrices' elements; see above for quantised files.
   virtual DType stored_dtype() const = 0;
+
+  // --- weights that are quantised already, and are kept so while they are frozen
+  // The type that a linear layer's weight is kept in; none: that which is computed in. Before the
+  // weights are here it is what config.json says.
+  virtual std::optional<DType> stored_type(const std::string& /*name*/) const {
+    return std::nullopt;
+  }
+  // Fills `packed` with the tensor as it is; false where it is not in that format. M274 where it
+  // can be in no other.
+  virtual bool read_packed(const std::string& /*name*/, Tensor& /*packed*/) const { return false; }
+  // "bitsandbytes nf4", "float8 by blocks", "GGUF Q4_K": how they are; "" for plain weights.
+  virtual std::string quantisation() const { return ""; }
+  // The settings by which bitsandbytes quantised them.
+  virtual const BnbConfig* bnb() const { return nullptr; }
 
   // A text file of the model's folder byte for byte ("tokenizer.json", ...), or nothing.
   virtual std::optional<std::string> file_text(const std::string& file) const = 0;

@@ -26,7 +26,7 @@ namespace {
 constexpr int64_t kChunk = int64_t{1} << 20;  // elements converted at a time
 
 DType stored_as(const StreamedTensor& tensor, DType dtype) {
-  return tensor.dtype == DType::f32 ? dtype : tensor.dtype;
+  return tensor.dtype == DType::f32 && tensor.spelling.empty() ? dtype : tensor.dtype;
 }
 
 uint64_t stored_bytes(const StreamedTensor& tensor, DType dtype) {
@@ -59,9 +59,10 @@ std::string make_header(std::span<const StreamedTensor> tensors, DType dtype) {
   uint64_t offset = 0;
   for (const StreamedTensor& t : tensors) {
     const uint64_t end = offset + stored_bytes(t, dtype);
-    json += fmt::format(R"(,{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
-                        to_text(t.name), safetensors_name(stored_as(t, dtype)),
-                        fmt::join(t.shape.dims(), ","), offset, end);
+    json +=
+        fmt::format(R"(,{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", to_text(t.name),
+                    t.spelling.empty() ? safetensors_name(stored_as(t, dtype)) : t.spelling,
+                    fmt::join(t.shape.dims(), ","), offset, end);
     offset = end;
   }
   json += "}";

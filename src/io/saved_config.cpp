@@ -117,6 +117,11 @@ void edit_config(JsonEditor& config, const SaveOptions& options, const SavedFact
   if (config.has("use_cache")) {
     config.set("use_cache", true);
   }
+  if (!options.quantization.is_null()) {
+    config.set("quantization_config", options.quantization);
+  } else if (config.has("quantization_config")) {  // weights are saved as plain numbers
+    config.erase("quantization_config");
+  }
   config.set("tie_word_embeddings", facts.tied);
   if (facts.vocab_size > 0) {
     config.set("vocab_size", facts.vocab_size);

@@ -225,7 +225,7 @@ void finish(Group& g, const ParamSpec& weight, const std::string& suffix) {
 }  // namespace
 
 void add_adapters(Model& model, const std::vector<AdapterTarget>& targets, double dropout,
-                  std::optional<DType> stored) {
+                  const StoredType& stored) {
   std::map<std::string, size_t> numbers;  // of a target, by its module
   for (size_t i = 0; i < targets.size(); ++i) {
     numbers[targets[i].module] = i;
@@ -234,8 +234,10 @@ void add_adapters(Model& model, const std::vector<AdapterTarget>& targets, doubl
   std::vector<ParamSpec> specs;
   for (ParamSpec spec : model.family->parameters(model.config)) {
     spec.trained = false;
-    if (spec.kind == ParamKind::matrix && !is_embedding(spec) && !is_head(spec)) {
-      spec.stored = stored;
+    if (stored && spec.kind == ParamKind::matrix && !is_embedding(spec)) {
+      for (ParamPiece& piece : spec.pieces) {
+        piece.stored = stored(piece.name);
+      }
     }
     specs.push_back(spec);
     std::vector<Group> groups;
@@ -264,6 +266,33 @@ void add_adapters(Model& model, const std::vector<AdapterTarget>& targets, doubl
     }
   }
   model.set_parameters(std::move(specs));
+}
+
+Model with_packed_base(const Model& model, const std::vector<AdapterTarget>& targets, DType type) {
+  const auto packed = [type](const std::string& name) {
+    return name == "lm_head.weight" ? std::nullopt : std::optional(type);
+  };
+  Model out = model;
+  if (model.adapters.empty()) {
+    add_adapters(out, targets, 0.0, packed);
+    return out;
+  }
+  std::vector<ParamSpec> specs = model.frozen;
+  for (ParamSpec& spec : specs) {
+    const bool plain = !spec.stored || !is_packed(*spec.stored);
+    if (plain && spec.kind == ParamKind::matrix && !is_embedding(spec) && !is_head(spec)) {
+      spec.stored = type;
+      for (ParamPiece& piece : spec.pieces) {
+        piece.stored.reset();
+      }
+    }
+  }
+  specs.insert(specs.end(), model.trained.begin(), model.trained.end());
+  std::ranges::stable_sort(specs, {}, &ParamSpec::block);
+  const auto parts = model.parts;
+  out.set_parameters(std::move(specs));
+  out.parts.insert(parts.begin(), parts.end());
+  return out;
 }
 
 std::map<std::string, std::vector<float>> draw_adapters(const std::vector<AdapterTarget>& targets,

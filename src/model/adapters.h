@@ -2,6 +2,7 @@
 // the parameters they add, and the numbers they start with.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -26,10 +27,17 @@ std::string last_name(const std::string& module);
 // C194 for an embedding or a head.
 std::vector<AdapterTarget> find_targets(const Model& model, const LoraConfig& config);
 
-// Freezes all of the model and gives the targets their adapters, which are trained. `stored`: the
-// format of the frozen linear layers (ParamSpec::stored).
+// The type that a linear layer, or the head, is kept in while it is frozen (ParamSpec::stored), by
+// its weight's published name.
+using StoredType = std::function<std::optional<DType>(const std::string& name)>;
+
+// Freezes all of the model and gives the targets their adapters, which are trained.
 void add_adapters(Model& model, const std::vector<AdapterTarget>& targets, double dropout,
-                  std::optional<DType> stored = {});
+                  const StoredType& stored = nullptr);
+
+// The same model with its frozen linear layers kept in `type`, but for those that are packed
+// already; of one that is trained whole, with new adapters on `targets`.
+Model with_packed_base(const Model& model, const std::vector<AdapterTarget>& targets, DType type);
 
 // The published name of an adapter's tensor, as in adapter_model.safetensors.
 std::string adapter_tensor(const std::string& module, char which);  // 'A' or 'B'

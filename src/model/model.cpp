@@ -12,12 +12,19 @@
 namespace sft {
 
 Weights::Weights(Program& p, const Model& model, const DropoutInputs& dropout)
-    : adapters_(model.adapters), dropout_(dropout) {
+    : adapters_(model.adapters), int8_threshold_(model.int8_threshold), dropout_(dropout) {
   int index = 0;
   for (const ParamSpec* const spec : model.parameters()) {
     values_[spec->name] =
         p.parameter(index++, spec->name, spec->shape, read_type(*spec, p.target().compute),
                     spec->trained, spec->block);
+  }
+  for (const auto& [name, parts] : model.parts) {
+    std::vector<Value> values;
+    for (const std::string& part : parts) {
+      values.push_back(values_.at(part));
+    }
+    values_[name] = p.group(name, std::move(values));
   }
 }
 
@@ -35,7 +42,7 @@ Value Weights::operator()(const std::string& name) const {
 }
 
 Linear Weights::linear(const std::string& prefix) const {
-  Linear layer{(*this)(prefix + "weight"), optional(prefix + "bias"), {}};
+  Linear layer{(*this)(prefix + "weight"), optional(prefix + "bias"), {}, int8_threshold_};
   if (const auto found = adapters_.find(prefix + "weight"); found != adapters_.end()) {
     for (const LoraGroup& group : found->second) {
       Lora lora{(*this)(group.a), (*this)(group.b), group.pieces};
@@ -78,11 +85,45 @@ std::vector<const ParamSpec*> Model::parameters() const {
   return out;
 }
 
+namespace {
+
+std::optional<DType> stored_type(const ParamSpec& spec, const ParamPiece& piece) {
+  return piece.stored ? piece.stored : spec.stored;
+}
+
+// Whether what is kept packed, or in types that differ, must be kept as it is published.
+bool is_kept_in_parts(const ParamSpec& spec) {
+  const std::optional<DType> first = stored_type(spec, spec.pieces.front());
+  return spec.pieces.size() > 1 && std::ranges::any_of(spec.pieces, [&](const ParamPiece& piece) {
+           const std::optional<DType> stored = stored_type(spec, piece);
+           return stored != first || (stored && is_packed(*stored));
+         });
+}
+
+}  // namespace
+
 void Model::set_parameters(std::vector<ParamSpec> specs) {
   trained.clear();
   frozen.clear();
-  for (ParamSpec& spec : specs) {
-    (spec.trained ? trained : frozen).push_back(std::move(spec));
+  parts.clear();
+  for (const ParamSpec& spec : specs) {
+    if (spec.trained) {
+      trained.push_back(spec);
+      continue;
+    }
+    if (!is_kept_in_parts(spec)) {
+      frozen.push_back(spec);
+      frozen.back().stored = stored_type(spec, spec.pieces.front());
+      continue;
+    }
+    for (const ParamPiece& piece : spec.pieces) {
+      ParamSpec& part = frozen.emplace_back(spec);
+      part.name = piece.name;
+      part.shape = spec.shape_of(piece);
+      part.pieces = {piece};
+      part.stored = stored_type(spec, piece);
+      parts[spec.name].push_back(part.name);
+    }
   }
   layout = layout_parameters(trained, blocks());
 }

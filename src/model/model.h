@@ -77,6 +77,7 @@ class Weights {
  private:
   std::map<std::string, Value, std::less<>> values_;
   const std::map<std::string, std::vector<LoraGroup>>& adapters_;
+  float int8_threshold_;
   DropoutInputs dropout_;
 };
 
@@ -105,6 +106,12 @@ struct Model {
   std::vector<ParamSpec> trained, frozen;
   ParamLayout layout;                                      // of the trained ones
   std::map<std::string, std::vector<LoraGroup>> adapters;  // by the weight's name
+  // The weights that are several parameters, one for each published tensor, by the names of both:
+  // where pieces are kept packed, or in types that differ, they are not joined.
+  std::map<std::string, std::vector<std::string>> parts;
+  float int8_threshold = 6.0F;      // of products with weights in 8 bits (ops/int8_linear.h)
+  DType trained_type = DType::f32;  // of what the optimizer changes: float32 masters, or bfloat16
+  DType packed_from = DType::f32;   // what published values are rounded to before they are packed
   bool has_dropout() const;
 
   // All of the family's parameters, as its `trained` says (all of them are, as a family makes

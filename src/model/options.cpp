@@ -46,24 +46,28 @@ void visit_lora(ModelOptions& o, OptionTable& v) {
   v("use_dora", &o.use_dora, "Decompose weights into size and direction.").planned(soon);
 }
 
-void visit_quantisation(ModelOptions& o, OptionTable& v) {
-  v.group("Quantisation");
-  const char* soon = "training on quantised weights comes with adapters";
-  v("load_in_8bit", &o.load_in_8bit, "Hold frozen weights in 8 bits.").planned(soon);
-  v("load_in_4bit", &o.load_in_4bit, "Hold frozen weights in 4 bits.").planned(soon);
-  v("bnb_4bit_quant_type", &o.bnb_4bit_quant_type, "The 4-bit code.")
-      .one_of({"fp4", "nf4"})
-      .planned(soon);
-  v("use_bnb_nested_quant", &o.use_bnb_nested_quant, "Quantise the scales too.").planned(soon);
-  v("bnb_4bit_quant_storage", &o.bnb_4bit_quant_storage, "Storage type.").planned(soon);
-}
-
 }  // namespace
+
+void ModelOptions::visit_quantisation(OptionTable& v) {
+  v.group("Quantisation");
+  v("load_in_8bit", &load_in_8bit,
+    "Keep the base of adapters in int8 and round their inputs to it too (LLM.int8).");
+  v("load_in_4bit", &load_in_4bit, "Keep the base of adapters in 4 bits (QLoRA).");
+  v("bnb_4bit_quant_type", &bnb_4bit_quant_type, "The 4-bit code.").one_of({"fp4", "nf4"});
+  v("use_bnb_nested_quant", &use_bnb_nested_quant, "Keep the 4 bits' scales in 8 bits.");
+  v("bnb_4bit_quant_storage", &bnb_4bit_quant_storage, "The type that 4 bits are stored as.")
+      .one_of({"bfloat16", "float16", "float32", "float64", "int8", "uint8"})
+      .inert("bytes are kept as bytes; what is computed is the same");
+  v("base_dtype", &base_dtype,
+    "The type that the base of adapters is kept in: auto as it is computed in, fp8 (e4m3, a scale "
+    "for each row).")
+      .one_of({"auto", "fp8"});
+}
 
 void ModelOptions::visit(OptionTable& v) {
   visit_model(*this, v);
   visit_lora(*this, v);
-  visit_quantisation(*this, v);
+  visit_quantisation(v);
 }
 
 }  // namespace sft

@@ -37,12 +37,10 @@ struct ModelOptions {
   std::string bnb_4bit_quant_type = "nf4";
   bool use_bnb_nested_quant = false;
   std::optional<std::string> bnb_4bit_quant_storage;
+  std::string base_dtype = "auto";
 
   void visit(OptionTable& v);
-
-  // The type of the weights that the optimizer changes. Adapters are in float32 whatever the base
-  // is in, as PEFT makes them.
-  DType trained_type() const { return dtype == "bfloat16" && !use_peft ? DType::bf16 : DType::f32; }
+  void visit_quantisation(OptionTable& v);  // a part of it: how the base of adapters is kept
 };
 
 }  // namespace sft

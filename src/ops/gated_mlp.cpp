@@ -1,18 +1,21 @@
 #include "ops/gated_mlp.h"
 
+#include "ops/int8_linear.h"
 #include "ops/kernels.h"
 
 namespace sft {
 
 namespace {
 
-bool plain(const Linear& layer) { return !layer.bias && layer.lora.empty(); }
+bool plain(const Program& p, const Linear& layer) {
+  return !layer.bias && layer.lora.empty() && !is_int8(p, layer.weight);
+}
 
 }  // namespace
 
 Value gated_mlp(Program& p, Value x, const Linear& gate_up_layer, const Linear& down,
                 Activation activation) {
-  if (!plain(gate_up_layer) || !plain(down)) {
+  if (!plain(p, gate_up_layer) || !plain(p, down)) {
     const size_t first = p.instructions().size();
     const Value gate_up = linear(p, x, gate_up_layer);
     p.recompute_from(Recompute::mlp, first);

@@ -9,6 +9,7 @@
 #include "ops/gated_activation.h"
 #include "ops/gated_mlp.h"
 #include "ops/gather_rows.h"
+#include "ops/int8_linear.h"
 #include "ops/linear.h"
 #include "ops/linear_cross_entropy.h"
 #include "ops/lora.h"
@@ -33,6 +34,8 @@ namespace sft {
   KERNEL(gated_mlp_backward)        \
   KERNEL(gather_rows_forward)       \
   KERNEL(gather_rows_backward)      \
+  KERNEL(int8_rows)                 \
+  KERNEL(int8_linear)               \
   KERNEL(linear_forward)            \
   KERNEL(linear_backward_input)     \
   KERNEL(linear_backward_weight)    \

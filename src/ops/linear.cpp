@@ -1,18 +1,26 @@
 #include "ops/linear.h"
 
 #include "core/error.h"
+#include "ops/int8_linear.h"
 #include "ops/kernels.h"
 
 namespace sft {
 
-// A widened copy lives as long as it is read.
+// A widened copy lives as long as it is read. Parts lie in it one behind the other.
 Value usable_weight(Program& p, Value weight) {
-  if (p.info(weight).dtype == p.target().compute) {
+  const std::vector<Value> parts = p.parts(weight);
+  if (parts.front() == weight && p.info(weight).dtype == p.target().compute) {
     return weight;
   }
   const Value wide = p.activation("linear.widened", p.shape(weight));
-  p.emit("widen", {weight}, {wide},
-         [](const Run& r) { kernels(r).widen(r.device(), r.in(0), r.out(0)); });
+  p.emit("widen", parts, {wide}, [count = static_cast<int>(parts.size())](const Run& r) {
+    auto* to = r.out(0).as<std::byte>();
+    for (int i = 0; i < count; ++i) {
+      Tensor rows{to, r.in(i).shape, r.out(0).dtype};
+      kernels(r).widen(r.device(), r.in(i), rows);
+      to += rows.bytes();
+    }
+  });
   return wide;
 }
 
@@ -80,7 +88,11 @@ void emit_lora_down_backward(Program& b, Value grad_low, Value x, const Lora& lo
 Value linear(Program& p, Value x, const Linear& layer) {
   SFT_ASSERT(p.shape(layer.weight)[1] == p.shape(x)[1]);
   const Value y = p.activation("linear", {p.shape(x)[0], p.shape(layer.weight)[0]});
-  emit_product(p, x, layer.weight, layer.bias, 1.0F, y);
+  if (is_int8(p, layer.weight)) {
+    emit_int8_linear(p, x, layer, y);
+  } else {
+    emit_product(p, x, layer.weight, layer.bias, 1.0F, y);
+  }
   std::vector<Value> low;
   for (const Lora& lora : layer.lora) {
     low.push_back(p.activation("linear.lora", {p.shape(x)[0], p.shape(lora.a)[0]}));

@@ -10,9 +10,11 @@
 namespace sft {
 
 struct Linear {
-  Value weight;            // (out, in); a frozen one of another type is widened when it is used
+  Value weight;            // (out, in); a frozen one of another type, or in parts (Program::group),
+                           // is widened when it is used
   Value bias;              // (out), or null
   std::vector<Lora> lora;  // by rank
+  float int8_threshold = 6.0F;  // see ops/int8_linear.h
 };
 
 // x (tokens, in) -> (tokens, out). Gradients are made only for what is trained.

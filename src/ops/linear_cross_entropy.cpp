@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "ops/kernels.h"
+#include "ops/linear.h"
 
 namespace sft {
 
@@ -29,7 +30,7 @@ Value linear_cross_entropy(Program& p, Value hidden, Value weight, Value targets
   const Value workspace =
       p.activation("loss.workspace", loss_workspace(p.target(), tokens, vocab, width));
   const Value row_stats = p.make("loss.row_stats", {tokens, 4});
-  p.emit("linear_cross_entropy", {hidden, weight, targets, rows, loss_scale},
+  p.emit("linear_cross_entropy", {hidden, usable_weight(p, weight), targets, rows, loss_scale},
          {stats, workspace, row_stats, p.grad_out(hidden), p.grad_out(weight)},
          [loss](const Run& r) {
            kernels(r).linear_cross_entropy(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4),

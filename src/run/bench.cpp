@@ -74,7 +74,6 @@ MemoryWish wish_of(const BenchSettings& s, const LoadedModel& model, const std::
   wish.recompute = recompute;
   wish.offload_activations = s.memory.offload;
   wish.optimizer = s.optimizer;
-  wish.stored = model.weight_type;
   wish.holding = model.holding();
   wish.sums_apart = sums_gradients_apart(s.sharding, wish.holding.place, s.accumulation);
   wish.accumulation = s.accumulation;

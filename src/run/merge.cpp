@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "io/adapter_files.h"
-#include "io/model_saver.h"
+#include "run/save_packed.h"
 #include "state/config_sizes.h"
 
 namespace sft {
@@ -83,7 +83,7 @@ void merge_adapter(const MergeOptions& o, const HubEnvironment& hub, ThreadPool&
   saving.dtype =
       o.dtype == "auto" ? source->stored_dtype() : parse_dtype(o.dtype).value_or(DType::f32);
   saving.max_shard_bytes = o.max_shard_bytes;
-  save_model(o.output_dir, *source, weights, saving, &pool);
+  save_packed(o.output_dir, *source, model, std::move(weights), saving, o.quantization, &pool, log);
   log.note(fmt::format("merged the adapter of {} layers into {}: {} ({})", targets.size(), base,
                        o.output_dir, name_of(saving.dtype)));
 }

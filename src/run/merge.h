@@ -11,10 +11,11 @@
 namespace sft {
 
 struct MergeOptions {
-  std::string adapter;         // its folder
-  std::string base;            // "": the one that the adapter names
-  std::string output_dir;      // gets the merged model's folder
-  std::string dtype = "auto";  // of the merged weights; auto: the base's
+  std::string adapter;                // its folder
+  std::string base;                   // "": the one that the adapter names
+  std::string output_dir;             // gets the merged model's folder
+  std::string dtype = "auto";         // of the merged weights; auto: the base's
+  std::string quantization = "none";  // of them: run/save_packed.h
   uint64_t max_shard_bytes = 5'000'000'000;
 };
 

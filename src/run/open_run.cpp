@@ -14,6 +14,7 @@
 #include "io/model_saver.h"
 #include "optim/optimizers.h"
 #include "report/rank_facts.h"
+#include "run/frozen_base.h"
 #include "run/random_model.h"
 #include "run/run_identity.h"
 #include "settings/nested_options.h"
@@ -48,6 +49,7 @@ void OpenRun::check() {
   if (first()) {
     check_outputs(options_);
   }
+  require_adapters(options_.model, &source());
   text();
   if (first()) {
     open_outputs();
@@ -146,8 +148,15 @@ const Json& OpenRun::config() {
 const Model& OpenRun::shape() {
   if (!shape_) {
     shape_ = parts_.config.empty() ? described_model(source()) : Model::from_config(config());
-    if (options_.model.use_peft) {
-      adapter_ = RunAdapter::add_to(*shape_, options_, given_adapter_ ? &*given_adapter_ : nullptr);
+    const ModelOptions& o = options_.model;
+    const ModelSource* const from = parts_.config.empty() ? &source() : nullptr;
+    require_adapters(o, nullptr);
+    if (o.use_peft) {
+      const StoredType stored = frozen_base(*shape_, o, from, surroundings_.logger);
+      adapter_ = RunAdapter::add_to(*shape_, options_, given_adapter_ ? &*given_adapter_ : nullptr,
+                                    stored);
+    } else {
+      shape_->trained_type = o.dtype == "bfloat16" ? DType::bf16 : DType::f32;
     }
     say_adapter_options();
     if (parts_.adapt) {
@@ -349,7 +358,7 @@ void OpenRun::check_same_settings() {
   if (!options_.resume_with_changes) {  // else all that differs is said at once
     refuse_changes(difference(*saved, settings_of(*this)));
   }
-  check_state_tensors(**checkpoint_, shape(), options_.model.trained_type(),
+  check_state_tensors(**checkpoint_, shape(), shape().trained_type,
                       optimizer_settings(options_.optim, static_cast<uint64_t>(options_.seed)));
 }
 
@@ -384,13 +393,13 @@ LoadedModel& OpenRun::weights() {
     return *weights_;
   }
   if (parts_.random_weights || !parts_.config.empty()) {
-    weights_ = random_model(shape(), device(), compute(), options_.model.trained_type(), holding());
+    weights_ = random_model(shape(), device(), compute(), holding());
     return *weights_;
   }
   const StartValues none;
   const StartValues& start = adapter() ? adapter()->start : none;
-  weights_ = load_model(source(), shape(), device(), compute(), options_.model.trained_type(),
-                        holding(), start);
+  weights_ =
+      load_model(source(), shape(), device(), compute(), shape().trained_type, holding(), start);
   return *weights_;
 }
 

@@ -7,11 +7,13 @@
 
 #include "core/rng.h"
 #include "formats/convert.h"
+#include "formats/format.h"
 
 namespace sft {
 
-LoadedModel random_model(const Model& shape, Device& device, DType compute, DType weight_type,
+LoadedModel random_model(const Model& shape, Device& device, DType compute,
                          const Holding& holding) {
+  const DType weight_type = shape.trained_type;
   LoadedModel loaded;
   loaded.model = shape;
   loaded.target = {device.kind(), compute};
@@ -53,14 +55,20 @@ LoadedModel random_model(const Model& shape, Device& device, DType compute, DTyp
       at += n;
     }
   }
-  loaded.frozen.read(device,
-                     [&](const std::string& name, const Shape&, ElementRange part, float* to) {
-                       const Init init = inits.at(name);
-                       for (int64_t i = part.begin; i < part.end; ++i) {
-                         *to++ = init == Init::normal ? wide[static_cast<size_t>(i % kNoise)]
-                                                      : static_cast<float>(init == Init::ones);
-                       }
-                     });
+  loaded.frozen.read(
+      device,
+      [&](const std::string& name, const Shape&, ElementRange part, float* to) {
+        const Init init = inits.at(name);
+        for (int64_t i = part.begin; i < part.end; ++i) {
+          *to++ = init == Init::normal ? wide[static_cast<size_t>(i % kNoise)]
+                                       : static_cast<float>(init == Init::ones);
+        }
+      },
+      [](const std::string&, Tensor& packed) {  // zeros, where only files have such
+        const bool zeros = !can_encode(packed.dtype);
+        std::fill_n(packed.as<std::byte>(), zeros ? packed.bytes() : 0, std::byte{});
+        return zeros;
+      });
   loaded.refresh_copy(device);
   return loaded;
 }

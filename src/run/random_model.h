@@ -6,7 +6,6 @@
 
 namespace sft {
 
-LoadedModel random_model(const Model& shape, Device& device, DType compute, DType weight_type,
-                         const Holding& holding);
+LoadedModel random_model(const Model& shape, Device& device, DType compute, const Holding& holding);
 
 }  // namespace sft

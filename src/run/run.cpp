@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/strings.h"
 #include "data/dataset.h"
+#include "run/frozen_base.h"
 #include "run/open_run.h"
 #include "run/run_report.h"
 
@@ -25,6 +26,9 @@ void load(OpenRun& run) {
         "{}: {} of {} parameters are trained ({:.2f} %)", run.adapter()->words(),
         with_commas(trained), with_commas(run.shape().values()),
         100.0 * static_cast<double>(trained) / static_cast<double>(run.shape().values())));
+    if (const std::string base = base_words(run.shape(), run.compute()); !base.empty()) {
+      run.surroundings().logger.note("the base is kept in " + base);
+    }
   }
 }
 

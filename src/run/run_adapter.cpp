@@ -7,8 +7,8 @@
 
 namespace sft {
 
-RunAdapter RunAdapter::add_to(Model& shape, const TrainOptions& options,
-                              const AdapterFiles* given) {
+RunAdapter RunAdapter::add_to(Model& shape, const TrainOptions& options, const AdapterFiles* given,
+                              const StoredType& stored) {
   RunAdapter adapter;
   if (given != nullptr) {
     adapter.config = given->config;
@@ -19,8 +19,7 @@ RunAdapter RunAdapter::add_to(Model& shape, const TrainOptions& options,
     adapter.targets = find_targets(shape, adapter.config);
     adapter.start = draw_adapters(adapter.targets, static_cast<uint64_t>(options.seed));
   }
-  add_adapters(shape, adapter.targets, adapter.config.dropout,
-               options.model.dtype == "bfloat16" ? std::optional(DType::bf16) : std::nullopt);
+  add_adapters(shape, adapter.targets, adapter.config.dropout, stored);
   return adapter;
 }
 

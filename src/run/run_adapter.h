@@ -17,8 +17,9 @@ struct RunAdapter {
   StartValues start;
 
   // Finds the targets and gives them to `shape`, all of which is frozen then: by the options, with
-  // new values (C190-C194), or as `given` has them (C192, M271).
-  static RunAdapter add_to(Model& shape, const TrainOptions& options, const AdapterFiles* given);
+  // new values (C190-C194), or as `given` has them (C192, M271). `stored`: run/frozen_base.h.
+  static RunAdapter add_to(Model& shape, const TrainOptions& options, const AdapterFiles* given,
+                           const StoredType& stored);
   // adapter_config.json.
   Json json() const;
   // "r 16, alpha 32, on q_proj, v_proj"

@@ -160,13 +160,17 @@ constexpr ForeignNames kForeign[] = {
      "unsloth_cross_entropy_loss cut_cross_entropy",
      "use_liger_kernel", "(what it fuses is always fused)"},
     {"compile torch_compile_kwargs", "torch_compile", ""},
-    {"quantization quantization_bit quantization_method quantize quantization_config "
-     "bnb_config bnb_4bit_compute_dtype gptq awq",
-     "", kAdapters},
+    {"quantization quantization_bit quantization_method quantize bits bnb_4bit load_4bit qlora "
+     "use_qlora",
+     "load_in_4bit", "(with --use_peft;  --load_in_8bit  is LLM.int8,  --base_dtype fp8  float8)"},
+    {"quantization_config bnb_config llm_int8_skip_modules llm_int8_threshold "
+     "bnb_4bit_compute_dtype modules_to_not_convert",
+     "model_init_kwargs", "('{\"quantization_config\": {...}}')"},
+    {"gptq awq", "", "models in GPTQ and AWQ are not read; bitsandbytes', float8 and GGUF are"},
 
     // Adapters
-    {"lora lora_rank lora_dim lora_target lora_target_linear lora_modules use_lora qlora adapter "
-     "peft_config peft use_qlora finetuning_type lora_path adapter_name_or_path lora_model_dir "
+    {"lora lora_rank lora_dim lora_target lora_target_linear lora_modules use_lora adapter "
+     "peft_config peft finetuning_type lora_path adapter_name_or_path lora_model_dir "
      "lora_fan_in_fan_out target_modules modules_to_save loraplus_lr_ratio lora_weights freeze "
      "freeze_layers freeze_trainable_layers full_finetuning peft_lora_r peft_lora_alpha peft_type "
      "relora_steps badam galore use_galore unfrozen_parameters freeze_extra_modules lora_config",

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/strings.h"
+#include "model/quantisation.h"
 #include "settings/train_options.h"
 
 namespace sft {
@@ -37,7 +38,7 @@ constexpr Key kModelKeys[] = {
     {"use_safetensors", KeyUse::inert, kOneWay},
     {"use_kernels", KeyUse::inert, kOneWay},
     {"output_loading_info", KeyUse::inert, kOneWay},
-    {"quantization_config", KeyUse::refused, "training on quantised weights comes with adapters"},
+    {"quantization_config", KeyUse::works, ""},
     {"cache_dir", KeyUse::refused, "HF_HOME says where the cache is"},
     {"token", KeyUse::refused, "HF_TOKEN has the token"},
     {"local_files_only", KeyUse::refused, "HF_HUB_OFFLINE=1 keeps off the network"},
@@ -143,6 +144,9 @@ void resolve_model_init_kwargs(TrainOptions& o) {
   const char* option = "model_init_kwargs";
   read_keys(o, option, o.model.model_init_kwargs, kModelKeys, true,
             [&](const std::string& name, const Json& value) {
+              if (name == "quantization_config") {
+                return;  // model/quantisation.h
+              }
               if (!value.is_string()) {
                 throw wrong(option, name, value, "a word");
               }
@@ -194,6 +198,7 @@ Sampling sampling_of(const TrainOptions& options) {
 void resolve_nested(TrainOptions& options) {
   resolve_dataset_kwargs(options);
   resolve_model_init_kwargs(options);
+  BnbConfig::from_options(options.model);  // C201, C202
   resolve_accelerator_config(options);
 }
 

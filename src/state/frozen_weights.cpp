@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/error.h"
 #include "formats/convert.h"
 #include "formats/format.h"
 
@@ -11,6 +12,7 @@ FrozenWeights::FrozenWeights(const Model& model, DType compute, ShardPlace place
                              Device& device)
     : specs_(model.frozen),
       compute_(compute),
+      packed_from_(model.packed_from),
       layout_(layout_frozen(specs_, model.blocks(), compute)),
       shards_(layout_, place),
       on_host_(on_host) {
@@ -53,10 +55,10 @@ FrozenWeights::Held FrozenWeights::held(int block) const {
           held_.data() + (slices ? shards_.slice_at(block) : shards_.whole_at(block))};
 }
 
-void FrozenWeights::read(Device& device, const ReadTensor& read) {
+void FrozenWeights::read(Device& device, const ReadTensor& read, const ReadPacked& as_it_is) {
   for (size_t i = 0; i < specs_.size(); ++i) {
     if (is_packed(read_type(specs_[i], compute_))) {
-      read_packed(device, read, i);
+      read_packed(device, read, as_it_is, i);
     } else {
       read_plain(device, read, i);
     }
@@ -90,27 +92,33 @@ void FrozenWeights::read_plain(Device& device, const ReadTensor& read, size_t pa
 }
 
 // Scales need a whole tensor, of which then the bytes that are held are kept.
-void FrozenWeights::read_packed(Device& device, const ReadTensor& read, size_t parameter) {
+void FrozenWeights::read_packed(Device& device, const ReadTensor& read, const ReadPacked& as_it_is,
+                                size_t parameter) {
   const ParamSpec& spec = specs_[parameter];
-  std::vector<float> values(static_cast<size_t>(spec.shape.elements()));
-  float* to = values.data();
-  for (const ParamPiece& piece : spec.pieces) {
-    const Shape shape = spec.shape_of(piece);
-    read(piece.name, shape, {0, shape.elements()}, to);
-    to += shape.elements();
-  }
-  Tensor packed{nullptr, spec.shape, *spec.stored};
-  std::vector<std::byte> bytes(packed.bytes());
-  packed.data = bytes.data();
-  encode(values.data(), packed);
+  SFT_ASSERT(spec.pieces.size() == 1);  // Model::parts
   const Held held = this->held(spec.block);
   const int64_t begin = layout_.offsets[parameter];
+  Tensor packed{nullptr, spec.shape, *spec.stored};
   const int64_t first = std::max(begin, held.range.begin);
-  const int64_t last = std::min(begin + static_cast<int64_t>(bytes.size()), held.range.end);
-  if (first < last) {
-    device.upload(held.data + (first - held.range.begin), bytes.data() + (first - begin),
-                  static_cast<size_t>(last - first));
+  const int64_t last = std::min(begin + static_cast<int64_t>(packed.bytes()), held.range.end);
+  if (first >= last) {
+    return;
   }
+  std::vector<std::byte> bytes(packed.bytes());
+  packed.data = bytes.data();
+  if (!as_it_is || !as_it_is(spec.pieces[0].name, packed)) {
+    const int64_t count = spec.shape.elements();
+    std::vector<float> values(static_cast<size_t>(count));
+    read(spec.pieces[0].name, spec.shape, {0, count}, values.data());
+    if (packed_from_ != DType::f32) {
+      std::vector<std::byte> narrow(values.size() * size_of(packed_from_));
+      convert_from_f32(packed_from_, values.data(), count, narrow.data(), &device.threads());
+      convert_to_f32(packed_from_, narrow.data(), count, values.data(), &device.threads());
+    }
+    encode(values.data(), packed, &device.threads());
+  }
+  device.upload(held.data + (first - held.range.begin), bytes.data() + (first - begin),
+                static_cast<size_t>(last - first));
 }
 
 }  // namespace sft

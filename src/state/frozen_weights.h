@@ -23,8 +23,10 @@ class FrozenWeights {
   // Writes values `part` of the published tensor `name`, of `shape`, as floats.
   using ReadTensor = std::function<void(const std::string& name, const Shape& shape,
                                         ElementRange part, float* to)>;
-  // Reads what this rank holds, and no more, in pieces.
-  void read(Device& device, const ReadTensor& read);
+  // Fills `packed` with a published tensor as it is, where the source holds it in that format.
+  using ReadPacked = std::function<bool(const std::string& name, Tensor& packed)>;
+  // Reads what this rank holds, in pieces; a packed tensor whole.
+  void read(Device& device, const ReadTensor& read, const ReadPacked& as_it_is = nullptr);
 
   // In bytes: all, and what of it is on the device.
   size_t size() const { return held_.size() + gathered_.size(); }
@@ -52,10 +54,12 @@ class FrozenWeights {
   };
   Held held(int block) const;
   void read_plain(Device& device, const ReadTensor& read, size_t parameter);
-  void read_packed(Device& device, const ReadTensor& read, size_t parameter);
+  void read_packed(Device& device, const ReadTensor& read, const ReadPacked& as_it_is,
+                   size_t parameter);
 
   std::vector<ParamSpec> specs_;
   DType compute_ = DType::f32;
+  DType packed_from_ = DType::f32;
   ParamLayout layout_;  // in bytes, as all that follows
   ShardLayout shards_;
   BlockSlots slots_;

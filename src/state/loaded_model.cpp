@@ -247,7 +247,9 @@ LoadedModel load_model(const ModelSource& source, Model model, Device& device, D
     source.read_f32(name, part, to, &device.threads());
   };
   loaded.read_weights(device, read);
-  loaded.frozen.read(device, read);
+  loaded.frozen.read(device, read, [&](const std::string& name, Tensor& packed) {
+    return source.read_packed(name, packed);
+  });
   loaded.refresh_copy(device);
   return loaded;
 }

@@ -14,6 +14,8 @@
 #include "core/error.h"
 #include "core/strings.h"
 #include "data/tokens/batch_rebalance.h"
+#include "model/adapters.h"
+#include "model/options.h"
 #include "optim/optimizers.h"
 #include "settings/nested_options.h"
 #include "train/background_save.h"
@@ -83,7 +85,6 @@ MemoryWish memory_wish(const TrainOptions& o, const Holding& holding, const Prep
   wish.loss = token_loss(o);
   wish.noise = o.neftune_noise_alpha.has_value();
   wish.optimizer = optimizer_settings(o.optim, 0);
-  wish.stored = o.model.trained_type();
   wish.rows = o.per_device_train_batch_size;
   wish.longest = [&train](int64_t rows) { return longest_batch(train, rows); };
   if (sampling_of(o) == Sampling::batch_rebalance && !train.bound()) {
@@ -183,8 +184,8 @@ std::vector<MemoryPolicy> policies_of(const MemoryWish& wish, DeviceKind device)
 // Everything that does not depend on the batch.
 MemoryPlan standing_memory(const MemoryWish& wish, const Model& model, const Device& device,
                            DType compute) {
-  const ShardBytes bytes =
-      shard_bytes(model, wish.holding, wish.stored, compute, wish.optimizer, wish.sums_apart);
+  const ShardBytes bytes = shard_bytes(model, wish.holding, model.trained_type, compute,
+                                       wish.optimizer, wish.sums_apart);
   MemoryPlan plan;
   plan.weights = bytes.weights;
   plan.masters = bytes.masters;
@@ -263,15 +264,40 @@ MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Dev
   return plan;
 }
 
+namespace {
+
+bool has_packed_base(const Model& model) {
+  return std::ranges::any_of(
+      model.frozen, [](const ParamSpec& spec) { return spec.stored && is_packed(*spec.stored); });
+}
+
+// QLoRA with this model, and how it is asked for.
+std::pair<Model, std::string> on_four_bits(const Model& model) {
+  const char* const flags = "--load_in_4bit --use_bnb_nested_quant";
+  Model shape = with_packed_base(model,
+                                 model.adapters.empty()
+                                     ? find_targets(model, LoraConfig::from_options(ModelOptions()))
+                                     : std::vector<AdapterTarget>(),
+                                 DType::nf4_nested);
+  shape.trained_type = DType::bf16;
+  return {std::move(shape), model.adapters.empty() ? fmt::format("--use_peft {}", flags) : flags};
+}
+
+}  // namespace
+
 std::string fitting_settings(const MemoryWish& wish, const Model& model, const Device& device,
                              DType compute, bool weights_loaded) {
   std::vector<std::string> found;
-  const auto attempt = [&](const MemoryWish& other, const std::string& flags) {
-    const MemoryPlan plan = estimate_memory(other, model, device, compute, weights_loaded);
+  const auto attempt_with = [&](const Model& shape, const MemoryWish& other,
+                                const std::string& flags) {
+    const MemoryPlan plan = estimate_memory(other, shape, device, compute, weights_loaded);
     if (plan.fits()) {
       found.push_back(fmt::format("{} ({})", flags, human_bytes(plan.needed())));
     }
     return plan.fits();
+  };
+  const auto attempt = [&](const MemoryWish& other, const std::string& flags) {
+    return attempt_with(model, other, flags);
   };
   std::vector<MemoryPolicy> policies(std::begin(kPolicies), std::end(kPolicies));
   if (device.kind() != DeviceKind::cpu) {
@@ -325,6 +351,15 @@ std::string fitting_settings(const MemoryWish& wish, const Model& model, const D
                                        flags_of(last)))) {
         break;
       }
+    }
+  }
+  if (!weights_loaded && !has_packed_base(model)) {
+    const auto [shape, flags] = on_four_bits(model);
+    MemoryWish other = wish;
+    if (!attempt_with(shape, other, flags)) {
+      other.recompute = name_of(policies.back().recompute);
+      other.offload_activations = policies.back().offload;
+      attempt_with(shape, other, flags + " " + flags_of(policies.back()));
     }
   }
   return fmt::format("{}", fmt::join(found, ", or "));

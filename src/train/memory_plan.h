@@ -24,7 +24,6 @@ struct MemoryWish {
   // With "auto": only where nothing cheaper fits.
   bool offload_activations = false;
   OptimizerSettings optimizer;
-  DType stored = DType::f32;  // of the weights that it changes: float32 masters, or bf16
   TokenLoss loss;
   bool noise = false;                            // embeddings get noise
   int64_t rows = 1;                              // of a batch

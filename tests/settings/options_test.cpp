@@ -133,7 +133,6 @@ TEST(TrainOptions, RulesThatSpanOptions) {
 
 TEST(TrainOptions, WhatIsNotBuiltIsRefused) {
   const Args refused[] = {{"--use_dora"},
-                          {"--load_in_4bit"},
                           {"--optim", "lomo"},
                           {"--num_processes", "8"},
                           {"--optim_target_modules", "mlp"},
@@ -186,7 +185,13 @@ TEST(TrainOptions, NestedSettingsThatAreWrongAreNamed) {
   EXPECT_EQ(code({"--dataset_kwargs", "[1]"}), "C076");
   EXPECT_EQ(code({"--model_init_kwargs", R"({"dtype": "int8"})"}), "C076");
   EXPECT_EQ(code({"--model_init_kwargs", R"({"revision": 3})"}), "C076");
-  EXPECT_EQ(code({"--model_init_kwargs", R"({"quantization_config": {}})"}), "C077");
+  EXPECT_EQ(code({"--model_init_kwargs", R"({"quantization_config": {}})"}), "C202");
+  EXPECT_EQ(code({"--model_init_kwargs", R"({"quantization_config": {"load_in_4bits": true}})"}),
+            "C202");
+  EXPECT_EQ(code({"--model_init_kwargs", R"({"quantization_config": {"load_in_4bit": true}})",
+                  "--load_in_8bit"}),
+            "C201");
+  EXPECT_EQ(code({"--load_in_4bit", "--load_in_8bit"}), "C201");
   EXPECT_EQ(code({"--accelerator_config", R"({"even_batches": false})"}), "C077");
   EXPECT_EQ(code({"--accelerator_config", R"({"even_batch": false})"}), "C075");
   EXPECT_EQ(code({"--bf16_full_eval", "--fp16_full_eval"}), "C050");

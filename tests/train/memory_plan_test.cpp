@@ -12,6 +12,8 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "core/rng.h"
+#include "core/strings.h"
+#include "model/adapters.h"
 #include "run/open_run.h"
 
 namespace sft {
@@ -128,6 +130,23 @@ TEST(MemoryPlan, what_does_not_fit_is_told_what_would) {
       fitting_settings(wish, model, Pretended(needed(model, shorter)), DType::bf16);
   EXPECT_EQ(cut.find("--max_length 64 --per_device_train_batch_size 1"), 0U) << cut;
   EXPECT_EQ(fitting_settings(wish, model, Pretended(1000), DType::bf16), "");
+}
+
+// What QLoRA would take is said, beside what else fits.
+TEST(MemoryPlan, four_bits_are_named_where_they_fit) {
+  const Model model = tall_model();
+  const MemoryWish wish = wish_for("none");
+  Model packed = with_packed_base(
+      model, find_targets(model, LoraConfig::from_options(ModelOptions())), DType::nf4_nested);
+  packed.trained_type = DType::bf16;
+  const double room = needed(packed, wish);
+  EXPECT_LT(room, needed(model, wish));
+  const std::string found = fitting_settings(wish, model, Pretended(room), DType::bf16);
+  const std::string flags = "--load_in_4bit --use_bnb_nested_quant (" + human_bytes(room);
+  EXPECT_NE(found.find("--use_peft " + flags), std::string::npos) << found;
+  // On a base that is packed there is nothing to gain.
+  EXPECT_EQ(fitting_settings(wish, packed, Pretended(room), DType::bf16).find("4bit"),
+            std::string::npos);
 }
 
 // Users of TRL ask for recomputation as a matter of course: they hear of what is faster.

@@ -168,6 +168,48 @@ TEST(Sharding, packed_weights_are_shared_out_too) {
   }
 }
 
+// Ways to keep the base of adapters.
+std::vector<std::pair<std::string, ModelOptions>> packed_bases(double dropout) {
+  std::vector<std::pair<std::string, ModelOptions>> out;
+  const auto add = [&](const char* name) -> ModelOptions& {
+    return out.emplace_back(name, with_adapters(dropout)).second;
+  };
+  add("nf4").load_in_4bit = true;
+  ModelOptions& nested = add("fp4, nested");
+  nested.load_in_4bit = nested.use_bnb_nested_quant = true;
+  nested.bnb_4bit_quant_type = "fp4";
+  add("int8").load_in_8bit = true;
+  add("fp8").base_dtype = "fp8";
+  ModelOptions& skips = add("some in 8 bits");
+  skips.model_init_kwargs = {
+      {"quantization_config",
+       {{"load_in_8bit", true}, {"llm_int8_skip_modules", {"v_proj", "lm_head"}}}}};
+  return out;
+}
+
+TEST(Sharding, adapters_on_a_packed_base_get_the_same_bits_at_every_stage) {
+  for (const auto& [name, model] : packed_bases(0.2)) {
+    SCOPED_TRACE(name);
+    same_at_every_stage({}, model);
+  }
+}
+
+TEST(Sharding, adapters_on_a_packed_base_get_the_same_bits_whatever_is_computed_again) {
+  const Rows rows(40);
+  for (const auto& [name, model] : packed_bases(0.2)) {
+    SCOPED_TRACE(name);
+    TrainOptions o = small_run(fresh_folder("packed_recompute"));
+    o.model = model;
+    o.max_steps = 4;
+    o.gradient_checkpointing = "none";
+    const std::vector<float> kept = run_one(o, rows).weights;
+    for (const char* recompute : {"norms", "mlp", "block"}) {
+      o.gradient_checkpointing = recompute;
+      EXPECT_EQ(kept, run_one(o, rows).weights) << recompute;
+    }
+  }
+}
+
 // In float32, what is trained gets the very step that it gets when all is.
 TEST(Sharding, a_step_on_what_is_trained_does_not_depend_on_what_is_frozen) {
   const Rows rows(40);

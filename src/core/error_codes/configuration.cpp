@@ -118,6 +118,12 @@ constexpr CodeRow kAdapters[] = {
     {"C194",
      "--lora_target_modules means an embedding or the head, and adapters are on linear layers",
      "leave it out"},
+    {"C200", "a base in 4 or 8 bits is frozen, and no adapters are trained on it",
+     "add --use_peft, or take the unquantised model"},
+    {"C201", "options say in several ways how the base is kept, or it is quantised already",
+     "leave one of them out"},
+    {"C202", "a key of a quantization_config has a value that is not read",
+     "write it as the message asks, or use the unquantised model"},
     {"C196", "`sft merge` would write into the base's or the adapter's own folder",
      "name another folder"},
 };

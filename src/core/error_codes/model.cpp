@@ -102,6 +102,10 @@ constexpr CodeRow kSafetensors[] = {
     {"M211", "a file that the index names is missing", "fetch all of the model's files"},
     {"M212", "a tensor is not in the file where the index places it",
      "fetch all files of one version"},
+    {"M273", "a tensor is quantised with blocks or numbers of another kind than is read",
+     "use the model's unquantised weights"},
+    {"M274", "config.json says that a tensor is quantised, and it is not",
+     "fetch files of one version"},
     {"M246", "a tensor is stored in a type that is not trained",
      "use the model's unquantised weights"},
 };

@@ -118,7 +118,10 @@ void GgufSource::read_f32(const std::string& name, ElementRange part, float* des
     return;
   }
   if (heads > 0) {
-    decode_permuted(name, heads, destination, pool);
+    const int64_t width = t.shape.size() == 1 ? 1 : t.row_length();
+    each_permuted_row(name, heads, pool, [&](int64_t row, const std::byte* bytes) {
+      type.decode(bytes, width, destination + row * width);
+    });
   } else {
     const std::byte* source = values(t) + part.begin / type.block * type.block_bytes;
     split_work(pool, part.size() / type.block, kGrain / type.block,
@@ -134,8 +137,9 @@ void GgufSource::read_f32(const std::string& name, ElementRange part, float* des
 
 // The converter turned the two halves of each head into pairs: its row 2i + j is row j * d/2 + i of
 // transformers. A bias is a column of rows of one.
-void GgufSource::decode_permuted(const std::string& name, int64_t heads, float* destination,
-                                 ThreadPool* pool) const {
+void GgufSource::each_permuted_row(
+    const std::string& name, int64_t heads, ThreadPool* pool,
+    const std::function<void(int64_t row, const std::byte* bytes)>& each) const {
   const GgufTensor& t = tensor(name);
   const std::byte* source = values(t);
   const GgufType& type = *t.type;
@@ -154,11 +158,35 @@ void GgufSource::decode_permuted(const std::string& name, int64_t heads, float* 
       const int64_t head = row / (2 * half);
       const int64_t j = row % (2 * half) / half;
       const int64_t i = row % half;
-      const int64_t stored = head * 2 * half + 2 * i + j;
-      type.decode(source + stored * row_bytes, width, destination + row * width);
+      each(row, source + (head * 2 * half + 2 * i + j) * row_bytes);
     }
   });
 }
+
+// Norms and the embedding are read as floats, and so is the head.
+std::optional<DType> GgufSource::stored_type(const std::string& name) const {
+  const DType type = tensor(name).type->dtype;
+  return type == DType::f32 || name == "lm_head.weight" ? std::nullopt : std::optional(type);
+}
+
+// Blocks lie inside rows, so that rows can stand in another order.
+bool GgufSource::read_packed(const std::string& name, Tensor& packed) const {
+  const GgufTensor& t = tensor(name);
+  if (t.type->dtype != packed.dtype || shape(name) != packed.shape) {
+    return false;
+  }
+  if (const int64_t heads = permuted_heads(name); heads > 0) {
+    const size_t row_bytes = packed.bytes() / static_cast<size_t>(packed.shape[0]);
+    each_permuted_row(name, heads, nullptr, [&](int64_t row, const std::byte* bytes) {
+      std::copy_n(bytes, row_bytes, packed.as<std::byte>() + static_cast<size_t>(row) * row_bytes);
+    });
+  } else {
+    std::copy_n(values(t), packed.bytes(), packed.as<std::byte>());
+  }
+  return true;
+}
+
+std::string GgufSource::quantisation() const { return main_type_->quantised ? format() : ""; }
 
 std::optional<std::string> GgufSource::file_text(const std::string& file) const {
   if (file == "config.json") {

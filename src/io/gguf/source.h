@@ -28,15 +28,20 @@ class GgufSource : public ModelSource {
                 ThreadPool* pool) const override;
   DType stored_dtype() const override { return stored_dtype_; }
   bool weights_are_here() const override;
+  std::optional<DType> stored_type(const std::string& name) const override;
+  bool read_packed(const std::string& name, Tensor& packed) const override;
+  std::string quantisation() const override;
   std::optional<std::string> file_text(const std::string& file) const override;
 
  private:
   const GgufTensor& tensor(const std::string& name) const;
   const std::byte* values(const GgufTensor& tensor) const;
   // The heads of a tensor whose rows were permuted, 0 for any other.
-  void decode_permuted(const std::string& name, int64_t heads, float* destination,
-                       ThreadPool* pool) const;
   int64_t permuted_heads(const std::string& name) const;
+  // Calls `each` with the number of a row and its bytes in the file.
+  void each_permuted_row(
+      const std::string& name, int64_t heads, ThreadPool* pool,
+      const std::function<void(int64_t row, const std::byte* bytes)>& each) const;
 
   GgufFile file_;                // or its head
   std::function<void()> fetch_;  // null: `file_` is whole

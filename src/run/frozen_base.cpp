@@ -1,0 +1,124 @@
+#include "run/frozen_base.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <map>
+#include <vector>
+
+#include "core/error.h"
+#include "core/strings.h"
+#include "model/quantisation.h"
+
+namespace sft {
+
+namespace {
+
+constexpr const char* kHead = "lm_head.weight";
+
+std::string module_of(const std::string& weight) { return weight.substr(0, weight.rfind('.')); }
+
+// "--load_in_4bit"
+std::string asked_for(const ModelOptions& o) {
+  return o.load_in_4bit   ? "--load_in_4bit"
+         : o.load_in_8bit ? "--load_in_8bit"
+                          : "quantization_config in --model_init_kwargs";
+}
+
+void check_one_format(const ModelOptions& o, const ModelSource* source, bool bnb,
+                      const Logger& log) {
+  const bool fp8 = o.base_dtype == "fp8";
+  if (bnb && fp8) {
+    throw Error("C201", fmt::format("{} and --base_dtype fp8 exclude each other", asked_for(o)))
+        .hint("leave one of the two out");
+  }
+  const std::string there = source == nullptr ? "" : source->quantisation();
+  if (there.empty() || (!bnb && !fp8)) {
+    return;
+  }
+  const std::string asked = bnb ? asked_for(o) : "--base_dtype fp8";
+  if (bnb && source->bnb() != nullptr) {
+    log.warn(fmt::format("{} means nothing here: {} is quantised already ({}), and stays as it is",
+                         asked, source->name(), there));
+    return;
+  }
+  throw Error("C201", fmt::format("{}, and {} is quantised already ({}): it would lose twice",
+                                  asked, source->name(), there))
+      .hint(fmt::format("leave {} out: the base is then kept as it is", asked));
+}
+
+}  // namespace
+
+StoredType frozen_base(Model& shape, const ModelOptions& o, const ModelSource* source,
+                       const Logger& log) {
+  const std::optional<BnbConfig> asked = BnbConfig::from_options(o);
+  check_one_format(o, source, asked.has_value(), log);
+  const BnbConfig* const there = source == nullptr ? nullptr : source->bnb();
+  if (const BnbConfig* const bnb = there != nullptr ? there : asked ? &*asked : nullptr) {
+    shape.int8_threshold = bnb->threshold;
+    shape.trained_type = DType::bf16;  // as TRL casts adapters on such a base
+  }
+  const std::optional<DType> plain =
+      o.dtype == "bfloat16" ? std::optional(DType::bf16) : std::nullopt;
+  shape.packed_from = plain.value_or(DType::f32);
+  if (there == nullptr && asked) {
+    return [bnb = *asked, plain](const std::string& name) -> std::optional<DType> {
+      if (bnb.quantises(module_of(name))) {
+        return bnb.type;
+      }
+      return name == kHead ? std::nullopt : plain;
+    };
+  }
+  const DType otherwise = o.base_dtype == "fp8" ? DType::f8_rows : DType::f32;
+  return [source, plain, otherwise](const std::string& name) -> std::optional<DType> {
+    if (source != nullptr) {
+      if (const std::optional<DType> stored = source->stored_type(name)) {
+        return stored;
+      }
+    }
+    if (name == kHead) {
+      return std::nullopt;
+    }
+    return otherwise == DType::f32 ? plain : std::optional(otherwise);
+  };
+}
+
+std::string base_words(const Model& model, DType compute) {
+  std::map<std::string_view, int64_t> packed;
+  double bytes = 0;
+  for (const ParamSpec& spec : model.frozen) {
+    const Tensor tensor{nullptr, spec.shape, read_type(spec, compute)};
+    bytes += static_cast<double>(tensor.bytes());
+    if (is_packed(tensor.dtype)) {
+      packed[name_of(tensor.dtype)] += spec.shape.elements();
+    }
+  }
+  std::vector<std::string> words;
+  for (const auto& [name, values] : packed) {
+    words.push_back(fmt::format(
+        "{} ({:.1f} %)", name,
+        100.0 * static_cast<double>(values) / static_cast<double>(count_parameters(model.frozen))));
+  }
+  return words.empty() ? ""
+                       : fmt::format("{}, {} in all", fmt::join(words, ", "), human_bytes(bytes));
+}
+
+void require_adapters(const ModelOptions& o, const ModelSource* source) {
+  if (o.use_peft) {
+    return;
+  }
+  const bool bnb = BnbConfig::from_options(o).has_value();
+  if (bnb || o.base_dtype == "fp8") {
+    throw Error("C200", fmt::format("{} keeps the base of adapters in fewer bits, and all weights "
+                                    "are trained here",
+                                    bnb ? asked_for(o) : "--base_dtype fp8"))
+        .hint("add --use_peft");
+  }
+  if (source != nullptr && source->bnb() != nullptr) {
+    throw Error("C200", fmt::format("{} is quantised ({}), and such weights cannot be trained",
+                                    source->name(), source->quantisation()))
+        .hint("add --use_peft: adapters are trained on it, as it is");
+  }
+}
+
+}  // namespace sft

@@ -1,0 +1,26 @@
+// In which format the base of adapters is kept while they are trained: as the options ask, or as
+// its files have it.
+#pragma once
+
+#include <string>
+
+#include "core/log.h"
+#include "io/model_source.h"
+#include "model/adapters.h"
+#include "settings/train_options.h"
+
+namespace sft {
+
+// Sets what `shape` says of it (types, the threshold of 8 bits); returns the types of its linear
+// layers, which may read `source` when they are asked for. `source`: null for a config.json alone.
+// C201 where the options ask for two formats, or for another than that of files that are quantised.
+StoredType frozen_base(Model& shape, const ModelOptions& options, const ModelSource* source,
+                       const Logger& log);
+
+// "nf4 (78.9 %), 91 MiB in all": how it is kept; "" where nothing is packed.
+std::string base_words(const Model& model, DType compute);
+
+// C200 where options, or the source, quantise the weights of a model that is trained whole.
+void require_adapters(const ModelOptions& options, const ModelSource* source);
+
+}  // namespace sft
