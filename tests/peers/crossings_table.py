@@ -164,13 +164,13 @@ CROSSINGS = {
 
 FOUR_BITS = {**ALL_LINEAR, "load_in_4bit": True, "_bf16": True}
 # On a base that bitsandbytes quantises, where TRL's adapters are in bfloat16: what is trained is compared within its noise. Its
-# int8 on a CPU leaves inputs as they are, where sft rounds them as on a GPU. (q2gqa is not among these models: on its rows of 48
+# int8 on a CPU leaves inputs as they are, where sft rounds them as on a GPU. (q2gqa and l32 are not among these models: on their rows
 # the loops of bitsandbytes for CPUs take wrong scales.)
 CROSSINGS |= {
     "nf4": ("chatml", "text", FOUR_BITS),
     "nf4_nested": ("gemma", "{data}/messages", {**FOUR_BITS, "use_bnb_nested_quant": True, "assistant_only_loss": True}),
     "fp4_packed": ("windowed", "text", {**pack(), **FOUR_BITS, "bnb_4bit_quant_type": "fp4", "gradient_accumulation_steps": 2}),
-    "nf4_storage": ("l32", "pairs", {**LORA, "load_in_4bit": True, "bnb_4bit_quant_storage": "bfloat16", "_bf16": True}),
+    "nf4_storage": ("gemma", "pairs", {**LORA, "load_in_4bit": True, "bnb_4bit_quant_storage": "bfloat16", "_bf16": True}),
     "nf4_bfloat16": ("chatml", "pairs", {**FOUR_BITS, "dtype": "bfloat16", "_rounded": True}),
     "int8": ("chatml", "text", {**ALL_LINEAR, "load_in_8bit": True, "_bf16": True, "_rounded": True}),
 }  # fmt: skip

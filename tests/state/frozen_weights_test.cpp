@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "formats/format.h"
+#include "graph/executor.h"
 #include "model/adapters.h"
 #include "state/loaded_model.h"
 #include "support/paths.h"
@@ -13,20 +14,21 @@
 namespace sft {
 namespace {
 
-// The model with adapters on all linear layers, its base kept as the files have it.
-LoadedModel with_adapters(const ModelSource& source, Device& device) {
+// The model with adapters on all linear layers, its base kept as the files have it, or decoded.
+LoadedModel with_adapters(const ModelSource& source, Device& device, bool packed) {
   Model shape = Model::from_config(source.config());
   LoraConfig config;
   config.target_expression = "all-linear";
   const std::vector<AdapterTarget> targets = find_targets(shape, config);
-  add_adapters(shape, targets, 0.0,
-               [&](const std::string& name) { return source.stored_type(name); });
+  add_adapters(shape, targets, 0.0, [&](const std::string& name) -> std::optional<DType> {
+    return packed ? source.stored_type(name) : std::nullopt;
+  });
   return load_model(source, shape, device, DType::f32, DType::f32, {}, draw_adapters(targets, 1));
 }
 
 void expect_the_values_of(const ModelSource& source, int packed) {
   const auto device = Device::cpu(2);
-  const LoadedModel loaded = with_adapters(source, *device);
+  const LoadedModel loaded = with_adapters(source, *device, true);
   const std::vector<Tensor> parameters = loaded.parameters();
   for (size_t i = 0; i < loaded.model.frozen.size(); ++i) {
     const ParamSpec& spec = loaded.model.frozen[i];
@@ -46,6 +48,28 @@ void expect_the_values_of(const ModelSource& source, int packed) {
   EXPECT_EQ(packed, 0);  // so many are
 }
 
+// The logits of a few tokens.
+std::vector<float> logits_of(const LoadedModel& loaded, Device& device) {
+  constexpr int64_t kTokens = 7;
+  LogitsProgram recorded = record_logits(loaded.model, {kTokens, 1}, loaded.target);
+  const Value logits = recorded.logits;
+  Arena arena(device);
+  Executor executor(device, arena, std::move(recorded.program));
+  std::vector<int32_t> tokens(kTokens), positions(kTokens), starts{0, kTokens};
+  for (int32_t i = 0; i < kTokens; ++i) {
+    tokens[static_cast<size_t>(i)] = 3 + 5 * i;
+    positions[static_cast<size_t>(i)] = i;
+  }
+  Bindings bindings;
+  bindings.parameters = loaded.parameters();
+  bindings.inputs["tokens"] = {tokens.data(), {kTokens}, DType::i32};
+  bindings.inputs["positions"] = {positions.data(), {kTokens}, DType::i32};
+  bindings.inputs["documents"] = {starts.data(), {2}, DType::i32};
+  executor.run(bindings);
+  const Tensor out = executor.tensor(logits);
+  return {out.f32(), out.f32() + out.shape.elements()};
+}
+
 fs::path golden(const char* name) { return fs::path(SFT_TEST_DIR) / "io/golden/quantised" / name; }
 
 TEST(FrozenWeights, a_quantised_checkpoint_is_held_as_it_is) {
@@ -54,6 +78,20 @@ TEST(FrozenWeights, a_quantised_checkpoint_is_held_as_it_is) {
   for (const auto& [name, packed] : folders) {
     SCOPED_TRACE(name);
     expect_the_values_of(*ModelSource::open(golden(name).string(), "", {}), packed);
+  }
+}
+
+// A packed weight, in parts or not, computes the bits that its decoded values compute.
+TEST(FrozenWeights, a_packed_base_computes_what_its_values_do) {
+  for (const char* name : {"nf4_nested", "fp4", "skips", "fp8", "mixed.gguf"}) {
+    SCOPED_TRACE(name);
+    const auto source = ModelSource::open(golden(name).string(), "", {});
+    const auto device = Device::cpu(2);
+    const LoadedModel packed = with_adapters(*source, *device, true);
+    const LoadedModel plain = with_adapters(*source, *device, false);
+    EXPECT_FALSE(packed.model.parts.empty());
+    EXPECT_TRUE(plain.model.parts.empty());
+    EXPECT_EQ(logits_of(packed, *device), logits_of(plain, *device));
   }
 }
 
