@@ -53,7 +53,8 @@ file(GLOB _cuda_sources CONFIGURE_DEPENDS
 add_library(sft_cuda SHARED ${_cuda_sources}
   src/core/cgroup.cpp src/core/content_hash.cpp src/core/dtype.cpp src/core/error.cpp src/core/fd.cpp src/core/file.cpp
   src/core/file_lock.cpp src/core/file_writer.cpp src/core/strings.cpp src/core/tensor.cpp src/core/thread_pool.cpp
-  src/core/threads.cpp src/device/device.cpp)
+  src/core/threads.cpp src/device/device.cpp src/formats/block8.cpp src/formats/convert.cpp
+  src/formats/four_bit.cpp)
 target_include_directories(sft_cuda PRIVATE src)
 # A source that is missing above is an error of the build, not of the first run on a GPU.
 target_link_options(sft_cuda PRIVATE -Wl,--no-undefined)

@@ -42,13 +42,20 @@ struct BenchOptions {
         .at_least(1);
     v("gradient_accumulation_steps", &run.gradient_accumulation_steps, "Micro-batches a step.")
         .at_least(1);
-    v("steps", &settings.steps, "Steps that are timed; two more come before.").at_least(1);
+    v("steps", &settings.steps, "Steps that are timed.").at_least(1);
+    v("warm_up", &settings.warm_up,
+      "Steps before them: in the first products choose their algorithms, in the second work is "
+      "recorded.")
+        .at_least(0);
     v("trained_share", &settings.trained_share, "Share of the tokens that have a label.")
         .at_least(0)
         .at_most(1);
     v("gradient_checkpointing", &gradient_checkpointing, "What is computed again.")
         .one_of({"none", "norms", "mlp", "block"});
     v("activation_offloading", &settings.memory.offload, "Keep activations in the host's memory.");
+    v("mlp_tile", &settings.memory.mlp_tile,
+      "With --lora_r: tokens whose MLP is computed at a time, for long documents; 0: all.")
+        .at_least(0);
     v("lora_r", &lora_r, "Adapters of this rank on all linear layers; without it all is trained.")
         .at_least(1);
     v("sweep", &sweep,

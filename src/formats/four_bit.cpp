@@ -52,47 +52,9 @@ bool nested(DType type) { return type == DType::nf4_nested || type == DType::fp4
 
 int64_t blocks_of(const Tensor& t) { return (t.shape.elements() + kBlock - 1) / kBlock; }
 
-// Where the parts behind the codes lie.
-struct ScaleParts {
-  float* scales = nullptr;   // of blocks, or where they are nested
-  uint8_t* codes = nullptr;  // codes of them,
-  float* outer = nullptr;    // a float for each 256,
-  float* mean = nullptr;     // and what is added
-};
-ScaleParts parts_of(const Tensor& t) {  // of one that is read or written
-  std::byte* const behind = static_cast<std::byte*>(t.data) + scales_at(t.dtype, t.shape);
-  if (!nested(t.dtype)) {
-    return {.scales = reinterpret_cast<float*>(behind)};
-  }
-  const int64_t blocks = blocks_of(t);
-  auto* const outer = reinterpret_cast<float*>(behind + (blocks + 3) / 4 * 4);
-  return {.codes = reinterpret_cast<uint8_t*>(behind),
-          .outer = outer,
-          .mean = outer + (blocks + kNested - 1) / kNested};
-}
-
 const block8::Book& scale_book() {
   static const block8::Book book = block8::books()[0];
   return book;
-}
-
-// The codes in the order of their numbers, and the middles between neighbours: a number belongs to
-// as many codes above the first as there are middles below it.
-struct Borders {
-  std::array<uint8_t, 16> order{};
-  std::array<float, 15> middles{};
-};
-Borders borders_of(DType type) {
-  const std::array<float, 16>& codes = four_bit_codes(type);
-  Borders b;
-  for (uint8_t i = 0; i < 16; ++i) {
-    b.order[i] = i;
-  }
-  std::ranges::stable_sort(b.order, {}, [&](uint8_t c) { return codes[c]; });
-  for (size_t i = 0; i + 1 < 16; ++i) {
-    b.middles[i] = (codes[b.order[i]] + codes[b.order[i + 1]]) / 2.0F;
-  }
-  return b;
 }
 
 float largest(const float* values, int64_t n) {
@@ -104,13 +66,9 @@ float largest(const float* values, int64_t n) {
 }
 
 // Codes of 8 bits for the scales less their mean.
-void encode_scales(const std::vector<float>& scales, const ScaleParts& to) {
+void encode_scales(const std::vector<float>& scales, const FourBitScales& to) {
   const auto n = static_cast<int64_t>(scales.size());
-  double sum = 0;
-  for (const float s : scales) {
-    sum += s;
-  }
-  *to.mean = static_cast<float>(sum / static_cast<double>(n));
+  *to.mean = mean_of_scales(scales);
   const block8::Book& book = scale_book();
   std::array<float, kNested> centred;
   for (int64_t at = 0; at < n; at += kNested) {
@@ -139,8 +97,43 @@ const std::array<float, 16>& four_bit_codes(DType type) {
   return type == DType::nf4 || type == DType::nf4_nested ? kNf4 : kFp4;
 }
 
+FourBitScales four_bit_scales(const Tensor& t) {
+  std::byte* const behind = static_cast<std::byte*>(t.data) + scales_at(t.dtype, t.shape);
+  if (!nested(t.dtype)) {
+    return {.scales = reinterpret_cast<float*>(behind)};
+  }
+  const int64_t blocks = blocks_of(t);
+  auto* const outer = reinterpret_cast<float*>(behind + (blocks + 3) / 4 * 4);
+  return {.codes = reinterpret_cast<uint8_t*>(behind),
+          .outer = outer,
+          .mean = outer + (blocks + kNested - 1) / kNested};
+}
+
+std::span<const float> nested_scale_numbers() { return scale_book().values; }
+
+float mean_of_scales(std::span<const float> scales) {
+  double sum = 0;
+  for (const float s : scales) {
+    sum += s;
+  }
+  return static_cast<float>(sum / static_cast<double>(scales.size()));
+}
+
+FourBitBorders four_bit_borders(DType type) {
+  const std::array<float, 16>& codes = four_bit_codes(type);
+  FourBitBorders b;
+  for (uint8_t i = 0; i < 16; ++i) {
+    b.order[i] = i;
+  }
+  std::ranges::stable_sort(b.order, {}, [&](uint8_t c) { return codes[c]; });
+  for (size_t i = 0; i + 1 < 16; ++i) {
+    b.middles[i] = (codes[b.order[i]] + codes[b.order[i + 1]]) / 2.0F;
+  }
+  return b;
+}
+
 float four_bit_scale(const Tensor& packed, int64_t block) {
-  const ScaleParts p = parts_of(packed);
+  const FourBitScales p = four_bit_scales(packed);
   if (p.scales != nullptr) {
     return p.scales[block];
   }
@@ -179,7 +172,7 @@ void decode_four_bit(const Tensor& packed, int64_t begin, int64_t end, float* to
 namespace {
 
 // The codes of blocks [begin, end), and their scales.
-void encode_blocks(const float* values, const Borders& borders, int64_t first, int64_t last,
+void encode_blocks(const float* values, const FourBitBorders& borders, int64_t first, int64_t last,
                    Tensor& packed, std::vector<float>& scales) {
   const int64_t n = packed.shape.elements();
   auto* const bytes = packed.as<uint8_t>();
@@ -204,14 +197,14 @@ void encode_blocks(const float* values, const Borders& borders, int64_t first, i
 }  // namespace
 
 void encode_four_bit(const float* values, Tensor& packed, ThreadPool* pool) {
-  const Borders borders = borders_of(packed.dtype);
+  const FourBitBorders borders = four_bit_borders(packed.dtype);
   std::memset(packed.data, 0, packed.bytes());
   const int64_t blocks = blocks_of(packed);
   std::vector<float> scales(static_cast<size_t>(blocks));
   split_work(pool, blocks, 1024, [&](int64_t begin, int64_t end) {
     encode_blocks(values, borders, begin, end, packed, scales);
   });
-  const ScaleParts parts = parts_of(packed);
+  const FourBitScales parts = four_bit_scales(packed);
   if (parts.scales != nullptr) {
     std::ranges::copy(scales, parts.scales);
   } else {

@@ -8,6 +8,8 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
+#include <span>
 
 #include "core/tensor.h"
 #include "core/thread_pool.h"
@@ -22,5 +24,26 @@ void encode_four_bit(const float* values, Tensor& packed, ThreadPool* pool = nul
 
 // The scale of each block of 64.
 float four_bit_scale(const Tensor& packed, int64_t block);
+
+// --- what kernels on devices are made of
+// Where the parts behind the codes lie; null where a type has none.
+struct FourBitScales {
+  float* scales = nullptr;   // of blocks, or where they are nested
+  uint8_t* codes = nullptr;  // codes of them,
+  float* outer = nullptr;    // a float for each 256,
+  float* mean = nullptr;     // and what is added
+};
+FourBitScales four_bit_scales(const Tensor& packed);  // of one that is read or written
+// The numbers that the 256 codes of nested scales stand for, rising.
+std::span<const float> nested_scale_numbers();
+float mean_of_scales(std::span<const float> scales);
+
+// The codes in the order of their numbers, and the middles between neighbours: a number belongs to
+// as many codes above the first as there are middles below it.
+struct FourBitBorders {
+  std::array<uint8_t, 16> order{};
+  std::array<float, 15> middles{};
+};
+FourBitBorders four_bit_borders(DType type);
 
 }  // namespace sft

@@ -65,10 +65,13 @@ using Kernel = std::function<void(const Run&)>;
 // activations); the MLP's wide half as well; everything but the block's input.
 enum class Recompute { none, norms, mlp, block };
 
-// How a program saves memory. None of it changes a bit of the result.
+// How a program saves memory. Recomputing and offloading change no bit of the result.
 struct MemoryPolicy {
   Recompute recompute = Recompute::none;
   bool offload = false;  // what is kept for the backward pass waits in the host's memory
+  // Tokens whose MLP is computed at a time (ops/tiled_mlp.h), where only adapters are trained; 0:
+  // all. Their gradients then add up tile by tile.
+  int64_t mlp_tile = 0;
   MemoryPolicy() = default;
   MemoryPolicy(Recompute r, bool o = false) : recompute(r), offload(o) {}  // NOLINT: implicit
   bool operator==(const MemoryPolicy&) const = default;
@@ -161,6 +164,7 @@ class Program {
 
   bool training() const { return purpose_ == Purpose::training; }
   const Target& target() const { return target_; }
+  const MemoryPolicy& memory() const { return memory_; }
   const Shape& shape(Value v) const { return info(v).shape; }
   const ValueInfo& info(Value v) const { return values_[static_cast<size_t>(v.id)]; }
 

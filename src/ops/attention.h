@@ -54,6 +54,9 @@ SFT_KERNEL(void, attention_forward, const Tensor& qkv, const Tensor& table,
 SFT_KERNEL(void, attention_backward, const Tensor& grad_y, const Tensor& qkv, const Tensor& y,
            const Tensor& log_sum, const Tensor& table, const Attention& options, Tensor& grad_qkv,
            Tensor& workspace);
+// What it works in beside that, in a program of so many tokens (Device::reserve_workspace): bytes.
+SFT_KERNEL(int64_t, attention_workspace, const Heads& heads, float scale, DType compute,
+           int64_t tokens);
 SFT_KERNEL(void, cached_attention_forward, const Tensor& qkv, Tensor& cache, const Tensor& past,
            const Attention& options, Tensor& y);
 

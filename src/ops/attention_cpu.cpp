@@ -361,4 +361,9 @@ void cached_attention_forward(Device& device, const Tensor& qkv, Tensor& cache, 
   });
 }
 
+int64_t attention_workspace(Device& /*device*/, const Heads& /*heads*/, float /*scale*/,
+                            DType /*compute*/, int64_t /*tokens*/) {
+  return 0;
+}
+
 }  // namespace sft::cpu

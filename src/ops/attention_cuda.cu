@@ -275,13 +275,16 @@ bool takes_hopper(const CudaDevice& gpu, const Heads& heads) {
   return false;
 #endif
 }
+bool takes_hopper(const CudaDevice& gpu, const Heads& heads, float scale, DType type) {
+  return type == DType::bf16 && takes_hopper(gpu, heads) && scale > 0.0F;
+}
 
 // Whether our own fused kernels run; `run` gets them.
 template <class Run>
 bool on_hopper(const CudaDevice& gpu, const Attention& options, const Tensor& qkv,
                const Tensor& table, const Run& run) {
 #ifdef SFT_HOPPER
-  if (qkv.dtype == DType::bf16 && takes_hopper(gpu, options.heads) && options.scale > 0.0F) {
+  if (takes_hopper(gpu, options.heads, options.scale, qkv.dtype)) {
     run(HopperAttention(gpu.stream(), gpu.multiprocessors(), options, qkv.shape[0], table));
     return true;
   }
@@ -384,6 +387,17 @@ void cached_attention_forward(Device& device, const Tensor& qkv, Tensor& cache, 
         qkv.as<T>(), cache.as<T>(), past.i32(), l, y.as<T>());
   });
   check_cuda(cudaGetLastError(), "cached_attention");
+}
+
+// cuDNN sums the gradient of the queries in float32, for as many tokens as its plans are made for.
+int64_t attention_workspace(Device& device, const Heads& heads, float scale, DType compute,
+                            int64_t tokens) {
+  if (takes_hopper(cuda(device), heads, scale, compute)) {
+    return 0;
+  }
+  const auto most = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(tokens)));
+  const int64_t width = (heads.head_dim + 63) / 64 * 64 + 8;
+  return std::max<int64_t>(most, 16384) * heads.heads * width * int64_t{sizeof(float)};
 }
 
 }  // namespace sft::gpu

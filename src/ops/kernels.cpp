@@ -8,9 +8,11 @@ constexpr OpKernels kCpu{SFT_OP_KERNELS(SFT_CPU_KERNEL)};
 
 }  // namespace
 
-const OpKernels& kernels(const Run& r) {
-  const OpKernels* own = r.device().op_kernels();
+const OpKernels& kernels(const Device& device) {
+  const OpKernels* own = device.op_kernels();
   return own != nullptr ? *own : kCpu;
 }
+
+const OpKernels& kernels(const Run& r) { return kernels(r.device()); }
 
 }  // namespace sft

@@ -6,6 +6,7 @@
 #include "ops/attention.h"
 #include "ops/dropout.h"
 #include "ops/embedding.h"
+#include "ops/fp8_linear.h"
 #include "ops/gated_activation.h"
 #include "ops/gated_mlp.h"
 #include "ops/gather_rows.h"
@@ -13,6 +14,7 @@
 #include "ops/linear.h"
 #include "ops/linear_cross_entropy.h"
 #include "ops/lora.h"
+#include "ops/pack.h"
 #include "ops/qk_norm.h"
 #include "ops/rmsnorm.h"
 #include "ops/rope.h"
@@ -23,11 +25,17 @@ namespace sft {
   KERNEL(document_table)            \
   KERNEL(attention_forward)         \
   KERNEL(attention_backward)        \
+  KERNEL(attention_workspace)       \
   KERNEL(cached_attention_forward)  \
   KERNEL(add_noise)                 \
   KERNEL(dropout)                   \
   KERNEL(embedding_forward)         \
   KERNEL(embedding_backward)        \
+  KERNEL(fp8_columns)               \
+  KERNEL(fp8_product)               \
+  KERNEL(fp8_rounded)               \
+  KERNEL(fp8_rows)                  \
+  KERNEL(fp8_transposed)            \
   KERNEL(gated_activation_forward)  \
   KERNEL(gated_activation_backward) \
   KERNEL(gated_mlp_forward)         \
@@ -45,6 +53,7 @@ namespace sft {
   KERNEL(lora_up)                   \
   KERNEL(lora_up_backward_input)    \
   KERNEL(lora_up_backward_weight)   \
+  KERNEL(pack)                      \
   KERNEL(qk_norm_forward)           \
   KERNEL(qk_norm_backward)          \
   KERNEL(rmsnorm_forward)           \
@@ -57,5 +66,6 @@ struct OpKernels {
 };
 
 const OpKernels& kernels(const Run& r);
+const OpKernels& kernels(const Device& device);
 
 }  // namespace sft

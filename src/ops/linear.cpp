@@ -1,6 +1,7 @@
 #include "ops/linear.h"
 
 #include "core/error.h"
+#include "ops/fp8_linear.h"
 #include "ops/int8_linear.h"
 #include "ops/kernels.h"
 
@@ -21,12 +22,10 @@ Value usable_weight(Program& p, Value weight) {
       to += rows.bytes();
     }
   });
+  p.recompute_from(Recompute::norms);  // rather than be kept for what is computed again
   return wide;
 }
 
-namespace {
-
-// y (+)= alpha x W^T (+ bias)
 void emit_product(Program& p, Value x, Value weight, Value bias, float alpha, Output y) {
   p.emit("linear", {x, usable_weight(p, weight), bias}, {y}, [alpha](const Run& r) {
     kernels(r).linear_forward(r.device(), r.in(0), r.in(1), r.in(2), alpha, r.out(0),
@@ -34,10 +33,8 @@ void emit_product(Program& p, Value x, Value weight, Value bias, float alpha, Ou
   });
 }
 
-}  // namespace
-
 void emit_linear_backward(Program& b, Value grad_y, Value x, Value weight, float alpha,
-                          Output grad_x) {
+                          Output grad_x, bool aside) {
   if (grad_x.value) {
     b.emit("linear.backward.input", {grad_y, usable_weight(b, weight)}, {grad_x},
            [alpha](const Run& r) {
@@ -50,7 +47,9 @@ void emit_linear_backward(Program& b, Value grad_y, Value x, Value weight, float
       kernels(r).linear_backward_weight(r.device(), r.in(0), r.in(1), alpha, r.out(0),
                                         r.accumulate(0));
     });
-    b.run_aside();
+    if (aside) {
+      b.run_aside();
+    }
   }
 }
 
@@ -66,10 +65,18 @@ Value dropped(Program& p, Value x, const Dropout& dropout) {
   return y;
 }
 
+}  // namespace
+
+Value emit_lora_down(Program& p, Value x, const Lora& lora) {
+  const Value low = p.activation("linear.lora", {p.shape(x)[0], p.shape(lora.a)[0]});
+  emit_product(p, dropped(p, x, lora.dropout), lora.a, {}, 1.0F, low);
+  return low;
+}
+
 // What is dropped is drawn again, instead of being kept.
 void emit_lora_down_backward(Program& b, Value grad_low, Value x, const Lora& lora) {
   if (lora.dropout.rate == 0.0F) {
-    emit_linear_backward(b, grad_low, x, lora.a, 1.0F, b.grad_out(x));
+    emit_linear_backward(b, grad_low, x, lora.a, 1.0F, b.grad_out(x), adapters_run_aside(b));
     return;
   }
   Output grad_dropped;
@@ -77,26 +84,26 @@ void emit_lora_down_backward(Program& b, Value grad_low, Value x, const Lora& lo
   if (grad_x.value) {
     grad_dropped = b.like(x, "linear.dropped.grad");
   }
-  emit_linear_backward(b, grad_low, dropped(b, x, lora.dropout), lora.a, 1.0F, grad_dropped);
+  emit_linear_backward(b, grad_low, dropped(b, x, lora.dropout), lora.a, 1.0F, grad_dropped,
+                       adapters_run_aside(b));
   if (grad_x.value) {
     emit_dropout(b, grad_dropped.value, lora.dropout, grad_x);
   }
 }
-
-}  // namespace
 
 Value linear(Program& p, Value x, const Linear& layer) {
   SFT_ASSERT(p.shape(layer.weight)[1] == p.shape(x)[1]);
   const Value y = p.activation("linear", {p.shape(x)[0], p.shape(layer.weight)[0]});
   if (is_int8(p, layer.weight)) {
     emit_int8_linear(p, x, layer, y);
+  } else if (is_fp8(p, layer.weight)) {
+    emit_fp8_product(p, x, layer.weight, layer.bias, y);
   } else {
     emit_product(p, x, layer.weight, layer.bias, 1.0F, y);
   }
   std::vector<Value> low;
   for (const Lora& lora : layer.lora) {
-    low.push_back(p.activation("linear.lora", {p.shape(x)[0], p.shape(lora.a)[0]}));
-    emit_product(p, dropped(p, x, lora.dropout), lora.a, {}, 1.0F, low.back());
+    low.push_back(emit_lora_down(p, x, lora));
     emit_lora_up(p, low.back(), lora, y);
   }
   p.on_backward([=](Program& b) {
@@ -109,7 +116,11 @@ Value linear(Program& p, Value x, const Linear& layer) {
         emit_lora_down_backward(b, grad_low, x, layer.lora[i]);
       }
     }
-    emit_linear_backward(b, grad_y, x, layer.weight, 1.0F, b.grad_out(x));
+    if (is_fp8(b, layer.weight)) {
+      emit_fp8_backward(b, grad_y, layer.weight, b.grad_out(x));
+    } else {
+      emit_linear_backward(b, grad_y, x, layer.weight, 1.0F, b.grad_out(x));
+    }
     if (layer.bias && b.needs_grad(layer.bias)) {
       b.emit("linear.backward.bias", {grad_y}, {b.grad_out(layer.bias)}, [](const Run& r) {
         kernels(r).linear_backward_bias(r.device(), r.in(0), r.out(0), r.accumulate(0));

@@ -23,8 +23,14 @@ Value linear(Program& p, Value x, const Linear& layer);
 // For ops that contain products: a weight that a kernel can use (itself, or a widened copy), and
 // the backward instructions of y = alpha x weight^T given y's gradient. A null grad_x is left out.
 Value usable_weight(Program& p, Value weight);
+// `aside`: the weight's gradient may run beside what follows (Program::run_aside).
 void emit_linear_backward(Program& b, Value grad_y, Value x, Value weight, float alpha,
-                          Output grad_x);
+                          Output grad_x, bool aside = true);
+// y (+)= alpha x weight^T (+ bias)
+void emit_product(Program& p, Value x, Value weight, Value bias, float alpha, Output y);
+// The middle of an adapter, x A^T of what is not dropped of x, and its backward instructions.
+Value emit_lora_down(Program& p, Value x, const Lora& lora);
+void emit_lora_down_backward(Program& b, Value grad_low, Value x, const Lora& lora);
 
 SFT_KERNEL(void, linear_forward, const Tensor& x, const Tensor& weight, const Tensor& bias,
            float alpha, Tensor& y, bool accumulate);

@@ -124,6 +124,4 @@ void linear_backward_bias(Device& device, const Tensor& grad_y, Tensor& grad_bia
   column_sums(gpu, partial, chunks, n, grad_bias.f32(), accumulate);
 }
 
-void widen(Device& device, const Tensor& x, Tensor& y) { device.add(x, y, false); }
-
 }  // namespace sft::gpu

@@ -4,6 +4,8 @@
 
 namespace sft {
 
+bool adapters_run_aside(const Program& p) { return p.memory().recompute < Recompute::mlp; }
+
 void emit_lora_up(Program& p, Value low, const Lora& lora, Value y) {
   p.emit("lora_up", {low, lora.b}, {{y, Output::Mode::add}}, [pieces = lora.pieces](const Run& r) {
     kernels(r).lora_up(r.device(), r.in(0), r.in(1), pieces, r.out(0));
@@ -17,7 +19,9 @@ Value emit_lora_up_backward(Program& b, Value grad_y, Value low, const Lora& lor
              kernels(r).lora_up_backward_weight(r.device(), r.in(0), r.in(1), pieces, r.out(0),
                                                 r.accumulate(0));
            });
-    b.run_aside();
+    if (adapters_run_aside(b)) {
+      b.run_aside();
+    }
   }
   if (!b.needs_grad(low)) {
     return {};

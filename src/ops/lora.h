@@ -25,6 +25,10 @@ struct Lora {
   Dropout dropout{};  // of x, before A
 };
 
+// Whether adapters' gradients run beside other instructions. What they read then stays for longer,
+// and it is as large as a whole layer's: not where memory is short.
+bool adapters_run_aside(const Program& p);
+
 // The backward instructions of y = ... + lora_up(low, b): given y's gradient, b's is made, and the
 // one of low is returned (null where nothing needs it).
 Value emit_lora_up_backward(Program& p, Value grad_y, Value low, const Lora& lora);

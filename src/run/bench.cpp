@@ -73,6 +73,7 @@ MemoryWish wish_of(const BenchSettings& s, const LoadedModel& model, const std::
   MemoryWish wish;
   wish.recompute = recompute;
   wish.offload_activations = s.memory.offload;
+  wish.mlp_tile = s.memory.mlp_tile;
   wish.optimizer = s.optimizer;
   wish.holding = model.holding();
   wish.sums_apart = sums_gradients_apart(s.sharding, wish.holding.place, s.accumulation);
@@ -108,8 +109,7 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
   for (int64_t i = 0; i < s.accumulation; ++i) {
     own += static_cast<double>(batches[static_cast<size_t>(i) % batches.size()].trained);
   }
-  constexpr int64_t kWarmUp = 2;
-  for (int64_t step = 0; step < s.steps + kWarmUp; ++step) {
+  for (int64_t step = 0; step < s.steps + s.warm_up; ++step) {
     comm.progress(step + 1);
     const double start = now();
     const double trained = comm.sum(own);  // as in training
@@ -125,7 +125,7 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
     sharder.finish_gradients();
     update(sharder, sharder.gradient_norm(), step + 1);
     device.synchronize();
-    if (step >= kWarmUp) {
+    if (step >= s.warm_up) {
       times.push_back(now() - start);
     }
   }

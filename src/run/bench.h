@@ -18,7 +18,8 @@ struct BenchSettings {
   int64_t seq = 1024;          // tokens a document
   int64_t batch = 8;           // documents a micro-batch
   int64_t accumulation = 1;    // micro-batches a step
-  int64_t steps = 10;          // timed; two more come before
+  int64_t warm_up = 2;         // steps that come before
+  int64_t steps = 10;          // those that are timed
   double trained_share = 1.0;  // of each document's tokens, the last ones
   MemoryPolicy memory;
   ShardingOptions sharding;  // between ranks

@@ -11,6 +11,45 @@
 
 namespace sft {
 
+namespace {
+
+// What published values are rounded to before they are packed.
+std::vector<float> rounded_to(DType type, std::vector<float> values) {
+  std::vector<std::byte> narrow(values.size() * size_of(type));
+  const auto count = static_cast<int64_t>(values.size());
+  convert_from_f32(type, values.data(), count, narrow.data());
+  convert_to_f32(type, narrow.data(), count, values.data());
+  return values;
+}
+
+// The same values as on a CPU, copied on the device from one piece of each kind.
+void make_frozen(FrozenWeights& frozen, Device& device, const std::vector<float>& noise,
+                 const std::map<std::string, Init>& inits) {
+  const auto kept = [&](const std::vector<float>& values) {
+    Buffer buffer = device.allocate(values.size() * sizeof(float));
+    device.upload(buffer.data(), values.data(), buffer.size());
+    return buffer;
+  };
+  const auto size = static_cast<int64_t>(noise.size());
+  const Buffer random = kept(noise);
+  const Buffer ones = kept(std::vector<float>(noise.size(), 1.0F));
+  frozen.make(device, [&](const std::string& name, const Shape&, ElementRange part, float* to) {
+    const Init init = inits.at(name);
+    if (init == Init::zeros) {
+      device.zero(to, static_cast<size_t>(part.size()) * sizeof(float));
+      return;
+    }
+    for (int64_t at = part.begin; at < part.end;) {
+      const int64_t n = std::min(part.end - at, size - at % size);
+      device.copy(to + (at - part.begin), (init == Init::ones ? ones : random).f32() + at % size,
+                  static_cast<size_t>(n) * sizeof(float));
+      at += n;
+    }
+  });
+}
+
+}  // namespace
+
 LoadedModel random_model(const Model& shape, Device& device, DType compute,
                          const Holding& holding) {
   const DType weight_type = shape.trained_type;
@@ -55,20 +94,24 @@ LoadedModel random_model(const Model& shape, Device& device, DType compute,
       at += n;
     }
   }
-  loaded.frozen.read(
-      device,
-      [&](const std::string& name, const Shape&, ElementRange part, float* to) {
-        const Init init = inits.at(name);
-        for (int64_t i = part.begin; i < part.end; ++i) {
-          *to++ = init == Init::normal ? wide[static_cast<size_t>(i % kNoise)]
-                                       : static_cast<float>(init == Init::ones);
-        }
-      },
-      [](const std::string&, Tensor& packed) {  // zeros, where only files have such
-        const bool zeros = !can_encode(packed.dtype);
-        std::fill_n(packed.as<std::byte>(), zeros ? packed.bytes() : 0, std::byte{});
-        return zeros;
-      });
+  if (device.kind() == DeviceKind::cpu || holding.offload_param) {
+    loaded.frozen.read(
+        device,
+        [&](const std::string& name, const Shape&, ElementRange part, float* to) {
+          const Init init = inits.at(name);
+          for (int64_t i = part.begin; i < part.end; ++i) {
+            *to++ = init == Init::normal ? wide[static_cast<size_t>(i % kNoise)]
+                                         : static_cast<float>(init == Init::ones);
+          }
+        },
+        [](const std::string&, Tensor& packed) {  // zeros, where only files have such
+          const bool zeros = !can_encode(packed.dtype);
+          std::fill_n(packed.as<std::byte>(), zeros ? packed.bytes() : 0, std::byte{});
+          return zeros;
+        });
+  } else {
+    make_frozen(loaded.frozen, device, rounded_to(shape.packed_from, wide), inits);
+  }
   loaded.refresh_copy(device);
   return loaded;
 }

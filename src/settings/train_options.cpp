@@ -81,6 +81,11 @@ void visit_precision(TrainOptions& o, OptionTable& v) {
   v("activation_offloading", &o.activation_offloading,
     "Keep what the backward pass reads in the host's memory; with gradient_checkpointing auto only "
     "where recomputing whole blocks does not fit.");
+  v("mlp_tile", &o.mlp_tile,
+    "Tokens whose MLP is computed at a time, forward and backward, where only adapters are "
+    "trained: "
+    "for long documents. 0: all.")
+      .at_least(0);
   const char* compiled = "the program is recorded, planned and replayed in any case";
   v("torch_compile", &o.torch_compile, "Compile the model.").inert(compiled);
   v("torch_compile_backend", &o.torch_compile_backend, "With what.").inert(compiled);

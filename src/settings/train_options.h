@@ -70,6 +70,7 @@ struct TrainOptions {
   std::string gradient_checkpointing = "auto";
   Json gradient_checkpointing_kwargs;
   bool activation_offloading = false;
+  int64_t mlp_tile = 0;
   bool torch_compile = false;
   std::optional<std::string> torch_compile_backend;
   std::optional<std::string> torch_compile_mode;

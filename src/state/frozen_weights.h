@@ -27,6 +27,9 @@ class FrozenWeights {
   using ReadPacked = std::function<bool(const std::string& name, Tensor& packed)>;
   // Reads what this rank holds, in pieces; a packed tensor whole.
   void read(Device& device, const ReadTensor& read, const ReadPacked& as_it_is = nullptr);
+  // The same of values that are made in the device's memory: `make` is a ReadTensor that writes
+  // there.
+  void make(Device& device, const ReadTensor& make);
 
   // In bytes: all, and what of it is on the device.
   size_t size() const { return held_.size() + gathered_.size(); }
@@ -53,9 +56,18 @@ class FrozenWeights {
     std::byte* data;
   };
   Held held(int block) const;
+  // Of a packed parameter the bytes that this rank has, and where.
+  struct PackedPart {
+    Tensor packed;
+    ElementRange bytes;
+    std::byte* to;
+  };
+  PackedPart packed_part(size_t parameter) const;
   void read_plain(Device& device, const ReadTensor& read, size_t parameter);
   void read_packed(Device& device, const ReadTensor& read, const ReadPacked& as_it_is,
                    size_t parameter);
+  void make_plain(Device& device, const ReadTensor& make, size_t parameter);
+  void make_packed(Device& device, const ReadTensor& make, size_t parameter);
 
   std::vector<ParamSpec> specs_;
   DType compute_ = DType::f32;

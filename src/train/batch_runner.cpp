@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "ops/kernels.h"
 #include "train/bad_numbers.h"
 
 namespace sft {
@@ -50,17 +51,14 @@ BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int
       bound};
 }
 
-int64_t workspace_bytes(DeviceKind device, const ModelConfig& config, int64_t tokens) {
-  if (device == DeviceKind::cpu) {
+int64_t workspace_bytes(Device& device, const ModelConfig& config, DType compute, int64_t tokens) {
+  if (device.kind() == DeviceKind::cpu) {
     return 0;
   }
-  // cuDNN's attention sums the gradient of the queries in float32, for as many tokens as its plans
-  // are made for (ops/attention_cuda.cu); products are tried on the gradient of a layer's weight.
-  constexpr int64_t kLeast = int64_t{128} << 20;
-  const auto most = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(ladder_size(tokens))));
-  const int64_t width = (config.head_dim + 63) / 64 * 64 + 8;
-  return std::max<int64_t>(
-      kLeast, std::max<int64_t>(most, 16384) * config.heads * width * int64_t{sizeof(float)});
+  constexpr int64_t kLeast = int64_t{128} << 20;  // products are tried on a weight's gradient
+  return std::max(kLeast, kernels(device).attention_workspace(device, config.attention_heads(),
+                                                              config.attention_scale, compute,
+                                                              ladder_size(tokens)));
 }
 
 namespace {
@@ -110,7 +108,7 @@ BatchRunner::BatchRunner(Device& device, Arena& arena, const LoadedModel& model,
     arena.reserve(most_bytes_ = plan.bytes);
     arena.reserve_host(most_host_bytes_ = plan.host_bytes);
     device.reserve_workspace(static_cast<size_t>(
-        workspace_bytes(device.kind(), model.model.config, options.most_tokens)));
+        workspace_bytes(device, model.model.config, model.target.compute, options.most_tokens)));
   }
   bindings_.parameters = model.parameters();
   bindings_.gradients = std::move(gradients);

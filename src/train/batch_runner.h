@@ -29,7 +29,7 @@ int64_t input_bytes(const BatchSize& size);
 BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int64_t longest);
 
 // What the libraries behind the ops get to work in (Device::reserve_workspace), in bytes.
-int64_t workspace_bytes(DeviceKind device, const ModelConfig& config, int64_t tokens);
+int64_t workspace_bytes(Device& device, const ModelConfig& config, DType compute, int64_t tokens);
 
 // The random numbers of one micro-batch.
 struct Draws {

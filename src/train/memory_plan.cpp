@@ -82,6 +82,7 @@ MemoryWish memory_wish(const TrainOptions& o, const Holding& holding, const Prep
   wish.sums_apart = sums_gradients_apart(o.sharding, holding.place, o.gradient_accumulation_steps);
   wish.recompute = o.recompute();
   wish.offload_activations = o.activation_offloading;
+  wish.mlp_tile = o.mlp_tile;
   wish.loss = token_loss(o);
   wish.noise = o.neftune_noise_alpha.has_value();
   wish.optimizer = optimizer_settings(o.optim, 0);
@@ -169,14 +170,19 @@ std::string flags_of(MemoryPolicy policy) {
 std::vector<MemoryPolicy> policies_of(const MemoryWish& wish, DeviceKind device) {
   const bool offload = wish.offload_activations && device != DeviceKind::cpu;
   std::vector<MemoryPolicy> policies;
+  const auto add = [&](Recompute r, bool away) {
+    policies.emplace_back(r, away).mlp_tile = wish.mlp_tile;
+  };
   for (const Recompute r : kPolicies) {
     if (wish.recompute == name_of(r)) {
-      return {{r, offload}};
+      policies.clear();
+      add(r, offload);
+      return policies;
     }
-    policies.emplace_back(r);
+    add(r, false);
   }
   if (offload) {
-    policies.emplace_back(Recompute::block, true);
+    add(Recompute::block, true);
   }
   return policies;
 }
@@ -247,7 +253,8 @@ MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Dev
     plan.policy = policy;
     plan.activations = std::max(train.device, eval.device) + inputs;
     plan.workspace = static_cast<double>(device.overhead()) +
-                     static_cast<double>(workspace_bytes(device.kind(), model.config, most)) +
+                     static_cast<double>(workspace_bytes(const_cast<Device&>(device), model.config,
+                                                         compute, most)) +
                      train.recorded + eval.recorded +
                      (device.kind() == DeviceKind::cpu ? cpu_workspace(wish, device, most) : 0.0) +
                      (talks ? static_cast<double>(kCommunicatorBytes) : 0.0);

@@ -23,6 +23,7 @@ struct MemoryWish {
   std::string recompute = "auto";  // or a policy's name
   // With "auto": only where nothing cheaper fits.
   bool offload_activations = false;
+  int64_t mlp_tile = 0;  // see MemoryPolicy
   OptimizerSettings optimizer;
   TokenLoss loss;
   bool noise = false;                            // embeddings get noise

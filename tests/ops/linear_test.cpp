@@ -92,6 +92,15 @@ TEST(Linear, a_frozen_weight_of_any_float_type) {
   }
 }
 
+// Rows that do not begin with a block, and a matrix that ends within one.
+TEST(Linear, a_frozen_weight_in_four_bits) {
+  for (const DType dtype : {DType::nf4, DType::fp4, DType::nf4_nested, DType::fp4_nested}) {
+    SCOPED_TRACE(name_of(dtype));
+    check_op(linear_case({9, 24, 20}, false, frozen({20, 24}, dtype, 2)));
+    check_op(linear_case({9, 31, 15}, true, frozen({15, 31}, dtype, 2)));
+  }
+}
+
 OpCase lora_case(const LinearShape& s, int64_t rank, bool bias, Operand weight) {
   OpCase c = linear_case(s, bias, std::move(weight));
   const size_t first = c.operands.size();
@@ -113,7 +122,7 @@ OpCase lora_case(const LinearShape& s, int64_t rank, bool bias, Operand weight) 
 }
 
 TEST(Linear, lora_over_a_frozen_weight) {
-  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::nf4_nested}) {
     SCOPED_TRACE(name_of(dtype));
     check_op(lora_case({11, 40, 36}, 4, false, frozen({36, 40}, dtype, 2, 0.2)));
   }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <cstring>
 
 #include "formats/format.h"
@@ -98,6 +99,50 @@ TEST(FrozenWeights, a_packed_base_computes_what_its_values_do) {
 // Every type of a Q8_0, Q4_0, Q4_1, K_M or K_S file, with the rows of q and k permuted.
 TEST(FrozenWeights, a_gguf_file_is_held_as_it_is) {
   expect_the_values_of(*ModelSource::open(golden("mixed.gguf").string(), "", {}), 11);
+}
+
+// The bytes that a rank has of a model whose linear layers are kept in `type`.
+std::vector<std::byte> held_bytes(const ModelSource& source, DType type, Device& device,
+                                  bool made) {
+  Model shape = Model::from_config(source.config());
+  LoraConfig config;
+  config.target_expression = "all-linear";
+  add_adapters(shape, find_targets(shape, config), 0.0, [&](const std::string& name) {
+    return name.find("proj") != std::string::npos ? std::optional(type) : std::nullopt;
+  });
+  FrozenWeights frozen(shape, DType::f32, {}, false, device);
+  const FrozenWeights::ReadTensor values = [&](const std::string& name, const Shape&,
+                                               ElementRange part, float* to) {
+    source.read_f32(name, part, to, nullptr);
+  };
+  if (made) {
+    frozen.make(device, values);
+  } else {
+    frozen.read(device, values);
+  }
+  std::vector<std::byte> bytes;
+  for (const Tensor& tensor : frozen.tensors()) {
+    const size_t at = bytes.size();
+    bytes.resize(at + tensor.bytes());
+    device.download(bytes.data() + at, tensor.data, tensor.bytes());
+  }
+  return bytes;
+}
+
+TEST(FrozenWeights, values_made_on_the_device_are_packed_as_those_that_are_read) {
+  const auto source = ModelSource::open(golden("plain").string(), "", {});
+  const auto device = Device::cpu(2);
+  for (int t = static_cast<int>(DType::nf4); t <= static_cast<int>(DType::f8_rows); ++t) {
+    const auto type = static_cast<DType>(t);
+    SCOPED_TRACE(name_of(type));
+    const std::vector<std::byte> read = held_bytes(*source, type, *device, false);
+    EXPECT_NE(read, std::vector<std::byte>(read.size()));
+    EXPECT_EQ(held_bytes(*source, type, *device, true), read);
+    if (std::getenv("SFT_TEST_CUDA") != nullptr) {
+      const auto gpu = Device::cuda(0, 2);
+      EXPECT_EQ(held_bytes(*source, type, *gpu, false), read);
+    }
+  }
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "core/rng.h"
+#include "formats/format.h"
 #include "graph/executor.h"
 
 namespace sft::testing {
@@ -276,7 +277,16 @@ Operand norm_weight(Shape shape, uint64_t seed, double spread) {
 }
 
 Operand frozen(Shape shape, DType dtype, uint64_t seed, double spread) {
-  return random_operand(Operand::Kind::frozen, shape, dtype, seed, spread);
+  Operand o = random_operand(Operand::Kind::frozen, shape, dtype, seed, spread);
+  if (is_packed(dtype)) {
+    std::vector<float> floats(o.values.begin(), o.values.end());
+    o.packed.resize(bytes_of(dtype, shape));
+    Tensor packed{o.packed.data(), shape, dtype};
+    encode(floats.data(), packed);
+    decode(packed, floats.data(), nullptr);
+    o.values.assign(floats.begin(), floats.end());
+  }
+  return o;
 }
 
 Operand indices(const std::vector<int>& values) {
@@ -289,8 +299,10 @@ Operand indices(const std::vector<int>& values) {
 OpResult run_op(const OpCase& c, const OpRun& options) {
   const auto cpu = options.device == nullptr ? Device::cpu(options.threads) : nullptr;
   Device& device = cpu ? *cpu : *options.device;
-  Program p(options.training ? Program::Purpose::training : Program::Purpose::inference,
-            options.recompute, {device.kind(), options.compute});
+  MemoryPolicy policy{options.recompute};
+  policy.mlp_tile = options.mlp_tile;
+  Program p(options.training ? Program::Purpose::training : Program::Purpose::inference, policy,
+            {device.kind(), options.compute});
   const std::vector<Value> operands = record_operands(p, c, options.freeze);
   if (!c.loss) {  // what starts gradients stands outside every block
     p.begin_block(0);
@@ -316,7 +328,7 @@ OpResult run_op(const OpCase& c, const OpRun& options) {
   for (size_t i = 0; i < c.operands.size(); ++i) {
     const Operand& o = c.operands[i];
     const DType type = type_of(o, options.compute);
-    memory.emplace_back(device, stored(o.values, type));
+    memory.emplace_back(device, is_packed(type) ? o.packed : stored(o.values, type));
     gradients.emplace_back(
         device,
         stored(Numbers(o.differentiable() ? o.values.size() : 0, kGradientBefore), DType::f32));

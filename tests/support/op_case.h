@@ -20,6 +20,8 @@ struct Operand {
   DType dtype = DType::f32;
   bool sized_by_host = false;  // see Program::input
   bool wide = false;           // float32 whatever the program computes in: a norm's weight
+  std::vector<std::byte>
+      packed{};  // of a packed dtype: the memory; `values` are what it decodes to
   bool differentiable() const { return kind == Kind::activation || kind == Kind::parameter; }
 };
 
@@ -27,7 +29,7 @@ struct Operand {
 Operand activation(Shape shape, uint64_t seed, double spread = 1.0);
 Operand parameter(Shape shape, uint64_t seed, double spread = 1.0);
 Operand norm_weight(Shape shape, uint64_t seed, double spread = 1.0);
-Operand frozen(Shape shape, DType dtype, uint64_t seed, double spread = 1.0);
+Operand frozen(Shape shape, DType dtype, uint64_t seed, double spread = 1.0);  // packed ones too
 Operand indices(const std::vector<int>& values);
 
 struct OpCase {
@@ -51,6 +53,7 @@ struct OpRun {
   bool first_micro_batch = true;
   bool training = true;
   Recompute recompute = Recompute::none;
+  int64_t mlp_tile = 0;      // see MemoryPolicy
   int freeze = -1;           // an operand that shall get no gradient
   Device* device = nullptr;  // null: a CPU with `threads`
   DType compute = DType::f32;

@@ -99,6 +99,8 @@ constexpr CodeRow kOptionsThatHoldSettings[] = {
      "write it as the message asks"},
     {"C103", "the schedule needs an argument of `lr_scheduler_kwargs`",
      "add it, as the hint shows"},
+    {"C171", "--mlp_tile for an MLP that cannot be computed some tokens at a time",
+     "leave it out, or train adapters without dropout over a base in 16 or 4 bits"},
     {"C180", "--optim_args has a name or a value that the optimizer does not take",
      "take one of those in the hint"},
     {"C181",

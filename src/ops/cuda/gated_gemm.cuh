@@ -23,6 +23,8 @@ namespace sft {
 //   forward:  gate = a b[0]^T, up = a b[1]^T; out: gate, up, act(gate) * up
 //   backward: g = a b[0]; in: gate, up; out: the gradients of gate and up, given g, that of the
 //   product
+// An adapter adds a second product to the first, low_a low_b^T or low_a low_b: more steps of k over
+// other matrices.
 template <Activation kKind, bool kBack>
 struct GatedPlan {
   static constexpr Activation kActivation = kKind;
@@ -52,12 +54,13 @@ struct GatedPlan {
 };
 
 struct GatedMaps {
-  CUtensorMap a, b[2], in[2], out[3];
+  CUtensorMap a, b[2], low_a, low_b[2], in[2], out[3];
 };
 
-// In units of a cluster's tiles; `group` rows of tiles are walked together, for the cache.
+// In units of a cluster's tiles; `group` rows of tiles are walked together, for the cache. Of the
+// steps of k those from `wide_steps` on are the adapter's.
 struct GatedSizes {
-  int k_steps, tiles_m, tiles_n, tiles, group;
+  int wide_steps, k_steps, tiles_m, tiles_n, tiles, group;
 };
 
 namespace gated {
@@ -131,14 +134,16 @@ __device__ void bring_operands(const Worker<P>& w, const GatedMaps& maps) {
       Barrier* const full = w.full + stage;
       uint8_t* const a = w.stages + stage * P::kStage;
       uint8_t* const b = a + P::kBytesA;
+      const bool low = k >= w.sizes.wide_steps;
+      const int along = (low ? k - w.sizes.wide_steps : k) * P::kTileK;
       wait(w.empty + stage, (it / P::kStages & 1) ^ 1);
       arrive_expecting(full, P::kStage);
-      load(maps.a, full, a, k * P::kTileK, at.m, kOften);
+      load(low ? maps.low_a : maps.a, full, a, along, at.m, kOften);
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        const CUtensorMap& map = maps.b[P::kBackward ? 0 : i];
-        const int x = P::kBackward ? at.n + i * 64 : k * P::kTileK;
-        const int y = P::kBackward ? k * P::kTileK : at.n;
+        const CUtensorMap& map = (low ? maps.low_b : maps.b)[P::kBackward ? 0 : i];
+        const int x = P::kBackward ? at.n + i * 64 : along;
+        const int y = P::kBackward ? along : at.n;
         if constexpr (P::kCluster == 1) {
           load(map, full, b + i * P::kBox, x, y, kOften);
         } else if (i == w.rank) {
@@ -362,15 +367,17 @@ __global__ void __launch_bounds__(384, 1)
 
 }  // namespace gated
 
-// Launches a plan on a stream. `group`: rows of tiles that are walked together.
+// Launches a plan on a stream. `low`: the depth of the adapter's product, 0 where there is none;
+// `group`: rows of tiles that are walked together.
 template <class P>
 void launch_gated_gemm(cudaStream_t stream, int multiprocessors, const GatedMaps& maps, int64_t m,
-                       int64_t n, int64_t k, int group) {
+                       int64_t n, int64_t k, int64_t low, int group) {
   const auto pieces = [](int64_t x, int64_t size) {
     return static_cast<int>((x + size - 1) / size);
   };
   GatedSizes sizes{};
-  sizes.k_steps = pieces(k, P::kTileK);
+  sizes.wide_steps = pieces(k, P::kTileK);
+  sizes.k_steps = sizes.wide_steps + pieces(low, P::kTileK);
   sizes.tiles_m = pieces(m, P::kTileM * P::kCluster);
   sizes.tiles_n = pieces(n, P::kTileI);
   sizes.tiles = sizes.tiles_m * sizes.tiles_n;

@@ -30,6 +30,12 @@ cudaDataType_t cuda_type(DType type) {
       return CUDA_R_16BF;
     case DType::f16:
       return CUDA_R_16F;
+    case DType::f8_rows:
+      return CUDA_R_8F_E4M3;
+    case DType::i8_rows:
+      return CUDA_R_8I;
+    case DType::i32:
+      return CUDA_R_32I;
     default:
       assertion_failed("a floating type", __FILE__, __LINE__);
   }
@@ -53,15 +59,19 @@ GemmKey key_of(const CudaGemm& g, bool tf32) {
           static_cast<int64_t>(g.out_type),
           g.bias != nullptr,
           g.beta != 0.0F,
-          tf32 && g.type == DType::f32};
+          (tf32 && g.type == DType::f32) || g.fast};
 }
 
 // A product as cuBLASLt sees it: column-major, so a and b change places.
 class Operation {
  public:
   Operation(const CudaGemm& g, bool tf32) {
-    check_cublas(cublasLtMatmulDescCreate(
-                     &desc_, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F),
+    const bool whole_numbers = g.type == DType::i8_rows;
+    check_cublas(cublasLtMatmulDescCreate(&desc_,
+                                          whole_numbers ? CUBLAS_COMPUTE_32I
+                                          : tf32        ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                                        : CUBLAS_COMPUTE_32F,
+                                          whole_numbers ? CUDA_R_32I : CUDA_R_32F),
                  "a description");
     set(CUBLASLT_MATMUL_DESC_TRANSA, g.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, g.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -69,6 +79,16 @@ class Operation {
       set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
       set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(g.out_type));
       set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, g.bias);
+    }
+    if (g.a_scales != nullptr) {
+      constexpr cublasLtMatmulMatrixScale_t kByRows = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+      set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, kByRows);
+      set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, kByRows);
+      set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, g.b_scales);
+      set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, g.a_scales);
+    }
+    if (g.type == DType::f8_rows) {
+      set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, static_cast<int8_t>(g.fast ? 1 : 0));
     }
     const auto layout = [](bool transposed, int64_t rows, int64_t columns, int64_t ld, DType type) {
       cublasLtMatrixLayout_t out = nullptr;
@@ -225,8 +245,12 @@ class Products {
 
   void launch(const CudaGemm& g, const Operation& o, const cublasLtMatmulAlgo_t& algorithm,
               void* c) {
-    check_cublas(cublasLtMatmul(handle_, o.desc(), &g.alpha, g.b, o.a, g.a, o.b, &g.beta, c, o.c, c,
-                                o.c, &algorithm, workspaces_[device_.lane()].data(), kWorkspace,
+    const int32_t whole[] = {static_cast<int32_t>(g.alpha), static_cast<int32_t>(g.beta)};
+    const bool whole_numbers = g.type == DType::i8_rows;
+    const void* const alpha = whole_numbers ? static_cast<const void*>(&whole[0]) : &g.alpha;
+    const void* const beta = whole_numbers ? static_cast<const void*>(&whole[1]) : &g.beta;
+    check_cublas(cublasLtMatmul(handle_, o.desc(), alpha, g.b, o.a, g.a, o.b, beta, c, o.c, c, o.c,
+                                &algorithm, workspaces_[device_.lane()].data(), kWorkspace,
                                 device_.stream()),
                  "a product");
   }

@@ -16,9 +16,13 @@ struct CudaGemm {
   const void *a = nullptr, *b = nullptr;
   void* c = nullptr;
   int64_t lda = 0, ldb = 0, ldc = 0;
-  DType type = DType::f32;      // of a and b
-  DType out_type = DType::f32;  // of c: `type` or float32
+  DType type = DType::f32;      // of a and b; f8_rows, i8_rows: codes of these
+  DType out_type = DType::f32;  // of c: `type` or float32; of i8_rows i32
   const void* bias = nullptr;   // (n), of out_type: added to each row of c
+  // Of codes: what a row of a (m) and of b (n) is to be multiplied with, on compute
+  // capability 9.0 alone (null: nothing). transpose_b is set then.
+  const float *a_scales = nullptr, *b_scales = nullptr;
+  bool fast = false;  // codes may be added up with fewer digits
 };
 
 // The algorithm is chosen by trying cuBLASLt's best guesses on the first call of a shape outside of
