@@ -64,6 +64,7 @@ struct GenerateOptions {
         .above(0)
         .at_most(1);
     v("seed", &seed, "The same seed draws the same text.").at_most(kMostSeed);
+    run.model.visit_quantisation(v);
     v.group("Running");
     v("use_cpu", &run.use_cpu, "Use the CPU even where there is a GPU.");
     v("threads", &run.threads, "Threads to compute with; 0: the cores this process may use.")

@@ -109,10 +109,11 @@ void require_adapters(const ModelOptions& o, const ModelSource* source) {
   }
   const bool bnb = BnbConfig::from_options(o).has_value();
   if (bnb || o.base_dtype == "fp8") {
-    throw Error("C200", fmt::format("{} keeps the base of adapters in fewer bits, and all weights "
-                                    "are trained here",
-                                    bnb ? asked_for(o) : "--base_dtype fp8"))
-        .hint("add --use_peft");
+    throw Error("C200",
+                fmt::format("{} keeps the base of adapters in fewer bits, and there are none "
+                            "on this model",
+                            bnb ? asked_for(o) : "--base_dtype fp8"))
+        .hint("add adapters: --use_peft in training, --adapter DIR in generation");
   }
   if (source != nullptr && source->bnb() != nullptr) {
     throw Error("C200", fmt::format("{} is quantised ({}), and such weights cannot be trained",
