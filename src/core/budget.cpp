@@ -73,7 +73,7 @@ void BoundedText::grow(size_t more) {
   const auto left = static_cast<size_t>(std::max<int64_t>(0, budget_->bytes_left()));
   const size_t size = wanted <= left ? wanted : std::max(text_.size() + more, left / 2);
   Held held(*budget_, static_cast<int64_t>(size));
-  budget_->copy(text_.size());
+  budget_->copy(text_.size() + more);
   text_.reserve(size);
   held_ = std::move(held);
 }

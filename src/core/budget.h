@@ -44,6 +44,7 @@ class Budget {
   // About to look through so many bytes, character by character, or to copy or compare them. What
   // is large comes from memory and not from a cache, and its pages are made and given back.
   void scan(size_t bytes) { step(static_cast<int64_t>(bytes / 2) + 1); }
+  void append(size_t bytes) { step(static_cast<int64_t>(bytes / 32) + 1); }  // where there is room
   void copy(size_t bytes) { step(static_cast<int64_t>(bytes / (bytes < kCached ? 32 : 4)) + 1); }
   // About to need so many bytes beside those held; room for `count` things of `size` bytes each.
   void room(int64_t bytes) const {
@@ -165,7 +166,7 @@ class BoundedText {
 
  private:
   void reserve(size_t more) {
-    budget_->copy(more);
+    budget_->append(more);
     if (more > text_.capacity() - text_.size()) {
       grow(more);
     }

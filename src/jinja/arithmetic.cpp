@@ -151,6 +151,7 @@ Value reals(BinaryOp op, double x, double y) {
 
 Value add_strings(const Value& a, const Value& b, Budget& budget) {
   const size_t size = a.text().size() + b.text().size();
+  budget.step(kObject);
   budget.copy(size);
   budget.room(static_cast<int64_t>(size));
   std::string out;
@@ -187,6 +188,7 @@ std::optional<Value> repeat(const Value& sequence, const Value& times, Budget& b
   }
   const int64_t n = std::max<int64_t>(0, times.as_integer());
   if (text) {
+    budget.step(kObject);
     BoundedText out(budget);
     out.repeat(n, sequence.text());
     return sequence.is_markup() ? Value::markup(out.take()) : Value::string(out.take());
@@ -215,11 +217,11 @@ bool extend(Value& text, const Value& more, Budget& budget) {
   if (string.refs != 1 || string.immortal || string.text.data() != string.own.data()) {
     return false;  // somebody else sees it, or it is the caller's
   }
-  budget.copy(more.text().size());
+  budget.append(more.text().size());
   const size_t size = string.own.size() + more.text().size();
   if (const size_t before = string.own.capacity(); size > before) {
     const size_t capacity = std::max(size, 2 * before);
-    budget.copy(string.own.size());
+    budget.copy(size);
     budget.room(static_cast<int64_t>(capacity));  // beside the old one, while it is copied
     string.held.more(budget, static_cast<int64_t>(capacity - before));
     string.own.reserve(capacity);

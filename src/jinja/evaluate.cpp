@@ -70,6 +70,7 @@ Value Interpreter::compute(const Expr& expr) {
       return binary(node.op, left, right, budget_);
     }
     case ExprKind::concat: {
+      budget_.step(kObject);
       BoundedText text(budget_);
       for (const Value& part : evaluate_all(static_cast<const Sequence&>(expr).items)) {
         print(text, part);

@@ -122,6 +122,7 @@ SliceRange indices(int64_t size, const Value& start, const Value& stop, const Va
 Value slice_string(const Value& object, const Value& start, const Value& stop, const Value& step,
                    Budget& budget) {
   const std::string_view text = object.text();
+  budget.step(kObject);
   budget.scan(text.size());
   budget.room(static_cast<int64_t>(text.size()));
   const SliceRange r = indices(length(text), start, stop, step);
@@ -150,6 +151,7 @@ Value slice_string(const Value& object, const Value& start, const Value& stop, c
 Value element(const Value& sequence, int64_t index, Budget& budget) {
   if (sequence.is(Kind::string)) {
     const std::string_view text = sequence.text();
+    budget.step(kObject);
     const auto reach = static_cast<uint64_t>(index < 0 ? INT64_MAX : index);
     budget.scan(static_cast<size_t>(std::min<uint64_t>(reach, text.size())));
     const int64_t size = index < 0 ? length(text) : 0;

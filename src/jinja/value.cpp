@@ -128,15 +128,14 @@ int64_t own_size(const Value& value) {
 }  // namespace
 
 void adopt_new(Budget& budget, const Value& value) {
-  budget.step(kObject);
   value.object()->held = Held(budget, own_size(value));
   if (value.is(Kind::list) || value.is(Kind::tuple)) {
-    budget.step(static_cast<int64_t>(value.items().size()));
+    budget.step(kObject + static_cast<int64_t>(value.items().size()));
     for (const Value& item : value.items()) {
       adopt(budget, item);
     }
   } else if (value.is(Kind::dict)) {
-    budget.step(static_cast<int64_t>(value.dict().items.size()));
+    budget.step(kObject + static_cast<int64_t>(value.dict().items.size()));
     for (const auto& [key, item] : value.dict().items) {
       adopt(budget, key);
       adopt(budget, item);

@@ -153,7 +153,9 @@ inline void adopt(Budget& budget, const Value& value) {
   }
 }
 
-inline constexpr int64_t kObject = 10;      // steps that making and freeing an object takes
+// Steps that making and freeing an object takes. Lists and dicts are charged as they are adopted,
+// texts by the operator that makes them; a call is charged for what it gives by itself.
+inline constexpr int64_t kObject = 10;
 inline constexpr int64_t kDictEntry = 128;  // what one more entry of a dict takes, with its index
 
 struct Elements : std::vector<Value> {
@@ -161,6 +163,7 @@ struct Elements : std::vector<Value> {
 
   // The vector doubles as it grows, hence two slots for each value.
   void add(Budget& budget, Value value) {
+    budget.step(kObject);
     held.more(budget, 2 * sizeof(Value));
     adopt(budget, value);
     push_back(std::move(value));

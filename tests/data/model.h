@@ -32,11 +32,15 @@ inline DataOptions options_of(const Json& args, const std::filesystem::path& dat
   options.dataset_name = data.string();
   options.dataset_text_field = args.value("dataset_text_field", "text");
   options.packing = args.value("packing", false);
+  options.padding_free = args.value("padding_free", false);
   options.packing_strategy = args.value("packing_strategy", "bfd");
   options.truncation_mode = args.value("truncation_mode", "keep_start");
   options.assistant_only_loss = args.value("assistant_only_loss", false);
   options.shuffle_dataset = args.value("shuffle_dataset", false);
-  options.max_length = args.value("max_length", int64_t{1024});
+  options.max_length = 1024;
+  if (const auto given = args.find("max_length"); given != args.end()) {
+    options.max_length = given->is_null() ? std::nullopt : std::optional(given->get<int64_t>());
+  }
   if (args.contains("completion_only_loss")) {
     options.completion_only_loss = args["completion_only_loss"].get<bool>();
   }

@@ -57,9 +57,9 @@ Cost cost_of(const std::string& source, int64_t most_steps) {
   const BudgetLimits limits{
       .steps = most_steps, .bytes = jinja::kMaxBytes, .depth = jinja::kMaxStack};
   Budget budget(jinja::kLimit, "the template", limits, "");
-  const auto parsed = jinja::parse(source, "hostile");
   const double begun = cpu_seconds();
   try {
+    const auto parsed = jinja::parse(source, "hostile");
     jinja::Interpreter(*parsed, budget)
         .run([](void*, std::string_view) { return jinja::Value(); }, nullptr);
   } catch (const Error&) {

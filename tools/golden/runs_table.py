@@ -173,5 +173,6 @@ SMALL = {
         "threshold": 0.2})),
     "unseeded_order": ("chatml", "text", epochs(2, accelerator_config={"use_seedable_sampler": False}, seed=3,
         per_device_train_batch_size=8, include_num_input_tokens_seen="all")),
+    "packed_before": ("chatml", "packed", epochs(2, padding_free=True, max_length=None)),
     "padding_not_counted": ("chatml", "chat", pack(length=96, max_steps=4, include_num_input_tokens_seen="non_padding")),
 }  # fmt: skip

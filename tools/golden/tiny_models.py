@@ -195,12 +195,23 @@ def small_rows():
     return chat, text, pairs
 
 
+def packed_rows(count):
+    """Rows of tokens that were packed before, each of one to four documents; some have labels of their own."""
+    draw = random.Random(9)
+    for i in range(count):
+        lengths = [draw.randint(1, 12) for _ in range(draw.randint(1, 4))]
+        ids = [draw.randint(5, 300) for _ in range(sum(lengths))]
+        labels = [t if draw.random() < 0.7 else -100 for t in ids[:-1]] + ids[-1:]
+        yield {"input_ids": ids, "labels": labels, "seq_lengths": lengths}
+
+
 def write_small(root: pathlib.Path):
     chat, text, pairs = small_rows()
     write_rows(root / "data/chat/train.jsonl", chat)
     write_rows(root / "data/text/train.jsonl", text)
     write_rows(root / "data/pairs/train.jsonl", pairs[:24])
     write_rows(root / "data/pairs/test.jsonl", pairs[24:])
+    write_rows(root / "data/packed/train.jsonl", packed_rows(24))
     lines = [r["text"] for r in text] + [m["value"] for r in chat for m in r["conversations"]]
     small = {
         "chatml": ("Qwen2Config", dict(tie_word_embeddings=True, rope_parameters=rope(1e5)),
