@@ -128,7 +128,7 @@ class WholeRows {
                                stored.push_back(number);
                                or_in_memory([&] { store.append(document); });
                              };
-                             if (row.documents.empty()) {
+                             if (packing_ || row.documents.empty()) {
                                keep(row);
                              } else {
                                std::ranges::for_each(documents_of(row), keep);

@@ -49,7 +49,6 @@ class RowPreparer {
   // happens to it.
   bool finish(RenderedRow& row, DataStatistics& stats) const;
 
-  bool conversational() const { return shape_->has_conversations(); }
   // "training data: …": the line that says what was read.
   std::string report(Part part, const std::string& source, int64_t rows) const;
   // D049, with the first row.

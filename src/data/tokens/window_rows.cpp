@@ -53,17 +53,16 @@ WindowRows::WindowRows(const RowSource& source, std::shared_ptr<const RowTable> 
     make_blocks();
   }
   std::vector<SourceRow> rows = read_window(0);
-  first_source_rows_ = static_cast<int64_t>(rows.size());
+  const auto source_rows = static_cast<int64_t>(rows.size());
   first_ = prepare(std::move(rows));
   if (first_.empty()) {
-    preparer_->fail_untrained(first_source_rows_, {});
+    preparer_->fail_untrained(source_rows, {});
   }
   size_ = settings.epoch_rows;
   if (size_ == 0) {
     const auto all =
         static_cast<double>(source.ordered ? wanted_.size() : static_cast<size_t>(table_->count()));
-    const double share =
-        static_cast<double>(first_.size()) / static_cast<double>(first_source_rows_);
+    const double share = static_cast<double>(first_.size()) / static_cast<double>(source_rows);
     size_ = std::max<int64_t>(1, static_cast<int64_t>(std::llround(all * share)));
   }
 }

@@ -35,9 +35,6 @@ class WindowRows : public PreparedDataset, public RowWindows {
   const RowWindows* windows() const override { return this; }
   std::vector<Example> window(int64_t w) const override;
 
-  // Rows of the files in the first window, for reports.
-  int64_t first_source_rows() const { return first_source_rows_; }
-
  private:
   struct Block {
     int64_t begin, end;
@@ -59,7 +56,7 @@ class WindowRows : public PreparedDataset, public RowWindows {
   mutable ThreadPool pool_;
   std::vector<Block> blocks_;
   std::vector<int64_t> wanted_;  // sorted rows, where the source is ordered
-  int64_t size_ = 0, first_source_rows_ = 0;
+  int64_t size_ = 0;
   std::vector<Example> first_;  // window 0
 
   mutable std::mutex mutex_;  // one window at a time
