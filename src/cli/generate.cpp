@@ -1,5 +1,6 @@
 // `sft generate`: text or the answer to a chat message, with the key-value cache.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -10,6 +11,7 @@
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/numbers.h"
+#include "io/adapter_files.h"
 #include "options/parser.h"
 #include "run/generator.h"
 #include "run/open_run.h"
@@ -36,6 +38,7 @@ constexpr ForeignNames kForeign[] = {
 struct GenerateOptions {
   TrainOptions run;  // of a run's options those of its model and device
   std::optional<std::string> prompt, system, adapter;
+  std::vector<std::string> active;
   bool chat = false;
   int64_t max_new_tokens = 128;
   bool do_sample = false;
@@ -48,7 +51,11 @@ struct GenerateOptions {
       "Model folder, .gguf file or hub id in the local cache.")
         .also("model");
     v("adapter", &adapter,
-      "An adapter's folder, put onto the model; alone, onto the one it names.");
+      "An adapter's folder, put onto the model; alone, onto the one it names. Several have names: "
+      "--adapter a=DIR --adapter b=DIR.");
+    v("active", &active,
+      "Of several adapters those that answer, in this order; base is the model without any. "
+      "Without it all of them do.");
     v("model_revision", &run.model.model_revision, "Branch, tag or commit of a hub id.");
     v("prompt", &prompt, "The text to go on from; a bare word on the command line is the same.");
     v("chat", &chat, "The prompt is a user's message: render it with the model's chat template.");
@@ -95,23 +102,169 @@ std::string rendered_prompt(const GenerateOptions& o, const TextSetup& text) {
   return text.chat->render(messages, render).text;
 }
 
+// An adapter's folder under a name.
+struct NamedAdapter {
+  std::string name;  // "": the only one
+  std::string folder;
+};
+
+// Each --adapter of the command line, which are taken out of it: a flag that is repeated counts
+// every time.
+std::vector<NamedAdapter> take_adapters(std::vector<std::string>& args) {
+  std::vector<NamedAdapter> out;
+  for (size_t i = 0; i < args.size();) {
+    std::string value;
+    size_t taken = 0;
+    if (args[i].starts_with("--adapter=")) {
+      value = args[i].substr(std::string_view("--adapter=").size());
+      taken = 1;
+    } else if (args[i] == "--adapter" && i + 1 < args.size() && !args[i + 1].starts_with("-")) {
+      value = args[i + 1];
+      taken = 2;
+    } else {
+      ++i;
+      continue;
+    }
+    const auto begin = args.begin() + static_cast<long>(i);
+    args.erase(begin, begin + static_cast<long>(taken));
+    const size_t equal = value.find('=');
+    if (equal == std::string::npos || is_there(value)) {
+      out.push_back({"", value});
+    } else {
+      out.push_back({value.substr(0, equal), value.substr(equal + 1)});
+    }
+  }
+  return out;
+}
+
+// Which of them answer, in order. A null one is the model alone.
+std::vector<const NamedAdapter*> find_active(const std::vector<NamedAdapter>& adapters,
+                                             const std::vector<std::string>& names) {
+  std::vector<std::string> known{"base"};
+  for (const NamedAdapter& a : adapters) {
+    if (adapters.size() > 1 && (a.name.empty() || std::ranges::count(known, a.name) > 0)) {
+      throw Error("C198", a.name.empty()
+                              ? fmt::format("of several adapters {} has no name", a.folder)
+                              : fmt::format("two adapters are named {}", a.name))
+          .hint("--adapter a=DIR --adapter b=DIR");
+    }
+    known.push_back(a.name);
+  }
+  std::vector<const NamedAdapter*> out;
+  for (const std::string& name : names) {
+    const auto found = std::ranges::find(adapters, name, &NamedAdapter::name);
+    if (found == adapters.end() && name != "base") {
+      known.erase(std::ranges::remove(known, "").begin(), known.end());
+      throw Error("C198", fmt::format("--active {}: no --adapter has this name", name))
+          .hint(fmt::format("there are {}", fmt::join(known, ", ")));
+    }
+    out.push_back(found == adapters.end() ? nullptr : &*found);
+  }
+  if (names.empty()) {
+    for (const NamedAdapter& a : adapters) {
+      out.push_back(&a);
+    }
+  }
+  if (out.empty()) {
+    out.push_back(nullptr);
+  }
+  return out;
+}
+
+// What one model, with its adapter if it has one, writes.
+class Answer {
+ public:
+  Answer(const GenerateOptions& options, const Logger& log, Terminal& terminal)
+      : o_(options), log_(log), terminal_(terminal) {}
+
+  Json write(const NamedAdapter* adapter, const RunSurroundings& surroundings) {
+    OpenRun run(o_.run, surroundings, Outputs::checked,
+                {.adapter = adapter != nullptr ? adapter->folder : ""});
+    const ModelConfig& config = run.shape().config;
+    const TextSetup& text = run.text();
+    // A rendered chat brings its own special tokens.
+    const std::vector<int32_t> prompt = text.tokenizer.encode(rendered_prompt(o_, text), !o_.chat);
+    if (prompt.empty()) {
+      throw Error("C061", "the prompt is empty").hint("give some text to go on from");
+    }
+    const int64_t room = static_cast<int64_t>(prompt.size()) + o_.max_new_tokens;
+    if (room > config.max_positions) {
+      throw Error("M037",
+                  fmt::format("{} prompt tokens and {} new ones are more than the model's {} "
+                              "positions",
+                              prompt.size(), o_.max_new_tokens, config.max_positions))
+          .hint("shorten the prompt or lower --max_new_tokens");
+    }
+    const LoadedModel& model = run.weights();
+    log_.detail(fmt::format("{} ({}), {}, on {}: {} prompt tokens", run.source().name(),
+                            config.architecture, run.source().format(), run.device().name(),
+                            prompt.size()));
+    return go_on(run, model, prompt, room);
+  }
+
+ private:
+  Json go_on(OpenRun& run, const LoadedModel& model, const std::vector<int32_t>& prompt,
+             int64_t room) {
+    const TextSetup& text = run.text();
+    Generator generator(run.device(), model, room);
+    const std::vector<int32_t> ends = end_tokens(run.source(), text);
+    StreamDecoder decoder(text.tokenizer, true);
+    std::string written;
+    int64_t tokens = 0;
+    const auto show = [&](const std::string& piece) {
+      written += piece;
+      if (!o_.run.json) {
+        terminal_.write(piece);
+      }
+    };
+    const auto start = std::chrono::steady_clock::now();
+    bool ended = false;
+    generator.generate(prompt, o_.max_new_tokens, o_.sampling, [&](int32_t id) {
+      ++tokens;
+      ended = std::ranges::find(ends, id) != ends.end();
+      if (!ended) {
+        show(decoder.push(id));
+      }
+      return !ended;
+    });
+    show(decoder.finish());
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    log_.detail(fmt::format("{} tokens in {:.1f} s, {}", tokens, seconds,
+                            ended ? "to the end of the text"
+                                  : "as many as --max_new_tokens "
+                                    "allows"));
+    return {{"v", 1},          {"prompt_tokens", prompt.size()},
+            {"text", written}, {"tokens", tokens},
+            {"ended", ended},  {"tokens_per_s", static_cast<double>(tokens) / seconds}};
+  }
+
+  const GenerateOptions& o_;
+  const Logger& log_;
+  Terminal& terminal_;
+};
+
 }  // namespace
 
-int run_generate(Args args, Terminal& terminal) {
+int run_generate(Args given, Terminal& terminal) {
   GenerateOptions o;
   OptionTable table;
   o.visit(table);
-  if (asks_for_help(args)) {
+  if (asks_for_help(given)) {
     show_usage("sft generate --model_name_or_path MODEL [options] PROMPT", table, terminal);
     return 0;
   }
+  std::vector<std::string> args(given.begin(), given.end());
+  const std::vector<NamedAdapter> adapters = take_adapters(args);
   const ParsedOptions parsed = parse_options(table, args, {.positionals = true, .config = false});
   if (!o.prompt && parsed.positionals.size() == 1) {
     o.prompt = parsed.positionals[0];
   }
-  if (!o.run.model.model_name_or_path && o.adapter) {
-    o.run.model.model_name_or_path = o.adapter;
-    o.adapter.reset();
+  const std::vector<const NamedAdapter*> active = find_active(adapters, o.active);
+  if (!o.run.model.model_name_or_path && !adapters.empty()) {
+    const AdapterFiles first = AdapterFiles::read(adapters[0].folder);
+    o.run.model.model_name_or_path = first.base();
+    o.run.model.model_revision = first.config.base_revision.value_or("main");
   }
   require_model(o.run);
   if (!o.prompt || parsed.positionals.size() > 1) {
@@ -132,59 +285,23 @@ int run_generate(Args args, Terminal& terminal) {
   RunSurroundings surroundings{run_log, hub};
   surroundings.environment = read_environment();
   load_cudnn(surroundings.environment, run_log);
-  OpenRun run(o.run, surroundings, Outputs::checked, {.adapter = o.adapter.value_or("")});
-  const ModelConfig& config = run.shape().config;
-  const TextSetup& text = run.text();
-  // A rendered chat brings its own special tokens.
-  const std::vector<int32_t> prompt = text.tokenizer.encode(rendered_prompt(o, text), !o.chat);
-  if (prompt.empty()) {
-    throw Error("C061", "the prompt is empty").hint("give some text to go on from");
-  }
-  const int64_t room = static_cast<int64_t>(prompt.size()) + o.max_new_tokens;
-  if (room > config.max_positions) {
-    throw Error("M037", fmt::format("{} prompt tokens and {} new ones are more than the model's {} "
-                                    "positions",
-                                    prompt.size(), o.max_new_tokens, config.max_positions))
-        .hint("shorten the prompt or lower --max_new_tokens");
-  }
-  const LoadedModel& model = run.weights();
-  log.detail(fmt::format("{} ({}), {}, on {}: {} prompt tokens", run.source().name(),
-                         config.architecture, run.source().format(), run.device().name(),
-                         prompt.size()));
-  Generator generator(run.device(), model, room);
-  const std::vector<int32_t> ends = end_tokens(run.source(), text);
-  StreamDecoder decoder(text.tokenizer, true);
-  std::string written;
-  int64_t tokens = 0;
-  const auto show = [&](const std::string& piece) {
-    written += piece;
+  Json answers = Json::array();
+  for (const NamedAdapter* const adapter : active) {
+    const std::string name = adapter == nullptr ? "base" : adapter->name;
+    if (active.size() > 1 && !o.run.json) {
+      terminal.write(fmt::format("{}: ", name));
+    }
+    Json answer = Answer(o, log, terminal).write(adapter, surroundings);
+    if (active.size() > 1) {
+      answer["adapter"] = name;
+    }
+    answers.push_back(std::move(answer));
     if (!o.run.json) {
-      terminal.write(piece);
+      terminal.write("\n");
     }
-  };
-  const auto start = std::chrono::steady_clock::now();
-  bool ended = false;
-  generator.generate(prompt, o.max_new_tokens, o.sampling, [&](int32_t id) {
-    ++tokens;
-    ended = std::ranges::find(ends, id) != ends.end();
-    if (!ended) {
-      show(decoder.push(id));
-    }
-    return !ended;
-  });
-  show(decoder.finish());
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  log.detail(fmt::format("{} tokens in {:.1f} s, {}", tokens, seconds,
-                         ended ? "to the end of the text" : "as many as --max_new_tokens allows"));
+  }
   if (o.run.json) {
-    const Json result = {
-        {"v", 1},          {"prompt_tokens", prompt.size()},
-        {"text", written}, {"tokens", tokens},
-        {"ended", ended},  {"tokens_per_s", static_cast<double>(tokens) / seconds}};
-    terminal.print(to_text(result));
-  } else {
-    terminal.write("\n");
+    terminal.print(to_text(answers.size() == 1 ? answers[0] : answers));
   }
   return 0;
 }

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <numeric>
 #include <sstream>
 #include <utility>
@@ -27,6 +28,50 @@ void TorchGenerator::restore(const std::string& state) {
         .hint("resume from an earlier checkpoint");
   }
   engine_ = engine;
+}
+
+// Box and Muller (1958): small tensors one value after the other in float64, larger ones in blocks
+// of 16, the last of which may lie over the one before.
+void TorchGenerator::normal(std::span<float> values, float deviation) {
+  constexpr size_t kBlock = 16, kHalf = kBlock / 2;
+  constexpr double kTurn = 2 * std::numbers::pi;
+  if (values.size() < kBlock) {
+    const auto unit = [&] {
+      return static_cast<double>(random64() & ((uint64_t{1} << 53) - 1)) * 0x1p-53;
+    };
+    for (float& value : values) {
+      double x = second_normal_.value_or(0.0);
+      if (!std::exchange(second_normal_, std::nullopt)) {
+        const double angle = kTurn * unit();
+        const double radius = std::sqrt(-2.0 * std::log1p(-unit()));
+        second_normal_ = radius * std::sin(angle);
+        x = radius * std::cos(angle);
+      }
+      value = static_cast<float>(x * static_cast<double>(deviation));
+    }
+    return;
+  }
+  const auto fill = [&](std::span<float> block) {
+    for (size_t i = 0; i < kHalf; ++i) {
+      const float radius = std::sqrt(-2.0F * std::log(1.0F - block[i]));
+      const float angle = static_cast<float>(kTurn) * block[i + kHalf];
+      block[i] = radius * std::cos(angle) * deviation;
+      block[i + kHalf] = radius * std::sin(angle) * deviation;
+    }
+  };
+  for (float& value : values) {
+    value = uniform(0.0F, 1.0F);
+  }
+  for (size_t at = 0; at + kBlock <= values.size(); at += kBlock) {
+    fill(values.subspan(at, kBlock));
+  }
+  if (values.size() % kBlock != 0) {
+    const std::span<float> last = values.last(kBlock);
+    for (float& value : last) {
+      value = uniform(0.0F, 1.0F);
+    }
+    fill(last);
+  }
 }
 
 std::vector<int64_t> torch_randperm(int64_t n, TorchGenerator& generator) {

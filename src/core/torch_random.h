@@ -6,7 +6,9 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,6 +29,8 @@ class TorchGenerator {
     const auto bits = random() & ((1U << 24) - 1);
     return std::fma(static_cast<float>(bits) * kUnit, high - low, low);
   }
+  // tensor.normal_(0, deviation) of float32 on the CPU, within the last bits of log, sin and cos.
+  void normal(std::span<float> values, float deviation = 1.0F);
   void discard(uint64_t values) { engine_.discard(values); }
   // Where it stands, as text.
   std::string state() const;
@@ -34,6 +38,7 @@ class TorchGenerator {
 
  private:
   std::mt19937 engine_;
+  std::optional<double> second_normal_;  // of a pair that was drawn together
 };
 
 // torch.randperm(n, generator=generator). O(n) time and 8n bytes.

@@ -20,8 +20,12 @@ struct ParamPiece {
 
 enum class Init { normal, ones, zeros };
 
-// Only matrices decay, as transformers' decay_parameters decides; norms are read in float32 always.
-enum class ParamKind { matrix, bias, norm };
+// Matrices and their magnitudes (DoRA) decay, as transformers' decay_parameters decides;
+// norms and magnitudes are read in float32 always.
+enum class ParamKind { matrix, bias, norm, magnitude };
+inline bool in_float32(ParamKind kind) {
+  return kind == ParamKind::norm || kind == ParamKind::magnitude;
+}
 
 struct ParamSpec {
   std::string name;  // ours; equal to Hugging Face's where there is one piece
@@ -44,10 +48,12 @@ inline DType read_type(const ParamSpec& spec, DType compute) {
   if (!spec.trained && spec.stored) {
     return *spec.stored;
   }
-  return spec.kind == ParamKind::norm ? DType::f32 : compute;
+  return in_float32(spec.kind) ? DType::f32 : compute;
 }
 
-inline bool decays(const ParamSpec& spec) { return spec.kind == ParamKind::matrix; }
+inline bool decays(const ParamSpec& spec) {
+  return spec.kind == ParamKind::matrix || spec.kind == ParamKind::magnitude;
+}
 
 // Elements of the flat buffers are handled in tiles of so many: every parameter starts at a
 // multiple of it, and so do the shards of ZeRO.

@@ -133,7 +133,8 @@ Output Program::grad_out(Value v) {
     return {g.value, first ? Output::Mode::add_after_first : Output::Mode::add};
   }
   if (!g.value) {
-    const Value fresh = like(v, info(v).name + ".grad");
+    const std::string name = info(v).name + ".grad";
+    const Value fresh = info(v).wide_grad ? make(name, shape(v)) : like(v, name);
     gradients_[static_cast<size_t>(v.id)].value = fresh;
     return fresh;
   }

@@ -107,6 +107,7 @@ struct ValueInfo {
   int bucket = 0;              // of a parameter and its gradient: ParamSpec::block
   bool grad = false;           // a gradient flows to it
   bool kept = false;           // read from outside after the run
+  bool wide_grad = false;      // its gradient is added up in float32, as a parameter's is
   bool sized_by_host = false;  // an input whose bound shape, not its data, says how much there is
   std::vector<Value> parts{};  // of a group
 };
@@ -136,6 +137,8 @@ class Program {
     return make(std::move(name), shape, target_.compute);
   }
   Value like(Value v, std::string name);
+  // Says that v's gradient is in float32 whatever v is in: of a table that stands for a parameter.
+  void widen_grad(Value v) { values_[static_cast<size_t>(v.id)].wide_grad = true; }
 
   // `reuse_in`: see Instruction. Outputs get a gradient when any of `in` does.
   void emit(std::string name, std::vector<Value> in, std::vector<Output> out, Kernel kernel,

@@ -1,8 +1,7 @@
 #include "io/adapter_files.h"
 
 #include <fmt/format.h>
-
-#include <set>
+#include <fmt/ranges.h>
 
 #include "core/contained.h"
 #include "core/error.h"
@@ -14,6 +13,10 @@ namespace {
 
 constexpr const char* kConfig = "adapter_config.json";
 constexpr const char* kWeights = "adapter_model.safetensors";
+
+std::string text_of(const std::vector<int64_t>& shape) {
+  return fmt::format("({})", fmt::join(shape, ", "));
+}
 
 }  // namespace
 
@@ -30,12 +33,16 @@ AdapterFiles AdapterFiles::read(const fs::path& folder) {
     }
   }
   AdapterFiles files{
-      folder, LoraConfig::from_json(read_json(folder / kConfig), (folder / kConfig).string()), {}};
+      folder,
+      LoraConfig::from_json(read_json(folder / kConfig), (folder / kConfig).string()),
+      {},
+      {}};
   const SafetensorsFile weights(folder / kWeights);
   for (const StoredTensor& tensor : weights.tensors()) {
     std::vector<float>& values = files.values[tensor.name];
     values.resize(static_cast<size_t>(tensor.elements()));
     weights.read_f32(tensor, values.data());
+    files.shapes.emplace(tensor.name, tensor.shape);
   }
   return files;
 }
@@ -57,29 +64,49 @@ const std::string& AdapterFiles::base() const {
   return config.base_model;
 }
 
-std::vector<AdapterTarget> AdapterFiles::targets(const Model& model) const {
-  const std::vector<AdapterTarget> found = find_targets(model, config);
-  std::set<std::string> needed;
-  for (const AdapterTarget& t : found) {
-    for (const char which : {'A', 'B'}) {
-      const std::string name = *needed.insert(adapter_tensor(t.module, which)).first;
-      const auto there = values.find(name);
-      const int64_t wanted = t.rank * (which == 'A' ? t.in : t.out);
-      if (there == values.end() || static_cast<int64_t>(there->second.size()) != wanted) {
-        throw Error(
-            "M271",
-            fmt::format(
-                "{} has {} for {}, and {} values are wanted", (folder / kWeights).string(),
-                there == values.end() ? "nothing" : fmt::format("{} values", there->second.size()),
-                name, wanted))
-            .hint("the adapter is of another model, or its configuration was changed");
-      }
+int64_t AdapterFiles::vocabulary() const {
+  const std::string table = std::string(kAdapterPrefix) + kEmbeddingModule;
+  for (const std::string& name :
+       {table + ".weight", base_tensor(kEmbeddingModule), grown_tensor(kEmbeddingModule)}) {
+    if (const auto found = shapes.find(name); found != shapes.end() && !found->second.empty()) {
+      return found->second[0];
     }
   }
-  for (const auto& [name, tensor] : values) {
-    if (!needed.contains(name)) {
-      throw Error("M271", fmt::format("{} has {}, for which its configuration names no layer",
-                                      (folder / kWeights).string(), name))
+  return 0;
+}
+
+AdapterPlan AdapterFiles::plan(const Model& model) const {
+  AdapterPlan found = plan_adapters(model, config);
+  Model adapted = model;
+  add_adapters(adapted, found, config);
+  std::map<std::string, Shape> needed = adapter_tensors(adapted);
+  const std::string file = (folder / kWeights).string();
+  for (const auto& [name, shape] : needed) {
+    const auto there = shapes.find(name);
+    if (there == shapes.end() || there->second != shape.dims()) {
+      throw Error("M271", fmt::format("{} has {} for {}, and {} is wanted", file,
+                                      there == shapes.end() ? "nothing" : text_of(there->second),
+                                      name, shape.text()))
+          .hint("the adapter is of another model, or its configuration was changed");
+    }
+  }
+  // Where an adapter is on a table of words, or the vocabulary has grown, PEFT keeps the table.
+  const Shape table{model.config.vocab, model.config.hidden};
+  for (const char* module : {kEmbeddingModule, kHeadModule}) {
+    needed.emplace(base_tensor(module), table);
+    needed.emplace(grown_tensor(module), table);
+    // A table that is trained whole it then keeps three times.
+    for (const char* again : {".modules_to_save.weight", ".original_module.weight"}) {
+      needed.emplace(fmt::format("{}{}{}", kAdapterPrefix, module, again), table);
+    }
+  }
+  for (const auto& [name, shape] : shapes) {
+    const auto wanted = needed.find(name);
+    if (wanted == needed.end() || wanted->second.dims() != shape) {
+      throw Error("M271",
+                  fmt::format("{} has {} of {}, for which {}", file, name, text_of(shape),
+                              wanted == needed.end() ? "its configuration names no layer"
+                                                     : wanted->second.text() + " is wanted"))
           .hint("the adapter is of another model, or its configuration was changed");
     }
   }

@@ -15,6 +15,7 @@ struct AdapterFiles {
   fs::path folder;
   LoraConfig config;
   std::map<std::string, std::vector<float>> values;  // by the name in the file
+  std::map<std::string, std::vector<int64_t>> shapes;
 
   // M270 where one of the two files is not there; C192 for a configuration that is not supported;
   // M200-M207, M246 for weights that are not sound.
@@ -26,9 +27,13 @@ struct AdapterFiles {
   // place on this machine.
   const std::string& base() const;
 
-  // The layers that it is for. M271 names a tensor that the file has not, has in another shape, or
-  // has and the layers do not need.
-  std::vector<AdapterTarget> targets(const Model& model) const;
+  // The words of a table that it holds, where there is one: more than the model's where its
+  // vocabulary was grown; else 0.
+  int64_t vocabulary() const;
+
+  // What of a model it is for. M271 names a tensor that the file has not, has in another shape, or
+  // has and the model does not need.
+  AdapterPlan plan(const Model& model) const;
 };
 
 }  // namespace sft

@@ -82,7 +82,8 @@ class Saver {
 // Which tensors go into the files: a head that is tied to the embedding does not.
 void Saver::weights(std::span<const StreamedTensor> weights, ThreadPool* pool) {
   const Json& config = source_.config();
-  const bool tied_source = config.value("tie_word_embeddings", !source_.has(kHead));
+  const bool tied_source =
+      !options_.untied && config.value("tie_word_embeddings", !source_.has(kHead));
   std::vector<StreamedTensor> kept;
   std::unordered_set<std::string> names;
   for (const StreamedTensor& t : weights) {

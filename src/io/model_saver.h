@@ -35,6 +35,7 @@ struct SaveOptions {
   Json tokenizer_config = Json::object();     // keys to set in tokenizer_config.json
   Json quantization;                          // config.json's quantization_config; null: none
   std::string sft_version;                    // written to config.json unless empty
+  bool untied = false;                        // the head has parted from the embeddings
   bool model_card = true;                     // README.md
   std::string base_model;                     // hub id for the card; "" = the source's
   std::vector<std::string> datasets;          // hub ids for the card

@@ -55,6 +55,12 @@ class ModelSource {
   // M228 or M010 when the file is not an object; nothing when there is no such file.
   std::optional<Json> generation_config() const;
 
+  // The ids that another model's template has brought, in the order in which they came
+  // (io/token_donor.h).
+  virtual std::vector<int64_t> added_tokens() const { return {}; }
+  // How many numbers transformers draws where it makes the tables larger for them.
+  virtual uint64_t numbers_drawn() const { return 0; }
+
   // Whether the weights are on this machine. Those of the hub are fetched when they are first asked
   // for, by any of the functions below: what config.json and the tokenizer's files can tell is told
   // before.

@@ -24,15 +24,34 @@ constexpr const char* kTokenizerConfig = "tokenizer_config.json";
 class ResizedSource : public ModelSource {
  public:
   ResizedSource(std::unique_ptr<ModelSource> model, int64_t vocab, Json config,
-                std::map<std::string, std::string> files)
+                std::map<std::string, std::string> files, std::vector<int64_t> added)
       : ModelSource(model->name(), model->path()),
         model_(std::move(model)),
         vocab_(vocab),
-        files_(std::move(files)) {
+        files_(std::move(files)),
+        added_(std::move(added)) {
     set_config(std::move(config));
   }
 
   std::string format() const override { return model_->format(); }
+  std::vector<int64_t> added_tokens() const override { return added_; }
+  // For each table: a new one of normal or uniform numbers, then the new rows, of normal numbers,
+  // which come in blocks of 16.
+  uint64_t numbers_drawn() const override {
+    uint64_t drawn = 0;
+    for (const char* table : {"model.embed_tokens.weight", "lm_head.weight"}) {
+      const bool tied = config().value("tie_word_embeddings", false);
+      if (!has(table) || (tied && std::string_view(table) == "lm_head.weight")) {
+        continue;
+      }
+      const Shape before = model_->shape(table);
+      if (vocab_ > before[0]) {
+        const int64_t rows = (vocab_ - before[0]) * before[1];
+        drawn += static_cast<uint64_t>(vocab_ * before[1] + rows + (rows % 16 == 0 ? 0 : 16));
+      }
+    }
+    return drawn;
+  }
   bool weights_are_here() const override { return model_->weights_are_here(); }
   const std::vector<std::string>& names() const override { return model_->names(); }
   bool has(const std::string& name) const override { return model_->has(name); }
@@ -94,6 +113,7 @@ class ResizedSource : public ModelSource {
   const std::unique_ptr<ModelSource> model_;
   const int64_t vocab_;
   const std::map<std::string, std::string> files_;
+  const std::vector<int64_t> added_;
   mutable std::mutex mutex_;
   mutable std::map<std::string, std::vector<float>> means_;
 };
@@ -213,9 +233,31 @@ DonatedModel with_tokens_of(std::unique_ptr<ModelSource> model, const TokenDonor
     }
   }
   files["config.json"] = config.text();
-  out.source = std::make_unique<ResizedSource>(std::move(model), out.vocab_after,
-                                               std::move(changed), std::move(files));
+  std::vector<int64_t> added;
+  for (const Json& entry : more.entries()) {
+    added.push_back(entry["id"]);
+  }
+  out.source = std::make_unique<ResizedSource>(
+      std::move(model), out.vocab_after, std::move(changed), std::move(files), std::move(added));
   return out;
+}
+
+std::unique_ptr<ModelSource> with_vocabulary(std::unique_ptr<ModelSource> model, int64_t vocab,
+                                             const fs::path& adapter) {
+  std::map<std::string, std::string> files;
+  for (const char* file :
+       {kTokenizer, kTokenizerConfig, "special_tokens_map.json", "chat_template.jinja"}) {
+    if (is_there(adapter / file)) {
+      files[file] = read_text(adapter / file);
+    }
+  }
+  JsonEditor config(model->file_text("config.json").value_or("{}"), "config.json");
+  config.set("vocab_size", vocab);
+  files["config.json"] = config.text();
+  Json changed = model->config();
+  changed["vocab_size"] = vocab;
+  return std::make_unique<ResizedSource>(std::move(model), vocab, std::move(changed),
+                                         std::move(files), std::vector<int64_t>());
 }
 
 }  // namespace sft

@@ -31,4 +31,9 @@ struct DonatedModel {
 // ids up to the multiple get tokens <extra_id_0>, .... M250 when the model has no tokenizer.
 DonatedModel with_tokens_of(std::unique_ptr<ModelSource> model, const TokenDonor& donor);
 
+// A model whose vocabulary an adapter has grown: its tables get that many rows, which the adapter's
+// file holds, and the tokenizer is the one beside that file.
+std::unique_ptr<ModelSource> with_vocabulary(std::unique_ptr<ModelSource> model, int64_t vocab,
+                                             const fs::path& adapter);
+
 }  // namespace sft

@@ -1,286 +1,342 @@
 #include "model/adapters.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <set>
 
 #include "core/error.h"
-#include "core/strings.h"
 #include "core/torch_random.h"
-#include "text/full_match.h"
 
 namespace sft {
 
 namespace {
 
 constexpr std::string_view kWeight = ".weight";
+constexpr std::string_view kBias = ".bias";
 
-// What PEFT takes where no target is named, by model type.
-constexpr std::array kDefaultTargets{"q_proj", "v_proj"};
-
-// A linear layer of the model: a piece of one of its parameters.
-struct LinearLayer {
-  std::string module;
-  int64_t in, out;
-};
-
-bool is_embedding(const ParamSpec& spec) { return spec.name == "model.embed_tokens.weight"; }
-bool is_head(const ParamSpec& spec) { return spec.name == "lm_head.weight"; }
-
-// "model.layers.0.mlp.up_proj.weight" -> without its end; a bias keeps its name.
-std::string module_of(const ParamPiece& piece) {
-  return piece.name.ends_with(kWeight) ? piece.name.substr(0, piece.name.size() - kWeight.size())
-                                       : piece.name;
+std::string without(const std::string& name, std::string_view end) {
+  return name.ends_with(end) ? name.substr(0, name.size() - end.size()) : name;
 }
 
-std::vector<LinearLayer> linear_layers(const Model& model) {
-  std::vector<LinearLayer> out;
-  for (const ParamSpec& spec : model.family->parameters(model.config)) {
-    if (spec.kind != ParamKind::matrix || is_embedding(spec) || is_head(spec)) {
-      continue;
-    }
-    for (const ParamPiece& piece : spec.pieces) {
-      out.push_back({module_of(piece), spec.shape[1], piece.rows});
-    }
-  }
-  return out;
+std::string named(const AdapterTarget& t, const char* linear, const char* embedding) {
+  return fmt::format("{}{}.{}", kAdapterPrefix, t.module,
+                     t.kind == AdapterTarget::Kind::embedding ? embedding : linear);
 }
-
-bool ends_with_name(std::string_view module, std::string_view name) {
-  return module == name || (module.ends_with(name) && module.size() > name.size() &&
-                            module[module.size() - name.size() - 1] == '.');
-}
-
-bool ends_with_one(std::string_view module, const std::vector<std::string>& names) {
-  return std::ranges::any_of(names,
-                             [&](const std::string& n) { return ends_with_name(module, n); });
-}
-
-// "model.layers.3.mlp.up_proj" -> 3, where the list of layers has one of these names.
-std::optional<int64_t> layer_of(const std::string& module, const std::vector<std::string>& lists) {
-  const std::vector<std::string> parts = split(module, '.');
-  for (size_t i = 2; i + 1 < parts.size(); ++i) {
-    const bool number = !parts[i].empty() &&
-                        std::ranges::all_of(parts[i], [](char c) { return c >= '0' && c <= '9'; });
-    if (number && (lists.empty() || std::ranges::find(lists, parts[i - 1]) != lists.end())) {
-      return std::stoll(parts[i]);
-    }
-  }
-  return std::nullopt;
-}
-
-// rank_pattern or alpha_pattern: a value for names by their ends (PEFT's get_pattern_key).
-template <class T>
-class Patterns {
- public:
-  Patterns(const std::map<std::string, T>& patterns, std::string_view option) {
-    for (const auto& [key, value] : patterns) {
-      rules_.emplace_back(FullMatch(fmt::format("(.*\\.)?({})", key), option), value);
-    }
-  }
-  // The first that matches.
-  T of(const std::string& module, T otherwise) const {
-    const auto found =
-        std::ranges::find_if(rules_, [&](const auto& rule) { return rule.first(module); });
-    return found == rules_.end() ? otherwise : found->second;
-  }
-
- private:
-  std::vector<std::pair<FullMatch, T>> rules_;
-};
-
-[[noreturn]] void fail_no_target(const LoraConfig& config, const std::vector<LinearLayer>& layers) {
-  std::set<std::string> names;
-  for (const LinearLayer& l : layers) {
-    names.insert(last_name(l.module));
-  }
-  const std::string wanted = config.target_expression
-                                 ? *config.target_expression
-                                 : fmt::format("{}", fmt::join(config.target_modules, " "));
-  Error error("C193", fmt::format("--lora_target_modules {}: no layer of this model is meant by "
-                                  "it; its linear layers are {}",
-                                  wanted, fmt::join(names, ", ")));
-  // One name alone is a regular expression over the whole name, as in TRL.
-  if (config.target_expression && names.contains(*config.target_expression)) {
-    error.hint(fmt::format("one value is a regular expression for the whole name: \".*\\.{}\"",
-                           *config.target_expression));
-  } else {
-    error.hint("--lora_target_modules all-linear");
-  }
-  throw error;
-}
-
-class Chooser {
- public:
-  explicit Chooser(const LoraConfig& config) : config_(config) {
-    all_ = config.target_expression && to_lower(*config.target_expression) == "all-linear";
-    if (config.target_expression && !all_) {
-      target_.emplace(*config.target_expression, "--lora_target_modules");
-    }
-    if (config.exclude_expression) {
-      exclude_.emplace(*config.exclude_expression, "exclude_modules");
-    }
-  }
-
-  bool operator()(const std::string& module) const {
-    if (exclude_ ? (*exclude_)(module) : ends_with_one(module, config_.exclude_modules)) {
-      return false;
-    }
-    if (all_) {
-      return true;
-    }
-    if (target_) {
-      return (*target_)(module);
-    }
-    const bool whole =
-        std::ranges::find(config_.target_modules, module) != config_.target_modules.end();
-    if (whole || !ends_with_one(module, config_.target_modules)) {
-      return whole;
-    }
-    if (config_.layers_to_transform.empty()) {
-      return true;
-    }
-    const std::optional<int64_t> layer = layer_of(module, config_.layers_pattern);
-    return layer && std::ranges::find(config_.layers_to_transform, *layer) !=
-                        config_.layers_to_transform.end();
-  }
-
- private:
-  const LoraConfig& config_;
-  bool all_ = false;
-  std::optional<FullMatch> target_, exclude_;
-};
-
-}  // namespace
-
-std::string last_name(const std::string& module) { return module.substr(module.rfind('.') + 1); }
-
-std::string adapter_tensor(const std::string& module, char which) {
-  return fmt::format("{}{}.lora_{}.weight", kAdapterPrefix, module, which);
-}
-
-std::vector<AdapterTarget> find_targets(const Model& model, const LoraConfig& given) {
-  LoraConfig config = given;
-  if (config.target_modules.empty() && !config.target_expression) {
-    config.target_modules.assign(kDefaultTargets.begin(), kDefaultTargets.end());
-  }
-  for (const std::string& name : config.target_modules) {
-    if (name == "embed_tokens" || name == "lm_head") {
-      throw Error("C194", fmt::format("--lora_target_modules has {}, and adapters are on linear "
-                                      "layers inside the model",
-                                      name))
-          .hint("leave it out");
-    }
-  }
-  const std::vector<LinearLayer> layers = linear_layers(model);
-  const Chooser chosen(config);
-  const Patterns ranks(config.rank_pattern, "rank_pattern");
-  const Patterns alphas(config.alpha_pattern, "alpha_pattern");
-  std::vector<AdapterTarget> targets;
-  for (const LinearLayer& layer : layers) {
-    if (!chosen(layer.module)) {
-      continue;
-    }
-    AdapterTarget t{layer.module, layer.in, layer.out};
-    t.rank = ranks.of(layer.module, config.r);
-    const double alpha = alphas.of(layer.module, config.alpha);
-    const auto rank = static_cast<double>(t.rank);
-    t.scale = static_cast<float>(config.rslora ? alpha / std::sqrt(rank) : alpha / rank);
-    targets.push_back(t);
-  }
-  if (targets.empty()) {
-    fail_no_target(config, layers);
-  }
-  return targets;
-}
-
-namespace {
 
 // The adapters of one weight while they are found: those of one rank share the product with the
 // input, unless each drops other values of it.
 struct Group {
   int64_t rank = 0;
   LoraGroup group{};
-  ParamSpec a{}, b{};
+  ParamSpec a{}, b{}, magnitude{};
 };
 
-void finish(Group& g, const ParamSpec& weight, const std::string& suffix) {
-  int64_t out = 0;
-  for (const LoraPiece& p : g.group.pieces) {
-    out += p.rows;
+// What a plan makes of a model's parameters.
+class Adder {
+ public:
+  Adder(Model& model, const AdapterPlan& plan, const LoraConfig& config, const StoredType& stored)
+      : model_(model), plan_(plan), config_(config), stored_(stored) {
+    for (size_t i = 0; i < plan.targets.size(); ++i) {
+      numbers_[plan.targets[i].module] = i;
+    }
   }
-  g.group.a = g.a.name = weight.name + ".lora_A" + suffix;
-  g.group.b = g.b.name = weight.name + ".lora_B" + suffix;
-  g.a.block = g.b.block = weight.block;
-  g.a.shape = {static_cast<int64_t>(g.group.pieces.size()) * g.rank, weight.shape[1]};
-  g.b.shape = {out, g.rank};
-  g.a.init = Init::normal;
-  g.b.init = Init::zeros;
-}
 
-}  // namespace
-
-void add_adapters(Model& model, const std::vector<AdapterTarget>& targets, double dropout,
-                  const StoredType& stored) {
-  std::map<std::string, size_t> numbers;  // of a target, by its module
-  for (size_t i = 0; i < targets.size(); ++i) {
-    numbers[targets[i].module] = i;
+  void add() {
+    model_.adapters.clear();
+    model_.trained_rows.clear();
+    model_.fixed_rows.clear();
+    model_.zeroed.clear();
+    model_.originals = 0;
+    for (ParamSpec& spec : model_.family->parameters(model_.config)) {
+      add_parameter(std::move(spec));
+    }
+    add_tied_head();
+    model_.set_parameters(std::move(specs_));
   }
-  model.adapters.clear();
-  std::vector<ParamSpec> specs;
-  for (ParamSpec spec : model.family->parameters(model.config)) {
+
+ private:
+  void add_parameter(ParamSpec spec) {
     spec.trained = false;
-    if (stored && spec.kind == ParamKind::matrix && !is_embedding(spec)) {
-      for (ParamPiece& piece : spec.pieces) {
-        piece.stored = stored(piece.name);
+    const bool table = spec.name == kEmbeddingWeight || spec.name == kHeadWeight;
+    if (spec.kind == ParamKind::bias) {
+      add_bias(std::move(spec));
+      return;
+    }
+    if (table) {
+      add_table(std::move(spec));
+      return;
+    }
+    std::vector<ParamSpec> parts = whole_parts(spec);
+    if (!spec.trained && spec.kind == ParamKind::matrix) {
+      set_stored(spec);
+    }
+    const ParamSpec weight = spec;
+    specs_.push_back(std::move(spec));
+    std::ranges::move(parts, std::back_inserter(specs_));
+    if (weight.kind == ParamKind::matrix && !weight.trained) {
+      add_linear(weight);
+    }
+  }
+
+  void set_stored(ParamSpec& spec) const {
+    for (ParamPiece& piece : spec.pieces) {
+      if (stored_) {
+        piece.stored = stored_(piece.name);
       }
     }
-    specs.push_back(spec);
-    std::vector<Group> groups;
+  }
+
+  bool is_whole(const ParamPiece& piece, std::string_view end = kWeight) const {
+    return plan_.whole.contains(without(piece.name, end));
+  }
+
+  // Marks a parameter all of whose pieces are trained whole; of a fused one that is in part, the
+  // pieces become parameters of their own, which take the place of rows that read as zeros.
+  std::vector<ParamSpec> whole_parts(ParamSpec& spec) {
+    std::vector<ParamSpec> parts;
+    if (std::ranges::all_of(spec.pieces, [&](const ParamPiece& p) { return is_whole(p); })) {
+      spec.trained = true;
+      model_.originals += spec.shape.elements();
+      for (ParamPiece& piece : spec.pieces) {
+        piece.name = fmt::format("{}{}", kAdapterPrefix, piece.name);
+      }
+      return parts;
+    }
     int64_t row = 0;
     for (const ParamPiece& piece : spec.pieces) {
-      const std::string module = module_of(piece);
-      if (const auto found = numbers.find(module); found != numbers.end()) {
-        const AdapterTarget& t = targets[found->second];
+      if (is_whole(piece)) {
+        ParamSpec part = spec;
+        part.trained = true;
+        part.name = fmt::format("{}{}", kAdapterPrefix, piece.name);
+        part.pieces = {{part.name, piece.rows}};
+        part.shape = {piece.rows, spec.shape[1]};
+        model_.zeroed.insert(piece.name);
+        LoraGroup group;
+        group.b = part.name;
+        group.pieces = {{row, piece.rows, 1.0F}};
+        model_.adapters[spec.name].push_back(group);
+        parts.push_back(std::move(part));
+      }
+      row += piece.rows;
+    }
+    return parts;
+  }
+
+  // A bias of which only some rows are trained keeps the others: their gradient is zero, and biases
+  // do not decay.
+  void add_bias(ParamSpec spec) {
+    std::vector<ElementRange> fixed;
+    int64_t row = 0;
+    for (ParamPiece& piece : spec.pieces) {
+      const bool whole = is_whole(piece, kBias);
+      if (whole || plan_.biases.contains(piece.name)) {
+        spec.trained = true;
+        model_.originals += whole ? piece.rows : 0;
+        const std::string module = without(piece.name, kBias);
+        piece.name = fmt::format("{}{}{}{}", kAdapterPrefix, module,
+                                 !whole && numbers_.contains(module) ? ".base_layer" : "", kBias);
+      } else {
+        fixed.push_back({row, row + piece.rows});
+      }
+      row += piece.rows;
+    }
+    if (spec.trained && !fixed.empty()) {
+      model_.fixed_rows[spec.name] = fixed;
+    }
+    specs_.push_back(std::move(spec));
+  }
+
+  // The embeddings, or a head of its own.
+  void add_table(ParamSpec spec) {
+    const std::string module = without(spec.name, kWeight);
+    const bool whole = plan_.whole.contains(module);
+    // A tied head goes on reading the table as it was.
+    const bool shared = model_.config.tied && !plan_.whole.contains(kHeadModule);
+    if (whole && !shared) {
+      spec.trained = true;
+      model_.originals += module == kHeadModule ? spec.shape.elements() : 0;
+      spec.pieces[0].name = fmt::format("{}{}", kAdapterPrefix, spec.name);
+    } else if (whole) {
+      specs_.push_back(trained_copy(spec, kEmbeddingCopy, kEmbeddingWeight));
+    }
+    const ParamSpec table = spec;
+    // Trained rows stand beside others of the same type.
+    if (!spec.trained && module == kHeadModule && !plan_.tokens.contains(module)) {
+      set_stored(spec);
+    }
+    specs_.push_back(std::move(spec));
+    if (const auto found = plan_.tokens.find(module); found != plan_.tokens.end()) {
+      ParamSpec rows = table;
+      rows.trained = true;
+      rows.name = tensor_tokens(module);
+      rows.pieces = {{rows.name, static_cast<int64_t>(found->second.size())}};
+      rows.shape = {rows.pieces[0].rows, table.shape[1]};
+      model_.trained_rows[table.name] = {rows.name, found->second};
+      specs_.push_back(std::move(rows));
+    }
+    add_target(module, table.name, table.block);
+  }
+
+  static ParamSpec trained_copy(const ParamSpec& spec, const char* name, const char* published) {
+    ParamSpec copy = spec;
+    copy.trained = true;
+    copy.name = name;
+    copy.pieces = {{fmt::format("{}{}", kAdapterPrefix, published), spec.shape[0]}};
+    return copy;
+  }
+
+  // A head that is the embeddings is a module of its own in transformers.
+  void add_tied_head() {
+    if (!model_.config.tied) {
+      return;
+    }
+    const int last = model_.config.layers + 1;
+    if (plan_.whole.contains(kHeadModule)) {
+      ParamSpec head{kHeadWeight,
+                     {model_.config.vocab, model_.config.hidden},
+                     {{kHeadWeight, model_.config.vocab}},
+                     last,
+                     ParamKind::matrix,
+                     Init::normal};
+      specs_.push_back(trained_copy(head, kHeadWeight, kHeadWeight));
+    }
+    add_target(kHeadModule, kHeadWeight, last);
+  }
+
+  // The adapter of a table, which has one piece.
+  void add_target(const std::string& module, const std::string& weight, int block) {
+    const auto found = numbers_.find(module);
+    if (found == numbers_.end()) {
+      return;
+    }
+    const AdapterTarget& t = plan_.targets[found->second];
+    Group g = start_group(t, found->second);
+    const bool embedding = t.kind == AdapterTarget::Kind::embedding;
+    const int64_t rows = t.out;
+    g.group.pieces.push_back({0, rows, t.scale});
+    g.a.pieces = {{tensor_a(t), t.rank}};
+    g.b.pieces = {{tensor_b(t), rows}};
+    if (embedding) {
+      g.group.dropout = 0;  // PEFT drops nothing of words
+    }
+    finish(g, weight, block, t.in, "");
+  }
+
+  Group start_group(const AdapterTarget& t, size_t number) const {
+    Group g{.rank = t.rank};
+    g.group.dropout = static_cast<float>(config_.dropout);
+    g.group.site = static_cast<uint32_t>(number);
+    return g;
+  }
+
+  void add_linear(const ParamSpec& weight) {
+    std::vector<Group> groups;
+    int64_t row = 0;
+    for (const ParamPiece& piece : weight.pieces) {
+      if (const auto found = numbers_.find(without(piece.name, kWeight)); found != numbers_.end()) {
+        const AdapterTarget& t = plan_.targets[found->second];
         auto group = std::ranges::find(groups, t.rank, &Group::rank);
-        if (group == groups.end() || dropout > 0) {
-          group = groups.insert(groups.end(), Group{.rank = t.rank});
-          group->group.dropout = static_cast<float>(dropout);
-          group->group.site = static_cast<uint32_t>(found->second);
+        if (group == groups.end() || config_.dropout > 0) {
+          group = groups.insert(groups.end(), start_group(t, found->second));
         }
         group->group.pieces.push_back({row, piece.rows, t.scale});
-        group->a.pieces.push_back({adapter_tensor(module, 'A'), t.rank});
-        group->b.pieces.push_back({adapter_tensor(module, 'B'), piece.rows});
+        group->a.pieces.push_back({tensor_a(t), t.rank});
+        group->b.pieces.push_back({tensor_b(t), piece.rows});
+        group->magnitude.pieces.push_back({tensor_magnitude(t), piece.rows});
       }
       row += piece.rows;
     }
     for (size_t i = 0; i < groups.size(); ++i) {
-      finish(groups[i], spec, groups.size() == 1 ? "" : fmt::format(".{}", i));
-      specs.push_back(groups[i].a);
-      specs.push_back(groups[i].b);
-      model.adapters[spec.name].push_back(groups[i].group);
+      finish(groups[i], weight.name, weight.block, weight.shape[1],
+             groups.size() == 1 ? "" : fmt::format(".{}", i));
     }
   }
-  model.set_parameters(std::move(specs));
+
+  void finish(Group& g, const std::string& weight, int block, int64_t in,
+              const std::string& suffix) {
+    int64_t out = 0;
+    for (const LoraPiece& p : g.group.pieces) {
+      out += p.rows;
+    }
+    g.group.a = g.a.name = weight + ".lora_A" + suffix;
+    g.group.b = g.b.name = weight + ".lora_B" + suffix;
+    g.a.block = g.b.block = g.magnitude.block = block;
+    g.a.shape = {static_cast<int64_t>(g.group.pieces.size()) * g.rank, in};
+    g.b.shape = {out, g.rank};
+    g.a.init = Init::normal;
+    g.b.init = Init::zeros;
+    specs_.push_back(std::move(g.a));
+    specs_.push_back(std::move(g.b));
+    if (config_.dora) {
+      g.group.magnitude = g.magnitude.name = weight + ".lora_magnitude" + suffix;
+      g.magnitude.shape = {out};
+      g.magnitude.kind = ParamKind::magnitude;
+      g.magnitude.init = Init::ones;
+      specs_.push_back(std::move(g.magnitude));
+    }
+    model_.adapters[weight].push_back(std::move(g.group));
+  }
+
+  Model& model_;
+  const AdapterPlan& plan_;
+  const LoraConfig& config_;
+  const StoredType& stored_;
+  std::map<std::string, size_t> numbers_;  // of a target, by its module
+  std::vector<ParamSpec> specs_;
+};
+
+// torch.nn.init.kaiming_uniform_(a = sqrt 5), the first values of a linear layer.
+void draw_uniform(TorchGenerator& random, int64_t in, std::vector<float>& values) {
+  const auto bound = static_cast<float>(1.0 / std::sqrt(static_cast<double>(in)));
+  for (float& x : values) {
+    x = random.uniform(-bound, bound);
+  }
 }
 
-Model with_packed_base(const Model& model, const std::vector<AdapterTarget>& targets, DType type) {
-  const auto packed = [type](const std::string& name) {
-    return name == "lm_head.weight" ? std::nullopt : std::optional(type);
-  };
+}  // namespace
+
+std::string tensor_a(const AdapterTarget& t) {
+  return named(t, "lora_A.weight", "lora_embedding_A");
+}
+std::string tensor_b(const AdapterTarget& t) {
+  return named(t, "lora_B.weight", "lora_embedding_B");
+}
+std::string tensor_magnitude(const AdapterTarget& t) {
+  return named(t, "lora_magnitude_vector", "lora_magnitude_vector");
+}
+std::string tensor_tokens(const std::string& module) {
+  return fmt::format("{}{}.token_adapter.trainable_tokens_delta", kAdapterPrefix, module);
+}
+
+std::string base_tensor(const std::string& module) {
+  return fmt::format("{}{}.base_layer.weight", kAdapterPrefix, module);
+}
+
+std::string grown_tensor(const std::string& module) {
+  return fmt::format("{}{}.token_adapter.base_layer.weight", kAdapterPrefix, module);
+}
+
+void add_adapters(Model& model, const AdapterPlan& plan, const LoraConfig& config,
+                  const StoredType& stored) {
+  Adder(model, plan, config, stored).add();
+}
+
+Model with_packed_base(const Model& model, DType type) {
   Model out = model;
   if (model.adapters.empty()) {
-    add_adapters(out, targets, 0.0, packed);
+    LoraConfig usual;
+    usual.r = 16;
+    add_adapters(out, plan_adapters(model, usual), usual, [type](const std::string& name) {
+      return name == kHeadWeight ? std::nullopt : std::optional(type);
+    });
     return out;
   }
   std::vector<ParamSpec> specs = model.frozen;
   for (ParamSpec& spec : specs) {
     const bool plain = !spec.stored || !is_packed(*spec.stored);
-    if (plain && spec.kind == ParamKind::matrix && !is_embedding(spec) && !is_head(spec)) {
+    if (plain && spec.kind == ParamKind::matrix && spec.name != kEmbeddingWeight &&
+        spec.name != kHeadWeight) {
       spec.stored = type;
       for (ParamPiece& piece : spec.pieces) {
         piece.stored.reset();
@@ -295,20 +351,56 @@ Model with_packed_base(const Model& model, const std::vector<AdapterTarget>& tar
   return out;
 }
 
-std::map<std::string, std::vector<float>> draw_adapters(const std::vector<AdapterTarget>& targets,
-                                                        uint64_t seed) {
-  std::map<std::string, std::vector<float>> out;
-  TorchGenerator random(seed);
-  for (const AdapterTarget& t : targets) {
-    // Two linear layers are made first, with numbers of their own.
-    random.discard(static_cast<uint64_t>(t.rank * (t.in + t.out)));
-    const auto bound = static_cast<float>(1.0 / std::sqrt(static_cast<double>(t.in)));
-    std::vector<float>& a = out[adapter_tensor(t.module, 'A')];
-    a.resize(static_cast<size_t>(t.rank * t.in));
-    for (float& x : a) {
-      x = random.uniform(-bound, bound);
+std::map<std::string, Shape> adapter_tensors(const Model& model) {
+  std::map<std::string, Shape> out;
+  for (const ParamSpec& spec : model.trained) {
+    for (const ParamPiece& piece : spec.pieces) {
+      if (piece.name.starts_with(kAdapterPrefix)) {
+        out.emplace(piece.name, spec.shape_of(piece));
+      }
     }
-    out[adapter_tensor(t.module, 'B')].resize(static_cast<size_t>(t.out * t.rank));
+  }
+  return out;
+}
+
+AdapterDraws draw_adapters(const std::vector<AdapterTarget>& targets, const std::string& init,
+                           uint64_t seed, uint64_t before) {
+  AdapterDraws out;
+  TorchGenerator random(seed);
+  random.discard(before);
+  for (const AdapterTarget& t : targets) {
+    std::vector<float> a(static_cast<size_t>(t.rank * t.in));
+    std::vector<float> b(static_cast<size_t>(t.out * t.rank));
+    if (t.kind == AdapterTarget::Kind::embedding) {
+      random.normal(a);
+      random.normal(b);
+      if (init != "false") {
+        std::ranges::fill(a, 0.0F);
+        random.normal(b);
+      }
+    } else {
+      // Two linear layers are made first, with numbers of their own.
+      draw_uniform(random, t.in, a);
+      draw_uniform(random, t.rank, b);
+      if (init.starts_with("pissa_niter_")) {
+        std::vector<float>& start = out.starts[t.module];
+        start.resize(static_cast<size_t>(std::min(t.in, t.out) * t.rank));
+        random.normal(start);
+      }
+      if (init.starts_with("pissa") || init == "olora") {
+        continue;
+      }
+      if (init != "false") {
+        std::ranges::fill(b, 0.0F);
+      }
+      if (init == "gaussian") {
+        random.normal(a, 1.0F / static_cast<float>(t.rank));
+      } else if (init == "true") {
+        draw_uniform(random, t.in, a);
+      }
+    }
+    out.values[tensor_a(t)] = std::move(a);
+    out.values[tensor_b(t)] = std::move(b);
   }
   return out;
 }

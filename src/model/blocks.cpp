@@ -4,6 +4,7 @@
 
 #include "ops/add_noise.h"
 #include "ops/embedding.h"
+#include "ops/embedding_lora.h"
 #include "ops/gated_mlp.h"
 #include "ops/gather_rows.h"
 #include "ops/linear.h"
@@ -13,14 +14,18 @@ namespace sft {
 std::string layer_prefix(int layer) { return fmt::format("model.layers.{}.", layer); }
 
 void add_embedding(std::vector<ParamSpec>& specs, const ModelConfig& c) {
-  const std::string name = "model.embed_tokens.weight";
+  const std::string name = kEmbeddingWeight;
   specs.push_back(
       {name, {c.vocab, c.hidden}, {{name, c.vocab}}, 0, ParamKind::matrix, Init::normal});
 }
 
 Value embed(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs) {
-  const Value x =
-      embedding(p, inputs.tokens, w("model.embed_tokens.weight"), c.embedding_scale, c.padding);
+  const Linear table = w.embedding();
+  const Value x = embedding(p, inputs.tokens, table.weight, c.embedding_scale, c.padding);
+  for (Lora lora : table.lora) {
+    lora.pieces[0].scale *= c.embedding_scale;
+    add_embedding_lora(p, inputs.tokens, lora, c.padding, x);
+  }
   return inputs.noise ? add_noise(p, x, inputs.noise) : x;
 }
 
@@ -33,7 +38,7 @@ void add_head(std::vector<ParamSpec>& specs, const ModelConfig& c) {
                    ParamKind::norm,
                    c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros});
   if (!c.tied) {
-    const std::string head = "lm_head.weight";
+    const std::string head = kHeadWeight;
     specs.push_back({head,
                      {c.vocab, c.hidden},
                      {{head, c.vocab}},

@@ -13,6 +13,10 @@ namespace sft {
 
 struct ModelOptions;
 
+// Which biases of the model are trained beside adapters: none, all, those of layers with an
+// adapter.
+enum class TrainedBiases { none, all, lora_only };
+
 struct LoraConfig {
   int64_t r = 8;
   double alpha = 8;
@@ -29,10 +33,23 @@ struct LoraConfig {
   std::map<std::string, int64_t> rank_pattern;  // expression for the end of a name -> r
   std::map<std::string, double> alpha_pattern;
   bool rslora = false;  // scale alpha / sqrt(r), not alpha / r. Kalajdzievski (2023)
+  bool dora = false;    // rows keep a trained length of their own (ops/dora.h)
+  TrainedBiases biases = TrainedBiases::none;
+  // Ends of names of modules that are trained whole.
+  std::vector<std::string> modules_to_save;
+  // Name of an embedding -> rows of it that are trained.
+  std::map<std::string, std::vector<int64_t>> trainable_tokens;
+  // How A and B begin: "true" (A uniform, B zero), "false" (both uniform), "gaussian", "pissa",
+  // "pissa_niter_<N>", "olora"; of an adapter that is there also "eva" and "orthogonal".
+  std::string init = "true";
   std::string base_model;
   std::optional<std::string> base_revision;
 
-  // From --lora_r and the others. C191 for what cannot be: a rank below 1, dropout of 1.
+  // Whether the base is changed when A and B begin, so that W + s B A is the weight that it was.
+  bool changes_base() const { return init.starts_with("pissa") || init == "olora"; }
+
+  // From --lora_r and the others, and --lora_config, whose fields are PEFT's. C191 for what cannot
+  // be: a rank below 1, dropout of 1, a flag that says otherwise than --lora_config.
   static LoraConfig from_options(const ModelOptions& options);
   // From PEFT's adapter_config.json. C192 names a field of it that is not supported, or wrong.
   static LoraConfig from_json(const Json& json, const std::string& where);

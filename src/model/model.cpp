@@ -8,11 +8,12 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "ops/linear.h"
+#include "ops/replace_rows.h"
 
 namespace sft {
 
 Weights::Weights(Program& p, const Model& model, const DropoutInputs& dropout)
-    : adapters_(model.adapters), int8_threshold_(model.int8_threshold), dropout_(dropout) {
+    : model_(model), dropout_(dropout) {
   int index = 0;
   for (const ParamSpec* const spec : model.parameters()) {
     values_[spec->name] =
@@ -25,6 +26,9 @@ Weights::Weights(Program& p, const Model& model, const DropoutInputs& dropout)
       values.push_back(values_.at(part));
     }
     values_[name] = p.group(name, std::move(values));
+  }
+  for (const auto& [table, trained] : model.trained_rows) {
+    values_[table] = replace_rows(p, values_.at(table), values_.at(trained.values), trained.rows);
   }
 }
 
@@ -41,19 +45,37 @@ Value Weights::operator()(const std::string& name) const {
   return v;
 }
 
-Linear Weights::linear(const std::string& prefix) const {
-  Linear layer{(*this)(prefix + "weight"), optional(prefix + "bias"), {}, int8_threshold_};
-  if (const auto found = adapters_.find(prefix + "weight"); found != adapters_.end()) {
+std::vector<Lora> Weights::adapters(const std::string& weight) const {
+  std::vector<Lora> out;
+  if (const auto found = model_.adapters.find(weight); found != model_.adapters.end()) {
     for (const LoraGroup& group : found->second) {
-      Lora lora{(*this)(group.a), (*this)(group.b), group.pieces};
+      Lora lora{optional(group.a), (*this)(group.b), group.pieces};
+      lora.magnitude = optional(group.magnitude);
       if (dropout_.keys) {
         lora.dropout = {group.dropout, group.site, dropout_};
       }
-      layer.lora.push_back(std::move(lora));
+      out.push_back(std::move(lora));
     }
+  }
+  return out;
+}
+
+Linear Weights::linear(const std::string& prefix) const {
+  Linear layer{(*this)(prefix + "weight"), optional(prefix + "bias"), adapters(prefix + "weight"),
+               model_.int8_threshold};
+  if (const auto found = model_.fixed_rows.find(prefix + "bias");
+      found != model_.fixed_rows.end()) {
+    layer.fixed_bias = found->second;
   }
   return layer;
 }
+
+Linear Weights::embedding() const {
+  const char* const name = model_.has(kEmbeddingCopy) ? kEmbeddingCopy : kEmbeddingWeight;
+  return {(*this)(name), {}, adapters(kEmbeddingWeight)};
+}
+
+Linear Weights::head() const { return {(*this)(model_.head_name()), {}, adapters(kHeadWeight)}; }
 
 ModelConfig read_model_config(const Json& config) {
   try {
@@ -134,11 +156,31 @@ bool Model::has_dropout() const {
   });
 }
 
+bool Model::has(std::string_view name) const {
+  const auto named = [&](const ParamSpec& spec) { return spec.name == name; };
+  return std::ranges::any_of(trained, named) || std::ranges::any_of(frozen, named);
+}
+
 std::string Model::head_name() const {
-  return config.tied ? "model.embed_tokens.weight" : "lm_head.weight";
+  return config.tied && !has(kHeadWeight) ? kEmbeddingWeight : kHeadWeight;
 }
 
 namespace {
+
+// An adapter's first half on what the head reads, with its backward pass, which the loss begins.
+HeadUpdate head_update(Program& p, Value hidden, const Linear& head) {
+  if (head.lora.empty()) {
+    return {};
+  }
+  const Lora lora = head.lora[0];
+  const Value low = emit_lora_down(p, hidden, lora);
+  p.on_backward([=](Program& b) {
+    if (const Value grad = b.grad(low)) {
+      emit_lora_down_backward(b, grad, hidden, lora);
+    }
+  });
+  return {low, lora.b, lora.pieces[0].scale};
+}
 
 ModelInputs batch_inputs(Program& p, const Model& model, const BatchSize& size) {
   ModelInputs inputs;
@@ -176,8 +218,9 @@ TrainingProgram record_training(const Model& model, const BatchSize& size, Token
   const Value rows = p.input("rows", {kept}, DType::i32, true);
   const Value loss_scale = p.input("loss_scale", {1}, DType::f32);
   const Value hidden = model.family->forward(p, model.config, w, inputs);
-  const Value stats =
-      linear_cross_entropy(p, hidden, w(model.head_name()), targets, rows, loss_scale, loss);
+  const Linear head = w.head();
+  const Value stats = linear_cross_entropy(p, hidden, head.weight, targets, rows, loss_scale, loss,
+                                           head_update(p, hidden, head));
   p.keep(stats);
   if (training) {
     p.differentiate();
@@ -189,7 +232,7 @@ LogitsProgram record_logits(const Model& model, const BatchSize& size, Target ta
   Program p(Program::Purpose::inference, Recompute::none, target);
   const Weights w(p, model);
   const Value hidden = model.family->forward(p, model.config, w, batch_inputs(p, model, size));
-  const Value logits = linear(p, hidden, {w(model.head_name()), {}, {}});
+  const Value logits = linear(p, hidden, w.head());
   p.keep(logits);
   return {std::move(p), logits};
 }
@@ -209,7 +252,7 @@ LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capa
   }
   inputs.kept = p.input("row", {1}, DType::i32);
   const Value hidden = model.family->forward(p, model.config, w, inputs);
-  const Value logits = linear(p, hidden, {w(model.head_name()), {}, {}});
+  const Value logits = linear(p, hidden, w.head());
   p.keep(logits);
   return {std::move(p), logits};
 }

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -54,12 +55,25 @@ struct ModelInputs {
   Value past;                 // (1) i32 when generating
 };
 
+inline constexpr const char* kEmbeddingWeight = "model.embed_tokens.weight";
+inline constexpr const char* kHeadWeight = "lm_head.weight";
+// Embeddings that are trained while a head that was tied to them reads the table as it was.
+inline constexpr const char* kEmbeddingCopy = "model.embed_tokens.copy.weight";
+
 // The adapters of one weight that have the same rank (ops/lora.h), by the names of parameters.
 struct LoraGroup {
-  std::string a, b;
+  std::string a;  // "": none, B's rows take the place of rows of the weight that are zero
+  std::string b;
+  std::string magnitude;  // "": none
   std::vector<LoraPiece> pieces;
   float dropout = 0.0F;
   uint32_t site = 0;  // of the dropout
+};
+
+// Rows of a table that are trained while the others are frozen.
+struct TrainedRows {
+  std::string values;  // the parameter
+  std::vector<int64_t> rows;
 };
 
 struct Model;
@@ -73,11 +87,15 @@ class Weights {
   Value optional(const std::string& name) const;    // null when there is none
   // The layer whose weight is "<prefix>weight", with its bias and its adapters where it has them.
   Linear linear(const std::string& prefix) const;
+  // The table that words are looked up in, and the head, each with its adapters.
+  Linear embedding() const;
+  Linear head() const;
 
  private:
+  std::vector<Lora> adapters(const std::string& weight) const;
+
   std::map<std::string, Value, std::less<>> values_;
-  const std::map<std::string, std::vector<LoraGroup>>& adapters_;
-  float int8_threshold_;
+  const Model& model_;
   DropoutInputs dropout_;
 };
 
@@ -104,8 +122,12 @@ struct Model {
   const Family* family = nullptr;
   ModelConfig config;
   std::vector<ParamSpec> trained, frozen;
-  ParamLayout layout;                                      // of the trained ones
-  std::map<std::string, std::vector<LoraGroup>> adapters;  // by the weight's name
+  ParamLayout layout;                                           // of the trained ones
+  std::map<std::string, std::vector<LoraGroup>> adapters;       // by the weight's name
+  std::map<std::string, TrainedRows> trained_rows;              // by the table's
+  std::map<std::string, std::vector<ElementRange>> fixed_rows;  // of a bias: not trained
+  std::set<std::string> zeroed;  // published tensors that read as zeros: others stand for them
+  int64_t originals = 0;         // values that PEFT keeps beside modules trained whole
   // The weights that are several parameters, one for each published tensor, by the names of both:
   // where pieces are kept packed, or in types that differ, they are not joined.
   std::map<std::string, std::vector<std::string>> parts;
@@ -119,6 +141,7 @@ struct Model {
   static Model from_config(const Json& config);
   // Takes these parameters instead, in the order of their blocks.
   void set_parameters(std::vector<ParamSpec> specs);
+  bool has(std::string_view name) const;  // a parameter of that name
   std::string head_name() const;
   int blocks() const { return config.layers + 2; }
   size_t parameter_count() const { return trained.size() + frozen.size(); }

@@ -30,7 +30,6 @@ void visit_model(ModelOptions& o, OptionTable& v) {
 
 void visit_lora(ModelOptions& o, OptionTable& v) {
   v.group("LoRA");
-  const char* soon = "adapters here are low-rank updates of linear layers (--use_peft)";
   v("use_peft", &o.use_peft, "Train low-rank adapters in place of the weights.");
   v("lora_r", &o.lora_r, "Rank.").at_least(1);
   v("lora_alpha", &o.lora_alpha, "Scale: the update counts alpha / r.");
@@ -38,12 +37,19 @@ void visit_lora(ModelOptions& o, OptionTable& v) {
   v("lora_target_modules", &o.lora_target_modules,
     "Layers that get an adapter: names, or one regular expression for whole names, or all-linear; "
     "without it q_proj and v_proj.");
-  v("lora_target_parameters", &o.lora_target_parameters, "Parameters that get one.").planned(soon);
-  v("lora_modules_to_save", &o.lora_modules_to_save, "Layers trained in full.").planned(soon);
+  v("lora_target_parameters", &o.lora_target_parameters, "Parameters that get one.")
+      .planned("they are for parameters that are no linear layer, and no supported family has any");
+  v("lora_modules_to_save", &o.lora_modules_to_save,
+    "Ends of names of modules that are trained whole and saved with the adapter, such as "
+    "embed_tokens lm_head.");
   v("lora_task_type", &o.lora_task_type, "Task name in the adapter's configuration.")
       .built_only({"CAUSAL_LM"}, "models here continue text");
   v("use_rslora", &o.use_rslora, "Scale by alpha / sqrt(r).");
-  v("use_dora", &o.use_dora, "Decompose weights into size and direction.").planned(soon);
+  v("use_dora", &o.use_dora,
+    "Train the length of each row of a weight apart from its direction (DoRA).");
+  v("lora_config", &o.lora_config,
+    "Fields of PEFT's LoraConfig as JSON or a file of it: rank_pattern, layers_to_transform, bias, "
+    "init_lora_weights, ...; they stand for the flags.");
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ struct ModelOptions {
   std::string lora_task_type = "CAUSAL_LM";
   bool use_rslora = false;
   bool use_dora = false;
+  Json lora_config;
 
   bool load_in_8bit = false;
   bool load_in_4bit = false;

@@ -13,7 +13,8 @@ namespace {
 
 // Whether a layer's product is one that the kernels can join to the activation.
 bool joins(const Program& p, const Linear& layer) {
-  return !layer.bias && layer.lora.size() <= 1 && !is_fp8(p, layer.weight) &&
+  const bool usual = layer.lora.empty() || (layer.lora[0].a && !layer.lora[0].magnitude);
+  return !layer.bias && layer.lora.size() <= 1 && usual && !is_fp8(p, layer.weight) &&
          !is_int8(p, layer.weight);
 }
 

@@ -4,8 +4,10 @@
 
 #include "ops/add_noise.h"
 #include "ops/attention.h"
+#include "ops/dora.h"
 #include "ops/dropout.h"
 #include "ops/embedding.h"
+#include "ops/embedding_lora.h"
 #include "ops/fp8_linear.h"
 #include "ops/gated_activation.h"
 #include "ops/gated_mlp.h"
@@ -28,6 +30,11 @@ namespace sft {
   KERNEL(attention_workspace)       \
   KERNEL(cached_attention_forward)  \
   KERNEL(add_noise)                 \
+  KERNEL(column_dots)               \
+  KERNEL(dora_gain)                 \
+  KERNEL(dora_gain_backward)        \
+  KERNEL(dora_mix)                  \
+  KERNEL(dora_mix_backward)         \
   KERNEL(dropout)                   \
   KERNEL(embedding_forward)         \
   KERNEL(embedding_backward)        \
@@ -40,6 +47,7 @@ namespace sft {
   KERNEL(gated_activation_backward) \
   KERNEL(gated_mlp_forward)         \
   KERNEL(gated_mlp_backward)        \
+  KERNEL(gather_columns)            \
   KERNEL(gather_rows_forward)       \
   KERNEL(gather_rows_backward)      \
   KERNEL(int8_rows)                 \
@@ -59,7 +67,9 @@ namespace sft {
   KERNEL(rmsnorm_forward)           \
   KERNEL(rmsnorm_backward)          \
   KERNEL(rope_table_forward)        \
-  KERNEL(rope_rotate)
+  KERNEL(rope_rotate)               \
+  KERNEL(scale_columns)             \
+  KERNEL(transpose)
 
 struct OpKernels {
   SFT_OP_KERNELS(SFT_KERNEL_ENTRY)

@@ -1,6 +1,7 @@
 #include "ops/linear.h"
 
 #include "core/error.h"
+#include "ops/dora.h"
 #include "ops/fp8_linear.h"
 #include "ops/int8_linear.h"
 #include "ops/kernels.h"
@@ -53,9 +54,18 @@ void emit_linear_backward(Program& b, Value grad_y, Value x, Value weight, float
   }
 }
 
-namespace {
+void emit_linear_backward_bias(Program& b, Value grad_y, Value bias,
+                               const std::vector<ElementRange>& fixed) {
+  b.emit("linear.backward.bias", {grad_y}, {b.grad_out(bias)}, [fixed](const Run& r) {
+    kernels(r).linear_backward_bias(r.device(), r.in(0), r.out(0), r.accumulate(0));
+    for (const ElementRange& rows : fixed) {
+      r.device().zero(r.out(0).f32() + rows.begin,
+                      static_cast<size_t>(rows.size()) * sizeof(float));
+    }
+  });
+  b.run_aside();
+}
 
-// x with some of its values dropped, which lives as long as it is read.
 Value dropped(Program& p, Value x, const Dropout& dropout) {
   if (dropout.rate == 0.0F) {
     return x;
@@ -65,9 +75,10 @@ Value dropped(Program& p, Value x, const Dropout& dropout) {
   return y;
 }
 
-}  // namespace
-
 Value emit_lora_down(Program& p, Value x, const Lora& lora) {
+  if (!lora.a) {
+    return x;
+  }
   const Value low = p.activation("linear.lora", {p.shape(x)[0], p.shape(lora.a)[0]});
   emit_product(p, dropped(p, x, lora.dropout), lora.a, {}, 1.0F, low);
   return low;
@@ -75,6 +86,11 @@ Value emit_lora_down(Program& p, Value x, const Lora& lora) {
 
 // What is dropped is drawn again, instead of being kept.
 void emit_lora_down_backward(Program& b, Value grad_low, Value x, const Lora& lora) {
+  if (!lora.a) {
+    b.emit("add", {grad_low}, {b.grad_out(x)},
+           [](const Run& r) { r.device().add(r.in(0), r.out(0), r.accumulate(0)); });
+    return;
+  }
   if (lora.dropout.rate == 0.0F) {
     emit_linear_backward(b, grad_low, x, lora.a, 1.0F, b.grad_out(x), adapters_run_aside(b));
     return;
@@ -93,6 +109,9 @@ void emit_lora_down_backward(Program& b, Value grad_low, Value x, const Lora& lo
 
 Value linear(Program& p, Value x, const Linear& layer) {
   SFT_ASSERT(p.shape(layer.weight)[1] == p.shape(x)[1]);
+  if (is_decomposed(layer)) {
+    return decomposed_linear(p, x, layer);
+  }
   const Value y = p.activation("linear", {p.shape(x)[0], p.shape(layer.weight)[0]});
   if (is_int8(p, layer.weight)) {
     emit_int8_linear(p, x, layer, y);
@@ -122,10 +141,7 @@ Value linear(Program& p, Value x, const Linear& layer) {
       emit_linear_backward(b, grad_y, x, layer.weight, 1.0F, b.grad_out(x));
     }
     if (layer.bias && b.needs_grad(layer.bias)) {
-      b.emit("linear.backward.bias", {grad_y}, {b.grad_out(layer.bias)}, [](const Run& r) {
-        kernels(r).linear_backward_bias(r.device(), r.in(0), r.out(0), r.accumulate(0));
-      });
-      b.run_aside();
+      emit_linear_backward_bias(b, grad_y, layer.bias, layer.fixed_bias);
     }
   });
   return y;

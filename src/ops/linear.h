@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "device/kernel.h"
+#include "graph/parameter.h"
 #include "graph/program.h"
 #include "ops/lora.h"
 
@@ -14,21 +15,30 @@ struct Linear {
                            // is widened when it is used
   Value bias;              // (out), or null
   std::vector<Lora> lora;  // by rank
-  float int8_threshold = 6.0F;  // see ops/int8_linear.h
+  float int8_threshold = 6.0F;             // see ops/int8_linear.h
+  std::vector<ElementRange> fixed_bias{};  // rows of a trained bias that are not
 };
 
 // x (tokens, in) -> (tokens, out). Gradients are made only for what is trained.
 Value linear(Program& p, Value x, const Linear& layer);
 
-// For ops that contain products: a weight that a kernel can use (itself, or a widened copy), and
-// the backward instructions of y = alpha x weight^T given y's gradient. A null grad_x is left out.
+// For ops that contain products: a weight that a kernel can use (itself, or a widened copy),
+// y (+)= alpha x weight^T (+ bias), and its backward instructions given y's gradient. A null grad_x
+// is left out.
 Value usable_weight(Program& p, Value weight);
 // `aside`: the weight's gradient may run beside what follows (Program::run_aside).
 void emit_linear_backward(Program& b, Value grad_y, Value x, Value weight, float alpha,
                           Output grad_x, bool aside = true);
 // y (+)= alpha x weight^T (+ bias)
 void emit_product(Program& p, Value x, Value weight, Value bias, float alpha, Output y);
-// The middle of an adapter, x A^T of what is not dropped of x, and its backward instructions.
+// Of a trained bias; the gradient of its `fixed` rows is zero.
+void emit_linear_backward_bias(Program& b, Value grad_y, Value bias,
+                               const std::vector<ElementRange>& fixed);
+
+// x with some of its values dropped, which lives as long as it is read; x itself where none are.
+Value dropped(Program& p, Value x, const Dropout& dropout);
+// The middle of an adapter, x A^T of what is not dropped of x (x itself where it has no A), and its
+// backward instructions, which draw what is dropped again.
 Value emit_lora_down(Program& p, Value x, const Lora& lora);
 void emit_lora_down_backward(Program& b, Value grad_low, Value x, const Lora& lora);
 

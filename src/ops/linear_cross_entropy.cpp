@@ -21,21 +21,26 @@ Shape loss_workspace(const Target& target, int64_t tokens, int64_t vocab, int64_
 }
 
 Value linear_cross_entropy(Program& p, Value hidden, Value weight, Value targets, Value rows,
-                           Value loss_scale, TokenLoss loss) {
+                           Value loss_scale, TokenLoss loss, const HeadUpdate& update) {
   const int64_t width = p.shape(hidden)[1];
   const int64_t vocab = p.shape(weight)[0];
   SFT_ASSERT(p.shape(weight)[1] == width);
   const Value stats = p.make("loss.stats", {4});
   const int64_t tokens = p.shape(hidden)[0];
-  const Value workspace =
-      p.activation("loss.workspace", loss_workspace(p.target(), tokens, vocab, width));
+  const Shape held = loss_workspace(p.target(), tokens, vocab, width);
+  const Value workspace = p.activation("loss.workspace", held);
   const Value row_stats = p.make("loss.row_stats", {tokens, 4});
-  p.emit("linear_cross_entropy", {hidden, usable_weight(p, weight), targets, rows, loss_scale},
-         {stats, workspace, row_stats, p.grad_out(hidden), p.grad_out(weight)},
-         [loss](const Run& r) {
+  const Value update_workspace =
+      update.low ? p.activation("loss.update", {held[0], 2 * p.shape(update.up)[1]}) : Value{};
+  p.emit("linear_cross_entropy",
+         {hidden, usable_weight(p, weight), targets, rows, loss_scale, update.low, update.up},
+         {stats, workspace, row_stats, p.grad_out(hidden), p.grad_out(weight), update_workspace,
+          p.grad_out(update.low), p.grad_out(update.up)},
+         [loss, scale = update.scale](const Run& r) {
            kernels(r).linear_cross_entropy(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4),
                                            loss, r.out(1), r.out(2), r.out(0), r.out(3), r.out(4),
-                                           r.accumulate(4));
+                                           r.accumulate(4), r.in(5), r.in(6), scale, r.out(5),
+                                           r.out(6), r.out(7), r.accumulate(7));
          });
   return stats;
 }

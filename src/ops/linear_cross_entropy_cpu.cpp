@@ -83,23 +83,50 @@ LossStats token_loss(float* logits, int64_t vocab, int32_t target, TokenLoss los
   return stats;
 }
 
+void gather(const Tensor& from, const int32_t* rows, int64_t count, float* to) {
+  const int64_t n = from.shape[1];
+  for (int64_t i = 0; i < count; ++i) {
+    std::memcpy(to + i * n, from.f32() + rows[i] * n, static_cast<size_t>(n) * sizeof(float));
+  }
+}
+void scatter(const float* from, const int32_t* rows, int64_t count, Tensor& to) {
+  const int64_t n = to.shape[1];
+  for (int64_t i = 0; i < count; ++i) {
+    std::memcpy(to.f32() + rows[i] * n, from + i * n, static_cast<size_t>(n) * sizeof(float));
+  }
+}
+
+void zero(Tensor& t) {
+  if (t.data != nullptr) {
+    std::memset(t.data, 0, t.bytes());
+  }
+}
+
 }  // namespace
 
 void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& weight,
                           const Tensor& targets, const Tensor& rows, const Tensor& loss_scale,
                           TokenLoss loss, Tensor& workspace, Tensor& row_stats, Tensor& stats,
-                          Tensor& grad_hidden, Tensor& grad_weight, bool accumulate_weight) {
+                          Tensor& grad_hidden, Tensor& grad_weight, bool accumulate_weight,
+                          const Tensor& low, const Tensor& up, float scale,
+                          Tensor& update_workspace, Tensor& grad_low, Tensor& grad_up,
+                          bool accumulate_up) {
   const int64_t width = hidden.shape[1];
   const int64_t vocab = weight.shape[0];
   const bool wants_hidden = grad_hidden.data != nullptr;
   const bool wants_weight = grad_weight.data != nullptr;
+  const bool wants_low = grad_low.data != nullptr;
+  const bool wants_up = grad_up.data != nullptr;
+  const int64_t rank = low.data != nullptr ? low.shape[1] : 0;
   const int64_t count = rows.shape[0];
   const int32_t* row_of = rows.i32();
-  if (wants_hidden) {
-    std::memset(grad_hidden.data, 0, grad_hidden.bytes());
+  zero(grad_hidden);
+  zero(grad_low);
+  if (!accumulate_weight && count == 0) {
+    zero(grad_weight);
   }
-  if (wants_weight && !accumulate_weight && count == 0) {
-    std::memset(grad_weight.data, 0, grad_weight.bytes());
+  if (!accumulate_up && count == 0) {
+    zero(grad_up);
   }
   // Chunks of equal size: a short last one would read the whole weight for a few rows.
   const int64_t most = workspace.shape[0];
@@ -111,10 +138,7 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
   auto* of_row = row_stats.as<LossStats>();
   for (int64_t begin = 0; begin < count; begin += chunk) {
     const int64_t n = std::min(chunk, count - begin);
-    const auto row_bytes = static_cast<size_t>(width) * sizeof(float);
-    for (int64_t i = 0; i < n; ++i) {
-      std::memcpy(x + i * width, hidden.f32() + row_of[begin + i] * width, row_bytes);
-    }
+    gather(hidden, row_of + begin, n, x);
     gemm(device.threads(), {.transpose_b = true,
                             .m = n,
                             .n = vocab,
@@ -125,10 +149,28 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
                             .ldb = width,
                             .c = logits,
                             .ldc = vocab});
+    float* const x_low = update_workspace.f32();  // (chunk, rank), and its gradient behind it
+    float* const grad_x_low = x_low + chunk * rank;
+    if (rank > 0) {
+      gather(low, row_of + begin, n, x_low);
+      gemm(device.threads(), {.transpose_b = true,
+                              .m = n,
+                              .n = vocab,
+                              .k = rank,
+                              .alpha = scale,
+                              .a = x_low,
+                              .lda = rank,
+                              .b = up.f32(),
+                              .ldb = rank,
+                              .beta = 1.0F,
+                              .c = logits,
+                              .ldc = vocab});
+    }
+    const bool wants_gradient = wants_hidden || wants_weight || wants_low || wants_up;
     device.threads().parallel_for(n, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) {
         of_row[begin + i] = token_loss(logits + i * vocab, vocab, targets.i32()[row_of[begin + i]],
-                                       loss, loss_scale.f32()[0], wants_hidden || wants_weight);
+                                       loss, loss_scale.f32()[0], wants_gradient);
       }
     });
     if (wants_hidden) {
@@ -141,9 +183,34 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
                               .ldb = width,
                               .c = grad_x,
                               .ldc = width});
-      for (int64_t i = 0; i < n; ++i) {
-        std::memcpy(grad_hidden.f32() + row_of[begin + i] * width, grad_x + i * width, row_bytes);
-      }
+      scatter(grad_x, row_of + begin, n, grad_hidden);
+    }
+    if (wants_low) {
+      gemm(device.threads(), {.m = n,
+                              .n = rank,
+                              .k = vocab,
+                              .alpha = scale,
+                              .a = logits,
+                              .lda = vocab,
+                              .b = up.f32(),
+                              .ldb = rank,
+                              .c = grad_x_low,
+                              .ldc = rank});
+      scatter(grad_x_low, row_of + begin, n, grad_low);
+    }
+    if (wants_up) {
+      gemm(device.threads(), {.transpose_a = true,
+                              .m = vocab,
+                              .n = rank,
+                              .k = n,
+                              .alpha = scale,
+                              .a = logits,
+                              .lda = vocab,
+                              .b = x_low,
+                              .ldb = rank,
+                              .beta = accumulate_up || begin > 0 ? 1.0F : 0.0F,
+                              .c = grad_up.f32(),
+                              .ldc = rank});
     }
     if (wants_weight) {
       gemm(device.threads(), {.transpose_a = true,

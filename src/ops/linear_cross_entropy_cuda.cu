@@ -112,7 +112,10 @@ __global__ void stats_kernel(const LossStats* rows, int64_t count, LossStats* to
 void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& weight,
                           const Tensor& targets, const Tensor& rows, const Tensor& loss_scale,
                           TokenLoss loss, Tensor& workspace, Tensor& row_stats, Tensor& stats,
-                          Tensor& grad_hidden, Tensor& grad_weight, bool accumulate_weight) {
+                          Tensor& grad_hidden, Tensor& grad_weight, bool accumulate_weight,
+                          const Tensor& low, const Tensor& up, float scale,
+                          Tensor& update_workspace, Tensor& grad_low, Tensor& grad_up,
+                          bool accumulate_up) {
   CudaDevice& gpu = cuda(device);
   const cudaStream_t stream = gpu.stream();
   const int64_t width = hidden.shape[1];
@@ -120,12 +123,21 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
   const int64_t count = rows.shape[0];
   const bool wants_hidden = grad_hidden.data != nullptr;
   const bool wants_weight = grad_weight.data != nullptr;
+  const bool wants_low = grad_low.data != nullptr;
+  const bool wants_up = grad_up.data != nullptr;
+  const int64_t rank = low.data != nullptr ? low.shape[1] : 0;
   auto* const of_row = row_stats.as<LossStats>();
   if (wants_hidden) {
     gpu.zero(grad_hidden.data, grad_hidden.bytes());
   }
   if (wants_weight && !accumulate_weight && count == 0) {
     gpu.zero(grad_weight.data, grad_weight.bytes());
+  }
+  if (wants_low) {
+    gpu.zero(grad_low.data, grad_low.bytes());
+  }
+  if (wants_up && !accumulate_up && count == 0) {
+    gpu.zero(grad_up.data, grad_up.bytes());
   }
   const int64_t most = workspace.shape[0];
   // Chunks of one size, so that the last one is no small product.
@@ -154,6 +166,25 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
                  .ldc = ld,
                  .type = hidden.dtype,
                  .out_type = hidden.dtype});
+      T* const x_low = update_workspace.as<T>();  // (chunk, rank), and its gradient behind it
+      T* const grad_x_low = x_low + most * rank;
+      if (rank > 0) {
+        copy_rows<T>(gpu, n, rank, low.as<T>(), chunk, x_low, nullptr);
+        gemm(gpu, {.transpose_b = true,
+                   .m = n,
+                   .n = vocab,
+                   .k = rank,
+                   .alpha = scale,
+                   .beta = 1.0F,
+                   .a = x_low,
+                   .b = up.data,
+                   .c = logits,
+                   .lda = rank,
+                   .ldb = rank,
+                   .ldc = ld,
+                   .type = hidden.dtype,
+                   .out_type = hidden.dtype});
+      }
       const LossRows<T> work{logits,
                              ld,
                              vocab,
@@ -161,7 +192,7 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
                              chunk,
                              loss_scale.f32(),
                              loss.type == LossType::dft,
-                             wants_hidden || wants_weight,
+                             wants_hidden || wants_weight || wants_low || wants_up,
                              of_row + begin};
       float* const above_mean =
           loss.smoothing > 0.0F ? gpu.state<Scratch>().take<float>(n) : nullptr;
@@ -187,6 +218,37 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
                    .type = hidden.dtype,
                    .out_type = hidden.dtype});
         copy_rows<T>(gpu, n, width, grad_x, nullptr, grad_hidden.as<T>(), chunk);
+      }
+      if (wants_low) {
+        gemm(gpu, {.m = n,
+                   .n = rank,
+                   .k = vocab,
+                   .alpha = scale,
+                   .a = logits,
+                   .b = up.data,
+                   .c = grad_x_low,
+                   .lda = ld,
+                   .ldb = rank,
+                   .ldc = rank,
+                   .type = hidden.dtype,
+                   .out_type = hidden.dtype});
+        copy_rows<T>(gpu, n, rank, grad_x_low, nullptr, grad_low.as<T>(), chunk);
+      }
+      if (wants_up) {
+        gemm(gpu, {.transpose_a = true,
+                   .m = vocab,
+                   .n = rank,
+                   .k = n,
+                   .alpha = scale,
+                   .beta = accumulate_up || begin > 0 ? 1.0F : 0.0F,
+                   .a = logits,
+                   .b = x_low,
+                   .c = grad_up.data,
+                   .lda = ld,
+                   .ldb = rank,
+                   .ldc = rank,
+                   .type = hidden.dtype,
+                   .out_type = DType::f32});
       }
       if (wants_weight) {
         gemm(gpu, {.transpose_a = true,

@@ -19,10 +19,11 @@ struct LoraPiece {
 // The adapters of one weight (out, in) that have the same rank: piece i has rows i * rank and on of
 // `a`, and its rows of `b`, which follow those of the piece before.
 struct Lora {
-  Value a;  // (pieces * rank, in)
+  Value a;  // (pieces * rank, in); null: none, b (rows, in) is a weight of one piece by itself
   Value b;  // (all pieces' rows, rank)
   std::vector<LoraPiece> pieces;
   Dropout dropout{};  // of x, before A
+  Value magnitude{};  // (all pieces' rows), float32: the rows' lengths (ops/dora.h); null: none
 };
 
 // Whether adapters' gradients run beside other instructions. What they read then stays for longer,

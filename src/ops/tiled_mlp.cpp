@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "ops/dora.h"
 #include "ops/fp8_linear.h"
 #include "ops/int8_linear.h"
 #include "ops/kernels.h"
@@ -23,10 +24,13 @@ Pieces pieces_of(const Linear& layer) {
 }
 
 void check_layer(const Program& p, const Linear& layer) {
+  const bool parted = !layer.lora.empty() && !layer.lora[0].a;
   const bool drops = !layer.lora.empty() && layer.lora[0].dropout.rate > 0.0F;
   const char* const why = p.needs_grad(layer.weight) ? "its weights are trained"
                           : layer.bias               ? "it has a bias"
                           : layer.lora.size() > 1    ? "its adapters differ in rank"
+                          : is_decomposed(layer)     ? "its adapters are DoRA's (--use_dora)"
+                          : parted                   ? "a part of it is trained whole"
                           : drops                    ? "its adapters drop inputs (lora_dropout)"
                           : is_fp8(p, layer.weight)  ? "its base is in float8"
                           : is_int8(p, layer.weight) ? "its base is in int8"

@@ -4,36 +4,18 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "core/error.h"
 #include "io/adapter_files.h"
+#include "run/run_adapter.h"
 #include "run/save_packed.h"
+#include "state/adapter_start.h"
 #include "state/config_sizes.h"
 
 namespace sft {
 
 namespace {
-
-// The published tensor that a target's adapter changes.
-std::string weight_of(const AdapterTarget& t) { return t.module + ".weight"; }
-
-// Values [begin, end) of W + scale B A, row after row, given those of W.
-void add_update(const AdapterTarget& t, const float* a, const float* b, int64_t begin, int64_t end,
-                float* values) {
-  for (int64_t at = begin; at < end;) {
-    const int64_t row = at / t.in, column = at % t.in;
-    const int64_t n = std::min(end - at, t.in - column);
-    float* const to = values + (at - begin);
-    for (int64_t k = 0; k < t.rank; ++k) {
-      const float factor = t.scale * b[row * t.rank + k];
-      const float* const from = a + k * t.in + column;
-      for (int64_t i = 0; i < n; ++i) {
-        to[i] += factor * from[i];
-      }
-    }
-    at += n;
-  }
-}
 
 void check_places(const MergeOptions& o, const ModelSource& base) {
   for (const fs::path& taken : {base.path(), fs::path(o.adapter)}) {
@@ -46,46 +28,107 @@ void check_places(const MergeOptions& o, const ModelSource& base) {
   }
 }
 
+// The merged tensors of a model, made as they are written.
+class Merger {
+ public:
+  Merger(const AdapterFiles& files, const ModelSource& source, ThreadPool& pool)
+      : source_(source),
+        pool_(pool),
+        model_(described_model(source)),
+        plan_(files.plan(model_)),
+        start_(AdapterStart::given(files.config, plan_, files.values)) {
+    Model adapted = model_;
+    add_adapters(adapted, plan_, files.config);
+    for (const auto& [name, shape] : adapter_tensors(adapted)) {
+      own_.insert(name);
+    }
+    for (const AdapterTarget& t : plan_.targets) {
+      targets_.emplace(t.module + ".weight", &t);
+    }
+  }
+
+  const Model& model() const { return model_; }
+  size_t layers() const { return plan_.targets.size(); }
+
+  // Whether the head stays the table that it was.
+  bool parted() const {
+    return model_.config.tied &&
+           (is_own(kHeadWeight) || is_own(kEmbeddingWeight) || targets_.contains(kHeadWeight) ||
+            targets_.contains(kEmbeddingWeight));
+  }
+
+  std::vector<StreamedTensor> tensors() {
+    std::vector<StreamedTensor> out;
+    for (const ParamSpec& spec : model_.trained) {
+      for (const ParamPiece& piece : spec.pieces) {
+        out.push_back(tensor(piece.name, piece.name, spec.shape_of(piece)));
+      }
+    }
+    if (parted()) {
+      out.push_back(
+          tensor(kHeadWeight, kEmbeddingWeight, {model_.config.vocab, model_.config.hidden}));
+    }
+    return out;
+  }
+
+ private:
+  bool is_own(const std::string& name) const {
+    return own_.contains(std::string(kAdapterPrefix) + name);
+  }
+
+  // `name` as it is merged, of what `base` is in the base.
+  StreamedTensor tensor(const std::string& name, const std::string& base, const Shape& shape) {
+    std::string from = base;
+    const std::string bias = name.ends_with(".bias") ? name.substr(0, name.size() - 5) : "";
+    if (is_own(name)) {
+      from = std::string(kAdapterPrefix) + name;
+    } else if (!bias.empty() && is_own(bias + ".base_layer.bias")) {
+      from = std::string(kAdapterPrefix) + bias + ".base_layer.bias";
+    }
+    const auto found = targets_.find(name);
+    const AdapterTarget* const target = found == targets_.end() ? nullptr : found->second;
+    return {name, DType::f32, shape,
+            [this, name, from, target](uint64_t begin, std::span<std::byte> into) {
+              const auto first = static_cast<int64_t>(begin / sizeof(float));
+              const auto last = first + static_cast<int64_t>(into.size() / sizeof(float));
+              auto* const values = reinterpret_cast<float*>(into.data());
+              start_.read(source_, from, {first, last}, values, pool_);
+              if (target != nullptr) {
+                start_.add_update(source_, *target, {first, last}, values, pool_);
+              }
+              start_.put_tokens(name.substr(0, name.rfind('.')), {first, last}, values);
+            }};
+  }
+
+  const ModelSource& source_;
+  ThreadPool& pool_;
+  const Model model_;
+  const AdapterPlan plan_;
+  AdapterStart start_;
+  std::set<std::string> own_;                            // published tensors of the adapter
+  std::map<std::string, const AdapterTarget*> targets_;  // by the weight that they change
+};
+
 }  // namespace
 
 void merge_adapter(const MergeOptions& o, const HubEnvironment& hub, ThreadPool& pool,
                    const Logger& log) {
   const AdapterFiles adapter = AdapterFiles::read(o.adapter);
   const std::string base = o.base.empty() ? adapter.base() : o.base;
-  const auto source = ModelSource::open(base, adapter.config.base_revision.value_or("main"), hub);
+  const auto source = grown_for(
+      ModelSource::open(base, adapter.config.base_revision.value_or("main"), hub), adapter);
   check_places(o, *source);
-  const Model model = described_model(*source);
-  const std::vector<AdapterTarget> targets = adapter.targets(model);
-  std::map<std::string, const AdapterTarget*> by_weight;
-  for (const AdapterTarget& t : targets) {
-    by_weight[weight_of(t)] = &t;
-  }
-  std::vector<StreamedTensor> weights;
-  for (const ParamSpec& spec : model.trained) {
-    for (const ParamPiece& piece : spec.pieces) {
-      const auto found = by_weight.find(piece.name);
-      const AdapterTarget* const target = found == by_weight.end() ? nullptr : found->second;
-      const auto fill = [&, name = piece.name, target](uint64_t begin, std::span<std::byte> into) {
-        const auto first = static_cast<int64_t>(begin / sizeof(float));
-        const auto last = first + static_cast<int64_t>(into.size() / sizeof(float));
-        auto* const values = reinterpret_cast<float*>(into.data());
-        source->read_f32(name, {first, last}, values);
-        if (target != nullptr) {
-          add_update(*target, adapter.values.at(adapter_tensor(target->module, 'A')).data(),
-                     adapter.values.at(adapter_tensor(target->module, 'B')).data(), first, last,
-                     values);
-        }
-      };
-      weights.push_back({piece.name, DType::f32, spec.shape_of(piece), fill});
-    }
-  }
+  Merger merger(adapter, *source, pool);
   SaveOptions saving;
   saving.dtype =
       o.dtype == "auto" ? source->stored_dtype() : parse_dtype(o.dtype).value_or(DType::f32);
   saving.max_shard_bytes = o.max_shard_bytes;
-  save_packed(o.output_dir, *source, model, std::move(weights), saving, o.quantization, &pool, log);
-  log.note(fmt::format("merged the adapter of {} layers into {}: {} ({})", targets.size(), base,
-                       o.output_dir, name_of(saving.dtype)));
+  saving.untied = merger.parted();
+  save_packed(o.output_dir, *source, merger.model(), merger.tensors(), saving, o.quantization,
+              &pool, log);
+  log.note(fmt::format("merged the adapter of {} layers into {}: {} ({}){}", merger.layers(), base,
+                       o.output_dir, name_of(saving.dtype),
+                       saving.untied ? "; its head is no longer its embeddings" : ""));
 }
 
 }  // namespace sft

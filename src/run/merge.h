@@ -1,4 +1,4 @@
-// An adapter merged into its base: W + scale B A. Used by `sft merge`.
+// An adapter merged into its base: W + s B A, and what was trained whole. Used by `sft merge`.
 #pragma once
 
 #include <string>
@@ -19,8 +19,9 @@ struct MergeOptions {
   uint64_t max_shard_bytes = 5'000'000'000;
 };
 
-// Row by row: memory does not grow with the model. S001, S010 when it cannot be written; C196 where
-// the output is the base's or the adapter's own folder; errors of opening both.
+// Row by row: memory does not grow with the model. Where training has parted a head from the
+// embeddings that it was, the merged model has two tables. S001, S010 when it cannot be written;
+// C196 where the output is the base's or the adapter's own folder; errors of opening both.
 void merge_adapter(const MergeOptions& options, const HubEnvironment& hub, ThreadPool& pool,
                    const Logger& log);
 

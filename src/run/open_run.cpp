@@ -100,6 +100,9 @@ const ModelSource& OpenRun::source() {
     require_model(options_);
     open_adapter();
     source_ = open_source(options_.model, options_.data, surroundings_.hub, surroundings_.logger);
+    if (given_adapter_) {
+      source_ = grown_for(std::move(source_), *given_adapter_);
+    }
   }
   return *source_;
 }
@@ -135,6 +138,31 @@ void OpenRun::say_adapter_options() const {
                         fmt::join(given, ", ")));
 }
 
+void OpenRun::add_adapter() {
+  const AdapterFiles* const given = given_adapter_ ? &*given_adapter_ : nullptr;
+  LoraConfig config = given != nullptr ? given->config : LoraConfig::from_options(options_.model);
+  const std::vector<int64_t> added =
+      given == nullptr && source_ ? source_->added_tokens() : std::vector<int64_t>();
+  if (!added.empty()) {
+    // As TRL: the words that a template brings are trained, and the head, which shall write them.
+    std::vector<int64_t>& trained = config.trainable_tokens["embed_tokens"];
+    trained.insert(trained.end(), added.begin(), added.end());
+    if (std::ranges::find(config.modules_to_save, "lm_head") == config.modules_to_save.end()) {
+      config.modules_to_save.emplace_back("lm_head");
+    }
+    surroundings_.logger.warn(fmt::format(
+        "the template brings {} words, so, as in TRL, their embeddings are trained beside the "
+        "adapters, and the whole head",
+        added.size()));
+  }
+  adapter_ =
+      RunAdapter::add_to(*shape_, options_, config, given, source_ ? source_->numbers_drawn() : 0,
+                         frozen_base(*shape_, options_.model, source_.get(), surroundings_.logger));
+  for (const std::string& warning : adapter_->plan.warnings) {
+    surroundings_.logger.warn(warning);
+  }
+}
+
 const Json& OpenRun::config() {
   if (parts_.config.empty()) {
     return source().config();
@@ -149,12 +177,9 @@ const Model& OpenRun::shape() {
   if (!shape_) {
     shape_ = parts_.config.empty() ? described_model(source()) : Model::from_config(config());
     const ModelOptions& o = options_.model;
-    const ModelSource* const from = parts_.config.empty() ? &source() : nullptr;
     require_adapters(o, nullptr);
     if (o.use_peft) {
-      const StoredType stored = frozen_base(*shape_, o, from, surroundings_.logger);
-      adapter_ = RunAdapter::add_to(*shape_, options_, given_adapter_ ? &*given_adapter_ : nullptr,
-                                    stored);
+      add_adapter();
     } else {
       shape_->trained_type = o.dtype == "bfloat16" ? DType::bf16 : DType::f32;
     }
@@ -396,8 +421,7 @@ LoadedModel& OpenRun::weights() {
     weights_ = random_model(shape(), device(), compute(), holding());
     return *weights_;
   }
-  const StartValues none;
-  const StartValues& start = adapter() ? adapter()->start : none;
+  AdapterStart* const start = adapter() ? &adapter_->start : nullptr;
   weights_ =
       load_model(source(), shape(), device(), compute(), shape().trained_type, holding(), start);
   return *weights_;

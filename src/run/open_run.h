@@ -6,7 +6,7 @@
 //   check        inputs, device, outputs, text, hub, checkpoint: refusals that cost nothing
 //   device       the GPU or the CPU, and its threads                                      G020
 //   source       the model's files                                 C030, C075, C079, M200-M249
-//   shape        its parameters, and what of them is trained      M030-M036, M258, C190-C194
+//   shape        its parameters, and what of them is trained      M030-M036, M258, C190-C197
 //   text         its tokenizer and template; the files that saving and loading will read
 //                                                                  M010, M244-M250, D070-D075
 //   checkpoint   where the run goes on, with the same options                  M260-M269, C063
@@ -125,6 +125,7 @@ class OpenRun {
   ThreadPool& pool();
   void open_outputs();
   void open_adapter();
+  void add_adapter();
   void say_adapter_options() const;
   int64_t fitting_batch();
   const Json* saved_run();  // the identity in the checkpoint, null where there is none

@@ -2,6 +2,7 @@
 
 #include "core/file.h"
 #include "formats/convert.h"
+#include "model/adapters.h"
 
 namespace sft {
 
@@ -39,6 +40,30 @@ SavedModel::SavedModel(OpenRun& run)
   if (run.text().chat_is_default) {
     own_template_ = run.text().chat->source();
   }
+  if (adapter_) {
+    tables_ = adapter_->tables(run.shape(), !source_.added_tokens().empty());
+  }
+}
+
+SaveReport SavedModel::write_adapter(const fs::path& folder,
+                                     std::span<const StreamedTensor> weights,
+                                     const SaveOptions& options, ThreadPool* pool) const {
+  std::vector<StreamedTensor> all;
+  for (const StreamedTensor& w : weights) {
+    if (w.name.starts_with(kAdapterPrefix)) {  // not the rest of a bias that is trained in part
+      all.push_back(w);
+    }
+  }
+  for (const auto& [name, base] : tables_) {
+    all.push_back({name, DType::f32, source_.shape(base),
+                   [this, base = base](uint64_t begin, std::span<std::byte> into) {
+                     const auto first = static_cast<int64_t>(begin / sizeof(float));
+                     const auto count = static_cast<int64_t>(into.size() / sizeof(float));
+                     source_.read_f32(base, {first, first + count},
+                                      reinterpret_cast<float*>(into.data()));
+                   }});
+  }
+  return save_adapter(folder, source_, adapter_->json(), all, options, pool);
 }
 
 SaveReport SavedModel::write(const fs::path& folder, const TrainedModel& model,
@@ -51,7 +76,7 @@ SaveReport SavedModel::write(const fs::path& folder, const TrainedModel& model,
     options.chat_template = own_template_;  // what the model now knows must come with it
   }
   if (adapter_) {
-    return save_adapter(folder, source_, adapter_->json(), model.weights, options, pool);
+    return write_adapter(folder, model.weights, options, pool);
   }
   std::vector<StreamedTensor> kept;
   for (const StreamedTensor& w : model.weights) {  // those in neither float32 nor the files' type

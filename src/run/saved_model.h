@@ -2,7 +2,9 @@
 // has changed. Used for checkpoints and for the model at the end.
 #pragma once
 
+#include <map>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "io/model_saver.h"
@@ -19,8 +21,12 @@ class SavedModel {
   SaveReport write(const fs::path& folder, const TrainedModel& model, ThreadPool* pool) const;
 
  private:
+  SaveReport write_adapter(const fs::path& folder, std::span<const StreamedTensor> weights,
+                           const SaveOptions& options, ThreadPool* pool) const;
+
   const ModelSource& source_;
   const std::optional<RunAdapter>& adapter_;
+  std::map<std::string, std::string> tables_;  // that an adapter's file has beside it
   SaveOptions options_;
   bool chats_;                               // all rows are known, and some are conversations
   std::optional<std::string> own_template_;  // of this program, where the model has none

@@ -7,8 +7,7 @@ namespace sft {
 namespace {
 
 constexpr std::string_view kAdapters =
-    "adapters come in a later version; full fine-tuning works, and  --optim adamw_8bit  or  "
-    "--dtype bfloat16  makes it smaller";
+    "part of a model is trained with adapters:  --use_peft --lora_target_modules all-linear";
 constexpr std::string_view kRanks =
     "ranks are started by  sft launch --nproc_per_node N [--nnodes M] ..., or by torchrun "
     "--no-python, srun or mpirun";
@@ -169,11 +168,17 @@ constexpr ForeignNames kForeign[] = {
     {"gptq awq", "", "models in GPTQ and AWQ are not read; bitsandbytes', float8 and GGUF are"},
 
     // Adapters
-    {"lora lora_rank lora_dim lora_target lora_target_linear lora_modules use_lora adapter "
-     "peft_config peft finetuning_type lora_path adapter_name_or_path lora_model_dir "
-     "lora_fan_in_fan_out target_modules modules_to_save loraplus_lr_ratio lora_weights freeze "
-     "freeze_layers freeze_trainable_layers full_finetuning peft_lora_r peft_lora_alpha peft_type "
-     "relora_steps badam galore use_galore unfrozen_parameters freeze_extra_modules lora_config",
+    {"lora use_lora peft peft_type finetuning_type full_finetuning", "use_peft",
+     "(low-rank adapters; without it all weights are trained)"},
+    {"lora_rank lora_dim peft_lora_r", "lora_r", ""},
+    {"peft_lora_alpha", "lora_alpha", ""},
+    {"lora_target lora_target_linear lora_modules target_modules", "lora_target_modules", ""},
+    {"modules_to_save", "lora_modules_to_save", ""},
+    {"peft_config", "lora_config", "(a file or JSON with fields of PEFT's LoraConfig)"},
+    {"adapter lora_path adapter_name_or_path lora_model_dir lora_weights", "model_name_or_path",
+     "(an adapter's folder as the model is trained on)"},
+    {"lora_fan_in_fan_out loraplus_lr_ratio freeze freeze_layers freeze_trainable_layers "
+     "relora_steps badam galore use_galore unfrozen_parameters freeze_extra_modules",
      "", kAdapters},
     {"stage rl training_stage task task_type dpo kto orpo reward_model beta pref_beta ref_model "
      "trainer_type",

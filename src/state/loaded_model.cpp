@@ -21,7 +21,7 @@ size_t bytes_of(int64_t elements, DType type) {
 int64_t count_norms(const std::vector<ParamSpec>& specs) {
   int64_t count = 0;
   for (const ParamSpec& spec : specs) {
-    count += spec.kind == ParamKind::norm ? spec.shape.elements() : 0;
+    count += in_float32(spec.kind) ? spec.shape.elements() : 0;
   }
   return count;
 }
@@ -89,7 +89,7 @@ std::vector<Tensor> LoadedModel::parameters() const {
   float* norm = norms.f32();
   for (size_t i = 0; i < model.trained.size(); ++i) {
     const ParamSpec& spec = model.trained[i];
-    const bool is_norm = spec.kind == ParamKind::norm;
+    const bool is_norm = in_float32(spec.kind);
     if (is_norm && norms.size() > 0) {
       out.push_back({norm, spec.shape, DType::f32});
       norm += spec.shape.elements();
@@ -162,7 +162,7 @@ void LoadedModel::refresh_norms(Device& device) const {
   float* norm = norms.f32();
   for (size_t i = 0; i < model.trained.size(); ++i) {
     const ParamSpec& spec = model.trained[i];
-    if (spec.kind != ParamKind::norm) {
+    if (!in_float32(spec.kind)) {
       continue;
     }
     const int64_t offset = model.layout.offsets[i];
@@ -230,7 +230,7 @@ LoadedModel load_model(const ModelSource& source, Device& device, DType compute,
 }
 
 LoadedModel load_model(const ModelSource& source, Model model, Device& device, DType compute,
-                       DType weight_type, const Holding& holding, const StartValues& start) {
+                       DType weight_type, const Holding& holding, AdapterStart* start) {
   LoadedModel loaded;
   check_sizes(source, model.config);
   loaded.model = std::move(model);
@@ -240,15 +240,15 @@ LoadedModel load_model(const ModelSource& source, Model model, Device& device, D
   loaded.allocate(device, holding);
   const LoadedModel::ReadTensor read = [&](const std::string& name, const Shape&, ElementRange part,
                                            float* to) {
-    if (const auto found = start.find(name); found != start.end()) {
-      std::copy(found->second.begin() + part.begin, found->second.begin() + part.end, to);
+    if (start != nullptr) {
+      start->read(source, name, part, to, device.threads());
       return;
     }
     source.read_f32(name, part, to, &device.threads());
   };
   loaded.read_weights(device, read);
   loaded.frozen.read(device, read, [&](const std::string& name, Tensor& packed) {
-    return source.read_packed(name, packed);
+    return (start == nullptr || !start->changes(name)) && source.read_packed(name, packed);
   });
   loaded.refresh_copy(device);
   return loaded;

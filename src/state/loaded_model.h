@@ -13,6 +13,7 @@
 #include "io/model_source.h"
 #include "model/model.h"
 #include "optim/state_layout.h"
+#include "state/adapter_start.h"
 #include "state/frozen_weights.h"
 #include "state/shard_layout.h"
 
@@ -104,10 +105,9 @@ void check_weights(const ModelSource& source, const Model& model);
 // is missing or of another shape. A tied head that the file stores all the same is not read.
 LoadedModel load_model(const ModelSource& source, Device& device, DType compute = DType::f32,
                        DType weight_type = DType::f32, const Holding& holding = {});
-// The values of parameters that are in no source, by published name: adapters that begin.
-using StartValues = std::map<std::string, std::vector<float>>;
-// The same for a model of this source, of which not everything need be trained, nor be in it.
+// The same for a model of this source, of which not everything need be trained, nor be in it: what
+// adapters begin with, `start` says.
 LoadedModel load_model(const ModelSource& source, Model model, Device& device, DType compute,
-                       DType weight_type, const Holding& holding, const StartValues& start = {});
+                       DType weight_type, const Holding& holding, AdapterStart* start = nullptr);
 
 }  // namespace sft

@@ -281,11 +281,7 @@ bool has_packed_base(const Model& model) {
 // QLoRA with this model, and how it is asked for.
 std::pair<Model, std::string> on_four_bits(const Model& model) {
   const char* const flags = "--load_in_4bit --use_bnb_nested_quant";
-  Model shape = with_packed_base(model,
-                                 model.adapters.empty()
-                                     ? find_targets(model, LoraConfig::from_options(ModelOptions()))
-                                     : std::vector<AdapterTarget>(),
-                                 DType::nf4_nested);
+  Model shape = with_packed_base(model, DType::nf4_nested);
   shape.trained_type = DType::bf16;
   return {std::move(shape), model.adapters.empty() ? fmt::format("--use_peft {}", flags) : flags};
 }

@@ -96,10 +96,11 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
             .loss = token_loss(options), .most_tokens = memory_.eval_tokens, .training = false});
   }
   for (const ParamSpec* const spec : model.model.parameters()) {
-    if (spec->name != "model.embed_tokens.weight") {
+    if (spec->name != kEmbeddingWeight && spec->name != kEmbeddingCopy) {
       parameters_without_embeddings_ += static_cast<double>(spec->shape.elements());
     }
   }
+  parameters_without_embeddings_ += static_cast<double>(model.model.originals);
 }
 
 // How many steps there are, and what follows from it.

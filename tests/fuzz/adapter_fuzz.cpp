@@ -26,10 +26,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   return fuzz::accepts([&] {
     const AdapterFiles adapter = AdapterFiles::read(file.parent_path());
     Model adapted = model;
-    const std::vector<AdapterTarget> targets = adapter.targets(model);
-    add_adapters(adapted, targets, adapter.config.dropout);
+    const AdapterPlan plan = adapter.plan(model);
+    add_adapters(adapted, plan, adapter.config);
     std::vector<std::string> modules;
-    for (const AdapterTarget& target : targets) {
+    for (const AdapterTarget& target : plan.targets) {
       modules.push_back(target.module);
     }
     LoraConfig::from_json(adapter.config.to_json(modules), "its own adapter_config.json");

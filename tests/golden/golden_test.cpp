@@ -194,7 +194,13 @@ void expect_match(const std::string& name, Ranks ranks) {
   const fs::path log = folder / "log.txt";
   ASSERT_EQ(run_program(arguments(run, out, ranks), folder, log), 0) << read_text(log);
   compare_log(run, read_json(out / "trainer_state.json")["log_history"], ranks);
-  compare_weights(run, read_weights(out / "model.safetensors"));
+  const bool adapter = run["args"].value("use_peft", false);
+  const Weights saved =
+      read_weights(out / (adapter ? "adapter_model.safetensors" : "model.safetensors"));
+  if (adapter) {
+    EXPECT_EQ(saved.size(), run["final_params"].size());
+  }
+  compare_weights(run, saved);
   if (!::testing::Test::HasFailure()) {
     fs::remove_all(folder);
   }

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "model/options.h"
 #include "support/paths.h"
 
 namespace sft {
@@ -19,7 +20,7 @@ Model tiny() {
 
 std::set<std::string> targets_of(const LoraConfig& config) {
   std::set<std::string> out;
-  for (const AdapterTarget& t : find_targets(tiny(), config)) {
+  for (const AdapterTarget& t : plan_adapters(tiny(), config).targets) {
     out.insert(t.module);
   }
   return out;
@@ -50,8 +51,8 @@ TEST(Adapters, names_are_ends_and_expressions_are_whole) {
             std::set<std::string>{"model.layers.0.mlp.up_proj"});
   // "proj" is no name behind a dot, and an expression must match the whole name.
   for (const LoraConfig& none :
-       {named({"proj"}), expressed("q_proj"), named({"lm_head"}), expressed("(unclosed")}) {
-    EXPECT_THROW(find_targets(tiny(), none), Error);
+       {named({"proj"}), expressed("q_proj"), named({"input_layernorm"}), expressed("(unclosed")}) {
+    EXPECT_THROW(plan_adapters(tiny(), none), Error);
   }
 }
 
@@ -68,13 +69,14 @@ TEST(Adapters, layers_are_left_out_and_ranks_differ) {
   patterns.rank_pattern = {{"k_proj", 2}};
   patterns.alpha_pattern = {{"layers.1.self_attn.v_proj", 6}};
   Model model = tiny();
-  const std::vector<AdapterTarget> targets = find_targets(model, patterns);
+  const AdapterPlan plan = plan_adapters(model, patterns);
+  const std::vector<AdapterTarget>& targets = plan.targets;
   for (const AdapterTarget& t : targets) {
     const bool k = t.module.ends_with("k_proj");
     EXPECT_EQ(t.rank, k ? 2 : 4);
     EXPECT_EQ(t.scale, k ? 4.0F : t.module == "model.layers.1.self_attn.v_proj" ? 1.5F : 2.0F);
   }
-  add_adapters(model, targets, 0.0);
+  add_adapters(model, plan, patterns);
   const auto& groups = model.adapters.at("model.layers.1.self_attn.qkv_proj.weight");
   ASSERT_EQ(groups.size(), 2U);  // q and v share the product with the input
   EXPECT_EQ(groups[0].pieces.size(), 2U);
@@ -89,14 +91,15 @@ TEST(Adapters, layers_are_left_out_and_ranks_differ) {
 // Blocks and scales are those of the published tensors, which is what files hold.
 TEST(Adapters, what_is_packed_is_one_parameter_for_each_published_tensor) {
   Model model = tiny();
-  const std::vector<AdapterTarget> targets = find_targets(model, named({"k_proj"}));
+  const LoraConfig c = named({"k_proj"});
+  const AdapterPlan plan = plan_adapters(model, c);
   const auto stored = [](const std::string& name) -> std::optional<DType> {
     return name.ends_with("up_proj.weight")           ? DType::q4_k
            : name.find("gate") != std::string::npos   ? DType::q6_k
            : name.find("q_proj") != std::string::npos ? std::optional(DType::bf16)
                                                       : std::nullopt;
   };
-  add_adapters(model, targets, 0.0, stored);
+  add_adapters(model, plan, c, stored);
   const std::string layer = "model.layers.0.";
   EXPECT_EQ(
       model.parts.at(layer + "mlp.gate_up_proj.weight"),
@@ -105,16 +108,17 @@ TEST(Adapters, what_is_packed_is_one_parameter_for_each_published_tensor) {
   EXPECT_FALSE(model.parts.contains(layer + "self_attn.o_proj.weight"));
   EXPECT_TRUE(model.adapters.contains(layer + "self_attn.qkv_proj.weight"));
   EXPECT_EQ(count_parameters(model.frozen), count_parameters(tiny().trained));
-  add_adapters(model, targets, 0.0, [](const std::string&) { return DType::bf16; });
+  add_adapters(model, plan, c, [](const std::string&) { return DType::bf16; });
   EXPECT_TRUE(model.parts.empty());
 }
 
 TEST(Adapters, a_base_is_packed_with_and_without_adapters_there) {
-  const std::vector<AdapterTarget> targets = find_targets(tiny(), named({"q_proj", "v_proj"}));
-  const Model fresh = with_packed_base(tiny(), targets, DType::nf4);
+  LoraConfig c = named({"q_proj", "v_proj"});
+  c.r = 16;  // what it gets by default
+  const Model fresh = with_packed_base(tiny(), DType::nf4);
   Model given = tiny();
-  add_adapters(given, targets, 0.0, [](const std::string&) { return DType::bf16; });
-  const Model again = with_packed_base(given, {}, DType::nf4);
+  add_adapters(given, plan_adapters(given, c), c, [](const std::string&) { return DType::bf16; });
+  const Model again = with_packed_base(given, DType::nf4);
   ASSERT_EQ(again.frozen.size(), fresh.frozen.size());
   for (size_t i = 0; i < fresh.frozen.size(); ++i) {
     EXPECT_EQ(again.frozen[i].name, fresh.frozen[i].name);
@@ -128,9 +132,9 @@ TEST(Adapters, a_base_is_packed_with_and_without_adapters_there) {
 TEST(Adapters, the_first_numbers_are_those_of_peft) {
   LoraConfig c = named({"q_proj", "v_proj"});
   c.r = 4;
-  const auto drawn = draw_adapters(find_targets(tiny(), c), 42);
-  const auto first = [&](const char* module) {
-    const std::vector<float>& a = drawn.at(adapter_tensor(module, 'A'));
+  const auto drawn = draw_adapters(plan_adapters(tiny(), c).targets, "true", 42).values;
+  const auto first = [&](const std::string& module) {
+    const std::vector<float>& a = drawn.at("base_model.model." + module + ".lora_A.weight");
     return std::vector<float>(a.begin(), a.begin() + 3);
   };
   EXPECT_EQ(
@@ -139,9 +143,101 @@ TEST(Adapters, the_first_numbers_are_those_of_peft) {
   EXPECT_EQ(
       first("model.layers.0.self_attn.v_proj"),
       (std::vector<float>{-0.08337794244289398F, 0.07502388954162598F, -0.13600285351276398F}));
-  for (const float b : drawn.at(adapter_tensor("model.layers.1.self_attn.v_proj", 'B'))) {
+  for (const float b : drawn.at("base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight")) {
     EXPECT_EQ(b, 0.0F);
   }
+}
+
+std::set<std::string> trained_names(const Model& model) {
+  std::set<std::string> out;
+  for (const ParamSpec& spec : model.trained) {
+    for (const ParamPiece& piece : spec.pieces) {
+      out.insert(piece.name);
+    }
+  }
+  return out;
+}
+
+Model adapted(Model model, const LoraConfig& c) {
+  add_adapters(model, plan_adapters(model, c), c);
+  return model;
+}
+
+TEST(Adapters, what_is_trained_whole_has_its_own_name_and_no_adapter) {
+  LoraConfig c = named({"q_proj", "down_proj"});
+  c.modules_to_save = {"down_proj", "norm"};
+  const Model model = adapted(tiny(), c);
+  const std::set<std::string> names = trained_names(model);
+  EXPECT_TRUE(names.contains("base_model.model.model.layers.1.mlp.down_proj.weight"));
+  EXPECT_FALSE(names.contains("base_model.model.model.layers.1.mlp.down_proj.lora_A.weight"));
+  // A name is the end of one, dot or not: every norm.
+  EXPECT_TRUE(names.contains("base_model.model.model.norm.weight"));
+  EXPECT_TRUE(names.contains("base_model.model.model.layers.0.input_layernorm.weight"));
+  c.modules_to_save = {"nrom"};
+  EXPECT_THROW(plan_adapters(tiny(), c), Error);
+}
+
+// chatml's head is its embeddings: what is trained of the two is a copy, the other reads the table.
+TEST(Adapters, a_head_and_its_embeddings_part_where_one_is_trained) {
+  LoraConfig c = named({"q_proj"});
+  c.modules_to_save = {"embed_tokens"};
+  Model model = adapted(tiny(), c);
+  EXPECT_TRUE(model.has(kEmbeddingCopy));
+  EXPECT_EQ(model.head_name(), kEmbeddingWeight);
+  c.modules_to_save = {"lm_head"};
+  model = adapted(tiny(), c);
+  EXPECT_FALSE(model.has(kEmbeddingCopy));
+  EXPECT_EQ(model.head_name(), kHeadWeight);
+  EXPECT_TRUE(trained_names(model).contains("base_model.model.lm_head.weight"));
+  EXPECT_EQ(plan_adapters(tiny(), c).warnings.size(), 1U);
+}
+
+TEST(Adapters, of_a_fused_weight_a_part_is_trained_whole) {
+  LoraConfig c = named({"q_proj"});
+  c.modules_to_save = {"k_proj"};
+  const Model model = adapted(tiny(), c);
+  EXPECT_EQ(model.zeroed, (std::set<std::string>{"model.layers.0.self_attn.k_proj.weight",
+                                                 "model.layers.1.self_attn.k_proj.weight"}));
+  const std::set<std::string> names = trained_names(model);
+  EXPECT_TRUE(names.contains("base_model.model.model.layers.0.self_attn.k_proj.weight"));
+  EXPECT_TRUE(names.contains("base_model.model.model.layers.0.self_attn.k_proj.bias"));
+  EXPECT_FALSE(names.contains("base_model.model.model.layers.0.self_attn.v_proj.bias"));
+  const auto& fixed = model.fixed_rows.at("model.layers.0.self_attn.qkv_proj.bias");
+  ASSERT_EQ(fixed.size(), 2U);  // q's rows and v's
+  EXPECT_EQ(fixed[0].begin, 0);
+}
+
+TEST(Adapters, biases_are_those_of_layers_with_an_adapter_or_all) {
+  LoraConfig c = named({"q_proj"});
+  c.biases = TrainedBiases::lora_only;
+  const std::string q = "base_model.model.model.layers.0.self_attn.q_proj.base_layer.bias";
+  const std::string k = "base_model.model.model.layers.0.self_attn.k_proj.bias";
+  EXPECT_TRUE(trained_names(adapted(tiny(), c)).contains(q));
+  EXPECT_FALSE(trained_names(adapted(tiny(), c)).contains(k));
+  c.biases = TrainedBiases::all;
+  EXPECT_TRUE(trained_names(adapted(tiny(), c)).contains(q));
+  EXPECT_TRUE(trained_names(adapted(tiny(), c)).contains(k));
+}
+
+TEST(Adapters, rows_have_magnitudes_and_words_are_trained) {
+  LoraConfig c = named({"q_proj", "v_proj"});
+  c.dora = true;
+  c.trainable_tokens = {{"embed_tokens", {3, 17}}};
+  const Model model = adapted(tiny(), c);
+  const auto tensors = adapter_tensors(model);
+  EXPECT_EQ(tensors.at("base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector"),
+            (Shape{24}));
+  EXPECT_EQ(tensors.at("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"),
+            (Shape{2, 24}));
+  c.trainable_tokens = {{"embed_tokens", {336}}};
+  EXPECT_THROW(plan_adapters(tiny(), c), Error);
+  c.trainable_tokens.clear();
+  c.target_modules = {"embed_tokens", "q_proj"};
+  EXPECT_THROW(plan_adapters(tiny(), c), Error);  // no DoRA there
+  c.dora = false;
+  EXPECT_EQ(adapter_tensors(adapted(tiny(), c))
+                .at("base_model.model.model.embed_tokens.lora_embedding_A"),
+            (Shape{8, 336}));
 }
 
 TEST(LoraConfigs, what_peft_writes_is_read_and_written) {
@@ -160,19 +256,78 @@ TEST(LoraConfigs, what_peft_writes_is_read_and_written) {
                           "use_rslora", "rank_pattern", "base_model_name_or_path"}) {
     EXPECT_EQ(again.at(key), peft.at(key)) << key;
   }
-  for (const auto& [key, value] : {std::pair<const char*, Json>{"use_dora", true},
-                                   {"bias", "all"},
+  for (const auto& [key, value] : {std::pair<const char*, Json>{"use_dora", 1},
+                                   {"bias", "some"},
                                    {"peft_type", "IA3"},
+                                   {"lora_bias", true},
+                                   {"init_lora_weights", "loftq"},
+                                   {"init_lora_weights", "pissa_niter_x"},
+                                   {"target_parameters", Json::array({"experts.up"})},
+                                   {"trainable_token_indices", Json::array({1, 1})},
+                                   {"layers_pattern", "layers"},
+                                   {"rank_patern", Json{{"q_proj", 1}}},
                                    {"r", 0},
                                    {"r", 2.5},
                                    {"lora_dropout", 1.5},
-                                   {"modules_to_save", Json::array({"lm_head"})},
+                                   {"modules_to_save", "lm_head"},
                                    {"rank_pattern", 3},
                                    {"target_modules", 3},
                                    {"layers_to_transform", "a"}}) {
     Json wrong = peft;
     wrong[key] = value;
     EXPECT_THROW(LoraConfig::from_json(wrong, "adapter_config.json"), Error) << key;
+  }
+}
+
+TEST(Adapters, a_beginning_is_taken_out_of_what_the_layer_has) {
+  LoraConfig c = named({"q_proj"});
+  for (const char* init : {"pissa", "pissa_niter_2", "olora"}) {
+    c.init = init;
+    c.r = 24;
+    EXPECT_NO_THROW(plan_adapters(tiny(), c));
+    c.r = 25;
+    EXPECT_THROW(plan_adapters(tiny(), c), Error);
+  }
+  c.r = 4;
+  c.target_modules = {"lm_head"};  // which is the embeddings, and they stay
+  EXPECT_THROW(plan_adapters(tiny(), c), Error);
+}
+
+std::string refusal_of(const ModelOptions& options) {
+  try {
+    LoraConfig::from_options(options);
+    return "";
+  } catch (const Error& e) {
+    return std::string(e.code().text());
+  }
+}
+
+TEST(LoraConfigs, fields_stand_for_flags_and_do_not_contradict_them) {
+  ModelOptions o;
+  o.lora_r = 8;
+  o.lora_config = {{"lora_alpha", 4}, {"target_modules", "all-linear"}, {"bias", "all"}};
+  const LoraConfig c = LoraConfig::from_options(o);
+  EXPECT_EQ(c.r, 8);
+  EXPECT_EQ(c.alpha, 4);
+  EXPECT_EQ(c.dropout, 0.05);  // TRL's
+  EXPECT_EQ(c.target_expression, "all-linear");
+  EXPECT_EQ(c.biases, TrainedBiases::all);
+  o.lora_config["r"] = 8;
+  EXPECT_EQ(refusal_of(o), "");
+  o.lora_config["r"] = 4;
+  EXPECT_EQ(refusal_of(o), "C191");
+  o.lora_config.erase("r");
+  o.lora_target_modules = {"q_proj", "v_proj"};
+  EXPECT_EQ(refusal_of(o), "C191");
+  o.lora_target_modules.clear();
+  for (const auto& [key, value] :
+       {std::pair<const char*, Json>{"rank_patern", Json::object()},  // a new one has no such name
+        {"init_lora_weights", "eva"},
+        {"use_qalora", true},
+        {"layers_to_transform", Json::array({0})}}) {  // beside an expression
+    ModelOptions wrong = o;
+    wrong.lora_config[key] = value;
+    EXPECT_EQ(refusal_of(wrong), "C192") << key;
   }
 }
 

@@ -243,6 +243,54 @@ INSTANTIATE_TEST_SUITE_P(Types, LinearCrossEntropy, ::testing::Values(LossType::
                            return kind.param == LossType::nll ? "nll" : "dft";
                          });
 
+// An adapter on the head is a head that is a few columns wider.
+OpCase adapted_case(const std::vector<int>& targets, int64_t width, int64_t rank, int64_t vocab) {
+  constexpr double kScale = 1.5;
+  OpCase c = loss_case(targets, width, vocab, LossType::nll);
+  const auto tokens = static_cast<int64_t>(targets.size());
+  c.operands.push_back(activation({tokens, rank}, 7));
+  c.operands.push_back(parameter({vocab, rank}, 8));
+  const auto widened = [=](const std::vector<Numbers>& in) {
+    std::vector<Numbers> out(3);
+    const auto join = [](const Numbers& x, int64_t n, const Numbers& y, int64_t m, double scale,
+                         Numbers& to) {
+      for (size_t row = 0; row < x.size() / static_cast<size_t>(n); ++row) {
+        for (int64_t i = 0; i < n; ++i) {
+          to.push_back(x[row * static_cast<size_t>(n) + static_cast<size_t>(i)]);
+        }
+        for (int64_t i = 0; i < m; ++i) {
+          to.push_back(scale * y[row * static_cast<size_t>(m) + static_cast<size_t>(i)]);
+        }
+      }
+    };
+    join(in[0], width, in[5], rank, kScale, out[0]);
+    join(in[1], width, in[6], rank, 1.0, out[1]);
+    out[2] = in[2];
+    return out;
+  };
+  c.build = [=](Program& p, const std::vector<Value>& in) {
+    return std::vector{linear_cross_entropy(p, in[0], in[1], in[2], in[4], in[3], LossType::nll,
+                                            {in[5], in[6], static_cast<float>(kScale)})};
+  };
+  c.reference = [=](const std::vector<Numbers>& in) {
+    return std::vector<Numbers>{stats_of(widened(in), width + rank, LossType::nll)};
+  };
+  c.loss = [=](const std::vector<Numbers>& in) {
+    double loss = 0.0;
+    for (size_t t = 0; const Numbers& log_p : log_probabilities(widened(in), width + rank)) {
+      const auto target = static_cast<size_t>(std::max(in[2][t++], 0.0));
+      loss -= log_p.empty() ? 0.0 : log_p[target];
+    }
+    return 0.25 * loss;
+  };
+  return c;
+}
+
+TEST(HeadUpdate, values_and_gradients) {
+  check_op(adapted_case(some_targets(9, 37, 0), 12, 3, 37));
+  check_op(adapted_case(some_targets(10, 20, 3), 12, 8, 20));
+}
+
 // (1 - s) nll + s mean(-log p), as transformers' LabelSmoother has it.
 OpCase smoothed_case(const std::vector<int>& targets, int64_t width, int64_t vocab, double s) {
   OpCase c = loss_case(targets, width, vocab, LossType::nll);

@@ -4,6 +4,8 @@ that works here and that a CPU can show, each beside others. `{data}` in a value
 Options that begin with _ are the script's: _resume N trains again from the checkpoint of step N, _resume_ours N
 lets sft alone do so, which must give what TRL gives without a stop, _ranks N runs as N processes,
 _bf16 says that TRL's adapters are in bfloat16, _rounded that its base computes in fewer bits,
+_near F allows F times as much (new words begin as the mean of the others, in TRL as a draw around it),
+_alone leaves TRL out, which refuses it: adapters.py looks at what sft saved,
 and _own_metrics leaves entropy and accuracy out, which TRL takes from a second pass with other noise.
 """
 
@@ -160,6 +162,41 @@ CROSSINGS = {
     "lora_resumed": ("chatml", "text", {**ALL_LINEAR, "save_strategy": "steps", "save_steps": 3, "_resume_ours": 3}),
     "lora_ranks": ("chatml", "{data}/messages", {**ALL_LINEAR, "_ranks": 2, "per_device_train_batch_size": 2}),
     "lora_ranks_packed": ("gemma", "text", {**pack(), **LORA, "_ranks": 2, "gradient_accumulation_steps": 2}),
+    # other kinds of adapters, and what is trained beside them; lora_config is ours, TRL's side makes the same LoraConfig of it
+    "dora_all": ("chatml", "text", {**ALL_LINEAR, "use_dora": True}),
+    "dora_rs": ("gemma", "pairs", {**LORA, "use_dora": True, "use_rslora": True, "lora_target_modules": QKVO}),
+    "dora_packed": ("windowed", "text", {**pack(), **ALL_LINEAR, "use_dora": True, "weight_decay": 0.1}),
+    "dora_assistant": ("chatml", "{data}/messages", {**ALL_LINEAR, "use_dora": True, "assistant_only_loss": True,
+        "gradient_checkpointing": True}),
+    "dora_biased": ("q2gqa", "{data}/messages", {**LORA, "use_dora": True, "gradient_accumulation_steps": 2}),
+    "saved_head": ("windowed", "{data}/messages", {**ALL_LINEAR, "lora_modules_to_save": ["lm_head"]}),
+    "saved_head_tied": ("q2gqa", "{data}/messages", {**ALL_LINEAR, "lora_modules_to_save": ["lm_head"]}),
+    "saved_embeddings": ("chatml", "text", {**LORA, "lora_modules_to_save": ["embed_tokens"]}),
+    "saved_tables": ("gemma", "text", {**LORA, "lora_modules_to_save": ["embed_tokens", "lm_head"], "weight_decay": 0.1}),
+    "saved_norms": ("windowed", "pairs", {**LORA, "lora_modules_to_save": ["norm"], "weight_decay": 0.1}),
+    "saved_layers": ("q2gqa", "text", {**LORA, "lora_modules_to_save": ["k_proj", "down_proj"]}),
+    "saved_mlp": ("chatml", "text", {**LORA, "lora_modules_to_save": ["layers.1.mlp"], "use_dora": True}),
+    "on_embeddings": ("chatml", "text", {**LORA, "lora_target_modules": ["embed_tokens", "q_proj"]}),
+    "on_embeddings_gemma": ("gemma", "{data}/messages", {**LORA, "lora_target_modules": ["embed_tokens", "v_proj"], **epochs(2)}),
+    "on_head": ("windowed", "text", {**LORA, "_alone": True, "lora_target_modules": ["lm_head", "o_proj"]}),
+    "on_head_tied": ("q2gqa", "pairs", {**LORA, "_alone": True, "lora_target_modules": ["lm_head", "o_proj"], **evaluate("steps", 3)}),
+    "on_tables": ("windowed", "pairs", {**LORA, "_alone": True, "lora_target_modules": ["embed_tokens", "lm_head"], "completion_only_loss": True}),
+    "patterns": ("chatml", "text", {**ALL_LINEAR, "lora_config": {"rank_pattern": {"q_proj": 2, r"layers\.1\.mlp\.up_proj": 8},
+        "alpha_pattern": {"v_proj": 32}, "exclude_modules": ["down_proj"]}}),
+    "some_layers": ("gemma", "text", {**LORA, "lora_config": {"target_modules": ["q_proj", "up_proj"], "layers_to_transform": [1],
+        "layers_pattern": "layers"}}),
+    "biases_all": ("q2gqa", "text", {**LORA, "lora_config": {"bias": "all"}, "weight_decay": 0.1}),
+    "biases_own": ("q2gqa", "{data}/messages", {**LORA, "lora_config": {"bias": "lora_only"}, "use_dora": True}),
+    "gaussian": ("chatml", "text", {**ALL_LINEAR, "lora_config": {"init_lora_weights": "gaussian"}}),
+    "drawn_both": ("chatml", "pairs", {**ALL_LINEAR, "lora_config": {"init_lora_weights": False}, "use_dora": True}),
+    "pissa": ("chatml", "text", {**ALL_LINEAR, "lora_config": {"init_lora_weights": "pissa"}}),
+    "pissa_iterated": ("gemma", "text", {**ALL_LINEAR, "lora_config": {"init_lora_weights": "pissa_niter_4"}}),
+    "olora": ("windowed", "text", {**ALL_LINEAR, "lora_config": {"init_lora_weights": "olora"}}),
+    "some_words": ("chatml", "text", {**LORA, "lora_config": {"trainable_token_indices": [5, 17, 60, 33]}}),
+    "some_words_untied": ("windowed", "text", {**LORA, "lora_config": {"trainable_token_indices": {"embed_tokens": [70, 71, 100],
+        "lm_head": [70, 100]}}}),
+    "cloned_words_untied": ("windowed", "{data}/messages", {**ALL_LINEAR, "_near": 20, "optim": "sgd", "learning_rate": 0.1,
+        "chat_template_path": "{models}/q2gqa"}),
 }  # fmt: skip
 
 FOUR_BITS = {**ALL_LINEAR, "load_in_4bit": True, "_bf16": True}

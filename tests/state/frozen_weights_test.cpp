@@ -20,11 +20,12 @@ LoadedModel with_adapters(const ModelSource& source, Device& device, bool packed
   Model shape = Model::from_config(source.config());
   LoraConfig config;
   config.target_expression = "all-linear";
-  const std::vector<AdapterTarget> targets = find_targets(shape, config);
-  add_adapters(shape, targets, 0.0, [&](const std::string& name) -> std::optional<DType> {
+  const AdapterPlan plan = plan_adapters(shape, config);
+  add_adapters(shape, plan, config, [&](const std::string& name) -> std::optional<DType> {
     return packed ? source.stored_type(name) : std::nullopt;
   });
-  return load_model(source, shape, device, DType::f32, DType::f32, {}, draw_adapters(targets, 1));
+  AdapterStart start = AdapterStart::drawn(config, plan, 1);
+  return load_model(source, shape, device, DType::f32, DType::f32, {}, &start);
 }
 
 void expect_the_values_of(const ModelSource& source, int packed) {
@@ -107,7 +108,7 @@ std::vector<std::byte> held_bytes(const ModelSource& source, DType type, Device&
   Model shape = Model::from_config(source.config());
   LoraConfig config;
   config.target_expression = "all-linear";
-  add_adapters(shape, find_targets(shape, config), 0.0, [&](const std::string& name) {
+  add_adapters(shape, plan_adapters(shape, config), config, [&](const std::string& name) {
     return name.find("proj") != std::string::npos ? std::optional(type) : std::nullopt;
   });
   FrozenWeights frozen(shape, DType::f32, {}, false, device);

@@ -29,7 +29,7 @@ std::string phase_of(const fs::path& out) {
   if (checkpoints > 2) {
     return "before rotating";
   }
-  if (half_file || fs::exists(out / "config.json")) {
+  if (half_file || fs::exists(out / "config.json") || fs::exists(out / "adapter_config.json")) {
     return "final export";
   }
   if (!fs::exists(out / "metrics.jsonl")) {
@@ -105,6 +105,17 @@ int kill_over_and_over(const Settings& s, int kills, const Victim& victim) {
                                 fmt::join(counts, ", "), starts, finished));
 }
 
+// Adapters of every kind at once: what they drop, their rows' magnitudes, modules trained whole,
+// words trained beside them.
+std::vector<std::string> with_adapters(const Settings& s, const fs::path& out) {
+  std::vector<std::string> words = recipe(s, out);
+  words.insert(words.end(),
+               {"--use_peft", "true", "--lora_target_modules", "all-linear", "--lora_dropout",
+                "0.2", "--use_dora", "true", "--lora_modules_to_save", "norm", "--lora_config",
+                R"({"trainable_token_indices": [3, 5], "rank_pattern": {"q_proj": 4}})"});
+  return words;
+}
+
 std::vector<std::string> two_ranks(const Settings& s, const fs::path& out) {
   std::vector<std::string> words = {"launch", "--nproc_per_node", "2"};
   const std::vector<std::string> rest = recipe(s, out);
@@ -130,6 +141,14 @@ int kill_loop(const Settings& s, int kills) {
                                          child.send(SIGKILL);
                                          return true;
                                        }});
+}
+
+int adapter_kill_loop(const Settings& s, int kills) {
+  return kill_over_and_over(
+      s, kills, {"adapter kill loop", with_adapters, [](Child& child, std::mt19937_64&) {
+                   child.send(SIGKILL);
+                   return true;
+                 }});
 }
 
 int rank_kill_loop(const Settings& s, int kills) {

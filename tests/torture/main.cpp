@@ -1,7 +1,7 @@
 // `make torture`: loops that kill, starve and deceive a run, and compare what comes of it with an
 // uninterrupted one, bit for bit. What is promised because of them stands in PROMISES.md.
 //   torture SFT MODEL [--sample] [--kills N] [--seed N] [--messages N]
-//           [kill|ranks|reuse|restarts|calls|short|flips|resources|threads|strangers]...
+//           [kill|adapters|ranks|reuse|restarts|calls|short|flips|resources|threads|strangers]...
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -18,7 +18,7 @@ int main(int argc, char** argv) {
     fmt::print(
         "torture SFT MODEL [--sample] [--kills N] [--seed N] "
         "[--messages N] "
-        "[kill|ranks|reuse|restarts|calls|short|flips|resources|threads|strangers]\n");
+        "[kill|adapters|ranks|reuse|restarts|calls|short|flips|resources|threads|strangers]\n");
     return 2;
   }
   const fs::path base = fs::exists("/dev/shm") ? "/dev/shm" : fs::temp_directory_path();
@@ -53,6 +53,9 @@ int main(int argc, char** argv) {
   }
   if (wanted("kill")) {
     wrong += kill_loop(s, kills);
+  }
+  if (wanted("adapters")) {
+    wrong += adapter_kill_loop(s, s.sample ? 4 : std::min(kills, 200));
   }
   if (wanted("ranks") && gloo_built()) {
     wrong += rank_kill_loop(s, s.sample ? 3 : kills);

@@ -172,7 +172,8 @@ void make_data(const Settings& settings) {
 }
 
 std::string outcome_of(const fs::path& out) {
-  if (!fs::exists(out / "trainer_state.json") || !fs::exists(out / "model.safetensors")) {
+  if (!fs::exists(out / "trainer_state.json") ||
+      (!fs::exists(out / "model.safetensors") && !fs::exists(out / "adapter_model.safetensors"))) {
     return "";
   }
   Json state = Json::parse(read_text(out / "trainer_state.json"));

@@ -98,7 +98,8 @@ class Report {
 
 // The loops; each returns how many things went wrong.
 int kill_loop(const Settings& settings, int kills);
-int rank_kill_loop(const Settings& settings, int kills);  // either of two ranks at ZeRO stage 2
+int adapter_kill_loop(const Settings& settings, int kills);  // a run that trains adapters
+int rank_kill_loop(const Settings& settings, int kills);     // either of two ranks at ZeRO stage 2
 int hostile_loop(const Settings& settings, int64_t messages);  // strangers on a running job's port
 int reuse_loop(const Settings& settings, int strikes);         // in folders that others have used
 int restart_loop(const Settings& settings, int kills);  // the same, of two ranks that are restarted

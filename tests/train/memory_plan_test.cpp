@@ -136,8 +136,7 @@ TEST(MemoryPlan, what_does_not_fit_is_told_what_would) {
 TEST(MemoryPlan, four_bits_are_named_where_they_fit) {
   const Model model = tall_model();
   const MemoryWish wish = wish_for("none");
-  Model packed = with_packed_base(
-      model, find_targets(model, LoraConfig::from_options(ModelOptions())), DType::nf4_nested);
+  Model packed = with_packed_base(model, DType::nf4_nested);
   packed.trained_type = DType::bf16;
   const double room = needed(packed, wish);
   EXPECT_LT(room, needed(model, wish));

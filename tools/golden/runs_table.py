@@ -24,6 +24,10 @@ def evaluate(strategy, steps=None, **more):
     return {**args, "eval_steps": steps} if steps else args
 
 
+# Without dropout, whose masks are not torch's.
+LORA = {"use_peft": True, "lora_dropout": 0.0, "lora_r": 4, "lora_alpha": 8, "max_steps": 6}
+ALL = {"lora_target_modules": "all-linear"}
+
 ASSISTANT = {"assistant_only_loss": True, "max_length": 512}
 
 WIDE = {
@@ -175,4 +179,17 @@ SMALL = {
         per_device_train_batch_size=8, include_num_input_tokens_seen="all")),
     "packed_before": ("chatml", "packed", epochs(2, padding_free=True, max_length=None)),
     "padding_not_counted": ("chatml", "chat", pack(length=96, max_steps=4, include_num_input_tokens_seen="non_padding")),
+    # made with TRL 1.16 and PEFT 0.21
+    "lora_defaults": ("chatml", "chat", {**LORA, "lora_r": 16, "lora_alpha": 32}),
+    "lora_packed": ("gemma", "text", pack(length=96, **LORA, **ALL, use_rslora=True)),
+    "lora_assistant": ("chatml", "chat", {**LORA, **ALL, "assistant_only_loss": True, "gradient_accumulation_steps": 2}),
+    "lora_patterns": ("windowed", "pairs", {**LORA, **ALL, "lora_config": {"rank_pattern": {"q_proj": 2}, "alpha_pattern":
+        {"up_proj": 32}, "exclude_modules": ["down_proj"], "init_lora_weights": "gaussian"}}),
+    "lora_head_whole": ("windowed", "text", {**LORA, "lora_modules_to_save": ["embed_tokens", "lm_head"]}),
+    "lora_tied_head_whole": ("chatml", "pairs", {**LORA, "lora_modules_to_save": ["lm_head", "norm"], "weight_decay": 0.1}),
+    "lora_embeddings": ("gemma", "pairs", {**LORA, "lora_target_modules": ["embed_tokens", "o_proj"]}),
+    "lora_words": ("windowed", "text", {**LORA, "lora_config": {"trainable_token_indices": [70, 71, 100], "bias": "all"}}),
+    "lora_olora": ("chatml", "text", {**LORA, **ALL, "lora_config": {"init_lora_weights": "olora"}}),
+    "dora": ("chatml", "chat", {**LORA, **ALL, "use_dora": True, "weight_decay": 0.1}),
+    "dora_packed": ("gemma", "text", pack(length=96, **LORA, use_dora=True, lora_config={"init_lora_weights": False})),
 }  # fmt: skip

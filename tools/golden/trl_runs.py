@@ -2,10 +2,11 @@
 
 usage: python tools/golden/trl_runs.py small                              writes tests/golden/
        python tools/golden/trl_runs.py wide --text DIR --out DIR [run ...]  many runs on given data and tokenizers
-(trl 1.10, transformers 5.17, torch, datasets; on CPU, one thread, float32)
+(trl 1.10 or 1.16 as runs_table.py says, peft 0.21, transformers, torch, datasets; on CPU, one thread, float32)
 
 `--text` is a folder with data/{chat,multi,pc,text}/train.jsonl and models/*/{tokenizer*.json,chat_template.jinja}.
-Every RUN.json holds the arguments over TRL's defaults (args), model and data folder, the first prepared rows, the log of
+A run with `use_peft` trains an adapter: PEFT's LoraConfig is made as TRL's script makes it of these flags, `lora_config` being
+more fields of it. Every RUN.json holds the arguments over TRL's defaults (args), model and data folder, the first prepared rows, the log of
 every step and, per parameter after training, its sum, its sum of squares and its first four values.
 """
 
@@ -46,9 +47,31 @@ def numbers(row):
     return {k: list(v) for k, v in row.items() if k in ("input_ids", "labels", "seq_lengths")}
 
 
+def adapter_of(args):
+    """The LoraConfig of a run's flags, which are taken out of them; None where all of the model is trained."""
+    if not args.pop("use_peft", False):
+        return None
+    from peft import LoraConfig
+
+    own = {key: args.pop(key) for key in list(args) if key.startswith("lora_") or key in ("use_rslora", "use_dora")}
+    fields = own.pop("lora_config", {})
+    renamed = {"lora_r": "r", "lora_target_modules": "target_modules", "lora_modules_to_save": "modules_to_save"}
+    return LoraConfig(task_type="CAUSAL_LM", **{renamed.get(key, key): value for key, value in own.items()}, **fields)
+
+
+def trained_of(trainer, adapter):
+    if adapter is None:
+        return dict(trainer.model.named_parameters())
+    from peft import get_peft_model_state_dict
+
+    return get_peft_model_state_dict(trainer.model)
+
+
 def record(name, run, root, cache):
     model, data, args = run
     args = {**runs_table.BASE, **args}
+    given = dict(args)
+    adapter = adapter_of(args)
     rows = load(root / "data" / data, cache)
     evaluated = args.get("eval_strategy", "no") != "no" or args.get("eval_on_start")
     with tempfile.TemporaryDirectory() as out:
@@ -56,6 +79,7 @@ def record(name, run, root, cache):
             model=str(root / "models" / model),
             args=trl.SFTConfig(output_dir=out, **args),
             train_dataset=rows["train"],
+            peft_config=adapter,
             eval_dataset=rows["test"] if evaluated else None,
         )
         trainer.train()
@@ -63,7 +87,7 @@ def record(name, run, root, cache):
         "run": name,
         "model": model,
         "data": data,
-        "args": args,
+        "args": given,
         "versions": {"trl": trl.__version__, "transformers": transformers.__version__, "torch": torch.__version__},
         "rows": len(trainer.train_dataset),
         "first_rows": [numbers(trainer.train_dataset[i]) for i in range(min(3, len(trainer.train_dataset)))],
@@ -71,7 +95,7 @@ def record(name, run, root, cache):
         "final_params": {},
         "attn": trainer.model.config._attn_implementation,
     }
-    for key, parameter in trainer.model.named_parameters():
+    for key, parameter in trained_of(trainer, adapter).items():
         w = parameter.detach().double().flatten()
         result["final_params"][key] = [w.sum().item(), w.square().sum().item(), w[:4].tolist()]
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

@@ -113,21 +113,30 @@ constexpr CodeRow kAdapters[] = {
      "correct it where the message points"},
     {"C191", "an adapter's rank, or another of its numbers, cannot be",
      "write it as the message asks"},
-    {"C192", "a field of adapter_config.json is not supported or has a wrong value",
-     "take an adapter of a supported kind"},
-    {"C193", "--lora_target_modules means no layer of this model",
+    {"C192",
+     "a field of adapter_config.json or of --lora_config is not one of PEFT's, is not supported, "
+     "or "
+     "has a wrong value",
+     "write it as the message asks, or take an adapter of a supported kind"},
+    {"C193", "--lora_target_modules or --lora_modules_to_save means nothing in this model",
      "take one of the names in the hint"},
     {"C194",
-     "--lora_target_modules means an embedding or the head, and adapters are on linear layers",
-     "leave it out"},
+     "--lora_target_modules means a module that no adapter can be on: a norm, or with --use_dora "
+     "an "
+     "embedding or the head",
+     "leave it out, or train it whole with --lora_modules_to_save"},
     {"C200", "a base in 4 or 8 bits is frozen, and no adapters are trained on it",
      "add --use_peft, or take the unquantised model"},
     {"C201", "options say in several ways how the base is kept, or it is quantised already",
-     "leave one of them out"},
+     "leave one of them out", Thrown::widely},
     {"C202", "a key of a quantization_config has a value that is not read",
-     "write it as the message asks, or use the unquantised model"},
+     "write it as the message asks, or use the unquantised model", Thrown::widely},
     {"C196", "`sft merge` would write into the base's or the adapter's own folder",
      "name another folder"},
+    {"C197", "trainable_token_indices names words or a table that the model does not have",
+     "give ids of the model's own tokenizer"},
+    {"C198", "of several adapters one has no name, or a name is no adapter's",
+     "--adapter a=DIR --adapter b=DIR --active a"},
 };
 
 constexpr CodeRow kTheHubsSettings[] = {

@@ -1,0 +1,130 @@
+// Every kind of adapter with everything that a run can be: recomputation, accumulation, ranks and
+// stages, evaluation and resuming change nothing, to the bit where the same sums are made.
+#include "small_runs.h"
+
+namespace sft {
+namespace {
+
+struct Kind {
+  const char* name;
+  const char* config;  // --lora_config
+  double dropout = 0.0;
+  bool dora = false;
+  const char* model = "qwen2";
+};
+
+const Kind kKinds[] = {
+    {"lora", "{}", 0.3},
+    {"dora", R"({"rank_pattern": {"v_proj": 2}})", 0.0, true},
+    {"dora that drops", "{}", 0.3, true},
+    {"whole modules", R"({"modules_to_save": ["embed_tokens", "norm", "k_proj"]})", 0.2},
+    {"a whole head", R"({"modules_to_save": ["lm_head", "down_proj"], "bias": "all"})", 0.0, true},
+    {"tables", R"({"target_modules": ["embed_tokens", "lm_head", "q_proj"]})", 0.2},
+    {"words", R"({"trainable_token_indices": [1, 5, 9], "bias": "lora_only"})", 0.2, true},
+    {"pissa", R"({"init_lora_weights": "pissa"})", 0.2},
+    {"olora", R"({"init_lora_weights": "olora"})", 0.0, true},
+};
+
+TrainOptions run_of(const Kind& kind, const std::string& folder) {
+  TrainOptions o = small_run(fresh_folder(folder));
+  o.model.model_name_or_path = (kModel.parent_path() / kind.model).string();
+  o.model.use_peft = true;
+  o.model.lora_r = 4;
+  o.model.lora_alpha = 16;
+  o.model.lora_dropout = kind.dropout;
+  o.model.use_dora = kind.dora;
+  o.model.lora_config = Json::parse(kind.config);
+  if (!o.model.lora_config.contains("target_modules")) {
+    o.model.lora_target_modules = {"all-linear"};
+  }
+  o.max_steps = 6;
+  o.per_device_train_batch_size = 6;
+  return o;
+}
+
+class AdapterKinds : public ::testing::TestWithParam<Kind> {};
+
+TEST_P(AdapterKinds, recomputation_changes_no_bit) {
+  const Rows rows(40);
+  TrainOptions o = run_of(GetParam(), "recomputed");
+  o.gradient_checkpointing = "none";
+  const RunResult kept = run_one(o, rows);
+  for (const char* policy : {"norms", "mlp", "block"}) {
+    SCOPED_TRACE(policy);
+    o.gradient_checkpointing = policy;
+    EXPECT_EQ(kept.weights, run_one(o, rows).weights);
+  }
+}
+
+TEST_P(AdapterKinds, threads_micro_batches_and_ranks_change_no_more_than_rounding) {
+  const Rows rows(40);
+  TrainOptions o = run_of(GetParam(), "parted");
+  const RunResult one = run_one(o, rows);
+  for (const int ranks : {1, 2, 3}) {
+    SCOPED_TRACE(ranks);
+    o.per_device_train_batch_size = 1;
+    o.gradient_accumulation_steps = 6 / ranks;
+    EXPECT_LT(relative_distance(one.weights, run_ranks(ranks, o, rows)[0].weights), 2e-5);
+  }
+}
+
+// At any stage, in groups, and going on from a checkpoint: the same bits with the same ranks.
+TEST_P(AdapterKinds, stages_and_resuming_change_no_bit) {
+  const Rows rows(40), eval(5);
+  TrainOptions o = run_of(GetParam(), "staged");
+  o.per_device_train_batch_size = 2;
+  o.gradient_accumulation_steps = 2;
+  o.sharding.reduce_gradients = "micro_batch";
+  const RunResult whole = run_ranks(2, o, rows)[0];
+  for (const int64_t stage : {0, 1, 2, 3}) {
+    SCOPED_TRACE(stage);
+    TrainOptions part = o;
+    part.output_dir = fresh_folder("staged_part").string();
+    part.sharding.zero_stage = stage;
+    part.sharding.reduce_gradients = stage < 2 ? "micro_batch" : "auto";
+    part.save_strategy = "steps";
+    part.save_steps = 3;
+    part.eval_strategy = "steps";
+    part.eval_steps = 3;
+    part.load_best_model_at_end = false;
+    EXPECT_EQ(whole.weights, run_ranks(2, part, rows, {.eval = &eval})[0].weights);
+    RunSetup again{.resume_from = (fs::path(part.output_dir) / "checkpoint-3").string(),
+                   .eval = &eval};
+    part.save_strategy = "no";
+    EXPECT_EQ(whole.weights, run_ranks(2, part, rows, again)[0].weights);
+    // On one rank the same rows are four micro-batches, not two times two.
+    part.gradient_accumulation_steps = 4;
+    part.sharding.zero_stage = 0;
+    EXPECT_LT(relative_distance(whole.weights, run_ranks(1, part, rows, again)[0].weights), 2e-5);
+  }
+}
+
+TEST_P(AdapterKinds, groups_of_ranks_change_no_more_than_rounding) {
+  const Rows rows(40);
+  TrainOptions o = run_of(GetParam(), "grouped");
+  o.per_device_train_batch_size = 2;
+  const RunResult whole = run_ranks(4, o, rows)[0];
+  o.sharding.zero_shard_group = 2;
+  o.sharding.zero_stage = 3;
+  EXPECT_LT(relative_distance(whole.weights, run_ranks(4, o, rows)[0].weights), 2e-5);
+}
+
+// Every kind learns: the loss of the last steps is below that of the first.
+TEST_P(AdapterKinds, learns) {
+  const Rows rows(12);
+  TrainOptions o = run_of(GetParam(), "learning");
+  o.max_steps = 30;
+  o.per_device_train_batch_size = 12;
+  o.optim.learning_rate = 5e-3;
+  const Json log = run_one(o, rows).log;
+  EXPECT_LT(log[log.size() - 2]["loss"].get<double>(), log[0]["loss"].get<double>() - 0.02);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, AdapterKinds, ::testing::ValuesIn(kKinds), [](const auto& test) {
+  std::string name = test.param.name;
+  std::ranges::replace(name, ' ', '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace sft
