@@ -19,6 +19,7 @@
 #include "run/bench.h"
 #include "run/open_run.h"
 #include "state/sharder.h"
+#include "train/peak_flops.h"
 
 namespace sft {
 
@@ -80,23 +81,6 @@ struct BenchOptions {
     v("json", &run.json, "One JSON object.");
   }
 };
-
-// bfloat16 operations a second without sparsity, from the makers' data sheets; 0: not known.
-double peak_flops(const std::string& device) {
-  struct Peak {
-    const char* name;
-    double flops;
-  };
-  constexpr Peak kPeaks[] = {{"H100 PCIe", 756e12}, {"H100", 989e12}, {"H200", 989e12},
-                             {"B200", 2250e12},     {"A100", 312e12}, {"L40S", 362e12},
-                             {"RTX 4090", 165e12},  {"A10", 125e12}};
-  for (const Peak& peak : kPeaks) {
-    if (device.find(peak.name) != std::string::npos) {
-      return peak.flops;
-    }
-  }
-  return 0;
-}
 
 // "NVIDIA H100 80GB HBM3 x 8, zero_stage 1, bfloat16"
 std::string devices(const LoadedModel& model, const Device& device, const Communicator& comm) {

@@ -16,10 +16,13 @@ struct TrainOptions;
 
 using Args = std::span<const std::string>;
 
+int run_completion(Args args, Terminal& terminal);
 int run_config(Args args, Terminal& terminal);
+int run_doctor(Args args, Terminal& terminal);
 int run_env(Args args, Terminal& terminal);
 int run_explain(Args args, Terminal& terminal);
 int run_help(Args args, Terminal& terminal);
+int run_man(Args args, Terminal& terminal);
 
 // What `sft help exit-codes` shows.
 std::string exit_codes_page();
@@ -31,6 +34,8 @@ int run_generate(Args args, Terminal& terminal);
 int run_inspect(Args args, Terminal& terminal);
 int run_tokenize(Args args, Terminal& terminal);
 int run_merge(Args args, Terminal& terminal);
+int run_report(Args args, Terminal& terminal);
+int run_watch(Args args, Terminal& terminal);
 
 // The lines that parsing the options has left, for people.
 void say_options(const TrainOptions& options, const Logger& log);

@@ -28,8 +28,12 @@ usage: sft [options]                    train
        sft tokenize [options]           token ids of a file's lines, and how fast they come
        sft merge --adapter DIR          an adapter and its base become one model
        sft bench --model MODEL [options] how fast a model's shape trains here, on one GPU or several
+       sft watch [DIR ...]              a page that shows runs, while they train and after
+       sft report [DIR ...]             draws report.html and loss.svg of runs again
+       sft doctor                       what could go wrong here, and what to do
        sft env                          what this machine has
        sft explain CODE                 what an error code means, and what to do
+       sft completion SHELL, sft man    for bash, zsh and fish; the manual page
        sft help TOPIC                   data, memory, distributed, deepspeed, env, exit-codes
 
 examples:

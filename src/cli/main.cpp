@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/commands.h"
+#include "cli/command_list.h"
 #include "cli/failure.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
@@ -18,30 +18,9 @@
 namespace sft {
 namespace {
 
-struct Command {
-  const char* name;
-  int (*run)(Args, Terminal&);
-};
-
-constexpr Command kCommands[] = {
-    {"train", run_train},       {"generate", run_generate}, {"inspect", run_inspect},
-    {"bench", run_bench},       {"config", run_config},     {"env", run_env},
-    {"tokenize", run_tokenize}, {"launch", run_launch},     {"merge", run_merge},
-    {"explain", run_explain},   {"help", run_help},
-};
-
-const Command* find_command(const std::string& name) {
-  for (const Command& command : kCommands) {
-    if (name == command.name) {
-      return &command;
-    }
-  }
-  return nullptr;
-}
-
 [[noreturn]] void unknown_command(const std::string& name) {
   std::vector<std::string> names;
-  for (const Command& command : kCommands) {
+  for (const Command& command : commands()) {
     names.emplace_back(command.name);
   }
   const std::string near = nearest(name, names);

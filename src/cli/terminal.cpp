@@ -61,6 +61,21 @@ bool locale_is_utf8(const Environment& environment) {
   return false;
 }
 
+// Where the locale has no UTF-8: what our own words use has a spelling, anything else a mark.
+std::string in_ascii(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (byte < 128) {
+      out += text[i];
+    } else if ((byte & 0xC0) != 0x80) {
+      const std::string_view rest = text.substr(i);
+      out += rest.starts_with("→") ? "->" : rest.starts_with("…") ? "..." : "?";
+    }
+  }
+  return out;
+}
+
 // Nobody can be told of words that are lost: a write that fails is tried once more.
 void write_words(int fd, std::string_view text) {
   text.remove_prefix(write_all(fd, text));
@@ -120,7 +135,8 @@ void Terminal::say(std::string_view line) { say_styled(printable(line)); }
 void Terminal::say_styled(std::string_view line) {
   const std::lock_guard lock(mutex_);
   clear_progress();
-  settings_.write_err(std::string(line) + "\n");
+  const bool ascii = settings_.err_is_tty && !settings_.utf8;
+  settings_.write_err((ascii ? in_ascii(line) : std::string(line)) + "\n");
   draw_progress();
 }
 
@@ -202,9 +218,10 @@ double Progress::rate(double now) {
   return seconds > 0 ? static_cast<double>(done_ - samples_.front().done) / seconds : 0.0;
 }
 
-std::string Progress::line(int64_t done, double rate, std::string_view tail) const {
+std::string Progress::line(int64_t done, double rate, std::string_view tail,
+                           std::string_view curve) const {
   const auto& settings = terminal_.settings();
-  const int width = std::min(settings.width, 100);
+  const int width = std::min(settings.width, curve.empty() ? 100 : 130);
   const double share =
       total_ > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total_), 0.0, 1.0)
                  : 0;
@@ -224,20 +241,27 @@ std::string Progress::line(int64_t done, double rate, std::string_view tail) con
       out += i < full ? (settings.utf8 ? "█" : "#") : (settings.utf8 ? "░" : "-");
     }
     out += " ";
-    text.resize(std::min(text.size(), static_cast<size_t>(std::max(0, width - 28))));
+    size_t room = static_cast<size_t>(std::max(0, width - 28));
+    const size_t cells = static_cast<size_t>(std::ranges::count_if(
+        curve, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+    if (!curve.empty() && cells + 2 <= room) {
+      out += fmt::format("{}  ", curve);
+      room -= cells + 2;
+    }
+    text.resize(std::min(text.size(), room));
   } else {
     text.resize(std::min(text.size(), static_cast<size_t>(std::max(0, width - 7))));
   }
   return out + text;
 }
 
-void Progress::update(int64_t done, std::string_view tail) {
+void Progress::update(int64_t done, std::string_view tail, std::string_view curve) {
   done_ = done;
   const double now = terminal_.settings().now();
   const double speed = rate(now);
   if (terminal_.settings().err_is_tty) {
     if (now - began_ >= 0.3 && (!shown_ || now - last_shown_ >= 0.1)) {
-      terminal_.set_progress(line(done, speed, tail));
+      terminal_.set_progress(line(done, speed, tail, curve));
       last_shown_ = now;
       shown_ = true;
     }

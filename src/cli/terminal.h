@@ -74,13 +74,14 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   // `tail` is shown after the time left: "loss 1.43  161k tok/s".
-  void update(int64_t done, std::string_view tail = "");
+  // `curve`: shown in front of it where the line has room, and only on a terminal.
+  void update(int64_t done, std::string_view tail = "", std::string_view curve = "");
   // Leaves one summary line, if anything was shown.
   void finish();
 
  private:
   double rate(double now);
-  std::string line(int64_t done, double rate, std::string_view tail) const;
+  std::string line(int64_t done, double rate, std::string_view tail, std::string_view curve) const;
 
   struct Sample {
     double time;

@@ -7,19 +7,23 @@
 #include <cerrno>
 #include <csignal>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "cli/commands.h"
 #include "cli/environment.h"
 #include "cli/hub.h"
 #include "cli/launch.h"
+#include "cli/run_view.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
+#include "cli/watch_page.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/strings.h"
 #include "core/threads.h"
 #include "hub/errors.h"
+#include "report/page/report_files.h"
 #include "run/run.h"
 #include "run/run_plan.h"
 
@@ -116,6 +120,13 @@ std::string advice(const std::string& checkpoint) {
                    checkpoint, shell_word(checkpoint));
 }
 
+void say_what_next(const TrainOptions& options, const Logger& log) {
+  const std::string folder = shell_word(options.output_dir);
+  log.note(fmt::format("next:  sft generate --model_name_or_path {} --chat \"Hello!\"", folder));
+  log.note(fmt::format("seen:  {}  (all runs side by side:  sft watch DIR ...)",
+                       (fs::path(options.output_dir) / kReportFile).string()));
+}
+
 int exit_code(const TrainOutcome& outcome, const Logger& log) {
   if (outcome.stopped_by == 0) {
     return 0;
@@ -173,8 +184,8 @@ int run_train(Args args, Terminal& terminal) {
   const bool first = launch.rank == 0;
   const Logger log = first ? terminal.logger(options.quiet, options.verbose) : Logger();
   say_options(options, log);
-  std::unique_ptr<Progress> steps, batches;
   const bool bar = first && !options.disable_tqdm.value_or(false);
+  RunView view(terminal, bar);
   SignalThread signals;  // before any other thread is made
   HubEnvironment hub = hub_environment(terminal, log, bar, &signals.stop);
   hub.verify = options.model.verify;
@@ -191,7 +202,7 @@ int run_train(Args args, Terminal& terminal) {
     return say_plan(options, surroundings, terminal);
   }
   surroundings.argv.assign(args.begin(), args.end());
-  if (first) {
+  if (first && !terminal.settings().out_is_tty) {
     surroundings.print = [&](std::string_view line) { terminal.print(line); };
   }
   if (launch.source != LaunchEnvironment::Source::alone) {
@@ -205,25 +216,23 @@ int run_train(Args args, Terminal& terminal) {
   const auto control =
       join_ranks(launch, static_cast<double>(options.distributed.ddp_timeout), terminal);
   surroundings.control = control.get();
+  std::optional<PageBeside> page;
+  if (first && options.report.watch) {
+    WatchPage opened = open_page({options.output_dir}, options.report, [] {
+      ::kill(::getpid(), SIGTERM);  // as anybody's: SignalThread takes it
+      return std::string("the run stops after this step and saves");
+    });
+    for (const std::string& line : where_it_is(opened, options.report)) {
+      terminal.say(line);
+    }
+    page.emplace(std::move(opened));
+  }
+  surroundings.on_stage = [&](std::string_view what) { view.stage(what); };
+  surroundings.on_line = [&](const Json& line) { view.line(line); };
   surroundings.on_step = [&](int64_t done, int64_t total, std::string_view tail) {
-    if (bar && !steps) {
-      steps = std::make_unique<Progress>(terminal, "steps", total, done - 1);
-    }
-    if (steps) {
-      steps->update(done, tail);
-    }
+    view.step(done, total, tail);
   };
-  surroundings.on_eval_batch = [&](int64_t done, int64_t total) {
-    if (bar && (!batches || done == 1)) {
-      batches = std::make_unique<Progress>(terminal, "evaluation batches", total);
-    }
-    if (batches) {
-      batches->update(done);
-    }
-    if (done == total) {
-      batches.reset();
-    }
-  };
+  surroundings.on_eval_batch = [&](int64_t done, int64_t total) { view.eval_batch(done, total); };
   TrainOutcome outcome;
   try {
     run_as_rank(*control, [&] {
@@ -236,8 +245,9 @@ int run_train(Args args, Terminal& terminal) {
     }
     outcome.stopped_by = signals.stop;  // while something was fetched or sent
   }
-  if (steps) {
-    steps->finish();
+  view.finish();
+  if (first && outcome.stopped_by == 0) {
+    say_what_next(options, log);
   }
   return exit_code(outcome, log);
 }

@@ -54,6 +54,12 @@ RunLog::RunLog(Setup setup)
 }
 
 void RunLog::append(const char* kind, const Json& fields) {
+  step_ = state_.global_step;
+  append_line(kind, fields);
+}
+
+void RunLog::append_line(const char* kind, const Json& fields) {
+  const std::lock_guard lock(mutex_);
   Json line{{"k", kind}, {"t", python_round(setup_.now(), 3)}};
   line.update(fields);
   const Json bad = not_finite(fields);
@@ -123,6 +129,9 @@ void RunLog::log(const TrainLog& v) {
   line["tokens_per_s"] = v.tokens_per_s;
   line["step_s"] = v.step_s;
   add(line, "mfu", v.mfu);
+  add(line, "loss_min", v.loss_min);
+  add(line, "loss_max", v.loss_max);
+  add(line, "grad_norm_max", v.grad_norm_max);
   line["skipped_steps"] = v.skipped_steps;
   add(line, "loss_scale", v.loss_scale);
   append("log", line);
@@ -152,22 +161,34 @@ Json RunLog::eval(const EvalLog& v) {
 
 void RunLog::time(const TimeLog& s) {
   append("time", {{"step", state_.global_step},
+                  {"steps", s.steps},
                   {"data_s", s.data},
+                  {"copy_s", s.copy},
                   {"fwd_bwd_s", s.fwd_bwd},
                   {"comm_s", s.comm},
                   {"opt_s", s.opt},
+                  {"eval_s", s.eval},
                   {"save_s", s.save},
                   {"host_s", s.host}});
 }
 
+void RunLog::device(int index, const Json& values) {
+  Json line{{"step", step_.load()}, {"device", index}};
+  line.update(values);
+  append_line("dev", line);
+}
+
 void RunLog::event(std::string_view level, std::optional<Code> code, std::string_view text,
-                   std::string_view hint) {
+                   std::string_view hint, std::string_view kind) {
   Json line{{"step", state_.global_step},
             {"level", level},
             {"code", code ? code->text() : ""},
             {"text", text}};
   if (!hint.empty()) {
     line["hint"] = hint;
+  }
+  if (!kind.empty()) {
+    line["event"] = kind;
   }
   append("event", line);
 }

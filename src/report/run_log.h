@@ -4,10 +4,12 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,6 +33,8 @@ struct TrainLog {
 
   // For metrics.jsonl only.
   double tokens_per_s = 0.0, step_s = 0.0;
+  // Of the single steps that `loss` is the mean of, as far as this process has done them.
+  std::optional<double> loss_min{}, loss_max{}, grad_norm_max{};
   std::optional<double> mfu;
   int64_t skipped_steps = 0;         // not finite, since the start of the run
   std::optional<double> loss_scale;  // of float16
@@ -55,9 +59,11 @@ struct TrainSummary {
   std::optional<double> entropy{}, num_tokens{}, mean_token_accuracy{};
 };
 
-// Seconds by activity since the last `time` line; their sum is wall time.
+// Seconds by activity since the last `time` line; their sum is wall time. `comm`: what the step has
+// waited for; what was sent beside the computation took no time of it.
 struct TimeLog {
-  double data = 0, fwd_bwd = 0, comm = 0, opt = 0, save = 0, host = 0;
+  double data = 0, copy = 0, fwd_bwd = 0, comm = 0, opt = 0, eval = 0, save = 0, host = 0;
+  int64_t steps = 0;
 };
 
 enum class RunStatus { done, stopped, failed };
@@ -87,9 +93,11 @@ class RunLog {
   // Returns eval_loss and the rest by name, for best-metric and plateau decisions.
   Json eval(const EvalLog& values);
   void time(const TimeLog& seconds);
-  // level: info, warn, error.
+  // level: info, warn, error. `kind`, where others look for it: saved, spike, skipped, failed.
   void event(std::string_view level, std::optional<Code> code, std::string_view text,
-             std::string_view hint = "");
+             std::string_view hint = "", std::string_view kind = "");
+  // What a card (-1: the process) takes just now. From any thread.
+  void device(int index, const Json& values);
   // The closing train_runtime line (kind "finish"), and trainer_state.json at the root of
   // output_dir.
   void finish(const TrainSummary& summary);
@@ -102,13 +110,16 @@ class RunLog {
  private:
   void console(Json values);
   void append(const char* kind, const Json& fields);
+  void append_line(const char* kind, const Json& fields);
   void remember(Json values);
   void add_input_tokens(Json& values) const;
 
   Setup setup_;
+  std::mutex mutex_;  // of what a line goes through
   LineAppender metrics_;
   TrainerState state_;
   double began_ = 0.0;
+  std::atomic<int64_t> step_{0};  // of the last line that had one
   int64_t tokens_ = 0;
   int64_t input_tokens_before_ = 0;  // when this process began
 };

@@ -15,6 +15,7 @@
 #include "state/sharder.h"
 #include "train/batch_runner.h"
 #include "train/memory_plan.h"
+#include "train/peak_flops.h"
 
 namespace sft {
 
@@ -47,18 +48,6 @@ MicroBatch random_batch(const BenchSettings& s, int64_t vocab, uint64_t number) 
   b.trained = std::ranges::count_if(b.targets, [](int32_t t) { return t != kIgnored; });
   b.rows = b.fresh_rows = s.batch;
   return b;
-}
-
-double flops_per_token(const LoadedModel& model, int64_t seq) {
-  // A product, its input's gradient and, where it is trained, its weight's.
-  double flops = 0;
-  for (const ParamSpec* const spec : model.model.parameters()) {
-    if (spec->name != "model.embed_tokens.weight" || model.model.config.tied) {
-      flops += (spec->trained ? 6.0 : 4.0) * static_cast<double>(spec->shape.elements());
-    }
-  }
-  const ModelConfig& c = model.model.config;
-  return flops + 6.0 * c.layers * c.heads * c.head_dim * static_cast<double>(seq);
 }
 
 void update(Sharder& sharder, double norm, int64_t step) {

@@ -35,12 +35,23 @@ void load(OpenRun& run) {
 }  // namespace
 
 TrainOutcome run_training(const TrainOptions& options, const RunSurroundings& surroundings) {
+  const auto stage = [&](std::string_view what) {
+    if (surroundings.on_stage) {
+      surroundings.on_stage(what);
+    }
+  };
+  stage("looking for the model and the data");
   OpenRun run(options, surroundings, Outputs::taken);
   run.check();
+  stage("reading the data");
+  run.rows(Part::train);
+  stage("comparing with the checkpoint and planning memory");
   run.check_same_run();
   run.memory();
   run.agree();
+  stage("loading the weights");
   load(run);
+  stage("preparing the first step");
   RunReport report(run);
   const auto trainer = run.trainer(report.log(), report.hooks());
   report.begin(*trainer);

@@ -6,6 +6,8 @@
 #include <memory>
 #include <optional>
 
+#include "report/device_watch.h"
+#include "report/history/run_follower.h"
 #include "report/run_log.h"
 #include "report/trackers/kubeflow_status.h"
 #include "report/trackers/tracker.h"
@@ -28,11 +30,16 @@ class RunReport {
   void failed(const Error& why);
 
  private:
+  void draw();
+  void complete_card(const fs::path& card);
+
   OpenRun& run_;
   SavedModel model_;
   std::optional<Trackers> trackers_;
   std::unique_ptr<KubeflowStatus> kubeflow_;
   std::optional<RunLog> log_;
+  std::optional<RunFollower> follower_;
+  std::optional<DeviceWatch> watch_;  // writes into the log
 };
 
 }  // namespace sft

@@ -11,6 +11,7 @@
 #include "control/launch_environment.h"
 #include "control/rank_control.h"
 #include "core/environment.h"
+#include "core/json_fwd.h"
 #include "core/log.h"
 #include "hub/environment.h"
 
@@ -25,6 +26,10 @@ struct RunSurroundings {
   // Called when training begins: from here on a signal has something to save.
   std::function<void()> on_training{};
   std::function<void(std::string_view line)> print{};  // results
+  // What is done before the first step: "reading the data".
+  std::function<void(std::string_view stage)> on_stage{};
+  // Each line of metrics.jsonl, of the thread that writes it.
+  std::function<void(const Json& line)> on_line{};
   std::function<void(int64_t done, int64_t total, std::string_view tail)> on_step{};
   std::function<void(int64_t done, int64_t total)> on_eval_batch{};
   std::string version{};

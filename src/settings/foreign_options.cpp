@@ -211,7 +211,8 @@ constexpr ForeignNames kForeign[] = {
      "",
      "wandb's files are written offline, for  wandb sync ; --report_to tensorboard  is the other "
      "tracker"},
-    {"plot_loss plot", "", "--report_to tensorboard  draws it; metrics.jsonl has every number"},
+    {"plot_loss plot dashboard ui web_ui", "",
+     "report.html and loss.svg are always drawn, and  --watch  serves a page while training"},
     {"hub_repo_id repo_id hub_repo push_to_hub_repo hub_repo_name", "hub_model_id", ""},
     {"export_dir merge_weights save_merged merged_16bit save_method", "output_dir",
      "(the model is always saved whole)"},
@@ -236,12 +237,11 @@ constexpr ForeignNames kForeign[] = {
      "", "what ranks share out is said by  --zero_stage 1|2|3 ; layers are not split"},
 
     // The Trainer's arguments in Python
-    {"callbacks callback early_stopping early_stop early_stopping_patience "
-     "early_stopping_threshold "
-     "early_stopping_callback patience early_stop_patience",
-     "",
-     "there are no callbacks, and a run goes to its end; the best step is kept by  "
-     "--load_best_model_at_end  or  --save_strategy best"},
+    {"early_stopping early_stop early_stopping_callback patience early_stop_patience",
+     "early_stopping_patience", "(evaluations that are no better than the best)"},
+    {"callbacks callback", "",
+     "there are no callbacks; what is asked of them is often  --early_stopping_patience  or  "
+     "--load_best_model_at_end"},
     {"compute_metrics compute_loss_func compute_loss preprocess_logits_for_metrics eval_metrics "
      "metrics metric do_bleu_eval do_causal_lm_eval eval_causal_lm_metrics predict_with_generate "
      "generation_config compute_accuracy",

@@ -208,6 +208,7 @@ void TrainOptions::visit(OptionTable& v) {
   v.group("Several devices");
   sharding.visit(v);
   distributed.visit(v);
+  report.visit(v);
   hub.visit(v);
   legacy.visit(v);
   visit_terminal(*this, v);

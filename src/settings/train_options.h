@@ -17,6 +17,7 @@
 #include "settings/distributed_options.h"
 #include "settings/hub_options.h"
 #include "settings/legacy_options.h"
+#include "settings/report_options.h"
 #include "settings/sharding_config/launch_request.h"
 
 namespace sft {
@@ -28,6 +29,7 @@ struct TrainOptions {
   ShardingOptions sharding;
   DistributedOptions distributed;
   HubOptions hub;
+  ReportOptions report;
   LegacyOptions legacy;
 
   // Output and what is done

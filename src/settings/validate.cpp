@@ -58,7 +58,17 @@ void resolve_evaluation(TrainOptions& o) {
   }
   const bool rate_by_metric = make_metric_schedule(o.optim.lr_scheduler_type, o.optim.learning_rate,
                                                    o.optim.lr_scheduler_kwargs) != nullptr;
-  const bool by_metric = o.load_best_model_at_end || o.save_strategy == "best" || rate_by_metric;
+  if (o.report.early_stopping_patience && o.eval_strategy == "no") {
+    throw conflict("C184",
+                   "--early_stopping_patience counts evaluations, and --eval_strategy is no")
+        .hint("--eval_strategy steps");
+  }
+  if (o.report.early_stopping_threshold != 0 && !o.report.early_stopping_patience) {
+    throw conflict("C185", "--early_stopping_threshold needs --early_stopping_patience")
+        .hint("--early_stopping_patience 3");
+  }
+  const bool by_metric = o.load_best_model_at_end || o.report.early_stopping_patience ||
+                         o.save_strategy == "best" || rate_by_metric;
   if (by_metric && !o.metric_for_best_model) {
     o.metric_for_best_model = "loss";
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -27,24 +28,28 @@ double element(const std::byte* data, DType dtype, int64_t i) {
   }
 }
 
-std::string rows_of(const MicroBatch& batch, const PreparedDataset& data) {
-  if (batch.row_numbers.empty()) {
-    return fmt::format("{} rows of a window", batch.rows);
+}  // namespace
+
+std::string name_rows(std::span<const int64_t> rows, int64_t count, const PreparedDataset& data) {
+  if (rows.empty()) {
+    return fmt::format("{} rows of a window", count);
   }
-  constexpr size_t kShown = 8;
   std::vector<std::string> places;
-  for (const int64_t row : batch.row_numbers) {
-    if (places.size() == kShown) {
-      places.push_back(fmt::format("and {} more", batch.row_numbers.size() - kShown));
-      break;
-    }
+  for (const int64_t row : rows.first(std::min(rows.size(), kNamedRows))) {
     const std::string place = data.place(row);
     places.push_back(place.empty() ? fmt::format("row {}", row) : place);
+  }
+  const int64_t more = count - static_cast<int64_t>(places.size());
+  if (more > 0) {
+    places.push_back(fmt::format("and {} more", more));
   }
   return fmt::format("{}", fmt::join(places, ", "));
 }
 
-}  // namespace
+std::string name_rows(const MicroBatch& batch, const PreparedDataset& data) {
+  const std::vector<int64_t>& rows = batch.row_numbers;
+  return name_rows(rows, rows.empty() ? batch.rows : static_cast<int64_t>(rows.size()), data);
+}
 
 std::optional<NotFinite> find_not_finite(Device& device, const Tensor& tensor) {
   if (!is_floating(tensor.dtype) || tensor.data == nullptr) {
@@ -84,7 +89,7 @@ std::string diagnose_step(BatchRunner& runner, const LoadedModel& model, Device&
     const std::string found = runner.first_not_finite(batches[i], loss_scale, watcher);
     if (!found.empty() && first.empty()) {
       first = fmt::format("first, {}, in micro-batch {} of {}: {}", found, i + 1, batches.size(),
-                          rows_of(batches[i], data));
+                          name_rows(batches[i], data));
     }
   }
   return !first.empty()

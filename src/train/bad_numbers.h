@@ -21,6 +21,12 @@ struct NotFinite {
 // Nothing for tensors of integers.
 std::optional<NotFinite> find_not_finite(Device& device, const Tensor& tensor);
 
+// Where rows stand, by their numbers in the data set: "train.jsonl:12, train.jsonl:4 and 3 more".
+// `count`: how many there are, of which the first few are enough.
+inline constexpr size_t kNamedRows = 8;
+std::string name_rows(std::span<const int64_t> rows, int64_t count, const PreparedDataset& data);
+std::string name_rows(const MicroBatch& batch, const PreparedDataset& data);
+
 // One sentence: the first weight that is not finite already, else the micro-batch of this rank, its
 // rows and the instruction that first wrote such a number. Runs the micro-batches again: with a
 // watcher, behind which other ranks wait, all of them.

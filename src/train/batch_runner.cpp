@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <utility>
 
 #include "core/error.h"
@@ -234,7 +235,10 @@ void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, float los
       bindings_.inputs["dropout_kept_keys"].shape = {size.kept, 2};
     }
   }
+  const auto start = std::chrono::steady_clock::now();
   device_.upload(inputs_.data(), all.data(), all.size() * sizeof(int32_t));
+  upload_seconds_ +=
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 // Tokens that fill the program's size get none.

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "data/tokens/loader.h"
 #include "graph/executor.h"
@@ -64,6 +65,8 @@ class BatchRunner {
   // overwritten.
   std::string first_not_finite(const MicroBatch& batch, float loss_scale,
                                BlockWatcher* watcher = nullptr);
+  // Seconds that copies of micro-batches to the device took the host since the last call.
+  double take_upload_seconds() { return std::exchange(upload_seconds_, 0.0); }
   // See Executor::trace.
   void trace(Trace* trace) { trace_ = trace; }
 
@@ -95,6 +98,7 @@ class BatchRunner {
   int64_t most_host_bytes_ = std::numeric_limits<int64_t>::max();
   Buffer results_;  // LossStats of the micro-batches not collected yet
   size_t pending_ = 0;
+  double upload_seconds_ = 0;
   Trace* trace_ = nullptr;
 };
 

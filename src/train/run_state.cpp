@@ -34,6 +34,7 @@ void RunState::visit(StateTable& v) {
   v("best_metric", &best_metric);
   v("best_step", &best_step);
   v("best_saved", &best_saved);
+  v("no_better", &no_better);
   v("evaluation_left", &evaluation_left);
   v.if_there("scaler", scaler ? &*scaler : nullptr);
   v.if_there("plateau", dynamic_cast<PlateauState*>(by_metric.get()));

@@ -25,7 +25,7 @@ struct Evaluated {
 };
 
 struct RunState {
-  static constexpr int64_t kVersion = 6;
+  static constexpr int64_t kVersion = 7;
 
   int64_t version = kVersion;
   std::string run;                 // its id
@@ -49,6 +49,7 @@ struct RunState {
   // The best of the steps that have a checkpoint of this run in output_dir, which alone can be
   // loaded.
   std::optional<Evaluated> best_saved;
+  int64_t no_better = 0;  // evaluations in a row, as transformers' early stopping counts them
   // A stop broke the evaluation of this step off: it is made first when the run goes on.
   bool evaluation_left = false;
   std::optional<GradScaler> scaler;           // in float16

@@ -18,12 +18,11 @@
 #include "train/bad_numbers.h"
 #include "train/embedding_noise.h"
 #include "train/loader_options.h"
+#include "train/peak_flops.h"
 
 namespace sft {
 
 namespace {
-
-constexpr Code kNotFinite = "X010";
 
 using Clock = std::chrono::steady_clock;
 
@@ -73,7 +72,8 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
       sharder_(context.device, context.comm, model, options.sharding,
                optimizer_settings(options.optim, static_cast<uint64_t>(options.seed)),
                options.gradient_accumulation_steps),
-      arena_(context.device) {
+      arena_(context.device),
+      times_(context.device) {
   const OptimOptions& o = options.optim;
   state_.run = context.run;
   plan_steps(planned_steps_);
@@ -95,6 +95,7 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
         BatchRunnerOptions{
             .loss = token_loss(options), .most_tokens = memory_.eval_tokens, .training = false});
   }
+  flops_per_token_ = flops_per_token(model, 0);
   for (const ParamSpec* const spec : model.model.parameters()) {
     if (spec->name != kEmbeddingWeight && spec->name != kEmbeddingCopy) {
       parameters_without_embeddings_ += static_cast<double>(spec->shape.elements());
@@ -170,17 +171,24 @@ int64_t Trainer::input_tokens(const MicroBatch& batch) const {
 
 double Trainer::run_batches(const std::vector<MicroBatch>& batches, double scale) {
   double loss = 0;
-  std::vector<LossStats> results;
+  std::vector<LossStats>& results = batch_stats_;
+  results.clear();
+  times_.batches_begin();
   for (size_t i = 0; i < batches.size(); ++i) {
     context_.comm.progress(state_.step + 1);
     const Sharder::MicroBatchRun how = sharder_.begin_micro_batch(i == 0, i + 1 == batches.size());
     const std::vector<float> noise = noise_of(batches[i], i);
     runner_->run(batches[i], static_cast<float>(scale * loss_scale()), how.overwrite, how.watcher,
                  {noise, dropout_seed()});
+    if (i + 1 == batches.size()) {
+      times_.batches_end();
+    }
     if (i % 1000 == 999 || i + 1 == batches.size()) {
       std::ranges::copy(runner_->collect(), std::back_inserter(results));
     }
   }
+  times_.copied(runner_->take_upload_seconds());
+  times_.waited();
   constexpr size_t kSums = 7;
   std::vector<double> sums;  // of each micro-batch, over ranks
   for (size_t i = 0; i < batches.size(); ++i) {
@@ -211,6 +219,7 @@ void Trainer::train_step() {
   std::vector<MicroBatch> batches;
   {
     const Trace::Phase phase(trace(), "next batch");
+    const StepTimes::Span span(times_, &TimeLog::data);
     batches = loader_->next();
   }
   double trained = 0, turn_ends = 0, chats = 0;
@@ -225,7 +234,10 @@ void Trainer::train_step() {
   const bool stop = context_.stopped_by() != 0;
   const bool save = context_.save_signal != nullptr && *context_.save_signal != 0;
   std::array<double, 5> sums{trained, stop ? 1.0 : 0.0, save ? 1.0 : 0.0, turn_ends, chats};
-  context_.comm.all_reduce(std::span<double>(sums));
+  {
+    const StepTimes::Span span(times_, &TimeLog::comm);  // for the slowest rank's batch
+    context_.comm.all_reduce(std::span<double>(sums));
+  }
   requested_ = {sums[1] > 0, sums[2] > 0};
   state_.ends_turns = state_.ends_turns || sums[3] > 0;
   state_.chats = state_.chats || sums[4] > 0;
@@ -240,9 +252,11 @@ void Trainer::train_step() {
   }
   const Trace::Phase phase(trace(), "optimizer", true);
   sharder_.finish_gradients();
+  times_.gradients_ready();
   grad_norm_ = sharder_.gradient_norm() / loss_scale();
   last_learning_rate_ = learning_rate();
   state_.interval.add_step(loss);
+  note_step(batches, loss);
   if (std::isfinite(loss)) {
     state_.total_loss += loss;
     ++state_.losses;
@@ -255,31 +269,10 @@ void Trainer::train_step() {
   } else {
     skip_update(batches, scale);
   }
+  times_.updated();
   ++state_.step;
   epoch_ended_ = loader_->at_epoch_end();
   state_.interval.seconds += seconds_since(start);
-}
-
-// Traces profile_steps steps from the third on: in the first two, kernels still choose how to run.
-void Trainer::trace_steps(int64_t first_step, bool over) {
-  constexpr int64_t kBefore = 2;
-  if (!options_.profile || log_ == nullptr) {
-    return;
-  }
-  const int64_t done = state_.step - first_step;
-  if (trace_ && (over || done == kBefore + options_.profile_steps)) {
-    runner_->trace(nullptr);
-    trace_->write(*options_.profile);
-    trace_.reset();
-    context_.logger.note(fmt::format("trace of steps {} to {}: {} (open it in Perfetto)",
-                                     first_step + kBefore + 1, state_.step, *options_.profile));
-  } else if (over && done <= kBefore) {
-    context_.logger.warn(
-        fmt::format("--profile: there was no step after the first {} to trace", kBefore));
-  } else if (!over && done == kBefore) {
-    trace_.emplace(context_.device);
-    runner_->trace(&*trace_);
-  }
 }
 
 void Trainer::update(double learning_rate) {
@@ -293,46 +286,6 @@ void Trainer::update(double learning_rate) {
   sharder_.update(step);
   if (state_.scaler) {
     state_.scaler->update(true);
-  }
-}
-
-// float16 had no room for the gradients: the step is tried no further, and the next ones have half
-// the scale. This is how the scale is found, so it ends no run.
-void Trainer::lower_loss_scale() {
-  ++state_.skipped;
-  const double before = state_.scaler->scale();
-  state_.scaler->update(false);
-  const std::string text = fmt::format(
-      "step {}: gradients overflow float16 at a loss scale of {}; the step is skipped, "
-      "{} so far, and the scale is {} now",
-      state_.step + 1, before, state_.skipped, state_.scaler->scale());
-  context_.logger.note(text);
-  if (log_ != nullptr) {
-    log_->event("info", {}, text);
-  }
-}
-
-void Trainer::skip_update(const std::vector<MicroBatch>& batches, double scale) {
-  ++state_.skipped;
-  diagnosis_ = diagnose_step(*runner_, model_, context_.device, batches,
-                             static_cast<float>(loss_scale() * scale), train_,
-                             sharder_.begin_micro_batch(true, false).watcher);
-  const std::string text = fmt::format(
-      "step {}: the loss or the gradient is not finite (grad_norm {}); the step is skipped, {} so "
-      "far; {}",
-      state_.step + 1, grad_norm_, state_.skipped, diagnosis_);
-  context_.logger.warn(text);
-  if (log_ != nullptr) {
-    log_->event("warn", kNotFinite, text);
-  }
-  if (++state_.skipped_in_a_row >= 3) {
-    throw Error(kNotFinite,
-                fmt::format("the loss or the gradient was not finite in three steps in a row, "
-                            "the last of them step {}: {}",
-                            state_.step + 1, diagnosis_))
-        .hint(
-            "use a smaller --learning_rate or a longer warmup, and look at the rows with  sft "
-            "inspect");
   }
 }
 
@@ -353,13 +306,13 @@ void Trainer::after_step() {
     const double reached = evaluation_.strategy == "epoch" ? std::round(loader_->epoch())
                                                            : static_cast<double>(state_.step);
     if (options_.eval_delay <= reached) {
+      const StepTimes::Span span(times_, &TimeLog::eval);
       evaluate_and_track();
     }
   }
+  const StepTimes::Span span(times_, &TimeLog::save);
   if (due(saving_) || (last && saving_.strategy == "steps") ||
-      (saving_.strategy == "best" && new_best_)) {
-    save_checkpoint();
-  } else if (save_requested()) {
+      (saving_.strategy == "best" && new_best_) || save_requested()) {
     save_checkpoint();
   }
   if (context_.save_signal != nullptr && (context_.comm.size() == 1 || requested_.save)) {
@@ -369,28 +322,6 @@ void Trainer::after_step() {
     finish_save();
   }
   new_best_ = false;
-}
-
-void Trainer::log_interval() {
-  if (state_.interval.steps == 0) {
-    return;
-  }
-  fill_state();
-  if (log_ != nullptr) {
-    TrainLog line;
-    line.loss = state_.interval.mean_loss();
-    line.grad_norm = grad_norm_;
-    line.learning_rate = last_learning_rate_;
-    line.entropy = state_.interval.mean_entropy();
-    line.num_tokens = static_cast<double>(state_.num_tokens);
-    line.mean_token_accuracy = state_.interval.mean_accuracy();
-    line.tokens_per_s = static_cast<double>(state_.interval.tokens) / state_.interval.seconds;
-    line.step_s = state_.interval.seconds / static_cast<double>(state_.interval.steps);
-    line.skipped_steps = state_.skipped;
-    line.loss_scale = state_.scaler ? std::optional(state_.scaler->scale()) : std::nullopt;
-    log_->log(line);
-  }
-  state_.interval = {};
 }
 
 void Trainer::evaluate_and_track() {
@@ -425,6 +356,7 @@ void Trainer::evaluate_and_track() {
   const std::string metric = options_.metric_for_best_model.value_or("loss");
   if (state_.by_metric || options_.metric_for_best_model || saving_.strategy == "best") {
     const double value = metric_value(values, metric);
+    count_no_better(value);
     if (state_.by_metric) {
       state_.by_metric->step(value);
     }
@@ -436,6 +368,31 @@ void Trainer::evaluate_and_track() {
 bool Trainer::is_better(double metric, const std::optional<double>& than) const {
   const bool greater = options_.greater_is_better.value_or(false);
   return std::isfinite(metric) && (!than || (greater ? metric > *than : metric < *than));
+}
+
+// As transformers' EarlyStoppingCallback counts: against the best before this evaluation.
+void Trainer::count_no_better(double metric) {
+  const auto& best = state_.best_metric;
+  const bool better =
+      !best || (is_better(metric, best) &&
+                std::abs(metric - *best) > options_.report.early_stopping_threshold);
+  state_.no_better = better ? 0 : state_.no_better + 1;
+  if (stops_early()) {
+    const std::string text = fmt::format(
+        "stops early at step {}: {} evaluation{} in a row {} no better than the best, {:.6g} at "
+        "step {}",
+        state_.step, state_.no_better, state_.no_better == 1 ? "" : "s",
+        state_.no_better == 1 ? "was" : "were", best.value_or(metric), state_.best_step);
+    context_.logger.note(text);
+    if (log_ != nullptr) {
+      log_->event("info", {}, text, "", "stopped-early");
+    }
+  }
+}
+
+bool Trainer::stops_early() const {
+  const auto& patience = options_.report.early_stopping_patience;
+  return patience && state_.no_better >= *patience;
 }
 
 void Trainer::track_best(double metric) {
@@ -455,36 +412,6 @@ void Trainer::note_saved() {
   const auto best = state_.best_saved ? std::optional(state_.best_saved->metric) : std::nullopt;
   if (evaluated_ && evaluated_->step == state_.step && is_better(evaluated_->metric, best)) {
     state_.best_saved = evaluated_;
-  }
-}
-
-void Trainer::fill_state() {
-  if (log_ == nullptr) {
-    return;
-  }
-  TrainerState& s = log_->state();
-  s.epoch = loader_->epoch();
-  s.global_step = state_.step;
-  s.max_steps = state_.total_steps;
-  s.num_train_epochs =
-      options_.max_steps > 0
-          ? (options_.max_steps + loader_->steps_per_epoch() - 1) / loader_->steps_per_epoch()
-          : static_cast<int64_t>(std::ceil(options_.num_train_epochs));
-  s.logging_steps = logging_.every;
-  s.save_steps = saving_.every;
-  if (evaluation_.strategy == "steps") {
-    s.eval_steps = evaluation_.every;
-  }
-  s.train_batch_size = options_.per_device_train_batch_size;
-  s.total_flos = state_.flos;
-  s.num_input_tokens_seen = state_.input_tokens;
-  if (state_.best_metric) {
-    s.best_metric = state_.best_metric;
-    s.best_global_step = state_.best_step;
-  }
-  s.best_model_checkpoint.reset();
-  if (state_.best_saved) {
-    s.best_model_checkpoint = checkpoint_folder(state_.best_saved->step).string();
   }
 }
 
@@ -509,7 +436,7 @@ TrainOutcome Trainer::run(const std::function<void()>& on_trained) {
     evaluate_and_track();
     new_best_ = false;  // the step that the run goes on from is saved
   }
-  while (state_.step < state_.total_steps && stop_requested() == 0) {
+  while (state_.step < state_.total_steps && !stops_early() && stop_requested() == 0) {
     trace_steps(first_step);
     train_step();
     after_step();
@@ -527,7 +454,7 @@ TrainOutcome Trainer::finish(double seconds, int64_t first_step,
                              const std::function<void()>& on_trained) {
   context_.comm.progress(0);  // what is left takes what it takes
   TrainOutcome outcome{state_.step, state_.skipped, stop_requested(), last_checkpoint_};
-  if (state_.step < state_.total_steps || state_.evaluation_left) {
+  if ((state_.step < state_.total_steps && !stops_early()) || state_.evaluation_left) {
     if (options_.save_strategy != "no" && last_saved_ != state_.step && state_.step > first_step) {
       save_checkpoint();
     }

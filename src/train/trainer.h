@@ -24,6 +24,8 @@
 #include "train/evaluate.h"
 #include "train/memory_plan.h"
 #include "train/run_state.h"
+#include "train/spikes.h"
+#include "train/step_times.h"
 
 namespace sft {
 
@@ -126,6 +128,12 @@ class Trainer {
     int64_t every = 0;
   };
 
+  // Of the single steps since the last log line.
+  struct Extremes {
+    std::optional<double> low, high;  // loss
+    std::optional<double> grad_norm;  // highest
+  };
+
   bool due(const Rhythm& rhythm) const;
   void train_step();
   // Before each step, and `over` once after the last.
@@ -143,8 +151,14 @@ class Trainer {
   void after_step();
   int stop_requested() const;
   bool save_requested() const;
+  void note_step(const std::vector<MicroBatch>& batches, double loss);
+  void note_spike(const std::vector<MicroBatch>& batches, double loss,
+                  const SpikeWatch::Spike& spike);
+  std::optional<double> flop_share(double tokens_per_s) const;
   void log_interval();
   void evaluate_and_track();
+  void count_no_better(double metric);
+  bool stops_early() const;
   void track_best(double metric);
   bool is_better(double metric, const std::optional<double>& than) const;
   void note_saved();
@@ -182,12 +196,18 @@ class Trainer {
   int64_t planned_steps_ = 0;  // by the options alone: all, unless other batches were resumed with
   Schedule schedule_;
   double parameters_without_embeddings_ = 0;
+  double flops_per_token_ = 0;  // of the matrix products
   Sharder sharder_;
   Arena arena_;
   struct {
     bool stop = false, save = false;
   } requested_;  // what some rank was told before this step
   std::optional<BatchRunner> runner_, eval_runner_;
+
+  StepTimes times_;
+  SpikeWatch spikes_;
+  Extremes extremes_;
+  std::vector<LossStats> batch_stats_;  // of the step's micro-batches on this rank
 
   double grad_norm_ = 0, last_learning_rate_ = 0;  // of the last step
   std::optional<Evaluated> evaluated_;             // the last step that was

@@ -194,7 +194,7 @@ void Trainer::finish_save() {
   if (hooks_.on_checkpoint) {
     hooks_.on_checkpoint(last_checkpoint_, last_saved_);
   }
-  log_->event("info", {}, fmt::format("saved {}", last_checkpoint_));
+  log_->event("info", {}, fmt::format("saved {}", last_checkpoint_), "", "saved");
 }
 
 void check_state_tensors(const fs::path& checkpoint, const Model& model, DType weight_type,

@@ -191,7 +191,8 @@ std::string outcome_of(const fs::path& out) {
   for (const fs::path& path : paths_in(out)) {
     const std::string name = path.filename().string();
     if (is_file(path) && name != "trainer_state.json" && name != "metrics.jsonl" &&
-        name != "training_args.json" && !name.starts_with(".")) {
+        name != "training_args.json" && name != "report.html" && name != "loss.svg" &&
+        !name.starts_with(".")) {
       all += "\n" + name + "\n";
       all += name == "README.md" ? "" : read_text(path);  // it names the folder
     }

@@ -1,0 +1,33 @@
+#include "train/peak_flops.h"
+
+namespace sft {
+
+double peak_flops(const std::string& device) {
+  struct Peak {
+    const char* name;
+    double flops;
+  };
+  constexpr Peak kPeaks[] = {{"H100 PCIe", 756e12}, {"H100", 989e12}, {"H200", 989e12},
+                             {"B200", 2250e12},     {"A100", 312e12}, {"L40S", 362e12},
+                             {"RTX 4090", 165e12},  {"A10", 125e12}};
+  for (const Peak& peak : kPeaks) {
+    if (device.find(peak.name) != std::string::npos) {
+      return peak.flops;
+    }
+  }
+  return 0;
+}
+
+double flops_per_token(const LoadedModel& model, int64_t seq) {
+  // A product, its input's gradient and, where it is trained, its weight's.
+  double flops = 0;
+  for (const ParamSpec* const spec : model.model.parameters()) {
+    if (spec->name != "model.embed_tokens.weight" || model.model.config.tied) {
+      flops += (spec->trained ? 6.0 : 4.0) * static_cast<double>(spec->shape.elements());
+    }
+  }
+  const ModelConfig& c = model.model.config;
+  return flops + 6.0 * c.layers * c.heads * c.head_dim * static_cast<double>(seq);
+}
+
+}  // namespace sft

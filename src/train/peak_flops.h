@@ -1,0 +1,19 @@
+// How fast a device could be, and how much work a token is: what a run reaches of it is its MFU.
+// Used by the trainer's log and by `sft bench`.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "state/loaded_model.h"
+
+namespace sft {
+
+// bfloat16 operations a second without sparsity, from the makers' data sheets; 0: not known.
+double peak_flops(const std::string& device);
+
+// Operations of a token's matrix products, forward and backward, in documents of `seq` tokens; 0:
+// without those of attention, which depend on it.
+double flops_per_token(const LoadedModel& model, int64_t seq);
+
+}  // namespace sft
