@@ -14,7 +14,7 @@ namespace {
 
 constexpr float kStep = 7.874015718698502e-3F, kStepSquared = 6.200124e-05F;
 constexpr int kThreads = 256;
-constexpr int kRows = 8;  // of an output that a thread has
+constexpr int kTile = 64, kDepth = 16;  // of the product of outlying columns
 
 template <class T>
 __device__ inline Vec load_halves(const T* row, int64_t i, int64_t n, bool aligned) {
@@ -113,40 +113,57 @@ struct Weight {
         most(reinterpret_cast<const float*>(w.as<std::byte>() + scales_at(w.dtype, w.shape))) {}
 };
 
-// A thread has kRows rows of one column: sums of whole numbers become y, with the bias and what
-// the columns in `list` add.
+// A thread has 4 x 4 outputs of 64 x 64: sums of whole numbers become y, with the bias and what the
+// columns in `list` add, kDepth of them at a time.
 template <class T>
-__global__ void finish_kernel(const int32_t* sums, const T* x, const float* scales,
-                              const int32_t* list, const Weight weight, const T* bias, int64_t rows,
-                              int64_t in, int64_t out, T* y, int64_t stride) {
-  const int64_t j = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  const int64_t first = int64_t{blockIdx.y} * kRows;
-  if (j >= out) {
-    return;
-  }
-  const float most = weight.most[j];
-  const float shift = bias != nullptr ? sft::widen(bias[j]) : 0.0F;
-  float values[kRows];
+__global__ void __launch_bounds__(kThreads)
+    finish_kernel(const int32_t* sums, const T* x, const float* scales, const int32_t* list,
+                  const Weight weight, const T* bias, int64_t rows, int64_t in, int64_t out, T* y,
+                  int64_t stride) {
+  __shared__ float x_part[kDepth][kTile];
+  __shared__ float w_part[kDepth][kTile];
+  const int64_t row0 = int64_t{blockIdx.y} * kTile, column0 = int64_t{blockIdx.x} * kTile;
+  const int across = static_cast<int>(threadIdx.x) % 16 * 4;
+  const int down = static_cast<int>(threadIdx.x) / 16 * 4;
+  float apart[4][4] = {};
+  const int count = list[0];
+  for (int begin = 0; begin < count; begin += kDepth) {
+    __syncthreads();
+    for (int i = static_cast<int>(threadIdx.x); i < kDepth * kTile; i += kThreads) {
+      const int c = i % kDepth;
+      const int at = i / kDepth;
+      const int64_t column = begin + c < count ? list[1 + begin + c] : -1;
+      const int64_t row = row0 + at;
+      const int64_t j = column0 + at;
+      x_part[c][at] = column >= 0 && row < rows ? sft::widen(x[row * in + column]) : 0.0F;
+      w_part[c][at] = column >= 0 && j < out ? static_cast<float>(weight.codes[j * in + column]) *
+                                                   weight.most[j] * kStep
+                                             : 0.0F;
+    }
+    __syncthreads();
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    const int64_t row = first + r;
-    values[r] =
-        row < rows
-            ? static_cast<float>(sums[row * out + j]) * (scales[row] * most) * kStepSquared + shift
-            : 0.0F;
-  }
-  for (int32_t c = 1; c <= list[0]; ++c) {
-    const int64_t column = list[c];
-    const float w = static_cast<float>(weight.codes[j * in + column]) * most * kStep;
+    for (int c = 0; c < kDepth; ++c) {
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      values[r] += first + r < rows ? sft::widen(x[(first + r) * in + column]) * w : 0.0F;
+      for (int r = 0; r < 4; ++r) {
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          apart[r][k] += x_part[c][down + r] * w_part[c][across + k];
+        }
+      }
     }
   }
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    if (first + r < rows) {
-      y[(first + r) * stride + j] = sft::narrow<T>(values[r]);
+  for (int r = 0; r < 4; ++r) {
+    const int64_t row = row0 + down + r;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const int64_t j = column0 + across + k;
+      if (row < rows && j < out) {
+        const float whole =
+            static_cast<float>(sums[row * out + j]) * (scales[row] * weight.most[j]) * kStepSquared;
+        const float shift = bias != nullptr ? sft::widen(bias[j]) : 0.0F;
+        y[row * stride + j] = sft::narrow<T>(whole + shift + apart[r][k]);
+      }
     }
   }
 }
@@ -267,8 +284,8 @@ void int8_linear(Device& device, const Tensor& x, const Tensor& codes, const Ten
   for (int64_t row = 0; row < tokens; row += step) {
     const int64_t count = std::min(step, tokens - row);
     whole_product(gpu, codes.as<int8_t>() + row * in, w.codes, count, in, out, sums);
-    const dim3 grid(static_cast<unsigned>((out + kThreads - 1) / kThreads),
-                    static_cast<unsigned>((count + kRows - 1) / kRows));
+    const dim3 grid(static_cast<unsigned>((out + kTile - 1) / kTile),
+                    static_cast<unsigned>((count + kTile - 1) / kTile));
     with_type(x.dtype, [&](auto type) {
       using T = decltype(type);
       finish_kernel<<<grid, kThreads, 0, gpu.stream()>>>(

@@ -3,9 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <string>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "core/file.h"
 #include "core/json.h"
@@ -135,6 +138,48 @@ TEST(Int8Linear, parts_stand_beside_each_other_and_a_part_may_be_plain) {
     for (int64_t j = 0; j < kFirst; ++j) {
       EXPECT_EQ(both[static_cast<size_t>(t * (kFirst + kSecond) + kSecond + j)],
                 alone[static_cast<size_t>(t * kFirst + j)]);
+    }
+  }
+}
+
+double distance(const std::vector<float>& x, const std::vector<float>& y) {
+  double difference = 0.0;
+  double size = 0.0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    difference += std::pow(double{x[i]} - y[i], 2);
+    size += std::pow(y[i], 2);
+  }
+  return std::sqrt(difference / size);
+}
+
+// No column of x is an outlier, some are, all are.
+TEST(Int8Linear, a_gpu_computes_as_the_cpu) {
+  Device* const gpu = test_gpu();
+  if (gpu == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  for (const auto& [tokens, in, out] :
+       {std::array<int64_t, 3>{70, 64, 96}, {5, 40, 24}, {200, 272, 144}}) {
+    for (const double spread : {0.5, 2.5, 50.0}) {
+      SCOPED_TRACE(fmt::format("{} tokens, spread {}", tokens, spread));
+      OpCase c;
+      c.operands = {activation({tokens, in}, 1, spread), frozen({out, in}, DType::i8_rows, 2),
+                    parameter({out}, 3)};
+      for (const size_t i : {0, 2}) {
+        for (double& x : c.operands[i].values) {
+          x = to_float(to_bfloat16(static_cast<float>(x)));
+        }
+      }
+      c.build = [](Program& p, const std::vector<Value>& v) {
+        return std::vector{linear(p, v[0], {v[1], v[2], {}})};
+      };
+      const OpResult want = run_op(c, {.threads = 2});
+      const OpResult wide = run_op(c, {.device = gpu});
+      EXPECT_LT(distance(wide.outputs[0], want.outputs[0]), 1e-5);
+      EXPECT_LT(distance(wide.gradients[0], want.gradients[0]), 1e-5);
+      const OpResult half = run_op(c, {.device = gpu, .compute = DType::bf16});
+      EXPECT_LT(distance(half.outputs[0], want.outputs[0]), 5e-3);
+      EXPECT_LT(distance(half.gradients[0], want.gradients[0]), 1e-2);
     }
   }
 }
