@@ -181,32 +181,53 @@ int look_around(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   }
 }
 
+// Runs an exchange to its end; the progress callback is asked once a second at least.
+CURLcode perform(CURLM* connections, CURL* handle) {
+  if (curl().multi_add_handle(connections, handle) != CURLM_OK) {
+    return CURLE_FAILED_INIT;
+  }
+  int running = 1;
+  CURLMcode going = CURLM_OK;
+  while (running > 0 && going == CURLM_OK) {
+    going = curl().multi_perform(connections, &running);
+    if (running > 0 && going == CURLM_OK) {
+      going = curl().multi_poll(connections, nullptr, 0, 1000, nullptr);
+    }
+  }
+  int left = 0;
+  const CURLMsg* const ended = curl().multi_info_read(connections, &left);
+  const CURLcode code = ended != nullptr ? ended->data.result : CURLE_OUT_OF_MEMORY;
+  curl().multi_remove_handle(connections, handle);
+  return code;
+}
+
 bool is_redirect(int status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
 }  // namespace
 
-// Handles keep their connections, so one that is free is used again.
+// Connections are kept for the next exchange, one set for each exchange that runs at a time. What
+// an exchange itself remembers is not: curl 7.88 would join a header that begins with a blank to
+// the last one of the answer before, whose memory is gone.
 struct HttpClient::Connections {
   std::mutex mutex;
-  std::vector<CURL*> free;
+  std::vector<CURLM*> free;
 
-  CURL* take() {
+  CURLM* take() {
     const std::lock_guard lock(mutex);
     if (free.empty()) {
-      CURL* fresh = curl().easy_init();
+      CURLM* fresh = curl().multi_init();
       SFT_ASSERT(fresh != nullptr);
       return fresh;
     }
-    CURL* handle = free.back();
+    CURLM* kept = free.back();
     free.pop_back();
-    return handle;
+    return kept;
   }
-  void give_back(CURL* handle) {
-    curl().easy_reset(handle);
+  void give_back(CURLM* kept) {
     const std::lock_guard lock(mutex);
-    free.push_back(handle);
+    free.push_back(kept);
   }
 };
 
@@ -235,8 +256,8 @@ HttpClient::HttpClient(const HubEnvironment& environment)
 }
 
 HttpClient::~HttpClient() {
-  for (CURL* handle : connections_->free) {
-    curl().easy_cleanup(handle);
+  for (CURLM* kept : connections_->free) {
+    curl().multi_cleanup(kept);
   }
 }
 
@@ -245,15 +266,18 @@ HttpResponse HttpClient::send_once(const HttpRequest& request, const std::string
   x.request = &request;
   x.report = &environment_.report;
   struct Cleanup {
-    Connections& connections;
+    Connections& all;
+    CURLM* connections;
     CURL* handle;
     curl_slist* list = nullptr;
     ~Cleanup() {
+      curl().easy_cleanup(handle);
       curl().slist_free_all(list);
-      connections.give_back(handle);
+      all.give_back(connections);
     }
-  } cleanup{*connections_, connections_->take()};
+  } cleanup{*connections_, connections_->take(), curl().easy_init()};
   CURL* h = cleanup.handle;
+  SFT_ASSERT(h != nullptr);
   std::array<char, CURL_ERROR_SIZE> detail{};
   const auto add_header = [&](const std::string& line) {
     cleanup.list = curl().slist_append(cleanup.list, line.c_str());
@@ -307,7 +331,7 @@ HttpResponse HttpClient::send_once(const HttpRequest& request, const std::string
     add_header("Authorization: Bearer " + token_);
   }
   curl().easy_setopt(h, CURLOPT_HTTPHEADER, cleanup.list);
-  const CURLcode code = curl().easy_perform(h);
+  const CURLcode code = perform(cleanup.connections, h);
   if (x.failure) {
     std::rethrow_exception(x.failure);
   }
