@@ -17,6 +17,8 @@ constexpr Command kCommands[] = {
     {"generate", run_generate, "write text with a model"},
     {"tokenize", run_tokenize, "token ids of a file's lines, and how fast they come"},
     {"merge", run_merge, "an adapter and its base become one model"},
+    {"export", run_export, "a model as a GGUF file for llama.cpp, Ollama, LM Studio"},
+    {"chat", run_chat, "talk with a model, or with two side by side"},
     {"bench", run_bench, "how fast a model's shape trains here"},
     {"watch", run_watch, "a page that shows runs, while they train and after"},
     {"report", run_report, "draw report.html and loss.svg of runs again"},

@@ -25,8 +25,10 @@ usage: sft [options]                    train
        sft config [options]             print the whole configuration of such a run
        sft inspect [options]            show examples with the trained tokens marked
        sft generate [options] PROMPT    write text with a model
+       sft chat MODEL [--against BASE]  talk with a model, or with two side by side
        sft tokenize [options]           token ids of a file's lines, and how fast they come
        sft merge --adapter DIR          an adapter and its base become one model
+       sft export DIR --quant q4_k_m    a model as a GGUF file for llama.cpp, Ollama, LM Studio
        sft bench --model MODEL [options] how fast a model's shape trains here, on one GPU or several
        sft watch [DIR ...]              a page that shows runs, while they train and after
        sft report [DIR ...]             draws report.html and loss.svg of runs again

@@ -64,7 +64,22 @@ Generator::Generator(Device& device, const LoadedModel& model, int64_t capacity)
   }
 }
 
+void Generator::rewind(int64_t tokens) {
+  SFT_ASSERT(tokens >= 0 && tokens <= past_);
+  past_ = tokens;
+}
+
+// Long texts go in by pieces of one size: memory does not grow with their length.
 std::span<const float> Generator::feed(std::span<const int32_t> tokens) {
+  constexpr size_t kPiece = 1024;
+  while (tokens.size() > kPiece) {
+    feed_piece(tokens.first(kPiece));
+    tokens = tokens.subspan(kPiece);
+  }
+  return feed_piece(tokens);
+}
+
+std::span<const float> Generator::feed_piece(std::span<const int32_t> tokens) {
   const auto count = static_cast<int64_t>(tokens.size());
   const int64_t vocab = model_.model.config.vocab;
   if (past_ + count > capacity_) {

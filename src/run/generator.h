@@ -33,12 +33,19 @@ class Generator {
   // until the next call. M037 beyond the capacity, M036 for an id that is not in the vocabulary.
   std::span<const float> feed(std::span<const int32_t> tokens);
 
+  // Tokens taken in so far. `rewind` forgets those from `tokens` on, so that a text that begins
+  // the same goes on from there.
+  int64_t past() const { return past_; }
+  void rewind(int64_t tokens);
+
   // Feeds `prompt` and then up to `max_new_tokens` picked tokens, each given to `on_token`, until
   // that returns false (an end token, say) or the capacity is reached.
   void generate(std::span<const int32_t> prompt, int64_t max_new_tokens,
                 const SamplingOptions& options, const std::function<bool(int32_t)>& on_token);
 
  private:
+  std::span<const float> feed_piece(std::span<const int32_t> tokens);
+
   Device& device_;
   const LoadedModel& model_;
   int64_t capacity_, past_ = 0;

@@ -82,5 +82,13 @@ if "$PYTHON" -c 'import trl' 2>/dev/null; then
 fi
 "$PYTHON" tests/peers/templates.py "$build/tests/chat/template_probe" 5000 1 ${TEMPLATES:-} 2>"$work/templates.log" || failed=1
 
+# GGUF files byte for byte as llama.cpp's converter writes them, and each tensor as ggml quantises it. LLAMA_CPP=… names llama.cpp's sources
+# (the source package of llama-cpp-python has them under vendor/), GGML=… a library with ggml_quantize_chunk (xllamacpp has one).
+if [ -n "${LLAMA_CPP:-}" ]; then
+  "$PYTHON" tests/peers/gguf.py "$sft" "$work/gguf" "$LLAMA_CPP" ${GGML:-} 2>"$work/gguf.log" || failed=1
+else
+  echo "GGUF files are not compared: set LLAMA_CPP"
+fi
+
 [ "$failed" -eq 0 ] && echo "all peers load what sft saves"
 exit "$failed"

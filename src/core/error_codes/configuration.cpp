@@ -146,6 +146,12 @@ constexpr CodeRow kAdapters[] = {
      "--adapter a=DIR --adapter b=DIR --active a"},
 };
 
+constexpr CodeRow kExport[] = {
+    {"C230", "there is no such format for a GGUF file", "take one of those in the hint"},
+    {"C231", "the export would write over what it reads", "name another file with --output"},
+    {"C232", "a chat has no such command, or the command lacks a word", "/help lists them"},
+};
+
 constexpr CodeRow kTheHubsSettings[] = {
     {"C110", "a variable of the hub should be a number of seconds", "correct or unset it"},
     {"C111", "the hub's token holds a blank or a control character",
@@ -217,6 +223,7 @@ constexpr CodeGroup kGroups[] = {
     {"Training", kTraining},
     {"Options that hold settings", kOptionsThatHoldSettings},
     {"Adapters", kAdapters},
+    {"Export and chat", kExport},
     {"The hub's settings", kTheHubsSettings},
     {"Configurations of other programs", kConfigurationsOfOtherPrograms},
     {"Starting several ranks", kStartingSeveralRanks},

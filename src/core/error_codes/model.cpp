@@ -189,6 +189,16 @@ constexpr CodeRow kAdaptersFolders[] = {
      "copy the adapter into a folder of your own, or name its model by its hub id"},
 };
 
+constexpr CodeRow kWrittenGguf[] = {
+    {"M280", "a weight cannot be held by the format that a GGUF file should have",
+     "take --quant bf16 or f32"},
+    {"M281", "GGUF has no kind for the model's tokenizer", "take a model with another tokenizer"},
+    {"M282", "llama.cpp has no name for how the tokenizer cuts words", "name one with --pre"},
+    {"M283", "tokenizer.model is damaged", "fetch the model's files again"},
+    {"M284", "a setting of config.json has no key in a GGUF file", "keep the folder as it is"},
+    {"M285", "the adapter cannot be a GGUF file in this format", "merge it first: sft merge"},
+};
+
 constexpr CodeRow kTheHub[] = {
     {"M300", "there is no such repository, or the token may not see it",
      "check the spelling; set HF_TOKEN"},
@@ -228,6 +238,7 @@ constexpr CodeGroup kGroups[] = {
     {"Model folders", kModelFolders},
     {"Checkpoints", kCheckpoints},
     {"Adapters' folders", kAdaptersFolders},
+    {"GGUF files that are written", kWrittenGguf},
     {"The hub", kTheHub},
 };
 

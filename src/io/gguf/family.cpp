@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "io/gguf/errors.h"
+#include "model/model.h"
 
 namespace sft {
 
@@ -40,6 +41,13 @@ constexpr std::array<LayerName, 3> kGemmaLayerNames{{
     {"ffn_norm", "pre_feedforward_layernorm"},
     {"post_attention_norm", "post_attention_layernorm"},
     {"post_ffw_norm", "post_feedforward_layernorm"},
+}};
+
+constexpr std::array<LayerName, 4> kWhole{{
+    {"token_embd.weight", "model.embed_tokens.weight"},
+    {"output_norm.weight", "model.norm.weight"},
+    {"output.weight", "lm_head.weight"},
+    {"rope_freqs.weight", ""},
 }};
 
 std::string_view layer_name(const GgufFamily& family, std::string_view gguf) {
@@ -125,12 +133,6 @@ const GgufFamily& find_gguf_family(const GgufFile& file) {
 
 std::string hf_tensor_name(const GgufFamily& family, const GgufFile& file,
                            const std::string& name) {
-  static constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kWhole{{
-      {"token_embd.weight", "model.embed_tokens.weight"},
-      {"output_norm.weight", "model.norm.weight"},
-      {"output.weight", "lm_head.weight"},
-      {"rope_freqs.weight", ""},
-  }};
   for (const auto& [gguf, hf] : kWhole) {
     if (gguf == name) {
       return std::string(hf);
@@ -149,6 +151,51 @@ std::string hf_tensor_name(const GgufFamily& family, const GgufFile& file,
                                          name, family.architecture))
       .at(file.path().string())
       .hint("the file holds more than a plain text model; use the original folder instead");
+}
+
+const GgufFamily& gguf_family_of(const Json& config) {
+  const std::string_view architecture = find_family(config).architecture;
+  for (const GgufFamily& family : kFamilies) {
+    // A Mistral is a Llama to llama.cpp.
+    if (architecture == family.class_name ||
+        (architecture == "MistralForCausalLM" && family.interleaved_rope)) {
+      return family;
+    }
+  }
+  throw Error(kGgufFamily,
+              fmt::format("{} cannot be written as a GGUF file", std::string(architecture)))
+      .hint("models of Llama, Mistral, Qwen2, Qwen3 and Gemma 3 can");
+}
+
+std::string gguf_tensor_name(const GgufFamily& family, std::string_view hf) {
+  for (const LayerName& n : kWhole) {
+    if (n.hf == hf) {
+      return std::string(n.gguf);
+    }
+  }
+  constexpr std::string_view kLayers = "model.layers.";
+  const size_t dot = hf.find('.', kLayers.size());
+  const size_t last = hf.rfind('.');
+  if (hf.starts_with(kLayers) && dot != std::string_view::npos && last > dot) {
+    const std::string_view layer = hf.substr(kLayers.size(), dot - kLayers.size());
+    const std::string_view part = hf.substr(dot + 1, last - dot - 1);
+    const auto named = [&](std::string_view gguf) {
+      return fmt::format("blk.{}.{}.{}", layer, gguf, hf.substr(last + 1));
+    };
+    for (const LayerName& n : kGemmaLayerNames) {
+      if (family.is_gemma && n.hf == part) {
+        return named(n.gguf);
+      }
+    }
+    for (const LayerName& n : kLayerNames) {
+      if (n.hf == part) {
+        return named(n.gguf);
+      }
+    }
+  }
+  throw Error(kGgufStranger, fmt::format("tensor \"{}\" has no place in the architecture \"{}\"",
+                                         hf, family.architecture))
+      .hint("keep the folder as it is: GGUF has no name for this");
 }
 
 }  // namespace sft

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/json.h"
 #include "io/gguf/file.h"
 
 namespace sft {
@@ -27,5 +28,10 @@ const GgufFamily& find_gguf_family(const GgufFile& file);
 // The Hugging Face name of a tensor of the file; "" for one that is not a weight (rope_freqs);
 // M231 for one that has no place in the family.
 std::string hf_tensor_name(const GgufFamily& family, const GgufFile& file, const std::string& name);
+
+// The row of the table that a config.json's model belongs to; M229 when none has room for it.
+const GgufFamily& gguf_family_of(const Json& config);
+// The way back: a tensor's name in a GGUF file of the family. M231 for one that has no place in it.
+std::string gguf_tensor_name(const GgufFamily& family, std::string_view hf);
 
 }  // namespace sft

@@ -27,11 +27,14 @@ struct PreRule {
   bool ignore_merges;
   bool add_bos;  // when the file does not say
 };
-constexpr std::array<PreRule, 5> pre_rules = {{
+constexpr std::array<PreRule, 8> pre_rules = {{
     {"smollm", "", true, false, false, false},
     {"gpt-2", "", false, false, false, false},
     {"qwen2", kQwen2Regex, false, true, false, false},
+    {"qwen35", kQwen35Regex, false, true, false, false},
     {"llama-bpe", kLlama3Regex, false, false, true, true},
+    {"smaug-bpe", kLlama3Regex, false, false, false, false},
+    {"gpt-4o", kO200kRegex, false, false, false, false},
     {"tekken", kTekkenRegex, false, false, true, true},
 }};
 
