@@ -403,6 +403,7 @@ class Brace {
     if (depth > 2) {
       fail(kType, "a format nests too deep");
     }
+    budget_.scan(2 * format.size());
     BoundedText out(budget_);
     for (size_t i = 0; i < format.size();) {
       const char c = format[i];

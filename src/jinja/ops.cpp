@@ -105,7 +105,7 @@ bool truth(const Value& value) {
 }
 
 bool equal(const Value& a, const Value& b, Budget& budget) {
-  budget.step();
+  budget.step(2);
   if (a.is_number() && b.is_number()) {
     return compare_reals(a, b) == 0;
   }

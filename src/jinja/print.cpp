@@ -232,6 +232,7 @@ void json_string(BoundedText& out, std::string_view text, bool ensure_ascii) {
         if (byte < 0x20) {
           out += fmt::format("\\u{:04x}", byte);
         } else {
+          out.budget().step(kObject);
           const CodePoint p = decode(text, i);
           bytes = p.bytes;
           const auto c = static_cast<uint32_t>(p.value);

@@ -408,7 +408,7 @@ template <Test test, bool when_empty = false>
 Value all_are(Interpreter& interpreter, const Value& self, Args& args) {
   args.bind("a string predicate", {});
   const std::string_view text = self.text();
-  interpreter.budget().step(static_cast<int64_t>(text.size()));
+  interpreter.budget().step(2 * static_cast<int64_t>(text.size()));
   for (size_t i = 0; i < text.size();) {
     const CodePoint p = decode(text, i);
     if (!test(p.value)) {
@@ -425,7 +425,7 @@ bool is_alnum(char32_t c) { return is_alpha(c) || is_decimal(c) || is_digit(c) |
 Value is_identifier(Interpreter& interpreter, const Value& self, Args& args) {
   args.bind("isidentifier", {});
   const std::string_view text = self.text();
-  interpreter.budget().step(static_cast<int64_t>(text.size()));
+  interpreter.budget().step(2 * static_cast<int64_t>(text.size()));
   bool all = !text.empty() && !is_decimal(decode(text, 0).value);
   for (size_t at = 0; all && at < text.size();) {
     const auto [c, bytes] = decode(text, at);
@@ -438,7 +438,7 @@ Value is_identifier(Interpreter& interpreter, const Value& self, Args& args) {
 Value is_titled(Interpreter& interpreter, const Value& self, Args& args) {
   args.bind("istitle", {});
   bool inside = false, any = false;
-  interpreter.budget().step(static_cast<int64_t>(self.text().size()));
+  interpreter.budget().step(2 * static_cast<int64_t>(self.text().size()));
   for (size_t at = 0; at < self.text().size();) {
     const auto [c, bytes] = decode(self.text(), at);
     at += bytes;
@@ -453,11 +453,11 @@ Value is_titled(Interpreter& interpreter, const Value& self, Args& args) {
 }
 
 Value is_all_lower(Interpreter& interpreter, const Value& self, Args&) {
-  interpreter.budget().step(static_cast<int64_t>(self.text().size()));
+  interpreter.budget().step(2 * static_cast<int64_t>(self.text().size()));
   return Value::boolean(is_cased_text(self.text(), false));
 }
 Value is_all_upper(Interpreter& interpreter, const Value& self, Args&) {
-  interpreter.budget().step(static_cast<int64_t>(self.text().size()));
+  interpreter.budget().step(2 * static_cast<int64_t>(self.text().size()));
   return Value::boolean(is_cased_text(self.text(), true));
 }
 

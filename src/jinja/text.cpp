@@ -301,7 +301,7 @@ std::string_view strip_right(std::string_view text, std::string_view set, Budget
 }
 
 void charge_case_change(std::string_view text, Budget& budget) {
-  budget.step(static_cast<int64_t>(text.size()) + 1);
+  budget.step(2 * static_cast<int64_t>(text.size()) + 1);
   budget.room(ascii(text) ? static_cast<int64_t>(text.size())
                           : static_cast<int64_t>(text.size()) * 12);
 }
