@@ -132,8 +132,7 @@ TEST(TrainOptions, RulesThatSpanOptions) {
 }
 
 TEST(TrainOptions, WhatIsNotBuiltIsRefused) {
-  const Args refused[] = {{"--use_dora"},
-                          {"--optim", "lomo"},
+  const Args refused[] = {{"--optim", "lomo"},
                           {"--num_processes", "8"},
                           {"--optim_target_modules", "mlp"},
                           {"--parallelism_config", "{}"}};

@@ -83,8 +83,8 @@ constexpr CodeRow kChats[] = {
      "repair or remove the row, or use another template"},
     {"D070", "--chat_template_path leads to no chat template",
      "give a .jinja file, or a model that has one"},
-    {"D071", "--chat needs a chat template, and the model has none",
-     "leave --chat out, or give one with --chat_template_path"},
+    {"D071", "a conversation needs a chat template, and the model has none",
+     "give one with --chat_template_path, or leave --chat out", Thrown::widely},
     {"D072", "there is no chat template of this name, or several and none is the default",
      "choose one with --chat_template_name"},
 };
