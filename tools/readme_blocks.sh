@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the code blocks of README.md, in order and as they stand, against a hub on loopback that serves a tiny model and a
-# small parquet data set under the tutorial's names; prints the seconds that each command took.
+# Runs the code blocks of README.md, in order and as they stand, against a hub on loopback that serves tiny models and
+# small data sets under the names that they use; prints the seconds that each command took.
 # usage: tools/readme_blocks.sh              in this checkout, `make` included, with whatever network there is
 #        tools/readme_blocks.sh --built DIR  with what DIR has been built to, in a folder of its own, without network:
 #                                            `make` is what has been done already, /tmp/ is that folder's
@@ -22,7 +22,9 @@ count=$(commands | wc -l)
 
 start_hub() {  # the program's address and token come on its first line
   coproc hub { "$1" models/Qwen/Qwen2.5-0.5B="$here/tests/golden/models/chatml" \
-      datasets/BAAI/Infinity-Instruct="$here/tests/readme/Infinity-Instruct"; }
+      datasets/BAAI/Infinity-Instruct="$here/tests/readme/Infinity-Instruct" \
+      models/HuggingFaceTB/SmolLM2-135M="$here/tests/golden/models/smol" \
+      datasets/trl-lib/Capybara="$here/tests/golden/data/msgs"; }
   exec {to_hub}>&"${hub[1]}"
   local token
   read -r HF_ENDPOINT token <&"${hub[0]}"

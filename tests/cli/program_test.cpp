@@ -321,8 +321,7 @@ TEST(Program, NamesOfOtherToolsGetTheNameTheyHaveHere) {
   };
   EXPECT_NE(hint("--lr 1e-4").find("--learning_rate?"), std::string::npos);
   EXPECT_NE(hint("--micro-batch-size 4").find("--per-device-train-batch-size?"), std::string::npos);
-  EXPECT_NE(hint("--early_stopping_patience 3").find("--load_best_model_at_end"),
-            std::string::npos);
+  EXPECT_NE(hint("--early_stopping_patience 3").find("--eval_strategy steps"), std::string::npos);
   EXPECT_NE(hint("--finetuning_type lora").find("adapters"), std::string::npos);
   EXPECT_NE(hint("--nproc_per_node 8").find("sft launch --nproc_per_node"), std::string::npos);
   EXPECT_NE(hint("--learning_rat 1").find("--learning_rate?"), std::string::npos);
