@@ -53,13 +53,7 @@ struct ChatOptions {
     v.group("Sampling");
     v("max_new_tokens", &settings.max_new_tokens, "How long an answer may be.").at_least(1);
     v("do_sample", &settings.sampling.sample, "Draw tokens; otherwise the likeliest one.");
-    v("temperature", &settings.sampling.temperature, "Below 1: sharper; above: more varied.")
-        .above(0);
-    v("top_k", &settings.sampling.top_k, "Only the K likeliest tokens; 0: all.").at_least(0);
-    v("top_p", &settings.sampling.top_p,
-      "Only the likeliest tokens with this probability together.")
-        .above(0)
-        .at_most(1);
+    settings.sampling.visit(v);
     v("seed", &seed, "The same seed draws the same text.").at_most(kMostSeed);
     v.group("Running");
     v("context", &context, "Tokens that a conversation may have; 0: as many as the model takes.")

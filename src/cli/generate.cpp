@@ -65,11 +65,7 @@ struct GenerateOptions {
     v.group("Sampling");
     v("max_new_tokens", &max_new_tokens, "How many tokens to write at most.").at_least(1);
     v("do_sample", &do_sample, "Draw tokens by their probability; otherwise the likeliest one.");
-    v("temperature", &sampling.temperature, "Below 1: sharper; above: more varied.").above(0);
-    v("top_k", &sampling.top_k, "Only the K likeliest tokens; 0: all.").at_least(0);
-    v("top_p", &sampling.top_p, "Only the likeliest tokens with this probability together.")
-        .above(0)
-        .at_most(1);
+    sampling.visit(v);
     v("seed", &seed, "The same seed draws the same text.").at_most(kMostSeed);
     run.model.visit_quantisation(v);
     v.group("Running");

@@ -11,6 +11,14 @@
 
 namespace sft {
 
+void SamplingOptions::visit(OptionTable& v) {
+  v("temperature", &temperature, "Below 1: sharper; above: more varied.").above(0);
+  v("top_k", &top_k, "Only the K likeliest tokens; 0: all.").at_least(0);
+  v("top_p", &top_p, "Only the likeliest tokens with this probability together.")
+      .above(0)
+      .at_most(1);
+}
+
 int32_t pick_token(std::span<const float> logits, const SamplingOptions& options, uint64_t draw) {
   if (!options.sample) {
     return static_cast<int32_t>(std::ranges::max_element(logits) - logits.begin());

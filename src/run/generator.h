@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "graph/executor.h"
+#include "options/options.h"
 #include "state/loaded_model.h"
 
 namespace sft {
@@ -18,6 +19,8 @@ struct SamplingOptions {
   int64_t top_k = 50;        // 0: all
   double top_p = 1.0;        // the smallest set of tokens with this probability together
   uint64_t seed = 42;
+
+  void visit(OptionTable& v);  // those that shape the draw; the commands say when there is one
 };
 
 // The next token. `draw` numbers the draws of one generation, so that the same seed gives the same
