@@ -214,8 +214,8 @@ class Planner {
       if (m.kind == Module::Kind::norm) {
         fail_kind(m, "adapters are on linear layers and embeddings");
       }
-      if (config_.dora && m.kind != Module::Kind::linear) {
-        fail_kind(m, "--use_dora is for the linear layers inside the model");
+      if (config_.dora && m.kind == Module::Kind::head) {
+        fail_kind(m, "--use_dora is for the linear layers inside the model and the embeddings");
       }
       AdapterTarget t{m.name, m.in, m.out};
       t.kind = m.kind == Module::Kind::embedding ? AdapterTarget::Kind::embedding

@@ -217,6 +217,7 @@ class Adder {
     g.group.pieces.push_back({0, rows, t.scale});
     g.a.pieces = {{tensor_a(t), t.rank}};
     g.b.pieces = {{tensor_b(t), rows}};
+    g.magnitude.pieces = {{tensor_magnitude(t), rows}};
     if (embedding) {
       g.group.dropout = 0;  // PEFT drops nothing of words
     }

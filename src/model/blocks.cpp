@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "ops/add_noise.h"
+#include "ops/dora.h"
 #include "ops/embedding.h"
 #include "ops/embedding_lora.h"
 #include "ops/gated_mlp.h"
@@ -21,10 +22,12 @@ void add_embedding(std::vector<ParamSpec>& specs, const ModelConfig& c) {
 
 Value embed(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs) {
   const Linear table = w.embedding();
-  const Value x = embedding(p, inputs.tokens, table.weight, c.embedding_scale, c.padding);
-  for (Lora lora : table.lora) {
-    lora.pieces[0].scale *= c.embedding_scale;
-    add_embedding_lora(p, inputs.tokens, lora, c.padding, x);
+  Value x = embedding(p, inputs.tokens, table.weight, c.embedding_scale, c.padding);
+  for (const Lora& lora : table.lora) {
+    Lora scaled = lora;
+    scaled.pieces[0].scale *= c.embedding_scale;
+    add_embedding_lora(p, inputs.tokens, scaled, c.padding, x);
+    x = lora.magnitude ? decomposed_embedding(p, x, table.weight, lora) : x;
   }
   return inputs.noise ? add_noise(p, x, inputs.noise) : x;
 }

@@ -17,8 +17,26 @@ struct Gains {
   std::vector<Value> inverses;  // null where a group is not decomposed
 };
 
+// What one adapter group makes of the gains; see the kernel.
+Value emit_gain(Program& p, Value squares, Value down, const Lora& lora, Output gain) {
+  const int64_t ranks = p.shape(lora.a)[0];
+  const Value gram = p.make("dora.gram", {ranks, ranks});
+  emit_product(p, lora.a, lora.a, {}, 1.0F, gram);
+  const Value inverse = p.make("dora.inverse", p.shape(lora.magnitude));
+  const bool more = gain.mode == Output::Mode::add;
+  p.emit("dora_gain", {squares, down, gram, lora.b, lora.magnitude}, {gain, inverse},
+         [pieces = lora.pieces, more](const Run& r) {
+           kernels(r).dora_gain(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4), pieces,
+                                r.out(0), r.out(1), more);
+         });
+  return inverse;
+}
+
 Gains emit_gains(Program& p, Value weight, const std::vector<Lora>& groups) {
   const int64_t out = p.shape(weight)[0];
+  const Value squares = p.make("dora.squares", {out});
+  p.emit("row_squares", {weight}, {squares},
+         [](const Run& r) { kernels(r).row_squares(r.device(), r.in(0), r.out(0)); });
   Gains gains{p.make("dora.gain", {out}), {}};
   bool more = false;
   for (const Lora& lora : groups) {
@@ -26,19 +44,10 @@ Gains emit_gains(Program& p, Value weight, const std::vector<Lora>& groups) {
       gains.inverses.emplace_back();
       continue;
     }
-    const int64_t ranks = p.shape(lora.a)[0];
-    const Value down = p.make("dora.down", {out, ranks});
+    const Value down = p.make("dora.down", {out, p.shape(lora.a)[0]});
     emit_product(p, weight, lora.a, {}, 1.0F, down);
-    const Value gram = p.make("dora.gram", {ranks, ranks});
-    emit_product(p, lora.a, lora.a, {}, 1.0F, gram);
-    const Value inverse = p.make("dora.inverse", p.shape(lora.magnitude));
-    p.emit("dora_gain", {weight, down, gram, lora.b, lora.magnitude},
-           {{gains.gain, more ? Output::Mode::add : Output::Mode::overwrite}, inverse},
-           [pieces = lora.pieces, more](const Run& r) {
-             kernels(r).dora_gain(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4), pieces,
-                                  r.out(0), r.out(1), more);
-           });
-    gains.inverses.push_back(inverse);
+    const auto mode = more ? Output::Mode::add : Output::Mode::overwrite;
+    gains.inverses.push_back(emit_gain(p, squares, down, lora, {gains.gain, mode}));
     more = true;
   }
   return gains;
@@ -238,6 +247,45 @@ Value decomposed_linear(Program& p, Value x, const Linear& layer) {
   const bool drops =
       std::ranges::any_of(layer.lora, [](const Lora& l) { return l.dropout.rate > 0.0F; });
   return drops ? mixed_linear(p, x, layer) : scaled_linear(p, x, layer);
+}
+
+Value decomposed_embedding(Program& p, Value sum, Value table, const Lora& lora) {
+  const int64_t hidden = p.shape(table)[1], rank = p.shape(lora.a)[0];
+  const Value squares = p.make("dora.squares", {hidden});
+  p.emit("column_dots", {table}, {squares}, [](const Run& r) {
+    kernels(r).column_dots(r.device(), r.in(0), r.in(0), {}, 0, r.out(0));
+  });
+  // A W, and W^T A^T
+  const Value across = p.make("dora.across", {rank, hidden});
+  p.emit("linear.backward.input", {lora.a, table}, {across}, [](const Run& r) {
+    kernels(r).linear_backward_input(r.device(), r.in(0), r.in(1), 1.0F, r.out(0), false);
+  });
+  const Value down = p.make("dora.down", {hidden, rank});
+  p.emit("transpose", {across}, {down},
+         [](const Run& r) { kernels(r).transpose(r.device(), r.in(0), r.out(0), false); });
+  const Value gain = p.make("dora.gain", {hidden});
+  const Value inverse = emit_gain(p, squares, down, lora, {gain, Output::Mode::overwrite});
+  const Value y = p.like(sum, "embedding.dora");
+  p.emit("scale_columns", {sum, gain}, {y}, [](const Run& r) {
+    kernels(r).scale_columns(r.device(), r.in(0), r.in(1), {}, r.out(0));
+  });
+  p.on_backward([=](Program& b) {
+    const Value grad_y = b.grad(y);
+    if (!grad_y) {
+      return;
+    }
+    if (b.needs_grad(lora.magnitude)) {
+      const Value grad_gain = b.like(gain, "dora.gain.grad");
+      b.emit("column_dots", {grad_y, sum}, {grad_gain}, [](const Run& r) {
+        kernels(r).column_dots(r.device(), r.in(0), r.in(1), {}, 0, r.out(0));
+      });
+      emit_gain_backward(b, grad_gain, inverse, lora);
+    }
+    b.emit("scale_columns.backward", {grad_y, gain}, {b.grad_out(sum)}, [](const Run& r) {
+      kernels(r).scale_columns(r.device(), r.in(0), r.in(1), {}, r.out(0));
+    });
+  });
+  return y;
 }
 
 }  // namespace sft

@@ -18,11 +18,18 @@ namespace sft {
 bool is_decomposed(const Linear& layer);
 // As `linear`, for such a layer. Its weight is frozen.
 Value decomposed_linear(Program& p, Value x, const Linear& layer);
+// Of a table of embeddings with such an adapter (ops/embedding_lora.h), whose columns keep a length
+// of their own: sum (tokens, hidden), the words' rows with the adapter added, times magnitude /
+// |W^T + s B A|, row by row of W^T. lora.pieces[0].scale is s, as in `sum` but for a factor that
+// all of it has.
+Value decomposed_embedding(Program& p, Value sum, Value table, const Lora& lora);
 
+// squares (out) = |row of W|^2; W (out, in).
+SFT_KERNEL(void, row_squares, const Tensor& weight, Tensor& squares);
 // Of one adapter group: gain[rows of pieces] = magnitude / |W + s B A|, and inverse (all pieces'
-// rows) = 1 / |W + s B A|. down (out, pieces * rank) = W A^T, gram = A A^T, both float32. Without
-// `more` the other rows' gain is 1.
-SFT_KERNEL(void, dora_gain, const Tensor& weight, const Tensor& down, const Tensor& gram,
+// rows) = 1 / |W + s B A|. squares (out) = |W|^2, down (out, pieces * rank) = W A^T, gram = A A^T,
+// all float32. Without `more` the other rows' gain is 1.
+SFT_KERNEL(void, dora_gain, const Tensor& squares, const Tensor& down, const Tensor& gram,
            const Tensor& b, const Tensor& magnitude, const std::vector<LoraPiece>& pieces,
            Tensor& gain, Tensor& inverse, bool more);
 // grad_magnitude (+)= grad_gain[rows of pieces] inverse

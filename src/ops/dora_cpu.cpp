@@ -18,13 +18,22 @@ int64_t first_rank(size_t piece, int64_t rank) { return static_cast<int64_t>(pie
 
 }  // namespace
 
-void dora_gain(Device& device, const Tensor& weight, const Tensor& down, const Tensor& gram,
+void row_squares(Device& device, const Tensor& weight, Tensor& squared) {
+  const int64_t in = weight.shape[1];
+  device.threads().parallel_for(weight.shape[0], [&](int64_t begin, int64_t end) {
+    for (int64_t j = begin; j < end; ++j) {
+      squared.f32()[j] = static_cast<float>(squares(weight.f32() + j * in, in));
+    }
+  });
+}
+
+void dora_gain(Device& device, const Tensor& squares, const Tensor& down, const Tensor& gram,
                const Tensor& b, const Tensor& magnitude, const std::vector<LoraPiece>& pieces,
                Tensor& gain, Tensor& inverse, bool more) {
   if (!more) {
     std::fill_n(gain.f32(), gain.shape[0], 1.0F);
   }
-  const int64_t in = weight.shape[1], ranks = down.shape[1], rank = b.shape[1];
+  const int64_t ranks = down.shape[1], rank = b.shape[1];
   int64_t begin_row = 0;  // in b, of the piece
   for (size_t i = 0; i < pieces.size(); ++i) {
     const LoraPiece& piece = pieces[i];
@@ -44,8 +53,8 @@ void dora_gain(Device& device, const Tensor& weight, const Tensor& down, const T
           }
           own += sum * up[l];
         }
-        const double square = squares(weight.f32() + (piece.first_row + j) * in, in) +
-                              2 * scale * mixed + scale * scale * own;
+        const double square =
+            squares.f32()[piece.first_row + j] + 2 * scale * mixed + scale * scale * own;
         const double one_over = 1.0 / std::sqrt(std::max(square, 0.0));
         inverse.f32()[begin_row + j] = static_cast<float>(one_over);
         gain.f32()[piece.first_row + j] =

@@ -36,20 +36,34 @@ struct Place {
   float scale;
 };
 
-// A warp a row. The mixed and own parts are r values long, the weight's row thousands.
+// A warp a row.
 template <class T>
-__global__ void gain_kernel(const T* weight, const float* down, const float* gram, const T* b,
-                            const float* magnitude, Place at, int64_t in, int64_t ranks,
-                            int64_t rank, float* gain, float* inverse) {
+__global__ void squares_kernel(const T* weight, int64_t rows, int64_t in, float* squares) {
+  const int64_t j = int64_t{blockIdx.x} * (kThreads / kWarp) + threadIdx.x / kWarp;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  if (j >= rows) {
+    return;
+  }
+  LongSum sum;
+  for (int64_t i = lane; i < in; i += kWarp) {
+    const float w = sft::widen(weight[j * in + i]);
+    sum.add(w * w);
+  }
+  const float total = warp_sum(sum.total());
+  if (lane == 0) {
+    squares[j] = total;
+  }
+}
+
+// A warp a row.
+template <class T>
+__global__ void gain_kernel(const float* squares, const float* down, const float* gram, const T* b,
+                            const float* magnitude, Place at, int64_t ranks, int64_t rank,
+                            float* gain, float* inverse) {
   const int64_t j = int64_t{blockIdx.x} * (kThreads / kWarp) + threadIdx.x / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   if (j >= at.rows) {
     return;
-  }
-  LongSum squares;
-  for (int64_t i = lane; i < in; i += kWarp) {
-    const float w = sft::widen(weight[(at.weight_row + j) * in + i]);
-    squares.add(w * w);
   }
   const T* const up = b + (at.b_row + j) * rank;
   LongSum mixed, own;
@@ -63,7 +77,7 @@ __global__ void gain_kernel(const T* weight, const float* down, const float* gra
     }
     own.add(sum.total() * u);
   }
-  const float square = warp_sum(squares.total()) + 2.0F * at.scale * warp_sum(mixed.total()) +
+  const float square = squares[at.weight_row + j] + 2.0F * at.scale * warp_sum(mixed.total()) +
                        at.scale * at.scale * warp_sum(own.total());
   if (lane == 0) {
     const float over = 1.0F / sqrtf(fmaxf(square, 0.0F));
@@ -135,7 +149,17 @@ __global__ void mix_backward_kernel(const T* grad_y, const float* gain, int64_t 
 
 }  // namespace
 
-void dora_gain(Device& device, const Tensor& weight, const Tensor& down, const Tensor& gram,
+void row_squares(Device& device, const Tensor& weight, Tensor& squares) {
+  const int64_t rows = weight.shape[0];
+  with_type(weight.dtype, [&](auto type) {
+    using T = decltype(type);
+    squares_kernel<<<blocks_for(rows, kThreads / kWarp), kThreads, 0, cuda(device).stream()>>>(
+        weight.as<T>(), rows, weight.shape[1], squares.f32());
+  });
+  check_cuda(cudaGetLastError(), "row_squares");
+}
+
+void dora_gain(Device& device, const Tensor& squares, const Tensor& down, const Tensor& gram,
                const Tensor& b, const Tensor& magnitude, const std::vector<LoraPiece>& pieces,
                Tensor& gain, Tensor& inverse, bool more) {
   const cudaStream_t stream = cuda(device).stream();
@@ -144,14 +168,14 @@ void dora_gain(Device& device, const Tensor& weight, const Tensor& down, const T
   }
   const int64_t rank = b.shape[1];
   int64_t row = 0;
-  with_type(weight.dtype, [&](auto type) {
+  with_type(b.dtype, [&](auto type) {
     using T = decltype(type);
     for (size_t i = 0; i < pieces.size(); ++i) {
       const LoraPiece& piece = pieces[i];
       const Place at{piece.first_row, row, piece.rows, static_cast<int64_t>(i) * rank, piece.scale};
       gain_kernel<<<blocks_for(piece.rows, kThreads / kWarp), kThreads, 0, stream>>>(
-          weight.as<T>(), down.f32(), gram.f32(), b.as<T>(), magnitude.f32(), at, weight.shape[1],
-          down.shape[1], rank, gain.f32(), inverse.f32());
+          squares.f32(), down.f32(), gram.f32(), b.as<T>(), magnitude.f32(), at, down.shape[1],
+          rank, gain.f32(), inverse.f32());
       row += piece.rows;
     }
   });

@@ -68,6 +68,7 @@ namespace sft {
   KERNEL(rmsnorm_backward)          \
   KERNEL(rope_table_forward)        \
   KERNEL(rope_rotate)               \
+  KERNEL(row_squares)               \
   KERNEL(scale_columns)             \
   KERNEL(transpose)
 

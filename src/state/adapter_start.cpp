@@ -13,6 +13,8 @@ namespace sft {
 namespace {
 
 constexpr std::string_view kWeight = ".weight";
+// Values of a weight that are held at a time.
+constexpr int64_t kPiece = int64_t{4} << 20;
 
 std::string without(std::string_view name, std::string_view end) {
   return std::string(name.ends_with(end) ? name.substr(0, name.size() - end.size()) : name);
@@ -33,6 +35,19 @@ void add_product(const AdapterTarget& t, const std::vector<float>& a, const std:
       }
     }
     at += n;
+  }
+}
+
+// The same for a table of words, whose A has a column for each.
+void add_words(const AdapterTarget& t, const std::vector<float>& a, const std::vector<float>& b,
+               ElementRange part, float* values) {
+  for (int64_t at = part.begin; at < part.end; ++at) {
+    const int64_t word = at / t.out, column = at % t.out;
+    float sum = 0;
+    for (int64_t k = 0; k < t.rank; ++k) {
+      sum += b[static_cast<size_t>(column * t.rank + k)] * a[static_cast<size_t>(k * t.in + word)];
+    }
+    values[at - part.begin] += t.scale * sum;
   }
 }
 
@@ -163,12 +178,41 @@ const LowRank& AdapterStart::factors(const ModelSource& source, const AdapterTar
   return factors_.emplace(t.module, std::move(low)).first->second;
 }
 
+const std::vector<float>& AdapterStart::column_lengths(const ModelSource& source,
+                                                       const AdapterTarget& t, ThreadPool& pool) {
+  if (const auto found = lengths_.find(t.module); found != lengths_.end()) {
+    return found->second;
+  }
+  const std::vector<float>& a = values(source, t, false, pool);
+  const std::vector<float>& b = values(source, t, true, pool);
+  const int64_t words = std::max<int64_t>(kPiece / t.out, 1);
+  std::vector<double> squares(static_cast<size_t>(t.out));
+  std::vector<float> piece(static_cast<size_t>(words * t.out));
+  for (int64_t first = 0; first < t.in; first += words) {
+    const ElementRange part{first * t.out, std::min(first + words, t.in) * t.out};
+    read_base(source, t.module + std::string(kWeight), part, piece.data(), pool);
+    add_words(t, a, b, part, piece.data());
+    for (int64_t i = 0; i < part.size(); ++i) {
+      const double x = piece[static_cast<size_t>(i)];
+      squares[static_cast<size_t>(i % t.out)] += x * x;
+    }
+  }
+  std::vector<float>& lengths = lengths_[t.module];
+  std::ranges::transform(squares, std::back_inserter(lengths),
+                         [](double s) { return static_cast<float>(std::sqrt(s)); });
+  return lengths;
+}
+
 // The lengths of the rows of W + s B A, W being what the base has beneath the adapter.
 void AdapterStart::read_magnitudes(const ModelSource& source, const AdapterTarget& t,
                                    ElementRange part, float* to, ThreadPool& pool) {
+  if (t.kind == AdapterTarget::Kind::embedding) {
+    const std::vector<float>& all = column_lengths(source, t, pool);
+    std::copy(all.begin() + part.begin, all.begin() + part.end, to);
+    return;
+  }
   const std::vector<float>& a = values(source, t, false, pool);
   const std::vector<float>& b = values(source, t, true, pool);
-  constexpr int64_t kPiece = int64_t{4} << 20;
   const std::string weight = t.module + std::string(kWeight);
   const bool packed = is_kept_packed(source, weight);
   const int64_t rows = packed ? t.out : std::max<int64_t>(kPiece / t.in, 1);
@@ -236,14 +280,15 @@ void AdapterStart::add_update(const ModelSource& source, const AdapterTarget& t,
   const std::vector<float>& a = values(source, t, false, pool);
   const std::vector<float>& b = values(source, t, true, pool);
   if (t.kind == AdapterTarget::Kind::embedding) {
-    for (int64_t at = part.begin; at < part.end; ++at) {
-      const int64_t word = at / t.out, column = at % t.out;
-      float sum = 0;
-      for (int64_t k = 0; k < t.rank; ++k) {
-        sum +=
-            b[static_cast<size_t>(column * t.rank + k)] * a[static_cast<size_t>(k * t.in + word)];
+    add_words(t, a, b, part, to);
+    if (config_.dora) {
+      const std::vector<float>& length = column_lengths(source, t, pool);
+      std::vector<float> magnitude(length.size());
+      read(source, tensor_magnitude(t), {0, t.out}, magnitude.data(), pool);
+      for (int64_t at = part.begin; at < part.end; ++at) {
+        const auto column = static_cast<size_t>(at % t.out);
+        to[at - part.begin] *= magnitude[column] / length[column];
       }
-      to[at - part.begin] += t.scale * sum;
     }
     return;
   }

@@ -57,6 +57,9 @@ class AdapterStart {
                                ElementRange rows, ThreadPool& pool);
   void read_magnitudes(const ModelSource& source, const AdapterTarget& target, ElementRange part,
                        float* to, ThreadPool& pool);
+  // The lengths of the columns of a table with its adapter, of all its words.
+  const std::vector<float>& column_lengths(const ModelSource& source, const AdapterTarget& target,
+                                           ThreadPool& pool);
   void read_tokens(const ModelSource& source, const std::string& module, ElementRange part,
                    float* to, ThreadPool& pool);
 
@@ -66,6 +69,7 @@ class AdapterStart {
   std::map<std::string, std::vector<float>> values_;    // by name
   std::map<std::string, std::vector<float>> starts_;    // of pissa_niter, by module
   std::map<std::string, LowRank> factors_;              // of PiSSA and OLoRA, by module
+  std::map<std::string, std::vector<float>> lengths_;   // of a table's columns, by module
   std::set<std::string> zeroed_;
   std::optional<DType> rounding_;
   StoredType stored_;

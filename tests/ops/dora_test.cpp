@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "ops/dropout_draw.h"
+#include "ops/embedding.h"
+#include "ops/embedding_lora.h"
 #include "support/op_case.h"
 
 namespace sft::testing {
@@ -137,6 +139,56 @@ OpCase dora_case(bool bias, bool drops) {
     return std::vector<Numbers>{y};
   };
   return c;
+}
+
+// A table of words, scaled as some families scale it, whose columns keep their lengths.
+OpCase table_case(int64_t words, int64_t hidden, int64_t rank) {
+  constexpr float kScale = 0.5F, kOfAll = 3.0F;
+  const std::vector<int> tokens{3, 1, 3, 0, 2, 3, 1};
+  OpCase c;
+  c.operands = {indices(tokens), frozen({words, hidden}, DType::f32, 1, 0.3),
+                parameter({rank, words}, 2), parameter({hidden, rank}, 3, 0.3),
+                norm_weight({hidden}, 4)};
+  c.build = [=](Program& p, const std::vector<Value>& in) {
+    const Value sum = embedding(p, in[0], in[1], kOfAll);
+    add_embedding_lora(p, in[0], Lora{in[2], in[3], {{0, hidden, kScale * kOfAll}}}, -1, sum);
+    return std::vector{
+        decomposed_embedding(p, sum, in[1], Lora{in[2], in[3], {{0, hidden, kScale}}, {}, in[4]})};
+  };
+  const auto row = [=](const Numbers& w, const Numbers& a, const Numbers& b, int64_t word,
+                       int64_t i) {
+    double value = w[static_cast<size_t>(word * hidden + i)];
+    for (int64_t k = 0; k < rank; ++k) {
+      value +=
+          kScale * b[static_cast<size_t>(i * rank + k)] * a[static_cast<size_t>(k * words + word)];
+    }
+    return value;
+  };
+  std::vector<double> length;
+  for (int64_t i = 0; i < hidden; ++i) {
+    double sum = 0;
+    for (int64_t word = 0; word < words; ++word) {
+      sum += std::pow(
+          row(c.operands[1].values, c.operands[2].values, c.operands[3].values, word, i), 2);
+    }
+    length.push_back(std::sqrt(sum));
+  }
+  c.reference = [=](const std::vector<Numbers>& in) {
+    Numbers y;
+    for (const int token : tokens) {
+      for (int64_t i = 0; i < hidden; ++i) {
+        const auto at = static_cast<size_t>(i);
+        y.push_back(in[4][at] / length[at] * kOfAll * row(in[1], in[2], in[3], token, i));
+      }
+    }
+    return std::vector<Numbers>{y};
+  };
+  return c;
+}
+
+TEST(Dora, columns_of_a_table_keep_a_length_of_their_own) {
+  check_op(table_case(10, 40, 4));
+  check_op(table_case(5, 3, 1));
 }
 
 TEST(Dora, rows_keep_a_length_of_their_own) { check_op(dora_case(false, false)); }

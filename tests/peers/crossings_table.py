@@ -178,6 +178,9 @@ CROSSINGS = {
     "saved_mlp": ("chatml", "text", {**LORA, "lora_modules_to_save": ["layers.1.mlp"], "use_dora": True}),
     "on_embeddings": ("chatml", "text", {**LORA, "lora_target_modules": ["embed_tokens", "q_proj"]}),
     "on_embeddings_gemma": ("gemma", "{data}/messages", {**LORA, "lora_target_modules": ["embed_tokens", "v_proj"], **epochs(2)}),
+    "dora_on_embeddings": ("chatml", "text", {**LORA, "lora_target_modules": ["embed_tokens", "q_proj"], "use_dora": True, "weight_decay": 0.1}),
+    "dora_on_embeddings_gemma": ("gemma", "{data}/messages", {**LORA, "lora_target_modules": ["embed_tokens", "v_proj"], "use_dora": True,
+        "lora_config": {"init_lora_weights": False}}),
     "on_head": ("windowed", "text", {**LORA, "_alone": True, "lora_target_modules": ["lm_head", "o_proj"]}),
     "on_head_tied": ("q2gqa", "pairs", {**LORA, "_alone": True, "lora_target_modules": ["lm_head", "o_proj"], **evaluate("steps", 3)}),
     "on_tables": ("windowed", "pairs", {**LORA, "_alone": True, "lora_target_modules": ["embed_tokens", "lm_head"], "completion_only_loss": True}),
@@ -209,6 +212,7 @@ CROSSINGS |= {
     "fp4_packed": ("windowed", "text", {**pack(), **FOUR_BITS, "bnb_4bit_quant_type": "fp4", "gradient_accumulation_steps": 2}),
     "nf4_storage": ("gemma", "pairs", {**LORA, "load_in_4bit": True, "bnb_4bit_quant_storage": "bfloat16", "_bf16": True}),
     "nf4_bfloat16": ("chatml", "pairs", {**FOUR_BITS, "dtype": "bfloat16", "_rounded": True}),
+    "nf4_dora": ("chatml", "text", {**FOUR_BITS, "use_dora": True}),
     "int8": ("chatml", "text", {**ALL_LINEAR, "load_in_8bit": True, "_bf16": True, "_rounded": True}),
 }  # fmt: skip
 

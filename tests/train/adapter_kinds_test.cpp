@@ -20,6 +20,7 @@ const Kind kKinds[] = {
     {"whole modules", R"({"modules_to_save": ["embed_tokens", "norm", "k_proj"]})", 0.2},
     {"a whole head", R"({"modules_to_save": ["lm_head", "down_proj"], "bias": "all"})", 0.0, true},
     {"tables", R"({"target_modules": ["embed_tokens", "lm_head", "q_proj"]})", 0.2},
+    {"dora on tables", R"({"target_modules": ["embed_tokens", "q_proj"]})", 0.2, true},
     {"words", R"({"trainable_token_indices": [1, 5, 9], "bias": "lora_only"})", 0.2, true},
     {"pissa", R"({"init_lora_weights": "pissa"})", 0.2},
     {"olora", R"({"init_lora_weights": "olora"})", 0.0, true},

@@ -192,4 +192,5 @@ SMALL = {
     "lora_olora": ("chatml", "text", {**LORA, **ALL, "lora_config": {"init_lora_weights": "olora"}}),
     "dora": ("chatml", "chat", {**LORA, **ALL, "use_dora": True, "weight_decay": 0.1}),
     "dora_packed": ("gemma", "text", pack(length=96, **LORA, use_dora=True, lora_config={"init_lora_weights": False})),
+    "dora_embeddings": ("gemma", "pairs", {**LORA, "lora_target_modules": ["embed_tokens", "o_proj"], "use_dora": True}),
 }  # fmt: skip

@@ -129,8 +129,7 @@ constexpr CodeRow kAdapters[] = {
      "take one of the names in the hint"},
     {"C194",
      "--lora_target_modules means a module that no adapter can be on: a norm, or with --use_dora "
-     "an "
-     "embedding or the head",
+     "the head",
      "leave it out, or train it whole with --lora_modules_to_save"},
     {"C200", "a base in 4 or 8 bits is frozen, and no adapters are trained on it",
      "add --use_peft, or take the unquantised model"},
