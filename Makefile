@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 NVCC ?= $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 CXX_FILES = $(shell git ls-files 'src/*.h' 'src/*.cpp' 'src/*.cu' 'src/*.cuh' 'tests/*.h' 'tests/*.cpp' 'bench/*.cpp')
 
-.PHONY: all quickstart build layer test bench format check-changed fuzz tidy torture test-sanitize install-deps test-gpu test-peers clean
+.PHONY: all wheel release quickstart build layer test bench format check-changed fuzz tidy torture test-sanitize install-deps test-gpu test-peers clean
 
 all: build
 
@@ -56,6 +56,15 @@ layer: install-deps $(BUILD)/build.ninja
 bench: build
 	tools/python_env.sh torch transformers accelerate
 	bench/cpu.sh $(BUILD)/sft
+
+# A wheel that runs on every Linux since 2020 (glibc 2.31), and with it a tarball, a Debian package, sums and the list of what is
+# inside, in out/release/dist. CUDA="12 13" puts the CUDA half inside, built for both.
+CUDA ?=
+wheel: install-deps .venv/pyarrow .venv/cudnn-frontend
+	packaging/release.sh wheel $(addprefix --cuda ,$(CUDA))
+
+release: install-deps .venv/pyarrow .venv/cudnn-frontend
+	packaging/release.sh $(addprefix --cuda ,$(CUDA))
 
 # Loads what sft saved in transformers 4, transformers 5 and lm-evaluation-harness.
 test-peers: build

@@ -52,7 +52,7 @@ file(GLOB _cuda_sources CONFIGURE_DEPENDS
   src/*/cuda/*.cu src/*/cuda/*.cpp src/*/*_cuda.cu)
 add_library(sft_cuda SHARED ${_cuda_sources}
   src/core/cgroup.cpp src/core/content_hash.cpp src/core/dtype.cpp src/core/error.cpp src/core/fd.cpp src/core/file.cpp
-  src/core/file_lock.cpp src/core/file_writer.cpp src/core/strings.cpp src/core/tensor.cpp src/core/thread_pool.cpp
+  src/core/file_lock.cpp src/core/file_writer.cpp src/core/installed.cpp src/core/strings.cpp src/core/tensor.cpp src/core/thread_pool.cpp
   src/core/threads.cpp src/device/device.cpp src/formats/block8.cpp src/formats/convert.cpp
   src/formats/four_bit.cpp)
 target_include_directories(sft_cuda PRIVATE src)
@@ -60,7 +60,14 @@ target_include_directories(sft_cuda PRIVATE src)
 target_link_options(sft_cuda PRIVATE -Wl,--no-undefined)
 set_source_files_properties(src/device/cuda/cuda_device.cu PROPERTIES
   COMPILE_DEFINITIONS "SFT_CUDA_ARCHITECTURES=\"$<JOIN:${SFT_CUDA_ARCHITECTURES}, >\"")
-target_link_libraries(sft_cuda PRIVATE CUDA::cudart CUDA::cublasLt fmt::fmt Threads::Threads ${CMAKE_DL_LIBS})
+# Packages have CUDA's runtime inside.
+target_link_libraries(sft_cuda PRIVATE $<IF:$<BOOL:${SFT_PORTABLE}>,CUDA::cudart_static,CUDA::cudart> CUDA::cublasLt fmt::fmt
+  Threads::Threads ${CMAKE_DL_LIBS})
+if(SFT_PORTABLE)
+  add_dependencies(sft_cuda sft_glibc_compat)
+  set_target_properties(sft_cuda PROPERTIES SKIP_BUILD_RPATH ON OUTPUT_NAME sft_cuda${CUDAToolkit_VERSION_MAJOR})
+  set_target_properties(sft_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static)
+endif()
 # CMake 3.25 knows no C++20 flag for nvcc 13.
 set_target_properties(sft_cuda PROPERTIES
   CUDA_STANDARD_REQUIRED OFF CUDA_EXTENSIONS OFF

@@ -29,11 +29,11 @@ elseif(_pyarrow AND EXISTS "${_pyarrow}/include/parquet/arrow/reader.h")
   if(_arrow AND _parquet)
     list(GET _arrow 0 _arrow)
     list(GET _parquet 0 _parquet)
-    add_library(ArrowFromPython::arrow SHARED IMPORTED)
+    add_library(ArrowFromPython::arrow SHARED IMPORTED GLOBAL)
     set_target_properties(ArrowFromPython::arrow PROPERTIES
       IMPORTED_LOCATION "${_arrow}"
       INTERFACE_INCLUDE_DIRECTORIES "${_pyarrow}/include")
-    add_library(ArrowFromPython::parquet SHARED IMPORTED)
+    add_library(ArrowFromPython::parquet SHARED IMPORTED GLOBAL)
     set_target_properties(ArrowFromPython::parquet PROPERTIES
       IMPORTED_LOCATION "${_parquet}"
       INTERFACE_LINK_LIBRARIES ArrowFromPython::arrow)

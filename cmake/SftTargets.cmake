@@ -38,7 +38,7 @@ endfunction()
 
 # What `target` loads when it runs is built with it, whichever target list asks for it.
 function(sft_loads_at_run_time target)
-  foreach(loaded sft_arrow sft_cuda)
+  foreach(loaded sft_arrow sft_cuda sft_glibc_compat)
     if(TARGET ${loaded})
       add_dependencies(${target} ${loaded})
     endif()

@@ -13,6 +13,7 @@ constexpr Command kCommands[] = {
     {"train", run_train, "fine-tune a model; what sft does without a command"},
     {"launch", run_launch, "train with several ranks, here or on several machines"},
     {"config", run_config, "print the whole configuration of a run"},
+    {"import", run_import, "a recipe of Axolotl or LLaMA-Factory as ours"},
     {"inspect", run_inspect, "show examples with the trained tokens marked"},
     {"generate", run_generate, "write text with a model"},
     {"tokenize", run_tokenize, "token ids of a file's lines, and how fast they come"},

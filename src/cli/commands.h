@@ -31,6 +31,7 @@ int run_train(Args args, Terminal& terminal);
 int run_launch(Args args, Terminal& terminal);
 int run_bench(Args args, Terminal& terminal);
 int run_generate(Args args, Terminal& terminal);
+int run_import(Args args, Terminal& terminal);
 int run_inspect(Args args, Terminal& terminal);
 int run_tokenize(Args args, Terminal& terminal);
 int run_merge(Args args, Terminal& terminal);

@@ -18,9 +18,10 @@
 #include "core/error.h"
 #include "core/fd.h"
 #include "core/file.h"
+#include "core/installed.h"
 #include "core/json.h"
 #include "core/strings.h"
-#include "device/device.h"
+#include "device/cuda_library.h"
 #include "device/nvml.h"
 #include "hub/digest.h"
 #include "hub/environment.h"
@@ -51,16 +52,14 @@ struct DoctorOptions {
   }
 };
 
-fs::path program_folder() {
-  std::error_code ignored;
-  return fs::read_symlink("/proc/self/exe", ignored).parent_path();
-}
-
 Finding cards() {
   const std::string why = why_no_cuda();
   if (why.empty()) {
     const auto nvml = Nvml::open("", 64);
-    std::string text = "can be used";
+    const auto& halves = cuda_halves();
+    const auto runs = std::ranges::find(halves, "", &CudaHalf::why_not);
+    std::string text =
+        fmt::format("can be used, by {}", runs == halves.end() ? "libsft_cuda.so" : runs->path);
     for (int i = 0; nvml && i < nvml->cards(); ++i) {
       if (const auto state = nvml->state(i)) {
         text += fmt::format("; card {}: {} of {} free", i,
@@ -75,14 +74,22 @@ Finding cards() {
   return {"GPU", there ? "fail" : "ok",
           there ? fmt::format("cannot be used: {}", why)
                 : fmt::format("none ({}); training is on the CPU", why),
-          there ? "install NVIDIA's driver of the running kernel, and see that libsft_cuda.so lies "
-                  "beside sft"
+          there ? "install NVIDIA's driver of the running kernel; sft from pip takes NVIDIA's "
+                  "libraries from  pip install 'sft-cpp[cuda13]'  (cuda12 for drivers before 580)"
                 : ""};
 }
 
+// Those of the CUDA half that lie there and do not run, each with its reason.
+void other_halves(std::vector<Finding>& findings) {
+  for (const CudaHalf& half : cuda_halves()) {
+    if (!half.path.empty() && !half.why_not.empty() && cuda_of_driver() != 0) {
+      findings.push_back({half.file, "ok", fmt::format("does not run: {}", half.why_not), ""});
+    }
+  }
+}
+
 Finding library(const char* file, const char* purpose, const char* hint) {
-  std::error_code ignored;
-  const bool there = fs::exists(program_folder() / file, ignored);
+  const bool there = !place_of(file).empty();
   return {
       file, there ? "ok" : "warn",
       there ? fmt::format("is there, {}", purpose) : fmt::format("is not beside sft, {}", purpose),
@@ -223,6 +230,7 @@ int run_doctor(Args args, Terminal& terminal) {
       limit("open files", RLIMIT_NOFILE, 1024, "ulimit -n 4096"),
       limit("processes", RLIMIT_NPROC, 256, "ulimit -u 4096"),
       hub(environment)};
+  other_halves(findings);
   const fs::path cache = environment.hub_folder();
   if (o.verify && !cache.empty() && is_folder(cache)) {
     verify_cache(cache, findings);

@@ -12,24 +12,15 @@
 #include "cli/commands.h"
 #include "cli/environment.h"
 #include "cli/terminal.h"
+#include "cli/version.h"
 #include "core/cgroup.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "core/strings.h"
 #include "core/thread_pool.h"
-#include "device/device.h"
+#include "device/cuda_library.h"
 #include "hub/environment.h"
-
-#if __has_include(<dnnl_version.h>)
-#include <dnnl_version.h>
-#endif
-#if __has_include(<utf8proc.h>)
-#include <utf8proc.h>
-#endif
-#if __has_include(<oneapi/dnnl/dnnl_version.h>)
-#include <oneapi/dnnl/dnnl_version.h>
-#endif
 
 namespace sft {
 namespace {
@@ -103,19 +94,21 @@ Json gpus() {
 
 Json libraries() {
   Json out;
-  out["fmt"] =
-      fmt::format("{}.{}.{}", FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100);
-  out["nlohmann-json"] = fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR,
-                                     NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH);
-#ifdef DNNL_VERSION_MAJOR
-  out["oneDNN"] =
-      fmt::format("{}.{}.{}", DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR, DNNL_VERSION_PATCH);
-#endif
-#ifdef UTF8PROC_VERSION_MAJOR
-  out["utf8proc"] = fmt::format("{}.{}.{}", UTF8PROC_VERSION_MAJOR, UTF8PROC_VERSION_MINOR,
-                                UTF8PROC_VERSION_PATCH);
-#endif
+  for (const LibraryVersion& library : library_versions()) {
+    out[library.name] = library.version;
+  }
   return out;
+}
+
+// Which library of the CUDA half runs, and why the others do not.
+Json cuda_libraries() {
+  Json list = Json::array();
+  for (const CudaHalf& half : cuda_halves()) {
+    if (!half.path.empty()) {
+      list.push_back({{"file", half.file}, {"path", half.path}, {"why_not", half.why_not}});
+    }
+  }
+  return list;
 }
 
 std::string hub_cache() { return HubEnvironment::read(read_environment()).hub_folder().string(); }
@@ -127,13 +120,15 @@ Json collect() {
   const std::string cache = hub_cache();
   return {
       {"v", 1},
-      {"sft", SFT_VERSION},
+      {"sft", program_version()},
+      {"commit", program_commit()},
       {"compiler", fmt::format("{} ({})", __VERSION__, SFT_BUILD_TYPE)},
       {"system", fmt::format("{} {} {}", system.sysname, system.release, system.machine)},
       {"cpu", cpu()},
       {"memory", memory()},
       {"gpus", gpus()},
       {"nvidia_driver", std::string(trim(split(slurp("/proc/driver/nvidia/version"), '\n')[0]))},
+      {"cuda", {{"driver_runs", cuda_of_driver()}, {"libraries", cuda_libraries()}}},
       {"libraries", libraries()},
       {"hub_cache", {{"path", cache}, {"exists", fs::is_directory(cache, ignored)}}}};
 }
@@ -146,7 +141,8 @@ void print_text(const Json& e, Terminal& terminal) {
   const auto row = [&](std::string_view name, const std::string& value) {
     terminal.print(fmt::format("{:<12} {}", name, value));
   };
-  row("sft", e["sft"].get<std::string>());
+  row("sft", fmt::format("{} ({})", e["sft"].get<std::string>(),
+                         program_commit().empty() ? "commit not known" : program_commit()));
   row("compiler", e["compiler"].get<std::string>());
   row("system", e["system"].get<std::string>());
   row("cpu", fmt::format("{}, {} logical cores, {} threads used by default",
@@ -160,6 +156,11 @@ void print_text(const Json& e, Terminal& terminal) {
           human_bytes(e["memory"]["available_bytes"].get<double>()),
           limit.is_null() ? "" : fmt::format(", limited to {}", human_bytes(limit.get<double>()))));
   row("gpus", e["gpus"].empty() ? "none" : words(e["gpus"]) + why_not_used());
+  for (const Json& half : e["cuda"]["libraries"]) {
+    const std::string why_not = half["why_not"].get<std::string>();
+    row("cuda", fmt::format("{} {}", half["path"].get<std::string>(),
+                            why_not.empty() ? "runs" : fmt::format("does not run: {}", why_not)));
+  }
   std::string libraries;
   for (const auto& [name, version] : e["libraries"].items()) {
     libraries +=

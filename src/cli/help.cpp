@@ -23,6 +23,7 @@ constexpr const char* kShort = R"(sft: fine-tune open language models
 usage: sft [options]                    train
        sft launch --nproc_per_node N [options]   train with N ranks on this machine, or several
        sft config [options]             print the whole configuration of such a run
+       sft import RECIPE                a recipe of Axolotl or LLaMA-Factory as YAML of this program
        sft inspect [options]            show examples with the trained tokens marked
        sft generate [options] PROMPT    write text with a model
        sft chat MODEL [--against BASE]  talk with a model, or with two side by side
@@ -32,8 +33,7 @@ usage: sft [options]                    train
        sft bench --model MODEL [options] how fast a model's shape trains here, on one GPU or several
        sft watch [DIR ...]              a page that shows runs, while they train and after
        sft report [DIR ...]             draws report.html and loss.svg of runs again
-       sft doctor                       what could go wrong here, and what to do
-       sft env                          what this machine has
+       sft doctor, sft env              what could go wrong here, and what to do; what there is
        sft explain CODE                 what an error code means, and what to do
        sft completion SHELL, sft man    for bash, zsh and fish; the manual page
        sft help TOPIC                   data, memory, distributed, deepspeed, env, exit-codes

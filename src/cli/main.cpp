@@ -12,6 +12,7 @@
 #include "cli/failure.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
+#include "cli/version.h"
 #include "core/error.h"
 #include "core/strings.h"
 
@@ -43,7 +44,7 @@ int dispatch(Args args, Terminal& terminal) {
     return run_help(std::vector<std::string>{"-h"}, terminal);
   }
   if (args[0] == "--version" || args[0] == "-V") {
-    terminal.print("sft " SFT_VERSION);
+    terminal.print(version_page());
     return 0;
   }
   const bool named = !args[0].starts_with('-');

@@ -2,12 +2,26 @@
 
 #include <dlfcn.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "hub/errors.h"
 
 namespace sft {
 
 namespace {
+
+#ifdef SFT_CURL_INSIDE
+
+CurlLibrary load() {
+  ::curl_global_init(CURL_GLOBAL_ALL);  // libcurl wants this before the first thread
+  return {::curl_global_init,      ::curl_easy_init,           ::curl_easy_cleanup,
+          ::curl_easy_strerror,    ::curl_easy_setopt,         ::curl_multi_init,
+          ::curl_multi_add_handle, ::curl_multi_remove_handle, ::curl_multi_perform,
+          ::curl_multi_poll,       ::curl_multi_info_read,     ::curl_multi_cleanup,
+          ::curl_slist_append,     ::curl_slist_free_all,      ::curl_getdate};
+}
+
+#else
 
 constexpr const char* kLibrary = "libcurl.so.4";
 
@@ -46,11 +60,26 @@ CurlLibrary load() {
   return c;
 }
 
+#endif
+
 }  // namespace
 
 const CurlLibrary& curl() {
   static const CurlLibrary library = load();
   return library;
+}
+
+std::string system_authorities() {
+#ifdef SFT_CURL_INSIDE
+  // Debian and Ubuntu; Red Hat and its kin; SUSE; Alpine and BSD.
+  for (const char* file : {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+                           "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"}) {
+    if (::access(file, R_OK) == 0) {
+      return file;
+    }
+  }
+#endif
+  return "";
 }
 
 }  // namespace sft

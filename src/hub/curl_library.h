@@ -1,8 +1,11 @@
 // libcurl, loaded when the hub is first asked for something: it brings two dozen libraries with it,
-// and a program that asks for nothing shall start in milliseconds. Used by http.cpp.
+// and a program that asks for nothing shall start in milliseconds. Packages have it inside
+// (SFT_CURL_INSIDE). Used by http.cpp.
 #pragma once
 
 #include <curl/curl.h>
+
+#include <string>
 
 namespace sft {
 
@@ -26,5 +29,9 @@ struct CurlLibrary {
 
 // The first call loads it, before any other thread uses it. S309 when it is not there.
 const CurlLibrary& curl();
+
+// The file of the authorities that this system trusts, where libcurl does not know it itself: the
+// one inside the program is of no distribution. "" when libcurl knows, or there is none.
+std::string system_authorities();
 
 }  // namespace sft

@@ -299,8 +299,10 @@ HttpResponse HttpClient::send_once(const HttpRequest& request, const std::string
   curl().easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
   curl().easy_setopt(h, CURLOPT_XFERINFOFUNCTION, look_around);
   curl().easy_setopt(h, CURLOPT_XFERINFODATA, &x);
-  if (!environment_.ca_file.empty()) {
-    curl().easy_setopt(h, CURLOPT_CAINFO, environment_.ca_file.c_str());
+  const std::string authorities =
+      environment_.ca_file.empty() ? system_authorities() : environment_.ca_file;
+  if (!authorities.empty()) {
+    curl().easy_setopt(h, CURLOPT_CAINFO, authorities.c_str());
   }
   if (request.method == "HEAD") {
     curl().easy_setopt(h, CURLOPT_NOBODY, 1L);

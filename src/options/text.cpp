@@ -180,6 +180,10 @@ std::string help_text(const OptionTable& table, const HelpStyle& style) {
   return out;
 }
 
+std::string yaml_line(std::string_view key, const Json& value) {
+  return fmt::format("{}: {}\n", key, yaml_value(value));
+}
+
 std::string yaml_text(const OptionTable& table) {
   std::string out;
   by_group(
@@ -187,9 +191,7 @@ std::string yaml_text(const OptionTable& table) {
       [&](const std::string& title) {
         out += fmt::format("{}# {}\n", out.empty() ? "" : "\n", title);
       },
-      [&](const Option& option) {
-        out += fmt::format("{}: {}\n", option.name, yaml_value(option.value()));
-      });
+      [&](const Option& option) { out += yaml_line(option.name, option.value()); });
   return out;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "options/options.h"
 
@@ -17,6 +18,9 @@ std::string help_text(const OptionTable& table, const HelpStyle& style);
 
 // The values as YAML that can be read back, with the groups as comments.
 std::string yaml_text(const OptionTable& table);
+
+// "key: value" and a line's end, as yaml_text writes it.
+std::string yaml_line(std::string_view key, const Json& value);
 
 // The page of all options, in Markdown.
 std::string markdown_text(const OptionTable& table);

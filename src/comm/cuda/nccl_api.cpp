@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include "core/installed.h"
+
 namespace sft::nccl {
 
 namespace {
@@ -19,7 +21,7 @@ void find(void* library, const char* name, F& function) {
 }
 
 Api load() {
-  void* const library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
+  void* const library = ::dlopen(nvidia_library(kLibrary).c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     throw Error("G025",
                 std::string("ranks on GPUs need NCCL, and it cannot be loaded: ") + ::dlerror())

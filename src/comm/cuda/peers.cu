@@ -18,6 +18,7 @@
 
 #include "core/error.h"
 #include "core/fd.h"
+#include "device/cuda/driver_function.h"
 
 namespace sft {
 
@@ -196,10 +197,7 @@ bool Peers::open(const Gather& gather) {
     std::snprintf(own.pages, sizeof own.pages, "/sft-%d-%08x%08x", ::getpid(), random(), random());
     pages_ = std::make_unique<SharedPages>(own.pages, world_, true);
   }
-  cudaDriverEntryPointQueryResult found{};
-  own.able = cudaGetDriverEntryPointByVersion("cuStreamBatchMemOp", &batch_, 12000,
-                                              cudaEnableDefault, &found) == cudaSuccess &&
-             batch_ != nullptr && device_.free_memory() > 2 * kBytes;
+  own.able = driver_function("cuStreamBatchMemOp", &batch_) && device_.free_memory() > 2 * kBytes;
   if (own.able) {
     own_ = device_.allocate(kBytes);
     own.slots = own_.data();

@@ -166,6 +166,10 @@ constexpr CodeRow kTheHubsSettings[] = {
 };
 
 constexpr CodeRow kConfigurationsOfOtherPrograms[] = {
+    {"C083", "what was to be imported is no recipe of Axolotl or LLaMA-Factory",
+     "name such a recipe; one with TRL's names is given with --config as it is"},
+    {"C084", "a recipe to be imported trains by preferences or rewards",
+     "import one of supervised fine-tuning"},
     {"C120", "DeepSpeed's JSON or accelerate's YAML is not there, or cannot be read as such",
      "correct the path or the file"},
     {"C122", "it has keys that are unknown: all of them are named, each with the nearest known one",

@@ -1,14 +1,13 @@
-// Parquet and arrow files, through libsft_arrow.so, which is looked for beside the program, in the
-// lib folder next to it, and where the system's loader looks.
+// Parquet and arrow files, through libsft_arrow.so (core/installed says where it is looked for).
 #include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <filesystem>
 #include <string>
 #include <system_error>
-#include <vector>
 
 #include "core/error.h"
+#include "core/installed.h"
 #include "data/read/row_file.h"
 
 namespace sft {
@@ -26,18 +25,6 @@ constexpr bool kBuilt = false;
 using OpenArrow = RowReader* (*)(const char*);
 using OpenArrowRows = RowFile* (*)(const char*);
 
-std::vector<std::string> places() {
-  std::error_code failed;
-  const fs::path folder = fs::read_symlink("/proc/self/exe", failed).parent_path();
-  std::vector<std::string> out;
-  for (const fs::path& place :
-       {folder, folder.parent_path() / "lib", folder.parent_path().parent_path()}) {
-    out.push_back((place / kLibrary).string());
-  }
-  out.emplace_back(kLibrary);
-  return out;
-}
-
 // What helps depends on what is missing. `there`: where the library lies, "" when nowhere.
 Error cannot_load(const fs::path& path, const std::string& there, const std::string& reason) {
   const std::string file = path.filename().string();
@@ -53,7 +40,7 @@ Error cannot_load(const fs::path& path, const std::string& there, const std::str
                                      "was built",
                                      file, kLibrary))
         .hint(fmt::format("copy {} from the build folder to {}", kLibrary,
-                          fs::path(places().front()).parent_path().string()));
+                          places_of(kLibrary).front().parent_path().string()));
   }
   return Error("D020",
                fmt::format("{} cannot be read: {} cannot be loaded: {}", file, there, reason))
@@ -63,7 +50,7 @@ Error cannot_load(const fs::path& path, const std::string& there, const std::str
 // The library stays loaded: rows made by it may outlive their reader.
 void* load_arrow(const fs::path& path, const char* function) {
   std::string there, reason;
-  for (const std::string& place : places()) {
+  for (const fs::path& place : places_of(kLibrary)) {
     if (void* library = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL)) {
       if (void* symbol = ::dlsym(library, function)) {
         return symbol;
@@ -72,7 +59,7 @@ void* load_arrow(const fs::path& path, const char* function) {
     const char* error = ::dlerror();
     std::error_code failed;
     if (error != nullptr && fs::exists(place, failed)) {
-      there = place;
+      there = place.string();
       reason = error;
     }
   }

@@ -3,11 +3,13 @@
 #include <dlfcn.h>
 
 #include <array>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <unordered_map>
 
 #include "core/error.h"
+#include "core/installed.h"
 
 #if defined(SFT_CUDNN)
 #define NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING
@@ -175,13 +177,14 @@ Plan build_backward(const FusedAttentionShape& s, cudnnHandle_t handle) {
   return b.finish(handle);
 }
 
-// cuDNN as the command line has loaded it (SFT_CUDNN), or beside CUDA's other libraries, or where
-// the loader looks.
+// cuDNN as the command line has loaded it (SFT_CUDNN), or of NVIDIA's wheels, or where the loader
+// looks.
 void* load_cudnn() {
   void* handle = nullptr;
-  for (const char* name : {"libcudnn.so.9", "libcudnn.so"}) {
+  for (const std::filesystem::path& name :
+       {nvidia_library("libcudnn.so.9"), std::filesystem::path("libcudnn.so")}) {
     if (handle == nullptr) {
-      handle = ::dlopen(name, RTLD_NOW | RTLD_GLOBAL);
+      handle = ::dlopen(name.c_str(), RTLD_NOW | RTLD_GLOBAL);
     }
   }
   return handle;

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "device/cuda/cuda_device.h"
+#include "device/cuda/driver_function.h"
 
 namespace sft {
 
@@ -18,10 +19,9 @@ CUtensorMap encode(const void* base, std::vector<cuuint64_t> sizes, std::vector<
                    std::vector<cuuint32_t> box) {
   // The driver is asked for by name, so that nothing needs it to be there when it is linked.
   void* entry = nullptr;
-  cudaDriverEntryPointQueryResult found{};
-  check_cuda(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
-                                              cudaEnableDefault, &found),
-             "the driver's tensor maps");
+  if (!driver_function("cuTensorMapEncodeTiled", &entry)) {
+    throw Error(kGpuFailed, "the driver has no tensor maps");
+  }
   CUtensorMap map{};
   const std::vector<cuuint32_t> steps(sizes.size(), 1);
   const CUresult result = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry)(

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Everything that is published, in out/release/dist: the wheel, a tarball, a Debian package, the list of what is inside (SBOM) and
+# sha256 sums. The same commit gives the same bytes. usage: packaging/release.sh [wheel] [--cuda 12|13]...
+#   wheel      the wheel alone
+#   --cuda N   with the CUDA half for CUDA N: 13 by /usr/local/cuda's nvcc, 12 by packaging/cuda12.sh; may be given twice
+# Needs Debian's mirror and PyPI the first time (Debian 12, x86-64); what it builds once is kept in out/release.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out=${SFT_RELEASE:-$PWD/out/release}
+jobs=${JOBS:-$(nproc)}
+only_wheel=
+halves=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    wheel) only_wheel=1 ;;
+    --cuda) halves+=("$2"); shift ;;
+    *) echo "packaging/release.sh: what is $1?" >&2; exit 2 ;;
+  esac
+  shift
+done
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)} TZ=UTC LC_ALL=C
+version=$(sed -n 's/^project(sft VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)
+mkdir -p "$out"
+out=$(realpath "$out")
+
+packaging/sysroot.sh "$out/sysroot"
+packaging/third_party.sh "$out/deps" "$out/sysroot"
+portable=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DSFT_TESTS=OFF -DSFT_PORTABLE=ON -DSFT_DEPS="$out/deps" -DSFT_SYSROOT="$out/sysroot")
+
+# 13: what the promised cards run, and PTX for those to come. 12.4: Volta, which 13 has left, up to Hopper; an older driver cannot
+# compile a newer toolkit's PTX, so that each card has machine code.
+declare -A capabilities=([13]="75-real;80-real;86-real;89-real;90a-real;100-real;120" [12]="70-real;75-real;80-real;86-real;89-real;90a-real")
+libraries=
+for half in "${halves[@]}"; do
+  build=$out/build-cuda$half
+  nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
+  headers=$(dirname "$nvcc")/../include
+  if [ "$half" = 12 ]; then
+    packaging/cuda12.sh "$out/cuda12"
+    nvcc=$out/cuda12/bin/nvcc
+  fi
+  mkdir -p "$out/cudnn"
+  cp "${SFT_CUDNN_HEADERS:-$headers}"/cudnn*.h "$out/cudnn/"
+  cmake -S . -B "$build" "${portable[@]}" -DSFT_NVCC="$nvcc" -DSFT_CUDA_ARCHITECTURES="${SFT_CAPABILITIES:-${capabilities[$half]}}" \
+    -DSFT_CUDNN_INCLUDE="$out/cudnn" >"$out/cuda$half.log"
+  cmake --build "$build" -j "$jobs" --target sft_cuda
+  libraries="$libraries${libraries:+;}$build/libsft_cuda$half.so"
+done
+
+cmake -S . -B "$out/build" "${portable[@]}" -DSFT_CUDA=OFF -DSFT_CUDA_LIBRARIES="$libraries" >"$out/build.log"
+cmake --build "$out/build" -j "$jobs" --target sft sft_arrow sft_pages
+rm -rf "$out/stage"
+cmake --install "$out/build" --prefix "$out/stage" --strip >/dev/null
+packaging/check_files.py "$out/stage"
+
+rm -rf "$out/dist"
+mkdir -p "$out/dist"
+packaging/wheel.py "$out/stage" "$version" "$out/dist"
+[ -z "$only_wheel" ] || exit 0
+
+name=sft-$version-linux-$(uname -m)
+tar -C "$out" --transform "s,^stage,$name," --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -cf - stage |
+  gzip -9n >"$out/dist/$name.tar.gz"
+(cd "$out/build" && cpack -G DEB -B "$out/dist" >/dev/null && rm -rf "$out/dist/_CPack_Packages")
+packaging/sbom.py "$out/stage" "$out/deps" "$version" >"$out/dist/sft-$version.spdx.json"
+(cd "$out/dist" && sha256sum -- * >SHA256SUMS && cat SHA256SUMS)
