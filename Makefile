@@ -93,7 +93,7 @@ format:
 	tools/install_deps.sh format
 	clang-format-19 -i $(CXX_FILES)
 
-# Formatting, and clang-tidy on what has changed since the last tag or commit.
+# Formatting, and clang-tidy on the lines that have changed since the last tag or commit.
 check-changed: $(BUILD)/build.ninja
 	tools/install_deps.sh format
 	BUILD=$(BUILD) tools/check_changed

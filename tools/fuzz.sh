@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}; shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(jinja chat tokenizer rules rows parquet card safetensors gguf config recipe sharding checkpoint hub messages adapter)
+[ ${#targets[@]} -gt 0 ] || targets=(jinja chat tokenizer rules rows parquet card safetensors gguf config recipe sharding checkpoint hub messages adapter packed)
 build=$PWD/build-sanitize-address
 tools/sanitize_build.sh address
 cmake --build "$build" -j "${JOBS:-$(nproc)}" --target "${targets[@]/%/_fuzz}" >/dev/null

@@ -157,11 +157,16 @@ void PackedTensors::add_four_bit(const std::string& name, const std::string& sta
   entries_[name] = std::move(entry);
 }
 
+void PackedTensors::check_matrix(const std::string& name, const StoredTensor& t) const {
+  if (t.shape.size() != 2 || t.elements() == 0) {
+    fail(name,
+         fmt::format("its shape is {}, where it has rows and columns", Shape(t.shape).text()));
+  }
+}
+
 void PackedTensors::add_int8(const std::string& name) {
   const StoredTensor& t = *files_.find(name)->tensor;
-  if (t.shape.size() != 2) {
-    fail(name, fmt::format("{} dimensions", t.shape.size()));
-  }
+  check_matrix(name, t);
   Entry entry{DType::i8_rows, Shape(t.shape), {{"scales", module_of(name) + ".SCB"}}};
   const std::string format = module_of(name) + ".weight_format";
   if (const auto found = files_.find(format)) {
@@ -178,9 +183,7 @@ void PackedTensors::add_float8(const std::string& name) {
   const StoredTensor& t = *files_.find(name)->tensor;
   const std::string scales = name + "_scale_inv";
   const StoredTensor& s = *files_.find(scales)->tensor;
-  if (t.shape.size() != 2) {
-    fail(name, fmt::format("{} dimensions", t.shape.size()));
-  }
+  check_matrix(name, t);
   const std::vector<int64_t> tiles{scale_tiles(t.shape[0]), scale_tiles(t.shape[1])};
   // A scale for all of it is one for each row.
   if (s.shape != tiles && s.elements() != 1) {

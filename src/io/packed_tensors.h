@@ -43,6 +43,7 @@ class PackedTensors {
   };
 
   void add_four_bit(const std::string& name, const std::string& state);
+  void check_matrix(const std::string& name, const StoredTensor& t) const;
   void add_int8(const std::string& name);
   void add_float8(const std::string& name);
   std::vector<float> floats(const std::string& name, int64_t count) const;
