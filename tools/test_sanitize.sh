@@ -9,6 +9,7 @@ rules=$PWD/tools/sanitize
 export ASAN_OPTIONS=allocator_may_return_null=1:detect_stack_use_after_return=1:strict_string_checks=1
 export LSAN_OPTIONS=suppressions=$rules/leaks.supp:print_suppressions=0
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export OMP_TOOL=disabled  # OpenMP's own tool writes advice into the programs' output
 export TSAN_OPTIONS=suppressions=$rules/threads.supp:halt_on_error=1:second_deadlock_stack=1:history_size=4
 for kind in "${kinds[@]}"; do
   tools/sanitize_build.sh "$kind"

@@ -89,8 +89,8 @@ MemoryWish memory_wish(const TrainOptions& o, const Holding& holding, const Prep
   wish.rows = o.per_device_train_batch_size;
   wish.longest = [&train](int64_t rows) { return longest_batch(train, rows); };
   if (sampling_of(o) == Sampling::batch_rebalance && !train.bound()) {
-    wish.longest = [&](int64_t rows) {
-      return longest_rebalanced(o, holding.place.ranks, train, rows);
+    wish.longest = [&o, &train, ranks = holding.place.ranks](int64_t rows) {
+      return longest_rebalanced(o, ranks, train, rows);
     };
   }
   wish.eval_tokens = eval != nullptr ? longest_batch(*eval, o.per_device_eval_batch_size) : 0;

@@ -83,11 +83,14 @@ TEST_F(HubEndToEnd, PushesTheModelAndKeepsTheToken) {
 }
 
 TEST_F(HubEndToEnd, AKillDuringAPushLeavesNothingBehind) {
-  std::atomic<bool> pushing = false, killed = false;
-  hub.intercept = [&](const Request& request) -> std::optional<Reply> {
+  struct Seen {
+    std::atomic<bool> pushing = false, killed = false;
+  };
+  const auto seen = std::make_shared<Seen>();  // the hub's threads may outlive this function
+  hub.intercept = [seen](const Request& request) -> std::optional<Reply> {
     if (request.path().find("/commit/") != std::string::npos) {
-      pushing = true;
-      for (int i = 0; i < 600 && !killed; ++i) {
+      seen->pushing = true;
+      for (int i = 0; i < 600 && !seen->killed; ++i) {
         std::this_thread::sleep_for(std::chrono::milliseconds(100));
       }
     }
@@ -98,12 +101,12 @@ TEST_F(HubEndToEnd, AKillDuringAPushLeavesNothingBehind) {
         "every_save --hub_token " +
             hub.token,
         std::string("timeout -s KILL ") + seconds);
-    if (pushing) {
+    if (seen->pushing) {
       break;
     }
   }
-  killed = true;
-  ASSERT_TRUE(pushing);
+  seen->killed = true;
+  ASSERT_TRUE(seen->pushing);
   ASSERT_TRUE(fs::exists(folder / "out/checkpoint-1"));
   for (const auto& entry : fs::recursive_directory_iterator(folder / "out")) {
     EXPECT_FALSE(entry.path().filename().string().starts_with("_")) << entry.path();

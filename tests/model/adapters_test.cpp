@@ -233,7 +233,9 @@ TEST(Adapters, rows_have_magnitudes_and_words_are_trained) {
   EXPECT_THROW(plan_adapters(tiny(), c), Error);
   c.trainable_tokens.clear();
   c.target_modules = {"embed_tokens", "q_proj"};
-  EXPECT_THROW(plan_adapters(tiny(), c), Error);  // no DoRA there
+  EXPECT_EQ(adapter_tensors(adapted(tiny(), c))
+                .at("base_model.model.model.embed_tokens.lora_magnitude_vector"),
+            (Shape{24}));
   c.dora = false;
   EXPECT_EQ(adapter_tensors(adapted(tiny(), c))
                 .at("base_model.model.model.embed_tokens.lora_embedding_A"),

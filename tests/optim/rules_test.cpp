@@ -18,8 +18,10 @@
 namespace sft {
 namespace {
 
-Json golden() {
-  return read_json(std::filesystem::path(SFT_TEST_DIR) / "optim/golden/optimizers.json");
+const Json& golden() {
+  static const Json cases =
+      read_json(std::filesystem::path(SFT_TEST_DIR) / "optim/golden/optimizers.json");
+  return cases;
 }
 
 OptimizerSettings settings_of(const Json& c) {

@@ -50,9 +50,10 @@ void fill(Json& json, int64_t& next) {
 // All that lies in it, as paths.
 void walk(const Json& json, const std::string& path, std::vector<std::string>& out) {
   for (const auto& [key, value] : json.items()) {
-    out.push_back(path + "/" + key);
+    const std::string here = path + "/" + key;
+    out.push_back(here);
     if (value.is_object() && key != "identity") {
-      walk(value, out.back(), out);
+      walk(value, here, out);
     }
   }
 }

@@ -19,11 +19,14 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 // The values that the path of a kind stands for, read back from its coordinates.
 std::vector<std::pair<double, double>> drawn(const std::string& svg, const Frame& f,
                                              const std::string& kind) {
-  std::smatch path;
   std::vector<std::pair<double, double>> out;
-  if (!std::regex_search(svg, path, std::regex("data-" + kind + "=\"[^\"]*\" d=\"([^\"]*)\""))) {
+  const size_t named = svg.find("data-" + kind + "=\"");
+  if (named == std::string::npos) {
     return out;
   }
+  constexpr std::string_view kBefore = "\" d=\"";
+  const size_t begin = svg.find(kBefore, named) + kBefore.size();
+  const std::string d = svg.substr(begin, svg.find('"', begin) - begin);
   const auto step = [&](double x) {
     return f.x0 + (x - f.left) / (f.right - f.left) * (f.x1 - f.x0);
   };
@@ -31,7 +34,6 @@ std::vector<std::pair<double, double>> drawn(const std::string& svg, const Frame
     const double share = (f.bottom - y) / (f.bottom - f.top);
     return f.log ? f.y0 * std::pow(f.y1 / f.y0, share) : f.y0 + share * (f.y1 - f.y0);
   };
-  const std::string d = path[1];
   const std::regex point(kind == "band" ? "M([\\d.]+) ([\\d.-]+)V([\\d.-]+)"
                                         : "[ML]([\\d.]+) ([\\d.-]+)");
   for (std::sregex_iterator at(d.begin(), d.end(), point), end; at != end; ++at) {
