@@ -111,7 +111,7 @@ class RemoteControl final : public RankControl {
       const std::lock_guard lock(mutex_);
       if (!failure_) {
         callbacks_.push_back(entry);
-        entry.get()->listed = true;
+        entry->listed = true;
       }
     }
     if (!entry->listed) {

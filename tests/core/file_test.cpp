@@ -93,7 +93,7 @@ TEST_F(Files, a_pipe_is_read_to_its_end_but_not_mapped) {
 }
 
 TEST_F(Files, nothing_is_waited_for_that_may_never_come) {
-  const fs::path pipe = folder / "pipe", socket = folder / "socket";
+  const fs::path pipe = folder / "pipe";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   expect_error("M001", "nobody writes into it", [&] { read_text(pipe); });
   expect_error("M001", "a pipe", [&] { MappedFile{pipe}; });

@@ -89,7 +89,7 @@ class Checker {
   // As the API server reads YAML: what is quoted is text, 8 and true are not.
   static bool is_scalar(const YAML::Node& node, const std::string& type) {
     const bool quoted = node.Tag() == "!";
-    const std::string text = node.Scalar();
+    const std::string& text = node.Scalar();
     const bool whole = std::regex_match(text, std::regex("-?[0-9]+"));
     const bool number = std::regex_match(text, std::regex("-?[0-9.]+(e-?[0-9]+)?"));
     const bool boolean = text == "true" || text == "false";
