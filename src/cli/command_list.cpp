@@ -20,6 +20,7 @@ constexpr Command kCommands[] = {
     {"merge", run_merge, "an adapter and its base become one model"},
     {"export", run_export, "a model as a GGUF file for llama.cpp, Ollama, LM Studio"},
     {"chat", run_chat, "talk with a model, or with two side by side"},
+    {"models", run_models, "the families of models that can be trained, and what fits here"},
     {"bench", run_bench, "how fast a model's shape trains here"},
     {"watch", run_watch, "a page that shows runs, while they train and after"},
     {"report", run_report, "draw report.html and loss.svg of runs again"},

@@ -39,6 +39,7 @@ int run_report(Args args, Terminal& terminal);
 int run_watch(Args args, Terminal& terminal);
 int run_export(Args args, Terminal& terminal);
 int run_chat(Args args, Terminal& terminal);
+int run_models(Args args, Terminal& terminal);
 
 // The lines that parsing the options has left, for people.
 void say_options(const TrainOptions& options, const Logger& log);

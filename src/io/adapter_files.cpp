@@ -6,6 +6,7 @@
 #include "core/contained.h"
 #include "core/error.h"
 #include "io/safetensors.h"
+#include "io/text_part.h"
 
 namespace sft {
 
@@ -39,10 +40,11 @@ AdapterFiles AdapterFiles::read(const fs::path& folder) {
       {}};
   const SafetensorsFile weights(folder / kWeights);
   for (const StoredTensor& tensor : weights.tensors()) {
-    std::vector<float>& values = files.values[tensor.name];
+    const std::string name = adapter_name_in_part(tensor.name);
+    std::vector<float>& values = files.values[name];
     values.resize(static_cast<size_t>(tensor.elements()));
     weights.read_f32(tensor, values.data());
-    files.shapes.emplace(tensor.name, tensor.shape);
+    files.shapes.emplace(name, tensor.shape);
   }
   return files;
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <vector>
 
 #include "core/error.h"
@@ -53,6 +54,10 @@ HfSource::HfSource(std::string name, const fs::path& folder, std::function<void(
   }
   const std::string file = (folder / "config.json").string();
   set_config(parse_json(file_text("config.json").value_or(""), file));
+  if (auto part = text_part(config())) {
+    is_part_ = true;
+    set_config(std::move(*part));
+  }
   check_config();
   if (!fetch_) {
     settle_head();
@@ -65,7 +70,7 @@ const HfSource::Weights& HfSource::weights() const {
     if (fetch_) {
       fetch_();
     }
-    weights_ = std::make_unique<Weights>(path(), says_tied());
+    weights_ = std::make_unique<Weights>(path(), says_tied(), is_part_);
     if (fetch_ && says_tied() && weights_->head_differs()) {
       throw Error("M252", fmt::format("{} says {}, but its {} differs from the embedding", name(),
                                       kTied, kHead))
@@ -79,16 +84,29 @@ const HfSource::Weights& HfSource::weights() const {
   return *weights_;
 }
 
-HfSource::Weights::Weights(const fs::path& folder, bool tied) : files(folder), packed(files) {
+HfSource::Weights::Weights(const fs::path& folder, bool tied, bool part)
+    : files(folder), packed(files) {
   const auto& in_files = files.names();
   const bool bare = files.find(kBareName).has_value() &&
                     std::none_of(in_files.begin(), in_files.end(),
                                  [](const auto& name) { return name.starts_with(kPrefix); });
+  text_names = TextNames(part && std::ranges::any_of(in_files, TextNames::is_outside));
   for (const std::string& name : in_files) {
+    const std::string text = part ? TextNames::text(name) : bare ? kPrefix + name : name;
+    if (text.empty()) {
+      if (packed.find(name) != nullptr) {
+        throw Error("M243",
+                    fmt::format("\"{}\", which is beside the text model, is quantised", name))
+            .at(folder.string())
+            .hint("give the unquantised model this one was made from");
+      }
+      beside.push_back(name);
+      continue;
+    }
     if (packed.is_beside(name)) {
       continue;
     }
-    names.push_back(bare ? kPrefix + name : name);
+    names.push_back(text);
     stored.emplace(names.back(), name);
   }
   // A tied model with nothing but a head: the head is its embedding too, as in transformers.
@@ -236,6 +254,27 @@ Shape HfSource::shape(const std::string& name) const {
 void HfSource::read_f32(const std::string& name, ElementRange part, float* destination,
                         ThreadPool* pool) const {
   weights().read(entry(name).tensor->name, part, destination, pool);
+}
+
+std::string HfSource::stored_name(const std::string& name) const {
+  return is_part_ ? weights().text_names.stored(name) : name;
+}
+
+std::vector<StreamedTensor> HfSource::carried() const {
+  std::vector<StreamedTensor> out;
+  for (const std::string& name : weights().beside) {
+    const SafetensorsFolder::Entry found = *weights().files.find(name);
+    const std::span<const std::byte> bytes = found.file->raw(*found.tensor);
+    // In bytes, whatever their type is: they are not read.
+    StreamedTensor tensor{name, DType::u8, Shape{static_cast<int64_t>(bytes.size())},
+                          [bytes](uint64_t begin, std::span<std::byte> into) {
+                            std::memcpy(into.data(), bytes.data() + begin, into.size());
+                          }};
+    tensor.spelling = found.tensor->dtype;
+    tensor.spelled_shape = found.tensor->shape;
+    out.push_back(std::move(tensor));
+  }
+  return out;
 }
 
 std::string HfSource::format() const {

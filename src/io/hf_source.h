@@ -8,6 +8,7 @@
 #include "io/model_source.h"
 #include "io/packed_tensors.h"
 #include "io/safetensors.h"
+#include "io/text_part.h"
 
 namespace sft {
 
@@ -29,6 +30,9 @@ class HfSource : public ModelSource {
   std::optional<DType> stored_type(const std::string& name) const override;
   bool read_packed(const std::string& name, Tensor& packed) const override;
   std::string quantisation() const override;
+  bool is_part() const override { return is_part_; }
+  std::string stored_name(const std::string& name) const override;
+  std::vector<StreamedTensor> carried() const override;
   const BnbConfig* bnb() const override { return bnb_ ? &*bnb_ : nullptr; }
   std::optional<std::string> file_text(const std::string& file) const override;
 
@@ -37,7 +41,7 @@ class HfSource : public ModelSource {
 
  private:
   struct Weights {
-    Weights(const fs::path& folder, bool tied);
+    Weights(const fs::path& folder, bool tied, bool part);
     // Whether it has a head and an embedding, and they are not the same.
     bool head_differs() const;
     // By the name in the files.
@@ -47,6 +51,8 @@ class HfSource : public ModelSource {
     PackedTensors packed;
     std::vector<std::string> names;
     std::unordered_map<std::string, std::string> stored;  // by Hugging Face name
+    std::vector<std::string> beside;                      // the larger model's other tensors
+    TextNames text_names;
     DType dtype = DType::f32;
   };
   // Fine-grained float8, as its quantization_config has it.
@@ -63,6 +69,7 @@ class HfSource : public ModelSource {
   void settle_head();
   SafetensorsFolder::Entry entry(const std::string& name) const;
 
+  bool is_part_ = false;
   std::optional<BnbConfig> bnb_;
   std::optional<Float8Config> float8_;
   std::function<void()> fetch_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <unordered_set>
 
 #include "core/error.h"
@@ -11,6 +12,7 @@
 #include "io/model_card.h"
 #include "io/safetensors_writer.h"
 #include "io/saved_config.h"
+#include "io/text_part.h"
 
 namespace sft {
 
@@ -18,6 +20,8 @@ namespace {
 
 constexpr const char* kEmbedding = "model.embed_tokens.weight";
 constexpr const char* kHead = "lm_head.weight";
+// What of a larger model is not its text part, as PEFT's exclude_modules takes it.
+constexpr const char* kBesideText = R"(.*(vision_tower|multi_modal_projector).*)";
 
 void make_folder(const fs::path& folder) {
   std::error_code reason;
@@ -90,6 +94,7 @@ void Saver::weights(std::span<const StreamedTensor> weights, ThreadPool* pool) {
     SFT_ASSERT(names.insert(t.name).second);
     if (t.name != kHead || !tied_source) {
       kept.push_back(t);
+      kept.back().name = source_.stored_name(t.name);
     }
     if (t.name == kEmbedding) {
       facts_.vocab_size = t.shape[0];
@@ -107,20 +112,31 @@ void Saver::weights(std::span<const StreamedTensor> weights, ThreadPool* pool) {
         fmt::format("weights: without {}{}", left_out.front(),
                     left_out.size() == 1 ? "" : fmt::format(" and {} more", left_out.size() - 1)));
   }
+  std::ranges::move(source_.carried(), std::back_inserter(kept));
   report_.files =
       write_safetensors_shards(folder_, kept, options_.dtype, options_.max_shard_bytes, pool);
 }
 
 void Saver::adapter(std::span<const StreamedTensor> weights, const Json& config, ThreadPool* pool) {
+  std::vector<StreamedTensor> named(weights.begin(), weights.end());
+  Json written = config;
+  if (source_.is_part()) {
+    for (StreamedTensor& t : named) {
+      t.name = adapter_name_in_whole(t.name);
+    }
+    if (written.value("exclude_modules", Json()).is_null()) {
+      written["exclude_modules"] = kBesideText;  // layers there are called the same
+    }
+  }
   report_.files.push_back(
-      write_safetensors(folder_ / "adapter_model.safetensors", weights, DType::f32, pool));
-  write("adapter_config.json", to_text(config, 2) + "\n");
+      write_safetensors(folder_ / "adapter_model.safetensors", named, DType::f32, pool));
+  write("adapter_config.json", to_text(written, 2) + "\n");
 }
 
 void Saver::config() {
   JsonEditor editor = edit("config.json", source_.file_text("config.json").value_or("{}"));
   for (const auto& [key, value] : source_.overrides().items()) {
-    editor.set(key, value);
+    set_in_text_part(editor, key, value);
   }
   edit_config(editor, options_, facts_);
   write_edited("config.json", editor);
@@ -150,7 +166,8 @@ void Saver::tokenizer() {
   } else if (source_json) {
     write("tokenizer.json", *source_json);
   }
-  for (const char* file : {"vocab.json", "merges.txt", "tokenizer.model", "added_tokens.json"}) {
+  for (const char* file : {"vocab.json", "merges.txt", "tokenizer.model", "added_tokens.json",
+                           "processor_config.json", "preprocessor_config.json"}) {
     copy(file);
   }
   if (!source_json && !source_config && !options_.tokenizer_json) {

@@ -21,6 +21,7 @@
 #include "core/thread_pool.h"
 #include "graph/parameter.h"
 #include "hub/cache.h"
+#include "io/safetensors_writer.h"
 #include "model/quantisation.h"
 
 namespace sft {
@@ -45,8 +46,8 @@ class ModelSource {
   // "safetensors" or "GGUF Q4_1", for people.
   virtual std::string format() const = 0;
 
-  // config.json as the source has it; both generations of keys occur (rope_theta or
-  // rope_parameters, torch_dtype or dtype).
+  // config.json as the source has it, or the text part of it; both generations of keys occur
+  // (rope_theta or rope_parameters, torch_dtype or dtype).
   const Json& config() const { return config_; }
   // Other values for keys of config.json, which a saved model keeps. C075 for a key that it has
   // not.
@@ -81,6 +82,14 @@ class ModelSource {
   void require(const std::string& name, const Shape& expected) const;
   // That of most of the weight matrices' elements; see above for quantised files.
   virtual DType stored_dtype() const = 0;
+
+  // --- a text model that is a part of a larger one (io/text_part.h)
+  // Whether it is.
+  virtual bool is_part() const { return false; }
+  // The name that a tensor has in the files.
+  virtual std::string stored_name(const std::string& name) const { return name; }
+  // The tensors beside the text model, byte for byte, for the folder that a saved one goes to.
+  virtual std::vector<StreamedTensor> carried() const { return {}; }
 
   // --- weights that are quantised already, and are kept so while they are frozen
   // The type that a linear layer's weight is kept in; none: that which is computed in. Before the

@@ -62,7 +62,9 @@ std::string make_header(std::span<const StreamedTensor> tensors, DType dtype) {
     json +=
         fmt::format(R"(,{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", to_text(t.name),
                     t.spelling.empty() ? safetensors_name(stored_as(t, dtype)) : t.spelling,
-                    fmt::join(t.shape.dims(), ","), offset, end);
+                    t.spelled_shape.empty() ? fmt::format("{}", fmt::join(t.shape.dims(), ","))
+                                            : fmt::format("{}", fmt::join(t.spelled_shape, ",")),
+                    offset, end);
     offset = end;
   }
   json += "}";

@@ -25,7 +25,8 @@ struct StreamedTensor {
   Shape shape;  // global
   // Fills `into` with the bytes from `begin` on.
   std::function<void(uint64_t begin, std::span<std::byte> into)> fill;
-  std::string_view spelling{};  // of its type in the file, where it is stored as it is
+  std::string_view spelling{};           // of its type in the file, where it is stored as it is
+  std::vector<int64_t> spelled_shape{};  // likewise of its shape; empty: `shape`
 };
 // Of tensors in this process's memory, which must outlive the result.
 std::vector<StreamedTensor> streamed(std::span<const NamedTensor> tensors);

@@ -104,10 +104,37 @@ void complete_rope_forms(JsonEditor& config) {
   }
 }
 
+namespace {
+
+// The text model's own fields, where config.json has them in a part of it.
+void edit_part(JsonEditor& config, const SavedFacts& facts) {
+  constexpr const char* kPart = "text_config";
+  JsonEditor part(to_text(config.json()[kPart], 2), kPart);
+  complete_rope_forms(part);
+  part.set("tie_word_embeddings", facts.tied);
+  if (facts.vocab_size > 0) {
+    part.set("vocab_size", facts.vocab_size);
+  }
+  if (part.has("use_cache")) {
+    part.set("use_cache", true);
+  }
+  if (part.has("quantization_config")) {
+    part.erase("quantization_config");
+  }
+  config.set(kPart, part.json());
+}
+
+}  // namespace
+
 void edit_config(JsonEditor& config, const SaveOptions& options, const SavedFacts& facts) {
+  const bool has_part = config.has("text_config");
   config.set("torch_dtype", name_of(options.dtype));
   config.set("dtype", name_of(options.dtype));
-  complete_rope_forms(config);
+  if (has_part) {
+    edit_part(config, facts);
+  } else {
+    complete_rope_forms(config);
+  }
   if (options.turn_end && !contains(eos_ids(config.json()), options.turn_end->id)) {
     config.set("eos_token_id", options.turn_end->id);
   }
@@ -123,7 +150,7 @@ void edit_config(JsonEditor& config, const SaveOptions& options, const SavedFact
     config.erase("quantization_config");
   }
   config.set("tie_word_embeddings", facts.tied);
-  if (facts.vocab_size > 0) {
+  if (facts.vocab_size > 0 && !has_part) {
     config.set("vocab_size", facts.vocab_size);
   }
   if (config.has("_name_or_path") && is_private_path(config.json()["_name_or_path"])) {

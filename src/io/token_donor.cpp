@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "io/json_edit.h"
+#include "io/text_part.h"
 #include "text/added_token_list.h"
 #include "text/tokenizer.h"
 
@@ -52,6 +53,11 @@ class ResizedSource : public ModelSource {
     }
     return drawn;
   }
+  bool is_part() const override { return model_->is_part(); }
+  std::string stored_name(const std::string& name) const override {
+    return model_->stored_name(name);
+  }
+  std::vector<StreamedTensor> carried() const override { return model_->carried(); }
   bool weights_are_here() const override { return model_->weights_are_here(); }
   const std::vector<std::string>& names() const override { return model_->names(); }
   bool has(const std::string& name) const override { return model_->has(name); }
@@ -216,7 +222,7 @@ DonatedModel with_tokens_of(std::unique_ptr<ModelSource> model, const TokenDonor
   files[kTokenizer] = with_added_tokens(*json, more.entries(), model->name());
   files[kTokenizerConfig] = config_with(config_text, more, out.eos);
   JsonEditor config(model->file_text("config.json").value_or("{}"), "config.json");
-  config.set("vocab_size", out.vocab_after);
+  set_in_text_part(config, "vocab_size", out.vocab_after);
   Json changed = model->config();
   changed["vocab_size"] = out.vocab_after;
   if (!out.eos.empty()) {
@@ -252,7 +258,7 @@ std::unique_ptr<ModelSource> with_vocabulary(std::unique_ptr<ModelSource> model,
     }
   }
   JsonEditor config(model->file_text("config.json").value_or("{}"), "config.json");
-  config.set("vocab_size", vocab);
+  set_in_text_part(config, "vocab_size", vocab);
   files["config.json"] = config.text();
   Json changed = model->config();
   changed["vocab_size"] = vocab;

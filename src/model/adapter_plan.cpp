@@ -16,9 +16,6 @@ namespace sft {
 
 namespace {
 
-// What PEFT takes where no target is named, by model type.
-constexpr std::array kDefaultTargets{"q_proj", "v_proj"};
-
 bool ends_with_name(std::string_view module, std::string_view name) {
   return module == name || (module.ends_with(name) && module.size() > name.size() &&
                             module[module.size() - name.size() - 1] == '.');
@@ -168,7 +165,14 @@ class Planner {
         ranks_(config.rank_pattern, "rank_pattern"),
         alphas_(config.alpha_pattern, "alpha_pattern") {
     if (config_.target_modules.empty() && !config_.target_expression) {
-      config_.target_modules.assign(kDefaultTargets.begin(), kDefaultTargets.end());
+      const auto& usual = model.family->lora_targets;
+      if (usual.empty()) {
+        throw Error("C193", fmt::format("PEFT has no default layers for models of the type {}, and "
+                                        "--lora_target_modules names none",
+                                        model.family->model_type))
+            .hint("--lora_target_modules all-linear");
+      }
+      config_.target_modules.assign(usual.begin(), usual.end());
     }
   }
 

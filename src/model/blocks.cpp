@@ -2,13 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <tuple>
+#include <utility>
+
 #include "ops/add_noise.h"
+#include "ops/add_scaled.h"
 #include "ops/dora.h"
 #include "ops/embedding.h"
 #include "ops/embedding_lora.h"
 #include "ops/gated_mlp.h"
 #include "ops/gather_rows.h"
+#include "ops/layer_norm.h"
 #include "ops/linear.h"
+#include "ops/plain_activation.h"
 
 namespace sft {
 
@@ -32,14 +38,54 @@ Value embed(Program& p, const ModelConfig& c, const Weights& w, const ModelInput
   return inputs.noise ? add_noise(p, x, inputs.noise) : x;
 }
 
-void add_head(std::vector<ParamSpec>& specs, const ModelConfig& c) {
-  const std::string norm = "model.norm.weight";
-  specs.push_back({norm,
-                   {c.hidden},
-                   {{norm, c.hidden}},
-                   c.layers + 1,
+namespace {
+
+void add_matrix(std::vector<ParamSpec>& specs, const std::string& prefix, int64_t out, int64_t in,
+                std::vector<ParamPiece> pieces, int block) {
+  specs.push_back(
+      {prefix + "weight", {out, in}, std::move(pieces), block, ParamKind::matrix, Init::normal});
+}
+
+void add_bias(std::vector<ParamSpec>& specs, const std::string& prefix, int64_t out,
+              std::vector<ParamPiece> pieces, int block) {
+  specs.push_back({prefix + "bias", {out}, std::move(pieces), block, ParamKind::bias, Init::zeros});
+}
+
+// A linear layer "<prefix>weight" published under the same name, or as `parts`.
+void add_linear(std::vector<ParamSpec>& specs, const std::string& prefix, int64_t out, int64_t in,
+                bool bias, int block, const std::vector<ParamPiece>& parts = {}) {
+  const auto pieces = [&](const char* kind) {
+    std::vector<ParamPiece> named = parts.empty() ? std::vector<ParamPiece>{{prefix, out}} : parts;
+    for (ParamPiece& piece : named) {
+      piece.name += kind;
+    }
+    return named;
+  };
+  add_matrix(specs, prefix, out, in, pieces("weight"), block);
+  if (bias) {
+    add_bias(specs, prefix, out, pieces("bias"), block);
+  }
+}
+
+// The norm "<prefix>weight" of `size` values; layer norms may have a bias.
+void add_norm_of(std::vector<ParamSpec>& specs, const ModelConfig& c, const std::string& prefix,
+                 int64_t size, int block, bool bias) {
+  const std::string weight = prefix + "weight";
+  specs.push_back({weight,
+                   {size},
+                   {{weight, size}},
+                   block,
                    ParamKind::norm,
                    c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros});
+  if (bias) {
+    add_bias(specs, prefix, size, {{prefix + "bias", size}}, block);
+  }
+}
+
+}  // namespace
+
+void add_head(std::vector<ParamSpec>& specs, const ModelConfig& c) {
+  add_norm_of(specs, c, "model.norm.", c.hidden, c.layers + 1, c.form.norm_bias);
   if (!c.tied) {
     const std::string head = kHeadWeight;
     specs.push_back({head,
@@ -53,104 +99,77 @@ void add_head(std::vector<ParamSpec>& specs, const ModelConfig& c) {
 
 void add_norm(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer,
               const std::string& name) {
-  const std::string full = layer_prefix(layer) + name + ".weight";
-  specs.push_back({full,
-                   {c.hidden},
-                   {{full, c.hidden}},
-                   layer + 1,
-                   ParamKind::norm,
-                   c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros});
+  if (!name.empty()) {
+    add_norm_of(specs, c, layer_prefix(layer) + name + ".", c.hidden, layer + 1, c.form.norm_bias);
+  }
 }
 
-void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer, bool qk_norm) {
+void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
   const std::string prefix = layer_prefix(layer) + "self_attn.";
   const int64_t q = int64_t{c.heads} * c.head_dim;
   const int64_t kv = int64_t{c.kv_heads} * c.head_dim;
-  const auto pieces = [&](const char* kind) {
-    return std::vector<ParamPiece>{{prefix + "q_proj." + kind, q},
-                                   {prefix + "k_proj." + kind, kv},
-                                   {prefix + "v_proj." + kind, kv}};
-  };
   const int block = layer + 1;
-  specs.push_back({prefix + "qkv_proj.weight",
-                   {q + 2 * kv, c.hidden},
-                   pieces("weight"),
-                   block,
-                   ParamKind::matrix,
-                   Init::normal});
-  if (c.qkv_bias) {
-    specs.push_back({prefix + "qkv_proj.bias",
-                     {q + 2 * kv},
-                     pieces("bias"),
-                     block,
-                     ParamKind::bias,
-                     Init::zeros});
+  std::vector<ParamPiece> parts;
+  if (!c.form.one_qkv) {
+    parts = {{prefix + "q_proj.", q}, {prefix + "k_proj.", kv}, {prefix + "v_proj.", kv}};
   }
-  if (qk_norm) {
-    for (const char* name : {"q_norm.weight", "k_norm.weight"}) {
-      specs.push_back({prefix + name,
-                       {c.head_dim},
-                       {{prefix + name, c.head_dim}},
-                       block,
-                       ParamKind::norm,
-                       c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros});
-    }
+  add_linear(specs, prefix + "qkv_proj.", q + 2 * kv, c.hidden, c.qkv_bias, block, parts);
+  if (*c.form.query_norm != '\0') {
+    const bool together = c.form.norms_heads_together;
+    add_norm_of(specs, c, prefix + c.form.query_norm + ".", together ? q : c.head_dim, block,
+                false);
+    add_norm_of(specs, c, prefix + c.form.key_norm + ".", together ? kv : c.head_dim, block, false);
   }
-  specs.push_back({prefix + "o_proj.weight",
-                   {c.hidden, q},
-                   {{prefix + "o_proj.weight", c.hidden}},
-                   block,
-                   ParamKind::matrix,
-                   Init::normal});
-  if (c.output_bias) {
-    specs.push_back({prefix + "o_proj.bias",
-                     {c.hidden},
-                     {{prefix + "o_proj.bias", c.hidden}},
-                     block,
-                     ParamKind::bias,
-                     Init::zeros});
-  }
+  add_linear(specs, prefix + "o_proj.", c.hidden, q, c.output_bias, block);
 }
 
 void add_mlp(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
   const std::string prefix = layer_prefix(layer) + "mlp.";
   const int block = layer + 1;
-  const auto pieces = [&](const char* kind) {
-    return std::vector<ParamPiece>{{prefix + "gate_proj." + kind, c.intermediate},
-                                   {prefix + "up_proj." + kind, c.intermediate}};
-  };
-  const std::string down = prefix + "down_proj.";
-  specs.push_back({prefix + "gate_up_proj.weight",
-                   {2 * c.intermediate, c.hidden},
-                   pieces("weight"),
-                   block,
-                   ParamKind::matrix,
-                   Init::normal});
-  specs.push_back({down + "weight",
-                   {c.hidden, c.intermediate},
-                   {{down + "weight", c.hidden}},
-                   block,
-                   ParamKind::matrix,
-                   Init::normal});
-  if (c.mlp_bias) {
-    specs.push_back({prefix + "gate_up_proj.bias",
-                     {2 * c.intermediate},
-                     pieces("bias"),
-                     block,
-                     ParamKind::bias,
-                     Init::zeros});
-    specs.push_back({down + "bias",
-                     {c.hidden},
-                     {{down + "bias", c.hidden}},
-                     block,
-                     ParamKind::bias,
-                     Init::zeros});
+  if (*c.form.up != '\0') {
+    add_linear(specs, prefix + c.form.up + ".", c.intermediate, c.hidden, c.mlp_bias, block);
+  } else {
+    std::vector<ParamPiece> parts;
+    if (!c.form.one_gate_up) {
+      parts = {{prefix + "gate_proj.", c.intermediate}, {prefix + "up_proj.", c.intermediate}};
+    }
+    add_linear(specs, prefix + "gate_up_proj.", 2 * c.intermediate, c.hidden, c.mlp_bias, block,
+               parts);
   }
+  add_linear(specs, prefix + c.form.down + ".", c.hidden, c.intermediate, c.mlp_bias, block);
+}
+
+std::vector<ParamSpec> decoder_parameters(const ModelConfig& c) {
+  std::vector<ParamSpec> specs;
+  add_embedding(specs, c);
+  for (int layer = 0; layer < c.layers; ++layer) {
+    add_norm(specs, c, layer, c.form.attention_in);
+    add_attention(specs, c, layer);
+    add_norm(specs, c, layer, c.form.attention_out);
+    add_norm(specs, c, layer, c.form.mlp_in);
+    add_mlp(specs, c, layer);
+    add_norm(specs, c, layer, c.form.mlp_out);
+  }
+  add_head(specs, c);
+  return specs;
 }
 
 Value kept_rows(Program& p, const ModelConfig& c, const ModelInputs& inputs, int layer, Value x) {
   return inputs.kept && layer + 1 == c.layers ? gather_rows(p, x, inputs.kept) : x;
 }
+
+namespace {
+
+Value norm_heads(Program& p, const ModelConfig& c, const Weights& w, const std::string& prefix,
+                 Value qkv) {
+  if (*c.form.query_norm == '\0') {
+    return qkv;
+  }
+  return qk_norm(p, qkv, w(prefix + c.form.query_norm + ".weight"),
+                 w(prefix + c.form.key_norm + ".weight"), c.attention_heads(), c.norm);
+}
+
+}  // namespace
 
 Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs,
                       const std::vector<Value>& tables, int layer, Value x) {
@@ -158,11 +177,17 @@ Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const 
   const ModelConfig::Layer& kind = c.layer[static_cast<size_t>(layer)];
   const Heads heads = c.attention_heads();
   Value qkv = linear(p, x, w.linear(prefix + "qkv_proj."));
-  if (const Value q_norm = w.optional(prefix + "q_norm.weight")) {
-    qkv = qk_norm(p, qkv, q_norm, w(prefix + "k_norm.weight"), heads, c.norm);
+  if (!c.form.norms_after_rope) {
+    qkv = norm_heads(p, c, w, prefix, qkv);
   }
-  qkv = rope(p, qkv, tables[static_cast<size_t>(kind.rope)], heads);
-  const Attention options{heads, c.attention_scale, kind.window, inputs.longest};
+  if (kind.rope >= 0) {
+    const auto index = static_cast<size_t>(kind.rope);
+    qkv = rope(p, qkv, tables[index], {heads, c.interleaved_rope}, c.ropes[index].rotated());
+  }
+  if (c.form.norms_after_rope) {
+    qkv = norm_heads(p, c, w, prefix, qkv);
+  }
+  const Attention options{heads, c.attention_scale, kind.window, inputs.longest, c.score_cap};
   const Value y = inputs.caches.empty()
                       ? attention(p, qkv, inputs.documents, options)
                       : cached_attention(p, qkv, inputs.caches[static_cast<size_t>(layer)],
@@ -172,54 +197,72 @@ Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const 
 
 Value mlp_block(Program& p, const ModelConfig& c, const Weights& w, int layer, Value x) {
   const std::string prefix = layer_prefix(layer) + "mlp.";
-  return gated_mlp(p, x, w.linear(prefix + "gate_up_proj."), w.linear(prefix + "down_proj."),
-                   c.activation);
+  const Linear down = w.linear(prefix + c.form.down + ".");
+  if (*c.form.up == '\0') {
+    return gated_mlp(p, x, w.linear(prefix + "gate_up_proj."), down, c.activation);
+  }
+  const size_t first = p.instructions().size();
+  const Value wide = linear(p, x, w.linear(prefix + c.form.up + "."));
+  p.recompute_from(Recompute::mlp, first);
+  return linear(p, plain_activation(p, wide, c.activation), down);
 }
 
 std::vector<Value> rope_tables(Program& p, const ModelConfig& c, const ModelInputs& inputs) {
   std::vector<Value> tables;
   for (const RopeFrequencies& rope : c.ropes) {
-    tables.push_back(rope_table(p, inputs.positions, rope));
+    tables.push_back(rope_table(p, inputs.positions, inputs.documents, rope));
   }
   return tables;
 }
 
-std::vector<ParamSpec> prenorm_parameters(const ModelConfig& c, bool qk_norm) {
-  std::vector<ParamSpec> specs;
-  add_embedding(specs, c);
-  for (int layer = 0; layer < c.layers; ++layer) {
-    add_norm(specs, c, layer, "input_layernorm");
-    add_attention(specs, c, layer, qk_norm);
-    add_norm(specs, c, layer, "post_attention_layernorm");
-    add_mlp(specs, c, layer);
+Value norm_block(Program& p, const ModelConfig& c, const Weights& w, const std::string& prefix,
+                 Value x) {
+  if (prefix.empty()) {
+    return x;
   }
-  add_head(specs, c);
-  return specs;
+  const Value weight = w(prefix + "weight");
+  return c.form.layer_norm ? layer_norm(p, x, weight, w.optional(prefix + "bias"), c.norm.eps)
+                           : rmsnorm(p, x, weight, c.norm);
 }
 
-Value prenorm_forward(Program& p, const ModelConfig& c, const Weights& w,
+std::pair<Value, Value> add_norm_block(Program& p, const ModelConfig& c, const Weights& w,
+                                       const std::string& prefix, Value x, Value delta) {
+  if (!delta) {
+    return {x, norm_block(p, c, w, prefix, x)};
+  }
+  if (!prefix.empty() && !c.form.layer_norm && c.residual_scale == 1.0F) {
+    return add_rmsnorm(p, x, delta, w(prefix + "weight"), c.norm);
+  }
+  const Value sum = add_scaled(p, x, delta, c.residual_scale);
+  return {sum, norm_block(p, c, w, prefix, sum)};
+}
+
+Value decoder_forward(Program& p, const ModelConfig& c, const Weights& w,
                       const ModelInputs& inputs) {
   const std::vector<Value> tables = rope_tables(p, c, inputs);
   Value x = embed(p, c, w, inputs);
   Value delta;  // what the block before has yet to add to x
   Value h;
   for (int layer = 0; layer < c.layers; ++layer) {
-    const std::string prefix = layer_prefix(layer);
+    const auto norm = [&](const char* name) {
+      return *name == '\0' ? std::string() : layer_prefix(layer) + name + ".";
+    };
     p.begin_block(layer);
-    const Value norm = w(prefix + "input_layernorm.weight");
-    if (delta) {
-      std::tie(x, h) = add_rmsnorm(p, x, delta, norm, c.norm);
-    } else {
-      h = rmsnorm(p, x, norm, c.norm);
-    }
-    const Value attended = attention_block(p, c, w, inputs, tables, layer, h);
+    std::tie(x, h) = add_norm_block(p, c, w, norm(c.form.attention_in), x, delta);
+    const Value read = h;
+    delta = attention_block(p, c, w, inputs, tables, layer, h);
+    delta = norm_block(p, c, w, norm(c.form.attention_out), delta);
     x = kept_rows(p, c, inputs, layer, x);
-    std::tie(x, h) =
-        add_rmsnorm(p, x, attended, w(prefix + "post_attention_layernorm.weight"), c.norm);
+    std::tie(x, h) = add_norm_block(p, c, w, norm(c.form.mlp_in), x, delta);
+    if (c.form.parallel) {
+      h = kept_rows(p, c, inputs, layer, read);
+    }
     delta = mlp_block(p, c, w, layer, h);
+    delta = norm_block(p, c, w, norm(c.form.mlp_out), delta);
     p.end_block();
   }
-  return add_rmsnorm(p, x, delta, w("model.norm.weight"), c.norm).second;
+  h = add_norm_block(p, c, w, "model.norm.", x, delta).second;
+  return c.logit_scale == 1.0F ? h : add_scaled(p, {}, h, c.logit_scale);
 }
 
 }  // namespace sft

@@ -1,4 +1,5 @@
-// The pieces that transformer families are made of. A family that differs writes its own lines.
+// The decoder that families are made of: LayerForm says how its layers are put together. A family
+// that differs writes its own lines.
 #pragma once
 
 #include <string>
@@ -7,21 +8,38 @@
 
 namespace sft {
 
+// --- forms ---------------------------------------------------------------------------------------
+// Norms on both sides of attention and MLP: Gemma.
+inline constexpr LayerForm kNormsOnBothSides{.attention_out = "post_attention_layernorm",
+                                             .mlp_in = "pre_feedforward_layernorm",
+                                             .mlp_out = "post_feedforward_layernorm"};
+// Norms of what attention and MLP give, none of what they read: OLMo 2 and EXAONE 4.
+inline constexpr LayerForm kNormsBehind{.attention_in = "",
+                                        .attention_out = "post_attention_layernorm",
+                                        .mlp_in = "",
+                                        .mlp_out = "post_feedforward_layernorm",
+                                        .query_norm = "q_norm",
+                                        .key_norm = "k_norm"};
+
+// --- parameters ----------------------------------------------------------------------------------
 // The table of the embeddings, and the parameters after the last block.
 void add_embedding(std::vector<ParamSpec>& specs, const ModelConfig& config);
 void add_head(std::vector<ParamSpec>& specs, const ModelConfig& config);
-// The embeddings of inputs.tokens, with inputs.noise where there is any: (tokens, hidden).
-Value embed(Program& p, const ModelConfig& config, const Weights& w, const ModelInputs& inputs);
-// "<prefix>.self_attn.": the fused projection, its biases, the output; norms of heads on request.
-void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& config, int layer,
-                   bool qk_norm);
+// The fused projection "<layer>self_attn.qkv_proj", the output, their biases, the norms of heads.
+void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& config, int layer);
 void add_mlp(std::vector<ParamSpec>& specs, const ModelConfig& config, int layer);
+// A layer's norm; nothing where `name` is "".
 void add_norm(std::vector<ParamSpec>& specs, const ModelConfig& config, int layer,
               const std::string& name);
+// All of the above, as config.form has them.
+std::vector<ParamSpec> decoder_parameters(const ModelConfig& config);
 
+// --- the forward pass ----------------------------------------------------------------------------
 // "model.layers.3."
 std::string layer_prefix(int layer);
 
+// The embeddings of inputs.tokens, with inputs.noise where there is any: (tokens, hidden).
+Value embed(Program& p, const ModelConfig& config, const Weights& w, const ModelInputs& inputs);
 // Of x (tokens, n) the rows that later steps read: after the last layer's attention those of
 // inputs.kept, elsewhere all. Other tokens are only looked at, as keys and values.
 Value kept_rows(Program& p, const ModelConfig& config, const ModelInputs& inputs, int layer,
@@ -31,15 +49,21 @@ Value kept_rows(Program& p, const ModelConfig& config, const ModelInputs& inputs
 Value attention_block(Program& p, const ModelConfig& config, const Weights& w,
                       const ModelInputs& inputs, const std::vector<Value>& tables, int layer,
                       Value x);
-// x (tokens, hidden) -> down(act(gate x) * up x)
+// x (tokens, hidden) -> down(act(gate x) * up x), or down(act(up x)).
 Value mlp_block(Program& p, const ModelConfig& config, const Weights& w, int layer, Value x);
 
 // One rope table per entry of config.ropes.
 std::vector<Value> rope_tables(Program& p, const ModelConfig& config, const ModelInputs& inputs);
 
-// The decoder of Llama and its kin: norm, attention, norm, MLP, each added to the residual.
-std::vector<ParamSpec> prenorm_parameters(const ModelConfig& config, bool qk_norm);
-Value prenorm_forward(Program& p, const ModelConfig& config, const Weights& w,
+// The norm "<prefix>weight" of x; x itself where `prefix` is "".
+Value norm_block(Program& p, const ModelConfig& config, const Weights& w, const std::string& prefix,
+                 Value x);
+// x + config.residual_scale delta (x alone where delta is null), and the norm of that.
+std::pair<Value, Value> add_norm_block(Program& p, const ModelConfig& config, const Weights& w,
+                                       const std::string& prefix, Value x, Value delta);
+
+// -> what the head reads: see Family::forward.
+Value decoder_forward(Program& p, const ModelConfig& config, const Weights& w,
                       const ModelInputs& inputs);
 
 }  // namespace sft

@@ -5,11 +5,25 @@
 
 // clang-format off
 #define SFT_FAMILIES(FAMILY) \
-  FAMILY(llama)              \
-  FAMILY(qwen2)              \
-  FAMILY(qwen3)              \
-  FAMILY(mistral)            \
-  FAMILY(gemma3)
+  FAMILY(llama)             \
+  FAMILY(qwen2)             \
+  FAMILY(qwen3)             \
+  FAMILY(mistral)           \
+  FAMILY(ministral3)        \
+  FAMILY(gemma2)            \
+  FAMILY(gemma3)            \
+  FAMILY(phi3)              \
+  FAMILY(smollm3)           \
+  FAMILY(olmo2)             \
+  FAMILY(olmo3)             \
+  FAMILY(granite)           \
+  FAMILY(glm4)              \
+  FAMILY(ernie4_5)          \
+  FAMILY(hunyuan_v1_dense)  \
+  FAMILY(starcoder2)        \
+  FAMILY(cohere2)           \
+  FAMILY(exaone4)           \
+  FAMILY(seed_oss)
 // clang-format on
 
 namespace sft {

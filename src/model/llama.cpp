@@ -16,10 +16,21 @@ ModelConfig read(const Json& config) {
   return m;
 }
 
-std::vector<ParamSpec> parameters(const ModelConfig& c) { return prenorm_parameters(c, false); }
-
 }  // namespace
 
-Family llama_family() { return {"LlamaForCausalLM", "llama", read, parameters, prenorm_forward}; }
+Family llama_family() {
+  return {"LlamaForCausalLM",
+          "llama",
+          read,
+          decoder_parameters,
+          decoder_forward,
+          {{"Llama 3.2", 1.24},
+           {"Llama 3.2", 3.21},
+           {"Llama 3.1", 8.03},
+           {"Llama 3.3", 70.6},
+           {"SmolLM2", 0.135},
+           {"SmolLM2", 1.71}},
+          {"q_proj", "v_proj"}};
+}
 
 }  // namespace sft

@@ -15,12 +15,16 @@ ModelConfig read(const Json& config) {
   return m;
 }
 
-std::vector<ParamSpec> parameters(const ModelConfig& c) { return prenorm_parameters(c, false); }
-
 }  // namespace
 
 Family mistral_family() {
-  return {"MistralForCausalLM", "mistral", read, parameters, prenorm_forward};
+  return {"MistralForCausalLM",
+          "mistral",
+          read,
+          decoder_parameters,
+          decoder_forward,
+          {{"Mistral", 7.25}, {"Mistral-Nemo", 12.2}, {"Mistral-Small 3", 23.6}},
+          {"q_proj", "v_proj"}};
 }
 
 }  // namespace sft

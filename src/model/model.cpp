@@ -9,6 +9,7 @@
 #include "core/json.h"
 #include "ops/linear.h"
 #include "ops/replace_rows.h"
+#include "ops/soft_cap.h"
 
 namespace sft {
 
@@ -204,6 +205,7 @@ TrainingProgram record_training(const Model& model, const BatchSize& size, Token
                                 bool training, MemoryPolicy memory, Target target) {
   Program p(training ? Program::Purpose::training : Program::Purpose::inference, memory, target);
   const int64_t kept = size.kept > 0 ? size.kept : size.tokens;
+  loss.cap = model.config.logit_cap;
   DropoutInputs dropout;
   if (size.dropout) {
     dropout.keys = p.input("dropout_keys", {size.tokens, 2}, DType::i32);
@@ -232,7 +234,7 @@ LogitsProgram record_logits(const Model& model, const BatchSize& size, Target ta
   Program p(Program::Purpose::inference, Recompute::none, target);
   const Weights w(p, model);
   const Value hidden = model.family->forward(p, model.config, w, batch_inputs(p, model, size));
-  const Value logits = linear(p, hidden, w.head());
+  const Value logits = soft_cap(p, linear(p, hidden, w.head()), model.config.logit_cap);
   p.keep(logits);
   return {std::move(p), logits};
 }
@@ -252,7 +254,7 @@ LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capa
   }
   inputs.kept = p.input("row", {1}, DType::i32);
   const Value hidden = model.family->forward(p, model.config, w, inputs);
-  const Value logits = linear(p, hidden, w.head());
+  const Value logits = soft_cap(p, linear(p, hidden, w.head()), model.config.logit_cap);
   p.keep(logits);
   return {std::move(p), logits};
 }

@@ -19,6 +19,27 @@
 
 namespace sft {
 
+// How a decoder layer is put together, and what its tensors are called. Llama's is the default.
+struct LayerForm {
+  // Its norms, "" where there is none: of what attention and MLP read, and of what they give.
+  const char* attention_in = "input_layernorm";
+  const char* attention_out = "";
+  const char* mlp_in = "post_attention_layernorm";
+  const char* mlp_out = "";
+  bool parallel = false;    // the MLP reads what attention reads
+  bool layer_norm = false;  // the norms are layer norms
+  bool norm_bias = false;
+  // Norms of queries and keys, "" where there are none; of each head or of all heads together.
+  const char* query_norm = "";
+  const char* key_norm = "";
+  bool norms_heads_together = false;
+  bool norms_after_rope = false;
+  bool one_qkv = false;      // q, k and v are published as one tensor, qkv_proj
+  bool one_gate_up = false;  // gate and up as gate_up_proj
+  const char* up = "";       // an MLP without a gate: its first matrix; "": gated
+  const char* down = "down_proj";
+};
+
 struct ModelConfig {
   std::string architecture;  // "Qwen2ForCausalLM"
   int64_t vocab = 0, hidden = 0, intermediate = 0;
@@ -30,16 +51,21 @@ struct ModelConfig {
   bool qkv_bias = false, output_bias = false, mlp_bias = false;
   float embedding_scale = 1.0F;
   float attention_scale = 1.0F;
+  float residual_scale = 1.0F;  // of what attention and MLP add
+  float logit_scale = 1.0F;
+  float score_cap = 0.0F, logit_cap = 0.0F;  // soft caps of attention scores and logits; 0: none
   float initializer_range = 0.02F;
   Activation activation = Activation::silu;
   RmsNorm norm;
-  // Each layer's attention window (0 = all) and which of `ropes` it uses.
+  // Each layer's attention window (0 = all) and which of `ropes` it uses (-1: none).
   struct Layer {
     int window = 0;
     int rope = 0;
   };
   std::vector<Layer> layer;
   std::vector<RopeFrequencies> ropes;
+  bool interleaved_rope = false;  // pairs are neighbours
+  LayerForm form;
 
   Heads attention_heads() const { return {heads, kv_heads, head_dim}; }
 };
@@ -99,6 +125,12 @@ class Weights {
   DropoutInputs dropout_;
 };
 
+// A model that is published, and its billions of parameters.
+struct PublishedModel {
+  std::string_view name;
+  double billions;
+};
+
 // A row of the table in families.cpp.
 struct Family {
   std::string_view architecture;  // as in config.json's "architectures"
@@ -107,12 +139,16 @@ struct Family {
   std::vector<ParamSpec> (*parameters)(const ModelConfig&);
   // -> the normed hidden states (tokens, or those of inputs.kept; hidden) that the head reads.
   Value (*forward)(Program&, const ModelConfig&, const Weights&, const ModelInputs&);
+  std::vector<PublishedModel> models;  // some of them, for `sft models`
+  // The layers that PEFT gives adapters where none are named; none: it refuses.
+  std::vector<std::string_view> lora_targets{};
 };
 
 // The family of a config.json; M031 names an architecture that is not supported, with those that
 // are.
 const Family& find_family(const Json& config);
 std::vector<std::string> supported_architectures();
+const std::vector<Family>& all_families();
 
 // What a config.json says; M031, or M032 to M036 for what a family does not support.
 ModelConfig read_model_config(const Json& config);

@@ -36,7 +36,7 @@ void visit_lora(ModelOptions& o, OptionTable& v) {
   v("lora_dropout", &o.lora_dropout, "Share of an adapter's input that is dropped.").below(1);
   v("lora_target_modules", &o.lora_target_modules,
     "Layers that get an adapter: names, or one regular expression for whole names, or all-linear; "
-    "without it q_proj and v_proj.");
+    "without it those that PEFT has for the family (`sft models --markdown`).");
   v("lora_target_parameters", &o.lora_target_parameters, "Parameters that get one.")
       .planned("they are for parameters that are no linear layer, and no supported family has any");
   v("lora_modules_to_save", &o.lora_modules_to_save,

@@ -16,10 +16,22 @@ ModelConfig read(const Json& config) {
   return m;
 }
 
-std::vector<ParamSpec> parameters(const ModelConfig& c) { return prenorm_parameters(c, false); }
-
 }  // namespace
 
-Family qwen2_family() { return {"Qwen2ForCausalLM", "qwen2", read, parameters, prenorm_forward}; }
+Family qwen2_family() {
+  return {"Qwen2ForCausalLM",
+          "qwen2",
+          read,
+          decoder_parameters,
+          decoder_forward,
+          {{"Qwen2.5", 0.494},
+           {"Qwen2.5", 1.54},
+           {"Qwen2.5", 3.09},
+           {"Qwen2.5", 7.62},
+           {"Qwen2.5", 14.8},
+           {"Qwen2.5", 32.8},
+           {"Qwen2.5", 72.7}},
+          {"q_proj", "v_proj"}};
+}
 
 }  // namespace sft

@@ -15,6 +15,7 @@ struct Attention {
   float scale = 1.0F;   // of the scores, usually 1 / sqrt(head_dim)
   int window = 0;       // tokens seen, oneself included; 0 = all
   int64_t longest = 0;  // no document has more tokens; 0: not known
+  float cap = 0.0F;     // of the scores: cap tanh(score / cap), as in Gemma 2; 0: none
 };
 
 // documents (documents + 1) i32: where each document starts, and the end, of `tokens` tokens; empty

@@ -22,6 +22,30 @@ SFT_SIMD double exp_row(float* x, int64_t n, float shift) {
   return block_sum(n, [&](int64_t i) { return x[i] = fast_exp(x[i] - shift); });
 }
 
+// x = cap tanh(x / cap)
+SFT_SIMD void cap_row(float* x, int64_t n, float cap) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    x[i] = cap * fast_tanh(x[i] / cap);
+  }
+}
+
+// slope = the derivative of what cap_row does, by its result
+SFT_SIMD void cap_slope_row(const float* x, float* slope, int64_t n, float cap) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float t = x[i] / cap;
+    slope[i] = 1.0F - t * t;
+  }
+}
+
+SFT_SIMD void multiply_row(const float* x, float* y, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    y[i] *= x[i];
+  }
+}
+
 // grad_scores = p (grad_p - delta)
 SFT_SIMD void score_gradient_row(const float* p, float* grad_p, int64_t n, float delta) {
 #pragma omp simd
@@ -142,6 +166,9 @@ void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
                  .ldb = row,
                  .c = scores.data(),
                  .ldc = keys});
+    if (options.cap > 0.0F) {
+      cap_row(scores.data(), tile.rows() * keys, options.cap);
+    }
     for (int64_t i = 0; i < tile.rows(); ++i) {
       const int64_t q = tile.begin + i;
       log_sum.f32()[w.head * tokens + w.start + q] =
@@ -166,7 +193,7 @@ struct HeadBackward {
   const Attention& options;
   const Tensor &grad_y, &qkv, &y, &log_sum;
   Tensor& grad_qkv;
-  std::vector<float>&p, &grad_p;
+  std::vector<float>&p, &grad_p, &slope;
 
   void run(int head, int64_t start, int64_t length, float* grad_kv) const {
     const Heads& heads = options.heads;
@@ -214,6 +241,11 @@ struct HeadBackward {
                  .ldb = row,
                  .c = grad_p.data(),
                  .ldc = keys});
+    if (options.cap > 0.0F) {
+      slope.resize(p.size());
+      cap_row(p.data(), tile.rows() * keys, options.cap);
+      cap_slope_row(p.data(), slope.data(), tile.rows() * keys, options.cap);
+    }
     for (int64_t i = 0; i < tile.rows(); ++i) {
       const int64_t q = tile.begin + i;
       const int64_t from = tile.from(q, options.window);
@@ -223,6 +255,9 @@ struct HeadBackward {
       exp_row(p_row + from, to - from, log_sum.f32()[head * qkv.shape[0] + start + q]);
       const float delta = dot(g + i * out_row, out + i * out_row, d);
       score_gradient_row(p_row + from, grad_row + from, to - from, delta);
+      if (options.cap > 0.0F) {
+        multiply_row(slope.data() + i * keys + from, grad_row + from, to - from);
+      }
       for (float* r : {p_row, grad_row}) {
         std::fill(r, r + from, 0.0F);
         std::fill(r + to, r + keys, 0.0F);
@@ -301,7 +336,7 @@ void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
   const int64_t count = table.shape[1] - 1;
   zero_padding(table, grad_qkv);
   struct Scratch {
-    std::vector<float> p, grad_p;
+    std::vector<float> p, grad_p, slope;
   };
   std::vector<Scratch> scratch(static_cast<size_t>(device.threads().size()));
   device.threads().for_each(count * heads.heads, [&](int64_t item, int thread) {
@@ -312,7 +347,8 @@ void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
       return;
     }
     Scratch& mine = scratch[static_cast<size_t>(thread)];
-    const HeadBackward backward{options, grad_y, qkv, y, log_sum, grad_qkv, mine.p, mine.grad_p};
+    const HeadBackward backward{options,  grad_y, qkv,         y,         log_sum,
+                                grad_qkv, mine.p, mine.grad_p, mine.slope};
     backward.run(head, start[document], length,
                  workspace.f32() + (head * qkv.shape[0] + start[document]) * 2 * heads.head_dim);
   });
@@ -346,6 +382,9 @@ void cached_attention_forward(Device& device, const Tensor& qkv, Tensor& cache, 
         scores[static_cast<size_t>(k - first)] =
             options.scale *
             dot(qkv.f32() + t * row + at.query, cache.f32() + k * cache_row + key, d);
+      }
+      if (options.cap > 0.0F) {
+        cap_row(scores.data(), end - first, options.cap);
       }
       softmax_row(scores.data(), 0, end - first, end - first);
       float* out = y.f32() + t * y.shape[1] + at.query;

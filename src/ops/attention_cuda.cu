@@ -1,9 +1,10 @@
 #include "ops/attention.h"
 
 // Attention: on compute capability 9.0 in bfloat16 the kernels of attention_hopper.h; else cuDNN's
-// fused ones where they take the shape; else those of attention_tiled.cuh; else, on a card with
-// little shared memory, plain ones, in which a warp takes a row and looks at 32 keys (or queries)
-// at a time. All but cuDNN's backward give the same bits each time.
+// fused ones where they take the shape and scores have no soft cap; else those of
+// attention_tiled.cuh; else, on a card with little shared memory, plain ones, in which a warp takes
+// a row and looks at 32 keys (or queries) at a time. All but cuDNN's backward give the same bits
+// each time.
 #include <algorithm>
 #include <bit>
 
@@ -40,7 +41,7 @@ __device__ void attend(const T* query, const T* keys, const T* values, int64_t s
   LongSum out[kMostPerLane];
   for (int64_t base = from; base < to; base += 32) {
     const int64_t key = base + lane;
-    const float score = key < to ? dot(query, keys + key * stride, l.d) * l.scale : -INFINITY;
+    const float score = key < to ? score_of(l, dot(query, keys + key * stride, l.d)) : -INFINITY;
     float peak = score;
 #pragma unroll
     for (int w = 16; w > 0; w /= 2) {
@@ -125,8 +126,9 @@ __global__ void query_gradient_kernel(const T* grad_y, const T* qkv, const T* y,
     const int64_t key = base + lane;
     float ds = 0.0F;
     if (key < to) {
-      const float p = __expf(dot(query, keys + key * l.row(), l.d) * l.scale - lse);
-      ds = p * (dot(g, values + key * l.row(), l.d) - delta) * l.scale;
+      const float score = score_of(l, dot(query, keys + key * l.row(), l.d));
+      const float p = __expf(score - lse);
+      ds = p * (dot(g, values + key * l.row(), l.d) - delta) * score_slope(l, score) * l.scale;
     }
     for (int j = 0; j < 32 && base + j < to; ++j) {
       const float weight = __shfl_sync(0xffffffffU, ds, j);
@@ -173,9 +175,9 @@ __global__ void key_gradient_kernel(const T* grad_y, const T* qkv, const T* y, c
       if (q < end) {
         const T* g = grad_y + (q * l.heads + head) * l.d;
         const float delta = dot(g, y + (q * l.heads + head) * l.d, l.d);
-        p = __expf(dot(qkv + q * l.row() + head * l.d, key, l.d) * l.scale -
-                   log_sum[log_sum_at(l, head, q)]);
-        ds = p * (dot(g, value, l.d) - delta) * l.scale;
+        const float score = score_of(l, dot(qkv + q * l.row() + head * l.d, key, l.d));
+        p = __expf(score - log_sum[log_sum_at(l, head, q)]);
+        ds = p * (dot(g, value, l.d) - delta) * score_slope(l, score) * l.scale;
       }
       for (int j = 0; j < 32 && base + j < end; ++j) {
         const float p_j = __shfl_sync(0xffffffffU, p, j);
@@ -258,7 +260,8 @@ Layout layout_of(const Tensor& qkv, const Attention& o, int64_t documents) {
   SFT_ASSERT(o.heads.head_dim <= 32 * kMostPerLane);
   return {
       o.heads.heads, o.heads.kv_heads, o.heads.head_dim, o.window,
-      o.scale,       qkv.shape[0],     documents,        o.longest > 0 ? o.longest : qkv.shape[0]};
+      o.scale,       qkv.shape[0],     documents,        o.longest > 0 ? o.longest : qkv.shape[0],
+      o.cap};
 }
 
 FusedAttentionShape fused_shape(const Layout& l, DType type) {
@@ -284,7 +287,7 @@ template <class Run>
 bool on_hopper(const CudaDevice& gpu, const Attention& options, const Tensor& qkv,
                const Tensor& table, const Run& run) {
 #ifdef SFT_HOPPER
-  if (takes_hopper(gpu, options.heads, options.scale, qkv.dtype)) {
+  if (takes_hopper(gpu, options.heads, options.scale, qkv.dtype) && options.cap == 0.0F) {
     run(HopperAttention(gpu.stream(), gpu.multiprocessors(), options, qkv.shape[0], table));
     return true;
   }
@@ -329,7 +332,7 @@ void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
   }
   const Layout l = layout_of(qkv, options, table.shape[1] - 1);
   auto& fused = gpu.state<FusedAttention>();
-  if (const auto shape = fused_shape(l, qkv.dtype); fused.takes(shape)) {
+  if (const auto shape = fused_shape(l, qkv.dtype); options.cap == 0.0F && fused.takes(shape)) {
     fused.forward(shape, qkv, table, y, log_sum);
     zero_tail(gpu, table, y);
   } else {
@@ -356,7 +359,7 @@ void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
   }
   const Layout l = layout_of(qkv, options, table.shape[1] - 1);
   auto& fused = gpu.state<FusedAttention>();
-  if (const auto shape = fused_shape(l, qkv.dtype); fused.takes(shape)) {
+  if (const auto shape = fused_shape(l, qkv.dtype); options.cap == 0.0F && fused.takes(shape)) {
     fused.backward(shape, grad_y, qkv, y, log_sum, table, grad_qkv);
     zero_tail(gpu, table, grad_qkv);
   } else {

@@ -1,9 +1,15 @@
+#include <algorithm>
+#include <vector>
+
 #include "ops/cpu/simd.h"
 #include "ops/gated_activation.h"
+#include "ops/plain_activation.h"
 
 namespace sft::cpu {
 
 namespace {
+
+constexpr int64_t kPiece = 1024;  // of a plain activation, in values
 
 constexpr float kSqrt2OverPi = 0.7978845608F;
 constexpr float kCubic = 0.044715F;
@@ -73,6 +79,30 @@ void gated_activation_backward(Device& device, const Tensor& grad_y, const Tenso
       const float* gate = gate_up.f32() + t * 2 * n;
       float* grad = grad_gate_up.f32() + t * 2 * n;
       row(grad_y.f32() + t * n, gate, gate + n, grad, grad + n, n);
+    }
+  });
+}
+
+// As a gated one whose other half is ones.
+void plain_activation_forward(Device& device, const Tensor& x, Activation activation, Tensor& y) {
+  const std::vector<float> ones(kPiece, 1.0F);
+  const auto row = activation == Activation::silu ? silu_row : gelu_row;
+  device.threads().parallel_for(x.shape.elements(), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i += kPiece) {
+      row(x.f32() + i, ones.data(), y.f32() + i, std::min(kPiece, end - i));
+    }
+  });
+}
+
+void plain_activation_backward(Device& device, const Tensor& grad_y, const Tensor& x,
+                               Activation activation, Tensor& grad_x) {
+  const std::vector<float> ones(kPiece, 1.0F);
+  const auto row = activation == Activation::silu ? silu_row_backward : gelu_row_backward;
+  device.threads().parallel_for(x.shape.elements(), [&](int64_t begin, int64_t end) {
+    std::vector<float> unused(kPiece);
+    for (int64_t i = begin; i < end; i += kPiece) {
+      row(grad_y.f32() + i, x.f32() + i, ones.data(), grad_x.f32() + i, unused.data(),
+          std::min(kPiece, end - i));
     }
   });
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ops/add_noise.h"
+#include "ops/add_scaled.h"
 #include "ops/attention.h"
 #include "ops/dora.h"
 #include "ops/dropout.h"
@@ -13,13 +14,16 @@
 #include "ops/gated_mlp.h"
 #include "ops/gather_rows.h"
 #include "ops/int8_linear.h"
+#include "ops/layer_norm.h"
 #include "ops/linear.h"
 #include "ops/linear_cross_entropy.h"
 #include "ops/lora.h"
 #include "ops/pack.h"
+#include "ops/plain_activation.h"
 #include "ops/qk_norm.h"
 #include "ops/rmsnorm.h"
 #include "ops/rope.h"
+#include "ops/soft_cap.h"
 
 namespace sft {
 
@@ -30,6 +34,7 @@ namespace sft {
   KERNEL(attention_workspace)       \
   KERNEL(cached_attention_forward)  \
   KERNEL(add_noise)                 \
+  KERNEL(add_scaled)                \
   KERNEL(column_dots)               \
   KERNEL(dora_gain)                 \
   KERNEL(dora_gain_backward)        \
@@ -52,6 +57,8 @@ namespace sft {
   KERNEL(gather_rows_backward)      \
   KERNEL(int8_rows)                 \
   KERNEL(int8_linear)               \
+  KERNEL(layer_norm_forward)        \
+  KERNEL(layer_norm_backward)       \
   KERNEL(linear_forward)            \
   KERNEL(linear_backward_input)     \
   KERNEL(linear_backward_weight)    \
@@ -62,6 +69,8 @@ namespace sft {
   KERNEL(lora_up_backward_input)    \
   KERNEL(lora_up_backward_weight)   \
   KERNEL(pack)                      \
+  KERNEL(plain_activation_forward)  \
+  KERNEL(plain_activation_backward) \
   KERNEL(qk_norm_forward)           \
   KERNEL(qk_norm_backward)          \
   KERNEL(rmsnorm_forward)           \
@@ -70,6 +79,7 @@ namespace sft {
   KERNEL(rope_rotate)               \
   KERNEL(row_squares)               \
   KERNEL(scale_columns)             \
+  KERNEL(soft_cap)                  \
   KERNEL(transpose)
 
 struct OpKernels {

@@ -18,6 +18,8 @@ struct TokenLoss {
   // Of nll: the share of the target's weight that all words of the vocabulary get alike, as
   // transformers' LabelSmoother has it: (1 - s) nll + s mean(-log p).
   float smoothing = 0.0F;
+  // Of the logits, before all else: cap tanh(logit / cap), as in Gemma 2; 0: none.
+  float cap = 0.0F;
   TokenLoss() = default;
   TokenLoss(LossType t, float s = 0.0F) : type(t), smoothing(s) {}  // NOLINT: implicit on purpose
 };

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/rows.h"
@@ -56,6 +57,16 @@ LossStats loss_row(float* logits, int64_t vocab, int32_t target, LossType type, 
   // A logit of minus infinity alone would leave the loss sound: it shows in the entropy.
   const float loss = std::isfinite(entropy) ? -weight * log_p : NAN;
   return {loss, correct ? 1.0F : 0.0F, entropy, 1.0F};
+}
+
+// Gemma 2's: logits become cap tanh(logit / cap), and `slope` the derivative of that.
+SFT_SIMD void cap_row(float* logits, float* slope, int64_t n, float cap) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float t = fast_tanh(logits[i] / cap);
+    logits[i] = cap * t;
+    slope[i] = 1.0F - t * t;
+  }
 }
 
 // (1 - s) nll + s mean(-log p) is nll + s (the target's logit - the mean logit), so smoothing adds
@@ -168,9 +179,17 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
     }
     const bool wants_gradient = wants_hidden || wants_weight || wants_low || wants_up;
     device.threads().parallel_for(n, [&](int64_t from, int64_t to) {
+      std::vector<float> slope(loss.cap > 0.0F ? static_cast<size_t>(vocab) : 0);
       for (int64_t i = from; i < to; ++i) {
-        of_row[begin + i] = token_loss(logits + i * vocab, vocab, targets.i32()[row_of[begin + i]],
-                                       loss, loss_scale.f32()[0], wants_gradient);
+        float* const row = logits + i * vocab;
+        if (loss.cap > 0.0F) {
+          cap_row(row, slope.data(), vocab, loss.cap);
+        }
+        of_row[begin + i] = token_loss(row, vocab, targets.i32()[row_of[begin + i]], loss,
+                                       loss_scale.f32()[0], wants_gradient);
+        for (int64_t k = 0; loss.cap > 0.0F && wants_gradient && k < vocab; ++k) {
+          row[k] *= slope[static_cast<size_t>(k)];
+        }
       }
     });
     if (wants_hidden) {

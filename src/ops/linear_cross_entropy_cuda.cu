@@ -22,10 +22,11 @@ __global__ void loss_kernel(const LossRows<T> w) {
   const int first = static_cast<int>(threadIdx.x) * kVec;
   Seen mine;
   for (int i = first; i < vocab; i += kThreads * kVec) {
-    see(mine, load_vec(row + i), i, vocab);  // a row's padding may be read, not counted
+    see(mine, capped(load_vec(row + i), w.cap), i,
+        vocab);  // a row's padding may be read, not counted
   }
   const Seen all = block_merge<kThreads>(mine);
-  const RowLoss loss = row_loss(all, sft::widen(row[target]), target, w.dft);
+  const RowLoss loss = row_loss(all, capped(sft::widen(row[target]), w.cap), target, w.dft);
   if (threadIdx.x == 0) {
     w.stats[blockIdx.x] = loss.stats;
   }
@@ -36,7 +37,7 @@ __global__ void loss_kernel(const LossRows<T> w) {
   const float scale = loss.weight * w.loss_scale[0];
   const float per_sum = scale / all.sum.total();
   for (int i = first; i < vocab; i += kThreads * kVec) {
-    store_vec(row + i, loss_gradient(load_vec(row + i), i, target, all.top, per_sum, scale));
+    store_vec(row + i, loss_gradient(w, load_vec(row + i), i, target, all.top, per_sum, scale));
   }
 }
 
@@ -48,7 +49,7 @@ __global__ void above_mean_kernel(const LossRows<T> w, float* above_mean) {
   const T* const row = w.logits + int64_t{blockIdx.x} * w.ld;
   double sum = 0.0;
   for (int64_t i = threadIdx.x; i < w.vocab; i += kThreads) {
-    sum += static_cast<double>(sft::widen(row[i]));
+    sum += static_cast<double>(capped(sft::widen(row[i]), w.cap));
   }
   sums[threadIdx.x] = sum;
   for (int half = kThreads / 2; half > 0; half /= 2) {
@@ -59,7 +60,8 @@ __global__ void above_mean_kernel(const LossRows<T> w, float* above_mean) {
   }
   if (threadIdx.x == 0) {
     const auto mean = sums[0] / static_cast<double>(w.vocab);
-    const auto target = static_cast<double>(sft::widen(row[w.targets[w.rows[blockIdx.x]]]));
+    const float logit = sft::widen(row[w.targets[w.rows[blockIdx.x]]]);
+    const auto target = static_cast<double>(capped(logit, w.cap));
     above_mean[blockIdx.x] = static_cast<float>(target - mean);
   }
 }
@@ -70,8 +72,8 @@ __global__ void smooth_kernel(const LossRows<T> w, float smoothing, const float*
   if (threadIdx.x == 0) {
     w.stats[blockIdx.x].loss += smoothing * above_mean[blockIdx.x];
   }
-  if (!w.wants_gradient) {
-    return;
+  if (!w.wants_gradient || w.cap > 0.0F) {
+    return;  // with a cap loss_gradient has added it
   }
   const int32_t target = w.targets[w.rows[blockIdx.x]];
   const float share = smoothing * w.loss_scale[0];
@@ -193,7 +195,9 @@ void linear_cross_entropy(Device& device, const Tensor& hidden, const Tensor& we
                              loss_scale.f32(),
                              loss.type == LossType::dft,
                              wants_hidden || wants_weight || wants_low || wants_up,
-                             of_row + begin};
+                             of_row + begin,
+                             loss.cap,
+                             loss.smoothing};
       float* const above_mean =
           loss.smoothing > 0.0F ? gpu.state<Scratch>().take<float>(n) : nullptr;
       if (above_mean != nullptr) {

@@ -9,7 +9,10 @@ Value qk_norm(Program& p, Value qkv, Value query_weight, Value key_weight, const
               const RmsNorm& options) {
   SFT_ASSERT(p.shape(qkv)[1] == heads.row());
   const Value y = p.like(qkv, "qk_norm");
-  const Value rstd = p.make("qk_norm.rstd", {p.shape(qkv)[0], heads.heads + heads.kv_heads});
+  const bool together = p.shape(query_weight)[0] != heads.head_dim;
+  const int64_t tokens = p.shape(qkv)[0];
+  const Value rstd = p.make(
+      "qk_norm.rstd", together ? Shape{2, tokens} : Shape{tokens, heads.heads + heads.kv_heads});
   p.emit("qk_norm", {qkv, query_weight, key_weight}, {y, rstd}, [=](const Run& r) {
     kernels(r).qk_norm_forward(r.device(), r.in(0), r.in(1), r.in(2), heads, options, r.out(0),
                                r.out(1));

@@ -15,11 +15,13 @@ struct Heads {
 };
 
 // qkv (tokens, row): each query head and each key head becomes rmsnorm(head) with its weight
-// (head_dim); values are copied.
+// (head_dim); values are copied. Where the query's weight is (heads * head_dim) and the key's
+// (kv_heads * head_dim) all query heads are normed together, and all key heads (OLMo 2).
 Value qk_norm(Program& p, Value qkv, Value query_weight, Value key_weight, const Heads& heads,
               const RmsNorm& options);
 
-// rstd (tokens, heads + kv_heads) is kept for the backward pass.
+// rstd (tokens, heads + kv_heads) is kept for the backward pass; (2, tokens) where heads are normed
+// together.
 SFT_KERNEL(void, qk_norm_forward, const Tensor& qkv, const Tensor& query_weight,
            const Tensor& key_weight, const Heads& heads, const RmsNorm& options, Tensor& y,
            Tensor& rstd);

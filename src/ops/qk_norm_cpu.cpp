@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "ops/cpu/rows.h"
@@ -6,21 +7,54 @@
 
 namespace sft::cpu {
 
+namespace {
+
+// What is normed by itself: heads of queries and keys, or all queries and all keys.
+struct Parts {
+  int queries, keys;           // how many
+  int64_t query_n, key_n, at;  // values of one, and all of them in a row
+  bool together;
+
+  Parts(const Heads& heads, const Tensor& query_weight)
+      : queries(heads.heads),
+        keys(heads.kv_heads),
+        query_n(heads.head_dim),
+        key_n(heads.head_dim),
+        at(int64_t{heads.heads + heads.kv_heads} * heads.head_dim),
+        together(query_weight.shape[0] != heads.head_dim) {
+    if (together) {
+      query_n *= std::exchange(queries, 1);
+      key_n *= std::exchange(keys, 1);
+    }
+  }
+  int count() const { return queries + keys; }
+  int64_t n(int part) const { return part < queries ? query_n : key_n; }
+  int64_t begin(int part) const {
+    return part < queries ? part * query_n : queries * query_n + (part - queries) * key_n;
+  }
+  int64_t rstd(int part, int64_t t, int64_t tokens) const {
+    return together ? part * tokens + t : t * count() + part;
+  }
+};
+
+}  // namespace
+
 void qk_norm_forward(Device& device, const Tensor& qkv, const Tensor& query_weight,
                      const Tensor& key_weight, const Heads& heads, const RmsNorm& options,
                      Tensor& y, Tensor& rstd) {
-  const int normed = heads.heads + heads.kv_heads;
-  const int d = heads.head_dim;
-  device.threads().parallel_for(qkv.shape[0], [&](int64_t begin, int64_t end) {
+  const Parts parts(heads, query_weight);
+  const int64_t tokens = qkv.shape[0];
+  device.threads().parallel_for(tokens, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float* x = qkv.f32() + t * heads.row();
       float* out = y.f32() + t * heads.row();
-      for (int h = 0; h < normed; ++h) {
-        const float* weight = h < heads.heads ? query_weight.f32() : key_weight.f32();
-        rstd.f32()[t * normed + h] =
-            norm_row(x + h * d, weight, out + h * d, d, options.eps, options.weight_offset);
+      for (int i = 0; i < parts.count(); ++i) {
+        const float* weight = i < parts.queries ? query_weight.f32() : key_weight.f32();
+        rstd.f32()[parts.rstd(i, t, tokens)] =
+            norm_row(x + parts.begin(i), weight, out + parts.begin(i), parts.n(i), options.eps,
+                     options.weight_offset);
       }
-      std::copy(x + normed * d, x + heads.row(), out + normed * d);
+      std::copy(x + parts.at, x + heads.row(), out + parts.at);
     }
   });
 }
@@ -30,38 +64,41 @@ void qk_norm_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
                       const Heads& heads, const RmsNorm& options, Tensor& grad_qkv,
                       Tensor& grad_query_weight, bool accumulate_query, Tensor& grad_key_weight,
                       bool accumulate_key) {
-  const int normed = heads.heads + heads.kv_heads;
-  const int d = heads.head_dim;
+  const Parts parts(heads, query_weight);
   const int64_t rows = qkv.shape[0];
-  const int parts = device.threads().size();
+  const int threads = device.threads().size();
+  const int64_t width = parts.query_n + parts.key_n;
   // Per thread: the query weight's partial gradient, then the key weight's.
-  std::vector<double> partial(static_cast<size_t>(parts * 2 * d), 0.0);
+  std::vector<double> partial(static_cast<size_t>(threads * width), 0.0);
   device.threads().run([&](int thread) {
-    double* mine = partial.data() + thread * 2 * d;
-    for (int64_t t = rows * thread / parts; t < rows * (thread + 1) / parts; ++t) {
+    double* const of_query = partial.data() + thread * width;
+    double* const of_key = of_query + parts.query_n;
+    for (int64_t t = rows * thread / threads; t < rows * (thread + 1) / threads; ++t) {
       const int64_t at = t * heads.row();
       const float* g = grad_y.f32() + at;
       float* out = grad_qkv.f32() + at;
-      for (int h = 0; h < normed; ++h) {
-        const bool query = h < heads.heads;
-        norm_row_backward(g + h * d, qkv.f32() + at + h * d,
-                          query ? query_weight.f32() : key_weight.f32(), rstd.f32()[t * normed + h],
-                          options.weight_offset, nullptr, out + h * d, query ? mine : mine + d, d);
+      for (int i = 0; i < parts.count(); ++i) {
+        const bool query = i < parts.queries;
+        const int64_t from = parts.begin(i);
+        norm_row_backward(g + from, qkv.f32() + at + from,
+                          query ? query_weight.f32() : key_weight.f32(),
+                          rstd.f32()[parts.rstd(i, t, rows)], options.weight_offset, nullptr,
+                          out + from, query ? of_query : of_key, parts.n(i));
       }
-      std::copy(g + normed * d, g + heads.row(), out + normed * d);
+      std::copy(g + parts.at, g + heads.row(), out + parts.at);
     }
   });
-  const auto collect = [&](Tensor& grad, bool accumulate, int offset) {
-    for (int i = 0; grad.data != nullptr && i < d; ++i) {
+  const auto collect = [&](Tensor& grad, bool accumulate, int64_t offset) {
+    for (int64_t i = 0; grad.data != nullptr && i < grad.shape[0]; ++i) {
       double total = accumulate ? grad.f32()[i] : 0.0;
-      for (int part = 0; part < parts; ++part) {
-        total += partial[static_cast<size_t>(part * 2 * d + offset + i)];
+      for (int thread = 0; thread < threads; ++thread) {
+        total += partial[static_cast<size_t>(thread * width + offset + i)];
       }
       grad.f32()[i] = static_cast<float>(total);
     }
   };
   collect(grad_query_weight, accumulate_query, 0);
-  collect(grad_key_weight, accumulate_key, d);
+  collect(grad_key_weight, accumulate_key, parts.query_n);
 }
 
 }  // namespace sft::cpu

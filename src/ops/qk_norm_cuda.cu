@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "device/cuda/scratch.h"
+#include "ops/cuda/norm_rows.h"
 #include "ops/cuda/rows.cuh"
 
 namespace sft::gpu {
@@ -269,12 +270,48 @@ void with_team(int d, F&& f) {
   }
 }
 
+// Of heads that are normed together: the queries' row (0) or the keys' (1), and where it begins.
+template <class T>
+struct Together {
+  NormRows<T> rows;
+  int64_t at;
+
+  Together(const Tensor& qkv, const Tensor& weight, const Heads& heads, int part)
+      : rows{qkv.as<T>(), weight.f32(), qkv.shape[0], weight.shape[0], heads.row()},
+        at(part * int64_t{heads.heads} * heads.head_dim) {
+    rows.x += at;
+  }
+};
+
+void copy_values(CudaDevice& gpu, const Tensor& x, const Heads& heads, Tensor& y) {
+  const size_t width = size_of(x.dtype);
+  const size_t pitch = static_cast<size_t>(heads.row()) * width;
+  const size_t skip = static_cast<size_t>(heads.heads + heads.kv_heads) * heads.head_dim * width;
+  check_cuda(cudaMemcpy2DAsync(y.as<std::byte>() + skip, pitch, x.as<std::byte>() + skip, pitch,
+                               pitch - skip, static_cast<size_t>(x.shape[0]),
+                               cudaMemcpyDeviceToDevice, gpu.stream()),
+             "qk_norm");
+}
+
 }  // namespace
 
 void qk_norm_forward(Device& device, const Tensor& qkv, const Tensor& query_weight,
                      const Tensor& key_weight, const Heads& heads, const RmsNorm& options,
                      Tensor& y, Tensor& rstd) {
   CudaDevice& gpu = cuda(device);
+  if (query_weight.shape[0] != heads.head_dim) {
+    with_type(qkv.dtype, [&](auto type) {
+      using T = decltype(type);
+      for (const int part : {0, 1}) {
+        const Together<T> t(qkv, part == 0 ? query_weight : key_weight, heads, part);
+        norm_rows<T>(gpu, t.rows, options, nullptr, y.as<T>() + t.at,
+                     rstd.f32() + part * t.rows.rows, nullptr);
+      }
+    });
+    copy_values(gpu, qkv, heads, y);
+    check_cuda(cudaGetLastError(), "qk_norm");
+    return;
+  }
   const Layout l = layout_of(gpu, qkv, query_weight, key_weight, heads, options);
   with_type(qkv.dtype, [&](auto type) {
     using T = decltype(type);
@@ -292,6 +329,21 @@ void qk_norm_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
                       Tensor& grad_query_weight, bool accumulate_query, Tensor& grad_key_weight,
                       bool accumulate_key) {
   CudaDevice& gpu = cuda(device);
+  if (query_weight.shape[0] != heads.head_dim) {
+    with_type(qkv.dtype, [&](auto type) {
+      using T = decltype(type);
+      for (const int part : {0, 1}) {
+        const Together<T> t(qkv, part == 0 ? query_weight : key_weight, heads, part);
+        norm_rows_backward<T>(gpu, t.rows, options, grad_y.as<T>() + t.at,
+                              rstd.f32() + part * t.rows.rows, nullptr, grad_qkv.as<T>() + t.at,
+                              (part == 0 ? grad_query_weight : grad_key_weight).f32(),
+                              part == 0 ? accumulate_query : accumulate_key);
+      }
+    });
+    copy_values(gpu, grad_y, heads, grad_qkv);
+    check_cuda(cudaGetLastError(), "qk_norm.backward");
+    return;
+  }
   Layout l = layout_of(gpu, qkv, query_weight, key_weight, heads, options);
   float* const sums =
       gpu.state<Scratch>().take<float>(int64_t{l.queries.blocks + l.keys.blocks} * l.d);

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "device/cuda/scratch.h"
+#include "ops/cuda/norm_rows.h"
 #include "ops/cuda/rows.cuh"
 
 namespace sft::gpu {
@@ -46,11 +47,11 @@ __device__ inline int64_t column(int k) {
 template <int kWide, class T>
 __global__ void __launch_bounds__(kThreads<kWide>)
     forward_kernel(const T* x, const T* delta, const float* weight, int64_t rows, int64_t n,
-                   float eps, float offset, T* y, float* rstd, T* sum) {
-  const bool aligned = n % kVec == 0;
+                   int64_t ld, float eps, float offset, T* y, float* rstd, T* sum) {
+  const bool aligned = n % kVec == 0 && ld % kVec == 0;
   const int64_t row = int64_t{blockIdx.x} * (kThreads<kWide> / kWide) + threadIdx.x / kWide;
   const bool live = row < rows;
-  const int64_t at = row * n;
+  const int64_t at = row * ld;
   Vec held[kHeld];
   float squares = 0.0F;
 #pragma unroll
@@ -100,8 +101,8 @@ struct Held {
 
 template <int kWide, class T>
 __device__ inline Held<T> hold(const T* grad_y, const T* x, const float* rstd, const T* grad_sum,
-                               int64_t row, int64_t rows, int64_t n) {
-  const bool aligned = n % kVec == 0;
+                               int64_t row, int64_t rows, int64_t n, int64_t ld) {
+  const bool aligned = n % kVec == 0 && ld % kVec == 0;
   Held<T> out{};
   if (row < rows) {
     out.r = rstd[row];
@@ -109,10 +110,10 @@ __device__ inline Held<T> hold(const T* grad_y, const T* x, const float* rstd, c
     for (int k = 0; k < kHeld; ++k) {
       const int64_t i = column<kWide>(k);
       if (i < n) {
-        out.x[k] = load_packed(x + row * n, i, n, aligned);
-        out.g[k] = load_packed(grad_y + row * n, i, n, aligned);
+        out.x[k] = load_packed(x + row * ld, i, n, aligned);
+        out.g[k] = load_packed(grad_y + row * ld, i, n, aligned);
         if (grad_sum != nullptr) {
-          out.so_far[k] = load_packed(grad_sum + row * n, i, n, aligned);
+          out.so_far[k] = load_packed(grad_sum + row * ld, i, n, aligned);
         }
       }
     }
@@ -129,10 +130,10 @@ constexpr int64_t kMostRows = 64;
 template <int kWide, class T>
 __global__ void __launch_bounds__(kThreads<kWide>, kWide > 256 ? 1 : 2)
     backward_kernel(const T* grad_y, const T* x, const float* weight, const float* rstd,
-                    const T* grad_sum, int64_t rows, int64_t n, float offset, T* grad_x,
+                    const T* grad_sum, int64_t rows, int64_t n, int64_t ld, float offset, T* grad_x,
                     float* partial) {
   constexpr int kPlaces = kThreads<kWide> / kWide;
-  const bool aligned = n % kVec == 0;
+  const bool aligned = n % kVec == 0 && ld % kVec == 0;
   const int64_t place = int64_t{blockIdx.x} * kPlaces + threadIdx.x / kWide;
   const int64_t places = int64_t{gridDim.x} * kPlaces;
   Vec sums[kHeld] = {};
@@ -148,12 +149,12 @@ __global__ void __launch_bounds__(kThreads<kWide>, kWide > 256 ? 1 : 2)
       }
     }
   }
-  Held<T> next = hold<kWide>(grad_y, x, rstd, grad_sum, place, rows, n);
+  Held<T> next = hold<kWide>(grad_y, x, rstd, grad_sum, place, rows, n, ld);
   int turn = 0;
   for (int64_t base = 0; base < rows; base += places) {  // the same for all: row_sum waits
     const int64_t row = base + place;
     const Held<T> held = next;
-    next = hold<kWide>(grad_y, x, rstd, grad_sum, row + places, rows, n);
+    next = hold<kWide>(grad_y, x, rstd, grad_sum, row + places, rows, n, ld);
     float dot = 0.0F;
 #pragma unroll
     for (int k = 0; k < kHeld; ++k) {
@@ -179,7 +180,7 @@ __global__ void __launch_bounds__(kThreads<kWide>, kWide > 256 ? 1 : 2)
         for (int j = 0; j < kVec; ++j) {
           out.v[j] += held.r * (gs.v[j] * scales[k].v[j] - xs.v[j] * mean);
         }
-        store_row(grad_x + row * n, i, n, aligned, out);
+        store_row(grad_x + row * ld, i, n, aligned, out);
       }
     }
   }
@@ -224,19 +225,55 @@ void with_wide(int64_t n, F&& f) {
 
 }  // namespace
 
+template <class T>
+void norm_rows(CudaDevice& gpu, const NormRows<T>& r, const RmsNorm& options, const T* delta, T* y,
+               float* rstd, T* sum) {
+  with_wide(r.n, [&](auto wide) {
+    constexpr int kPlaces = kThreads<wide()> / wide();
+    const auto blocks = static_cast<unsigned>((r.rows + kPlaces - 1) / kPlaces);
+    forward_kernel<wide()><<<blocks, kThreads<wide()>, 0, gpu.stream()>>>(
+        r.x, delta, r.weight, r.rows, r.n, r.ld, options.eps, options.weight_offset, y, rstd, sum);
+  });
+}
+
+template <class T>
+void norm_rows_backward(CudaDevice& gpu, const NormRows<T>& r, const RmsNorm& options,
+                        const T* grad_y, const float* rstd, const T* grad_sum, T* grad_x,
+                        float* grad_weight, bool accumulate_weight) {
+  with_wide(r.n, [&](auto wide) {
+    constexpr int kPlaces = kThreads<wide()> / wide();
+    // So many that all work at once, and more where a thread would add up too many rows.
+    const int64_t most = static_cast<int64_t>(Scratch::kBytes / sizeof(float)) / r.n;
+    const int64_t wanted =
+        std::max(gpu.multiprocessors() * int64_t{2}, r.rows / (kPlaces * kMostRows));
+    const int64_t blocks = std::min({(r.rows + kPlaces - 1) / kPlaces, wanted, most});
+    float* const partial =
+        grad_weight == nullptr ? nullptr : gpu.state<Scratch>().take<float>(blocks * r.n);
+    backward_kernel<wide()><<<static_cast<unsigned>(blocks), kThreads<wide()>, 0, gpu.stream()>>>(
+        grad_y, r.x, r.weight, rstd, grad_sum, r.rows, r.n, r.ld, options.weight_offset, grad_x,
+        partial);
+    if (partial != nullptr) {
+      column_sums(gpu, partial, blocks, r.n, grad_weight, accumulate_weight);
+    }
+  });
+}
+
+#define SFT_NORM_ROWS(T)                                                                         \
+  template void norm_rows(CudaDevice&, const NormRows<T>&, const RmsNorm&, const T*, T*, float*, \
+                          T*);                                                                   \
+  template void norm_rows_backward(CudaDevice&, const NormRows<T>&, const RmsNorm&, const T*,    \
+                                   const float*, const T*, T*, float*, bool);
+SFT_NORM_ROWS(float)
+SFT_NORM_ROWS(__nv_bfloat16)
+SFT_NORM_ROWS(__half)
+#undef SFT_NORM_ROWS
+
 void rmsnorm_forward(Device& device, const Tensor& x, const Tensor& delta, const Tensor& weight,
                      const RmsNorm& options, Tensor& y, Tensor& rstd, Tensor& sum) {
-  const int64_t rows = x.shape[0];
-  const int64_t n = x.shape[1];
   with_type(x.dtype, [&](auto type) {
     using T = decltype(type);
-    with_wide(n, [&](auto wide) {
-      constexpr int kPlaces = kThreads<wide()> / wide();
-      const auto blocks = static_cast<unsigned>((rows + kPlaces - 1) / kPlaces);
-      forward_kernel<wide()><<<blocks, kThreads<wide()>, 0, cuda(device).stream()>>>(
-          x.as<T>(), delta.as<T>(), weight.f32(), rows, n, options.eps, options.weight_offset,
-          y.as<T>(), rstd.f32(), sum.as<T>());
-    });
+    norm_rows<T>(cuda(device), {x.as<T>(), weight.f32(), x.shape[0], x.shape[1], x.shape[1]},
+                 options, delta.as<T>(), y.as<T>(), rstd.f32(), sum.as<T>());
   });
   check_cuda(cudaGetLastError(), "rmsnorm");
 }
@@ -244,27 +281,12 @@ void rmsnorm_forward(Device& device, const Tensor& x, const Tensor& delta, const
 void rmsnorm_backward(Device& device, const Tensor& grad_y, const Tensor& x, const Tensor& weight,
                       const Tensor& rstd, const Tensor& grad_sum, const RmsNorm& options,
                       Tensor& grad_x, Tensor& grad_weight, bool accumulate_weight) {
-  CudaDevice& gpu = cuda(device);
-  const int64_t rows = x.shape[0];
-  const int64_t n = x.shape[1];
   with_type(x.dtype, [&](auto type) {
     using T = decltype(type);
-    with_wide(n, [&](auto wide) {
-      constexpr int kPlaces = kThreads<wide()> / wide();
-      // So many that all work at once, and more where a thread would add up too many rows.
-      const int64_t most = static_cast<int64_t>(Scratch::kBytes / sizeof(float)) / n;
-      const int64_t wanted =
-          std::max(gpu.multiprocessors() * int64_t{2}, rows / (kPlaces * kMostRows));
-      const int64_t blocks = std::min({(rows + kPlaces - 1) / kPlaces, wanted, most});
-      float* const partial =
-          grad_weight.data == nullptr ? nullptr : gpu.state<Scratch>().take<float>(blocks * n);
-      backward_kernel<wide()><<<static_cast<unsigned>(blocks), kThreads<wide()>, 0, gpu.stream()>>>(
-          grad_y.as<T>(), x.as<T>(), weight.f32(), rstd.f32(), grad_sum.as<T>(), rows, n,
-          options.weight_offset, grad_x.as<T>(), partial);
-      if (partial != nullptr) {
-        column_sums(gpu, partial, blocks, n, grad_weight.f32(), accumulate_weight);
-      }
-    });
+    norm_rows_backward<T>(cuda(device),
+                          {x.as<T>(), weight.f32(), x.shape[0], x.shape[1], x.shape[1]}, options,
+                          grad_y.as<T>(), rstd.f32(), grad_sum.as<T>(), grad_x.as<T>(),
+                          grad_weight.f32(), accumulate_weight);
   });
   check_cuda(cudaGetLastError(), "rmsnorm.backward");
 }

@@ -5,20 +5,22 @@
 
 namespace sft {
 
-Value rope_table(Program& p, Value positions, const RopeFrequencies& frequencies) {
-  const auto head_dim = static_cast<int64_t>(frequencies.inv_freq.size()) * 2;
-  const Value table = p.make("rope_table", {p.shape(positions)[0], head_dim});
-  p.emit("rope_table", {positions}, {table}, [frequencies](const Run& r) {
-    kernels(r).rope_table_forward(r.device(), r.in(0), frequencies, r.out(0));
+Value rope_table(Program& p, Value positions, Value documents, const RopeFrequencies& frequencies) {
+  const int64_t width = frequencies.rotated() * (frequencies.query_beta > 0.0F ? 2 : 1);
+  const Value table = p.make("rope_table", {p.shape(positions)[0], width});
+  const Value lengths = frequencies.by_length() ? documents : Value{};
+  p.emit("rope_table", {positions, lengths}, {table}, [frequencies](const Run& r) {
+    kernels(r).rope_table_forward(r.device(), r.in(0), r.in(1), frequencies, r.out(0));
   });
   return table;
 }
 
-Value rope(Program& p, Value qkv, Value table, const Heads& heads) {
-  SFT_ASSERT(p.shape(qkv)[1] == heads.row() && p.shape(table)[1] == heads.head_dim);
-  const auto rotate = [heads](bool inverse) {
-    return [heads, inverse](const Run& r) {
-      kernels(r).rope_rotate(r.device(), r.in(0), r.in(1), heads, inverse, r.out(0));
+Value rope(Program& p, Value qkv, Value table, const Rotation& rotation, int64_t rotated) {
+  SFT_ASSERT(p.shape(qkv)[1] == rotation.heads.row() && rotated <= rotation.heads.head_dim &&
+             p.shape(table)[1] % rotated == 0);
+  const auto rotate = [rotation, rotated](bool inverse) {
+    return [=](const Run& r) {
+      kernels(r).rope_rotate(r.device(), r.in(0), r.in(1), rotation, rotated, inverse, r.out(0));
     };
   };
   const Value y = p.like(qkv, "rope");

@@ -15,6 +15,7 @@
 #include "hub/local_name.h"
 #include "hub/repository.h"
 #include "io/model_text.h"
+#include "io/text_part.h"
 #include "io/token_donor.h"
 #include "run/named_model.h"
 #include "text/special_tokens.h"
@@ -171,7 +172,8 @@ std::optional<TokenRef> find_turn_end(const Tokenizer& tokenizer, const ChatTemp
 // What config.json itself says; a source may have settled it otherwise.
 bool says_tied(const ModelSource& source) {
   const auto text = source.file_text("config.json");
-  const Json json = text ? parse_json(*text, "config.json") : Json::object();
+  const Json whole = text ? parse_json(*text, "config.json") : Json::object();
+  const Json json = text_part(whole).value_or(whole);
   return json.is_object() && json.contains("tie_word_embeddings") &&
          json["tie_word_embeddings"] == true;
 }

@@ -1,11 +1,14 @@
 // Every family against transformers: logits, loss and the gradient of every parameter of a tiny
 // model (tools/golden/families.py makes the files), and what must not change them.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <map>
+#include <set>
 #include <span>
 
 #include "core/error.h"
@@ -45,19 +48,36 @@ class Families : public ::testing::TestWithParam<std::string> {
   TinyRun run;
 };
 
+// `logits` (tokens, vocab), `e` an entry of expected.json for the document that starts at `start`.
+void compare_logits(const std::vector<float>& logits, int64_t vocab, int64_t start, const Json& e) {
+  for (size_t r = 0; r < e["rows"].size(); ++r) {
+    const int64_t row = start + e["rows"][r].get<int64_t>();
+    for (size_t c = 0; c < e["cols"].size(); ++c) {
+      const float got = logits[static_cast<size_t>(row * vocab + e["cols"][c].get<int64_t>())];
+      ASSERT_NEAR(got, e["values"][r][c].get<float>(), 2e-5) << "row " << r << " column " << c;
+    }
+  }
+}
+
+// Layer by layer, so that a fault shows at the first wrong one.
+TEST_P(Families, logits_of_the_first_layers_alone) {
+  const int64_t layers = run.model.config.layers;
+  ASSERT_EQ(static_cast<int64_t>(expected["first_layers"].size()), layers - 1);
+  for (int k = 1; k < layers; ++k) {
+    SCOPED_TRACE(fmt::format("{} of {} layers", k, layers));
+    TinyRun shorter(kGolden / GetParam(), 2, k);
+    shorter.set_documents({documents(expected)[0]});
+    compare_logits(shorter.logits(), run.model.config.vocab, 0,
+                   expected["first_layers"][static_cast<size_t>(k - 1)]);
+  }
+}
+
 TEST_P(Families, logits) {
   const std::vector<float> logits = run.logits();
   int64_t start = 0;
   for (size_t d = 0; d < expected["logits"].size(); ++d) {
-    const Json& e = expected["logits"][d];
-    for (size_t r = 0; r < e["rows"].size(); ++r) {
-      const int64_t row = start + e["rows"][r].get<int64_t>();
-      for (size_t c = 0; c < e["cols"].size(); ++c) {
-        const float got =
-            logits[static_cast<size_t>(row * run.model.config.vocab + e["cols"][c].get<int64_t>())];
-        ASSERT_NEAR(got, e["values"][r][c].get<float>(), 2e-5) << "document " << d << " row " << r;
-      }
-    }
+    SCOPED_TRACE(fmt::format("document {}", d));
+    compare_logits(logits, run.model.config.vocab, start, expected["logits"][d]);
     start += static_cast<int64_t>(expected["documents"][d]["input_ids"].size());
   }
 }
@@ -226,6 +246,39 @@ TEST_P(Families, generation_with_a_cache_gives_the_same_logits) {
 INSTANTIATE_TEST_SUITE_P(Golden, Families, ::testing::ValuesIn(folders()),
                          [](const auto& tested) { return tested.param; });
 
+// Of tools/golden/published_shapes.py: FNV-1a of the lines "NAME [SIZES]" in the order of names.
+uint64_t hash_of(const std::map<std::string, Shape>& tensors) {
+  uint64_t hash = 0xcbf29ce484222325U;
+  for (const auto& [name, shape] : tensors) {
+    for (const char c : fmt::format("{} [{}]\n", name, fmt::join(shape.dims(), ", "))) {
+      hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
+    }
+  }
+  return hash;
+}
+
+TEST(PublishedModels, have_the_tensors_that_transformers_gives_them) {
+  const Json published = read_json(kGolden.parent_path() / "published.json");
+  std::set<std::string_view> seen;
+  for (const auto& [name, want] : published.items()) {
+    SCOPED_TRACE(name);
+    const Model model = Model::from_config(want["config"]);
+    seen.insert(model.family->model_type);
+    std::map<std::string, Shape> tensors;
+    for (const ParamSpec* const spec : model.parameters()) {
+      for (const ParamPiece& piece : spec->pieces) {
+        tensors.emplace(piece.name, spec->shape_of(piece));
+      }
+    }
+    EXPECT_EQ(model.values(), want["parameters"].get<int64_t>());
+    EXPECT_EQ(tensors.size(), want["tensors"].get<size_t>());
+    EXPECT_EQ(fmt::format("{:016x}", hash_of(tensors)), want["hash"].get<std::string>());
+  }
+  for (const Family& family : all_families()) {
+    EXPECT_TRUE(seen.contains(family.model_type)) << family.model_type;
+  }
+}
+
 TEST(FindFamily, one_rope_of_two_is_not_enough) {
   Json config = read_json(kGolden / "gemma3" / "config.json");
   config["rope_parameters"] = {{"full_attention", {{"rope_theta", 1e6}}}};
@@ -287,6 +340,8 @@ TEST(FindFamily, names_what_it_does_not_support) {
     EXPECT_EQ(e.code().text(), "M031");
     EXPECT_NE(e.message().find("PhiForCausalLM"), std::string::npos);
     EXPECT_NE(e.hint().find("Qwen2ForCausalLM"), std::string::npos);
+    EXPECT_NE(e.hint().find("the nearest by name is phi3"), std::string::npos) << e.hint();
+    EXPECT_NE(e.hint().find("docs/how-to/family.md"), std::string::npos);
   }
 }
 

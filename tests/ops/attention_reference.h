@@ -34,7 +34,9 @@ inline Numbers attention_reference(const Numbers& qkv, const Numbers& documents,
           for (int i = 0; i < d; ++i) {
             dot += head_of(t, h)[i] * head_of(k, key)[i];
           }
-          scores.push_back(double{options.scale} * dot);
+          const double score = double{options.scale} * dot;
+          const double cap = options.cap;
+          scores.push_back(cap > 0.0 ? cap * std::tanh(score / cap) : score);
         }
         const double top = *std::ranges::max_element(scores);
         double sum = 0.0;

@@ -56,6 +56,15 @@ TEST(Attention, windows) {
   }
 }
 
+TEST(Attention, scores_with_a_soft_cap) {
+  for (const int window : {0, 20}) {
+    SCOPED_TRACE(window);
+    Attention options{{4, 2, 8}, 0.6F, window};
+    options.cap = 1.5F;
+    check_op(attention_case({5, 70}, 3, options));
+  }
+}
+
 TEST(Attention, a_window_of_one_gives_the_tokens_own_value) {
   const OpCase c = attention_case({5}, 0, {{1, 1, 4}, 1.0F, 1});
   const OpResult r = run_op(c);

@@ -56,6 +56,17 @@ TEST(CachedAttention, equals_attention_over_the_whole_document) {
   }
 }
 
+TEST(CachedAttention, caps_scores_as_attention_does) {
+  Attention options{{4, 2, 6}, 0.6F, 0};
+  options.cap = 1.5F;
+  const Operand qkv = activation({40, options.heads.row()}, 1);
+  const Numbers want = attention_reference(qkv.values, {0, 40}, options);
+  const std::vector<float> y = run_cached(qkv, options, {17, 1, 22}, 2);
+  for (size_t i = 0; i < y.size(); ++i) {
+    ASSERT_NEAR(y[i], want[i], 5e-6) << i;
+  }
+}
+
 TEST(CachedAttention, does_not_depend_on_threads) {
   const Attention options{{4, 2, 8}, 0.4F, 0};
   const Operand qkv = activation({70, options.heads.row()}, 1);

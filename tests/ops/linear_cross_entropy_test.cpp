@@ -15,7 +15,8 @@ namespace {
 constexpr int kMasked = -100;
 
 // The logarithm of each row's probabilities; rows that are not trained stay empty.
-std::vector<Numbers> log_probabilities(const std::vector<Numbers>& in, int64_t width) {
+std::vector<Numbers> log_probabilities(const std::vector<Numbers>& in, int64_t width,
+                                       double cap = 0.0) {
   const auto n = static_cast<size_t>(width);
   std::vector<Numbers> rows(in[2].size());
   for (size_t t = 0; t < rows.size(); ++t) {
@@ -27,7 +28,7 @@ std::vector<Numbers> log_probabilities(const std::vector<Numbers>& in, int64_t w
       for (size_t i = 0; i < n; ++i) {
         dot += in[0][t * n + i] * in[1][v * n + i];
       }
-      rows[t].push_back(dot);
+      rows[t].push_back(cap > 0.0 ? cap * std::tanh(dot / cap) : dot);
     }
     const double top = *std::ranges::max_element(rows[t]);
     double sum = 0.0;
@@ -316,6 +317,53 @@ OpCase smoothed_case(const std::vector<int>& targets, int64_t width, int64_t voc
   };
   c.loss = [=](const std::vector<Numbers>& in) { return 0.25 * smoothed(in); };
   return c;
+}
+
+// Gemma 2's, alone and with label smoothing.
+TEST(LogitCap, values_and_gradients) {
+  for (const float smoothing : {0.0F, 0.2F}) {
+    SCOPED_TRACE(smoothing);
+    const std::vector<int> targets{3, kMasked, 0, 5, 17};
+    constexpr int64_t kWidth = 8;
+    OpCase c = loss_case(targets, kWidth, 24, LossType::nll);
+    TokenLoss loss(LossType::nll, smoothing);
+    loss.cap = 2.0F;
+    c.build = [=](Program& p, const std::vector<Value>& in) {
+      return std::vector{linear_cross_entropy(p, in[0], in[1], in[2], in[4], in[3], loss)};
+    };
+    const auto total = [=](const std::vector<Numbers>& in, Numbers* stats) {
+      double sum = 0.0;
+      const auto rows = log_probabilities(in, kWidth, 2.0);
+      for (size_t t = 0; t < rows.size(); ++t) {
+        if (rows[t].empty()) {
+          continue;
+        }
+        double mean = 0.0;
+        double entropy = 0.0;
+        for (const double x : rows[t]) {
+          mean += x / static_cast<double>(rows[t].size());
+          entropy -= std::exp(x) * x;
+        }
+        const auto target = static_cast<size_t>(targets[t]);
+        const double nll = -rows[t][target];
+        sum += (1.0 - double{smoothing}) * nll - double{smoothing} * mean;
+        if (stats != nullptr) {
+          const auto top = std::ranges::max_element(rows[t]) - rows[t].begin();
+          (*stats)[1] += top == static_cast<long>(target) ? 1.0 : 0.0;
+          (*stats)[2] += entropy;
+          (*stats)[3] += 1.0;
+        }
+      }
+      return sum;
+    };
+    c.reference = [=](const std::vector<Numbers>& in) {
+      Numbers stats(4, 0.0);
+      stats[0] = total(in, &stats);
+      return std::vector<Numbers>{stats};
+    };
+    c.loss = [=](const std::vector<Numbers>& in) { return 0.25 * total(in, nullptr); };
+    check_op(c);
+  }
 }
 
 TEST(LabelSmoothing, values_and_gradients) {

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "ops/attention.h"
 #include "support/op_case.h"
 
 namespace sft::testing {
@@ -36,7 +37,7 @@ OpCase table_case(const std::vector<int>& positions, const RopeFrequencies& f) {
   OpCase c;
   c.operands = {indices(positions)};
   c.build = [=](Program& p, const std::vector<Value>& in) {
-    return std::vector{rope_table(p, in[0], f)};
+    return std::vector{rope_table(p, in[0], {}, f)};
   };
   c.reference = [=](const std::vector<Numbers>& in) {
     return std::vector<Numbers>{table_of(in[0], f)};
@@ -61,7 +62,7 @@ OpCase rope_case(const std::vector<int>& positions, const Heads& heads, float fa
   c.operands = {activation({static_cast<int64_t>(positions.size()), heads.row()}, 1),
                 indices(positions)};
   c.build = [=](Program& p, const std::vector<Value>& in) {
-    return std::vector{rope(p, in[0], rope_table(p, in[1], f), heads)};
+    return std::vector{rope(p, in[0], rope_table(p, in[1], {}, f), {heads}, heads.head_dim)};
   };
   c.reference = [=](const std::vector<Numbers>& in) {
     const Numbers table = table_of(in[1], f);
@@ -90,6 +91,108 @@ TEST(Rope, values_and_gradients) {
   check_op(rope_case({3, 4, 5}, {3, 1, 24}, 1.5F));
 }
 
+// Rows of qkv turned as the formula has it, by tables of (tokens, rotated) for queries and keys.
+Numbers turned(const Numbers& x, const Numbers& queries, const Numbers& keys, const Rotation& r,
+               size_t rotated) {
+  Numbers y = x;
+  const auto d = static_cast<size_t>(r.heads.head_dim);
+  const auto row = static_cast<size_t>(r.heads.row());
+  for (size_t t = 0; t < x.size() / row; ++t) {
+    for (size_t h = 0; h < static_cast<size_t>(r.heads.heads + r.heads.kv_heads); ++h) {
+      const Numbers& table = h < static_cast<size_t>(r.heads.heads) ? queries : keys;
+      for (size_t i = 0; i < rotated / 2; ++i) {
+        const size_t a = t * row + h * d + (r.interleaved ? 2 * i : i);
+        const size_t b = r.interleaved ? a + 1 : a + rotated / 2;
+        const double cosine = table[t * rotated + i];
+        const double sine = table[t * rotated + rotated / 2 + i];
+        y[a] = x[a] * cosine - x[b] * sine;
+        y[b] = x[b] * cosine + x[a] * sine;
+      }
+    }
+  }
+  return y;
+}
+
+TEST(Rope, of_a_part_of_each_head_and_of_neighbours) {
+  for (const bool interleaved : {false, true}) {
+    for (const int rotated : {4, 12, 16}) {
+      SCOPED_TRACE(rotated);
+      const Rotation rotation{{3, 1, 16}, interleaved};
+      const RopeFrequencies f = frequencies(rotated, 10000.0, 1.25F);
+      OpCase c;
+      c.operands = {activation({4, rotation.heads.row()}, 1), indices({0, 1, 9, 70})};
+      c.build = [=](Program& p, const std::vector<Value>& in) {
+        return std::vector{rope(p, in[0], rope_table(p, in[1], {}, f), rotation, rotated)};
+      };
+      c.reference = [=](const std::vector<Numbers>& in) {
+        const Numbers table = table_of(in[1], f);
+        return std::vector<Numbers>{
+            turned(in[0], table, table, rotation, static_cast<size_t>(rotated))};
+      };
+      check_op(c);
+    }
+  }
+}
+
+TEST(Rope, queries_may_grow_with_their_position) {
+  const Rotation rotation{{2, 2, 8}};
+  RopeFrequencies f = frequencies(8, 10000.0);
+  f.query_beta = 0.3F;
+  f.query_period = 4;
+  OpCase c;
+  c.operands = {activation({4, rotation.heads.row()}, 1), indices({0, 3, 4, 17})};
+  c.build = [=](Program& p, const std::vector<Value>& in) {
+    return std::vector{rope(p, in[0], rope_table(p, in[1], {}, f), rotation, 8)};
+  };
+  c.reference = [=](const std::vector<Numbers>& in) {
+    const Numbers keys = table_of(in[1], f);
+    Numbers queries = keys;
+    for (size_t i = 0; i < queries.size(); ++i) {
+      queries[i] *= 1.0 + 0.3 * std::log(1.0 + std::floor(in[1][i / 8] / 4.0));
+    }
+    return std::vector<Numbers>{turned(in[0], queries, keys, rotation, 8)};
+  };
+  check_op(c);
+}
+
+// Of a micro-batch: a document of 3 tokens, one of 5, and a token of none.
+OpCase by_length_case(const RopeFrequencies& f, const RopeFrequencies& of_long) {
+  OpCase c;
+  c.operands = {indices({0, 1, 2, 0, 1, 2, 3, 4, 0}), indices({0, 3, 8})};
+  c.build = [=](Program& p, const std::vector<Value>& in) {
+    return std::vector{rope_table(p, in[0], document_table(p, in[1], {1, 1, 8}, 9), f)};
+  };
+  c.reference = [=](const std::vector<Numbers>& in) {
+    const Numbers& all = in[0];
+    Numbers table = table_of({all.begin(), all.begin() + 3}, f);
+    const Numbers second = table_of({all.begin() + 3, all.begin() + 8}, of_long);
+    table.insert(table.end(), second.begin(), second.end());
+    const Numbers last = table_of({0.0}, f);
+    table.insert(table.end(), last.begin(), last.end());
+    return std::vector<Numbers>{table};
+  };
+  c.tolerance = 1e-6;
+  return c;
+}
+
+TEST(RopeTable, long_documents_have_frequencies_of_their_own) {
+  RopeFrequencies f = frequencies(8, 10000.0, 1.1F);
+  f.short_length = 4;
+  f.long_inv_freq = {0.5F, 0.05F, 0.004F, 0.0003F};
+  RopeFrequencies of_long = f;
+  of_long.inv_freq = f.long_inv_freq;
+  check_op(by_length_case(f, of_long));
+}
+
+TEST(RopeTable, a_dynamic_base_follows_the_documents_length) {
+  RopeFrequencies f = frequencies(8, 10000.0);
+  f.short_length = 4;
+  f.dynamic_factor = 3.0F;
+  // base' = base (factor length / short - (factor - 1)) ^ (d / (d - 2))
+  const double base = 10000.0 * std::pow(3.0 * 5.0 / 4.0 - 2.0, 8.0 / 6.0);
+  check_op(by_length_case(f, frequencies(8, base)));
+}
+
 TEST(Rope, the_inverse_turns_back) {
   const auto device = Device::cpu(2);
   const Heads heads{2, 1, 8};
@@ -100,11 +203,11 @@ TEST(Rope, the_inverse_turns_back) {
   const std::vector<float> before = x;
   Tensor table_tensor{table.data(), {3, 8}, DType::f32};
   Tensor x_tensor{x.data(), {3, heads.row()}, DType::f32};
-  cpu::rope_table_forward(*device, {positions.data(), {3}, DType::i32}, frequencies(8, 10000.0),
+  cpu::rope_table_forward(*device, {positions.data(), {3}, DType::i32}, {}, frequencies(8, 10000.0),
                           table_tensor);
-  cpu::rope_rotate(*device, x_tensor, table_tensor, heads, false, x_tensor);  // in place
+  cpu::rope_rotate(*device, x_tensor, table_tensor, {heads}, 8, false, x_tensor);  // in place
   EXPECT_NE(x, before);
-  cpu::rope_rotate(*device, x_tensor, table_tensor, heads, true, x_tensor);
+  cpu::rope_rotate(*device, x_tensor, table_tensor, {heads}, 8, true, x_tensor);
   for (size_t i = 0; i < x.size(); ++i) {
     EXPECT_NEAR(x[i], before[i], 1e-6);
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,19 +22,30 @@ struct Document {
 // A model with weights and gradients in flat buffers, and a flat batch of documents.
 class TinyRun {
  public:
-  TinyRun(const std::filesystem::path& folder, int threads = 2)
+  // `layers`: only the first so many; 0: all.
+  TinyRun(const std::filesystem::path& folder, int threads = 2, int layers = 0)
+      : TinyRun(
+            Model::from_config(first_layers(read_json(folder / "config.json"), layers)),
+            [file = std::make_shared<SafetensorsFile>(folder / "model.safetensors")](
+                const std::string& name, const Tensor& into) {
+              const StoredTensor* stored = file->find(name);
+              if (stored == nullptr || stored->elements() != into.shape.elements()) {
+                throw std::runtime_error("no or wrong tensor " + name);
+              }
+              file->read_f32(*stored, Tensor(into).f32());
+            },
+            threads) {}
+
+  // `read` fills a published tensor.
+  TinyRun(Model described, const std::function<void(const std::string&, const Tensor&)>& read,
+          int threads = 2)
       : device(Device::cpu(threads)),
         arena(*device),
-        model(Model::from_config(read_json(folder / "config.json"))),
+        model(std::move(described)),
         weights(static_cast<size_t>(model.layout.elements) * sizeof(float)),
         gradients(static_cast<size_t>(model.layout.elements) * sizeof(float)) {
-    const SafetensorsFile file(folder / "model.safetensors");
-    for (NamedTensor& t : named_tensors(model.trained, model.layout, weights.f32())) {
-      const StoredTensor* stored = file.find(t.name);
-      if (stored == nullptr || stored->elements() != t.tensor.shape.elements()) {
-        throw std::runtime_error("no or wrong tensor " + t.name);
-      }
-      file.read_f32(*stored, t.tensor.f32());
+    for (const NamedTensor& t : named_tensors(model.trained, model.layout, weights.f32())) {
+      read(t.name, t.tensor);
     }
     for (size_t i = 0; i < model.trained.size(); ++i) {
       bindings.parameters.push_back(
@@ -41,6 +53,16 @@ class TinyRun {
       bindings.gradients.push_back(
           {gradients.f32() + model.layout.offsets[i], model.trained[i].shape, DType::f32});
     }
+  }
+
+  static Json first_layers(Json config, int layers) {
+    if (layers > 0) {
+      config["num_hidden_layers"] = layers;
+      if (config.contains("layer_types")) {
+        config["layer_types"].get_ref<Json::array_t&>().resize(static_cast<size_t>(layers));
+      }
+    }
+    return config;
   }
 
   // Lays the documents end to end in `capacity` tokens (0: as many as there are); returns the

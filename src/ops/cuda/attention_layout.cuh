@@ -10,6 +10,7 @@ struct Layout {
   int heads, kv_heads, d, window;
   float scale;
   int64_t tokens, documents, longest;
+  float cap;  // of the scores; 0: none
 
   __device__ int64_t row() const { return int64_t{heads + 2 * kv_heads} * d; }
   __device__ int group() const { return heads / kv_heads; }
@@ -35,6 +36,17 @@ __device__ inline Document document_of(const int32_t* start, const Layout& l, in
     }
   }
   return {start[low], start[high]};
+}
+
+// The score of a query and a key whose product is `dot`.
+__device__ inline float score_of(const Layout& l, float dot) {
+  const float score = dot * l.scale;
+  return l.cap > 0.0F ? l.cap * tanhf(score / l.cap) : score;
+}
+// Its derivative by the scaled product.
+__device__ inline float score_slope(const Layout& l, float score) {
+  const float t = l.cap > 0.0F ? score / l.cap : 0.0F;
+  return 1.0F - t * t;
 }
 
 __device__ inline int64_t log_sum_at(const Layout& l, int head, int64_t t) {

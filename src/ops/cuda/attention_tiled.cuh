@@ -227,7 +227,7 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
 #pragma unroll
       for (int j = 0; j < Plan::kEach; ++j) {
         const int key = at + tx + 16 * j;
-        scores[i][j] = key >= low && key < high ? scores[i][j] * l.scale : -INFINITY;
+        scores[i][j] = key >= low && key < high ? score_of(l, scores[i][j]) : -INFINITY;
         peak = fmaxf(peak, scores[i][j]);
       }
       const float now = fmaxf(top[i], row_max(peak));
@@ -342,7 +342,8 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
 #pragma unroll
       for (int j = 0; j < Plan::kEach; ++j) {
         const int key = at + tx + 16 * j;
-        const float p = __expf(scores[i][j] * l.scale - row_log[i]);
+        const float score = score_of(l, scores[i][j]);
+        const float p = __expf(score - row_log[i]) * score_slope(l, score);
         scores[i][j] =
             key >= low && key < high ? p * (slopes[i][j] - row_delta[i]) * l.scale : 0.0F;
       }
@@ -411,9 +412,11 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
         for (int j = 0; j < Plan::kEach; ++j) {
           const int query = at + tx + 16 * j;
           const bool sees = query >= low && query < high;
-          const float p = __expf(scores[i][j] * l.scale - column_log[tx + 16 * j]);
+          const float score = score_of(l, scores[i][j]);
+          const float p = __expf(score - column_log[tx + 16 * j]);
+          const float ds = (slopes[i][j] - column_delta[tx + 16 * j]) * score_slope(l, score);
           scores[i][j] = sees ? p : 0.0F;
-          slopes[i][j] = sees ? p * (slopes[i][j] - column_delta[tx + 16 * j]) * l.scale : 0.0F;
+          slopes[i][j] = sees ? p * ds * l.scale : 0.0F;
         }
       }
       share_scores<D>(scores, shared_scores);

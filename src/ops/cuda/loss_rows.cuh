@@ -24,8 +24,22 @@ struct LossRows {
   const int32_t *targets, *rows;
   const float* loss_scale;
   bool dft, wants_gradient;
-  LossStats* stats;  // (rows)
+  LossStats* stats;        // (rows)
+  float cap = 0.0F;        // of the logits: cap tanh(logit / cap); 0: none
+  float smoothing = 0.0F;  // where there is a cap: its gradient must pass through that
 };
+
+// Logits as the loss sees them.
+__device__ inline float capped(float x, float cap) { return cap > 0.0F ? cap * tanhf(x / cap) : x; }
+__device__ inline Vec capped(Vec x, float cap) {
+  if (cap > 0.0F) {
+#pragma unroll
+    for (int j = 0; j < kVec; ++j) {
+      x.v[j] = capped(x.v[j], cap);
+    }
+  }
+  return x;
+}
 
 // What a thread has seen of a row: the largest logit and where it stood first, the sum of
 // e^(x - top) and of e^(x - top) x.
@@ -116,8 +130,21 @@ __device__ inline RowLoss row_loss(const Seen& all, float logit, int target, boo
 }
 
 // The loss's gradient by the logits from column i on.
-__device__ inline Vec loss_gradient(Vec x, int i, int target, float top, float per_sum,
-                                    float scale) {
+template <class T>
+__device__ inline Vec loss_gradient(const LossRows<T>& w, Vec x, int i, int target, float top,
+                                    float per_sum, float scale) {
+  if (w.cap > 0.0F) {
+    const float share = w.smoothing * w.loss_scale[0];
+    const float each = share / static_cast<float>(w.vocab);
+#pragma unroll
+    for (int j = 0; j < kVec; ++j) {
+      const float y = capped(x.v[j], w.cap);
+      const float grad =
+          __expf(y - top) * per_sum - each - (i + j == target ? scale - share : 0.0F);
+      x.v[j] = grad * (1.0F - y * y / (w.cap * w.cap));
+    }
+    return x;
+  }
 #pragma unroll
   for (int j = 0; j < kVec; ++j) {
     x.v[j] = __expf(x.v[j] - top) * per_sum - (i + j == target ? scale : 0.0F);
@@ -172,7 +199,7 @@ __global__ void __launch_bounds__(kThreads) kernel(const LossRows<T> w, int part
     wait(full + c, 0);
     const int end = min((c + 1) * chunk, columns);
     for (int i = c * chunk + mine; i < end; i += kThreads * kVec) {
-      see(seen, load_vec(x + i), first + i, vocab);
+      see(seen, capped(load_vec(x + i), w.cap), first + i, vocab);
     }
   }
   seen = block_merge<kThreads>(seen);
@@ -180,7 +207,7 @@ __global__ void __launch_bounds__(kThreads) kernel(const LossRows<T> w, int part
   if (threadIdx.x == 0) {
     own = seen;
     if (target >= first && target < first + part) {
-      target_logit = sft::widen(x[target - first]);
+      target_logit = capped(sft::widen(x[target - first]), w.cap);
     }
   }
   cluster.sync();
@@ -198,7 +225,8 @@ __global__ void __launch_bounds__(kThreads) kernel(const LossRows<T> w, int part
     const float scale = loss.weight * w.loss_scale[0];
     const float per_sum = scale / all.sum.total();
     for (int i = mine; i < columns; i += kThreads * kVec) {
-      store_vec(x + i, loss_gradient(load_vec(x + i), first + i, target, all.top, per_sum, scale));
+      store_vec(x + i,
+                loss_gradient(w, load_vec(x + i), first + i, target, all.top, per_sum, scale));
     }
     show_to_copies();
     __syncthreads();

@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Every family beside TRL: a tiny model of each case of tools/golden/families.py, and of the folders of whole_models.py, is trained 8 steps by
+both from the same folder; then the folder that sft saved is loaded by transformers.
+
+usage: HF_HUB_OFFLINE=1 tools/check_families.py build/sft [case ...]     (torch, transformers 5.24, trl 1.16, peft 0.21, datasets)
+
+It compares: the loss of each step, the norm of its gradient, each trained weight, and the logits of the folder that was saved with those of
+TRL's model.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "golden"))
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1", TRANSFORMERS_VERBOSITY="error")
+
+import families  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+import whole_models  # noqa: E402
+from datasets import load_dataset  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+from trl import SFTConfig, SFTTrainer  # noqa: E402
+
+GOLDEN = HERE.parent / "tests/golden"
+STEPS = 8
+ARGS = {"per_device_train_batch_size": 2, "max_steps": STEPS, "logging_steps": 1, "learning_rate": 2e-3, "bf16": False,
+        "gradient_checkpointing": False, "save_strategy": "no", "use_cpu": True, "max_length": 48, "weight_decay": 0.1}  # fmt: skip
+WHOLE = {"gemma3_whole": whole_models.gemma3, "mistral3_whole": whole_models.mistral3}
+
+
+def make_folder(case, folder):
+    tokenizer = GOLDEN / "models/chatml"
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (folder / name).write_bytes((tokenizer / name).read_bytes())
+    vocab = json.loads((tokenizer / "config.json").read_text())["vocab_size"]
+    torch.manual_seed(len(case))
+    if case in WHOLE:
+        config = WHOLE[case]()
+        config.text_config.vocab_size = vocab
+        model = transformers.AutoModelForImageTextToText.from_config(config, attn_implementation="eager", dtype=torch.float32)
+    else:
+        kind, settings, _ = families.FAMILIES[case]
+        config = getattr(transformers, kind)(**families.copy.deepcopy({**families.SMALL, **settings, "vocab_size": vocab}))
+        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
+    families.randomise(model)
+    model.save_pretrained(folder)
+    return type(model)
+
+
+def train_with_trl(folder, model_class, out):
+    model = model_class.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    data = load_dataset("json", data_files=str(GOLDEN / "data/pairs/train.jsonl"), split="train")
+    config = SFTConfig(output_dir=str(out), report_to=[], disable_tqdm=True, **ARGS)
+    trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
+    trainer.train()
+    return trainer.model.eval(), [entry for entry in trainer.state.log_history if "grad_norm" in entry]
+
+
+def train_with_sft(program, folder, out):
+    words = [program, "--model_name_or_path", folder, "--dataset_name", GOLDEN / "data/pairs", "--output_dir", out, "--do_train"]
+    words += ["--report_to", "none"] + [w for key, value in ARGS.items() for w in (f"--{key}", str(value).lower())]
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(done.stderr[-2000:])
+    return [e for e in json.loads((out / "trainer_state.json").read_text())["log_history"] if "grad_norm" in e]
+
+
+def check(program, case):
+    with tempfile.TemporaryDirectory() as place:
+        place = pathlib.Path(place)
+        folder, out = place / "model", place / "sft"
+        folder.mkdir()
+        model_class = make_folder(case, folder)
+        mine = train_with_sft(program, folder, out)
+        model, theirs = train_with_trl(folder, model_class, place / "trl")
+        loss = max(abs(a["loss"] - b["loss"]) for a, b in zip(mine, theirs, strict=True))
+        norm = max(abs(a["grad_norm"] / b["grad_norm"] - 1) for a, b in zip(mine, theirs, strict=True))
+        saved = model_class.from_pretrained(out, attn_implementation="eager", dtype=torch.float32).eval()
+        want = dict(model.named_parameters())
+        weight = max((p - want[name]).abs().max().item() for name, p in saved.named_parameters())
+        ids = torch.arange(3, 60)[None]
+        with torch.no_grad():
+            logits = (saved(input_ids=ids).logits - model(input_ids=ids).logits).abs().max().item()
+        before, after = load_file(folder / "model.safetensors"), load_file(out / "model.safetensors")
+        names = "same names" if set(before) == set(after) else f"NAMES DIFFER: {sorted(set(before) ^ set(after))[:4]}"
+        good = loss < 2e-5 and norm < 1e-4 and weight < 5e-5 and logits < 2e-3 and names == "same names"
+        print(f"{'ok  ' if good else 'FAIL'} {case}: {len(mine)} steps, loss within {loss:.1e}, gradient's norm {norm:.1e}, "
+              f"weights {weight:.1e}, logits of the saved folder {logits:.1e}, {names}", flush=True)  # fmt: skip
+        return good
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    program, *cases = sys.argv[1:]
+    results = [check(program, case) for case in cases or [*families.FAMILIES, *WHOLE]]
+    sys.exit(0 if all(results) else 1)

@@ -1,0 +1,103 @@
+"""Writes tests/model/published.json: models of each family at their published sizes, shapes alone.
+
+usage: python tools/golden/published_shapes.py          (torch, transformers 5.24)
+
+Each entry: config.json, and what transformers makes of it on the meta device: how many parameters and tensors there are, and a hash
+(FNV-1a, 64 bits) of the lines "NAME [SIZES]" in the order of their names.
+"""
+
+import json
+import pathlib
+
+import torch
+import transformers
+
+OUT = pathlib.Path(__file__).resolve().parents[2] / "tests/model/published.json"
+
+
+def plain(theta):
+    return {"rope_type": "default", "rope_theta": theta}
+
+
+def longrope(count, share=1.0):
+    return {"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": share,
+            "short_factor": [1.0] * count, "long_factor": [1.0 + i for i in range(count)]}  # fmt: skip
+
+
+def sizes(vocab, hidden, intermediate, layers, heads, kv_heads, **more):
+    return dict(vocab_size=vocab, hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=layers,
+                num_attention_heads=heads, num_key_value_heads=kv_heads, **more)  # fmt: skip
+
+
+MODELS = {
+    "Llama-3.2-1B": ("LlamaConfig", sizes(128256, 2048, 8192, 16, 32, 8, head_dim=64, tie_word_embeddings=True)),
+    "Llama-3.1-8B": ("LlamaConfig", sizes(128256, 4096, 14336, 32, 32, 8)),
+    "Qwen2.5-0.5B": ("Qwen2Config", sizes(151936, 896, 4864, 24, 14, 2, tie_word_embeddings=True)),
+    "Qwen2.5-7B": ("Qwen2Config", sizes(152064, 3584, 18944, 28, 28, 4)),
+    "Qwen3-0.6B": ("Qwen3Config", sizes(151936, 1024, 3072, 28, 16, 8, head_dim=128, tie_word_embeddings=True)),
+    "Qwen3-8B": ("Qwen3Config", sizes(151936, 4096, 12288, 36, 32, 8, head_dim=128)),
+    "Mistral-7B-v0.3": ("MistralConfig", sizes(32768, 4096, 14336, 32, 32, 8, sliding_window=None)),
+    "Mistral-Small-24B": ("MistralConfig", sizes(131072, 5120, 32768, 40, 32, 8, head_dim=128, sliding_window=None)),
+    "Ministral-3-3B": ("Ministral3Config", sizes(131072, 3072, 9216, 26, 32, 8, head_dim=128, tie_word_embeddings=True)),
+    "Ministral-3-14B": ("Ministral3Config", sizes(131072, 5120, 16384, 40, 32, 8, head_dim=128)),
+    "gemma-2-2b": ("Gemma2Config", sizes(256000, 2304, 9216, 26, 8, 4, head_dim=256)),
+    "gemma-2-27b": ("Gemma2Config", sizes(256000, 4608, 36864, 46, 32, 16, head_dim=128, query_pre_attn_scalar=144)),
+    "gemma-3-270m": ("Gemma3TextConfig", sizes(262144, 640, 2048, 18, 4, 1, head_dim=256, sliding_window=512)),
+    "gemma-3-1b": ("Gemma3TextConfig", sizes(262144, 1152, 6912, 26, 4, 1, head_dim=256, sliding_window=512)),
+    "Phi-4-mini": ("Phi3Config", sizes(200064, 3072, 8192, 32, 24, 8, tie_word_embeddings=True, max_position_embeddings=131072,
+                                       rope_parameters=longrope(48, 0.75), pad_token_id=199999)),
+    "Phi-4": ("Phi3Config", sizes(100352, 5120, 17920, 40, 40, 10, rope_parameters=plain(250000.0), pad_token_id=100351)),
+    "SmolLM3-3B": ("SmolLM3Config", sizes(128256, 2048, 11008, 36, 16, 4)),
+    "SmolLM3-untied": ("SmolLM3Config", sizes(128256, 2048, 11008, 36, 16, 4, tie_word_embeddings=False)),
+    "OLMo-2-1B": ("Olmo2Config", sizes(100352, 2048, 8192, 16, 16, 16)),
+    "OLMo-2-32B": ("Olmo2Config", sizes(100352, 5120, 27648, 64, 40, 8)),
+    "Olmo-3-7B": ("Olmo3Config", sizes(100278, 4096, 11008, 32, 32, 32)),
+    "Olmo-3-32B": ("Olmo3Config", sizes(100278, 5120, 27648, 64, 40, 8)),
+    "granite-3.3-2b": ("GraniteConfig", sizes(49159, 2048, 8192, 40, 32, 8, tie_word_embeddings=True)),
+    "granite-3.3-8b": ("GraniteConfig", sizes(49159, 4096, 12800, 40, 32, 8, tie_word_embeddings=True)),
+    "GLM-4-9B-0414": ("Glm4Config", sizes(151552, 4096, 13696, 40, 32, 2, head_dim=128, attention_bias=True)),
+    "GLM-4-32B-0414": ("Glm4Config", sizes(151552, 6144, 23040, 61, 48, 2, head_dim=128, attention_bias=False)),
+    "ERNIE-4.5-0.3B": ("Ernie4_5Config", sizes(103424, 1024, 3072, 18, 16, 2, head_dim=128)),
+    "ERNIE-4.5-bias": ("Ernie4_5Config", sizes(103424, 1024, 3072, 18, 16, 2, head_dim=128, use_bias=True, tie_word_embeddings=False)),
+    "Hunyuan-0.5B": ("HunYuanDenseV1Config", sizes(120818, 1024, 3584, 24, 16, 8, head_dim=128, tie_word_embeddings=True)),
+    "Hunyuan-7B": ("HunYuanDenseV1Config", sizes(128167, 4096, 14336, 32, 32, 8, head_dim=128, tie_word_embeddings=True)),
+    "starcoder2-3b": ("Starcoder2Config", sizes(49152, 3072, 12288, 30, 24, 2)),
+    "starcoder2-15b": ("Starcoder2Config", sizes(49152, 6144, 24576, 40, 48, 4)),
+    "c4ai-command-r7b": ("Cohere2Config", sizes(256000, 4096, 14336, 32, 32, 8)),
+    "c4ai-command-a": ("Cohere2Config", sizes(256000, 12288, 36864, 64, 96, 8)),
+    "EXAONE-4.0-1.2B": ("Exaone4Config", sizes(102400, 2048, 4096, 30, 32, 8, head_dim=64, tie_word_embeddings=True,
+                                               sliding_window=None, layer_types=["full_attention"] * 30)),
+    "EXAONE-4.0-32B": ("Exaone4Config", sizes(102400, 5120, 27392, 64, 40, 8, head_dim=128)),
+    "Seed-OSS-36B": ("SeedOssConfig", sizes(155136, 5120, 27648, 64, 80, 8, head_dim=128, attention_dropout=0.0, residual_dropout=0.0)),
+    "Seed-OSS-tied": ("SeedOssConfig", sizes(155136, 2560, 13824, 32, 40, 8, head_dim=128, tie_word_embeddings=True,
+                                             attention_dropout=0.0, residual_dropout=0.0)),
+}  # fmt: skip
+
+
+def fnv(text):
+    value = 0xCBF29CE484222325
+    for byte in text.encode():
+        value = (value ^ byte) * 0x100000001B3 % 2**64
+    return f"{value:016x}"
+
+
+def entry(kind, settings):
+    config = getattr(transformers, kind)(**settings)
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    shapes = {name: list(p.shape) for name, p in model.named_parameters()}
+    config.architectures = [type(model).__name__]
+    return {
+        "config": json.loads(config.to_json_string(use_diff=True)),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "tensors": len(shapes),
+        "hash": fnv("".join(f"{name} {shapes[name]}\n" for name in sorted(shapes))),
+    }
+
+
+if __name__ == "__main__":
+    out = {name: entry(*model) for name, model in MODELS.items()}
+    lines = [f"{json.dumps(name)}: {json.dumps(value, separators=(',', ':'))}" for name, value in out.items()]
+    OUT.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    for name, value in out.items():
+        print(f"{name}: {value['parameters'] / 1e9:.3f} billion parameters in {value['tensors']} tensors")

@@ -1,0 +1,78 @@
+"""Writes tests/io/golden/{gemma3,mistral3}_whole{,_new}: tiny models with a tower that sees pictures, as published and as in memory.
+
+usage: python tools/golden/whole_models.py          (torch, transformers 5.24, safetensors)
+
+Each folder has config.json, model.safetensors and expected.json: the logits of some token ids (rows, cols, values), which no picture
+is among. Those ending in `_new` name tensors as transformers 5 does in memory (model.language_model.), the others as files are published
+(language_model.model.).
+"""
+
+import json
+import pathlib
+
+import safetensors.torch
+import torch
+import transformers
+
+from families import GEMMA, GEMMA_ROPE, MINISTRAL, SMALL, randomise, rounded
+
+OUT = pathlib.Path(__file__).resolve().parents[2] / "tests/io/golden"
+TEXT = {k: v for k, v in SMALL.items() if k not in ("use_cache",)}
+VISION = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14)
+
+
+def gemma3():
+    text = dict(TEXT, **GEMMA, rope_parameters=GEMMA_ROPE)
+    return transformers.Gemma3Config(text_config=text, vision_config=VISION, mm_tokens_per_image=4, image_token_index=127,
+                                     boi_token_index=125, eoi_token_index=126)  # fmt: skip
+
+
+def mistral3():
+    text = dict(TEXT, model_type="ministral3", rope_parameters=MINISTRAL, head_dim=16, tie_word_embeddings=False)
+    vision = dict(VISION, model_type="pixtral", head_dim=8)
+    return transformers.Mistral3Config(text_config=text, vision_config=vision, image_token_index=127, tie_word_embeddings=False)
+
+
+def published_name(name):
+    """As transformers 4 saves it."""
+    for new, old in (("model.language_model.", "language_model.model."), ("lm_head.", "language_model.lm_head."),
+                     ("model.", "")):  # fmt: skip
+        if name.startswith(new):
+            return old + name.removeprefix(new)
+    return name
+
+
+def write(name, config):
+    torch.manual_seed(sum(map(ord, name)))
+    model = transformers.AutoModelForImageTextToText.from_config(config, attn_implementation="eager", dtype=torch.float32)
+    randomise(model)
+    model.eval()
+    ids = torch.arange(3, 40)[None]
+    with torch.no_grad():
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
+    rows, cols = list(range(0, 37, 5)), list(range(0, 125, 7))
+    expected = {"input_ids": ids[0].tolist(), "rows": rows, "cols": cols,
+                "values": [rounded(logits[r, cols].tolist()) for r in rows]}  # fmt: skip
+    tensors = {k: v for k, v in model.state_dict().items() if not (k.startswith("lm_head") and config.tie_word_embeddings)}
+    for suffix, rename in (("", published_name), ("_new", str)):
+        folder = OUT / f"{name}_whole{suffix}"
+        folder.mkdir(parents=True, exist_ok=True)
+        config.architectures = [type(model).__name__]
+        config.save_pretrained(folder)
+        named = {rename(k): v.contiguous().clone() for k, v in tensors.items()}
+        # What is carried is carried in its own type.
+        named = {k: v.to(torch.bfloat16) if "vision" in k else v for k, v in named.items()}
+        safetensors.torch.save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
+        (folder / "expected.json").write_text(json.dumps(expected) + "\n")
+        again = transformers.AutoModelForImageTextToText.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+        with torch.no_grad():
+            difference = (again(input_ids=ids).logits[0] - logits).abs().max().item()
+        if difference > 1e-6:
+            raise SystemExit(f"{folder}: the saved folder computes something else (by {difference})")
+        print(folder.name, len(named), "tensors", sorted(named)[:2])
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    write("gemma3", gemma3())
+    write("mistral3", mistral3())
