@@ -5,6 +5,7 @@
 #include <tuple>
 #include <utility>
 
+#include "core/error.h"
 #include "ops/add_noise.h"
 #include "ops/add_scaled.h"
 #include "ops/dora.h"
@@ -200,6 +201,12 @@ Value mlp_block(Program& p, const ModelConfig& c, const Weights& w, int layer, V
   const Linear down = w.linear(prefix + c.form.down + ".");
   if (*c.form.up == '\0') {
     return gated_mlp(p, x, w.linear(prefix + "gate_up_proj."), down, c.activation);
+  }
+  if (p.training() && p.memory().mlp_tile > 0) {
+    throw Error("C171",
+                "--mlp_tile computes the gated MLP of some tokens at a time, and this "
+                "family's has no gate")
+        .hint("leave --mlp_tile out");
   }
   const size_t first = p.instructions().size();
   const Value wide = linear(p, x, w.linear(prefix + c.form.up + "."));

@@ -82,7 +82,9 @@ class SizeCheck {
   // A query's rows are heads of head_dim, a key's kv_heads: the field that is wrong is the one
   // without which all of them fit.
   void check_heads() const {
-    same("head_dim", config_.head_dim, rows(part("self_attn.q_norm.weight")));
+    if (!config_.form.norms_heads_together) {
+      same("head_dim", config_.head_dim, rows(part("self_attn.q_norm.weight")));
+    }
     const int64_t q = rows(part("self_attn.q_proj.weight"));
     const int64_t k = rows(part("self_attn.k_proj.weight"));
     const int64_t dim = config_.head_dim;

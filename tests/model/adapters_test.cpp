@@ -219,6 +219,27 @@ TEST(Adapters, biases_are_those_of_layers_with_an_adapter_or_all) {
   EXPECT_TRUE(trained_names(adapted(tiny(), c)).contains(k));
 }
 
+TEST(Adapters, default_layers_are_those_that_peft_has_for_the_family) {
+  const auto plan = [](const char* family) {
+    const fs::path golden = fs::path(SFT_TEST_DIR) / "model" / "golden" / family;
+    return plan_adapters(Model::from_config(read_json(golden / "config.json")), LoraConfig{});
+  };
+  for (const char* family : {"llama3", "qwen2", "qwen3", "mistral", "gemma2", "gemma3"}) {
+    for (const AdapterTarget& target : plan(family).targets) {
+      EXPECT_TRUE(target.module.ends_with("q_proj") || target.module.ends_with("v_proj"));
+    }
+  }
+  for (const char* family : {"phi3", "smollm3", "ministral3", "starcoder2"}) {
+    try {
+      plan(family);
+      FAIL() << family;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code().text(), "C193");
+      EXPECT_NE(e.hint().find("all-linear"), std::string::npos);
+    }
+  }
+}
+
 TEST(Adapters, rows_have_magnitudes_and_words_are_trained) {
   LoraConfig c = named({"q_proj", "v_proj"});
   c.dora = true;
