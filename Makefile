@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 NVCC ?= $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 CXX_FILES = $(shell git ls-files 'src/*.h' 'src/*.cpp' 'src/*.cu' 'src/*.cuh' 'tests/*.h' 'tests/*.cpp' 'bench/*.cpp')
 
-.PHONY: all wheel release quickstart build layer test bench format check-changed fuzz tidy torture test-sanitize install-deps test-gpu test-peers clean
+.PHONY: all wheel release site quickstart build layer test bench format check-changed fuzz tidy torture test-sanitize install-deps test-gpu test-peers clean
 
 all: build
 
@@ -26,6 +26,14 @@ install-deps:
 	  echo "nvidia-cudnn-frontend could not be installed: attention on GPUs will be slow"; fi
 	@mkdir -p .venv && touch $@
 
+# The documentation as a site, in out/site.
+.venv/mkdocs:
+	@tools/python_env.sh mkdocs || echo "mkdocs could not be installed: the site is not built"
+	@mkdir -p .venv && touch $@
+
+site: .venv/mkdocs
+	.venv/bin/mkdocs build --strict --quiet
+
 $(BUILD)/build.ninja: .venv/pyarrow .venv/cudnn-frontend | install-deps
 	cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Release $(CMAKE_FLAGS)
 
@@ -43,7 +51,7 @@ test-gpu: build
 	SFT_TEST_CUDA=1 $(BUILD)/tests/comm/comm_test --gtest_filter='Nccl*:CopyEngines*' --gtest_brief=1
 	SFT_TEST_CUDA=1 $(BUILD)/tests/golden/golden_test --gtest_brief=1
 
-test: install-deps $(BUILD)/build.ninja
+test: install-deps $(BUILD)/build.ninja .venv/mkdocs
 	cmake --build $(BUILD) -j $(JOBS)
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 

@@ -3,6 +3,7 @@
 # nvidia-cudnn-frontend (SFT_CUDNN_FRONTEND names its include folder); without them attention runs in plain kernels.
 option(SFT_CUDA "build the CUDA half when nvcc is found" ON)
 set(SFT_CUDA_ARCHITECTURES "" CACHE STRING "compute capabilities to compile for, as CMake names them; \"\": this machine's GPUs")
+set(SFT_CUDA_AT_MOST "" CACHE STRING "for tests: a newer GPU passes for one of this compute capability, 70 or more")
 set(SFT_CUDNN_FRONTEND "" CACHE PATH "the include folder of cudnn-frontend")
 if(NOT SFT_CUDA)
   return()
@@ -76,6 +77,9 @@ set_target_properties(sft_cuda PROPERTIES
 target_compile_options(sft_cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 --expt-relaxed-constexpr --extended-lambda -Xcompiler=-Wall>
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>)
+if(SFT_CUDA_AT_MOST)
+  set_property(SOURCE src/device/cuda/cuda_device.cu APPEND PROPERTY COMPILE_DEFINITIONS SFT_CUDA_AT_MOST=${SFT_CUDA_AT_MOST})
+endif()
 # Kernels that use the instructions of compute capability 9.0 alone.
 if("90a" IN_LIST SFT_CUDA_ARCHITECTURES)
   target_compile_definitions(sft_cuda PRIVATE SFT_HOPPER)

@@ -99,13 +99,16 @@ cp "$folder/src/fmtlib/LICENSE"* "$folder/licenses/fmtlib"
 cp -r "$folder/src/curl/include/curl" "$folder/include/"
 
 # One function of it is used, which multiplies matrices of float32 in the thread that calls it: its files and what they stand on.
-# They write the code of the kernels when they run, so that the compiler's own effort is spared.
+# They write the code of the kernels when they run, so that the compiler's own effort is spared; what they name of other types lies
+# in sections of its own, which the program's linker leaves out.
 configure onednn -DONEDNN_LIBRARY_TYPE=STATIC -DONEDNN_CPU_RUNTIME=SEQ -DONEDNN_BUILD_TESTS=OFF -DONEDNN_BUILD_EXAMPLES=OFF \
   -DONEDNN_BUILD_GRAPH=OFF -DONEDNN_ENABLE_WORKLOAD=INFERENCE -DONEDNN_ENABLE_PRIMITIVE=MATMUL -DONEDNN_ENABLE_ITT_TASKS=OFF \
-  -DONEDNN_ENABLE_JIT_PROFILING=OFF -DONEDNN_ENABLE_PRIMITIVE_CACHE=OFF -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG"
+  -DONEDNN_ENABLE_JIT_PROFILING=OFF -DONEDNN_ENABLE_PRIMITIVE_CACHE=OFF \
+  -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG -ffunction-sections -fdata-sections"
 common='common/.*/(gemm|utils|verbose|memory_debug|dnnl_thread|rw_mutex|cache_|dnnl_debug|bfloat16|float|profiler)'
-mapfile -t objects < <(ninja -C "$folder/src/onednn-build" -t targets all | sed -n 's/\(.*cpp\.o\): .*/\1/p' |
-  grep -E "$common|cpu/.*/gemm/|cpu/.*/platform|x64/.*/(cpu_isa_traits|jit_utils|amx_tile)|aarch64/.*/(cpu_isa_traits|jit_utils)")
+shared='cpu/.*/(platform|gemm/gemm|gemm/f32/[a-z0-9_]*)\.cpp'
+own='x64/.*/(cpu_isa_traits|jit_utils|amx_tile|gemm/gem[mv]_(info|driver)|gemm/f32/)'
+mapfile -t objects < <(ninja -C "$folder/src/onednn-build" -t targets all | sed -n 's/\(.*cpp\.o\): .*/\1/p' | grep -E "$common|$shared|$own")
 ninja -C "$folder/src/onednn-build" -j "$jobs" "${objects[@]}" >>"$folder/src/onednn.log" || { tail -40 "$folder/src/onednn.log"; exit 1; }
 rm -f "$folder/lib/libdnnl.a"
 (cd "$folder/src/onednn-build" && ar rcsD "$folder/lib/libdnnl.a" "${objects[@]}")

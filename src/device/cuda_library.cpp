@@ -131,6 +131,11 @@ void* cuda_symbol(const char* name) {
   return library().handle != nullptr ? ::dlsym(library().handle, name) : nullptr;
 }
 
+int cuda_capability(int ordinal) {
+  const auto ask = reinterpret_cast<int (*)(int)>(cuda_symbol("sft_cuda_capability"));
+  return ask != nullptr ? ask(ordinal) : 0;
+}
+
 std::string why_no_cuda() { return library().reason; }
 
 std::unique_ptr<Device> Device::cuda(int ordinal, int threads,

@@ -28,6 +28,9 @@ const std::vector<CudaHalf>& cuda_halves();
 // The newest CUDA that the driver can run, as 1000 * major + 10 * minor; 0 without a driver.
 int cuda_of_driver();
 
+// 10 * major + minor of a GPU's compute capability; 0 where no library runs.
+int cuda_capability(int ordinal);
+
 // Another of its functions, by name; null when the library cannot be used or has none.
 void* cuda_symbol(const char* name);
 

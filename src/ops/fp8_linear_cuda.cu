@@ -323,7 +323,7 @@ void fp8_product(Device& device, const Tensor& a, const Tensor& a_scales, const 
                    .a_scales = a_scales.f32(),
                    .b_scales = b_scale,
                    .fast = fast};
-  if (gpu.hopper() && (y.dtype == DType::bf16 || bias.data == nullptr)) {
+  if (scales_by_rows(gpu) && (y.dtype == DType::bf16 || bias.data == nullptr)) {
     return gemm(gpu, product);
   }
   // Elsewhere cuBLASLt has no scales by rows, and never a bias of float32: some rows at a time.

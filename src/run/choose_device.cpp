@@ -4,6 +4,9 @@
 
 #include <algorithm>
 
+#include "device/cuda_library.h"
+#include "run/capability.h"
+
 namespace sft {
 
 void say_shortage(const ThreadPool& threads, int wanted, const Logger& log) {
@@ -26,11 +29,14 @@ ChosenDevice choose_device(const DeviceWish& wish, const Logger& log) {
     say_shortage(chosen.device->threads(), threads, log);
     return chosen;
   }
-  ChosenDevice chosen{Device::cuda(wish.local_rank, threads, wish.cache_folder), DType::bf16};
+  ChosenDevice chosen{Device::cuda(wish.local_rank, threads, wish.cache_folder),
+                      type_of_capability(cuda_capability(wish.local_rank))};
   if (wish.fp16) {
     chosen.compute = DType::f16;
   } else if (!wish.bf16.value_or(true)) {
     chosen.compute = DType::f32;
+  } else if (chosen.compute == DType::f16) {
+    log.note("this GPU has no bfloat16: computing in float16, with a scale for the loss");
   }
   chosen.device->use_tf32(wish.tf32);
   say_shortage(chosen.device->threads(), threads, log);

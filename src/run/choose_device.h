@@ -30,7 +30,7 @@ struct ChosenDevice {
 // A warning where the system gave fewer threads than were asked for.
 void say_shortage(const ThreadPool& threads, int wanted, const Logger& log);
 
-// The GPU where there is one, else the CPU, which computes in float32.
+// The GPU where there is one, in bfloat16 or, where it has none, float16; else the CPU, in float32.
 ChosenDevice choose_device(const DeviceWish& wish, const Logger& log);
 
 }  // namespace sft

@@ -1,4 +1,6 @@
 #include "run/open_run.h"
+#include "device/cuda_library.h"
+#include "run/capability.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -82,6 +84,9 @@ Device& OpenRun::device() {
                              .tf32 = options_.tf32.value_or(false),
                              .cache_folder = cache_folder("matmul", surroundings_.environment)},
                             surroundings_.logger);
+    if (device_.device->kind() == DeviceKind::cuda) {
+      check_capability(options_, cuda_capability(launch().local_rank), device_.device->name());
+    }
   }
   return *device_.device;
 }

@@ -49,6 +49,8 @@ constexpr CodeRow kTheCommandLineAndRecipes[] = {
 };
 
 constexpr CodeRow kTraining[] = {
+    {"C085", "an option needs what this GPU's compute capability does not have",
+     "take what the hint names, or another GPU"},
     {"C030", "no model is given", "add --model_name_or_path", Thrown::widely},
     {"C031", "no data set is given", "add --dataset_name, or `datasets:` in the recipe",
      Thrown::widely},

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "device/cuda/capability.h"
 #include "device/cuda/vec.cuh"
 #include "device/cuda_library.h"
 
@@ -15,6 +16,20 @@ void check_cuda(cudaError_t result, const char* what) {
     throw Error(kGpuFailed,
                 std::string("the GPU failed in ") + what + ": " + cudaGetErrorString(result));
   }
+}
+
+int capability_of(int ordinal) {
+  int major = 0;
+  int minor = 0;
+  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, ordinal),
+             "asking for the compute capability");
+  check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, ordinal),
+             "asking for the compute capability");
+#ifdef SFT_CUDA_AT_MOST
+  return std::min(10 * major + minor, SFT_CUDA_AT_MOST);
+#else
+  return 10 * major + minor;
+#endif
 }
 
 namespace {
@@ -55,7 +70,7 @@ CudaDevice::CudaDevice(int ordinal, int threads, std::filesystem::path cache_fol
   name_ = properties.name;
   multiprocessors_ = properties.multiProcessorCount;
   shared_memory_ = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
-  hopper_ = properties.major == 9 && properties.minor == 0;
+  hopper_ = capability_of(ordinal) == 90;
   int least = 0;
   int most = 0;
   check_cuda(cudaDeviceGetStreamPriorityRange(&least, &most), "asking for priorities");
@@ -353,6 +368,10 @@ std::unique_ptr<RecordedWork> CudaDevice::record(const std::function<void()>& wo
 }
 
 }  // namespace sft
+
+extern "C" __attribute__((visibility("default"))) int sft_cuda_capability(int ordinal) {
+  return sft::capability_of(ordinal);
+}
 
 extern "C" __attribute__((visibility("default"))) sft::Device* sft_open_cuda(
     int ordinal, int threads, const char* cache_folder) {

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/installed.h"
+#include "device/cuda/capability.h"
 
 #if defined(SFT_CUDNN)
 #define NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING
@@ -246,8 +247,9 @@ FusedAttention::FusedAttention(CudaDevice& device) : library_(std::make_unique<L
 FusedAttention::~FusedAttention() = default;
 
 bool FusedAttention::takes(const FusedAttentionShape& shape) {
-  return library_->handle != nullptr && shape.type != DType::f32 && shape.head_dim % 8 == 0 &&
-         shape.head_dim <= 256 && library_->plans(shape).usable;
+  return library_->handle != nullptr && capability_of(library_->device.ordinal()) >= 80 &&
+         shape.type != DType::f32 && shape.head_dim % 8 == 0 && shape.head_dim <= 256 &&
+         library_->plans(shape).usable;
 }
 
 namespace {

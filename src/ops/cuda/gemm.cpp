@@ -11,7 +11,19 @@
 #include "core/error.h"
 #include "ops/cuda/gemm_choices.h"
 
+#if CUBLAS_VERSION >= 120900
+#define SFT_SCALES_BY_ROWS
+#endif
+
 namespace sft {
+
+bool scales_by_rows([[maybe_unused]] const CudaDevice& gpu) {
+#ifdef SFT_SCALES_BY_ROWS
+  return gpu.hopper();
+#else
+  return false;
+#endif
+}
 
 namespace {
 
@@ -81,11 +93,15 @@ class Operation {
       set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, g.bias);
     }
     if (g.a_scales != nullptr) {
+#ifdef SFT_SCALES_BY_ROWS
       constexpr cublasLtMatmulMatrixScale_t kByRows = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
       set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, kByRows);
       set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, kByRows);
       set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, g.b_scales);
       set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, g.a_scales);
+#else
+      assertion_failed("scales by rows (scales_by_rows)", __FILE__, __LINE__);
+#endif
     }
     if (g.type == DType::f8_rows) {
       set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, static_cast<int8_t>(g.fast ? 1 : 0));

@@ -19,11 +19,14 @@ struct CudaGemm {
   DType type = DType::f32;      // of a and b; f8_rows, i8_rows: codes of these
   DType out_type = DType::f32;  // of c: `type` or float32; of i8_rows i32
   const void* bias = nullptr;   // (n), of out_type: added to each row of c
-  // Of codes: what a row of a (m) and of b (n) is to be multiplied with, on compute
-  // capability 9.0 alone (null: nothing). transpose_b is set then.
+  // Of codes: what a row of a (m) and of b (n) is to be multiplied with, where scales_by_rows
+  // (null: nothing). transpose_b is set then.
   const float *a_scales = nullptr, *b_scales = nullptr;
   bool fast = false;  // codes may be added up with fewer digits
 };
+
+// Whether cuBLASLt takes scales by rows: that of CUDA 12.9 and newer, on compute capability 9.0.
+bool scales_by_rows(const CudaDevice& gpu);
 
 // The algorithm is chosen by trying cuBLASLt's best guesses on the first call of a shape outside of
 // recording, and kept from then on.
