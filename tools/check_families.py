@@ -59,6 +59,7 @@ def train_with_trl(folder, model_class, out):
     data = load_dataset("json", data_files=str(GOLDEN / "data/pairs/train.jsonl"), split="train")
     config = SFTConfig(output_dir=str(out), report_to=[], disable_tqdm=True, **ARGS)
     trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
+    trainer.remove_callback(transformers.PrinterCallback)
     trainer.train()
     return trainer.model.eval(), [entry for entry in trainer.state.log_history if "grad_norm" in entry]
 
@@ -68,7 +69,7 @@ def train_with_sft(program, folder, out):
     words += ["--report_to", "none"] + [w for key, value in ARGS.items() for w in (f"--{key}", str(value).lower())]
     done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
     if done.returncode != 0:
-        raise SystemExit(done.stderr[-2000:])
+        raise RuntimeError(done.stderr[-2000:])
     return [e for e in json.loads((out / "trainer_state.json").read_text())["log_history"] if "grad_norm" in e]
 
 
@@ -99,5 +100,12 @@ def check(program, case):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     program, *cases = sys.argv[1:]
-    results = [check(program, case) for case in cases or [*families.FAMILIES, *WHOLE]]
-    sys.exit(0 if all(results) else 1)
+    bad = []
+    for case in cases or [*families.FAMILIES, *WHOLE]:
+        try:
+            good = check(program, case)
+        except Exception as problem:
+            good = False
+            print(f"FAIL {case}: {problem}")
+        bad += [] if good else [case]
+    sys.exit(f"{len(bad)} cases differ: {bad}" if bad else 0)

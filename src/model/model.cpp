@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/numbers.h"
 #include "ops/linear.h"
 #include "ops/replace_rows.h"
 #include "ops/soft_cap.h"
@@ -83,6 +84,10 @@ ModelConfig read_model_config(const Json& config) {
     const Family& family = find_family(config);
     ModelConfig read = family.read(config);
     read.architecture = family.architecture;
+    for (const RopeFrequencies& rope : read.ropes) {  // a dynamic one is made to reach further
+      const double reach = std::max(1.0, double{rope.dynamic_factor}) * read.max_positions;
+      read.max_positions = static_cast<int>(std::min<double>(reach, kMostCount));
+    }
     return read;
   } catch (const Json::exception& e) {  // "type must be string, but is number"
     throw Error("M034", fmt::format("config.json has a field of the wrong type: {}", e.what()))

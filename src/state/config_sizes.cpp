@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "core/error.h"
 #include "core/numbers.h"
@@ -40,7 +41,7 @@ class SizeCheck {
     same("vocab_size", config_.vocab, rows("model.embed_tokens.weight"));
     same("hidden_size", config_.hidden, columns("model.embed_tokens.weight"));
     check_layers();
-    same("intermediate_size", config_.intermediate, rows(part("mlp.up_proj.weight")));
+    same("intermediate_size", config_.intermediate, wide());
     check_heads();
   }
 
@@ -82,11 +83,11 @@ class SizeCheck {
   // A query's rows are heads of head_dim, a key's kv_heads: the field that is wrong is the one
   // without which all of them fit.
   void check_heads() const {
-    if (!config_.form.norms_heads_together) {
-      same("head_dim", config_.head_dim, rows(part("self_attn.q_norm.weight")));
+    if (*config_.form.query_norm != '\0' && !config_.form.norms_heads_together) {
+      same("head_dim", config_.head_dim,
+           rows(part(fmt::format("self_attn.{}.weight", config_.form.query_norm))));
     }
-    const int64_t q = rows(part("self_attn.q_proj.weight"));
-    const int64_t k = rows(part("self_attn.k_proj.weight"));
+    const auto [q, k] = queries_and_keys();
     const int64_t dim = config_.head_dim;
     const bool queries_fit = q == 0 || q == config_.heads * dim;
     const bool keys_fit = k == 0 || k == config_.kv_heads * dim;
@@ -100,6 +101,26 @@ class SizeCheck {
     if (!keys_fit) {
       fail("num_key_value_heads", config_.kv_heads, in_heads(k));
     }
+  }
+
+  // The rows of the MLP's first matrix, or of each of its halves.
+  int64_t wide() const {
+    if (*config_.form.up != '\0') {
+      return rows(part(fmt::format("mlp.{}.weight", config_.form.up)));
+    }
+    return config_.form.one_gate_up ? rows(part("mlp.gate_up_proj.weight")) / 2
+                                    : rows(part("mlp.up_proj.weight"));
+  }
+
+  // The rows of queries and of keys. Where they are one tensor, the output reads as many values as
+  // there are queries.
+  std::pair<int64_t, int64_t> queries_and_keys() const {
+    if (!config_.form.one_qkv) {
+      return {rows(part("self_attn.q_proj.weight")), rows(part("self_attn.k_proj.weight"))};
+    }
+    const int64_t all = rows(part("self_attn.qkv_proj.weight"));
+    const int64_t q = columns(part("self_attn.o_proj.weight"));
+    return {q, all > q ? (all - q) / 2 : 0};
   }
 
   std::string in_heads(int64_t rows) const {

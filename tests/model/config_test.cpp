@@ -87,6 +87,11 @@ TEST(Config, RopeParametersAreAnObjectOfNumbersInTheirRanges) {
   }
 }
 
+TEST(Config, ADynamicRopeReachesAsFarAsItsFactor) {
+  EXPECT_EQ(read_model_config(config_of("llama_dynamic")).max_positions, 64);
+  EXPECT_EQ(read_model_config(config_of("llama_linear")).max_positions, 256);
+}
+
 TEST(Config, WindowsAndLayerTypesAreChecked) {
   for (const char* value : {"\"full_attention\"", "{}", "3", "[\"full_attention\"]"}) {
     Json config = config_of("qwen2_window");

@@ -78,6 +78,11 @@ TEST(ConfigSizes, EachFieldThatTheWeightsContradictIsNamedWithBothValues) {
         }
         if (std::string_view(field) == "num_hidden_layers") {
           change_to["layer_types"] = nullptr;  // which has a length of its own
+          change_to["no_rope_layers"] = nullptr;
+        }
+        if (std::string_view(field) == "head_dim") {
+          change_to["rope_parameters"] = nullptr;  // whose lists have lengths of their own
+          change_to["rope_scaling"] = nullptr;
         }
         change(family, folder.path, change_to);
         try {
