@@ -389,6 +389,19 @@ TEST(Program, TheOptionsPageIsFresh) {
   EXPECT_EQ(run_sft("config --markdown").out, read_text(SFT_TEST_DIR "/../docs/options.md"));
 }
 
+// To accept a change: put what build/sft models --markdown prints into docs/models.md.
+TEST(Models, the_page_has_the_table_of_families_and_the_command_marks_what_fits) {
+  const std::string table = run_sft("models --markdown").out;
+  EXPECT_NE(read_text(SFT_TEST_DIR "/../docs/models.md").find(table), std::string::npos) << table;
+  const std::string marked = run_sft("models").out;
+  for (const char* type : {"llama", "gemma2", "phi3", "cohere2"}) {
+    EXPECT_NE(marked.find(type), std::string::npos);
+    EXPECT_NE(table.find(std::string("`") + type + "`"), std::string::npos);
+  }
+  EXPECT_NE(marked.find("adapters on a base of 4 bits: up to"), std::string::npos);
+  EXPECT_NE(run_sft("models --json").err.find("error[C001]"), std::string::npos);
+}
+
 // To accept a change: build/sft explain --markdown > docs/errors.md
 TEST(Program, TheErrorsPageIsFresh) {
   EXPECT_EQ(run_sft("explain --markdown").out, read_text(SFT_TEST_DIR "/../docs/errors.md"));

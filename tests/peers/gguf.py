@@ -93,7 +93,8 @@ def make(name, dtype):
     folder.mkdir(parents=True, exist_ok=True)
     vocab = {"qwen2": lambda: byte_level(folder, "qwen2"), "qwen3": lambda: byte_level(folder, "qwen2"),
              "llama": lambda: byte_level(folder, "llama-bpe"), "smol": lambda: byte_level(folder, "smollm"),
-             "mistral": lambda: pieces(folder), "gemma3": lambda: pieces(folder)}[name]()
+             "mistral": lambda: pieces(folder), "gemma3": lambda: pieces(folder), "gemma2": lambda: pieces(folder)}.get(
+                 name, lambda: byte_level(folder, "qwen2"))()
     common = dict(vocab_size=vocab, hidden_size=256, intermediate_size=512, num_hidden_layers=12, num_attention_heads=8,
                   num_key_value_heads=4, max_position_embeddings=512, bos_token_id=0, eos_token_id=2)
     t = transformers
@@ -108,6 +109,15 @@ def make(name, dtype):
                                          "intermediate_size": 768}, tie_word_embeddings=True),
         "mistral": lambda: t.MistralConfig(**common, sliding_window=None),
         "gemma3": lambda: t.Gemma3TextConfig(**{**common, "num_hidden_layers": 8}, head_dim=32, sliding_window=64),
+        "gemma2": lambda: t.Gemma2Config(**{**common, "num_hidden_layers": 4}, head_dim=32, sliding_window=64),
+        "granite": lambda: t.GraniteConfig(**common, embedding_multiplier=12.0, logits_scaling=8.0, residual_multiplier=0.22,
+                                           attention_multiplier=0.0078125, tie_word_embeddings=True),
+        "smollm3": lambda: t.SmolLM3Config(**{**common, "num_hidden_layers": 4}, tie_word_embeddings=True, pad_token_id=1),
+        "seed_oss": lambda: t.SeedOssConfig(**common, head_dim=64, attention_dropout=0.0, residual_dropout=0.0),
+        "olmo2": lambda: t.Olmo2Config(**common, pad_token_id=1),
+        "olmo3": lambda: t.Olmo3Config(**{**common, "num_hidden_layers": 4}, sliding_window=64, pad_token_id=1),
+        "exaone4": lambda: t.Exaone4Config(**{**common, "num_hidden_layers": 4}, sliding_window=64, rope_parameters=rope3),
+        "starcoder2": lambda: t.Starcoder2Config(**common, sliding_window=None),
     }[name]()
     torch.manual_seed(7)
     model = t.AutoModelForCausalLM.from_config(config)
@@ -184,7 +194,7 @@ def quantised(name, folder, plain):
 
 
 good = True
-for family in os.environ.get("GGUF_FAMILIES", "qwen2 qwen3 llama smol mistral gemma3").split():
+for family in os.environ.get("GGUF_FAMILIES", "qwen2 qwen3 llama smol mistral gemma3 gemma2 granite smollm3 seed_oss olmo2 olmo3 exaone4 starcoder2").split():
     for dtype in os.environ.get("GGUF_DTYPES", "bfloat16 float32 float16").split():
         folder = make(family, dtype)
         pre = {"llama": "llama-bpe", "smol": "smollm"}.get(family, "qwen2")

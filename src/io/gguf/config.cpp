@@ -68,7 +68,9 @@ class MetadataReader {
     }
     return embedding->shape[0];
   }
-  double theta() const { return number("rope.freq_base").value_or(family_.is_gemma ? 1e6 : 1e4); }
+  double theta() const {
+    return number("rope.freq_base").value_or(family_.is("gemma3_text") ? 1e6 : 1e4);
+  }
 
   const GgufFile& file() const { return file_; }
   const GgufFamily& family() const { return family_; }
@@ -137,22 +139,26 @@ void add_rope(const MetadataReader& r, Json& config) {
   const Json scaling = rope_scaling(r);
   config["rope_theta"] = r.theta();
   config["rope_scaling"] = scaling;
-  if (!r.family().is_gemma) {
+  const bool by_layer = r.family().is("gemma3_text") || r.family().is("olmo3");
+  if (!by_layer) {
     config["rope_parameters"] = with_theta(scaling, r.theta());
     return;
   }
-  const double local = r.number("rope.freq_base_swa").value_or(1e4);
-  config["rope_local_base_freq"] = local;
+  const double local =
+      r.number("rope.freq_base_swa").value_or(r.family().is("olmo3") ? r.theta() : 1e4);
+  if (r.family().is_gemma()) {
+    config["rope_local_base_freq"] = local;
+  }
   config["rope_parameters"] = {{"full_attention", with_theta(scaling, r.theta())},
                                {"sliding_attention", with_theta(nullptr, local)}};
 }
 
-// Which layers of Gemma 3 see only a window: five of six, unless the file says otherwise.
-Json gemma_layer_types(const MetadataReader& r, int64_t layers, bool windowed) {
+// Which layers see only a window: all but one of `usual`, unless the file says otherwise.
+Json layer_types(const MetadataReader& r, int64_t layers, bool windowed, int64_t usual) {
   const GgufValue* v = r.file().value(r.key("attention.sliding_window_pattern"));
   const auto* flags = v == nullptr ? nullptr : std::get_if<std::vector<bool>>(&v->value);
   const auto* period = v == nullptr ? nullptr : std::get_if<int64_t>(&v->value);
-  const int64_t every = period != nullptr && *period > 0 ? *period : 6;
+  const int64_t every = period != nullptr && *period > 0 ? *period : usual;
   Json types = Json::array();
   for (int64_t i = 0; i < layers; ++i) {
     const bool listed = flags != nullptr && i < static_cast<int64_t>(flags->size());
@@ -163,7 +169,8 @@ Json gemma_layer_types(const MetadataReader& r, int64_t layers, bool windowed) {
 }
 
 void add_gemma(const MetadataReader& r, Json& config, int64_t layers) {
-  constexpr int64_t kLayersOf27b = 62;
+  const bool second = r.family().is("gemma2");
+  const int64_t largest = second ? 46 : 62;  // layers of the 27B
   const auto window = r.integer("attention.sliding_window");
   const auto optional_number = [&](const char* key) {
     const auto x = r.number(key);
@@ -171,12 +178,12 @@ void add_gemma(const MetadataReader& r, Json& config, int64_t layers) {
   };
   config["hidden_activation"] = "gelu_pytorch_tanh";
   config["sliding_window"] = window ? Json(*window) : Json();
-  config["layer_types"] = gemma_layer_types(r, layers, window.has_value());
+  config["layer_types"] = layer_types(r, layers, window.has_value(), second ? 2 : 6);
   config["attn_logit_softcapping"] = optional_number("attn_logit_softcapping");
   config["final_logit_softcapping"] = optional_number("final_logit_softcapping");
   // Not in the file; every size takes the head's width but the largest.
   config["query_pre_attn_scalar"] =
-      layers == kLayersOf27b ? r.size("embedding_length") / r.heads() : r.head_dim();
+      layers == largest ? r.size("embedding_length") / r.heads() : r.head_dim();
 }
 
 void add_token_ids(const GgufFile& file, int64_t vocab, Json& config) {
@@ -190,6 +197,45 @@ void add_token_ids(const GgufFile& file, int64_t vocab, Json& config) {
           .hint("the file is damaged; fetch or convert it again");
     }
     config[name] = id ? Json(*id) : Json();
+  }
+}
+
+// What the families but Llama, Qwen and Gemma have of their own.
+void add_own(const MetadataReader& r, const GgufFile& file, Json& config, int64_t layers) {
+  const GgufFamily& family = r.family();
+  const auto number = [&](const char* field, const char* key, double usual) {
+    config[field] = r.number(key).value_or(usual);
+  };
+  const auto has = [&](const char* tensor) { return file.find(tensor) != nullptr; };
+  const auto window = r.integer("attention.sliding_window");
+  if (family.is("granite")) {
+    number("attention_multiplier", "attention.scale",
+           1.0 / std::sqrt(static_cast<double>(r.head_dim())));
+    number("embedding_multiplier", "embedding_scale", 1.0);
+    number("residual_multiplier", "residual_scale", 1.0);
+    number("logits_scaling", "logit_scale", 1.0);
+  } else if (family.is("olmo3") || family.is("exaone4")) {
+    config["sliding_window"] = window ? Json(*window) : Json();
+    config["layer_types"] = layer_types(r, layers, window.has_value(), 4);
+  } else if (family.is("smollm3")) {
+    config["no_rope_layer_interval"] = 4;  // the runtime has it so
+    config["use_sliding_window"] = false;
+  } else if (family.is("seed_oss")) {
+    config["attention_out_bias"] = has("blk.0.attn_output.bias");
+    config["residual_dropout"] = 0.0;
+  } else if (family.is("starcoder2")) {
+    number("norm_epsilon", "attention.layer_norm_epsilon", 1e-5);
+    config["use_bias"] = has("blk.0.attn_q.bias");
+    config["hidden_act"] = "gelu_pytorch_tanh";
+    config["sliding_window"] = nullptr;
+    for (const char* field : {"residual_dropout", "embedding_dropout"}) {
+      config[field] = 0.0;
+    }
+    config.erase("rms_norm_eps");
+    config.erase("attention_bias");
+  }
+  if (family.is("granite") || family.is("smollm3") || family.is("seed_oss")) {
+    config["mlp_bias"] = has("blk.0.ffn_down.bias");
   }
 }
 
@@ -230,12 +276,16 @@ Json config_from_gguf(const GgufFile& file, const GgufFamily& family, std::strin
               {"vocab_size", r.vocab()}};
   add_token_ids(file, r.vocab(), config);
   add_rope(r, config);
-  if (family.is_gemma) {
+  if (family.is_gemma()) {
     add_gemma(r, config, layers);
     return sorted(config);
   }
   config["hidden_act"] = "silu";
-  if (std::string_view(family.model_type) == "llama") {
+  if (!family.is("llama") && !family.is("qwen2") && !family.is("qwen3")) {
+    add_own(r, file, config, layers);
+    return sorted(config);
+  }
+  if (family.is("llama")) {
     config["mlp_bias"] = file.find("blk.0.ffn_down.bias") != nullptr;
     config["pretraining_tp"] = 1;
   } else {
@@ -245,7 +295,7 @@ Json config_from_gguf(const GgufFile& file, const GgufFamily& family, std::strin
     config["max_window_layers"] = layers;
     config["layer_types"] = std::vector<std::string>(static_cast<size_t>(layers), "full_attention");
   }
-  if (std::string_view(family.model_type) == "qwen2") {
+  if (family.is("qwen2")) {
     config.erase("attention_bias");  // Qwen2 always has it on q, k and v, and has no such key
   }
   return sorted(config);

@@ -13,16 +13,36 @@ namespace sft {
 
 namespace {
 
-constexpr std::array<GgufFamily, 4> kFamilies{{
-    {"llama", "llama", "LlamaForCausalLM", true, false, false},
-    {"qwen2", "qwen2", "Qwen2ForCausalLM", false, false, false},
-    {"qwen3", "qwen3", "Qwen3ForCausalLM", false, false, false},
-    {"gemma3", "gemma3_text", "Gemma3ForCausalLM", false, true, true},
-}};
+// Norms on both sides of attention and MLP, and norms behind them.
+constexpr GgufTensorName kBothSides[] = {{"ffn_norm", "pre_feedforward_layernorm"},
+                                         {"post_attention_norm", "post_attention_layernorm"},
+                                         {"post_ffw_norm", "post_feedforward_layernorm"}};
+constexpr GgufTensorName kBehind[] = {{"post_attention_norm", "post_attention_layernorm"},
+                                      {"post_ffw_norm", "post_feedforward_layernorm"}};
+constexpr GgufTensorName kPlainMlp[] = {{"ffn_up", "mlp.c_fc"}, {"ffn_down", "mlp.c_proj"}};
 
-struct LayerName {
-  std::string_view gguf, hf;
+// Of rows with one architecture the first that a file fits is its own: see fits.
+constexpr GgufFamily kFamilies[] = {
+    {"llama", "llama", "LlamaForCausalLM", true, false, {}, true, true},
+    {"qwen2", "qwen2", "Qwen2ForCausalLM", false, false},
+    {"qwen3", "qwen3", "Qwen3ForCausalLM", false, false},
+    {"gemma2", "gemma2", "Gemma2ForCausalLM", false, true, kBothSides},
+    {"gemma3", "gemma3_text", "Gemma3ForCausalLM", false, true, kBothSides},
+    {"granite", "granite", "GraniteForCausalLM", true, false, {}, true, true},
+    {"smollm3", "smollm3", "SmolLM3ForCausalLM", true, false, {}, true, true},
+    {"seed_oss", "seed_oss", "SeedOssForCausalLM", false, false, kBehind},
+    {"olmo2", "olmo3", "Olmo3ForCausalLM", false, false, kBehind},
+    {"olmo2", "olmo2", "Olmo2ForCausalLM", false, false, kBehind},
+    {"exaone4", "exaone4", "Exaone4ForCausalLM", false, false, kBehind, false, true},
+    {"starcoder2", "starcoder2", "Starcoder2ForCausalLM", false, false, kPlainMlp},
 };
+
+using LayerName = GgufTensorName;
+
+// OLMo 3 is OLMo 2 with a window.
+bool fits(const GgufFamily& family, const GgufFile& file) {
+  return !family.is("olmo3") || file.integer("olmo2.attention.sliding_window").value_or(0) > 0;
+}
 
 constexpr std::array<LayerName, 11> kLayerNames{{
     {"attn_norm", "input_layernorm"},
@@ -37,25 +57,19 @@ constexpr std::array<LayerName, 11> kLayerNames{{
     {"ffn_down", "mlp.down_proj"},
     {"ffn_norm", "post_attention_layernorm"},
 }};
-constexpr std::array<LayerName, 3> kGemmaLayerNames{{
-    {"ffn_norm", "pre_feedforward_layernorm"},
-    {"post_attention_norm", "post_attention_layernorm"},
-    {"post_ffw_norm", "post_feedforward_layernorm"},
-}};
 
-constexpr std::array<LayerName, 4> kWhole{{
+constexpr std::array<LayerName, 5> kWhole{{
     {"token_embd.weight", "model.embed_tokens.weight"},
     {"output_norm.weight", "model.norm.weight"},
+    {"output_norm.bias", "model.norm.bias"},
     {"output.weight", "lm_head.weight"},
     {"rope_freqs.weight", ""},
 }};
 
 std::string_view layer_name(const GgufFamily& family, std::string_view gguf) {
-  if (family.is_gemma) {
-    for (const LayerName& n : kGemmaLayerNames) {
-      if (n.gguf == gguf) {
-        return n.hf;
-      }
+  for (const LayerName& n : family.names) {
+    if (n.gguf == gguf) {
+      return n.hf;
     }
   }
   for (const LayerName& n : kLayerNames) {
@@ -100,7 +114,7 @@ std::optional<LayerParts> split_layer_name(std::string_view name) {
 const GgufFamily& find_gguf_family(const GgufFile& file) {
   const std::string architecture = file.string("general.architecture").value_or("");
   for (const GgufFamily& family : kFamilies) {
-    if (architecture != family.architecture) {
+    if (architecture != family.architecture || !fits(family, file)) {
       continue;
     }
     const auto key = [&](const char* rest) { return architecture + "." + rest; };
@@ -123,7 +137,9 @@ const GgufFamily& find_gguf_family(const GgufFile& file) {
   }
   std::string known;
   for (const GgufFamily& family : kFamilies) {
-    known += fmt::format("{}{}", known.empty() ? "" : ", ", family.architecture);
+    if (fits(family, file)) {
+      known += fmt::format("{}{}", known.empty() ? "" : ", ", family.architecture);
+    }
   }
   throw Error(kGgufFamily, fmt::format("{} holds a model of the architecture \"{}\", which is not "
                                        "supported",
@@ -158,13 +174,15 @@ const GgufFamily& gguf_family_of(const Json& config) {
   for (const GgufFamily& family : kFamilies) {
     // A Mistral is a Llama to llama.cpp.
     if (architecture == family.class_name ||
-        (architecture == "MistralForCausalLM" && family.interleaved_rope)) {
+        (architecture == "MistralForCausalLM" && family.is("llama"))) {
       return family;
     }
   }
   throw Error(kGgufFamily,
               fmt::format("{} cannot be written as a GGUF file", std::string(architecture)))
-      .hint("models of Llama, Mistral, Qwen2, Qwen3 and Gemma 3 can");
+      .hint(
+          "models of Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, Granite, SmolLM3, OLMo 2 and 3, "
+          "EXAONE 4, StarCoder2 and Seed-OSS can");
 }
 
 std::string gguf_tensor_name(const GgufFamily& family, std::string_view hf) {
@@ -182,8 +200,8 @@ std::string gguf_tensor_name(const GgufFamily& family, std::string_view hf) {
     const auto named = [&](std::string_view gguf) {
       return fmt::format("blk.{}.{}.{}", layer, gguf, hf.substr(last + 1));
     };
-    for (const LayerName& n : kGemmaLayerNames) {
-      if (family.is_gemma && n.hf == part) {
+    for (const LayerName& n : family.names) {
+      if (n.hf == part) {
         return named(n.gguf);
       }
     }

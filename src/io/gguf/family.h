@@ -4,6 +4,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -12,13 +13,24 @@
 
 namespace sft {
 
+// A tensor's name in the file and ours, without layer and kind.
+struct GgufTensorName {
+  std::string_view gguf, hf;
+};
+
 struct GgufFamily {
-  const char* architecture;  // general.architecture
-  const char* model_type;    // config.json
-  const char* class_name;    // config.json's architectures
-  bool interleaved_rope;     // rows of q and k were permuted for an interleaved rope
-  bool norms_plus_one;       // norm weights were stored with 1 added
-  bool is_gemma;             // four norms a layer, two ropes, GELU
+  const char* architecture;                 // general.architecture
+  const char* model_type;                   // config.json
+  const char* class_name;                   // config.json's architectures
+  bool interleaved_rope;                    // rows of q and k were permuted for an interleaved rope
+  bool norms_plus_one;                      // norm weights were stored with 1 added
+  std::span<const GgufTensorName> names{};  // of a layer's tensors, where they are not Llama's
+  bool llama_keys = false;     // vocab_size and rope.dimension_count, and the tokenizer's of Llama
+  bool rope_divisors = false;  // llama3's scaling is the tensor rope_freqs.weight
+
+  bool is(std::string_view type) const { return type == model_type; }
+  // Four norms a layer, GELU, scaled embeddings.
+  bool is_gemma() const { return is("gemma2") || is("gemma3_text"); }
 };
 
 // M229 naming the architecture when it is not in the table; M230 for what the table's families have

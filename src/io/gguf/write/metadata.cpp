@@ -91,6 +91,12 @@ void GgufMetadata::reals(std::string_view key, const std::vector<float>& values)
   }
 }
 
+void GgufMetadata::flags(std::string_view key, const std::vector<bool>& values) {
+  if (!values.empty()) {
+    set(key, list(kBool, std::vector<uint8_t>(values.begin(), values.end())));
+  }
+}
+
 void GgufMetadata::move_to_end(std::string_view key) {
   const auto it = std::ranges::find(entries_, key, [](const auto& e) { return e.first; });
   if (it != entries_.end()) {

@@ -22,6 +22,7 @@ class GgufMetadata {
   void texts(std::string_view key, const std::vector<std::string>& values);
   void numbers(std::string_view key, const std::vector<int32_t>& values);
   void reals(std::string_view key, const std::vector<float>& values);
+  void flags(std::string_view key, const std::vector<bool>& values);
 
   // Moves a key to the end; llama.cpp's quantiser does that with those that it sets.
   void move_to_end(std::string_view key);

@@ -114,7 +114,7 @@ class ModelPlanner {
   }
 
   void add_rope_divisors(std::vector<GgufOutput>& all) const {
-    if (!family_.interleaved_rope) {
+    if (!family_.rope_divisors) {
       return;
     }
     const auto divisors = llama3_divisors(source_.config(), model_.config.head_dim);
@@ -231,7 +231,7 @@ GgufPlan plan_gguf(const ModelSource& source, const fs::path& folder, const Gguf
                      tokenizer_config.is_object() ? tokenizer_config : Json::object(), vocab);
   plan.adds_bos = runtime_adds_bos(vocabulary, vocab);
   set_template_keys(m, source.chat_templates());
-  if (planner->family().is_gemma && vocabulary.model == "llama") {
+  if (planner->family().is_gemma() && vocabulary.model == "llama") {
     m.flag("tokenizer.ggml.add_space_prefix", false);
   }
   if (mix.quantiser) {
