@@ -23,6 +23,20 @@ Json scaling_of(const Json& parameters) {
   return scaling;
 }
 
+// Phi-3's, of which transformers 4 takes three fields and no more; null where there are others.
+Json longrope_of_phi3(const Json& parameters) {
+  Json scaling = {{"type", "longrope"}};
+  for (const auto& [key, value] : parameters.items()) {
+    if (key == "short_factor" || key == "long_factor") {
+      scaling[key] = value;
+    } else if (key != "rope_type" && key != "type" && key != "rope_theta" &&
+               key != "partial_rotary_factor" && key != "original_max_position_embeddings") {
+      return nullptr;
+    }
+  }
+  return scaling;
+}
+
 // The other way round. Old files call the type "type".
 Json parameters_of(const Json& scaling, const Json& theta) {
   Json parameters = scaling.is_object() ? scaling : Json::object();
@@ -44,7 +58,14 @@ void add_old_rope_form(JsonEditor& config) {
   const Json parameters = config.json()["rope_parameters"];
   if (parameters.contains("rope_theta")) {
     config.set("rope_theta", parameters["rope_theta"]);
-    set_scaling(config, scaling_of(parameters));
+    const bool phi3 = config.json().value("model_type", "") == "phi3" &&
+                      parameters.value("rope_type", "") == "longrope";
+    set_scaling(config, phi3 ? longrope_of_phi3(parameters) : scaling_of(parameters));
+    for (const char* key : {"partial_rotary_factor", "original_max_position_embeddings"}) {
+      if (phi3 && parameters.contains(key) && !config.has(key)) {
+        config.set(key, parameters[key]);
+      }
+    }
     return;
   }
   const auto part = [&](const char* layer_type) {

@@ -137,6 +137,26 @@ TEST(ModelSaver, BothRopeFormsSayTheSame) {
   EXPECT_EQ(completed("{}"), Json::object());
 }
 
+// Its class in transformers 4 wants three fields in rope_scaling, and the others beside it.
+TEST(ModelSaver, LongropeOfPhi3IsInTheFormThatTransformers4Takes) {
+  const auto completed = [](const char* text) {
+    JsonEditor editor(text, "config.json");
+    complete_rope_forms(editor);
+    return editor.json();
+  };
+  const Json c = completed(R"({"model_type": "phi3", "rope_parameters": {"rope_type": "longrope",
+      "rope_theta": 5.0, "partial_rotary_factor": 0.75, "original_max_position_embeddings": 32,
+      "short_factor": [1.0], "long_factor": [2.0]}})");
+  EXPECT_EQ(c["rope_scaling"],
+            (Json{{"type", "longrope"}, {"short_factor", {1.0}}, {"long_factor", {2.0}}}));
+  EXPECT_EQ(c["rope_theta"], 5.0);
+  EXPECT_EQ(c["partial_rotary_factor"], 0.75);
+  EXPECT_EQ(c["original_max_position_embeddings"], 32);
+  const Json more = completed(R"({"model_type": "phi3", "rope_parameters": {"rope_type": "longrope",
+      "rope_theta": 5.0, "attention_factor": 1.5, "short_factor": [1.0], "long_factor": [2.0]}})");
+  EXPECT_FALSE(more.contains("rope_scaling"));  // which could not say it
+}
+
 TEST(ModelSaver, ATurnEndThatIsNotEosIsAddedEverywhere) {
   Source source;
   source.file("config.json", kOldConfig)
