@@ -55,10 +55,13 @@ struct BenchOptions {
         .one_of({"none", "norms", "mlp", "block"});
     v("activation_offloading", &settings.memory.offload, "Keep activations in the host's memory.");
     v("mlp_tile", &settings.memory.mlp_tile,
-      "With --lora_r: tokens whose MLP is computed at a time, for long documents; 0: all.")
+      "With --lora_r: tokens whose MLP is computed at a time, and whose logits are held, for long "
+      "documents; 0: all.")
         .at_least(0);
     v("lora_r", &lora_r, "Adapters of this rank on all linear layers; without it all is trained.")
         .at_least(1);
+    v("use_dora", &run.model.use_dora,
+      "With --lora_r: adapters that keep the rows' lengths apart (DoRA).");
     v("sweep", &sweep,
       "Micro-batches of 1, 2, 4, ... documents, as long as they fit and get faster, each with the "
       "cheapest recompute that fits.");

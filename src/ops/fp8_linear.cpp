@@ -10,16 +10,6 @@ namespace sft {
 
 namespace {
 
-// Whether the device multiplies codes themselves; else what they stand for is multiplied.
-bool multiplies_codes(const Program& p, Value weight) {
-  constexpr int64_t kWhole = 16;
-  return p.target().device == DeviceKind::cuda &&
-         std::ranges::all_of(p.parts(weight), [&](Value part) {
-           const Shape& shape = p.shape(part);
-           return shape[0] % kWhole == 0 && shape[1] % kWhole == 0;
-         });
-}
-
 // Calls f(part, first row) for the parts of a weight, which are an instruction's inputs from `at`.
 template <class F>
 void each_part(const Run& r, int at, int parts, const F& f) {
@@ -66,6 +56,15 @@ Value emit_columns(Program& b, Value weight) {
 bool is_fp8(const Program& p, Value weight) {
   return std::ranges::all_of(p.parts(weight),
                              [&](Value part) { return p.info(part).dtype == DType::f8_rows; });
+}
+
+bool multiplies_codes(const Program& p, Value weight) {
+  constexpr int64_t kWhole = 16;
+  return p.target().device == DeviceKind::cuda &&
+         std::ranges::all_of(p.parts(weight), [&](Value part) {
+           const Shape& shape = p.shape(part);
+           return shape[0] % kWhole == 0 && shape[1] % kWhole == 0;
+         });
 }
 
 void emit_fp8_product(Program& p, Value x, Value weight, Value bias, Output y) {

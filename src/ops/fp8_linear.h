@@ -11,6 +11,8 @@ namespace sft {
 
 // Whether a weight is such a one.
 bool is_fp8(const Program& p, Value weight);
+// Whether the device multiplies its codes themselves; else what they stand for is multiplied.
+bool multiplies_codes(const Program& p, Value weight);
 
 // y = x weight^T (+ bias), and grad_x (+)= grad_y weight.
 void emit_fp8_product(Program& p, Value x, Value weight, Value bias, Output y);

@@ -20,6 +20,18 @@ Shape loss_workspace(const Target& target, int64_t tokens, int64_t vocab, int64_
   return {std::min(rows, (tokens + 127) / 128 * 128), row + 2 * hidden};
 }
 
+namespace {
+
+// Where the MLP is computed some tokens at a time, memory is short: no more logits are held.
+Shape held_logits(const Program& p, int64_t tokens, int64_t vocab, int64_t hidden) {
+  const Shape most = loss_workspace(p.target(), tokens, vocab, hidden);
+  constexpr int64_t kLeast = 128;
+  const int64_t tile = (p.memory().mlp_tile + kLeast - 1) / kLeast * kLeast;
+  return tile > 0 ? Shape{std::min(most[0], tile), most[1]} : most;
+}
+
+}  // namespace
+
 Value linear_cross_entropy(Program& p, Value hidden, Value weight, Value targets, Value rows,
                            Value loss_scale, TokenLoss loss, const HeadUpdate& update) {
   const int64_t width = p.shape(hidden)[1];
@@ -27,7 +39,7 @@ Value linear_cross_entropy(Program& p, Value hidden, Value weight, Value targets
   SFT_ASSERT(p.shape(weight)[1] == width);
   const Value stats = p.make("loss.stats", {4});
   const int64_t tokens = p.shape(hidden)[0];
-  const Shape held = loss_workspace(p.target(), tokens, vocab, width);
+  const Shape held = held_logits(p, tokens, vocab, width);
   const Value workspace = p.activation("loss.workspace", held);
   const Value row_stats = p.make("loss.row_stats", {tokens, 4});
   const Value update_workspace =

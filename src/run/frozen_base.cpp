@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <map>
 #include <vector>
 
@@ -101,6 +102,16 @@ std::string base_words(const Model& model, DType compute) {
   }
   return words.empty() ? ""
                        : fmt::format("{}, {} in all", fmt::join(words, ", "), human_bytes(bytes));
+}
+
+void say_products(const Model& model, const Device& device, const Logger& log) {
+  const bool fp8 = std::ranges::any_of(
+      model.frozen, [](const ParamSpec& spec) { return spec.stored == DType::f8_rows; });
+  if (fp8 && device.kind() == DeviceKind::cpu) {
+    log.note(
+        "--base_dtype fp8 on a CPU: what the codes stand for is multiplied, in float32; it saves "
+        "memory, not time");
+  }
 }
 
 void require_adapters(const ModelOptions& o, const ModelSource* source) {

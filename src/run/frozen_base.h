@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/log.h"
+#include "device/device.h"
 #include "io/model_source.h"
 #include "model/adapters.h"
 #include "settings/train_options.h"
@@ -19,6 +20,9 @@ StoredType frozen_base(Model& shape, const ModelOptions& options, const ModelSou
 
 // "nf4 (78.9 %), 91 MiB in all": how it is kept; "" where nothing is packed.
 std::string base_words(const Model& model, DType compute);
+
+// That a CPU multiplies what the codes of a base in float8 stand for.
+void say_products(const Model& model, const Device& device, const Logger& log);
 
 // C200 where options, or the source, quantise the weights of a model that is trained whole.
 void require_adapters(const ModelOptions& options, const ModelSource* source);

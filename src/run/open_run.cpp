@@ -345,6 +345,7 @@ MemoryWish OpenRun::memory_wish() {
 
 const MemoryPlan& OpenRun::memory() {
   if (!memory_) {
+    say_products(shape(), device(), surroundings_.logger);
     memory_ = plan_run(options_, memory_wish(), shape(), device(), compute(), surroundings_.logger);
   }
   return *memory_;

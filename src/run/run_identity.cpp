@@ -50,6 +50,7 @@ constexpr const char* kWhatMatters[] = {"learning_rate",
                                         "bnb_4bit_quant_type",
                                         "use_bnb_nested_quant",
                                         "base_dtype",
+                                        "mlp_tile",
                                         "train_sampling_strategy",
                                         "dataset_order",
                                         "dataset_streaming"};
@@ -95,6 +96,9 @@ Json settings_of(OpenRun& run) {
   if (o.data.dataset_streaming || o.data.dataset_order == "windowed") {
     add(kWhatMakesWindows);
   }
+  const Json& init = o.model.model_init_kwargs;
+  identity["quantization_config in --model_init_kwargs"] =
+      init.is_object() ? init.value("quantization_config", Json()) : Json();
   Json config = run.config();
   for (const char* key : kWordsOnly) {
     config.erase(key);

@@ -82,9 +82,9 @@ void visit_precision(TrainOptions& o, OptionTable& v) {
     "Keep what the backward pass reads in the host's memory; with gradient_checkpointing auto only "
     "where recomputing whole blocks does not fit.");
   v("mlp_tile", &o.mlp_tile,
-    "Tokens whose MLP is computed at a time, forward and backward, where only adapters are "
-    "trained: "
-    "for long documents. 0: all.")
+    "Tokens whose MLP is computed at a time, forward and backward, and whose logits are held, "
+    "where "
+    "only adapters are trained: for long documents. 0: all.")
       .at_least(0);
   const char* compiled = "the program is recorded, planned and replayed in any case";
   v("torch_compile", &o.torch_compile, "Compile the model.").inert(compiled);

@@ -1,5 +1,7 @@
 // The program from outside: streams, exit codes, help, configuration.
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -8,6 +10,7 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <map>
 #include <set>
 
 #include "cli/run_sft.h"
@@ -301,6 +304,47 @@ TEST(Program, GenerateIsQuietOrVerbose) {
   EXPECT_EQ(quiet.err, "");
   EXPECT_NE(verbose.err.find("prompt tokens"), std::string::npos) << verbose.err;
   EXPECT_EQ(usual.err.find("prompt tokens"), std::string::npos) << usual.err;
+}
+
+// Each answers as it does alone, whatever answered before it.
+TEST(Program, SeveralAdaptersAnswerByTheirNames) {
+  const fs::path folder = fs::temp_directory_path() / ("sft_adapters_" + std::to_string(getpid()));
+  const std::string golden = SFT_TEST_DIR "/golden";
+  const std::string model = golden + "/models/chatml";
+  for (const char* name : {"a", "b"}) {
+    const RunResult run = run_sft(fmt::format(
+        "--model_name_or_path '{}' --dataset_name '{}/data/text' --do_train --use_peft --use_cpu "
+        "--lora_target_modules all-linear --learning_rate 0.1 --lora_dropout 0 --max_steps 6 "
+        "--seed {} --save_strategy no --output_dir '{}'",
+        model, golden, name[0] == 'a' ? 1 : 2, (folder / name).string()));
+    ASSERT_EQ(run.code, 0) << run.err;
+  }
+  const auto answer = [&](const std::string& arguments) {
+    const RunResult run =
+        run_sft("generate --use_cpu --json --max_new_tokens 8 --prompt 'the word' " + arguments);
+    EXPECT_EQ(run.code, 0) << run.err;
+    return Json::parse(run.out);
+  };
+  const std::string a = "a='" + (folder / "a").string() + "'";
+  const std::string b = "b='" + (folder / "b").string() + "'";
+  std::map<std::string, Json> alone = {{"a", answer("--adapter '" + (folder / "a").string() + "'")},
+                                       {"b", answer("--adapter '" + (folder / "b").string() + "'")},
+                                       {"base", answer("--model '" + model + "'")}};
+  EXPECT_NE(alone["a"]["text"], alone["b"]["text"]);
+  EXPECT_NE(alone["a"]["text"], alone["base"]["text"]);
+  const std::vector<std::string> order = {"b", "base", "a", "b"};
+  const Json answers =
+      answer(fmt::format("--adapter {} --adapter={} --active {}", a, b, fmt::join(order, " ")));
+  ASSERT_EQ(answers.size(), order.size());
+  for (size_t i = 0; i < order.size(); ++i) {
+    EXPECT_EQ(answers[i]["adapter"], order[i]);
+    EXPECT_EQ(answers[i]["text"], alone[order[i]]["text"]) << order[i];
+  }
+  EXPECT_EQ(answer(fmt::format("--adapter {} --adapter {}", a, b)).size(), 2);  // all of them
+  const RunResult unknown =
+      run_sft(fmt::format("generate hi --use_cpu --adapter {} --adapter {} --active c", a, b));
+  EXPECT_NE(unknown.err.find("C198"), std::string::npos) << unknown.err;
+  fs::remove_all(folder);
 }
 
 TEST(Program, GenerateKnowsTheNamesOfOtherTools) {

@@ -255,6 +255,28 @@ TEST_F(Refusals, AChangeOfWhatMattersIsSaidBeforeTheRun) {
   }
 }
 
+// What changes the order of sums, or what a frozen base computes, is no less a change.
+TEST_F(Refusals, AChangeOfHowAnAdapterIsComputedIsSaid) {
+  const Values adapters = {
+      {"use_peft", std::nullopt}, {"lora_dropout", "0"}, {"lora_target_modules", "all-linear"}};
+  const auto with = [&](Values more) {
+    more.insert(adapters.begin(), adapters.end());
+    return more;
+  };
+  ASSERT_EQ(refused(train, with({{"save_steps", "1"}})), "");
+  fs::rename(folder_ / "out", folder_ / "before");
+  const auto resumed = [&](const std::string& name, const std::string& value) {
+    return refused(dry_run,
+                   with({{"resume_from_checkpoint", "before/checkpoint-1"}, {name, value}}));
+  };
+  EXPECT_EQ(resumed("mlp_tile", "0"), "");  // the default
+  EXPECT_EQ(resumed("mlp_tile", "32"), "C063");
+  EXPECT_EQ(resumed("base_dtype", "fp8"), "C063");
+  EXPECT_EQ(resumed("model_init_kwargs",
+                    R"({"quantization_config": {"load_in_8bit": true, "llm_int8_threshold": 5}})"),
+            "C063");
+}
+
 // Whether rows are tokenised first or made while training runs.
 TEST_F(Refusals, OneLetterOfOneRowIsAChangeOfTheData) {
   for (const int count : {300, 6000}) {

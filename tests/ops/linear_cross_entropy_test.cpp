@@ -388,5 +388,30 @@ TEST(LossChunks, hold_at_most_64_mib_and_at_least_32_rows) {
   }
 }
 
+// --mlp_tile holds for the logits too, which is what then takes most memory.
+TEST(LossChunks, hold_no_more_rows_than_a_tile) {
+  const OpCase c = loss_case(some_targets(700, 20, 3), 12, 20, LossType::nll, 1e-3);
+  const OpResult whole = run_op(c), tiled = run_op(c, {.mlp_tile = 200});
+  for (size_t i = 0; i < c.operands.size(); ++i) {
+    for (size_t j = 0; j < whole.gradients[i].size(); ++j) {
+      EXPECT_NEAR(tiled.gradients[i][j], whole.gradients[i][j], 1e-6);
+    }
+  }
+  EXPECT_NEAR(tiled.outputs[0][0], whole.outputs[0][0], 1e-3);
+  MemoryPolicy policy;
+  policy.mlp_tile = 200;
+  Program p(Program::Purpose::training, policy);
+  const auto input = [&](const char* name, Shape shape, DType type) {
+    return p.input(name, std::move(shape), type);
+  };
+  linear_cross_entropy(p, input("hidden", {700, 12}, DType::f32),
+                       input("weight", {20, 12}, DType::f32), input("targets", {700}, DType::i32),
+                       input("rows", {700}, DType::i32), input("scale", {1}, DType::f32), {});
+  const auto& values = p.values();
+  const auto held = std::ranges::find(values, "loss.workspace", &ValueInfo::name);
+  ASSERT_NE(held, values.end());
+  EXPECT_EQ(held->shape[0], 256);
+}
+
 }  // namespace
 }  // namespace sft::testing

@@ -83,11 +83,16 @@ fi
 "$PYTHON" tests/peers/templates.py "$build/tests/chat/template_probe" 5000 1 ${TEMPLATES:-} 2>"$work/templates.log" || failed=1
 
 # GGUF files byte for byte as llama.cpp's converter writes them, and each tensor as ggml quantises it. LLAMA_CPP=… names llama.cpp's sources
-# (the source package of llama-cpp-python has them under vendor/), GGML=… a library with ggml_quantize_chunk (xllamacpp has one).
+# (the source package of llama-cpp-python has them under vendor/), GGML=… a library with ggml_quantize_chunk (xllamacpp has
+# one, with llama.cpp whole).
 if [ -n "${LLAMA_CPP:-}" ]; then
   "$PYTHON" tests/peers/gguf.py "$sft" "$work/gguf" "$LLAMA_CPP" ${GGML:-} 2>"$work/gguf.log" || failed=1
 else
   echo "GGUF files are not compared: set LLAMA_CPP"
+fi
+# What llama.cpp makes of a GGUF base and the adapter that was trained on it.
+if [ -n "${GGML:-}" ]; then
+  "$PYTHON" tests/peers/gguf_loss.py "$sft" "$work/gguf_loss" "$GGML" 2>"$work/gguf_loss.log" || failed=1
 fi
 
 [ "$failed" -eq 0 ] && echo "all peers load what sft saves"

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <csignal>
+#include <cstdlib>
 #include <string>
 #include <thread>
 #include <vector>
@@ -201,6 +202,26 @@ inline RunResult run_rank(TrainOptions o, const PreparedDataset& rows, Communica
 inline RunResult run_one(const TrainOptions& o, const PreparedDataset& rows) {
   const auto comm = local_communicator();
   return run_rank(o, rows, *comm);
+}
+
+// What is computed again, and what waits in the host's memory, changes no bit. With SFT_TEST_CUDA
+// on the GPU.
+inline void expect_same_under_every_policy(TrainOptions o) {
+  const Rows rows(40);
+  const auto comm = local_communicator();
+  const bool gpu = std::getenv("SFT_TEST_CUDA") != nullptr;
+  const auto run = [&](const char* policy, bool offloaded) {
+    o.gradient_checkpointing = policy;
+    o.activation_offloading = offloaded;
+    return run_rank(o, rows, *comm, {.gpu = gpu}).weights;
+  };
+  const std::vector<float> kept = run("none", false);
+  for (const char* policy : {"norms", "mlp", "block"}) {
+    EXPECT_EQ(kept, run(policy, false)) << policy;
+  }
+  for (const char* policy : {"none", "block"}) {
+    EXPECT_EQ(kept, run(policy, true)) << policy << ", offloaded";
+  }
 }
 
 // Every rank's result; an error of one is thrown when all have ended.
