@@ -304,7 +304,7 @@ std::string tensor_b(const AdapterTarget& t) {
   return named(t, "lora_B.weight", "lora_embedding_B");
 }
 std::string tensor_magnitude(const AdapterTarget& t) {
-  return named(t, "lora_magnitude_vector", "lora_magnitude_vector");
+  return named(t, kMagnitudeName.data(), kMagnitudeName.data());
 }
 std::string tensor_tokens(const std::string& module) {
   return fmt::format("{}{}.token_adapter.trainable_tokens_delta", kAdapterPrefix, module);

@@ -26,6 +26,8 @@ Model with_packed_base(const Model& model, DType type);
 
 // What the name of a tensor in an adapter's file begins with.
 inline constexpr std::string_view kAdapterPrefix = "base_model.model.";
+// And what that of a magnitude ends with.
+inline constexpr std::string_view kMagnitudeName = "lora_magnitude_vector";
 // The published names of an adapter's tensors, as in adapter_model.safetensors: A, B and, with
 // DoRA, the rows' magnitudes.
 std::string tensor_a(const AdapterTarget& target);

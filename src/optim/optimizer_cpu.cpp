@@ -134,7 +134,7 @@ class Tiles {
     const float decay = s.decay ? c_.decay : c_.no_decay;
     const int64_t state = r.begin - s.begin;
     const int64_t at = r.begin - c_.begin;
-    if (s.format == StateFormat::f32 && c_.weight_type == DType::f32) {
+    if (s.format == StateFormat::f32 && c_.weight_type == DType::f32 && !s.rounded) {
       auto* const weights = static_cast<float*>(c_.weights) + at;
       // The copy is made of what is still in the cache.
       for (int64_t i = 0; i < r.size(); i += kNear) {
@@ -169,7 +169,7 @@ class Tiles {
       }
     }
     row(weights.data(), at, rows, kTile, decay);
-    const bool random = c_.weight_type == DType::bf16 || s.format == StateFormat::bf16;
+    const bool random = c_.weight_type == DType::bf16 || s.rounded || s.format == StateFormat::bf16;
     RoundingPair pair{};
     for (int64_t i = 0; i < kTile; ++i) {
       const auto k = static_cast<size_t>(i);
@@ -182,6 +182,9 @@ class Tiles {
         static_cast<BFloat16*>(c_.weights)[at + i] = rounded;
         weights[k] = to_float(rounded);
       } else {
+        if (s.rounded) {
+          weights[k] = to_float(BFloat16{round_stochastically(weights[k], bits.weight)});
+        }
         static_cast<float*>(c_.weights)[at + i] = weights[k];
       }
       for (size_t slot = 0; slot < kSlots; ++slot) {

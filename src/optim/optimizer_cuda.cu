@@ -171,7 +171,7 @@ __device__ void update_tile(const UpdateCall& c, int64_t at, const block8::Book*
   }
   constexpr bool kRoundWeights = !std::is_same_v<W, float>;
   uint32_t random[1 + kSlots][kLaneValues];
-  if (kRoundWeights || format == StateFormat::bf16) {
+  if (kRoundWeights || s.rounded || format == StateFormat::bf16) {
 #pragma unroll
     for (int i = 0; i < kLaneValues; i += 2) {
       const RoundingPair pair =
@@ -188,6 +188,12 @@ __device__ void update_tile(const UpdateCall& c, int64_t at, const block8::Book*
   } else if constexpr (kRoundWeights) {
     store_rounded(static_cast<W*>(c.weights) + at, w, random[0]);
   } else {
+    if (s.rounded) {
+#pragma unroll
+      for (int i = 0; i < kLaneValues; ++i) {
+        w[i] = __uint_as_float(uint32_t{round_stochastically(w[i], random[0][i])} << 16);
+      }
+    }
     store_tile(static_cast<float*>(c.weights) + at, w);
   }
   if (!Rule::kWritesGradient && c.copy != nullptr) {

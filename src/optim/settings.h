@@ -32,6 +32,8 @@ struct OptimizerSettings {
   WholeStep whole = WholeStep::none;
   RateAdjustment adjustment = RateAdjustment::original;
   double clip_threshold = 1.0, decay_rate = -0.8;  // Adafactor
+  // Weights in float32 hold numbers of bfloat16, but for magnitudes; rounded stochastically.
+  bool rounds_weights = false;
 };
 
 }  // namespace sft

@@ -62,6 +62,7 @@ StateLayout::StateLayout(const std::vector<ParamSpec>& specs, const ParamLayout&
     like.rule = settings.rule;
     like.format = settings.format;
     like.decay = settings.weight_decay != 0.0 && decays(spec);
+    like.rounded = settings.rounds_weights && spec.kind != ParamKind::magnitude;
     if (takes_whole(settings.whole, spec, blocks)) {
       like.whole = true;
       like.rule = settings.whole == WholeStep::muon ? RuleName::momentum : RuleName::direction;
@@ -109,7 +110,8 @@ void StateLayout::append(ElementRange whole, const StateSegment& like) {
   }
   StateSegment* last = segments_.empty() ? nullptr : &segments_.back();
   if (last != nullptr && last->format == like.format && last->decay == like.decay &&
-      last->rule == like.rule && last->whole == like.whole && last->end == own.begin) {
+      last->rule == like.rule && last->whole == like.whole && last->rounded == like.rounded &&
+      last->end == own.begin) {
     last->end = own.end;
   } else {
     StateSegment next = like;

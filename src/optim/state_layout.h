@@ -20,7 +20,8 @@ struct StateSegment {
   RuleName rule;
   StateFormat format;
   bool decay;
-  bool whole;  // its tensors are taken whole, after `rule`
+  bool whole;    // its tensors are taken whole, after `rule`
+  bool rounded;  // float32 weights stay numbers of bfloat16
 };
 
 // A published tensor that a step takes whole, of which some elements are in the layout's range.

@@ -23,6 +23,7 @@
 #include "settings/sharding_config/deepspeed.h"
 #include "state/config_sizes.h"
 #include "state/sharder.h"
+#include "state/trained_types.h"
 #include "train/loader_options.h"
 
 namespace sft {
@@ -389,7 +390,7 @@ void OpenRun::check_same_settings() {
   if (!options_.resume_with_changes) {  // else all that differs is said at once
     refuse_changes(difference(*saved, settings_of(*this)));
   }
-  check_state_tensors(**checkpoint_, shape(), shape().trained_type,
+  check_state_tensors(**checkpoint_, shape(), held_type(shape()),
                       optimizer_settings(options_.optim, static_cast<uint64_t>(options_.seed)));
 }
 
@@ -429,7 +430,7 @@ LoadedModel& OpenRun::weights() {
   }
   AdapterStart* const start = adapter() ? &adapter_->start : nullptr;
   weights_ =
-      load_model(source(), shape(), device(), compute(), shape().trained_type, holding(), start);
+      load_model(source(), shape(), device(), compute(), held_type(shape()), holding(), start);
   return *weights_;
 }
 

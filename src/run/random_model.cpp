@@ -8,6 +8,7 @@
 #include "core/rng.h"
 #include "formats/convert.h"
 #include "formats/format.h"
+#include "state/trained_types.h"
 
 namespace sft {
 
@@ -52,7 +53,7 @@ void make_frozen(FrozenWeights& frozen, Device& device, const std::vector<float>
 
 LoadedModel random_model(const Model& shape, Device& device, DType compute,
                          const Holding& holding) {
-  const DType weight_type = shape.trained_type;
+  const DType weight_type = held_type(shape);
   LoadedModel loaded;
   loaded.model = shape;
   loaded.target = {device.kind(), compute};

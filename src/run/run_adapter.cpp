@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "io/token_donor.h"
+#include "state/trained_types.h"
 
 namespace sft {
 
@@ -36,17 +37,16 @@ RunAdapter RunAdapter::add_to(Model& shape, const TrainOptions& options, const L
       given != nullptr
           ? AdapterStart::given(config, plan, given->values)
           : AdapterStart::drawn(config, plan, static_cast<uint64_t>(options.seed), before);
-  if (given == nullptr && options.model.dtype == "bfloat16") {
-    start.round_to(DType::bf16);
-  }
   if (config.changes_base() && stored) {
     check_plain_base(plan, config, stored);
   }
   RunAdapter adapter{config, std::move(plan), std::move(start)};
   add_adapters(shape, adapter.plan, config, stored);
   adapter.start.keep_as(stored, shape.packed_from);
-  if (config.dora) {
-    shape.trained_type = DType::f32;  // magnitudes change by less than bfloat16 can tell
+  if (given == nullptr && options.model.dtype == "bfloat16") {
+    adapter.start.round_to(DType::bf16);
+  } else if (holds_narrower(shape)) {
+    adapter.start.round_to(shape.trained_type, false);
   }
   adapter.start.zero(shape.zeroed);
   return adapter;

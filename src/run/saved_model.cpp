@@ -3,10 +3,22 @@
 #include "core/file.h"
 #include "formats/convert.h"
 #include "model/adapters.h"
+#include "state/trained_types.h"
 
 namespace sft {
 
 namespace {
+
+// The same tensor, of float32, in a type that holds all of its numbers.
+StreamedTensor narrowed(const StreamedTensor& tensor, DType type) {
+  return {
+      tensor.name, type, tensor.shape, [tensor, type](uint64_t begin, std::span<std::byte> into) {
+        const size_t n = into.size() / size_of(type);
+        std::vector<float> wide(n);
+        tensor.fill(begin / size_of(type) * sizeof(float), std::as_writable_bytes(std::span(wide)));
+        convert_from_f32(type, wide.data(), static_cast<int64_t>(n), into.data());
+      }};
+}
 
 SaveOptions save_options(OpenRun& run) {
   const TrainOptions& o = run.options();
@@ -42,6 +54,9 @@ SavedModel::SavedModel(OpenRun& run)
   }
   if (adapter_) {
     tables_ = adapter_->tables(run.shape(), !source_.added_tokens().empty());
+    if (holds_narrower(run.shape())) {
+      narrower_ = run.shape().trained_type;
+    }
   }
 }
 
@@ -51,7 +66,7 @@ SaveReport SavedModel::write_adapter(const fs::path& folder,
   std::vector<StreamedTensor> all;
   for (const StreamedTensor& w : weights) {
     if (w.name.starts_with(kAdapterPrefix)) {  // not the rest of a bias that is trained in part
-      all.push_back(w);
+      all.push_back(!w.name.ends_with(kMagnitudeName) && narrower_ ? narrowed(w, *narrower_) : w);
     }
   }
   for (const auto& [name, base] : tables_) {

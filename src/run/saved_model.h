@@ -26,6 +26,7 @@ class SavedModel {
 
   const ModelSource& source_;
   const std::optional<RunAdapter>& adapter_;
+  std::optional<DType> narrower_;              // of what an adapter trains but for magnitudes
   std::map<std::string, std::string> tables_;  // that an adapter's file has beside it
   SaveOptions options_;
   bool chats_;                               // all rows are known, and some are conversations

@@ -118,7 +118,7 @@ void AdapterStart::read(const ModelSource& source, const std::string& name, Elem
                 part, to, pool);
     }
   }
-  if (rounding_) {
+  if (rounding_ && (rounds_magnitudes_ || !name.ends_with(kMagnitudeName))) {
     const auto n = static_cast<size_t>(part.size());
     std::vector<std::byte> narrow(n * size_of(*rounding_));
     convert_from_f32(*rounding_, to, part.size(), narrow.data());

@@ -41,8 +41,11 @@ class AdapterStart {
   bool changes(const std::string& name) const;
   // Published tensors of the base that read as zeros.
   void zero(std::set<std::string> names) { zeroed_ = std::move(names); }
-  // The type that PEFT makes an adapter in: that of the base. Its values are rounded to it.
-  void round_to(DType type) { rounding_ = type; }
+  // The type that PEFT makes an adapter in, or TRL casts it to. Its values are rounded to it.
+  void round_to(DType type, bool magnitudes = true) {
+    rounding_ = type;
+    rounds_magnitudes_ = magnitudes;
+  }
 
  private:
   AdapterStart(const LoraConfig& config, const AdapterPlan& plan);
@@ -72,6 +75,7 @@ class AdapterStart {
   std::map<std::string, std::vector<float>> lengths_;   // of a table's columns, by module
   std::set<std::string> zeroed_;
   std::optional<DType> rounding_;
+  bool rounds_magnitudes_ = true;
   StoredType stored_;
   DType packed_from_ = DType::f32;
 };

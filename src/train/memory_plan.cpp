@@ -18,6 +18,7 @@
 #include "model/options.h"
 #include "optim/optimizers.h"
 #include "settings/nested_options.h"
+#include "state/trained_types.h"
 #include "train/background_save.h"
 
 namespace sft {
@@ -190,8 +191,8 @@ std::vector<MemoryPolicy> policies_of(const MemoryWish& wish, DeviceKind device)
 // Everything that does not depend on the batch.
 MemoryPlan standing_memory(const MemoryWish& wish, const Model& model, const Device& device,
                            DType compute) {
-  const ShardBytes bytes = shard_bytes(model, wish.holding, model.trained_type, compute,
-                                       wish.optimizer, wish.sums_apart);
+  const ShardBytes bytes =
+      shard_bytes(model, wish.holding, held_type(model), compute, wish.optimizer, wish.sums_apart);
   MemoryPlan plan;
   plan.weights = bytes.weights;
   plan.masters = bytes.masters;

@@ -15,6 +15,7 @@
 #include "data/dataset.h"
 #include "optim/optimizers.h"
 #include "settings/nested_options.h"
+#include "state/trained_types.h"
 #include "train/bad_numbers.h"
 #include "train/embedding_noise.h"
 #include "train/loader_options.h"
@@ -53,6 +54,12 @@ class Postponed {
   std::exception_ptr first_;
 };
 
+OptimizerSettings settings_for(const TrainOptions& options, const Model& model) {
+  OptimizerSettings s = optimizer_settings(options.optim, static_cast<uint64_t>(options.seed));
+  s.rounds_weights = holds_narrower(model);
+  return s;
+}
+
 }  // namespace
 
 Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& model,
@@ -70,8 +77,7 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
                           train_loader_options(options, context.comm.rank(), context.comm.size()))),
       planned_steps_(loader_->total_steps(options.num_train_epochs, options.max_steps)),
       sharder_(context.device, context.comm, model, options.sharding,
-               optimizer_settings(options.optim, static_cast<uint64_t>(options.seed)),
-               options.gradient_accumulation_steps),
+               settings_for(options, model.model), options.gradient_accumulation_steps),
       arena_(context.device),
       times_(context.device) {
   const OptimOptions& o = options.optim;

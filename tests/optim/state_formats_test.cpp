@@ -192,31 +192,41 @@ struct Plan {
   DType weight_type = DType::f32;
   RuleName rule = RuleName::adamw;
   std::vector<int64_t> cuts{};
+  bool rounds = false;  // float32 weights hold numbers of bfloat16, but for magnitudes
+  ParamKind vector = ParamKind::norm;
 };
 
 OptimizerSettings settings_of(const Plan& plan) {
   OptimizerSettings s{0.9, 0.99, 1e-8, 0.1, plan.format, 7, plan.rule};
   s.momentum = 0.9;
   s.centered = true;
+  s.rounds_weights = plan.rounds;
   return s;
 }
 
-std::vector<ParamSpec> mixed_specs() {
+std::vector<ParamSpec> mixed_specs(ParamKind vector = ParamKind::norm) {
   return {matrix("a", 40, 130),
-          {"b", {300}, {{"b", 300}}, 0, ParamKind::norm, Init::ones},
+          {"b", {300}, {{"b", 300}}, 0, vector, Init::ones},
           matrix("c", 64, 96, 1)};
 }
 
 Outcome run(Device& device, const Plan& plan) {
-  const std::vector<ParamSpec> specs = mixed_specs();
+  const std::vector<ParamSpec> specs = mixed_specs(plan.vector);
   const ParamLayout layout = layout_parameters(specs);
   const auto n = static_cast<size_t>(layout.elements);
+  const auto is_magnitude = [&](size_t i) {
+    const auto at = static_cast<int64_t>(i);
+    return plan.vector == ParamKind::magnitude && at >= layout.offsets[1] && at < layout.offsets[2];
+  };
   const size_t width = size_of(plan.weight_type);
   std::vector<std::byte> stored(n * width);
   std::vector<float> gradients(n);
   for (size_t i = 0; i < n; ++i) {
-    const float w = normal(1, 0, i);
+    float w = normal(1, 0, i);
     const BFloat16 narrow = to_bfloat16(w);
+    if (plan.rounds && !is_magnitude(i)) {
+      w = to_float(narrow);
+    }
     std::memcpy(stored.data() + i * width,
                 plan.weight_type == DType::bf16 ? static_cast<const void*>(&narrow) : &w, width);
   }
@@ -284,7 +294,8 @@ const Plan kPlans[] = {{StateFormat::f32},
                        {StateFormat::f32, DType::f32, RuleName::rmsprop},
                        {StateFormat::bf16, DType::bf16, RuleName::rmsprop},
                        {StateFormat::f32, DType::f32, RuleName::adagrad},
-                       {StateFormat::f32, DType::bf16, RuleName::adagrad}};
+                       {StateFormat::f32, DType::bf16, RuleName::adagrad},
+                       {StateFormat::f32, DType::f32, RuleName::adamw, {}, true}};
 
 TEST(StateFormats, the_same_bits_for_any_cut_and_any_number_of_threads) {
   for (Plan plan : kPlans) {
@@ -294,6 +305,27 @@ TEST(StateFormats, the_same_bits_for_any_cut_and_any_number_of_threads) {
     const Outcome cut = run(*Device::cpu(3), plan);
     EXPECT_EQ(whole.weights, cut.weights);
     EXPECT_EQ(whole.states, cut.states);
+  }
+}
+
+// As TRL has adapters on a base of bitsandbytes, magnitudes in float32 beside them.
+TEST(StateFormats, float32_that_holds_bfloat16_moves_as_bfloat16_and_a_magnitude_as_float32) {
+  for (const StateFormat format : {StateFormat::f32, StateFormat::bf16}) {
+    Plan narrow{format, DType::bf16}, wide{format, DType::f32}, held{format, DType::f32};
+    narrow.vector = wide.vector = held.vector = ParamKind::magnitude;
+    held.rounds = true;
+    const ParamLayout layout = layout_parameters(mixed_specs(ParamKind::magnitude));
+    for (const int threads : {1, 3}) {
+      const auto cpu = Device::cpu(threads);
+      const std::vector<float> as_narrow = run(*cpu, narrow).weights;
+      const std::vector<float> as_wide = run(*cpu, wide).weights;
+      const std::vector<float> got = run(*cpu, held).weights;
+      for (size_t i = 0; i < got.size(); ++i) {
+        const auto at = static_cast<int64_t>(i);
+        const bool magnitude = at >= layout.offsets[1] && at < layout.offsets[2];
+        EXPECT_EQ(got[i], magnitude ? as_wide[i] : as_narrow[i]) << i;
+      }
+    }
   }
 }
 
@@ -309,7 +341,8 @@ TEST(StateFormats, stay_near_float32) {
     double bias = 0.0;
     for (size_t i = 0; i < exact.weights.size(); ++i) {
       // 4 steps of at most 0.01 or so, and the grain of the weights themselves.
-      const double grain = plan.weight_type == DType::bf16 ? std::abs(exact.weights[i]) / 24 : 0.0;
+      const double grain =
+          plan.weight_type == DType::bf16 || plan.rounds ? std::abs(exact.weights[i]) / 24 : 0.0;
       ASSERT_NEAR(got.weights[i], exact.weights[i], 8e-3 + grain) << i;
       bias += got.weights[i] - exact.weights[i];
     }
@@ -342,7 +375,8 @@ TEST(StateFormats, the_gpu_does_the_same) {
     SCOPED_TRACE(info_of(plan.format).name);
     const Outcome want = run(*Device::cpu(2), plan);
     const Outcome got = run(*gpu, plan);
-    const bool rounded = plan.format != StateFormat::f32 || plan.weight_type == DType::bf16;
+    const bool rounded =
+        plan.format != StateFormat::f32 || plan.weight_type == DType::bf16 || plan.rounds;
     size_t far = 0;
     for (size_t i = 0; i < want.weights.size(); ++i) {
       far += std::abs(got.weights[i] - want.weights[i]) > 2e-6 ? 1 : 0;

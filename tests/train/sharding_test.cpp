@@ -178,6 +178,8 @@ std::vector<std::pair<std::string, ModelOptions>> packed_bases(double dropout) {
   ModelOptions& nested = add("fp4, nested");
   nested.load_in_4bit = nested.use_bnb_nested_quant = true;
   nested.bnb_4bit_quant_type = "fp4";
+  ModelOptions& lengths = add("nf4, DoRA");
+  lengths.load_in_4bit = lengths.use_dora = true;
   add("int8").load_in_8bit = true;
   add("fp8").base_dtype = "fp8";
   ModelOptions& skips = add("some in 8 bits");
