@@ -347,6 +347,22 @@ TEST(Program, SeveralAdaptersAnswerByTheirNames) {
   fs::remove_all(folder);
 }
 
+TEST(Program, ABaseInFloat8OnACpuSaysWhatItIs) {
+  const fs::path out = fs::temp_directory_path() / ("sft_float8_" + std::to_string(getpid()));
+  const auto said = [&](const std::string& flags) {
+    const RunResult run = run_sft(fmt::format(
+        "--model_name_or_path '{0}/models/chatml' --dataset_name '{0}/data/text' --do_train "
+        "--use_peft --use_cpu --max_steps 1 --save_strategy no --output_dir '{1}' {2}",
+        SFT_TEST_DIR "/golden", out.string(), flags));
+    EXPECT_EQ(run.code, 0) << run.err;
+    return run.err.find("what the codes stand for is multiplied, in float32") != std::string::npos;
+  };
+  EXPECT_TRUE(said("--base_dtype fp8"));
+  EXPECT_FALSE(said(""));
+  EXPECT_FALSE(said("--load_in_4bit"));
+  fs::remove_all(out);
+}
+
 TEST(Program, GenerateKnowsTheNamesOfOtherTools) {
   for (const auto& [other, ours] :
        {std::pair{"--max_tokens 5", "--max_new_tokens?"}, std::pair{"--temp 0.5", "--temperature?"},
