@@ -14,6 +14,7 @@
 #include "core/host_name.h"
 #include "core/strings.h"
 #include "io/model_saver.h"
+#include "io/text_part.h"
 #include "optim/optimizers.h"
 #include "report/rank_facts.h"
 #include "run/frozen_base.h"
@@ -175,6 +176,7 @@ const Json& OpenRun::config() {
   }
   if (own_config_.is_null()) {
     own_config_ = read_json(parts_.config);
+    own_config_ = text_part(own_config_).value_or(own_config_);
   }
   return own_config_;
 }

@@ -87,6 +87,49 @@ TEST(Config, RopeParametersAreAnObjectOfNumbersInTheirRanges) {
   }
 }
 
+TEST(Config, WhatIsNotComputedIsRefusedByName) {
+  struct Case {
+    const char *family, *field;
+    Json value;
+    const char* code;
+    const char* named = nullptr;  // in the message; null: the field
+  };
+  for (const Case& c :
+       std::vector<Case>{{"seed_oss", "residual_dropout", 0.1, "M033"},
+                         {"starcoder2", "embedding_dropout", 0.1, "M033"},
+                         {"phi3", "embd_pdrop", 0.1, "M033"},
+                         {"glm4", "attention_dropout", 0.1, "M033"},
+                         {"llama3", "hidden_act", "relu", "M033", "activation"},
+                         {"gemma3", "use_bidirectional_attention", true, "M033"},
+                         {"gemma2", "use_bidirectional_attention", true, "M033"},
+                         {"cohere2", "layer_types",
+                          Json::array({"chunked_attention", "full_attention", "full_attention"}),
+                          "M033", "chunked"},
+                         {"llama3", "partial_rotary_factor", 0.5, "M032"},
+                         {"glm4", "partial_rotary_factor", 0.01, "M034"},
+                         {"smollm3", "no_rope_layers", {1, 0}, "M034"},
+                         {"smollm3", "no_rope_layers", {1, 0, 2, 1}, "M034"},
+                         {"ministral3",
+                          "rope_parameters",
+                          {{"rope_type", "yarn"}, {"factor", 4.0}},
+                          "M034",
+                          "llama_4_scaling_beta"}}) {
+    SCOPED_TRACE(c.family);
+    Json config = config_of(c.family);
+    if (std::string_view(c.field) == "partial_rotary_factor") {
+      config.erase("rope_parameters");
+    }
+    config[c.field] = c.value;
+    EXPECT_EQ(code_of(config, c.named == nullptr ? c.field : c.named), c.code);
+  }
+  Json config = config_of("llama3");
+  config["rope_parameters"]["rope_type"] = "proportional";
+  EXPECT_EQ(code_of(config, "proportional"), "M032");
+  config = config_of("llama_longrope");
+  config["rope_parameters"]["long_factor"] = {1.0, 2.0};
+  EXPECT_EQ(code_of(config, "long_factor"), "M034");
+}
+
 TEST(Config, ADynamicRopeReachesAsFarAsItsFactor) {
   EXPECT_EQ(read_model_config(config_of("llama_dynamic")).max_positions, 64);
   EXPECT_EQ(read_model_config(config_of("llama_linear")).max_positions, 256);
