@@ -252,6 +252,9 @@ LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capa
   inputs.tokens = p.input("tokens", {tokens}, DType::i32);
   inputs.positions = p.input("positions", {tokens}, DType::i32);
   inputs.past = p.input("past", {1}, DType::i32);
+  if (std::ranges::any_of(model.config.ropes, &RopeFrequencies::by_length)) {
+    inputs.documents = p.input("documents", {2}, DType::i32);
+  }
   const int64_t row = 2 * int64_t{model.config.kv_heads} * model.config.head_dim;
   for (int layer = 0; layer < model.config.layers; ++layer) {
     inputs.caches.push_back(

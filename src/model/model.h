@@ -73,7 +73,7 @@ struct ModelConfig {
 // The program's inputs, one micro-batch flat: see the ops for their meaning.
 struct ModelInputs {
   Value tokens, positions;    // (tokens) i32
-  Value documents;            // the document_table; null when generating
+  Value documents;            // the document_table; generating: 0 and the text's length, or null
   int64_t longest = 0;        // no document has more tokens
   Value noise;                // (tokens, hidden) f32, added to the embeddings; null: none
   Value kept;                 // (count) i32: rows that count after the last attention; null: all

@@ -40,7 +40,7 @@ struct Rotation {
 
 // positions (tokens) i32 -> (tokens, rotated): cosines, then sines; where queries are scaled
 // (tokens, 2 rotated), first those for keys. Made once for all layers. `documents`: the
-// document_table; null: all tokens are the end of one document.
+// document_table, or where documents start, and the end; null: all tokens are the end of one.
 Value rope_table(Program& p, Value positions, Value documents, const RopeFrequencies& frequencies);
 
 // Rotates the query and key heads of qkv (tokens, heads.row()); over qkv's memory where it can.

@@ -153,7 +153,7 @@ void rope_table_forward(Device& device, const Tensor& positions, const Tensor& d
   f.short_length = frequencies.short_length;
   f.query_period = frequencies.query_period;
   const int64_t tokens = positions.shape[0];
-  const int64_t columns = documents.data != nullptr ? documents.shape[1] : 0;
+  const int64_t columns = documents.data != nullptr ? documents.shape.dims().back() : 0;
   table_kernel<<<static_cast<unsigned>(tokens), 64, 0, cuda(device).stream()>>>(
       positions.i32(), tokens, documents.i32(), columns, frequencies.by_length(), f, table.shape[1],
       table.f32());

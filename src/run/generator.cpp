@@ -65,6 +65,9 @@ Generator::Generator(Device& device, const LoadedModel& model, int64_t capacity)
   bindings_.parameters = model.parameters();
   const DType type = model.target.compute;
   logits_.resize(static_cast<size_t>(config.vocab));
+  for (const RopeFrequencies& rope : config.ropes) {
+    short_length_ = std::max(short_length_, rope.long_inv_freq.empty() ? 0 : rope.short_length);
+  }
   for (int layer = 0; layer < config.layers; ++layer) {
     caches_.push_back(device.allocate(static_cast<size_t>(capacity * row) * size_of(type)));
     bindings_.inputs[fmt::format("cache.{}", layer)] = {
@@ -80,14 +83,25 @@ void Generator::rewind(int64_t tokens) {
 // Long texts go in by pieces of one size: memory does not grow with their length.
 std::span<const float> Generator::feed(std::span<const int32_t> tokens) {
   constexpr size_t kPiece = 1024;
+  const int64_t length = past_ + static_cast<int64_t>(tokens.size());
+  if (short_length_ > 0) {
+    taken_.resize(static_cast<size_t>(past_));
+    taken_.insert(taken_.end(), tokens.begin(), tokens.end());
+    const bool was_long = cached_length_ > short_length_;
+    if (past_ > 0 && was_long != (length > short_length_)) {
+      tokens = taken_;  // the keys that are there were turned otherwise
+      past_ = 0;
+    }
+    cached_length_ = length;
+  }
   while (tokens.size() > kPiece) {
-    feed_piece(tokens.first(kPiece));
+    feed_piece(tokens.first(kPiece), length);
     tokens = tokens.subspan(kPiece);
   }
-  return feed_piece(tokens);
+  return feed_piece(tokens, length);
 }
 
-std::span<const float> Generator::feed_piece(std::span<const int32_t> tokens) {
+std::span<const float> Generator::feed_piece(std::span<const int32_t> tokens, int64_t length) {
   const auto count = static_cast<int64_t>(tokens.size());
   const int64_t vocab = model_.model.config.vocab;
   if (past_ + count > capacity_) {
@@ -108,13 +122,15 @@ std::span<const float> Generator::feed_piece(std::span<const int32_t> tokens) {
     step = {count, std::make_unique<Executor>(device_, arena_, std::move(recorded.program)),
             recorded.logits};
   }
-  if (inputs_.size() < static_cast<size_t>(2 * count + 32) * sizeof(int32_t)) {
-    inputs_ = device_.allocate(static_cast<size_t>(2 * count + 32) * sizeof(int32_t));
+  if (inputs_.size() < static_cast<size_t>(2 * count + 48) * sizeof(int32_t)) {
+    inputs_ = device_.allocate(static_cast<size_t>(2 * count + 48) * sizeof(int32_t));
   }
-  // past and row, each on 64 bytes, then the tokens and their positions
-  std::vector<int32_t> all(32);
+  // past, row, and the document's ends, each on 64 bytes, then the tokens and their positions
+  constexpr int64_t kHead = 48;
+  std::vector<int32_t> all(kHead);
   all[0] = static_cast<int32_t>(past_);
   all[16] = static_cast<int32_t>(count - 1);
+  all[33] = static_cast<int32_t>(length);
   all.insert(all.end(), tokens.begin(), tokens.end());
   for (int64_t i = 0; i < count; ++i) {
     all.push_back(static_cast<int32_t>(past_ + i));
@@ -126,8 +142,9 @@ std::span<const float> Generator::feed_piece(std::span<const int32_t> tokens) {
   };
   bind("past", 0, 1);
   bind("row", 16, 1);
-  bind("tokens", 32, count);
-  bind("positions", 32 + count, count);
+  bind("documents", 32, 2);
+  bind("tokens", kHead, count);
+  bind("positions", kHead + count, count);
   step.executor->run(bindings_);
   past_ += count;
   const Tensor logits = step.executor->tensor(step.logits);

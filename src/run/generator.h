@@ -47,7 +47,7 @@ class Generator {
                 const SamplingOptions& options, const std::function<bool(int32_t)>& on_token);
 
  private:
-  std::span<const float> feed_piece(std::span<const int32_t> tokens);
+  std::span<const float> feed_piece(std::span<const int32_t> tokens, int64_t length);
 
   Device& device_;
   const LoadedModel& model_;
@@ -63,6 +63,11 @@ class Generator {
   Step prefill_{}, decode_{};
   Buffer inputs_;
   std::vector<float> logits_;
+  // Of longrope: up to so many tokens keys are turned by one set of frequencies, beyond by another,
+  // and then all of them. 0: it makes no difference.
+  int64_t short_length_ = 0;
+  std::vector<int32_t> taken_;  // the tokens, where it does
+  int64_t cached_length_ = 0;   // of the text that the keys were turned for
 };
 
 }  // namespace sft

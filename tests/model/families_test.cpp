@@ -212,33 +212,35 @@ TEST_P(Families, nothing_trained_gives_gradients_of_zero) {
 }
 
 TEST_P(Families, generation_with_a_cache_gives_the_same_logits) {
-  const auto all = documents(expected);
-  run.set_documents({all[0]});
-  const std::vector<float> logits = run.logits();
-  const int64_t vocab = run.model.config.vocab;
-  const auto n = static_cast<int64_t>(all[0].ids.size());
-  std::vector<Buffer> caches;
-  const int64_t row = 2 * int64_t{run.model.config.kv_heads} * run.model.config.head_dim;
-  for (int i = 0; i < run.model.config.layers; ++i) {
-    caches.emplace_back(static_cast<size_t>(n * row) * sizeof(float));
-    run.bindings.inputs[fmt::format("cache.{}", i)] = {caches.back().data(), {n, row}, DType::f32};
-  }
-  // The first half at once, then token by token.
-  for (int64_t past = 0; past < n;) {
-    const int64_t count = past == 0 ? n / 2 : 1;
-    auto past32 = static_cast<int32_t>(past);
-    auto last = static_cast<int32_t>(count - 1);
-    run.bindings.inputs["tokens"] = {run.tokens.data() + past, {count}, DType::i32};
-    run.bindings.inputs["positions"] = {run.positions.data() + past, {count}, DType::i32};
-    run.bindings.inputs["past"] = {&past32, {1}, DType::i32};
-    run.bindings.inputs["row"] = {&last, {1}, DType::i32};
-    auto recorded = record_generation(run.model, count, n);
-    Executor executor(*run.device, run.arena, std::move(recorded.program));
-    executor.run(run.bindings);
-    past += count;
-    for (int64_t c = 0; c < vocab; ++c) {
-      ASSERT_NEAR(executor.tensor(recorded.logits).f32()[c],
-                  logits[static_cast<size_t>((past - 1) * vocab + c)], 1e-4);
+  for (const Document& document : documents(expected)) {
+    run.set_documents({document});
+    const std::vector<float> logits = run.logits();
+    const int64_t vocab = run.model.config.vocab;
+    const auto n = static_cast<int64_t>(document.ids.size());
+    std::vector<Buffer> caches;
+    const int64_t row = 2 * int64_t{run.model.config.kv_heads} * run.model.config.head_dim;
+    for (int i = 0; i < run.model.config.layers; ++i) {
+      caches.emplace_back(static_cast<size_t>(n * row) * sizeof(float));
+      run.bindings.inputs[fmt::format("cache.{}", i)] = {
+          caches.back().data(), {n, row}, DType::f32};
+    }
+    // The first half at once, then token by token.
+    for (int64_t past = 0; past < n;) {
+      const int64_t count = past == 0 ? n / 2 : 1;
+      auto past32 = static_cast<int32_t>(past);
+      auto last = static_cast<int32_t>(count - 1);
+      run.bindings.inputs["tokens"] = {run.tokens.data() + past, {count}, DType::i32};
+      run.bindings.inputs["positions"] = {run.positions.data() + past, {count}, DType::i32};
+      run.bindings.inputs["past"] = {&past32, {1}, DType::i32};
+      run.bindings.inputs["row"] = {&last, {1}, DType::i32};
+      auto recorded = record_generation(run.model, count, n);
+      Executor executor(*run.device, run.arena, std::move(recorded.program));
+      executor.run(run.bindings);
+      past += count;
+      for (int64_t c = 0; c < vocab; ++c) {
+        ASSERT_NEAR(executor.tensor(recorded.logits).f32()[c],
+                    logits[static_cast<size_t>((past - 1) * vocab + c)], 1e-4);
+      }
     }
   }
 }
