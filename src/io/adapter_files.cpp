@@ -92,8 +92,11 @@ AdapterPlan AdapterFiles::plan(const Model& model) const {
           .hint("the adapter is of another model, or its configuration was changed");
     }
   }
-  // Where an adapter is on a table of words, or the vocabulary has grown, PEFT keeps the table.
   const Shape table{model.config.vocab, model.config.hidden};
+  if (found.keeps_tied) {  // under both names
+    needed.emplace(fmt::format("{}{}", kAdapterPrefix, kHeadWeight), table);
+  }
+  // Where an adapter is on a table of words, or the vocabulary has grown, PEFT keeps the table.
   for (const char* module : {kEmbeddingModule, kHeadModule}) {
     needed.emplace(base_tensor(module), table);
     needed.emplace(grown_tensor(module), table);

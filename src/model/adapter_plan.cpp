@@ -178,6 +178,7 @@ class Planner {
 
   AdapterPlan make() {
     find_whole();
+    keep_tied();
     find_targets();
     if (config_.changes_base()) {
       for (const AdapterTarget& t : plan_.targets) {
@@ -209,10 +210,27 @@ class Planner {
     }
   }
 
+  // A table that is the head too stays one, whichever of its two names is meant.
+  void keep_tied() {
+    if (!config_.keeps_tied) {
+      return;
+    }
+    const bool whole = plan_.whole.contains(kHeadModule) || plan_.whole.contains(kEmbeddingModule);
+    if (model_.config.tied && whole) {
+      plan_.whole.erase(kHeadModule);
+      plan_.whole.insert(kEmbeddingModule);
+      plan_.keeps_tied = true;
+    } else if (!model_.config.tied) {
+      plan_.warnings.emplace_back(
+          "ensure_weight_tying means nothing here: this model's head is not its embeddings");
+    }
+  }
+
   void find_targets() {
     const Chooser chosen(config_);
     for (const Module& m : modules_) {
-      if (plan_.whole.contains(m.name) || !chosen(m)) {
+      const bool with_embeddings = plan_.keeps_tied && m.kind == Module::Kind::head;
+      if (plan_.whole.contains(m.name) || with_embeddings || !chosen(m)) {
         continue;
       }
       if (m.kind == Module::Kind::norm) {
@@ -220,6 +238,13 @@ class Planner {
       }
       if (config_.dora && m.kind == Module::Kind::head) {
         fail_kind(m, "--use_dora is for the linear layers inside the model and the embeddings");
+      }
+      const bool table = m.kind == Module::Kind::head || m.kind == Module::Kind::embedding;
+      if (config_.keeps_tied && model_.config.tied && table) {
+        fail_kind(
+            m,
+            "ensure_weight_tying has one adapter for a table that is the head too, which PEFT "
+            "steps twice");
       }
       AdapterTarget t{m.name, m.in, m.out};
       t.kind = m.kind == Module::Kind::embedding ? AdapterTarget::Kind::embedding
@@ -319,7 +344,7 @@ class Planner {
     alphas_.warn(plan_.targets, plan_.warnings);
     const bool tables = plan_.whole.contains(kEmbeddingModule) || is_target(kEmbeddingModule) ||
                         plan_.whole.contains(kHeadModule) || is_target(kHeadModule);
-    if (model_.config.tied && tables) {
+    if (model_.config.tied && tables && !plan_.keeps_tied) {
       plan_.warnings.emplace_back(
           "this model's head is its embeddings, and training one of the two parts them: a merged "
           "model has two tables");

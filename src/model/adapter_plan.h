@@ -30,6 +30,7 @@ struct AdapterPlan {
   std::set<std::string> whole;                         // modules trained whole
   std::set<std::string> biases;                        // parameters' names, trained beside them
   std::map<std::string, std::vector<int64_t>> tokens;  // a table's module -> rows that are trained
+  bool keeps_tied = false;  // the embeddings are trained whole, and the head with them
   std::vector<std::string> warnings;
 };
 

@@ -152,7 +152,8 @@ class Adder {
     const std::string module = without(spec.name, kWeight);
     const bool whole = plan_.whole.contains(module);
     // A tied head goes on reading the table as it was.
-    const bool shared = model_.config.tied && !plan_.whole.contains(kHeadModule);
+    const bool shared =
+        model_.config.tied && !plan_.keeps_tied && !plan_.whole.contains(kHeadModule);
     if (whole && !shared) {
       spec.trained = true;
       model_.originals += module == kHeadModule ? spec.shape.elements() : 0;

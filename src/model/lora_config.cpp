@@ -112,6 +112,7 @@ Json LoraConfig::to_json(const std::vector<std::string>& targets) const {
       {"auto_mapping", nullptr},
       {"base_model_name_or_path", base_model},
       {"bias", LoraFields::name_of(biases)},
+      {"ensure_weight_tying", keeps_tied},
       {"exclude_modules",
        exclude_expression ? Json(*exclude_expression) : list_or_null(exclude_modules)},
       {"fan_in_fan_out", false},

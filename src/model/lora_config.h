@@ -37,6 +37,8 @@ struct LoraConfig {
   TrainedBiases biases = TrainedBiases::none;
   // Ends of names of modules that are trained whole.
   std::vector<std::string> modules_to_save;
+  // Whether a head that is the model's embeddings stays so where one of them is trained.
+  bool keeps_tied = false;
   // Name of an embedding -> rows of it that are trained.
   std::map<std::string, std::vector<int64_t>> trainable_tokens;
   // How A and B begin: "true" (A uniform, B zero), "false" (both uniform), "gaussian", "pissa",

@@ -23,7 +23,6 @@ constexpr int64_t kMostRank = 1 << 20;
 constexpr std::array kNotBuilt{"alora_invocation_tokens",
                                "arrow_config",
                                "corda_config",
-                               "ensure_weight_tying",
                                "eva_config",
                                "kasa_config",
                                "layer_replication",
@@ -39,6 +38,7 @@ constexpr std::array kNotBuilt{"alora_invocation_tokens",
 constexpr std::array kRead{"alpha_pattern",
                            "base_model_name_or_path",
                            "bias",
+                           "ensure_weight_tying",
                            "exclude_modules",
                            "init_lora_weights",
                            "layers_pattern",
@@ -348,6 +348,7 @@ void LoraFields::read(LoraConfig& c) const {
   number("lora_dropout", 0, 0.999999, c.dropout);
   flag("use_rslora", c.rslora);
   flag("use_dora", c.dora);
+  flag("ensure_weight_tying", c.keeps_tied);
   names_or_expression("target_modules", c.target_modules, c.target_expression);
   names_or_expression("exclude_modules", c.exclude_modules, c.exclude_expression);
   if (has("modules_to_save")) {

@@ -52,7 +52,7 @@ class Merger {
 
   // Whether the head stays the table that it was.
   bool parted() const {
-    return model_.config.tied &&
+    return model_.config.tied && !plan_.keeps_tied &&
            (is_own(kHeadWeight) || is_own(kEmbeddingWeight) || targets_.contains(kHeadWeight) ||
             targets_.contains(kEmbeddingWeight));
   }

@@ -9,6 +9,8 @@ namespace sft {
 
 namespace {
 
+std::string published(const char* name) { return std::string(kAdapterPrefix) + name; }
+
 // The same tensor, of float32, in a type that holds all of its numbers.
 StreamedTensor narrowed(const StreamedTensor& tensor, DType type) {
   return {
@@ -67,6 +69,10 @@ SaveReport SavedModel::write_adapter(const fs::path& folder,
   for (const StreamedTensor& w : weights) {
     if (w.name.starts_with(kAdapterPrefix)) {  // not the rest of a bias that is trained in part
       all.push_back(!w.name.ends_with(kMagnitudeName) && narrower_ ? narrowed(w, *narrower_) : w);
+      if (adapter_->plan.keeps_tied && w.name == published(kEmbeddingWeight)) {
+        all.push_back(all.back());  // PEFT has the table under both its names
+        all.back().name = published(kHeadWeight);
+      }
     }
   }
   for (const auto& [name, base] : tables_) {

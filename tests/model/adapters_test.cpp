@@ -192,6 +192,25 @@ TEST(Adapters, a_head_and_its_embeddings_part_where_one_is_trained) {
   EXPECT_EQ(plan_adapters(tiny(), c).warnings.size(), 1U);
 }
 
+// ensure_weight_tying: whichever of the two names is meant, one table is trained and read by both.
+TEST(Adapters, a_head_and_its_embeddings_stay_one_table_where_that_is_asked_for) {
+  LoraConfig c = named({"q_proj"});
+  c.keeps_tied = true;
+  for (const std::vector<std::string>& whole : std::vector<std::vector<std::string>>{
+           {"embed_tokens"}, {"lm_head"}, {"embed_tokens", "lm_head"}}) {
+    c.modules_to_save = whole;
+    const Model model = adapted(tiny(), c);
+    EXPECT_FALSE(model.has(kEmbeddingCopy));
+    EXPECT_EQ(model.head_name(), kEmbeddingWeight);
+    EXPECT_TRUE(trained_names(model).contains("base_model.model.model.embed_tokens.weight"));
+    EXPECT_FALSE(trained_names(model).contains("base_model.model.lm_head.weight"));
+    EXPECT_EQ(plan_adapters(tiny(), c).warnings.size(), 0U);
+  }
+  c.modules_to_save.clear();
+  c.target_modules = {"q_proj", "embed_tokens"};
+  EXPECT_THROW(plan_adapters(tiny(), c), Error);
+}
+
 TEST(Adapters, of_a_fused_weight_a_part_is_trained_whole) {
   LoraConfig c = named({"q_proj"});
   c.modules_to_save = {"k_proj"};
@@ -266,7 +285,7 @@ TEST(Adapters, rows_have_magnitudes_and_words_are_trained) {
 TEST(LoraConfigs, what_peft_writes_is_read_and_written) {
   const Json peft = Json::parse(R"({"peft_type": "LORA", "r": 4, "lora_alpha": 32, "lora_dropout":
     0.05, "target_modules": ["v_proj", "q_proj"], "bias": "none", "use_rslora": true, "use_dora":
-    false, "loftq_config": {}, "modules_to_save": null, "rank_pattern": {"k_proj": 2},
+    false, "ensure_weight_tying": true, "loftq_config": {}, "modules_to_save": null, "rank_pattern": {"k_proj": 2},
     "base_model_name_or_path": "base"})");
   const LoraConfig c = LoraConfig::from_json(peft, "adapter_config.json");
   EXPECT_EQ(c.r, 4);
@@ -275,8 +294,9 @@ TEST(LoraConfigs, what_peft_writes_is_read_and_written) {
   EXPECT_TRUE(c.rslora);
   EXPECT_EQ(c.base_model, "base");
   const Json again = c.to_json(c.target_modules);
-  for (const char* key : {"peft_type", "r", "lora_alpha", "lora_dropout", "target_modules",
-                          "use_rslora", "rank_pattern", "base_model_name_or_path"}) {
+  for (const char* key :
+       {"peft_type", "r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora",
+        "rank_pattern", "ensure_weight_tying", "base_model_name_or_path"}) {
     EXPECT_EQ(again.at(key), peft.at(key)) << key;
   }
   for (const auto& [key, value] : {std::pair<const char*, Json>{"use_dora", 1},

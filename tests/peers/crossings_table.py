@@ -176,6 +176,7 @@ CROSSINGS = {
     "saved_norms": ("windowed", "pairs", {**LORA, "lora_modules_to_save": ["norm"], "weight_decay": 0.1}),
     "saved_layers": ("q2gqa", "text", {**LORA, "lora_modules_to_save": ["k_proj", "down_proj"]}),
     "saved_mlp": ("chatml", "text", {**LORA, "lora_modules_to_save": ["layers.1.mlp"], "use_dora": True}),
+    "saved_tied": ("q2gqa", "text", {**LORA, "lora_modules_to_save": ["lm_head"], "lora_config": {"ensure_weight_tying": True}, "weight_decay": 0.1}),
     "on_embeddings": ("chatml", "text", {**LORA, "lora_target_modules": ["embed_tokens", "q_proj"]}),
     "on_embeddings_gemma": ("gemma", "{data}/messages", {**LORA, "lora_target_modules": ["embed_tokens", "v_proj"], **epochs(2)}),
     "dora_on_embeddings": ("chatml", "text", {**LORA, "lora_target_modules": ["embed_tokens", "q_proj"], "use_dora": True, "weight_decay": 0.1}),

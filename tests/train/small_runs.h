@@ -105,6 +105,7 @@ struct RunSetup {
   std::function<void(int64_t done)> stepped{};  // called by rank 0 after each step
   std::function<void()> trained{};              // see Trainer::run
   std::function<void(ParamSpec&)> arrange{};    // what is not trained, and how it is kept
+  fs::path cache{};   // of what a GPU's products chose, so that the next run chooses the same
   fs::path random{};  // the config.json of a model with random weights, instead of the tiny one
 };
 
@@ -157,6 +158,9 @@ inline RunResult run_rank(TrainOptions o, const PreparedDataset& rows, Communica
   const HubEnvironment no_hub;
   std::atomic<int> stop{0};
   RunSurroundings surroundings{quiet, no_hub, &stop};
+  if (!setup.cache.empty()) {
+    surroundings.environment = Environment({{"SFT_CACHE", setup.cache.string()}});
+  }
   surroundings.launch.rank = host.rank();
   surroundings.launch.world = host.size();
   surroundings.launch.local_rank = setup.copy_engines ? host.rank() : 0;
@@ -210,10 +214,11 @@ inline void expect_same_under_every_policy(TrainOptions o) {
   const Rows rows(40);
   const auto comm = local_communicator();
   const bool gpu = std::getenv("SFT_TEST_CUDA") != nullptr;
+  const fs::path cache = fresh_folder("choices");
   const auto run = [&](const char* policy, bool offloaded) {
     o.gradient_checkpointing = policy;
     o.activation_offloading = offloaded;
-    return run_rank(o, rows, *comm, {.gpu = gpu}).weights;
+    return run_rank(o, rows, *comm, {.gpu = gpu, .cache = cache}).weights;
   };
   const std::vector<float> kept = run("none", false);
   for (const char* policy : {"norms", "mlp", "block"}) {
