@@ -69,13 +69,18 @@ constexpr Real kEpsilon{0, 1}, kShare{0, 1}, kSpread{0, 1e3};
 
 // What is dropped while training: other programs draw it, this one has none.
 void refuse_dropout(const Json& config) {
+  Json none = Json::object();
   for (const char* field : {"attention_dropout", "residual_dropout", "embedding_dropout",
                             "resid_pdrop", "embd_pdrop"}) {
     if (real_or(config, field, 0.0, kShare) != 0.0) {
-      throw Error("M033", fmt::format("config.json: \"{}\": {} is not supported, only 0 is", field,
-                                      to_text(config[field])))
-          .hint(fmt::format("--model_init_kwargs '{{\"{}\": 0.0}}'", field));
+      none[field] = 0.0;
     }
+  }
+  if (!none.empty()) {
+    const std::string& field = none.begin().key();
+    throw Error("M033", fmt::format("config.json: \"{}\": {} is not supported, only 0 is", field,
+                                    to_text(config[field])))
+        .hint(fmt::format("--model_init_kwargs '{}'", to_text(none)));
   }
 }
 
@@ -153,7 +158,7 @@ void read_windows(const Json& config, ModelConfig& model, bool (*slides)(const J
                                     model.layers, to_text(types).substr(0, 80)));
   }
   for (int i = 0; i < model.layers; ++i) {
-    bool sliding = slides(config, i);
+    bool sliding = false;
     if (listed) {
       const Json& type = types[static_cast<size_t>(i)];
       if (type != "sliding_attention" && type != "full_attention") {
@@ -161,6 +166,8 @@ void read_windows(const Json& config, ModelConfig& model, bool (*slides)(const J
                     fmt::format("config.json: the layer type {} is not supported", to_text(type)));
       }
       sliding = type == "sliding_attention";
+    } else {
+      sliding = slides(config, i);
     }
     model.layer[static_cast<size_t>(i)].window = sliding ? window : 0;
   }

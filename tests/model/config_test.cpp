@@ -130,6 +130,33 @@ TEST(Config, WhatIsNotComputedIsRefusedByName) {
   EXPECT_EQ(code_of(config, "long_factor"), "M034");
 }
 
+// As StarCoder2's and Seed-OSS's files have them: one hint is enough.
+TEST(Config, AllDropoutsAreInTheHint) {
+  Json config = config_of("starcoder2");
+  for (const char* field : {"attention_dropout", "residual_dropout", "embedding_dropout"}) {
+    config[field] = 0.1;
+  }
+  try {
+    Model::from_config(config);
+    FAIL();
+  } catch (const Error& e) {
+    for (const char* field : {"attention_dropout", "residual_dropout", "embedding_dropout"}) {
+      EXPECT_NE(e.hint().find(field), std::string::npos) << e.hint();
+      config[field] = 0.0;
+    }
+  }
+  EXPECT_EQ(code_of(config, ""), "taken");
+}
+
+// EXAONE 4's files write it so, beside the list that counts.
+TEST(Config, APatternInLettersIsTakenWhereEveryLayersTypeIsListed) {
+  Json config = config_of("exaone4");
+  config["sliding_window_pattern"] = "LLLG";
+  EXPECT_EQ(code_of(config, ""), "taken");
+  config.erase("layer_types");
+  EXPECT_EQ(code_of(config, "sliding_window_pattern"), "M034");
+}
+
 TEST(Config, ADynamicRopeReachesAsFarAsItsFactor) {
   EXPECT_EQ(read_model_config(config_of("llama_dynamic")).max_positions, 64);
   EXPECT_EQ(read_model_config(config_of("llama_linear")).max_positions, 256);
