@@ -3,7 +3,8 @@
 # sha256 sums. The same commit gives the same bytes. usage: packaging/release.sh [wheel] [--cuda 12|13]...
 #   wheel      the wheel alone
 #   --cuda N   with the CUDA half for CUDA N: 13 by /usr/local/cuda's nvcc, 12 by packaging/cuda12.sh; may be given twice
-# Needs Debian's mirror and PyPI the first time (Debian 12, x86-64); what it builds once is kept in out/release.
+# Needs Debian's mirror and PyPI the first time (Debian 12, x86-64); what it builds once is kept in out/release. The build folders lie
+# beside build/, where the objects are the same and a compiler cache has them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${SFT_RELEASE:-$PWD/out/release}
@@ -32,7 +33,7 @@ portable=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DSFT_TESTS=OFF -DSFT_PORTABLE=ON 
 declare -A capabilities=([13]="75-real;80-real;86-real;89-real;90a-real;100-real;120" [12]="70-real;75-real;80-real;86-real;89-real;90a-real")
 libraries=
 for half in "${halves[@]}"; do
-  build=$out/build-cuda$half
+  build=$PWD/build-release-cuda$half
   nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
   headers=$(dirname "$nvcc")/../include
   if [ "$half" = 12 ]; then
@@ -47,10 +48,11 @@ for half in "${halves[@]}"; do
   libraries="$libraries${libraries:+;}$build/libsft_cuda$half.so"
 done
 
-cmake -S . -B "$out/build" "${portable[@]}" -DSFT_CUDA=OFF -DSFT_CUDA_LIBRARIES="$libraries" >"$out/build.log"
-cmake --build "$out/build" -j "$jobs" --target sft sft_arrow sft_pages
+build=$PWD/build-release
+cmake -S . -B "$build" "${portable[@]}" -DSFT_CUDA=OFF -DSFT_CUDA_LIBRARIES="$libraries" >"$out/build.log"
+cmake --build "$build" -j "$jobs" --target sft sft_arrow sft_pages
 rm -rf "$out/stage"
-cmake --install "$out/build" --prefix "$out/stage" --strip >/dev/null
+cmake --install "$build" --prefix "$out/stage" --strip >/dev/null
 packaging/check_files.py "$out/stage"
 
 rm -rf "$out/dist"
@@ -61,6 +63,6 @@ packaging/wheel.py "$out/stage" "$version" "$out/dist"
 name=sft-$version-linux-$(uname -m)
 tar -C "$out" --transform "s,^stage,$name," --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -cf - stage |
   gzip -9n >"$out/dist/$name.tar.gz"
-(cd "$out/build" && cpack -G DEB -B "$out/dist" >/dev/null && rm -rf "$out/dist/_CPack_Packages")
+(cd "$build" && cpack -G DEB -B "$out/dist" >/dev/null && rm -rf "$out/dist/_CPack_Packages")
 packaging/sbom.py "$out/stage" "$out/deps" "$version" >"$out/dist/sft-$version.spdx.json"
 (cd "$out/dist" && sha256sum -- * >SHA256SUMS && cat SHA256SUMS)

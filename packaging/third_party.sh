@@ -105,9 +105,9 @@ configure onednn -DONEDNN_LIBRARY_TYPE=STATIC -DONEDNN_CPU_RUNTIME=SEQ -DONEDNN_
   -DONEDNN_BUILD_GRAPH=OFF -DONEDNN_ENABLE_WORKLOAD=INFERENCE -DONEDNN_ENABLE_PRIMITIVE=MATMUL -DONEDNN_ENABLE_ITT_TASKS=OFF \
   -DONEDNN_ENABLE_JIT_PROFILING=OFF -DONEDNN_ENABLE_PRIMITIVE_CACHE=OFF \
   -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG -ffunction-sections -fdata-sections"
-common='common/.*/(gemm|utils|verbose|memory_debug|dnnl_thread|rw_mutex|cache_|dnnl_debug|bfloat16|float|profiler)'
-shared='cpu/.*/(platform|gemm/gemm|gemm/f32/[a-z0-9_]*)\.cpp'
-own='x64/.*/(cpu_isa_traits|jit_utils|amx_tile|gemm/gem[mv]_(info|driver)|gemm/f32/)'
+common='dnnl_common.dir/(gemm|utils|verbose|memory_debug|dnnl_thread|rw_mutex|dnnl_debug|bfloat16|float)'
+shared='dnnl_cpu.dir/(platform|jit_utils/jit_utils|gemm/gemm|gemm/f32/[a-z0-9_]*)\.cpp'
+own='dnnl_cpu_x64.dir/(cpu_isa_traits|amx_tile|gemm/gem[mv]_(info|driver)|gemm/f32/|gemm/s8x8s32/jit_avx512_core_gemv_s8x8s32)'
 mapfile -t objects < <(ninja -C "$folder/src/onednn-build" -t targets all | sed -n 's/\(.*cpp\.o\): .*/\1/p' | grep -E "$common|$shared|$own")
 ninja -C "$folder/src/onednn-build" -j "$jobs" "${objects[@]}" >>"$folder/src/onednn.log" || { tail -40 "$folder/src/onednn.log"; exit 1; }
 rm -f "$folder/lib/libdnnl.a"
