@@ -78,8 +78,9 @@ void rope_table_forward(Device& device, const Tensor& positions, const Tensor& d
         row[half + i] = std::sin(angle) * frequencies.attention_factor;
       }
       if (frequencies.query_beta > 0.0F) {
-        const auto periods = static_cast<float>(positions.i32()[t] / frequencies.query_period);
-        const float scale = 1.0F + frequencies.query_beta * std::log(1.0F + periods);
+        const int64_t periods = positions.i32()[t] / frequencies.query_period;
+        const float scale =
+            1.0F + frequencies.query_beta * std::log(1.0F + static_cast<float>(periods));
         for (int64_t i = 0; i < 2 * half; ++i) {
           row[2 * half + i] = row[i] * scale;
         }
