@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cli/model_commands.h"
 #include "cli/terminal.h"
 #include "core/strings.h"
 
@@ -16,11 +17,15 @@ constexpr Command kCommands[] = {
     {"import", run_import, "a recipe of Axolotl or LLaMA-Factory as ours"},
     {"inspect", run_inspect, "show examples with the trained tokens marked"},
     {"generate", run_generate, "write text with a model"},
+    {"eval", run_eval, "a model's loss on a data set, or its scores in tasks"},
     {"tokenize", run_tokenize, "token ids of a file's lines, and how fast they come"},
     {"merge", run_merge, "an adapter and its base become one model"},
     {"export", run_export, "a model as a GGUF file for llama.cpp, Ollama, LM Studio"},
+    {"check", run_check, "what other programs will make of a model's files, and what to change"},
     {"chat", run_chat, "talk with a model, or with two side by side"},
     {"models", run_models, "the families of models that can be trained, and what fits here"},
+    {"push", run_push,
+     "a folder's model, adapter, GGUF files and report to the hub, in one commit"},
     {"bench", run_bench, "how fast a model's shape trains here"},
     {"watch", run_watch, "a page that shows runs, while they train and after"},
     {"report", run_report, "draw report.html and loss.svg of runs again"},

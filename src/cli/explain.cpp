@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/terminal.h"
 #include "core/error_codes.h"
+#include "core/json.h"
 #include "core/strings.h"
 
 namespace sft {
@@ -88,12 +89,24 @@ std::string written_code(const std::string& word) {
   return code;
 }
 
-std::string explained(const std::string& word) {
+const CodeRow& row_of(const std::string& word) {
   const CodeRow* row = find_row(written_code(word));
   if (row == nullptr) {
     throw Error("C011", fmt::format("there is no error code \"{}\"", word))
         .hint("sft explain  lists them; they are a letter and three digits, such as M265");
   }
+  return *row;
+}
+
+Json to_json(const CodeRow& row) {
+  return {{"code", row.code.text()},
+          {"meaning", row.meaning},
+          {"action", row.action},
+          {"exit_code", static_cast<int>(family_of(row.code).exit_code)}};
+}
+
+std::string explained(const std::string& word) {
+  const CodeRow* row = &row_of(word);
   const CodeFamily& family = family_of(row->code);
   return fmt::format("{}: {}\nwhat to do: {}\nexit code {}: {}\n", row->code.text(), row->meaning,
                      row->action, static_cast<int>(family.exit_code), family.cause);
@@ -112,12 +125,18 @@ std::string exit_codes_page() {
 
 int run_explain(Args args, Terminal& terminal) {
   std::string out;
+  bool json = false;
+  Json list = Json::array();
   for (const std::string& arg : args) {
+    if (arg == "--json") {
+      json = true;
+      continue;
+    }
     if (arg == "--help" || arg == "-h") {
       terminal.print(
           "sft explain [CODE …]\n\n"
           "What an error code such as M265 means and what to do about it; without a code, all of\n"
-          "them. --markdown prints docs/errors.md.");
+          "them. --markdown prints docs/errors.md, --json one JSON object.");
       return 0;
     }
     if (arg == "--markdown") {
@@ -129,8 +148,22 @@ int run_explain(Args args, Terminal& terminal) {
           .hint("sft explain M265");
     }
     out += fmt::format("{}{}", out.empty() ? "" : "\n", explained(arg));
+    list.push_back(to_json(row_of(arg)));
   }
-  terminal.write(args.empty() ? all_codes() : out);
+  if (json) {
+    if (list.empty()) {
+      for (const CodeFamily& family : code_families()) {
+        for (const CodeGroup& group : family.groups) {
+          for (const CodeRow& row : group.rows) {
+            list.push_back(to_json(row));
+          }
+        }
+      }
+    }
+    terminal.print(to_text(Json{{"v", 1}, {"codes", list}}));
+    return 0;
+  }
+  terminal.write(out.empty() ? all_codes() : out);
   return 0;
 }
 

@@ -5,6 +5,7 @@
 #include "cli/hub.h"
 #include "cli/terminal.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "core/numbers.h"
 #include "core/thread_pool.h"
 #include "options/parser.h"
@@ -17,6 +18,7 @@ struct Words {
   ExportOptions o;
   std::string to = "gguf";
   int64_t threads = 0, quiet = 0;
+  bool json = false;
 
   void visit(OptionTable& v) {
     v.group("Export");
@@ -32,6 +34,7 @@ struct Words {
     v("pre", &o.pre,
       "llama.cpp's name for how the tokenizer cuts words, where it cannot be found.");
     v("threads", &threads, "Threads; 0: the cores this process may use.").at_most(kMostThreads);
+    v("json", &json, "What was written as one JSON object.");
     v("quiet", &quiet, "Only warnings.").short_name('q');
   }
 };
@@ -54,7 +57,13 @@ int run_export(Args args, Terminal& terminal) {
   }
   const Logger log = terminal.logger(words.quiet, 0);
   ThreadPool pool(words.threads > 0 ? static_cast<int>(words.threads) : default_threads());
-  export_gguf(words.o, hub_environment(terminal, log), pool, log);
+  const ExportReport report = export_gguf(words.o, hub_environment(terminal, log), pool, log);
+  if (words.json) {
+    terminal.print(to_text(Json{{"v", 1},
+                                {"file", report.file.string()},
+                                {"modelfile", report.modelfile.string()},
+                                {"bytes", report.bytes}}));
+  }
   return 0;
 }
 

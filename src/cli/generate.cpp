@@ -1,9 +1,11 @@
-// `sft generate`: text or the answer to a chat message, with the key-value cache.
+// `sft generate`: text or the answer to a chat message, with the key-value cache; or answers to a
+// file of prompts.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 
 #include "cli/commands.h"
 #include "cli/environment.h"
@@ -11,9 +13,10 @@
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/numbers.h"
+#include "data/prompts.h"
 #include "io/adapter_files.h"
 #include "options/parser.h"
-#include "run/generator.h"
+#include "run/batch_writer.h"
 #include "run/open_run.h"
 #include "settings/train_options.h"
 
@@ -37,7 +40,8 @@ constexpr ForeignNames kForeign[] = {
 
 struct GenerateOptions {
   TrainOptions run;  // of a run's options those of its model and device
-  std::optional<std::string> prompt, system, adapter;
+  std::optional<std::string> prompt, prompts, system, adapter;
+  int64_t batch_size = 8;
   std::vector<std::string> active;
   bool chat = false;
   int64_t max_new_tokens = 128;
@@ -58,6 +62,10 @@ struct GenerateOptions {
       "Without it all of them do.");
     v("model_revision", &run.model.model_revision, "Branch, tag or commit of a hub id.");
     v("prompt", &prompt, "The text to go on from; a bare word on the command line is the same.");
+    v("prompts", &prompts,
+      "A file of prompts instead: lines of text, or rows with a prompt or a conversation, of any "
+      "format that data may have. Writes a line of JSON for each, in their order.");
+    v("batch_size", &batch_size, "How many of them are answered at the same time.").at_least(1);
     v("chat", &chat, "The prompt is a user's message: render it with the model's chat template.");
     v("system", &system, "The system message of the chat.");
     v("chat_template_path", &run.data.chat_template_path,
@@ -80,22 +88,11 @@ struct GenerateOptions {
   }
 };
 
-std::string rendered_prompt(const GenerateOptions& o, const TextSetup& text) {
-  if (!o.chat) {
-    return *o.prompt;
-  }
-  if (!text.chat || text.chat_is_default) {
+void require_template(const GenerateOptions& o, const TextSetup& text) {
+  if (o.chat && (!text.chat || text.chat_is_default)) {
     throw Error("D071", fmt::format("{} has no chat template", *o.run.model.model_name_or_path))
         .hint("leave --chat out to go on from plain text, or give one with --chat_template_path");
   }
-  Json messages = Json::array();
-  if (o.system) {
-    messages.push_back({{"role", "system"}, {"content", *o.system}});
-  }
-  messages.push_back({{"role", "user"}, {"content", *o.prompt}});
-  RenderOptions render;
-  render.add_generation_prompt = true;
-  return text.chat->render(messages, render).text;
 }
 
 // An adapter's folder under a name.
@@ -177,20 +174,13 @@ class Answer {
     OpenRun run(o_.run, surroundings, Outputs::checked,
                 {.adapter = adapter != nullptr ? adapter->folder : ""});
     const ModelConfig& config = run.shape().config;
-    const TextSetup& text = run.text();
-    // A rendered chat brings its own special tokens.
-    const std::vector<int32_t> prompt = text.tokenizer.encode(rendered_prompt(o_, text), !o_.chat);
+    require_template(o_, run.text());
+    const std::vector<int32_t> prompt =
+        prompt_of_text(*o_.prompt, {o_.chat, o_.system}, run.data()).ids;
     if (prompt.empty()) {
       throw Error("C061", "the prompt is empty").hint("give some text to go on from");
     }
-    const int64_t room = static_cast<int64_t>(prompt.size()) + o_.max_new_tokens;
-    if (room > config.max_positions) {
-      throw Error("M037",
-                  fmt::format("{} prompt tokens and {} new ones are more than the model's {} "
-                              "positions",
-                              prompt.size(), o_.max_new_tokens, config.max_positions))
-          .hint("shorten the prompt or lower --max_new_tokens");
-    }
+    const int64_t room = room_for(prompt.size(), config, "");
     const LoadedModel& model = run.weights();
     log_.detail(fmt::format("{} ({}), {}, on {}: {} prompt tokens", run.source().name(),
                             config.architecture, run.source().format(), run.device().name(),
@@ -198,7 +188,73 @@ class Answer {
     return go_on(run, model, prompt, room);
   }
 
+  // Answers all prompts of the file and prints a line for each; `name`: of the adapter, where there
+  // are several.
+  void write_all(const NamedAdapter* adapter, const std::string& name,
+                 const RunSurroundings& surroundings) {
+    OpenRun run(o_.run, surroundings, Outputs::checked,
+                {.adapter = adapter != nullptr ? adapter->folder : ""});
+    require_template(o_, run.text());
+    const std::vector<Prompt> prompts =
+        prompts_of_file(*o_.prompts, {o_.chat, o_.system}, o_.run.data, run.data());
+    int64_t room = 0;
+    std::vector<std::vector<int32_t>> ids;
+    std::vector<int64_t> numbers;
+    for (const Prompt& prompt : prompts) {
+      room = std::max(room, room_for(prompt.ids.size(), run.shape().config, prompt.place));
+      ids.push_back(prompt.ids);
+      numbers.push_back(static_cast<int64_t>(numbers.size()));
+    }
+    Generator generator(
+        run.device(), run.weights(),
+        GeneratorRoom{room, std::min(o_.batch_size, static_cast<int64_t>(prompts.size()))});
+    BatchWriter writer(generator,
+                       {o_.max_new_tokens, o_.sampling, end_tokens(run.source(), run.text())});
+    const auto start = std::chrono::steady_clock::now();
+    int64_t tokens = 0;
+    std::map<size_t, std::string> ready;  // lines that wait for those before them
+    size_t printed = 0;
+    writer.write(ids, numbers, [&](size_t i, const Writing& writing) {
+      tokens += static_cast<int64_t>(writing.ids.size());
+      Json line{{"v", 1},
+                {"index", i},
+                {"prompt", prompts[i].shown},
+                {"text", run.text().tokenizer.decode(writing.ids, true)},
+                {"prompt_tokens", prompts[i].ids.size()},
+                {"tokens", writing.ids.size()},
+                {"ended", writing.ended}};
+      if (prompts[i].reference) {
+        line["reference"] = *prompts[i].reference;
+      }
+      if (!name.empty()) {
+        line["adapter"] = name;
+      }
+      ready[i] = to_text(line);
+      for (auto next = ready.begin(); next != ready.end() && next->first == printed; ++printed) {
+        terminal_.print(next->second);
+        next = ready.erase(next);
+      }
+    });
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    log_.detail(fmt::format("{} tokens for {} prompts in {:.1f} s, {:.1f} a second", tokens,
+                            prompts.size(), seconds, static_cast<double>(tokens) / seconds));
+  }
+
  private:
+  int64_t room_for(size_t prompt, const ModelConfig& config, const std::string& place) const {
+    const int64_t room = static_cast<int64_t>(prompt) + o_.max_new_tokens;
+    if (room > config.max_positions) {
+      throw Error("M037",
+                  fmt::format("{} prompt tokens and {} new ones are more than the model's {} "
+                              "positions",
+                              prompt, o_.max_new_tokens, config.max_positions))
+          .at(place)
+          .hint("shorten the prompt or lower --max_new_tokens");
+    }
+    return room;
+  }
+
   Json go_on(OpenRun& run, const LoadedModel& model, const std::vector<int32_t>& prompt,
              int64_t room) {
     const TextSetup& text = run.text();
@@ -263,8 +319,8 @@ int run_generate(Args given, Terminal& terminal) {
     o.run.model.model_revision = first.config.base_revision.value_or("main");
   }
   require_model(o.run);
-  if (!o.prompt || parsed.positionals.size() > 1) {
-    throw Error("C061", "one prompt is needed")
+  if (o.prompt.has_value() == o.prompts.has_value() || parsed.positionals.size() > 1) {
+    throw Error("C061", "one prompt is needed, or a file of them")
         .hint("sft generate --model_name_or_path MODEL --chat \"your question\"");
   }
   o.sampling.sample = o.do_sample;
@@ -284,6 +340,10 @@ int run_generate(Args given, Terminal& terminal) {
   Json answers = Json::array();
   for (const NamedAdapter* const adapter : active) {
     const std::string name = adapter == nullptr ? "base" : adapter->name;
+    if (o.prompts) {
+      Answer(o, log, terminal).write_all(adapter, active.size() > 1 ? name : "", surroundings);
+      continue;
+    }
     if (active.size() > 1 && !o.run.json) {
       terminal.write(fmt::format("{}: ", name));
     }
@@ -296,7 +356,7 @@ int run_generate(Args given, Terminal& terminal) {
       terminal.write("\n");
     }
   }
-  if (o.run.json) {
+  if (o.run.json && !o.prompts) {
     terminal.print(to_text(answers.size() == 1 ? answers[0] : answers));
   }
   return 0;

@@ -5,6 +5,7 @@
 #include "cli/hub.h"
 #include "cli/terminal.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "core/numbers.h"
 #include "core/thread_pool.h"
 #include "io/safetensors_writer.h"
@@ -21,6 +22,7 @@ struct Words {
   std::string adapter, base, output_dir, dtype = "auto", quantization = "none",
                                          max_shard_size = "5GB";
   int64_t threads = 0;
+  bool json = false;
 
   void visit(OptionTable& v) {
     v.group("Merge");
@@ -36,6 +38,7 @@ struct Words {
         .one_of(packed_forms());
     v("max_shard_size", &max_shard_size, "Largest file of weights.");
     v("threads", &threads, "Threads; 0: the cores this process may use.").at_most(kMostThreads);
+    v("json", &json, "What was written as one JSON object.");
   }
 };
 
@@ -60,6 +63,9 @@ int run_merge(Args args, Terminal& terminal) {
   merge_adapter({words.adapter, words.base, words.output_dir, words.dtype, words.quantization,
                  parse_byte_size(words.max_shard_size)},
                 hub_environment(terminal, log), pool, log);
+  if (words.json) {
+    terminal.print(to_text(Json{{"v", 1}, {"output_dir", words.output_dir}}));
+  }
   return 0;
 }
 

@@ -202,7 +202,7 @@ int run_train(Args args, Terminal& terminal) {
     return say_plan(options, surroundings, terminal);
   }
   surroundings.argv.assign(args.begin(), args.end());
-  if (first && !terminal.settings().out_is_tty) {
+  if (first && !options.json && !terminal.settings().out_is_tty) {
     surroundings.print = [&](std::string_view line) { terminal.print(line); };
   }
   if (launch.source != LaunchEnvironment::Source::alone) {
@@ -228,7 +228,13 @@ int run_train(Args args, Terminal& terminal) {
     page.emplace(std::move(opened));
   }
   surroundings.on_stage = [&](std::string_view what) { view.stage(what); };
-  surroundings.on_line = [&](const Json& line) { view.line(line); };
+  surroundings.on_line = [&](const Json& line) {
+    if (options.json && first) {  // as metrics.jsonl has them, and nothing else
+      terminal.print(to_text(line));
+    } else {
+      view.line(line);
+    }
+  };
   surroundings.on_step = [&](int64_t done, int64_t total, std::string_view tail) {
     view.step(done, total, tail);
   };

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/strings.h"
+#include "data/first_rows.h"
 #include "data/rows/lazy_rows.h"
 #include "data/rows/row_preparer.h"
 #include "data/tokens/window_rows.h"
@@ -65,6 +66,17 @@ class Preparation {
     RowStream stream(source());
     read_first(stream, first, kFirstRows);
     make_preparer(first);
+  }
+
+  std::vector<PlacedRow> first(int64_t limit) {
+    std::vector<SourceRow> rows;
+    RowStream stream(source());
+    read_first(stream, rows, static_cast<size_t>(limit));
+    std::vector<PlacedRow> out;
+    for (const SourceRow& row : rows) {
+      out.push_back({row.raw.place(), row.json()});
+    }
+    return out;
   }
 
   std::vector<InspectedRow> inspect(int64_t limit, bool only_kept) {
@@ -254,6 +266,11 @@ void check_dataset(const DataOptions& options, Part part, const DataContext& con
 
 bool is_padding_free(const DataOptions& options) {
   return options.padding_free || (options.packing && options.packing_strategy != "wrapped");
+}
+
+std::vector<PlacedRow> first_rows(const DataOptions& options, Part part, const DataContext& context,
+                                  int64_t limit) {
+  return Preparation(options, part, context).first(limit);
 }
 
 std::vector<InspectedRow> inspect_rows(const DataOptions& options, Part part,

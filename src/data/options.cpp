@@ -1,16 +1,17 @@
 #include "data/options.h"
 
 #include "core/numbers.h"
+#include "data/label_options.h"
 
 namespace sft {
 namespace {
 
-void visit_source(DataOptions& o, OptionTable& v) {
-  v.group("Dataset");
+void visit_place(DataOptions& o, OptionTable& v) {
   v("dataset_name", &o.dataset_name, "A file, a folder, or a data set of the hub (owner/name).");
   v("dataset_config", &o.dataset_config, "Which configuration (subset) of it.");
-  v("dataset_train_split", &o.dataset_train_split, "The split to train on.");
-  v("dataset_test_split", &o.dataset_test_split, "The split to evaluate on.");
+}
+
+void visit_columns(DataOptions& o, OptionTable& v) {
   v("trust_dataset_card", &o.trust_dataset_card,
     "The card of a data set on this machine may name files outside of its own folder; one of the "
     "hub never may.");
@@ -25,6 +26,20 @@ void visit_source(DataOptions& o, OptionTable& v) {
     "What is said, in a message; none: content or value.");
   v("role_map", &o.role_map,
     "Roles of the data as roles of the chat template: bot=assistant customer=user.");
+}
+
+void visit_kwargs(DataOptions& o, OptionTable& v) {
+  v("dataset_kwargs", &o.dataset_kwargs,
+    "'{\"skip_prepare_dataset\": true}': rows with input_ids are trained as they are, neither cut, "
+    "packed nor shuffled beforehand.");
+}
+
+void visit_source(DataOptions& o, OptionTable& v) {
+  v.group("Dataset");
+  visit_place(o, v);
+  v("dataset_train_split", &o.dataset_train_split, "The split to train on.");
+  v("dataset_test_split", &o.dataset_test_split, "The split to evaluate on.");
+  visit_columns(o, v);
   v("datasets", &o.datasets, "A mixture: a list of {path, name, data_files, split, columns, …}.");
   v("test_split_size", &o.test_split_size, "Share or number of rows kept for testing, by the seed.")
       .above(0)
@@ -34,9 +49,7 @@ void visit_source(DataOptions& o, OptionTable& v) {
     "max_steps.");
   v("dataset_streaming", &o.dataset_streaming,
     "Read rows once, in the files' order, while training runs; needs max_steps.");
-  v("dataset_kwargs", &o.dataset_kwargs,
-    "'{\"skip_prepare_dataset\": true}': rows with input_ids are trained as they are, neither cut, "
-    "packed nor shuffled beforehand.");
+  visit_kwargs(o, v);
 }
 
 void visit_text(DataOptions& o, OptionTable& v) {
@@ -132,6 +145,13 @@ int64_t DataOptions::padding_multiple() const {
 bool DataOptions::skips_preparation() const {
   return dataset_kwargs.is_object() &&
          dataset_kwargs.value("skip_prepare_dataset", Json(false)) == true;
+}
+
+void visit_labels(DataOptions& o, OptionTable& v) {
+  visit_place(o, v);
+  visit_columns(o, v);
+  visit_kwargs(o, v);
+  visit_text(o, v);
 }
 
 void DataOptions::visit(OptionTable& v) {

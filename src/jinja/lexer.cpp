@@ -20,7 +20,7 @@ bool is_name_start(char c) {
 }
 bool is_name_char(char c) { return is_name_start(c) || is_digit_char(c); }
 
-std::string normalize(std::string_view source) {
+std::string normalize(std::string_view source, WhiteSpace space) {
   std::string out;
   out.reserve(source.size());
   for (size_t i = 0; i < source.size(); ++i) {
@@ -31,7 +31,7 @@ std::string normalize(std::string_view source) {
       out += source[i];
     }
   }
-  if (out.ends_with('\n')) {
+  if (space == WhiteSpace::trimmed && out.ends_with('\n')) {
     out.pop_back();
   }
   return out;
@@ -39,8 +39,8 @@ std::string normalize(std::string_view source) {
 
 class Lexer {
  public:
-  Lexer(std::string_view source, const std::string& name)
-      : source_(normalize(source)), name_(name) {}
+  Lexer(std::string_view source, const std::string& name, WhiteSpace space)
+      : source_(normalize(source, space)), name_(name), space_(space) {}
 
   std::vector<Token> run() {
     while (at_ < source_.size()) {
@@ -84,7 +84,8 @@ class Lexer {
   size_t close_tag(size_t byte, std::string_view close, bool trim) const {
     if (looking_at(byte, close)) {
       const size_t after = byte + close.size();
-      return trim && looking_at(after, "\n") ? after + 1 : after;
+      const bool eats = trim && space_ == WhiteSpace::trimmed;
+      return eats && looking_at(after, "\n") ? after + 1 : after;
     }
     if (looking_at(byte, "-") && looking_at(byte + 1, close)) {
       return skip_space(byte + 1 + close.size());
@@ -139,7 +140,7 @@ class Lexer {
   void push_text(std::string_view text, char sign, bool variable) {
     if (sign == '-') {
       text = strip_right(text);
-    } else if (sign != '+' && !variable) {
+    } else if (sign != '+' && !variable && space_ == WhiteSpace::trimmed) {
       const size_t newline = text.rfind('\n');
       const size_t start = newline == std::string_view::npos ? 0 : newline + 1;
       if ((start > 0 || line_starting()) && strip_left(text.substr(start)).empty()) {
@@ -413,6 +414,7 @@ class Lexer {
 
   const std::string source_;
   const std::string& name_;
+  WhiteSpace space_;
   size_t at_ = 0;
   int line_ = 1;
   std::vector<Token> tokens_;
@@ -426,8 +428,8 @@ void fail_syntax(const std::string& name, int line, std::string message) {
       .hint("see chat_template.jinja (or the chat_template of tokenizer_config.json) at that line");
 }
 
-std::vector<Token> tokenize(std::string_view source, const std::string& name) {
-  return Lexer(source, name).run();
+std::vector<Token> tokenize(std::string_view source, const std::string& name, WhiteSpace space) {
+  return Lexer(source, name, space).run();
 }
 
 }  // namespace sft::jinja

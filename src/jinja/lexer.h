@@ -35,8 +35,13 @@ struct Token {
   bool is_name(std::string_view word) const { return type == TokenType::name && text == word; }
 };
 
+// What becomes of white space around tags: as transformers sets Jinja up (above), or as Jinja is by
+// itself, where nothing goes but what a "-" asks for, and the trailing newline stays.
+enum class WhiteSpace : uint8_t { trimmed, kept };
+
 // The last token is `end`. M150 at `name`:line for what is no template.
-std::vector<Token> tokenize(std::string_view source, const std::string& name);
+std::vector<Token> tokenize(std::string_view source, const std::string& name,
+                            WhiteSpace space = WhiteSpace::trimmed);
 
 [[noreturn]] void fail_syntax(const std::string& name, int line, std::string message);
 

@@ -16,8 +16,8 @@ using EndTags = std::initializer_list<std::string_view>;
 
 class Parser : public ExpressionParser {
  public:
-  Parser(std::string_view source, const std::string& name)
-      : ExpressionParser(tokenize(source, name), name) {}
+  Parser(std::string_view source, const std::string& name, WhiteSpace space)
+      : ExpressionParser(tokenize(source, name, space), name) {}
 
   std::unique_ptr<Template> run() {
     auto result = std::make_unique<Template>();
@@ -266,8 +266,8 @@ class Parser : public ExpressionParser {
 
 }  // namespace
 
-std::unique_ptr<Template> parse(std::string_view source, std::string name) {
-  auto result = Parser(source, name).run();
+std::unique_ptr<Template> parse(std::string_view source, std::string name, WhiteSpace space) {
+  auto result = Parser(source, name, space).run();
   resolve(*result);
   return result;
 }

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "core/numbers.h"
+#include "model/generation.h"
 #include "ops/linear.h"
 #include "ops/replace_rows.h"
 #include "ops/soft_cap.h"
@@ -246,21 +247,26 @@ LogitsProgram record_logits(const Model& model, const BatchSize& size, Target ta
 
 LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capacity,
                                 Target target) {
+  return record_lanes(model, tokens, 1, capacity, target);
+}
+
+LogitsProgram record_lanes(const Model& model, int64_t tokens, int64_t lanes, int64_t cache_rows,
+                           Target target) {
   Program p(Program::Purpose::inference, Recompute::none, target);
   const Weights w(p, model);
   ModelInputs inputs;
   inputs.tokens = p.input("tokens", {tokens}, DType::i32);
   inputs.positions = p.input("positions", {tokens}, DType::i32);
-  inputs.past = p.input("past", {1}, DType::i32);
+  inputs.past = p.input("past", {lanes, 2}, DType::i32);
   if (std::ranges::any_of(model.config.ropes, &RopeFrequencies::by_length)) {
-    inputs.documents = p.input("documents", {2}, DType::i32);
+    inputs.documents = p.input("documents", {2}, DType::i32);  // of one text: lanes is 1
   }
   const int64_t row = 2 * int64_t{model.config.kv_heads} * model.config.head_dim;
   for (int layer = 0; layer < model.config.layers; ++layer) {
     inputs.caches.push_back(
-        p.input(fmt::format("cache.{}", layer), {capacity, row}, target.compute));
+        p.input(fmt::format("cache.{}", layer), {cache_rows, row}, target.compute));
   }
-  inputs.kept = p.input("row", {1}, DType::i32);
+  inputs.kept = p.input("row", {lanes}, DType::i32);
   const Value hidden = model.family->forward(p, model.config, w, inputs);
   const Value logits = soft_cap(p, linear(p, hidden, w.head()), model.config.logit_cap);
   p.keep(logits);

@@ -78,7 +78,7 @@ struct ModelInputs {
   Value noise;                // (tokens, hidden) f32, added to the embeddings; null: none
   Value kept;                 // (count) i32: rows that count after the last attention; null: all
   std::vector<Value> caches;  // one per layer when generating
-  Value past;                 // (1) i32 when generating
+  Value past;                 // (texts, 2) i32 when generating: see cached_attention
 };
 
 inline constexpr const char* kEmbeddingWeight = "model.embed_tokens.weight";

@@ -40,8 +40,8 @@ struct AttentionTiles {
 // document become 0.
 Value attention(Program& p, Value qkv, Value table, const Attention& options);
 
-// For generation: one document whose earlier keys and values stand in `cache`
-// (capacity, 2 * kv_heads * head_dim); `past` (1) i32 says how many. The new ones are added.
+// For generation: documents with as many new tokens each; `past` (documents, 2) i32: the row of
+// `cache` (rows, 2 * kv_heads * head_dim) where each begins, and how many it has. New ones are added.
 Value cached_attention(Program& p, Value qkv, Value cache, Value past, const Attention& options);
 
 SFT_KERNEL(void, document_table, const Tensor& documents, const Heads& heads, int64_t tokens,

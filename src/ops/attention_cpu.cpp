@@ -361,36 +361,44 @@ void cached_attention_forward(Device& device, const Tensor& qkv, Tensor& cache, 
   const int64_t d = heads.head_dim;
   const int64_t row = heads.row();
   const int64_t cache_row = 2 * heads.kv_heads * d;
-  const int64_t before = past.i32()[0];
+  const int64_t lanes = past.shape[0];
+  const int64_t fresh = qkv.shape[0] / lanes;  // tokens of each lane
+  const auto lane_cache = [&](int64_t lane) {
+    return cache.f32() + past.i32()[2 * lane] * cache_row;
+  };
   for (int64_t t = 0; t < qkv.shape[0]; ++t) {
+    const int64_t lane = t / fresh;
     std::copy_n(qkv.f32() + t * row + heads.heads * d, cache_row,
-                cache.f32() + (before + t) * cache_row);
+                lane_cache(lane) + (past.i32()[2 * lane + 1] + t % fresh) * cache_row);
   }
-  const int64_t blocks = (qkv.shape[0] + kTile - 1) / kTile;
-  device.threads().for_each(blocks * heads.heads, [&](int64_t item, int) {
+  const int64_t blocks = (fresh + kTile - 1) / kTile;
+  device.threads().for_each(lanes * blocks * heads.heads, [&](int64_t item, int) {
     const int head = static_cast<int>(item % heads.heads);
+    const int64_t block = item / heads.heads % blocks;
+    const int64_t lane = item / heads.heads / blocks;
     const HeadOffsets at(heads, head);
     const int64_t key = at.key - int64_t{heads.heads} * d;  // in a row of the cache
+    const float* keys = lane_cache(lane);
     std::vector<float> scores;
     std::vector<double> mean(static_cast<size_t>(d));  // over any number of keys
-    const int64_t last = std::min((item / heads.heads + 1) * kTile, qkv.shape[0]);
-    for (int64_t t = item / heads.heads * kTile; t < last; ++t) {
-      const int64_t end = before + t + 1;
+    const int64_t last = std::min((block + 1) * kTile, fresh);
+    for (int64_t t = block * kTile; t < last; ++t) {
+      const int64_t end = past.i32()[2 * lane + 1] + t + 1;
       const int64_t first = options.window > 0 ? std::max<int64_t>(0, end - options.window) : 0;
+      const float* query = qkv.f32() + (lane * fresh + t) * row + at.query;
       scores.resize(static_cast<size_t>(end - first));
       for (int64_t k = first; k < end; ++k) {
         scores[static_cast<size_t>(k - first)] =
-            options.scale *
-            dot(qkv.f32() + t * row + at.query, cache.f32() + k * cache_row + key, d);
+            options.scale * dot(query, keys + k * cache_row + key, d);
       }
       if (options.cap > 0.0F) {
         cap_row(scores.data(), end - first, options.cap);
       }
       softmax_row(scores.data(), 0, end - first, end - first);
-      float* out = y.f32() + t * y.shape[1] + at.query;
+      float* out = y.f32() + (lane * fresh + t) * y.shape[1] + at.query;
       std::fill(mean.begin(), mean.end(), 0.0);
       for (int64_t k = first; k < end; ++k) {
-        const float* value = cache.f32() + k * cache_row + key + heads.kv_heads * d;
+        const float* value = keys + k * cache_row + key + heads.kv_heads * d;
         for (int64_t i = 0; i < d; ++i) {
           mean[static_cast<size_t>(i)] += scores[static_cast<size_t>(k - first)] * value[i];
         }

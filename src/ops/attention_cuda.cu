@@ -219,29 +219,33 @@ __global__ void zero_tail_kernel(const int32_t* start, int64_t documents, int64_
   }
 }
 
-// Adds the new keys and values to the cache.
+// Adds the new keys and values to the cache. past: two values a lane, see cached_attention.
 template <class T>
-__global__ void fill_cache_kernel(const T* qkv, const int32_t* past, int64_t row, int64_t width,
-                                  T* cache) {
+__global__ void fill_cache_kernel(const T* qkv, const int32_t* past, int64_t fresh, int64_t row,
+                                  int64_t width, T* cache) {
   const int64_t t = blockIdx.x;
+  const int32_t* lane = past + 2 * (t / fresh);
+  const int64_t to = int64_t{lane[0]} + lane[1] + t % fresh;
   for (int64_t i = threadIdx.x; i < width; i += blockDim.x) {
-    cache[(past[0] + t) * width + i] = qkv[t * row + row - width + i];
+    cache[to * width + i] = qkv[t * row + row - width + i];
   }
 }
 
 template <class T>
-__global__ void cached_kernel(const T* qkv, const T* cache, const int32_t* past, Layout l, T* y) {
+__global__ void cached_kernel(const T* qkv, const T* cache, const int32_t* past, int64_t fresh,
+                              Layout l, T* y) {
   const int64_t t = int64_t{blockIdx.x} * kWarps + threadIdx.y;
   const int head = static_cast<int>(blockIdx.y);
   if (t >= l.tokens) {
     return;
   }
-  const int64_t to = past[0] + t + 1;
+  const int32_t* lane = past + 2 * (t / fresh);
+  const int64_t to = lane[1] + t % fresh + 1;
   const int64_t from = l.window > 0 ? max(int64_t{0}, to - l.window) : 0;
-  const T* keys = cache + head / l.group() * l.d;
-  attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d,
-         int64_t{2} * l.kv_heads * l.d, from, to, l, y + (t * l.heads + head) * l.d,
-         static_cast<float*>(nullptr));
+  const int64_t width = int64_t{2} * l.kv_heads * l.d;
+  const T* keys = cache + lane[0] * width + head / l.group() * l.d;
+  attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, width, from, to, l,
+         y + (t * l.heads + head) * l.d, static_cast<float*>(nullptr));
 }
 
 __global__ void table_kernel(const int32_t* start, int n, int32_t qkv_row, int32_t y_row,
@@ -382,12 +386,13 @@ void cached_attention_forward(Device& device, const Tensor& qkv, Tensor& cache, 
                               const Attention& options, Tensor& y) {
   CudaDevice& gpu = cuda(device);
   const Layout l = layout_of(qkv, options, 0);
+  const int64_t fresh = l.tokens / past.shape[0];  // tokens of each lane
   with_type(qkv.dtype, [&](auto type) {
     using T = decltype(type);
     fill_cache_kernel<<<static_cast<unsigned>(l.tokens), 128, 0, gpu.stream()>>>(
-        qkv.as<T>(), past.i32(), qkv.shape[1], cache.shape[1], cache.as<T>());
+        qkv.as<T>(), past.i32(), fresh, qkv.shape[1], cache.shape[1], cache.as<T>());
     cached_kernel<<<grid(l.tokens, l.heads), dim3(32, kWarps), 0, gpu.stream()>>>(
-        qkv.as<T>(), cache.as<T>(), past.i32(), l, y.as<T>());
+        qkv.as<T>(), cache.as<T>(), past.i32(), fresh, l, y.as<T>());
   });
   check_cuda(cudaGetLastError(), "cached_attention");
 }

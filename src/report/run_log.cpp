@@ -147,6 +147,9 @@ Json RunLog::eval(const EvalLog& v) {
   add(values, "eval_entropy", v.entropy);
   values["eval_num_tokens"] = v.num_tokens;
   add(values, "eval_mean_token_accuracy", v.mean_token_accuracy);
+  for (const auto& [name, value] : v.more) {
+    values[name] = value;
+  }
   values["epoch"] = state_.epoch;
   add_input_tokens(values);
   console(values);
@@ -157,6 +160,19 @@ Json RunLog::eval(const EvalLog& v) {
   line["samples"] = v.samples;
   append("eval", line);
   return values;
+}
+
+void RunLog::samples(const std::vector<SampleLog>& samples) {
+  for (size_t i = 0; i < samples.size(); ++i) {
+    const SampleLog& sample = samples[i];
+    Json line{{"step", state_.global_step}, {"index", i},
+              {"prompt", sample.prompt},    {"text", sample.text},
+              {"tokens", sample.tokens},    {"ended", sample.ended}};
+    if (sample.reference) {
+      line["reference"] = *sample.reference;
+    }
+    append("sample", line);
+  }
 }
 
 void RunLog::time(const TimeLog& s) {
@@ -234,7 +250,7 @@ void RunLog::save_state(const fs::path& folder) const {
 }
 
 double metric_value(const Json& eval_values, const std::string& metric) {
-  check_metric(metric);
+  check_metric(metric, true);
   return eval_values.at(metric.starts_with("eval_") ? metric : "eval_" + metric).get<double>();
 }
 

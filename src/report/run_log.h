@@ -18,6 +18,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/line_appender.h"
+#include "report/samples.h"
 #include "report/trainer_state.h"
 
 namespace sft {
@@ -47,6 +48,7 @@ struct EvalLog {
   std::optional<double> entropy;
   double num_tokens = 0.0;
   std::optional<double> mean_token_accuracy;
+  std::vector<std::pair<std::string, double>> more{};  // by their names
 };
 
 struct TrainSummary {
@@ -92,6 +94,7 @@ class RunLog {
   void log(const TrainLog& values);
   // Returns eval_loss and the rest by name, for best-metric and plateau decisions.
   Json eval(const EvalLog& values);
+  void samples(const std::vector<SampleLog>& samples);
   void time(const TimeLog& seconds);
   // level: info, warn, error. `kind`, where others look for it: saved, spike, skipped, failed.
   void event(std::string_view level, std::optional<Code> code, std::string_view text,

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "model/generation.h"
 
 namespace sft {
 
@@ -58,96 +59,153 @@ int32_t pick_token(std::span<const float> logits, const SamplingOptions& options
   return order[nucleus - 1];
 }
 
-Generator::Generator(Device& device, const LoadedModel& model, int64_t capacity)
-    : device_(device), model_(model), capacity_(capacity), arena_(device) {
+Generator::Generator(Device& device, const LoadedModel& model, GeneratorRoom room, Arena* arena)
+    : device_(device),
+      model_(model),
+      room_(room),
+      past_(static_cast<size_t>(room.lanes)),
+      taken_(static_cast<size_t>(room.lanes)),
+      turned_for_(static_cast<size_t>(room.lanes)),
+      own_arena_(device),
+      arena_(arena != nullptr ? *arena : own_arena_) {
   const ModelConfig& config = model.model.config;
   const int64_t row = 2 * int64_t{config.kv_heads} * config.head_dim;
+  const int64_t rows = room.capacity * room.lanes;
   bindings_.parameters = model.parameters();
   const DType type = model.target.compute;
-  logits_.resize(static_cast<size_t>(config.vocab));
   for (const RopeFrequencies& rope : config.ropes) {
+    by_length_ = by_length_ || rope.by_length();
     short_length_ = std::max(short_length_, rope.long_inv_freq.empty() ? 0 : rope.short_length);
   }
   for (int layer = 0; layer < config.layers; ++layer) {
-    caches_.push_back(device.allocate(static_cast<size_t>(capacity * row) * size_of(type)));
-    bindings_.inputs[fmt::format("cache.{}", layer)] = {
-        caches_.back().data(), {capacity, row}, type};
+    caches_.push_back(device.allocate(static_cast<size_t>(rows * row) * size_of(type)));
+    bindings_.inputs[fmt::format("cache.{}", layer)] = {caches_.back().data(), {rows, row}, type};
   }
+  // One place for good: work that a device records is tied to it.
+  const int64_t values = 3 * room.lanes + 2 * std::max(kPiece, room.lanes) + 6 * 16;
+  inputs_ = device.allocate(static_cast<size_t>(values) * sizeof(int32_t));
 }
 
-void Generator::rewind(int64_t tokens) {
-  SFT_ASSERT(tokens >= 0 && tokens <= past_);
-  past_ = tokens;
+void Generator::rewind(int64_t tokens, size_t lane) {
+  SFT_ASSERT(tokens >= 0 && tokens <= past_[lane]);
+  past_[lane] = tokens;
 }
 
-// Long texts go in by pieces of one size: memory does not grow with their length.
-std::span<const float> Generator::feed(std::span<const int32_t> tokens) {
-  constexpr size_t kPiece = 1024;
-  const int64_t length = past_ + static_cast<int64_t>(tokens.size());
+bool Generator::turned_otherwise(size_t lane, int64_t length) const {
+  return short_length_ > 0 && past_[lane] > 0 &&
+         (turned_for_[lane] > short_length_) != (length > short_length_);
+}
+
+std::span<const float> Generator::feed(std::span<const int32_t> tokens, size_t lane) {
+  constexpr auto kMost = static_cast<size_t>(kPiece);
+  const int64_t length = past_[lane] + static_cast<int64_t>(tokens.size());
   if (short_length_ > 0) {
-    taken_.resize(static_cast<size_t>(past_));
-    taken_.insert(taken_.end(), tokens.begin(), tokens.end());
-    const bool was_long = cached_length_ > short_length_;
-    if (past_ > 0 && was_long != (length > short_length_)) {
-      tokens = taken_;  // the keys that are there were turned otherwise
-      past_ = 0;
+    std::vector<int32_t>& taken = taken_[lane];
+    taken.resize(static_cast<size_t>(past_[lane]));
+    taken.insert(taken.end(), tokens.begin(), tokens.end());
+    if (turned_otherwise(lane, length)) {
+      tokens = taken;
+      past_[lane] = 0;
     }
-    cached_length_ = length;
   }
-  while (tokens.size() > kPiece) {
-    feed_piece(tokens.first(kPiece), length);
-    tokens = tokens.subspan(kPiece);
+  while (tokens.size() > kMost) {
+    feed_piece(tokens.first(kMost), lane, length);
+    tokens = tokens.subspan(kMost);
   }
-  return feed_piece(tokens, length);
+  return feed_piece(tokens, lane, length);
 }
 
-std::span<const float> Generator::feed_piece(std::span<const int32_t> tokens, int64_t length) {
+Generator::Recorded Generator::record(int64_t tokens, int64_t lanes) {
+  LogitsProgram recorded =
+      record_lanes(model_.model, tokens, lanes, room_.capacity * room_.lanes, model_.target);
+  return {std::make_unique<Executor>(device_, arena_, std::move(recorded.program)),
+          recorded.logits};
+}
+
+std::span<const float> Generator::feed_piece(std::span<const int32_t> tokens, size_t lane,
+                                             int64_t length) {
   const auto count = static_cast<int64_t>(tokens.size());
-  const int64_t vocab = model_.model.config.vocab;
-  if (past_ + count > capacity_) {
-    throw Error("M037", fmt::format("{} tokens do not fit into the {} that were planned for",
-                                    past_ + count, capacity_))
-        .hint("shorten the prompt or ask for fewer new tokens");
+  turned_for_[lane] = length;
+  if (count == 1) {
+    return step_of(std::span(&lane, 1), tokens, length);
+  }
+  if (piece_ != count) {
+    prefill_ = record(count, 1);
+    piece_ = count;
+  }
+  return run(prefill_, tokens, std::span(&lane, 1), length);
+}
+
+std::span<const float> Generator::step(std::span<const size_t> lanes,
+                                       std::span<const int32_t> tokens) {
+  SFT_ASSERT(lanes.size() == tokens.size() && (lanes.size() == 1 || !by_length_));
+  for (const size_t lane : lanes) {
+    turned_for_[lane] = past_[lane] + 1;
+  }
+  return step_of(lanes, tokens, past_[lanes[0]] + 1);
+}
+
+std::span<const float> Generator::step_of(std::span<const size_t> lanes,
+                                          std::span<const int32_t> tokens, int64_t length) {
+  Recorded& recorded = decode_[lanes.size()];
+  if (!recorded.executor) {
+    recorded = record(static_cast<int64_t>(lanes.size()), static_cast<int64_t>(lanes.size()));
+  }
+  return run(recorded, tokens, lanes, length);
+}
+
+std::span<const float> Generator::run(Recorded& recorded, std::span<const int32_t> tokens,
+                                      std::span<const size_t> lanes, int64_t length) {
+  const auto count = static_cast<int64_t>(tokens.size());
+  const auto texts = static_cast<int64_t>(lanes.size());
+  const int64_t fresh = count / texts;  // of each lane
+  for (const size_t lane : lanes) {
+    if (past_[lane] + fresh > room_.capacity) {
+      throw Error("M037", fmt::format("{} tokens do not fit into the {} that were planned for",
+                                      past_[lane] + fresh, room_.capacity))
+          .hint("shorten the prompt or ask for fewer new tokens");
+    }
   }
   for (const int32_t id : tokens) {
-    if (id < 0 || id >= vocab) {
+    if (id < 0 || id >= vocab()) {
       throw Error("M036",
-                  fmt::format("token id {} is not in the model's vocabulary of {}", id, vocab))
+                  fmt::format("token id {} is not in the model's vocabulary of {}", id, vocab()))
           .hint("the tokenizer and the model do not belong together");
     }
   }
-  Step& step = count == 1 ? decode_ : prefill_;
-  if (step.tokens != count) {
-    LogitsProgram recorded = record_generation(model_.model, count, capacity_, model_.target);
-    step = {count, std::make_unique<Executor>(device_, arena_, std::move(recorded.program)),
-            recorded.logits};
-  }
-  if (inputs_.size() < static_cast<size_t>(2 * count + 48) * sizeof(int32_t)) {
-    inputs_ = device_.allocate(static_cast<size_t>(2 * count + 48) * sizeof(int32_t));
-  }
-  // past, row, and the document's ends, each on 64 bytes, then the tokens and their positions
-  constexpr int64_t kHead = 48;
-  std::vector<int32_t> all(kHead);
-  all[0] = static_cast<int32_t>(past_);
-  all[16] = static_cast<int32_t>(count - 1);
-  all[33] = static_cast<int32_t>(length);
-  all.insert(all.end(), tokens.begin(), tokens.end());
-  for (int64_t i = 0; i < count; ++i) {
-    all.push_back(static_cast<int32_t>(past_ + i));
-  }
-  device_.upload(inputs_.data(), all.data(), all.size() * sizeof(int32_t));
-  const auto bind = [&](const char* name, int64_t at, int64_t n) {
-    bindings_.inputs[name] = {
-        inputs_.data() + static_cast<size_t>(at) * sizeof(int32_t), {n}, DType::i32};
+  // Each part begins on 64 bytes.
+  std::vector<int32_t> all;
+  std::map<const char*, std::pair<size_t, Shape>> places;
+  const auto add = [&](const char* name, const Shape& shape, auto&& value) {
+    all.resize((all.size() + 15) / 16 * 16);
+    places[name] = {all.size(), shape};
+    for (int64_t i = 0; i < shape.elements(); ++i) {
+      all.push_back(static_cast<int32_t>(value(i)));
+    }
   };
-  bind("past", 0, 1);
-  bind("row", 16, 1);
-  bind("documents", 32, 2);
-  bind("tokens", kHead, count);
-  bind("positions", kHead + count, count);
-  step.executor->run(bindings_);
-  past_ += count;
-  const Tensor logits = step.executor->tensor(step.logits);
+  const auto lane_of = [&](int64_t i) { return lanes[static_cast<size_t>(i)]; };
+  add("past", {texts, 2}, [&](int64_t i) {
+    return i % 2 == 0 ? static_cast<int64_t>(lane_of(i / 2)) * room_.capacity
+                      : past_[lane_of(i / 2)];
+  });
+  add("row", {texts}, [&](int64_t i) { return (i + 1) * fresh - 1; });
+  if (by_length_) {
+    add("documents", {2}, [&](int64_t i) { return i == 0 ? 0 : length; });
+  }
+  add("tokens", {count}, [&](int64_t i) { return tokens[static_cast<size_t>(i)]; });
+  add("positions", {count}, [&](int64_t i) { return past_[lane_of(i / fresh)] + i % fresh; });
+  SFT_ASSERT(all.size() * sizeof(int32_t) <= inputs_.size());
+  device_.upload(inputs_.data(), all.data(), all.size() * sizeof(int32_t));
+  for (const auto& [name, place] : places) {
+    bindings_.inputs[name] = {inputs_.data() + place.first * sizeof(int32_t), place.second,
+                              DType::i32};
+  }
+  recorded.executor->run(bindings_);
+  for (const size_t lane : lanes) {
+    past_[lane] += fresh;
+  }
+  const Tensor logits = recorded.executor->tensor(recorded.logits);
+  logits_.resize(static_cast<size_t>(texts * vocab()));
   if (logits.dtype == DType::f32) {
     device_.download(logits_.data(), logits.data, logits.bytes());
   } else {
@@ -164,7 +222,7 @@ void Generator::generate(std::span<const int32_t> prompt, int64_t max_new_tokens
   std::span<const float> logits = feed(prompt);
   for (int64_t i = 0; i < max_new_tokens; ++i) {
     const int32_t token = pick_token(logits, options, static_cast<uint64_t>(i));
-    if (!on_token(token) || past_ == capacity_ || i + 1 == max_new_tokens) {
+    if (!on_token(token) || past() == room_.capacity || i + 1 == max_new_tokens) {
       return;
     }
     logits = feed(std::span(&token, 1));

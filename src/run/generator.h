@@ -1,8 +1,9 @@
-// Text generation with a key-value cache, for `sft generate` and for looking at a model in
-// training.
+// Text generation with a key-value cache, of one text or of several at a time. Used by `sft
+// generate`, `sft chat`, `sft eval` and for looking at a model in training.
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -27,47 +28,82 @@ struct SamplingOptions {
 // text. Ties go to the lower id.
 int32_t pick_token(std::span<const float> logits, const SamplingOptions& options, uint64_t draw);
 
+// Room for so many texts of so many tokens each, prompt included.
+struct GeneratorRoom {
+  int64_t capacity = 0;
+  int64_t lanes = 1;
+};
+
 class Generator {
  public:
-  // Room for `capacity` tokens, prompt included. Keeps references.
-  Generator(Device& device, const LoadedModel& model, int64_t capacity);
+  // Longer texts go in by pieces of this size: memory does not grow with their length.
+  static constexpr int64_t kPiece = 1024;
 
-  // Takes in the tokens that come next and returns the logits (vocab) of the one after them; valid
-  // until the next call. M037 beyond the capacity, M036 for an id that is not in the vocabulary.
-  std::span<const float> feed(std::span<const int32_t> tokens);
+  // Keeps references. `arena`: what programs work in; null: one of its own.
+  Generator(Device& device, const LoadedModel& model, GeneratorRoom room, Arena* arena = nullptr);
+  Generator(Device& device, const LoadedModel& model, int64_t capacity)
+      : Generator(device, model, GeneratorRoom{capacity}) {}
+
+  // Takes in the tokens that come next in a lane and returns the logits (vocab) of the one after
+  // them; valid until the next call. M037 beyond the capacity, M036 for an id that is not in the
+  // vocabulary.
+  std::span<const float> feed(std::span<const int32_t> tokens, size_t lane = 0);
+  // At most kPiece of them, of a text of `length` tokens: one run of a program.
+  std::span<const float> feed_piece(std::span<const int32_t> tokens, size_t lane, int64_t length);
+  // The next token of each of these lanes, all in one run -> logits (lanes, vocab).
+  std::span<const float> step(std::span<const size_t> lanes, std::span<const int32_t> tokens);
+  // Where frequencies depend on a text's length each run has one text: only one lane may step.
+  bool one_at_a_time() const { return by_length_; }
+  // Whether the keys in a lane were turned otherwise than a text of `length` tokens wants: then it
+  // is rewound to 0 and read again. `feed` does so by itself.
+  bool turned_otherwise(size_t lane, int64_t length) const;
 
   // Tokens taken in so far. `rewind` forgets those from `tokens` on, so that a text that begins
   // the same goes on from there.
-  int64_t past() const { return past_; }
-  void rewind(int64_t tokens);
+  int64_t past(size_t lane = 0) const { return past_[lane]; }
+  void rewind(int64_t tokens, size_t lane = 0);
+
+  // Who is told where programs are (graph/block_marks.h): where ranks share out the weights.
+  void watch(BlockWatcher* watcher) { bindings_.watcher = watcher; }
 
   // Feeds `prompt` and then up to `max_new_tokens` picked tokens, each given to `on_token`, until
   // that returns false (an end token, say) or the capacity is reached.
   void generate(std::span<const int32_t> prompt, int64_t max_new_tokens,
                 const SamplingOptions& options, const std::function<bool(int32_t)>& on_token);
 
- private:
-  std::span<const float> feed_piece(std::span<const int32_t> tokens, int64_t length);
+  const GeneratorRoom& room() const { return room_; }
+  int64_t vocab() const { return model_.model.config.vocab; }
 
-  Device& device_;
-  const LoadedModel& model_;
-  int64_t capacity_, past_ = 0;
-  Arena arena_;
-  std::vector<Buffer> caches_;
-  Bindings bindings_;
-  struct Step {
-    int64_t tokens;
+ private:
+  struct Recorded {
     std::unique_ptr<Executor> executor;
     Value logits;
   };
-  Step prefill_{}, decode_{};
-  Buffer inputs_;
-  std::vector<float> logits_;
+  Recorded record(int64_t tokens, int64_t lanes);
+  std::span<const float> step_of(std::span<const size_t> lanes, std::span<const int32_t> tokens,
+                                 int64_t length);
+  std::span<const float> run(Recorded& recorded, std::span<const int32_t> tokens,
+                             std::span<const size_t> lanes, int64_t length);
+
+  Device& device_;
+  const LoadedModel& model_;
+  GeneratorRoom room_;
+  std::vector<int64_t> past_;  // of each lane
+  bool by_length_ = false;
   // Of longrope: up to so many tokens keys are turned by one set of frequencies, beyond by another,
   // and then all of them. 0: it makes no difference.
   int64_t short_length_ = 0;
-  std::vector<int32_t> taken_;  // the tokens, where it does
-  int64_t cached_length_ = 0;   // of the text that the keys were turned for
+  std::vector<std::vector<int32_t>> taken_;  // the tokens of each lane that was fed, where it does
+  std::vector<int64_t> turned_for_;          // the text's length that a lane's keys were turned for
+  Arena own_arena_;
+  Arena& arena_;
+  std::vector<Buffer> caches_;
+  Bindings bindings_;
+  int64_t piece_ = 0;  // tokens of `prefill_`
+  Recorded prefill_;
+  std::map<size_t, Recorded> decode_;  // by lanes
+  Buffer inputs_;
+  std::vector<float> logits_;
 };
 
 }  // namespace sft

@@ -177,14 +177,20 @@ void HubPush::work() {
   }
 }
 
-void HubPush::push(const Job& job, const HubUploader& uploader) {
-  const auto commit = uploader.commit(repository_, branch_, job.files, job.message);
+std::optional<HubCommit> HubPush::push(const Job& job, const HubUploader& uploader) {
+  auto commit = uploader.commit(repository_, branch_, job.files, job.message);
   if (commit) {
     logger_.note(fmt::format("pushed {} files to {} ({})", commit->files, repository_,
                              commit->commit.substr(0, 8)));
   } else {
     logger_.note(fmt::format("{} has all files already", repository_));
   }
+  return commit;
+}
+
+std::optional<HubCommit> HubPush::commit_folder(const fs::path& folder,
+                                                const std::string& message) {
+  return push({uploadable_files(folder, warn()), message, {}}, uploader_);
 }
 
 void HubPush::finish(const fs::path& folder) {
@@ -193,7 +199,7 @@ void HubPush::finish(const fs::path& folder) {
     changed_.wait(lock, [&] { return !busy_ && jobs_.empty(); });
   }
   try {
-    push({uploadable_files(folder, warn()), "End of training", {}}, uploader_);
+    commit_folder(folder, "End of training");
   } catch (Error& e) {
     throw e.context(fmt::format("the model is saved in {}, but not pushed", folder.string()));
   }

@@ -38,6 +38,10 @@ class HubPush {
   void checkpoint(const std::filesystem::path& folder, int64_t step);
   // The end: waits for the thread, then sends the folder's files. Throws when that fails.
   void finish(const std::filesystem::path& folder);
+  // Sends a folder's files as one commit. Large ones that the hub has got already, of a push that
+  // broke off, are not sent again. Nothing when all of them are there.
+  std::optional<HubCommit> commit_folder(const std::filesystem::path& folder,
+                                         const std::string& message);
 
  private:
   // Says what is left out.
@@ -50,7 +54,7 @@ class HubPush {
     std::shared_ptr<const OpenFiles> open;  // what `files` are read through
   };
   void work();
-  void push(const Job& job, const HubUploader& uploader);
+  std::optional<HubCommit> push(const Job& job, const HubUploader& uploader);
 
   const TrainOptions& options_;
   const Logger& logger_;

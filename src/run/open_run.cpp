@@ -20,7 +20,9 @@
 #include "run/frozen_base.h"
 #include "run/random_model.h"
 #include "run/run_identity.h"
+#include "run/sample_writer.h"
 #include "settings/nested_options.h"
+#include "settings/report_names.h"
 #include "settings/sharding_config/deepspeed.h"
 #include "state/config_sizes.h"
 #include "state/sharder.h"
@@ -59,6 +61,7 @@ void OpenRun::check() {
     open_outputs();
   }
   check_same_settings();
+  prompts();
 }
 
 void OpenRun::open_outputs() {
@@ -321,6 +324,30 @@ int64_t OpenRun::fitting_batch() {
   return parse_json(size, "batch size").get<int64_t>();
 }
 
+const std::vector<Prompt>& OpenRun::prompts() {
+  if (prompts_) {
+    return *prompts_;
+  }
+  const ReportOptions& o = options_.report;
+  prompts_.emplace();
+  if (o.eval_samples > 0) {
+    prompts_ = first_prompts(options_.data, Part::eval, data(), o.eval_samples);
+  } else if (o.eval_prompts) {
+    prompts_ =
+        prompts_of_file(*o.eval_prompts, {}, options_.data, data());
+  }
+  const auto has_answer = [](const Prompt& prompt) { return prompt.reference.has_value(); };
+  if (const auto& metric = options_.metric_for_best_model;
+      metric && is_answer_metric(*metric) && std::ranges::none_of(*prompts_, has_answer)) {
+    throw Error("D056", fmt::format("--metric_for_best_model is {}, and none of the {} prompts has "
+                                    "an answer to compare with",
+                                    *metric, prompts_->size()))
+        .hint("give the prompts a \"reference\", or choose another metric: eval_loss");
+  }
+  sample_room(*prompts_, options_, shape().config, launch().world);
+  return *prompts_;
+}
+
 StepCount OpenRun::steps() {
   if (!steps_) {
     const PreparedDataset* evaluated = (train(), eval());
@@ -343,7 +370,13 @@ StepCount OpenRun::steps() {
 
 MemoryWish OpenRun::memory_wish() {
   steps();
-  return sft::memory_wish(options_, holding(), train(), eval(), launch().local_world);
+  MemoryWish wish = sft::memory_wish(options_, holding(), train(), eval(), launch().local_world);
+  if (!prompts().empty()) {
+    const GeneratorRoom room = sample_room(prompts(), options_, shape().config, launch().world);
+    wish.cached_tokens = room.capacity * room.lanes;
+    wish.read_tokens = std::min(room.capacity, Generator::kPiece);
+  }
+  return wish;
 }
 
 const MemoryPlan& OpenRun::memory() {

@@ -24,6 +24,7 @@
 
 #include "comm/communicator.h"
 #include "data/dataset.h"
+#include "data/prompts.h"
 #include "io/model_source.h"
 #include "run/choose_device.h"
 #include "run/hub_push.h"
@@ -100,6 +101,9 @@ class OpenRun {
   // The files that `train` is made of, in order; null where rows are given.
   const std::vector<fs::path>* train_files();
 
+  // What the model answers when it is evaluated; none where it does not.
+  const std::vector<Prompt>& prompts();
+
   StepCount steps();
   MemoryWish memory_wish();
   const MemoryPlan& memory();
@@ -154,6 +158,7 @@ class OpenRun {
   bool rows_checked_ = false;
   std::optional<Prepared> train_, eval_;
   std::optional<std::string> train_checksum_, eval_checksum_;
+  std::optional<std::vector<Prompt>> prompts_;
   std::optional<StepCount> steps_;
   Json identity_;  // null: not made yet
   std::optional<std::optional<Json>> saved_run_;

@@ -104,6 +104,12 @@ TrainerHooks RunReport::hooks() {
       run_.push()->checkpoint(folder, step);
     }
   };
+  if (!run_.prompts().empty()) {
+    samples_.emplace(run_);
+    hooks.write_samples = [this](Arena& arena, BlockWatcher* watcher) {
+      return samples_->write(arena, watcher);
+    };
+  }
   hooks.padding = run_.text().padding();
   if (const auto& turn_end = run_.text().turn_end) {
     hooks.turn_end = static_cast<int32_t>(turn_end->id);

@@ -12,6 +12,7 @@
 #include "report/trackers/kubeflow_status.h"
 #include "report/trackers/tracker.h"
 #include "run/open_run.h"
+#include "run/sample_writer.h"
 #include "run/saved_model.h"
 
 namespace sft {
@@ -35,6 +36,7 @@ class RunReport {
 
   OpenRun& run_;
   SavedModel model_;
+  std::optional<SampleWriter> samples_;
   std::optional<Trackers> trackers_;
   std::unique_ptr<KubeflowStatus> kubeflow_;
   std::optional<RunLog> log_;

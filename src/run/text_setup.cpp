@@ -145,6 +145,17 @@ ChatTemplate choose_template(const Templates& all, const DataOptions& options, c
              : chosen;
 }
 
+// What config.json itself says; a source may have settled it otherwise.
+bool says_tied(const ModelSource& source) {
+  const auto text = source.file_text("config.json");
+  const Json whole = text ? parse_json(*text, "config.json") : Json::object();
+  const Json json = text_part(whole).value_or(whole);
+  return json.is_object() && json.contains("tie_word_embeddings") &&
+         json["tie_word_embeddings"] == true;
+}
+
+}  // namespace
+
 // Renders a short chat and takes the special token that follows the answer.
 std::optional<TokenRef> find_turn_end(const Tokenizer& tokenizer, const ChatTemplate& chat) {
   const std::string probe = "0f4a1";
@@ -168,17 +179,6 @@ std::optional<TokenRef> find_turn_end(const Tokenizer& tokenizer, const ChatTemp
   }
   return std::nullopt;
 }
-
-// What config.json itself says; a source may have settled it otherwise.
-bool says_tied(const ModelSource& source) {
-  const auto text = source.file_text("config.json");
-  const Json whole = text ? parse_json(*text, "config.json") : Json::object();
-  const Json json = text_part(whole).value_or(whole);
-  return json.is_object() && json.contains("tie_word_embeddings") &&
-         json["tie_word_embeddings"] == true;
-}
-
-}  // namespace
 
 std::unique_ptr<ModelSource> open_source(const ModelOptions& model, const DataOptions& data,
                                          const HubEnvironment& hub, const Logger& log) {

@@ -39,6 +39,9 @@ std::unique_ptr<ModelSource> open_source(const ModelOptions& model, const DataOp
 TextSetup load_text(const ModelSource& source, const DataOptions& options,
                     const HubEnvironment& hub);
 
+// The special token that a template puts behind an answer; nothing where that cannot be told.
+std::optional<TokenRef> find_turn_end(const Tokenizer& tokenizer, const ChatTemplate& chat);
+
 // The ids that end a generated turn: the tokenizer's, generation_config.json's and the template's.
 std::vector<int32_t> end_tokens(const ModelSource& source, const TextSetup& text);
 

@@ -62,7 +62,7 @@ constexpr ForeignNames kForeign[] = {
     {"max_train_samples max_samples num_samples max_examples train_samples max_train_examples "
      "num_train_samples limit_samples dataset_size sample_size",
      "", "a slice of the split does that:  --dataset_train_split 'train[:1000]'"},
-    {"max_eval_samples max_test_samples num_eval_samples eval_samples", "",
+    {"max_eval_samples max_test_samples num_eval_samples", "",
      "a slice of the split does that:  --dataset_test_split 'test[:1000]'"},
     {"text_column text_field text_column_name content_column", "dataset_text_field", ""},
     {"columns column_mapping rename_columns field_map", "column_map", ""},

@@ -67,13 +67,22 @@ void resolve_evaluation(TrainOptions& o) {
     throw conflict("C185", "--early_stopping_threshold needs --early_stopping_patience")
         .hint("--early_stopping_patience 3");
   }
+  if (o.report.eval_samples > 0 && o.report.eval_prompts) {
+    throw conflict("C188", "--eval_samples and --eval_prompts both say what the model answers")
+        .hint("leave one of them out");
+  }
+  if (o.report.eval_samples > 0 && o.eval_strategy == "no" && !o.eval_on_start) {
+    throw conflict("C189",
+                   "--eval_samples takes rows of the evaluation data, and --eval_strategy is no")
+        .hint("--eval_strategy steps, or  --eval_prompts FILE");
+  }
   const bool by_metric = o.load_best_model_at_end || o.report.early_stopping_patience ||
                          o.save_strategy == "best" || rate_by_metric;
   if (by_metric && !o.metric_for_best_model) {
     o.metric_for_best_model = "loss";
   }
   if (o.metric_for_best_model) {
-    check_metric(*o.metric_for_best_model);
+    check_metric(*o.metric_for_best_model, o.report.generates());
   }
   if (o.metric_for_best_model && !o.greater_is_better) {
     o.greater_is_better = !o.metric_for_best_model->ends_with("loss");

@@ -21,14 +21,17 @@ std::optional<Evaluation> evaluate(BatchRunner& runner, EvalLoader& loader, Comm
     const LossStats own = runner.collect()[0];
     const auto rows = static_cast<double>(batch->fresh_rows);
     const double own_loss = own.tokens > 0 ? static_cast<double>(own.loss) / own.tokens : 0.0;
-    std::array<double, 6> sums{own.correct,     own.entropy, own.tokens,
-                               own_loss * rows, rows,        stopped() ? 1.0 : 0.0};
+    std::array<double, 7> sums{own.correct, own.entropy,           own.tokens, own_loss * rows,
+                               rows,        stopped() ? 1.0 : 0.0, own.loss};
     comm.all_reduce(std::span<double>(sums));
     if (sums[5] > 0) {
       return std::nullopt;
     }
     interval.add_batch(sums[0], sums[1], sums[2]);
     weighted_loss += sums[3];
+    result.correct += sums[0];
+    result.tokens += sums[2];
+    result.token_loss += sums[6];
     result.rows += static_cast<int64_t>(sums[4]);
     on_batch(++result.batches);
   }

@@ -12,7 +12,8 @@ namespace sft {
 
 struct Evaluation {
   double loss = 0;  // as transformers has it: batch means, weighted by the batches' rows
-  double entropy = 0, accuracy = 0;  // means of batch means, as TRL has them
+  double entropy = 0, accuracy = 0;                // means of batch means, as TRL has them
+  double token_loss = 0, correct = 0, tokens = 0;  // sums over trained tokens
   int64_t rows = 0, batches = 0;
   double seconds = 0;
 };

@@ -117,6 +117,16 @@ struct ProgramBytes {
   double device = 0, host = 0, recorded = 0;
 };
 
+// Of reading prompts. The next tokens take less, one of each lane.
+double writing_bytes(const Model& model, const Target& target, const MemoryWish& wish) {
+  if (wish.cached_tokens == 0) {
+    return 0;
+  }
+  const LogitsProgram recorded =
+      record_generation(model, wish.read_tokens, wish.cached_tokens, target);
+  return static_cast<double>(plan_memory(recorded.program).bytes);
+}
+
 ProgramBytes program_bytes(const Model& model, const Target& target, int64_t tokens, TokenLoss loss,
                            bool noise, bool training, MemoryPolicy policy) {
   if (tokens == 0) {
@@ -227,11 +237,11 @@ std::string MemoryPlan::line() const {
     batch += fmt::format(", {} recomputed", name_of(policy.recompute));
   }
   return fmt::format(
-      "memory: {} of {} free: weights {}{}{}{}{} ({}){}{}{}{}", human_bytes(needed()),
+      "memory: {} of {} free: weights {}{}{}{}{} ({}){}{}{}{}{}", human_bytes(needed()),
       human_bytes(free), human_bytes(weights), part("masters", masters), part("moments", moments),
       part("gradients", gradients), part("activations", activations), batch,
-      part("workspace", workspace), part("offloaded to the host", host),
-      part("a copy while saving", copy + gathered),
+      part("workspace", workspace), part("caches of answers", caches),
+      part("offloaded to the host", host), part("a copy while saving", copy + gathered),
       taken > 0 ? fmt::format("; the process holds {} at most", human_bytes(peak())) : "");
 }
 
@@ -247,12 +257,15 @@ MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Dev
       program_bytes(model, target, plan.eval_tokens, wish.loss, false, false, {});
   const auto inputs = 2.0 * static_cast<double>(input_bytes(program_size(
                                 device.kind(), std::max<int64_t>(most, 1), most, most)));
+  const double writing = writing_bytes(model, target, wish);
+  plan.caches = 2.0 * model.config.kv_heads * model.config.head_dim * model.config.layers *
+                static_cast<double>(wish.cached_tokens * size_of(compute));
   const bool talks = device.kind() != DeviceKind::cpu && wish.holding.place.ranks > 1;
   for (const MemoryPolicy policy : policies_of(wish, device.kind())) {
     const ProgramBytes train =
         program_bytes(model, target, plan.batch_tokens, wish.loss, wish.noise, true, policy);
     plan.policy = policy;
-    plan.activations = std::max(train.device, eval.device) + inputs;
+    plan.activations = std::max({train.device, eval.device, writing}) + inputs;
     plan.workspace = static_cast<double>(device.overhead()) +
                      static_cast<double>(workspace_bytes(const_cast<Device&>(device), model.config,
                                                          compute, most)) +

@@ -30,6 +30,9 @@ struct MemoryWish {
   int64_t rows = 1;                              // of a batch
   std::function<int64_t(int64_t rows)> longest;  // tokens of the longest batch of so many
   int64_t eval_tokens = 0;                       // of the longest evaluation batch; 0: none
+  // Where the model writes answers: tokens that its caches hold together, and those that it reads
+  // at once at most; 0: it writes none.
+  int64_t cached_tokens = 0, read_tokens = 0;
   int64_t accumulation = 1;
   Holding holding;          // what this rank has of the model, and where
   bool sums_apart = false;  // see sums_gradients_apart
@@ -49,6 +52,7 @@ struct MemoryPlan {
   double activations = 0;  // the arena, for training or evaluation, and the programs' inputs
   double workspace = 0;    // of the device's libraries, recorded work and, on a CPU, what is read
                            // ahead
+  double caches = 0;       // keys and values of the answers that the model writes when evaluated
   double copy = 0;         // of what a checkpoint holds, while it is written: where there is room
   double gathered = 0;     // of all ranks, on the first, while what they share is saved
   double taken = 0;        // by this process already, on a CPU
@@ -61,7 +65,9 @@ struct MemoryPlan {
   int64_t batch_tokens = 0, eval_tokens = 0;
   MemoryPolicy policy;
 
-  double total() const { return weights + masters + gradients + moments + activations + workspace; }
+  double total() const {
+    return weights + masters + gradients + moments + activations + workspace + caches;
+  }
   double needed() const { return total() - (weights_loaded ? weights + masters : 0.0); }
   bool fits() const {
     return needed() + (on_host ? gathered : 0) <= free &&

@@ -343,8 +343,9 @@ void Trainer::evaluate_and_track() {
         }
       },
       [&] { return context_.stopped_by() != 0; });
-  state_.evaluation_left = !e;
-  if (!e) {
+  const auto written = e ? write_samples() : std::nullopt;
+  state_.evaluation_left = !written;
+  if (!written) {
     requested_.stop = true;
     return;
   }
@@ -352,9 +353,15 @@ void Trainer::evaluate_and_track() {
   Json values = {{"eval_loss", e->loss},
                  {"eval_entropy", e->entropy},
                  {"eval_mean_token_accuracy", e->accuracy}};
+  values.update(*written);
   if (log_ != nullptr) {
-    values = log_->eval({e->loss, e->seconds, e->rows, e->batches, e->entropy,
-                         static_cast<double>(state_.num_tokens), e->accuracy});
+    EvalLog line{e->loss,    e->seconds, e->rows,
+                 e->batches, e->entropy, static_cast<double>(state_.num_tokens),
+                 e->accuracy};
+    for (const auto& [name, value] : written->items()) {
+      line.more.emplace_back(name, value.get<double>());
+    }
+    values = log_->eval(line);
   }
   if (state_.step == 0) {
     return;  // as in transformers: no rate changes, and nothing is the best yet
@@ -368,6 +375,26 @@ void Trainer::evaluate_and_track() {
     }
     track_best(value);
   }
+}
+
+std::optional<Json> Trainer::write_samples() {
+  if (!hooks_.write_samples) {
+    return Json::object();
+  }
+  const auto written = hooks_.write_samples(arena_, sharder_.begin_reading());
+  if (!written) {
+    return std::nullopt;
+  }
+  written_at_ = state_.step;
+  if (log_ != nullptr) {
+    fill_state();
+    log_->samples(written->samples);
+  }
+  Json metrics = Json::object();
+  for (const auto& [name, value] : written->metrics) {
+    metrics[name] = value;
+  }
+  return metrics;
 }
 
 // What is not a number is better than nothing, not even than none.
@@ -442,6 +469,9 @@ TrainOutcome Trainer::run(const std::function<void()>& on_trained) {
     evaluate_and_track();
     new_best_ = false;  // the step that the run goes on from is saved
   }
+  if (state_.step == 0 && !written_at_) {
+    write_samples();  // what the model wrote before it was trained
+  }
   while (state_.step < state_.total_steps && !stops_early() && stop_requested() == 0) {
     trace_steps(first_step);
     train_step();
@@ -453,6 +483,9 @@ TrainOutcome Trainer::run(const std::function<void()>& on_trained) {
     }
   }
   trace_steps(first_step, true);
+  if (stop_requested() == 0 && written_at_ != state_.step) {
+    write_samples();  // and after, where no evaluation has done so
+  }
   return finish(seconds_since(start), first_step, on_trained);
 }
 

@@ -65,6 +65,9 @@ struct TrainerHooks {
   // What a run that goes on must have in common with the one that was saved, by name. Asked when a
   // checkpoint is saved, from the thread that does so: it may read rows.
   std::function<Json()> identity{};
+  // Where the model writes answers when it is evaluated. Called on every rank; nothing when some
+  // rank was told to stop. What it works in, and who is told where programs are.
+  std::function<std::optional<WrittenSamples>(Arena& arena, BlockWatcher* watcher)> write_samples{};
   // What TRL would pad with, which it does not count where batches have no padding.
   std::optional<int32_t> padding{};
 };
@@ -157,6 +160,8 @@ class Trainer {
   std::optional<double> flop_share(double tokens_per_s) const;
   void log_interval();
   void evaluate_and_track();
+  // The metrics of what was written; nothing when a rank was told to stop.
+  std::optional<Json> write_samples();
   void count_no_better(double metric);
   bool stops_early() const;
   void track_best(double metric);
@@ -212,7 +217,8 @@ class Trainer {
   double grad_norm_ = 0, last_learning_rate_ = 0;  // of the last step
   std::optional<Evaluated> evaluated_;             // the last step that was
   bool new_best_ = false;
-  bool has_evaluated_ = false;  // in this process
+  bool has_evaluated_ = false;         // in this process
+  std::optional<int64_t> written_at_;  // the last step whose model has written samples
 
   std::optional<Trace> trace_;  // while steps are traced
   Rhythm logging_, evaluation_, saving_;

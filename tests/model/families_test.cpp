@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -227,11 +228,11 @@ TEST_P(Families, generation_with_a_cache_gives_the_same_logits) {
     // The first half at once, then token by token.
     for (int64_t past = 0; past < n;) {
       const int64_t count = past == 0 ? n / 2 : 1;
-      auto past32 = static_cast<int32_t>(past);
+      std::array<int32_t, 2> place{0, static_cast<int32_t>(past)};
       auto last = static_cast<int32_t>(count - 1);
       run.bindings.inputs["tokens"] = {run.tokens.data() + past, {count}, DType::i32};
       run.bindings.inputs["positions"] = {run.positions.data() + past, {count}, DType::i32};
-      run.bindings.inputs["past"] = {&past32, {1}, DType::i32};
+      run.bindings.inputs["past"] = {place.data(), {1, 2}, DType::i32};
       run.bindings.inputs["row"] = {&last, {1}, DType::i32};
       auto recorded = record_generation(run.model, count, n);
       Executor executor(*run.device, run.arena, std::move(recorded.program));

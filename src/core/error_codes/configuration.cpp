@@ -26,6 +26,10 @@ constexpr CodeRow kTheCommandLineAndRecipes[] = {
     {"C184", "early stopping counts evaluations, and there are none", "add --eval_strategy steps"},
     {"C185", "a threshold of early stopping is given without a patience",
      "add --early_stopping_patience"},
+    {"C188", "two options say what the model is to answer when it is evaluated",
+     "leave one of the two out"},
+    {"C189", "answers to rows of the evaluation data are asked for, and there are none",
+     "add --eval_strategy steps, or take prompts from a file with --eval_prompts"},
     {"C186", "the page that shows a run cannot be served there",
      "choose another place with --watch_host and --watch_port", Thrown::widely},
     {"C187", "a folder to be shown holds no run: no metrics.jsonl and no trainer_state.json",
@@ -150,6 +154,10 @@ constexpr CodeRow kAdapters[] = {
 constexpr CodeRow kExport[] = {
     {"C230", "there is no such format for a GGUF file", "take one of those in the hint"},
     {"C231", "the export would write over what it reads", "name another file with --output"},
+    {"C241", "what is to be checked is no model: neither a folder nor a .gguf file",
+     "name a model's folder, an adapter's folder or a .gguf file"},
+    {"C240", "a file of an evaluation task has a key, a value or a kind that is not read",
+     "write it as lm-evaluation-harness has it; docs/evaluate.md lists what is read"},
     {"C232", "a chat has no such command, or the command lacks a word", "/help lists them"},
 };
 

@@ -99,7 +99,7 @@ constexpr CodeRow kTokens[] = {
 };
 
 constexpr CodeRow kWhichRowsInWhichOrder[] = {
-    {"D048", "the data set has no rows", "look at it with `sft inspect`"},
+    {"D048", "the data set has no rows", "look at it with `sft inspect`", Thrown::widely},
     {"D049", "nothing would be trained: rows are empty, or every label is masked",
      "look at rows with `sft inspect`", Thrown::widely},
     {"D050", "there is no packing_strategy of this name", "use bfd, bfd_split or wrapped"},
@@ -123,6 +123,14 @@ constexpr CodeRow kWhichRowsInWhichOrder[] = {
      "write parquet with small row groups, or use --dataset_streaming"},
     {"D068", "the checkpoint's place in the data does not exist in the data of now",
      "resume with the data, batch size, accumulation and ranks of the run that was saved"},
+    {"D056", "the best model is to be told by its answers, and no prompt has one to compare with",
+     "give the prompts a \"reference\", or choose another --metric_for_best_model"},
+    {"D085", "a template of an evaluation task reads a column that the row does not have",
+     "correct the name in the task's file"},
+    {"D086", "a row does not give what its evaluation task asks for",
+     "the message says what; correct the row or the task's file"},
+    {"D069", "a row that the model is to answer asks nothing",
+     "give rows with a prompt, or conversations with a question; take others with --eval_prompts"},
 };
 
 constexpr CodeGroup kGroups[] = {

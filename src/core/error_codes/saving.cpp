@@ -22,6 +22,10 @@ constexpr CodeRow kFiles[] = {
     {"S050",
      "a file that is mapped cannot be read any more: it was made shorter, or the disk fails",
      "leave files alone while they are used"},
+    {"S060", "MLflow's server cannot be reached, refuses or is not named",
+     "set MLFLOW_TRACKING_URI to the address of an mlflow server; the run goes on without it"},
+    {"S061", "trackio's file cannot be written, or SQLite's library is missing",
+     "install libsqlite3-0, or set TRACKIO_DIR; the run goes on without it"},
 };
 
 constexpr CodeRow kTheWayToTheHub[] = {

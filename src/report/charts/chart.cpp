@@ -13,6 +13,7 @@ namespace sft {
 namespace {
 
 constexpr double kLeft = 52, kRight = 10, kTop = 12, kBottom = 26;
+constexpr double kCharacter = 7.5;  // no letter of a label is wider
 constexpr size_t kMostDots = 400;   // single points are marked up to so many
 constexpr size_t kMostMarks = 200;  // of a kind; beyond, neighbours share one
 
@@ -134,8 +135,12 @@ void draw_axes(std::string& out, const Frame& f, const std::string& unit) {
                        coordinate(f.left - 6), at, compact_number(y));
   }
   for (const double x : ticks(f.x0, f.x1, across)) {
-    out += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-                       coordinate(f.across(x)), coordinate(f.bottom + 17), compact_number(x));
+    const std::string label = compact_number(x);
+    const double half = kCharacter / 2 * static_cast<double>(label.size());
+    const bool inside = f.across(x) + half <= f.right + kRight;  // else it ends with the picture
+    out += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"{}\">{}</text>",
+                       coordinate(inside ? f.across(x) : f.right + kRight - 1),
+                       coordinate(f.bottom + 17), inside ? "middle" : "end", label);
   }
   if (!unit.empty()) {
     out += fmt::format("<text class=\"unit\" x=\"{}\" y=\"{}\">{}</text>", coordinate(f.left + 4),

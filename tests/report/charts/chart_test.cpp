@@ -163,6 +163,30 @@ TEST(Chart, NamesFromOutsideStayText) {
   EXPECT_EQ(html_text("a\x01\xff<"), "a\xEF\xBF\xBD\xEF\xBF\xBD&lt;");
 }
 
+TEST(Chart, NoLabelIsCutAtTheEdges) {
+  for (const size_t rows : {10, 70, 100, 1000, 12000, 1000000}) {
+    for (const int width : {300, 390, 640, 1000}) {
+      const std::vector<double> x =
+          rows > 5000 ? std::vector<double>{1, static_cast<double>(rows)} : steps(rows);
+      const ChartSpec spec = spec_of(x, std::vector<double>(x.size(), 1.0));
+      ChartView view;
+      view.width = width;
+      const std::string svg = draw_chart(spec, view);
+      const std::regex label(
+          "<text x=\"([\\d.]+)\" y=\"[\\d.]+\" text-anchor=\"(middle|end)\">([^<]*)<");
+      int across = 0;
+      for (std::sregex_iterator at(svg.begin(), svg.end(), label), end; at != end; ++at) {
+        const double letters = 7.5 * static_cast<double>((*at)[3].length());
+        const double right = std::stod((*at)[1]) + ((*at)[2] == "middle" ? letters / 2 : 0);
+        EXPECT_LE(right, width) << rows << " rows, " << width << " wide: " << (*at)[3];
+        EXPECT_GE(right - letters, 0);
+        ++across;
+      }
+      EXPECT_GE(across, 1);
+    }
+  }
+}
+
 TEST(MovingAverage, OfAConstantIsThatConstantFromTheFirstPointOn) {
   const std::vector<double> y(1000, 0.1);
   for (const double width : {1.0, 7.3, 500.0}) {
