@@ -56,6 +56,23 @@ WANDB_DIR=$work/tracked_wandb "$sft" --config examples/quickstart.yaml --max_ste
   PYTHONPATH=$WANDB "$PYTHON" tests/peers/trackers.py "$work/tracked" "$work/tracked_wandb" 2>>"$work/tracked.log" ||
   { tail -n 5 "$work/tracked.log"; failed=1; }
 
+# trackio's and MLflow's own readers. SERVERS=… names a Python that has both.
+if [ -z "${SERVERS:-}" ]; then
+  [ -d "$work/servers" ] || { python3 -m venv "$work/servers" && "$work/servers/bin/pip" install --quiet trackio mlflow; }
+  SERVERS=$PWD/$work/servers/bin/python
+fi
+rm -rf "$work/tracked" "$work/trackio" "$work/mlflow"
+TRACKIO_DIR=$work/trackio "$sft" --config examples/quickstart.yaml --max_steps 6 --logging_steps 1 --eval_strategy steps --eval_steps 3 \
+  --dataset_test_split train --report_to trackio --project peers --output_dir "$work/tracked" >"$work/tracked.log" 2>&1 &&
+  "$SERVERS" tests/peers/trackers.py "$work/tracked" --trackio "$PWD/$work/trackio" peers 2>>"$work/tracked.log" || failed=1
+"$SERVERS" tests/peers/trackers.py --mlflow "$sft" "$work/mlflow" 2>"$work/mlflow.log" || failed=1
+
+# What `sft check` says of transformers 4 and 5 is what they do.
+cmake --build "$(dirname "$sft")" --target check_probe >/dev/null
+probe=$(dirname "$sft")/tests/run/check_probe
+"$PYTHON" tests/peers/check.py "$sft" "$probe" "$work/check5" 2>"$work/check.log" || failed=1
+PYTHONPATH=$TRANSFORMERS4 "$PYTHON" tests/peers/check.py "$sft" "$probe" "$work/check4" 2>>"$work/check.log" || failed=1
+
 "$PYTHON" tools/trl_fields.py "$sft" --check 2>"$work/trl_fields.log" || failed=1
 "$PYTHON" tests/peers/crossings.py "$sft" "$work/crossings" 2>"$work/crossings.log" || failed=1
 

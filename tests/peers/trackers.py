@@ -1,7 +1,9 @@
-"""What sft wrote for TensorBoard and wandb, beside metrics.jsonl: by TensorBoard's own reader, and by what
-`wandb sync` sends to a server, played here on loopback.
+"""What sft wrote for TensorBoard, wandb, trackio and MLflow, beside metrics.jsonl: by TensorBoard's own reader, by what
+`wandb sync` sends to a server, played here on loopback, by trackio's own reader, and by MLflow's client from its own server.
 
 usage: trackers.py OUTPUT_DIR WANDB_DIR    (packages: tensorboard, wandb)
+       trackers.py OUTPUT_DIR --trackio TRACKIO_DIR PROJECT    (package: trackio)
+       trackers.py --mlflow SFT WORK    (package: mlflow; starts its server on loopback and trains with it)
 """
 import gzip
 import http.server
@@ -12,8 +14,6 @@ import pathlib
 import subprocess
 import sys
 import threading
-
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 RUN_ONLY = {"k", "t", "step", "samples", "nonfinite"}
 
@@ -32,6 +32,8 @@ def lines_of(output):
 
 
 def check_tensorboard(output, lines):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     [folder] = (output / "runs").iterdir()
     board = EventAccumulator(str(folder)).Reload()
     expected = {}
@@ -49,6 +51,12 @@ def check_tensorboard(output, lines):
             assert event.step == step and same(event.value, value), (tag, event, step, value)
             count += 1
     assert "args/text_summary" in board.Tags()["tensors"]
+    hparams = board.SummaryMetadata("_hparams_/session_start_info").plugin_data
+    assert hparams.plugin_name == "hparams"
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    session = plugin_data_pb2.HParamsPluginData.FromString(hparams.content).session_start_info
+    assert session.hparams["learning_rate"].number_value == lines[0]["config"]["learning_rate"]
     print(f"tensorboard: {count} points of {len(expected)} tags equal metrics.jsonl")
 
 
@@ -147,7 +155,83 @@ def check_wandb(folder, lines):
           f"{len(server.files)} files; the same as metrics.jsonl")
 
 
+def check_trackio(folder, project, lines):
+    os.environ["TRACKIO_DIR"] = str(folder)
+    from trackio.sqlite_storage import SQLiteStorage
+
+    [run] = SQLiteStorage.get_runs(project)
+    rows = SQLiteStorage.get_logs(project, run)
+    logged = [line for line in lines if line["k"] in ("log", "eval", "finish")]
+    assert len(rows) == len(logged), (len(rows), len(logged))
+    count = 0
+    for row, line in zip(rows, logged):
+        assert row["step"] == line["step"], (row, line)
+        for name, value in line.items():
+            if name not in RUN_ONLY and isinstance(value, (int, float)):
+                assert same(float(row[rewritten(name)]), value), name
+                count += 1
+    print(f"trackio: run {run}, {len(rows)} rows with {count} values equal metrics.jsonl")
+
+
+def check_mlflow(sft, work):
+    import socket
+    import time
+
+    from mlflow.tracking import MlflowClient
+
+    root, work = pathlib.Path(__file__).resolve().parents[2], pathlib.Path(work).absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+             "--backend-store-uri", f"sqlite:///{work}/mlflow.db", "--default-artifact-root", str(work / "artifacts")]
+    with open(work / "server.log", "w") as log:
+        server = subprocess.Popen(words, stdout=log, stderr=log)
+    try:
+        for _ in range(600):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": url, "MLFLOW_EXPERIMENT_NAME": "peers"}
+        subprocess.run([sft, "--model_name_or_path", root / "examples/tiny-model", "--dataset_name", root / "examples/data/ostrafell",
+                        "--dataset_test_split", "train", "--output_dir", work / "out", "--max_steps", "4", "--logging_steps", "1",
+                        "--eval_strategy", "steps", "--eval_steps", "2", "--report_to", "mlflow", "--run_name", "first", "--save_strategy", "no"],
+                       env=environment, check=True, stdout=subprocess.DEVNULL)
+        client = MlflowClient(url)
+        experiment = client.get_experiment_by_name("peers")
+        [run] = client.search_runs([experiment.experiment_id])
+        assert run.info.status == "FINISHED" and run.info.run_name == "first", run.info
+        lines = lines_of(work / "out")
+        expected = {}
+        for line in lines:
+            if line["k"] in ("log", "eval", "finish"):
+                for name, value in line.items():
+                    if name not in RUN_ONLY and isinstance(value, (int, float)):
+                        expected.setdefault(name, []).append((line["step"], value))
+        count = 0
+        for name, points in expected.items():
+            history = sorted(client.get_metric_history(run.info.run_id, name), key=lambda m: (m.timestamp, m.step))
+            assert [m.step for m in history] == [step for step, _ in points], name
+            assert all(same(m.value, value) for m, (_, value) in zip(history, points)), name
+            count += len(points)
+        config = lines[0]["config"]
+        assert all(name in run.data.params for name in config), set(config) - set(run.data.params)
+        print(f"mlflow: {count} points of {len(expected)} metrics and {len(run.data.params)} parameters equal metrics.jsonl")
+    finally:
+        server.terminate()
+        server.wait()
+
+
 if __name__ == "__main__":
-    out = pathlib.Path(sys.argv[1])
-    check_tensorboard(out, lines_of(out))
-    check_wandb(sys.argv[2], lines_of(out))
+    if sys.argv[1] == "--mlflow":
+        check_mlflow(sys.argv[2], sys.argv[3])
+    elif sys.argv[2] == "--trackio":
+        check_trackio(sys.argv[3], sys.argv[4], lines_of(pathlib.Path(sys.argv[1])))
+    else:
+        out = pathlib.Path(sys.argv[1])
+        check_tensorboard(out, lines_of(out))
+        check_wandb(sys.argv[2], lines_of(out))

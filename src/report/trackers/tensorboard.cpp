@@ -44,6 +44,49 @@ ProtoMessage text_value(std::string_view tag, std::string_view text) {
       .message(9, ProtoMessage().message(1, ProtoMessage().text(1, "text")));
 }
 
+// A google.protobuf.Value.
+ProtoMessage any_value(const Json& value) {
+  if (value.is_boolean()) {
+    return ProtoMessage().integer(4, value.get<bool>() ? 1 : 0);
+  }
+  if (value.is_number()) {
+    return ProtoMessage().float64(2, value.get<double>());
+  }
+  return ProtoMessage().text(3, value.is_string() ? value.get<std::string>() : to_text(value));
+}
+
+// What the table of hyperparameters is made of: field numbers of its plugin_data.proto.
+ProtoMessage hparams_value(std::string_view tag, int field, const ProtoMessage& data) {
+  const ProtoMessage plugin =
+      ProtoMessage().text(1, "hparams").message(2, ProtoMessage().message(field, data));
+  return ProtoMessage().text(1, tag).message(9, ProtoMessage().message(1, plugin));
+}
+
+ProtoMessage session_start(const Json& config, double time) {
+  ProtoMessage info;
+  for (const auto& [name, value] : config.items()) {
+    if (!value.is_null()) {
+      info.message(1, ProtoMessage().text(1, name).message(2, any_value(value)));
+    }
+  }
+  return hparams_value("_hparams_/session_start_info", 3, info.float64(5, time));
+}
+
+ProtoMessage session_end(bool failed, double time) {
+  constexpr int kSuccess = 1, kFailure = 2;
+  return hparams_value("_hparams_/session_end_info", 4,
+                       ProtoMessage().integer(1, failed ? kFailure : kSuccess).float64(2, time));
+}
+
+// What a model has written, as Markdown.
+std::string sample_text(const Json& line) {
+  std::string out = fmt::format("**{}**\n\n{}", line.value("prompt", ""), line.value("text", ""));
+  if (line.contains("reference")) {
+    out += fmt::format("\n\n*{}*", line.value("reference", ""));
+  }
+  return out;
+}
+
 // Lines of four spaces are code in Markdown, which is what TensorBoard shows text as.
 std::string as_code(const Json& json) {
   std::string out = "    ";
@@ -87,6 +130,13 @@ void TensorBoard::line(const Json& line) {
     summary.message(1, text_value("args/text_summary", as_code(line.value("config", Json()))));
     summary.message(1,
                     text_value("model_config/text_summary", as_code(line.value("model", Json()))));
+    summary.message(1, session_start(line.value("config", Json::object()), time));
+  } else if (kind == "sample") {
+    summary.message(
+        1, text_value(fmt::format("samples/{}/text_summary", line.value("index", int64_t{0})),
+                      sample_text(line)));
+  } else if (kind == "end") {
+    summary.message(1, session_end(line.value("status", "") == "failed", time));
   } else if (kind == "log" || kind == "eval" || kind == "finish") {
     for (const auto& [name, value] : tracked_values(line)) {
       summary.message(1, ProtoMessage().text(1, name).float32(2, static_cast<float>(value)));

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "report/trackers/mlflow.h"
 #include "report/trackers/tensorboard.h"
+#include "report/trackers/trackio.h"
 #include "report/trackers/wandb.h"
 #include "settings/report_names.h"
 #include "settings/train_options.h"
@@ -18,7 +20,9 @@ struct Kind {
 };
 
 constexpr Kind kKinds[] = {
+    {"mlflow", make_mlflow},
     {"tensorboard", make_tensorboard},
+    {"trackio", make_trackio},
     {"wandb", make_wandb},
 };
 

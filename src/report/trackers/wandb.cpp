@@ -1,7 +1,9 @@
 #include "report/trackers/wandb.h"
 
+#include <fcntl.h>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <spawn.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -11,6 +13,7 @@
 #include <ctime>
 #include <fstream>
 #include <random>
+#include <system_error>
 #include <thread>
 
 #include "core/strings.h"
@@ -70,6 +73,73 @@ std::string cpu_model() {
   return "";
 }
 
+// Where a program of this name is, by PATH; "" where it is not.
+std::string program_in(const std::string& path, const std::string& name) {
+  for (const std::string& folder : split(path, ':')) {
+    const fs::path file = fs::path(folder) / name;
+    if (!folder.empty() && ::access(file.c_str(), X_OK) == 0 && fs::is_regular_file(file)) {
+      return file.string();
+    }
+  }
+  return "";
+}
+
+// Starts `wandb sync FOLDER`, which goes on by itself; what it says is kept beside the run.
+void start_upload(const std::string& program, const fs::path& folder, const Variables& variables) {
+  std::vector<std::string> environment;
+  for (const char* name : {"PATH",
+                           "HOME",
+                           "LANG",
+                           "NETRC",
+                           "PYTHONPATH",
+                           "VIRTUAL_ENV",
+                           "XDG_CONFIG_HOME",
+                           "WANDB_API_KEY",
+                           "WANDB_BASE_URL",
+                           "WANDB_DIR",
+                           "WANDB_ENTITY",
+                           "WANDB_PROJECT",
+                           "HTTPS_PROXY",
+                           "HTTP_PROXY",
+                           "NO_PROXY",
+                           "https_proxy",
+                           "http_proxy",
+                           "no_proxy",
+                           "SSL_CERT_FILE",
+                           "REQUESTS_CA_BUNDLE"}) {
+    if (const std::string value = variables(name); !value.empty()) {
+      environment.push_back(fmt::format("{}={}", name, value));
+    }
+  }
+  std::vector<std::string> words{program, "sync", "--yes", folder.string()};
+  const auto pointers = [](std::vector<std::string>& texts) {
+    std::vector<char*> out;
+    for (std::string& text : texts) {
+      out.push_back(text.data());
+    }
+    out.push_back(nullptr);
+    return out;
+  };
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  const std::string log = (folder / "logs" / "sync.log").string();
+  ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log.c_str(),
+                                     O_WRONLY | O_CREAT | O_TRUNC, 0644);
+  ::posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
+  posix_spawnattr_t attributes;
+  ::posix_spawnattr_init(&attributes);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+  pid_t process = 0;
+  const int error = ::posix_spawn(&process, program.c_str(), &actions, &attributes,
+                                  pointers(words).data(), pointers(environment).data());
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::posix_spawnattr_destroy(&attributes);
+  if (error != 0) {
+    throw std::system_error(error, std::generic_category(), program);
+  }
+}
+
 }  // namespace
 
 WandbFile::WandbFile(const fs::path& path) : file_(path) {
@@ -108,8 +178,10 @@ void WandbFile::append(std::string_view record) {
   written_ += out.size();
 }
 
-Wandb::Wandb(const fs::path& folder, WandbRun run)
-    : file_(folder / fmt::format("run-{}.wandb", run.id)), run_(std::move(run)) {
+Wandb::Wandb(const fs::path& folder, WandbRun run, std::function<void()> on_end)
+    : file_(folder / fmt::format("run-{}.wandb", run.id)),
+      run_(std::move(run)),
+      on_end_(std::move(on_end)) {
   std::error_code ignored;
   fs::create_directories(folder / "files", ignored);
   fs::create_directories(folder / "logs", ignored);
@@ -270,6 +342,9 @@ void Wandb::end(const Json& line) {
   write(
       kExit,
       ProtoMessage().integer(1, line.value("status", "") == "failed" ? 1 : 0).integer(2, runtime));
+  if (on_end_) {
+    on_end_();
+  }
 }
 
 std::unique_ptr<Tracker> make_wandb(const TrainOptions& o, const Variables& variables,
@@ -303,12 +378,21 @@ std::unique_ptr<Tracker> make_wandb(const TrainOptions& o, const Variables& vari
   const fs::path parent = fs::path(variables("WANDB_DIR")) / "wandb";
   const fs::path folder = parent / fmt::format("offline-run-{:%Y%m%d_%H%M%S}-{}",
                                                fmt::localtime(std::time(nullptr)), run.id);
-  auto tracker = std::make_unique<Wandb>(folder, run);
+  const std::string program = mode == "online" ? program_in(variables("PATH"), "wandb") : "";
+  auto tracker = std::make_unique<Wandb>(
+      folder, run, program.empty() ? std::function<void()>() : [program, folder, variables] {
+        start_upload(program, folder, variables);
+      });
   std::error_code ignored;
   fs::remove(parent / "latest-run", ignored);
   fs::create_directory_symlink(folder.filename(), parent / "latest-run", ignored);
-  log.note(fmt::format("wandb: the run is written offline; upload it with  wandb sync {}",
-                       folder.string()));
+  log.note(program.empty()
+               ? fmt::format("wandb: the run is written offline; upload it with  wandb sync {}",
+                             folder.string())
+               : fmt::format("wandb: {} uploads {} when the run ends", program, folder.string()));
+  if (mode == "online" && program.empty()) {
+    log.warn("WANDB_MODE is online, and there is no program wandb in PATH to upload with");
+  }
   return tracker;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,7 +36,8 @@ class WandbFile {
 class Wandb final : public Tracker {
  public:
   // `folder` is the offline-run-... folder.
-  Wandb(const std::filesystem::path& folder, WandbRun run);
+  // `on_end` is called when the run's last record is written; it may be empty.
+  Wandb(const std::filesystem::path& folder, WandbRun run, std::function<void()> on_end = {});
 
   std::string name() const override { return "wandb"; }
   void line(const Json& line) override;
@@ -51,12 +53,14 @@ class Wandb final : public Tracker {
 
   WandbFile file_;
   WandbRun run_;
+  std::function<void()> on_end_;
   int64_t records_ = 0, rows_ = 0;
   double began_ = 0;
 };
 
-// Null when WANDB_MODE is disabled. WANDB_DIR, _PROJECT, _ENTITY, _NAME, _NOTES, _TAGS, _RUN_GROUP,
-// _JOB_TYPE and _RUN_ID mean what they mean to wandb.
+// With WANDB_MODE=online the folder is uploaded when the run ends, by wandb's own program where
+// there is one. Null when WANDB_MODE is disabled. WANDB_DIR, _PROJECT, _ENTITY, _NAME, _NOTES,
+// _TAGS, _RUN_GROUP, _JOB_TYPE and _RUN_ID mean what they mean to wandb.
 std::unique_ptr<Tracker> make_wandb(const TrainOptions& options, const Variables& variables,
                                     const Logger& log);
 

@@ -138,16 +138,17 @@ TEST_F(TrackerFiles, NamesAreThoseOfTransformers) {
   EXPECT_EQ(tracked_name("loss"), "train/loss");
   EXPECT_EQ(tracked_name("eval_loss"), "eval/loss");
   EXPECT_EQ(tracked_name("evaluation"), "train/evaluation");
-  EXPECT_EQ(tracker_names({"all"}), (std::vector<std::string>{"tensorboard", "wandb"}));
+  EXPECT_EQ(tracker_names({"all"}), (std::vector<std::string>{"tensorboard", "trackio", "wandb"}));
+  EXPECT_EQ(tracker_names({"mlflow"}), std::vector<std::string>{"mlflow"});
   EXPECT_TRUE(tracker_names({"none"}).empty());
   EXPECT_EQ(tracker_names({"wandb", "wandb"}), std::vector<std::string>{"wandb"});
-  for (const char* other : {"mlflow", "comet_ml", "wandbb"}) {
+  for (const char* other : {"swanlab", "comet_ml", "wandbb"}) {
     try {
       tracker_names({other});
       ADD_FAILURE() << other;
     } catch (const Error& e) {
       EXPECT_EQ(e.code().text(), "C127");
-      EXPECT_NE(e.message().find("tensorboard and wandb"), std::string::npos);
+      EXPECT_NE(e.message().find("mlflow, tensorboard, trackio, wandb"), std::string::npos);
     }
   }
 }
@@ -172,12 +173,12 @@ TEST_F(TrackerFiles, TensorBoardRecordByRecord) {
     events.push_back(fields(rest.substr(12, size)));
     at += size + 16;
   }
-  ASSERT_EQ(events.size(), 5u);
+  ASSERT_EQ(events.size(), 6u);
   EXPECT_EQ(events[0].find(3)->second, "brain.Event:2");
   EXPECT_EQ(std::bit_cast<double>(number(events[0].find(1)->second, 0, 8)), 1000.25);
   EXPECT_EQ(number(events[2].find(2)->second, 0, 8), 3u);
   std::map<std::string, float> values;
-  for (size_t i = 2; i < events.size(); ++i) {
+  for (size_t i = 2; i < 5; ++i) {
     const auto summary = fields(events[i].find(5)->second);
     for (const auto& [field, value] : summary) {
       const auto one = fields(value);
@@ -190,6 +191,16 @@ TEST_F(TrackerFiles, TensorBoardRecordByRecord) {
   EXPECT_EQ(values.at("eval/loss"), 2.5f);
   EXPECT_EQ(values.at("train/train_loss"), 1.0f);
   EXPECT_EQ(values.count("train/samples"), 0u);
+  // The session of the table of hyperparameters begins with the run and ends with it.
+  std::vector<std::string> tags;
+  for (const size_t i : {size_t{1}, size_t{5}}) {
+    for (const auto& [field, value] : fields(events[i].find(5)->second)) {
+      tags.push_back(fields(value).find(1)->second);
+    }
+  }
+  EXPECT_EQ(tags, (std::vector<std::string>{"args/text_summary", "model_config/text_summary",
+                                            "_hparams_/session_start_info",
+                                            "_hparams_/session_end_info"}));
 }
 
 TEST_F(TrackerFiles, WandbRecordByRecord) {
@@ -256,11 +267,10 @@ TEST_F(TrackerFiles, WandbRecordsOfEverySizeCrossBlocks) {
 }
 
 TEST_F(TrackerFiles, VariablesAndFlagsNameTheRun) {
-  std::map<std::string, std::string> variables{{"WANDB_DIR", folder_.string()},
-                                               {"WANDB_PROJECT", "tuning"},
-                                               {"WANDB_NAME", "from-variable"},
-                                               {"WANDB_TAGS", "x, y"},
-                                               {"TENSORBOARD_LOGGING_DIR", folder_ / "board"}};
+  std::map<std::string, std::string> variables{
+      {"WANDB_DIR", folder_.string()},      {"WANDB_PROJECT", "tuning"},
+      {"WANDB_NAME", "from-variable"},      {"WANDB_TAGS", "x, y"},
+      {"TRACKIO_DIR", folder_ / "trackio"}, {"TENSORBOARD_LOGGING_DIR", folder_ / "board"}};
   const auto variable = [&](const char* name) { return variables[name]; };
   TrainOptions options;
   options.report_to = {"all"};
