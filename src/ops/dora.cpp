@@ -98,7 +98,7 @@ Value scaled_linear(Program& p, Value x, const Linear& layer) {
   std::vector<Value> low;
   for (const Lora& lora : layer.lora) {
     low.push_back(emit_lora_down(p, x, lora));
-    emit_lora_up(p, low.back(), lora, sum);
+    emit_lora_up(p, low.back(), lora, {sum, Output::Mode::add});
   }
   const Value y = p.like(sum, "linear");
   p.emit("scale_columns", {sum, gains.gain, layer.bias}, {y}, [](const Run& r) {
@@ -214,7 +214,7 @@ Value mixed_linear(Program& p, Value x, const Linear& layer) {
     if (lora.magnitude) {
       mixed.push_back(emit_mixed(p, x, weight, gains.gain, lora, y));
     } else {
-      emit_lora_up(p, x, lora, y);
+      emit_lora_up(p, x, lora, {y, Output::Mode::add});
       mixed.emplace_back();
     }
   }

@@ -9,7 +9,7 @@ void add_embedding_lora(Program& p, Value tokens, const Lora& lora, int64_t padd
   const Value low = p.activation("embedding.lora", {p.shape(tokens)[0], rank});
   p.emit("gather_columns", {tokens, lora.a}, {low},
          [](const Run& r) { kernels(r).gather_columns(r.device(), r.in(0), r.in(1), r.out(0)); });
-  emit_lora_up(p, low, lora, y);
+  emit_lora_up(p, low, lora, {y, Output::Mode::add});
   p.on_backward([=](Program& b) {
     const Value grad_y = b.grad(y);
     const Value grad_low = grad_y ? emit_lora_up_backward(b, grad_y, low, lora) : Value{};

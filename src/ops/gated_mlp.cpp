@@ -59,10 +59,15 @@ Value gated_mlp(Program& p, Value x, const Linear& gate_up_layer, const Linear& 
     kernels(r).gated_activation_forward(r.device(), r.in(0), activation, r.out(0));
   });
   const Value out = p.activation("linear", {tokens, p.shape(down.weight)[0]});
-  emit_product(p, y, down.weight, {}, 1.0F, out);
   const Low down_low = emit_low(p, y, down);
-  if (down_low.middle) {
+  if (down_low.middle && begins_with_adapter(p, down)) {
     emit_lora_up(p, down_low.middle, down.lora[0], out);
+    emit_product(p, y, down.weight, {}, 1.0F, {out, Output::Mode::add});
+  } else {
+    emit_product(p, y, down.weight, {}, 1.0F, out);
+    if (down_low.middle) {
+      emit_lora_up(p, down_low.middle, down.lora[0], {out, Output::Mode::add});
+    }
   }
   p.on_backward([=](Program& b) {
     const Value grad = b.grad(out);

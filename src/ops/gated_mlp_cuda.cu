@@ -130,7 +130,7 @@ void gated_mlp_forward(Device& device, const Tensor& x, const Tensor& weight, co
 #endif
   linear_forward(device, x, weight, {}, 1.0F, gate_up, false);
   if (low.data != nullptr) {
-    lora_up(device, low, b, pieces, gate_up);
+    lora_up(device, low, b, pieces, gate_up, true);
   }
   gated_activation_forward(device, gate_up, activation, y);
 }

@@ -107,23 +107,46 @@ void emit_lora_down_backward(Program& b, Value grad_low, Value x, const Lora& lo
   }
 }
 
+bool begins_with_adapter(const Program& p, const Linear& layer) {
+  const bool codes =
+      is_fp8(p, layer.weight) ? multiplies_codes(p, layer.weight) : !is_int8(p, layer.weight);
+  if (p.target().device != DeviceKind::cuda || layer.lora.size() != 1 || !codes) {
+    return false;
+  }
+  int64_t rows = 0;
+  for (const LoraPiece& piece : layer.lora[0].pieces) {
+    rows += piece.rows;
+  }
+  return rows == p.shape(layer.weight)[0];
+}
+
 Value linear(Program& p, Value x, const Linear& layer) {
   SFT_ASSERT(p.shape(layer.weight)[1] == p.shape(x)[1]);
   if (is_decomposed(layer)) {
     return decomposed_linear(p, x, layer);
   }
   const Value y = p.activation("linear", {p.shape(x)[0], p.shape(layer.weight)[0]});
+  const bool first = begins_with_adapter(p, layer);
+  std::vector<Value> low;
+  const auto emit_adapters = [&] {
+    for (const Lora& lora : layer.lora) {
+      low.push_back(emit_lora_down(p, x, lora));
+      emit_lora_up(p, low.back(), lora, {y, first ? Output::Mode::overwrite : Output::Mode::add});
+    }
+  };
+  if (first) {
+    emit_adapters();
+  }
+  const Output product{y, first ? Output::Mode::add : Output::Mode::overwrite};
   if (is_int8(p, layer.weight)) {
     emit_int8_linear(p, x, layer, y);
   } else if (is_fp8(p, layer.weight)) {
-    emit_fp8_product(p, x, layer.weight, layer.bias, y);
+    emit_fp8_product(p, x, layer.weight, layer.bias, product);
   } else {
-    emit_product(p, x, layer.weight, layer.bias, 1.0F, y);
+    emit_product(p, x, layer.weight, layer.bias, 1.0F, product);
   }
-  std::vector<Value> low;
-  for (const Lora& lora : layer.lora) {
-    low.push_back(emit_lora_down(p, x, lora));
-    emit_lora_up(p, low.back(), lora, y);
+  if (!first) {
+    emit_adapters();
   }
   p.on_backward([=](Program& b) {
     const Value grad_y = b.grad(y);

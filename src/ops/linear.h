@@ -35,6 +35,11 @@ void emit_product(Program& p, Value x, Value weight, Value bias, float alpha, Ou
 void emit_linear_backward_bias(Program& b, Value grad_y, Value bias,
                                const std::vector<ElementRange>& fixed);
 
+// Whether a layer's adapter writes all of an output that the frozen product is then added to: the
+// product reads on a GPU what is there beside its own work, and an adapter that comes second would
+// read and write it all for itself.
+bool begins_with_adapter(const Program& p, const Linear& layer);
+
 // x with some of its values dropped, which lives as long as it is read; x itself where none are.
 Value dropped(Program& p, Value x, const Dropout& dropout);
 // The middle of an adapter, x A^T of what is not dropped of x (x itself where it has no A), and its

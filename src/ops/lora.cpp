@@ -6,9 +6,9 @@ namespace sft {
 
 bool adapters_run_aside(const Program& p) { return p.memory().recompute < Recompute::mlp; }
 
-void emit_lora_up(Program& p, Value low, const Lora& lora, Value y) {
-  p.emit("lora_up", {low, lora.b}, {{y, Output::Mode::add}}, [pieces = lora.pieces](const Run& r) {
-    kernels(r).lora_up(r.device(), r.in(0), r.in(1), pieces, r.out(0));
+void emit_lora_up(Program& p, Value low, const Lora& lora, Output y) {
+  p.emit("lora_up", {low, lora.b}, {y}, [pieces = lora.pieces](const Run& r) {
+    kernels(r).lora_up(r.device(), r.in(0), r.in(1), pieces, r.out(0), r.accumulate(0));
   });
 }
 

@@ -33,11 +33,11 @@ bool adapters_run_aside(const Program& p);
 // The backward instructions of y = ... + lora_up(low, b): given y's gradient, b's is made, and the
 // one of low is returned (null where nothing needs it).
 Value emit_lora_up_backward(Program& p, Value grad_y, Value low, const Lora& lora);
-void emit_lora_up(Program& p, Value low, const Lora& lora, Value y);
+void emit_lora_up(Program& p, Value low, const Lora& lora, Output y);
 
-// y[:, rows of piece i] += scale_i low_i B_i^T; low (tokens, pieces * rank), y (tokens, out).
+// y[:, rows of piece i] (+)= scale_i low_i B_i^T; low (tokens, pieces * rank), y (tokens, out).
 SFT_KERNEL(void, lora_up, const Tensor& low, const Tensor& b, const std::vector<LoraPiece>& pieces,
-           Tensor& y);
+           Tensor& y, bool accumulate);
 // grad_low_i = scale_i grad_y[:, rows of piece i] B_i
 SFT_KERNEL(void, lora_up_backward_input, const Tensor& grad_y, const Tensor& b,
            const std::vector<LoraPiece>& pieces, Tensor& grad_low);

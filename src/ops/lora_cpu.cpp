@@ -12,7 +12,7 @@ int64_t rank_of(const Tensor& low, const std::vector<LoraPiece>& pieces) {
 }  // namespace
 
 void lora_up(Device& device, const Tensor& low, const Tensor& b,
-             const std::vector<LoraPiece>& pieces, Tensor& y) {
+             const std::vector<LoraPiece>& pieces, Tensor& y, bool accumulate) {
   const int64_t rank = rank_of(low, pieces);
   const float* rows = b.f32();
   for (size_t i = 0; i < pieces.size(); ++i) {
@@ -25,7 +25,7 @@ void lora_up(Device& device, const Tensor& low, const Tensor& b,
                             .lda = low.shape[1],
                             .b = rows,
                             .ldb = rank,
-                            .beta = 1.0F,
+                            .beta = accumulate ? 1.0F : 0.0F,
                             .c = y.f32() + pieces[i].first_row,
                             .ldc = y.shape[1]});
     rows += pieces[i].rows * rank;

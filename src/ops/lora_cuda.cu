@@ -19,7 +19,7 @@ std::byte* beyond(const Tensor& t, int64_t at) {
 }  // namespace
 
 void lora_up(Device& device, const Tensor& low, const Tensor& b,
-             const std::vector<LoraPiece>& pieces, Tensor& y) {
+             const std::vector<LoraPiece>& pieces, Tensor& y, bool accumulate) {
   const int64_t rank = rank_of(low, pieces);
   int64_t row = 0;
   for (size_t i = 0; i < pieces.size(); ++i) {
@@ -28,7 +28,7 @@ void lora_up(Device& device, const Tensor& low, const Tensor& b,
                         .n = pieces[i].rows,
                         .k = rank,
                         .alpha = pieces[i].scale,
-                        .beta = 1.0F,
+                        .beta = accumulate ? 1.0F : 0.0F,
                         .a = beyond(low, static_cast<int64_t>(i) * rank),
                         .b = beyond(b, row * rank),
                         .c = beyond(y, pieces[i].first_row),

@@ -84,7 +84,7 @@ void forward_tile(const Tile& t) {
   t.k.linear_forward(t.device(), y, t.r.in(kDown), {}, 1.0F, out, false);
   if (t.has(kDownA)) {
     t.k.linear_forward(t.device(), y, t.r.in(kDownA), {}, 1.0F, down_low, false);
-    t.k.lora_up(t.device(), down_low, t.r.in(kDownB), t.down_pieces, out);
+    t.k.lora_up(t.device(), down_low, t.r.in(kDownB), t.down_pieces, out, true);
   }
 }
 
