@@ -82,6 +82,50 @@ TEST_F(HubEndToEnd, PushesTheModelAndKeepsTheToken) {
   }
 }
 
+// Model, GGUF file, card and report go up together; what the hub has got is not sent again.
+TEST_F(HubEndToEnd, AFolderIsPushedAsOneCommitAndAPushThatBrokeOffGoesOn) {
+  ASSERT_EQ(run("--save_strategy steps --save_steps 1").code, 0);
+  const std::string out = (folder / "out").string();
+  ASSERT_EQ(run_sft("export '" + out + "' --quant f16 -q").code, 0);
+  const auto push = [&] {
+    return run_sft("push '" + out + "' --hub_model_id mine --json -q",
+                   "no_proxy='*' HF_HUB_OFFLINE=0 HF_TOKEN=" + hub.token + " HF_ENDPOINT=" +
+                       hub.server->url() + " HF_HOME='" + (folder / "home").string() + "'");
+  };
+  hub.intercept = [](const Request& request) -> std::optional<Reply> {
+    return request.path().find("/commit/") != std::string::npos
+               ? std::optional(Reply{.status = 403, .body = "not now"})
+               : std::nullopt;
+  };
+  EXPECT_NE(push().code, 0);
+  hub.intercept = nullptr;
+  const int sent = hub.storage->count("/upload/", "PUT");
+  EXPECT_GT(sent, 0);
+  const size_t before = hub.repository("models/me/mine").commits.size();  // that made it
+  const size_t files_before = hub.files("models/me/mine").size();
+  const RunResult second = push();
+  ASSERT_EQ(second.code, 0) << second.err;
+  EXPECT_EQ(hub.storage->count("/upload/", "PUT"), sent);
+  EXPECT_EQ(hub.repository("models/me/mine").commits.size(), before + 1);
+  const FakeFiles& files = hub.files("models/me/mine");
+  int gguf = 0;
+  for (const auto& [name, file] : files) {
+    gguf += name.ends_with(".gguf") ? 1 : 0;
+    EXPECT_EQ(name.find("checkpoint-"), std::string::npos);
+  }
+  EXPECT_EQ(gguf, 1);
+  for (const char* name :
+       {"config.json", "model.safetensors", "README.md", "report.html", "loss.svg", "Modelfile"}) {
+    EXPECT_TRUE(files.contains(name)) << name;
+  }
+  const Json said = parse_json(second.out, "sft push");
+  EXPECT_EQ(said["repository"], "me/mine");
+  EXPECT_EQ(said["files"].get<size_t>(), files.size() - files_before);
+  const RunResult third = push();
+  ASSERT_EQ(third.code, 0) << third.err;
+  EXPECT_TRUE(parse_json(third.out, "sft push")["commit"].is_null());
+}
+
 TEST_F(HubEndToEnd, AKillDuringAPushLeavesNothingBehind) {
   struct Seen {
     std::atomic<bool> pushing = false, killed = false;

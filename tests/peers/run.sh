@@ -67,6 +67,8 @@ TRACKIO_DIR=$work/trackio "$sft" --config examples/quickstart.yaml --max_steps 6
   "$SERVERS" tests/peers/trackers.py "$work/tracked" --trackio "$PWD/$work/trackio" peers 2>>"$work/tracked.log" || failed=1
 "$SERVERS" tests/peers/trackers.py --mlflow "$sft" "$work/mlflow" 2>"$work/mlflow.log" || failed=1
 
+"$PYTHON" tests/peers/early_stopping.py "$sft" "$work/early_stopping" 2>"$work/early_stopping.log" || failed=1
+
 # What `sft check` says of transformers 4 and 5 is what they do.
 cmake --build "$(dirname "$sft")" --target check_probe >/dev/null
 probe=$(dirname "$sft")/tests/run/check_probe
