@@ -141,9 +141,9 @@ Value attr(Interpreter& interpreter, const Value& self, Args& args) {
 
 // ---- numbers
 
-// Reading a number copies its text twice.
+// A number is read as a whole one and as a real one, each from two copies of its text.
 void charge_number(std::string_view text, Budget& budget) {
-  budget.step(2 * static_cast<int64_t>(text.size()));
+  budget.step(4 * static_cast<int64_t>(text.size()));
   budget.room(3 * static_cast<int64_t>(text.size()));
 }
 
