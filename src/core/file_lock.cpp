@@ -59,6 +59,12 @@ FileLock::State FileLock::wait_at(const fs::path& path,
   return state;
 }
 
+FileTurn::FileTurn(const Fd& file) : file_(file) {
+  uninterrupted([&] { return ::flock(file.get(), LOCK_EX); });
+}
+
+FileTurn::~FileTurn() { ::flock(file_.get(), LOCK_UN); }
+
 FolderLock::FolderLock(const fs::path& folder, const std::string& owner)
     : path_(folder / ".sft.lock") {
   const FileLock::State state = lock_.try_at(path_);

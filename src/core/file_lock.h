@@ -38,6 +38,19 @@ class FileLock {
 // EWOULDBLOCK) or where that cannot be.
 bool lock_now(const Fd& file);
 
+// Holds an open file while it lives, after whoever holds it; where the file system has no locks it
+// does not.
+class FileTurn {
+ public:
+  explicit FileTurn(const Fd& file);
+  ~FileTurn();
+  FileTurn(const FileTurn&) = delete;
+  FileTurn& operator=(const FileTurn&) = delete;
+
+ private:
+  const Fd& file_;
+};
+
 // Holds a folder against other processes while it lives: a lock on `.sft.lock`, which holds
 // `owner` (who it is, for the other one's error). S040 when another process holds it, S001 when
 // something else than a file has that name. Where locks are not supported it does nothing.

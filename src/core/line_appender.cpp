@@ -1,35 +1,16 @@
 #include "core/line_appender.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <array>
 #include <string>
 
 #include "core/file.h"
+#include "core/file_lock.h"
 #include "core/file_writer.h"
 
 namespace sft {
-
-namespace {
-
-// Holds the file while a line is written, or while its end is looked at: a line that another has
-// begun must not be taken for one that a crash has left. Where locks do not exist it is not held.
-class Turn {
- public:
-  explicit Turn(const Fd& file) : file_(file) {
-    uninterrupted([&] { return ::flock(file_.get(), LOCK_EX); });
-  }
-  ~Turn() { ::flock(file_.get(), LOCK_UN); }
-  Turn(const Turn&) = delete;
-  Turn& operator=(const Turn&) = delete;
-
- private:
-  const Fd& file_;
-};
-
-}  // namespace
 
 LineAppender::LineAppender(const fs::path& path) : path_(path) { open(); }
 
@@ -55,9 +36,9 @@ void LineAppender::open() {
   drop_half_line();
 }
 
-// Readers drop it, and so must whoever appends after it.
+// Readers drop it, and so must whoever appends after it; but not a line that another has begun.
 void LineAppender::drop_half_line() const {
-  const Turn turn(file_);
+  const FileTurn turn(file_);
   constexpr off_t kPiece = 4096;
   struct stat info{};
   if (::fstat(file_.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
@@ -90,7 +71,7 @@ void LineAppender::append(std::string_view line) {
   }
   std::string whole(line);
   whole += '\n';
-  const Turn turn(file_);
+  const FileTurn turn(file_);
   if (write_all(file_.get(), whole) < whole.size()) {
     fail_write(path_);
   }

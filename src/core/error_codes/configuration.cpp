@@ -113,7 +113,7 @@ constexpr CodeRow kOptionsThatHoldSettings[] = {
     {"C103", "the schedule needs an argument of `lr_scheduler_kwargs`",
      "add it, as the hint shows"},
     {"C171", "--mlp_tile for an MLP that cannot be computed some tokens at a time",
-     "leave it out, or train adapters without dropout over a base in 16 or 4 bits"},
+     "leave it out, or train adapters without dropout over a base in 16 or 4 bits", Thrown::widely},
     {"C180", "--optim_args has a name or a value that the optimizer does not take",
      "take one of those in the hint"},
     {"C181",

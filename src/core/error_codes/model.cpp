@@ -15,7 +15,8 @@ constexpr CodeRow kFiles[] = {
 constexpr CodeRow kConfigjson[] = {
     {"M030", "the model has a parameter that its family does not describe",
      "report the model's name"},
-    {"M031", "the architecture is not supported", "take a model of one of those in the hint"},
+    {"M031", "the architecture is not supported", "take a model of one of those in the hint",
+     Thrown::widely},
     {"M032", "the kind of rotary positions is not supported", "take another model"},
     {"M033", "a setting of config.json is not supported", "take another model"},
     {"M034", "config.json lacks a field, or has it with a value that no model has",
