@@ -62,6 +62,7 @@ struct BenchOptions {
         .at_least(1);
     v("use_dora", &run.model.use_dora,
       "With --lora_r: adapters that keep the rows' lengths apart (DoRA).");
+    v("lora_target_modules", &run.model.lora_target_modules, "With --lora_r: these layers alone.");
     v("sweep", &sweep,
       "Micro-batches of 1, 2, 4, ... documents, as long as they fit and get faster, each with the "
       "cheapest recompute that fits.");
@@ -223,7 +224,9 @@ int run_bench(Args args, Terminal& terminal) {
     o.run.model.use_peft = true;
     o.run.model.lora_r = *o.lora_r;
     o.run.model.lora_dropout = 0;
-    o.run.model.lora_target_modules = {"all-linear"};
+    if (o.run.model.lora_target_modules.empty()) {
+      o.run.model.lora_target_modules = {"all-linear"};
+    }
   }
   o.settings.batch = o.run.per_device_train_batch_size;
   o.settings.accumulation = o.run.gradient_accumulation_steps;

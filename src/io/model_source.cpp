@@ -283,9 +283,13 @@ void ModelSource::override_config(const Json& values) {
                   fmt::format("--model_init_kwargs: config.json of {} has no \"{}\"", name_, key))
           .hint("it takes dtype, revision and the keys that config.json has");
     }
-    config_[key] = value;
-    overrides_[key] = value;
+    set_config(key, value);
   }
+}
+
+void ModelSource::set_config(const std::string& key, const Json& value) {
+  config_[key] = value;
+  overrides_[key] = value;
 }
 
 std::optional<Json> ModelSource::generation_config() const {

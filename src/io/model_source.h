@@ -52,6 +52,8 @@ class ModelSource {
   // Other values for keys of config.json, which a saved model keeps. C075 for a key that it has
   // not.
   void override_config(const Json& values);
+  // The same for one key, which config.json need not have.
+  void set_config(const std::string& key, const Json& value);
   const Json& overrides() const { return overrides_; }
   // M228 or M010 when the file is not an object; nothing when there is no such file.
   std::optional<Json> generation_config() const;

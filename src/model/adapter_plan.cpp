@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/strings.h"
+#include "model/experts.h"
 #include "text/full_match.h"
 
 namespace sft {
@@ -37,11 +38,21 @@ struct Module {
   int64_t in = 0, out = 0;
 };
 
+// A router is a module of its own kind, whose one parameter can be a target.
+bool is_router(const ParamSpec& spec, const ModelConfig& config) {
+  return config.routing.experts > 0 && spec.shape.rank() == 2 &&
+         spec.shape[0] == config.routing.experts && spec.pieces.size() == 1 &&
+         spec.name.ends_with(".gate.weight");
+}
+
 std::vector<Module> modules_of(const Model& model) {
   std::vector<Module> out;
   for (const ParamSpec& spec : model.family->parameters(model.config)) {
     for (const ParamPiece& piece : spec.pieces) {
       const std::string name = module_of(piece.name);
+      if (holds_experts(spec.name) || is_router(spec, model.config)) {
+        continue;  // parameters, no layers: see expert_parameters
+      }
       if (spec.kind == ParamKind::norm) {
         out.push_back({name, Module::Kind::norm});
       } else if (spec.kind == ParamKind::matrix && name == kEmbeddingModule) {
@@ -164,7 +175,9 @@ class Planner {
         modules_(modules_of(model)),
         ranks_(config.rank_pattern, "rank_pattern"),
         alphas_(config.alpha_pattern, "alpha_pattern") {
-    if (config_.target_modules.empty() && !config_.target_expression) {
+    find_experts();
+    if (config_.target_modules.empty() && !config_.target_expression &&
+        config_.target_parameters.empty()) {
       const auto& usual = model.family->lora_targets;
       if (usual.empty()) {
         throw Error("C193", fmt::format("PEFT has no default layers for models of the type {}, and "
@@ -188,6 +201,7 @@ class Planner {
     find_biases();
     find_tokens();
     warn();
+    plan_.config = std::move(config_);
     return std::move(plan_);
   }
 
@@ -256,8 +270,146 @@ class Planner {
       t.scale = static_cast<float>(config_.rslora ? alpha / std::sqrt(rank) : alpha / rank);
       plan_.targets.push_back(t);
     }
+    add_parameters();
     if (plan_.targets.empty()) {
       fail_no_target();
+    }
+  }
+
+  // The experts' parameters and the routers, as transformers 5 has them, in the model's order.
+  struct Parameter {
+    std::string
+        name;  // "model.layers.0.mlp.experts.gate_up_proj", "model.layers.0.mlp.gate.weight"
+    int64_t experts, in, out;
+    std::vector<std::string> old_names;  // "gate_proj", "up_proj": of an expert's layers once
+  };
+  void find_experts() {
+    const int64_t count = model_.config.routing.experts;
+    for (const ParamSpec& spec : model_.family->parameters(model_.config)) {
+      if (is_router(spec, model_.config)) {
+        parameters_.push_back(
+            {spec.name, 1, spec.shape[1], spec.shape[0], {last_name(module_of(spec.name))}});
+      } else if (holds_experts(spec.name)) {
+        Parameter p{module_of(spec.name), count, spec.shape[1], spec.shape[0] / count, {}};
+        const auto layers = static_cast<int64_t>(spec.pieces.size()) / count;
+        for (int64_t i = 0; i < layers; ++i) {
+          p.old_names.push_back(last_name(module_of(spec.pieces[static_cast<size_t>(i)].name)));
+        }
+        parameters_.push_back(std::move(p));
+      }
+    }
+    if (!parameters_.empty()) {
+      convert_names();
+    }
+  }
+
+  // Names of layers that experts had before transformers 5 become their parameters' names, and what
+  // two layers shared a rank for gets twice the rank (PEFT's _convert_peft_config_moe).
+  void convert_names() {
+    std::vector<std::string> wanted = config_.target_modules;
+    const bool all =
+        config_.target_expression && to_lower(*config_.target_expression) == "all-linear";
+    if (all) {
+      std::set<std::string> names;
+      for (const Module& m : modules_) {
+        if (m.kind == Module::Kind::linear) {
+          names.insert(last_name(m.name));
+        }
+      }
+      for (const Parameter& p : parameters_) {
+        names.insert(p.old_names.begin(), p.old_names.end());
+      }
+      wanted.assign(names.begin(), names.end());
+      config_.target_expression.reset();
+    }
+    std::set<std::string> targets(config_.target_parameters.begin(),
+                                  config_.target_parameters.end());
+    std::set<std::string> converted;  // names of layers
+    for (const Parameter& p : parameters_) {
+      const std::string name = p.experts == 1 ? p.old_names[0] + ".weight" : last_name(p.name);
+      std::vector<std::string> present;
+      for (const std::string& old : p.old_names) {
+        for (const std::string& target : wanted) {
+          if (ends_with_name(target, old)) {
+            present.push_back(old);
+            converted.insert(target);
+            break;
+          }
+        }
+      }
+      if (present.empty()) {
+        continue;
+      }
+      if (present.size() < p.old_names.size()) {
+        throw Error("C194",
+                    fmt::format("--lora_target_modules has {} of {}, and experts hold them in one "
+                                "parameter, {}",
+                                present[0], fmt::join(p.old_names, " and "), last_name(p.name)))
+            .hint(fmt::format("name both: {}", fmt::join(p.old_names, " ")));
+      }
+      targets.insert(name);
+      if (p.old_names.size() > 1) {
+        const auto times = static_cast<int64_t>(p.old_names.size());
+        config_.rank_pattern[fmt::format(".*\\.{}", name)] = config_.r * times;
+        config_.alpha_pattern[fmt::format(".*\\.{}", name)] =
+            config_.alpha * static_cast<double>(times);
+      }
+    }
+    std::erase_if(wanted, [&](const std::string& name) { return converted.contains(name); });
+    config_.target_modules = std::move(wanted);
+    config_.target_parameters.assign(targets.begin(), targets.end());
+  }
+
+  void add_parameters() {
+    if (config_.target_parameters.empty()) {
+      return;
+    }
+    if (config_.dora || config_.dropout > 0 || config_.changes_base()) {
+      throw Error("C194", fmt::format("adapters on {} are there, and experts take no {}",
+                                      config_.target_parameters[0],
+                                      config_.dora          ? "--use_dora"
+                                      : config_.dropout > 0 ? "--lora_dropout"
+                                                            : "beginning out of the base"))
+          .hint(config_.dropout > 0 && !config_.dora ? "--lora_dropout 0"
+                                                     : "leave it out, or the experts");
+    }
+    const Patterns<int64_t> ranks(config_.rank_pattern, "rank_pattern");
+    const Patterns<double> alphas(config_.alpha_pattern, "alpha_pattern");
+    std::vector<const Parameter*> chosen;
+    for (const Parameter& p : parameters_) {
+      if (ends_with_one(p.name, config_.target_parameters)) {
+        chosen.push_back(&p);
+      }
+    }
+    for (const Parameter* const p : chosen) {
+      const std::string module = module_of(p->name);
+      // Of two parameters of a module the one wrapped first lies inside the other's wrapper.
+      const bool inner = p->experts > 1 && std::ranges::any_of(chosen, [&](const Parameter* other) {
+                           return other > p && module_of(other->name) == module;
+                         });
+      AdapterTarget t{inner ? module + ".base_layer" : module, p->in, p->out};
+      t.kind = p->experts > 1 ? AdapterTarget::Kind::experts : AdapterTarget::Kind::linear;
+      t.experts = p->experts;
+      t.parameter = p->name;
+      t.rank = ranks.of(p->name, config_.r);
+      const double alpha = alphas.of(p->name, config_.alpha);
+      const auto rank = static_cast<double>(t.rank);
+      t.scale = static_cast<float>(config_.rslora ? alpha / std::sqrt(rank) : alpha / rank);
+      plan_.targets.push_back(std::move(t));
+    }
+    for (const std::string& name : config_.target_parameters) {
+      const bool found = std::ranges::any_of(
+          parameters_, [&](const Parameter& p) { return ends_with_name(p.name, name); });
+      if (!found && chosen.empty()) {
+        throw Error("C193", fmt::format("--lora_target_parameters {}: this model has no parameter "
+                                        "of experts whose name ends so",
+                                        name))
+            .hint("--lora_target_parameters mlp.experts.gate_up_proj mlp.experts.down_proj");
+      }
+      if (!found) {
+        plan_.warnings.push_back(fmt::format(
+            "--lora_target_parameters has {}, and no parameter of this model is named so", name));
+      }
     }
   }
 
@@ -394,6 +546,7 @@ class Planner {
   const Model& model_;
   LoraConfig config_;
   std::vector<Module> modules_;
+  std::vector<Parameter> parameters_;
   const Patterns<int64_t> ranks_;
   const Patterns<double> alphas_;
   AdapterPlan plan_;

@@ -14,18 +14,25 @@ namespace sft {
 
 // A layer with an adapter, by the name that transformers gives it.
 struct AdapterTarget {
-  enum class Kind { linear, embedding, head };
+  enum class Kind { linear, embedding, head, experts };
   std::string module;       // "model.layers.0.self_attn.q_proj"
   int64_t in = 0, out = 0;  // an embedding: words, and the size of a row
   int64_t rank = 0;
   float scale = 1.0F;
   Kind kind = Kind::linear;
+  // Of experts: how many, each with an adapter of that rank, and the parameter they stand in,
+  // "model.layers.0.mlp.experts.gate_up_proj"; `module` is what PEFT wraps then, twice where both
+  // of a block's parameters are targets.
+  int64_t experts = 1;
+  std::string parameter{};
+  int64_t ranks() const { return rank * experts; }
 };
 
 // "q_proj" of "model.layers.0.self_attn.q_proj".
 std::string last_name(const std::string& module);
 
 struct AdapterPlan {
+  LoraConfig config;  // as PEFT turns it where a model's experts are meant by their layers' names
   std::vector<AdapterTarget> targets;
   std::set<std::string> whole;                         // modules trained whole
   std::set<std::string> biases;                        // parameters' names, trained beside them

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/torch_random.h"
+#include "model/experts.h"
 
 namespace sft {
 
@@ -232,11 +233,32 @@ class Adder {
     return g;
   }
 
+  // B's columns go through the experts for each rank, as PEFT keeps them.
+  void add_expert_adapters(const ParamSpec& weight) {
+    const auto found =
+        std::ranges::find(plan_.targets, without(weight.name, kWeight), &AdapterTarget::parameter);
+    if (found == plan_.targets.end()) {
+      return;
+    }
+    Group g = start_group(*found, static_cast<size_t>(found - plan_.targets.begin()));
+    g.group.pieces.push_back({0, found->out, found->scale});
+    g.a.pieces = {{tensor_a(*found), found->ranks()}};
+    g.b.pieces = {{tensor_b(*found), found->out}};
+    finish(g, weight.name, weight.block, found->in, "");
+    specs_.back().shape = {found->out, found->ranks()};
+    specs_[specs_.size() - 2].shape = {found->ranks(), found->in};
+  }
+
   void add_linear(const ParamSpec& weight) {
+    if (holds_experts(weight.name)) {
+      add_expert_adapters(weight);
+      return;
+    }
     std::vector<Group> groups;
     int64_t row = 0;
     for (const ParamPiece& piece : weight.pieces) {
-      if (const auto found = numbers_.find(without(piece.name, kWeight)); found != numbers_.end()) {
+      const std::string& name = weight.pieces.size() == 1 ? weight.name : piece.name;
+      if (const auto found = numbers_.find(without(name, kWeight)); found != numbers_.end()) {
         const AdapterTarget& t = plan_.targets[found->second];
         auto group = std::ranges::find(groups, t.rank, &Group::rank);
         if (group == groups.end() || config_.dropout > 0) {
@@ -371,8 +393,8 @@ AdapterDraws draw_adapters(const std::vector<AdapterTarget>& targets, const std:
   TorchGenerator random(seed);
   random.discard(before);
   for (const AdapterTarget& t : targets) {
-    std::vector<float> a(static_cast<size_t>(t.rank * t.in));
-    std::vector<float> b(static_cast<size_t>(t.out * t.rank));
+    std::vector<float> a(static_cast<size_t>(t.ranks() * t.in));
+    std::vector<float> b(static_cast<size_t>(t.out * t.ranks()));
     if (t.kind == AdapterTarget::Kind::embedding) {
       random.normal(a);
       random.normal(b);
@@ -383,7 +405,7 @@ AdapterDraws draw_adapters(const std::vector<AdapterTarget>& targets, const std:
     } else {
       // Two linear layers are made first, with numbers of their own.
       draw_uniform(random, t.in, a);
-      draw_uniform(random, t.rank, b);
+      draw_uniform(random, t.ranks(), b);
       if (init.starts_with("pissa_niter_")) {
         std::vector<float>& start = out.starts[t.module];
         start.resize(static_cast<size_t>(std::min(t.in, t.out) * t.rank));

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "model/experts.h"
 #include "ops/add_noise.h"
 #include "ops/add_scaled.h"
 #include "ops/dora.h"
@@ -148,7 +149,11 @@ std::vector<ParamSpec> decoder_parameters(const ModelConfig& c) {
     add_attention(specs, c, layer);
     add_norm(specs, c, layer, c.form.attention_out);
     add_norm(specs, c, layer, c.form.mlp_in);
-    add_mlp(specs, c, layer);
+    if (c.layer[static_cast<size_t>(layer)].experts) {
+      add_experts(specs, c, layer);
+    } else {
+      add_mlp(specs, c, layer);
+    }
     add_norm(specs, c, layer, c.form.mlp_out);
   }
   add_head(specs, c);
@@ -245,7 +250,13 @@ std::pair<Value, Value> add_norm_block(Program& p, const ModelConfig& c, const W
 }
 
 Value decoder_forward(Program& p, const ModelConfig& c, const Weights& w,
-                      const ModelInputs& inputs) {
+                      const ModelInputs& given) {
+  // The routers' auxiliary loss is about all tokens, in the last block as well.
+  ModelInputs inputs = given;
+  if (inputs.balance_loss) {
+    inputs.kept = {};
+  }
+  Mixture mixture(p, c, w, inputs);
   const std::vector<Value> tables = rope_tables(p, c, inputs);
   Value x = embed(p, c, w, inputs);
   Value delta;  // what the block before has yet to add to x
@@ -264,11 +275,16 @@ Value decoder_forward(Program& p, const ModelConfig& c, const Weights& w,
     if (c.form.parallel) {
       h = kept_rows(p, c, inputs, layer, read);
     }
-    delta = mlp_block(p, c, w, layer, h);
+    delta = c.layer[static_cast<size_t>(layer)].experts ? mixture.block(layer, h)
+                                                        : mlp_block(p, c, w, layer, h);
     delta = norm_block(p, c, w, norm(c.form.mlp_out), delta);
     p.end_block();
   }
+  mixture.finish();
   h = add_norm_block(p, c, w, "model.norm.", x, delta).second;
+  if (given.kept && given.balance_loss) {
+    h = gather_rows(p, h, given.kept);
+  }
   return c.logit_scale == 1.0F ? h : add_scaled(p, {}, h, c.logit_scale);
 }
 

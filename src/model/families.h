@@ -23,7 +23,10 @@
   FAMILY(starcoder2)        \
   FAMILY(cohere2)           \
   FAMILY(exaone4)           \
-  FAMILY(seed_oss)
+  FAMILY(seed_oss)          \
+  FAMILY(qwen3_moe)         \
+  FAMILY(mixtral)           \
+  FAMILY(olmoe)
 // clang-format on
 
 namespace sft {

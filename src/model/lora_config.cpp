@@ -68,6 +68,7 @@ LoraConfig LoraConfig::from_options(const ModelOptions& o) {
   c.rslora = o.use_rslora;
   c.dora = o.use_dora;
   c.modules_to_save = o.lora_modules_to_save;
+  c.target_parameters = o.lora_target_parameters;
   // As TRL reads the flag: one value is an expression, several are names.
   if (o.lora_target_modules.size() == 1) {
     c.target_expression = o.lora_target_modules[0];
@@ -132,8 +133,9 @@ Json LoraConfig::to_json(const std::vector<std::string>& targets) const {
       {"r", r},
       {"rank_pattern", ranks},
       {"revision", base_revision ? Json(*base_revision) : Json()},
-      {"target_modules", target_expression && !all ? Json(*target_expression) : Json(targets)},
-      {"target_parameters", nullptr},
+      {"target_modules",
+       target_expression && !all ? Json(*target_expression) : list_or_null(targets)},
+      {"target_parameters", list_or_null(target_parameters)},
       {"task_type", "CAUSAL_LM"},
       {"trainable_token_indices", list_or_null(trainable_tokens)},
       {"use_dora", dora},

@@ -26,6 +26,8 @@ struct LoraConfig {
   // takes for the model type.
   std::vector<std::string> target_modules;
   std::optional<std::string> target_expression;
+  // Ends of names of experts' parameters that get an adapter for each expert: PEFT's ParamWrapper.
+  std::vector<std::string> target_parameters;
   std::vector<std::string> exclude_modules;
   std::optional<std::string> exclude_expression;
   std::vector<int64_t> layers_to_transform;     // empty: all

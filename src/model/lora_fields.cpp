@@ -337,10 +337,6 @@ void LoraFields::read(LoraConfig& c) const {
   if (has("task_type") && json_["task_type"] != "CAUSAL_LM") {
     fail("task_type", "\"CAUSAL_LM\": models here continue text");
   }
-  if (has("target_parameters") && !is_nothing(json_["target_parameters"])) {
-    fail("target_parameters",
-         "none: they are for parameters that are no linear layer, and no supported family has any");
-  }
   if (has("r")) {
     c.r = rank("r", json_["r"]);
   }
@@ -353,6 +349,9 @@ void LoraFields::read(LoraConfig& c) const {
   names_or_expression("exclude_modules", c.exclude_modules, c.exclude_expression);
   if (has("modules_to_save")) {
     c.modules_to_save = names("modules_to_save");
+  }
+  if (has("target_parameters")) {
+    c.target_parameters = names("target_parameters");
   }
   init(c);
   biases(c);

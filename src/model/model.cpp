@@ -202,6 +202,10 @@ ModelInputs batch_inputs(Program& p, const Model& model, const BatchSize& size) 
   if (size.kept > 0) {
     inputs.kept = p.input("kept", {size.kept}, DType::i32);
   }
+  if (size.balance) {
+    inputs.balance_scale = p.input("balance_scale", {1}, DType::f32);
+    inputs.balance_loss = p.make("router.loss", {1});
+  }
   return inputs;
 }
 
@@ -230,10 +234,13 @@ TrainingProgram record_training(const Model& model, const BatchSize& size, Token
   const Value stats = linear_cross_entropy(p, hidden, head.weight, targets, rows, loss_scale, loss,
                                            head_update(p, hidden, head));
   p.keep(stats);
+  if (inputs.balance_loss) {
+    p.keep(inputs.balance_loss);
+  }
   if (training) {
     p.differentiate();
   }
-  return {std::move(p), stats};
+  return {std::move(p), stats, inputs.balance_loss};
 }
 
 LogitsProgram record_logits(const Model& model, const BatchSize& size, Target target) {

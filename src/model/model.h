@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "ops/linear.h"
 #include "ops/linear_cross_entropy.h"
 #include "ops/rope.h"
+#include "ops/router.h"
 
 namespace sft {
 
@@ -38,6 +40,11 @@ struct LayerForm {
   bool one_gate_up = false;  // gate and up as gate_up_proj
   const char* up = "";       // an MLP without a gate: its first matrix; "": gated
   const char* down = "down_proj";
+  // Of layers with experts: what the published names of their tensors begin with, and end with.
+  const char* experts_in = "mlp.";
+  const char* expert_gate = "gate_proj";
+  const char* expert_up = "up_proj";
+  const char* expert_down = "down_proj";
 };
 
 struct ModelConfig {
@@ -61,11 +68,17 @@ struct ModelConfig {
   struct Layer {
     int window = 0;
     int rope = 0;
+    bool experts = false;  // in the place of an MLP (model/experts.h)
   };
   std::vector<Layer> layer;
   std::vector<RopeFrequencies> ropes;
   bool interleaved_rope = false;  // pairs are neighbours
   LayerForm form;
+  Routing routing;                  // without experts where the model has none
+  int64_t expert_intermediate = 0;  // of each of them
+  // Of the routers' auxiliary loss in the loss; 0: it is not computed; none: there is no such loss.
+  std::optional<float> balance_coefficient;
+  bool balances() const { return balance_coefficient.value_or(0.0F) > 0.0F; }
 
   Heads attention_heads() const { return {heads, kv_heads, head_dim}; }
 };
@@ -79,6 +92,9 @@ struct ModelInputs {
   Value kept;                 // (count) i32: rows that count after the last attention; null: all
   std::vector<Value> caches;  // one per layer when generating
   Value past;                 // (texts, 2) i32 when generating: see cached_attention
+  // Where the auxiliary loss is asked for: what its gradient is multiplied by, and where it goes,
+  // both (1) f32.
+  Value balance_scale, balance_loss;
 };
 
 inline constexpr const char* kEmbeddingWeight = "model.embed_tokens.weight";
@@ -196,7 +212,8 @@ struct Model {
 
 struct TrainingProgram {
   Program program;
-  Value stats;  // LossStats
+  Value stats;         // LossStats
+  Value balance_loss;  // (1); null where BatchSize does not ask for it
 };
 // What a program of a micro-batch is made for.
 struct BatchSize {
@@ -207,6 +224,8 @@ struct BatchSize {
   bool noise = false;     // there is an input "noise" (tokens, hidden) f32 for the embeddings
   bool dropout = false;   // there are inputs "dropout_keys", "dropout_seed" and, where rows are
                           // kept, "dropout_kept_keys"
+  bool balance = false;   // the routers' auxiliary loss is part of the loss, and there is an input
+                          // "balance_scale" (1): what it is multiplied by for the gradient
   auto operator<=>(const BatchSize&) const = default;
 };
 // `training` false leaves the backward pass out, for evaluation.

@@ -37,8 +37,9 @@ void visit_lora(ModelOptions& o, OptionTable& v) {
   v("lora_target_modules", &o.lora_target_modules,
     "Layers that get an adapter: names, or one regular expression for whole names, or all-linear; "
     "without it those that PEFT has for the family (`sft models --markdown`).");
-  v("lora_target_parameters", &o.lora_target_parameters, "Parameters that get one.")
-      .planned("they are for parameters that are no linear layer, and no supported family has any");
+  v("lora_target_parameters", &o.lora_target_parameters,
+    "Ends of names of parameters that get one for each expert: mlp.experts.gate_up_proj "
+    "mlp.experts.down_proj.");
   v("lora_modules_to_save", &o.lora_modules_to_save,
     "Ends of names of modules that are trained whole and saved with the adapter, such as "
     "embed_tokens lm_head.");

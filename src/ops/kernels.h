@@ -9,6 +9,7 @@
 #include "ops/dropout.h"
 #include "ops/embedding.h"
 #include "ops/embedding_lora.h"
+#include "ops/experts.h"
 #include "ops/fp8_linear.h"
 #include "ops/gated_activation.h"
 #include "ops/gated_mlp.h"
@@ -23,6 +24,7 @@
 #include "ops/qk_norm.h"
 #include "ops/rmsnorm.h"
 #include "ops/rope.h"
+#include "ops/router.h"
 #include "ops/soft_cap.h"
 
 namespace sft {
@@ -32,6 +34,7 @@ namespace sft {
   KERNEL(attention_forward)         \
   KERNEL(attention_backward)        \
   KERNEL(attention_workspace)       \
+  KERNEL(balance_loss)              \
   KERNEL(cached_attention_forward)  \
   KERNEL(add_noise)                 \
   KERNEL(add_scaled)                \
@@ -43,11 +46,13 @@ namespace sft {
   KERNEL(dropout)                   \
   KERNEL(embedding_forward)         \
   KERNEL(embedding_backward)        \
+  KERNEL(expert_load)               \
   KERNEL(fp8_columns)               \
   KERNEL(fp8_product)               \
   KERNEL(fp8_rounded)               \
   KERNEL(fp8_rows)                  \
   KERNEL(fp8_transposed)            \
+  KERNEL(from_experts_backward)     \
   KERNEL(gated_activation_forward)  \
   KERNEL(gated_activation_backward) \
   KERNEL(gated_mlp_forward)         \
@@ -55,6 +60,10 @@ namespace sft {
   KERNEL(gather_columns)            \
   KERNEL(gather_rows_forward)       \
   KERNEL(gather_rows_backward)      \
+  KERNEL(grouped_bias)              \
+  KERNEL(grouped_bias_backward)     \
+  KERNEL(grouped_outer)             \
+  KERNEL(grouped_product)           \
   KERNEL(int8_rows)                 \
   KERNEL(int8_linear)               \
   KERNEL(layer_norm_forward)        \
@@ -78,8 +87,14 @@ namespace sft {
   KERNEL(rope_table_forward)        \
   KERNEL(rope_rotate)               \
   KERNEL(row_squares)               \
+  KERNEL(route_forward)             \
+  KERNEL(route_backward)            \
   KERNEL(scale_columns)             \
   KERNEL(soft_cap)                  \
+  KERNEL(sort_by_expert)            \
+  KERNEL(split_by_expert)           \
+  KERNEL(split_by_expert_backward)  \
+  KERNEL(sum_slots)                 \
   KERNEL(transpose)
 
 struct OpKernels {

@@ -113,6 +113,7 @@ void RunLog::log(const TrainLog& v) {
   add(values, "entropy", v.entropy);
   values["num_tokens"] = v.num_tokens;
   add(values, "mean_token_accuracy", v.mean_token_accuracy);
+  add(values, "aux_loss", v.aux_loss);
   values["epoch"] = state_.epoch;
   add_input_tokens(values);
   if (setup_.input_tokens) {
@@ -147,6 +148,7 @@ Json RunLog::eval(const EvalLog& v) {
   add(values, "eval_entropy", v.entropy);
   values["eval_num_tokens"] = v.num_tokens;
   add(values, "eval_mean_token_accuracy", v.mean_token_accuracy);
+  add(values, "eval_aux_loss", v.aux_loss);
   for (const auto& [name, value] : v.more) {
     values[name] = value;
   }
@@ -219,6 +221,7 @@ void RunLog::finish(const TrainSummary& s) {
   add(values, "entropy", s.entropy);
   add(values, "num_tokens", s.num_tokens);
   add(values, "mean_token_accuracy", s.mean_token_accuracy);
+  add(values, "aux_loss", s.aux_loss);
   values["epoch"] = state_.epoch;
   add_input_tokens(values);
   tokens_ = s.tokens;

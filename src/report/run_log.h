@@ -31,6 +31,7 @@ struct TrainLog {
   std::optional<double> entropy;
   double num_tokens = 0.0;  // seen since the start of the run
   std::optional<double> mean_token_accuracy;
+  std::optional<double> aux_loss{};  // of models with experts
 
   // For metrics.jsonl only.
   double tokens_per_s = 0.0, step_s = 0.0;
@@ -49,6 +50,7 @@ struct EvalLog {
   double num_tokens = 0.0;
   std::optional<double> mean_token_accuracy;
   std::vector<std::pair<std::string, double>> more{};  // by their names
+  std::optional<double> aux_loss{};                    // of models with experts
 };
 
 struct TrainSummary {
@@ -58,7 +60,7 @@ struct TrainSummary {
   double train_loss = 0.0;
   int64_t tokens = 0;
   // Means over the steps since the last log line, where there are any.
-  std::optional<double> entropy{}, num_tokens{}, mean_token_accuracy{};
+  std::optional<double> entropy{}, num_tokens{}, mean_token_accuracy{}, aux_loss{};
 };
 
 // Seconds by activity since the last `time` line; their sum is wall time. `comm`: what the step has

@@ -107,7 +107,7 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
       runner.run(batches[static_cast<size_t>(i) % batches.size()],
                  static_cast<float>(1.0 / std::max(trained, 1.0)), how.overwrite, how.watcher);
     }
-    const std::vector<LossStats> stats = runner.collect();
+    const std::vector<BatchStats> stats = runner.collect();
     std::array<double, 2> loss{stats.back().loss, stats.back().tokens};
     comm.all_reduce(std::span<double>(loss));
     result.loss = loss[0] / std::max(1.0, loss[1]);

@@ -42,7 +42,7 @@ std::vector<Likelihood> LikelihoodRunner::of(std::span<const Continued> pairs) {
   std::vector<Likelihood> out(pairs.size());
   std::vector<size_t> under_way;
   const auto collect = [&] {
-    const std::vector<LossStats> stats = runner_.collect();
+    const std::vector<BatchStats> stats = runner_.collect();
     for (size_t i = 0; i < stats.size(); ++i) {
       out[under_way[i]] = {-static_cast<double>(stats[i].loss),
                            stats[i].correct == stats[i].tokens};

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "io/adapter_files.h"
+#include "model/experts.h"
 #include "run/run_adapter.h"
 #include "run/save_packed.h"
 #include "state/adapter_start.h"
@@ -43,7 +44,9 @@ class Merger {
       own_.insert(name);
     }
     for (const AdapterTarget& t : plan_.targets) {
-      targets_.emplace(t.module + ".weight", &t);
+      targets_.emplace(
+          t.kind == AdapterTarget::Kind::experts ? t.parameter + ".weight" : t.module + ".weight",
+          &t);
     }
   }
 
@@ -60,13 +63,19 @@ class Merger {
   std::vector<StreamedTensor> tensors() {
     std::vector<StreamedTensor> out;
     for (const ParamSpec& spec : model_.trained) {
+      // An adapter is of all experts at once, where these stand one behind the other.
+      const bool experts = holds_experts(spec.name);
+      int64_t first = 0;  // value of the parameter that a piece has
       for (const ParamPiece& piece : spec.pieces) {
-        out.push_back(tensor(piece.name, piece.name, spec.shape_of(piece)));
+        const bool whole = experts || spec.pieces.size() == 1;
+        out.push_back(tensor(piece.name, piece.name, spec.shape_of(piece),
+                             whole ? spec.name : piece.name, experts ? first : 0));
+        first += spec.shape_of(piece).elements();
       }
     }
     if (parted()) {
-      out.push_back(
-          tensor(kHeadWeight, kEmbeddingWeight, {model_.config.vocab, model_.config.hidden}));
+      out.push_back(tensor(kHeadWeight, kEmbeddingWeight,
+                           {model_.config.vocab, model_.config.hidden}, kHeadWeight, 0));
     }
     return out;
   }
@@ -76,8 +85,10 @@ class Merger {
     return own_.contains(std::string(kAdapterPrefix) + name);
   }
 
-  // `name` as it is merged, of what `base` is in the base.
-  StreamedTensor tensor(const std::string& name, const std::string& base, const Shape& shape) {
+  // `name` as it is merged, of what `base` is in the base. An adapter of `adapted` changes it; it
+  // has that one's values from `offset` on.
+  StreamedTensor tensor(const std::string& name, const std::string& base, const Shape& shape,
+                        const std::string& adapted, int64_t offset) {
     std::string from = base;
     const std::string bias = name.ends_with(".bias") ? name.substr(0, name.size() - 5) : "";
     if (is_own(name)) {
@@ -85,16 +96,16 @@ class Merger {
     } else if (!bias.empty() && is_own(bias + ".base_layer.bias")) {
       from = std::string(kAdapterPrefix) + bias + ".base_layer.bias";
     }
-    const auto found = targets_.find(name);
+    const auto found = targets_.find(adapted);
     const AdapterTarget* const target = found == targets_.end() ? nullptr : found->second;
     return {name, DType::f32, shape,
-            [this, name, from, target](uint64_t begin, std::span<std::byte> into) {
+            [this, name, from, target, offset](uint64_t begin, std::span<std::byte> into) {
               const auto first = static_cast<int64_t>(begin / sizeof(float));
               const auto last = first + static_cast<int64_t>(into.size() / sizeof(float));
               auto* const values = reinterpret_cast<float*>(into.data());
               start_.read(source_, from, {first, last}, values, pool_);
               if (target != nullptr) {
-                start_.add_update(source_, *target, {first, last}, values, pool_);
+                start_.add_update(source_, *target, {offset + first, offset + last}, values, pool_);
               }
               start_.put_tokens(name.substr(0, name.rfind('.')), {first, last}, values);
             }};

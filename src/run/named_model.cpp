@@ -11,8 +11,14 @@ namespace sft {
 std::unique_ptr<ModelSource> named_model(const ModelOptions& options, const HubEnvironment& hub) {
   auto source = ModelSource::open(*options.model_name_or_path, options.model_revision, hub);
   source->override_config(config_overrides(options));
-  // No family that is supported has experts, so there is no loss to weigh. 0 asks for none.
-  if (options.router_aux_loss_coef.value_or(0.0) != 0.0) {
+  const std::optional<double>& wanted = options.router_aux_loss_coef;  // 0 asks for none
+  // A saved config.json says what it was trained with, as TRL's does.
+  if (const auto own = read_model_config(source->config()).balance_coefficient) {
+    if (wanted) {
+      source->set_config("router_aux_loss_coef", *wanted);
+    }
+    source->set_config("output_router_logits", wanted ? *wanted != 0.0 : *own != 0.0F);
+  } else if (wanted.value_or(0.0) != 0.0) {
     throw Error("C079", fmt::format("--router_aux_loss_coef is {}, and {} ({}) has no experts to "
                                     "balance",
                                     *options.router_aux_loss_coef, source->name(),

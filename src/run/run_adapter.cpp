@@ -54,17 +54,19 @@ RunAdapter RunAdapter::add_to(Model& shape, const TrainOptions& options, const L
 
 // As they were given, or the last names of what was found.
 std::vector<std::string> RunAdapter::target_names() const {
-  if (!config.target_modules.empty()) {
-    return config.target_modules;
+  if (!plan.config.target_modules.empty()) {
+    return plan.config.target_modules;
   }
   std::set<std::string> names;
   for (const AdapterTarget& t : plan.targets) {
-    names.insert(last_name(t.module));
+    if (t.parameter.empty()) {
+      names.insert(last_name(t.module));
+    }
   }
   return {names.begin(), names.end()};
 }
 
-Json RunAdapter::json() const { return config.to_json(target_names()); }
+Json RunAdapter::json() const { return plan.config.to_json(target_names()); }
 
 std::string RunAdapter::words() const {
   std::string kind = config.dora ? "DoRA of rank" : "adapters of rank";
@@ -87,7 +89,7 @@ std::string RunAdapter::words() const {
 std::map<std::string, std::string> RunAdapter::tables(const Model& shape, bool resized) const {
   std::map<std::string, std::string> out;
   for (const AdapterTarget& t : plan.targets) {
-    if (t.kind != AdapterTarget::Kind::linear) {
+    if (t.kind == AdapterTarget::Kind::embedding || t.kind == AdapterTarget::Kind::head) {
       out[base_tensor(t.module)] =
           t.module == kHeadModule ? shape.head_name() : std::string(kEmbeddingWeight);
     }
@@ -123,6 +125,7 @@ std::vector<std::string> adapter_options_given(const ModelOptions& o) {
   add(o.lora_alpha != defaults.lora_alpha, "--lora_alpha");
   add(o.lora_dropout != defaults.lora_dropout, "--lora_dropout");
   add(!o.lora_target_modules.empty(), "--lora_target_modules");
+  add(!o.lora_target_parameters.empty(), "--lora_target_parameters");
   add(!o.lora_modules_to_save.empty(), "--lora_modules_to_save");
   add(!o.lora_config.is_null(), "--lora_config");
   add(o.use_rslora, "--use_rslora");

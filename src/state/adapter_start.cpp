@@ -38,6 +38,27 @@ void add_product(const AdapterTarget& t, const std::vector<float>& a, const std:
   }
 }
 
+// The same of a parameter of experts, whose rows follow each other; B's columns go through the
+// experts for each rank.
+void add_expert_product(const AdapterTarget& t, const std::vector<float>& a,
+                        const std::vector<float>& b, ElementRange part, float* values) {
+  for (int64_t at = part.begin; at < part.end;) {
+    const int64_t row = at / t.in, column = at % t.in;
+    const int64_t expert = row / t.out;
+    const int64_t n = std::min(part.end - at, t.in - column);
+    float* const to = values + (at - part.begin);
+    for (int64_t k = 0; k < t.rank; ++k) {
+      const float times =
+          t.scale * b[static_cast<size_t>(row % t.out * t.ranks() + k * t.experts + expert)];
+      const float* const from = a.data() + (expert * t.rank + k) * t.in + column;
+      for (int64_t i = 0; i < n; ++i) {
+        to[i] += times * from[i];
+      }
+    }
+    at += n;
+  }
+}
+
 // The same for a table of words, whose A has a column for each.
 void add_words(const AdapterTarget& t, const std::vector<float>& a, const std::vector<float>& b,
                ElementRange part, float* values) {
@@ -279,6 +300,10 @@ void AdapterStart::add_update(const ModelSource& source, const AdapterTarget& t,
                               float* to, ThreadPool& pool) {
   const std::vector<float>& a = values(source, t, false, pool);
   const std::vector<float>& b = values(source, t, true, pool);
+  if (t.kind == AdapterTarget::Kind::experts) {
+    add_expert_product(t, a, b, part, to);
+    return;
+  }
   if (t.kind == AdapterTarget::Kind::embedding) {
     add_words(t, a, b, part, to);
     if (config_.dora) {

@@ -41,7 +41,11 @@ class SizeCheck {
     same("vocab_size", config_.vocab, rows("model.embed_tokens.weight"));
     same("hidden_size", config_.hidden, columns("model.embed_tokens.weight"));
     check_layers();
-    same("intermediate_size", config_.intermediate, wide());
+    if (config_.layer.front().experts) {
+      check_experts();
+    } else {
+      same("intermediate_size", config_.intermediate, wide());
+    }
     check_heads();
   }
 
@@ -101,6 +105,17 @@ class SizeCheck {
     if (!keys_fit) {
       fail("num_key_value_heads", config_.kv_heads, in_heads(k));
     }
+  }
+
+  void check_experts() const {
+    const std::string block = part(config_.form.experts_in);
+    const auto named = [&](const char* field, const char* otherwise) {
+      return source_.config().contains(field) ? field : otherwise;
+    };
+    same(named("num_local_experts", "num_experts"), config_.routing.experts,
+         rows(block + "gate.weight"));
+    same(named("moe_intermediate_size", "intermediate_size"), config_.expert_intermediate,
+         rows(fmt::format("{}experts.0.{}.weight", block, config_.form.expert_gate)));
   }
 
   // The rows of the MLP's first matrix, or of each of its halves.

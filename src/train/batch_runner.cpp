@@ -34,7 +34,7 @@ int64_t input_bytes(const BatchSize& size) {
   const int64_t dropout =
       size.dropout ? whole(2 * size.tokens) + whole(2 * size.kept) + whole(2) : 0;
   return static_cast<int64_t>(sizeof(int32_t)) *
-         (5 * whole(size.tokens) + whole(size.documents + 1) + 16 + dropout);
+         (5 * whole(size.tokens) + whole(size.documents + 1) + 2 * 16 + dropout);
 }
 
 BatchSize program_size(DeviceKind device, int64_t tokens, int64_t documents, int64_t longest) {
@@ -66,10 +66,11 @@ namespace {
 
 constexpr size_t kResults = 1024;  // micro-batches
 
-BatchSize most_size(DeviceKind device, int64_t tokens, bool dropout) {
+BatchSize most_size(DeviceKind device, int64_t tokens, bool dropout, bool balance) {
   const int64_t most = std::max<int64_t>(tokens, 1);
   BatchSize size = program_size(device, most, most, most);
   size.dropout = dropout;
+  size.balance = balance;
   return size;
 }
 
@@ -99,11 +100,12 @@ BatchRunner::BatchRunner(Device& device, Arena& arena, const LoadedModel& model,
       model_(model),
       options_(options),
       dropout_(options.training && model.model.has_dropout()),
-      inputs_(device.allocate(static_cast<size_t>(
-          input_bytes(most_size(device.kind(), options.most_tokens, dropout_))))),
-      results_(device.allocate(kResults * sizeof(LossStats))) {
+      inputs_(device.allocate(static_cast<size_t>(input_bytes(most_size(
+          device.kind(), options.most_tokens, dropout_, model.model.config.balances()))))),
+      results_(device.allocate(kResults * sizeof(BatchStats))) {
   if (options.most_tokens > 0) {  // now, so that no later batch asks for more
-    BatchSize most = most_size(device.kind(), options.most_tokens, dropout_);
+    BatchSize most =
+        most_size(device.kind(), options.most_tokens, dropout_, model.model.config.balances());
     most.noise = options.noise;
     const Plan& plan = sized(most).executor.plan();
     arena.reserve(most_bytes_ = plan.bytes);
@@ -122,7 +124,7 @@ BatchRunner::Sized& BatchRunner::sized(const BatchSize& size) {
                                                options_.memory, model_.target);
     found = programs_
                 .emplace(size, Sized{Executor(device_, arena_, std::move(recorded.program)),
-                                     recorded.stats})
+                                     recorded.stats, recorded.balance_loss})
                 .first;
     if (input_bytes(size) > static_cast<int64_t>(inputs_.size())) {
       inputs_ = device_.allocate(static_cast<size_t>(input_bytes(size)));
@@ -169,6 +171,7 @@ BatchSize BatchRunner::size_for(const MicroBatch& batch) {
                    static_cast<int64_t>(batch.cu_seqlens.size()) - 1, longest_document(batch));
   size.noise = options_.noise;
   size.dropout = dropout_;
+  size.balance = model_.model.config.balances();
   if (options_.drop_rows) {
     size.kept = kept_bound(device_.kind(), size.tokens, static_cast<int64_t>(rows_.size()),
                            size.tokens == ladder_size(options_.most_tokens));
@@ -184,7 +187,7 @@ BatchSize BatchRunner::size_for(const MicroBatch& batch) {
 
 // One upload for all inputs. Tokens after the last document fill the program's size.
 void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, float loss_scale,
-                       uint64_t dropout_seed) {
+                       uint64_t dropout_seed, float balance_scale) {
   std::vector<int32_t>& all = staged_;
   all.clear();
   all.reserve(inputs_.size() / sizeof(int32_t));
@@ -204,6 +207,10 @@ void BatchRunner::bind(const MicroBatch& batch, const BatchSize& size, float los
       batch.cu_seqlens.back());
   add("loss_scale", {std::bit_cast<int32_t>(loss_scale)}, 1, 1, 0);
   bindings_.inputs["loss_scale"].dtype = DType::f32;
+  if (size.balance) {
+    add("balance_scale", {std::bit_cast<int32_t>(balance_scale)}, 1, 1, 0);
+    bindings_.inputs["balance_scale"].dtype = DType::f32;
+  }
   if (size.kept == 0) {
     add("targets", batch.targets, n, n, kIgnored);
     add("rows", rows_, trained, trained, 0);
@@ -255,7 +262,7 @@ void BatchRunner::bind_noise(const BatchSize& size, std::span<const float> noise
 }
 
 BatchRunner::Sized& BatchRunner::prepared(const MicroBatch& batch, float loss_scale, bool first,
-                                          const Draws& draws) {
+                                          const Draws& draws, float balance_scale) {
   check_batch(batch, model_.model.config);
   rows_.clear();
   for (size_t i = 0; i < batch.targets.size(); ++i) {
@@ -265,7 +272,7 @@ BatchRunner::Sized& BatchRunner::prepared(const MicroBatch& batch, float loss_sc
   }
   const BatchSize size = size_for(batch);
   Sized& program = sized(size);
-  bind(batch, size, loss_scale, draws.dropout_seed);
+  bind(batch, size, loss_scale, draws.dropout_seed, balance_scale);
   if (size.noise) {
     bind_noise(size, draws.noise);
   }
@@ -295,20 +302,25 @@ std::string BatchRunner::first_not_finite(const MicroBatch& batch, float loss_sc
 }
 
 void BatchRunner::run(const MicroBatch& batch, float loss_scale, bool first, BlockWatcher* watcher,
-                      const Draws& draws) {
+                      const Draws& draws, float balance_scale) {
   SFT_ASSERT(pending_ < kResults);
-  Sized& program = prepared(batch, loss_scale, first, draws);
+  Sized& program = prepared(batch, loss_scale, first, draws, balance_scale);
   program.executor.trace(trace_);
   bindings_.watcher = watcher;
   program.executor.run(bindings_);
-  device_.copy(results_.data() + pending_ * sizeof(LossStats),
-               program.executor.tensor(program.stats).data, sizeof(LossStats));
+  std::byte* const to = results_.data() + pending_ * sizeof(BatchStats);
+  const Tensor stats = program.executor.tensor(program.stats);
+  device_.copy(to, stats.data, stats.bytes());
+  if (program.balance_loss) {
+    device_.copy(to + stats.bytes(), program.executor.tensor(program.balance_loss).data,
+                 sizeof(float));
+  }
   ++pending_;
 }
 
-std::vector<LossStats> BatchRunner::collect() {
-  std::vector<LossStats> out(std::exchange(pending_, 0));
-  device_.download(out.data(), results_.data(), out.size() * sizeof(LossStats));
+std::vector<BatchStats> BatchRunner::collect() {
+  std::vector<BatchStats> out(std::exchange(pending_, 0));
+  device_.download(out.data(), results_.data(), out.size() * sizeof(BatchStats));
   return out;
 }
 

@@ -47,6 +47,11 @@ struct BatchRunnerOptions {
   bool noise = false;       // embeddings get noise
 };
 
+// What a micro-batch's tokens add up to, and the auxiliary loss of its routers (ops/router.h).
+struct BatchStats : LossStats {
+  float balance = 0;
+};
+
 class BatchRunner {
  public:
   // `gradients` by parameter index, empty when not training. Keeps references.
@@ -56,10 +61,11 @@ class BatchRunner {
   // Starts a micro-batch; when training, its gradients times `loss_scale` replace (`first`) or add
   // to what stands in `gradients`. `watcher`: see Bindings. M036 for a token id beyond the
   // vocabulary.
+  // `balance_scale`: the same for the routers' auxiliary loss, where the model has one.
   void run(const MicroBatch& batch, float loss_scale, bool first, BlockWatcher* watcher = nullptr,
-           const Draws& draws = {});
+           const Draws& draws = {}, float balance_scale = 0.0F);
   // Waits for the micro-batches since the last call and gives the sums of each.
-  std::vector<LossStats> collect();
+  std::vector<BatchStats> collect();
   // Runs a micro-batch again, slowly, and says which instruction first wrote a number that is not
   // finite: "attention in block 3 wrote nan at 17 of (128, 64)". "" when none did. Gradients are
   // overwritten.
@@ -73,13 +79,14 @@ class BatchRunner {
  private:
   struct Sized {
     Executor executor;
-    Value stats;
+    Value stats, balance_loss;
   };
   Sized& sized(const BatchSize& size);
   BatchSize size_for(const MicroBatch& batch);
-  Sized& prepared(const MicroBatch& batch, float loss_scale, bool first, const Draws& draws = {});
-  void bind(const MicroBatch& batch, const BatchSize& size, float loss_scale,
-            uint64_t dropout_seed);
+  Sized& prepared(const MicroBatch& batch, float loss_scale, bool first, const Draws& draws = {},
+                  float balance_scale = 0.0F);
+  void bind(const MicroBatch& batch, const BatchSize& size, float loss_scale, uint64_t dropout_seed,
+            float balance_scale);
   void bind_noise(const BatchSize& size, std::span<const float> noise);
 
   Device& device_;
@@ -96,7 +103,7 @@ class BatchRunner {
   // What the largest micro-batch needs, all of it trained.
   int64_t most_bytes_ = std::numeric_limits<int64_t>::max();
   int64_t most_host_bytes_ = std::numeric_limits<int64_t>::max();
-  Buffer results_;  // LossStats of the micro-batches not collected yet
+  Buffer results_;  // BatchStats of the micro-batches not collected yet
   size_t pending_ = 0;
   double upload_seconds_ = 0;
   Trace* trace_ = nullptr;

@@ -17,15 +17,17 @@ struct Interval {
   int64_t losses = 0;                // steps in that sum
   int64_t steps = 0;                 // all
   double accuracy = 0, entropy = 0;  // sums over micro-batches of their means
+  double balance = 0;                // likewise, of the routers' auxiliary loss
   int64_t batches = 0;               // in these sums
   double seconds = 0;
   int64_t tokens = 0;
 
   // A micro-batch's sums over all ranks; one without trained tokens counts as 0, as in TRL.
-  void add_batch(double correct, double entropies, double trained) {
+  void add_batch(double correct, double entropies, double trained, double auxiliary = 0) {
     const double right = trained > 0 ? correct / trained : 0.0;
     const double spread = trained > 0 ? entropies / trained : 0.0;
-    if (std::isfinite(right) && std::isfinite(spread)) {
+    if (std::isfinite(right) && std::isfinite(spread) && std::isfinite(auxiliary)) {
+      balance += auxiliary;
       accuracy += right;
       entropy += spread;
       ++batches;
@@ -40,6 +42,7 @@ struct Interval {
   }
   double mean_loss() const { return ratio(loss, losses); }
   double mean_accuracy() const { return ratio(accuracy, batches); }
+  double mean_balance() const { return ratio(balance, batches); }
   double mean_entropy() const { return ratio(entropy, batches); }
 
   // `seconds` are this process's.
@@ -49,6 +52,7 @@ struct Interval {
     v("steps", &steps);
     v("accuracy", &accuracy);
     v("entropy", &entropy);
+    v("balance", &balance);
     v("batches", &batches);
     v("tokens", &tokens);
   }

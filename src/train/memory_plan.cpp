@@ -135,6 +135,7 @@ ProgramBytes program_bytes(const Model& model, const Target& target, int64_t tok
   BatchSize size = program_size(target.device, tokens, tokens, tokens);
   size.noise = noise;
   size.dropout = training && model.has_dropout();
+  size.balance = model.config.balances();
   const TrainingProgram recorded = record_training(model, size, loss, training, policy, target);
   const Plan plan = plan_memory(recorded.program);
   ProgramBytes bytes;

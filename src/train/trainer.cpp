@@ -175,17 +175,26 @@ int64_t Trainer::input_tokens(const MicroBatch& batch) const {
              : tokens;
 }
 
+// TRL leaves the routers' loss out, and logs it, where labels are smoothed.
+double Trainer::balance_coefficient() const {
+  const std::optional<float> of_model = model_.model.config.balance_coefficient;
+  return token_loss(options_).smoothing > 0 ? 0.0 : static_cast<double>(of_model.value_or(0.0F));
+}
+
 double Trainer::run_batches(const std::vector<MicroBatch>& batches, double scale) {
   double loss = 0;
-  std::vector<LossStats>& results = batch_stats_;
+  std::vector<BatchStats>& results = batch_stats_;
   results.clear();
   times_.batches_begin();
+  // A mean over micro-batches and ranks, whatever they have in tokens, as TRL takes it.
+  const double balance_share = 1.0 / (static_cast<double>(batches.size()) * context_.comm.size());
+  const double balance_scale = balance_coefficient() * balance_share;
   for (size_t i = 0; i < batches.size(); ++i) {
     context_.comm.progress(state_.step + 1);
     const Sharder::MicroBatchRun how = sharder_.begin_micro_batch(i == 0, i + 1 == batches.size());
     const std::vector<float> noise = noise_of(batches[i], i);
     runner_->run(batches[i], static_cast<float>(scale * loss_scale()), how.overwrite, how.watcher,
-                 {noise, dropout_seed()});
+                 {noise, dropout_seed()}, static_cast<float>(balance_scale * loss_scale()));
     if (i + 1 == batches.size()) {
       times_.batches_end();
     }
@@ -195,22 +204,24 @@ double Trainer::run_batches(const std::vector<MicroBatch>& batches, double scale
   }
   times_.copied(runner_->take_upload_seconds());
   times_.waited();
-  constexpr size_t kSums = 7;
+  constexpr size_t kSums = 8;
   std::vector<double> sums;  // of each micro-batch, over ranks
   for (size_t i = 0; i < batches.size(); ++i) {
-    const LossStats& own = results[i];
+    const BatchStats& own = results[i];
     for (const double value :
          {static_cast<double>(own.loss) * scale, static_cast<double>(own.correct),
           static_cast<double>(own.entropy), static_cast<double>(own.tokens),
           static_cast<double>(batches[i].num_tokens), static_cast<double>(laid_tokens(batches[i])),
-          static_cast<double>(input_tokens(batches[i]))}) {
+          static_cast<double>(input_tokens(batches[i])), static_cast<double>(own.balance)}) {
       sums.push_back(value);
     }
   }
   context_.comm.all_reduce(std::span<double>(sums));
   for (size_t i = 0; i < sums.size(); i += kSums) {
     loss += sums[i];
-    state_.interval.add_batch(sums[i + 1], sums[i + 2], sums[i + 3]);
+    loss += sums[i + 7] * balance_scale;
+    state_.interval.add_batch(sums[i + 1], sums[i + 2], sums[i + 3],
+                              sums[i + 7] / context_.comm.size());
     state_.num_tokens += static_cast<int64_t>(sums[i + 4]);
     state_.interval.tokens += static_cast<int64_t>(sums[i + 4]);
     state_.flos += 6.0 * sums[i + 5] * parameters_without_embeddings_;
@@ -342,7 +353,8 @@ void Trainer::evaluate_and_track() {
           hooks_.on_eval_batch(done, eval_loader_->batches());
         }
       },
-      [&] { return context_.stopped_by() != 0; });
+      [&] { return context_.stopped_by() != 0; },
+      model_.model.config.balances() ? std::optional(balance_coefficient()) : std::nullopt);
   const auto written = e ? write_samples() : std::nullopt;
   state_.evaluation_left = !written;
   if (!written) {
@@ -361,6 +373,7 @@ void Trainer::evaluate_and_track() {
     for (const auto& [name, value] : written->items()) {
       line.more.emplace_back(name, value.get<double>());
     }
+    line.aux_loss = e->balance;
     values = log_->eval(line);
   }
   if (state_.step == 0) {
@@ -529,6 +542,9 @@ TrainOutcome Trainer::finish(double seconds, int64_t first_step,
         0) {  // what no log line has shown yet, as TRL adds it to the last one
       summary.entropy = state_.interval.mean_entropy();
       summary.mean_token_accuracy = state_.interval.mean_accuracy();
+      if (model_.model.config.balances()) {
+        summary.aux_loss = state_.interval.mean_balance();
+      }
       summary.num_tokens = static_cast<double>(state_.num_tokens);
     }
     errors.of([&] { log_->finish(summary); });

@@ -143,6 +143,7 @@ class Trainer {
   void trace_steps(int64_t first_step, bool over = false);
   Trace* trace() { return trace_ ? &*trace_ : nullptr; }
   // The step's loss. `scale`: what a sum of this rank's losses counts for.
+  double balance_coefficient() const;  // of the routers' auxiliary loss in the loss
   double run_batches(const std::vector<MicroBatch>& batches, double scale);
   std::vector<float> noise_of(const MicroBatch& batch, size_t number);
   uint64_t dropout_seed() const;  // of this step
@@ -212,7 +213,7 @@ class Trainer {
   StepTimes times_;
   SpikeWatch spikes_;
   Extremes extremes_;
-  std::vector<LossStats> batch_stats_;  // of the step's micro-batches on this rank
+  std::vector<BatchStats> batch_stats_;  // of the step's micro-batches on this rank
 
   double grad_norm_ = 0, last_learning_rate_ = 0;  // of the last step
   std::optional<Evaluated> evaluated_;             // the last step that was

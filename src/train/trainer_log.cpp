@@ -143,6 +143,9 @@ void Trainer::log_interval() {
     line.entropy = state_.interval.mean_entropy();
     line.num_tokens = static_cast<double>(state_.num_tokens);
     line.mean_token_accuracy = state_.interval.mean_accuracy();
+    if (model_.model.config.balances()) {
+      line.aux_loss = state_.interval.mean_balance();
+    }
     line.tokens_per_s = static_cast<double>(state_.interval.tokens) / state_.interval.seconds;
     line.step_s = state_.interval.seconds / static_cast<double>(state_.interval.steps);
     line.mfu = flop_share(line.tokens_per_s);

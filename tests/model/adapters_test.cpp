@@ -305,7 +305,7 @@ TEST(LoraConfigs, what_peft_writes_is_read_and_written) {
                                    {"lora_bias", true},
                                    {"init_lora_weights", "loftq"},
                                    {"init_lora_weights", "pissa_niter_x"},
-                                   {"target_parameters", Json::array({"experts.up"})},
+                                   {"target_parameters", "experts.up"},
                                    {"trainable_token_indices", Json::array({1, 1})},
                                    {"layers_pattern", "layers"},
                                    {"rank_patern", Json{{"q_proj", 1}}},

@@ -59,7 +59,7 @@ TEST(ConfigSizes, EachFieldThatTheWeightsContradictIsNamedWithBothValues) {
   for (const fs::path& family : all) {
     const TemporaryFolder folder;
     const ModelConfig sound = described_model(*open(family)).config;
-    const std::vector<std::pair<const char*, int64_t>> fields = {
+    std::vector<std::pair<const char*, int64_t>> fields = {
         {"vocab_size", sound.vocab},
         {"hidden_size", sound.hidden},
         {"intermediate_size", sound.intermediate},
@@ -67,6 +67,14 @@ TEST(ConfigSizes, EachFieldThatTheWeightsContradictIsNamedWithBothValues) {
         {"num_attention_heads", sound.heads},
         {"num_key_value_heads", sound.kv_heads},
         {"head_dim", sound.head_dim}};
+    if (sound.layer.front().experts) {  // which have sizes of their own, where the first MLP stands
+      const Json config = read_json(family / "config.json");
+      const bool both = config.contains("num_local_experts");
+      fields.emplace_back(both ? "num_local_experts" : "num_experts", sound.routing.experts);
+      if (config.contains("moe_intermediate_size")) {
+        fields[2] = {"moe_intermediate_size", sound.expert_intermediate};
+      }
+    }
     for (const auto& [field, value] : fields) {
       for (const int64_t wrong : {2 * value, 4 * value}) {
         Json change_to = {{field, wrong}};

@@ -40,7 +40,7 @@ MicroBatch micro_batch(int64_t documents, int64_t length, int64_t trained, uint6
 }
 
 struct Outcome {
-  std::vector<LossStats> stats;
+  std::vector<BatchStats> stats;
   std::vector<float> gradients;
   int64_t arena = 0;
 };

@@ -9,16 +9,18 @@ keys of transformers 4) and expected.json:
   logits         per document: values[i][j] is the logit of token cols[j] at position rows[i]
   first_layers   the same of the first document for the model without its last layers: entry k has the first k + 1
   loss, targets  sum of the cross entropies of all documents over the number of trained targets, and that number
-  gradients      of the loss, for every parameter under its Hugging Face name: shape, sum, sum of squares, first 8 values
+  gradients      of the loss, for every tensor under the name that its file has: shape, sum, sum of squares, first 8 values
 """
 
 import copy
 import json
 import pathlib
 import sys
+import tempfile
 
 import torch
 import transformers
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "tests/model/golden"
@@ -152,6 +154,17 @@ FAMILIES = {
     "exaone4_full": ("Exaone4Config", dict(tie_word_embeddings=True, rope_parameters={**LLAMA3, "rope_theta": 1e6},
                                            sliding_window=None, head_dim=12,
                                            layer_types=["full_attention", "full_attention"]), None),
+    "qwen3_moe": ("Qwen3MoeConfig", dict(rope_parameters=plain_rope(1e6), head_dim=16, num_local_experts=8, num_experts_per_tok=3,
+                                         moe_intermediate_size=24, norm_topk_prob=True, num_hidden_layers=3,
+                                         mlp_only_layers=[0]), None),
+    "mixtral": ("MixtralConfig", dict(rope_parameters=plain_rope(1e6), num_local_experts=4, num_experts_per_tok=2,
+                                      sliding_window=9), None),
+    "olmoe": ("OlmoeConfig", dict(num_key_value_heads=4, rope_parameters=plain_rope(1e4), num_experts=8, num_experts_per_tok=3, rms_norm_eps=1e-5), None),
+    "olmoe_grouped": ("OlmoeConfig", dict(rope_parameters=plain_rope(1e4), num_experts=5, num_experts_per_tok=2, norm_topk_prob=True,
+                                          tie_word_embeddings=True, num_key_value_heads=2), None),
+    "qwen3_moe_plain": ("Qwen3MoeConfig", dict(rope_parameters=plain_rope(1e6), head_dim=8, num_local_experts=6, num_experts_per_tok=2,
+                                               moe_intermediate_size=16, norm_topk_prob=False, use_sliding_window=True,
+                                               sliding_window=9, tie_word_embeddings=True), None),
 }  # fmt: skip
 
 
@@ -213,6 +226,21 @@ def some_logits(model, ids, cols):
     return logits, {"rows": kept, "cols": cols, "values": [rounded(logits[r, cols].tolist()) for r in kept]}
 
 
+def published_gradients(model):
+    """Gradients as save_pretrained would lay out the weights: experts one by one, not fused."""
+    weights = [(parameter, parameter.data) for parameter in model.parameters()]
+    for parameter, _ in weights:
+        parameter.data = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        gradients = load_file(pathlib.Path(folder) / "model.safetensors")
+    for parameter, data in weights:
+        parameter.data = data
+    names = [name for name, _ in model.named_parameters()]  # of tensors that are as they are, this order
+    order = {name: i for i, name in enumerate(names)}
+    return dict(sorted(gradients.items(), key=lambda item: (order.get(item[0], len(names)), item[0])))
+
+
 def expectations(model):
     rows = []
     logits_out = []
@@ -233,10 +261,10 @@ def expectations(model):
             for k in range(1, model.config.num_hidden_layers)
         ]
     gradients = {}
-    for name, parameter in model.named_parameters():
-        g = parameter.grad.double().flatten()
+    for name, gradient in published_gradients(model).items():
+        g = gradient.double().flatten()
         gradients[name] = {
-            "shape": list(parameter.shape),
+            "shape": list(gradient.shape),
             "sum": float(f"{g.sum().item():.8g}"),
             "square": float(f"{g.square().sum().item():.8g}"),
             "first": rounded(g[:8].tolist()),

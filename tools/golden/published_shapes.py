@@ -71,6 +71,13 @@ MODELS = {
     "Seed-OSS-36B": ("SeedOssConfig", sizes(155136, 5120, 27648, 64, 80, 8, head_dim=128, attention_dropout=0.0, residual_dropout=0.0)),
     "Seed-OSS-tied": ("SeedOssConfig", sizes(155136, 2560, 13824, 32, 40, 8, head_dim=128, tie_word_embeddings=True,
                                              attention_dropout=0.0, residual_dropout=0.0)),
+    "Qwen3-30B-A3B": ("Qwen3MoeConfig", sizes(151936, 2048, 6144, 48, 32, 4, head_dim=128, moe_intermediate_size=768,
+                                              num_local_experts=128, norm_topk_prob=True)),
+    "Qwen3-235B-A22B": ("Qwen3MoeConfig", sizes(151936, 4096, 12288, 94, 64, 4, head_dim=128, moe_intermediate_size=1536,
+                                                num_local_experts=128, norm_topk_prob=True)),
+    "Mixtral-8x7B": ("MixtralConfig", sizes(32000, 4096, 14336, 32, 32, 8)),
+    "Mixtral-8x22B": ("MixtralConfig", sizes(32768, 6144, 16384, 56, 48, 8)),
+    "OLMoE-1B-7B": ("OlmoeConfig", sizes(50304, 2048, 1024, 16, 16, 16)),
 }  # fmt: skip
 
 
@@ -81,11 +88,26 @@ def fnv(text):
     return f"{value:016x}"
 
 
+def as_published(name, shape, kind):
+    """A parameter under the names that its file has: transformers 5 holds experts in two tensors a layer, files one by one."""
+    mixtral = kind == "MixtralConfig"
+    layer, found, which = name.partition("mlp.experts.")
+    if not found:
+        return {name.replace("mlp.gate.", "block_sparse_moe.gate.") if mixtral else name: shape}
+    names = {"gate_up_proj": ("w1", "w3") if mixtral else ("gate_proj", "up_proj"),
+             "down_proj": ("w2",) if mixtral else ("down_proj",)}[which]  # fmt: skip
+    block = "block_sparse_moe." if mixtral else "mlp."
+    count, rows, columns = shape
+    return {f"{layer}{block}experts.{e}.{n}.weight": [rows // len(names), columns] for e in range(count) for n in names}
+
+
 def entry(kind, settings):
     config = getattr(transformers, kind)(**settings)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
-    shapes = {name: list(p.shape) for name, p in model.named_parameters()}
+    shapes = {}
+    for name, p in model.named_parameters():
+        shapes.update(as_published(name, list(p.shape), kind))
     config.architectures = [type(model).__name__]
     return {
         "config": json.loads(config.to_json_string(use_diff=True)),

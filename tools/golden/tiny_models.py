@@ -223,6 +223,9 @@ def write_small(root: pathlib.Path):
                   layer_types=["sliding_attention", "full_attention"]),
                   dict(special=["<bos>", "<eos>", "<pad>"], template=CHATML, bos="<bos>", eos="<eos>", pad="<pad>",
                        digits=True)),
+        "experts": ("Qwen3MoeConfig", dict(rope_parameters=rope(1e5), head_dim=8, num_experts=6, num_experts_per_tok=2,
+                    moe_intermediate_size=16, norm_topk_prob=True, router_aux_loss_coef=0.02),
+                    dict(special=["<|im_start|>", "<|im_end|>"], template=CHATML, eos="<|im_end|>", pad="<|im_end|>")),
     }  # fmt: skip
     for seed, (name, (kind, settings, tokenizer)) in enumerate(small.items()):
         folder = root / "models" / name

@@ -25,6 +25,7 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 import trl  # noqa: E402
 from datasets import load_dataset  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
@@ -60,8 +61,11 @@ def adapter_of(args):
 
 
 def trained_of(trainer, adapter):
+    """What is trained, by the names that files have: experts one by one, as transformers saves them."""
     if adapter is None:
-        return dict(trainer.model.named_parameters())
+        with tempfile.TemporaryDirectory() as folder:
+            trainer.model.save_pretrained(folder)
+            return load_file(pathlib.Path(folder) / "model.safetensors")
     from peft import get_peft_model_state_dict
 
     return get_peft_model_state_dict(trainer.model)

@@ -135,7 +135,8 @@ constexpr CodeRow kAdapters[] = {
      "take one of the names in the hint"},
     {"C194",
      "--lora_target_modules means a module that no adapter can be on: a norm, with --use_dora the "
-     "head, with ensure_weight_tying a table that is embeddings and head",
+     "head, with dropout or DoRA an expert, with ensure_weight_tying a table that is embeddings "
+     "and head",
      "leave it out, or train it whole with --lora_modules_to_save"},
     {"C200", "a base in 4 or 8 bits is frozen, and no adapters are trained on it",
      "add --use_peft, or take the unquantised model"},

@@ -243,18 +243,21 @@ __device__ inline void keep_until_here(uint32_t (&r)[kCount]) {
 // d (64, n) = (add ? d : 0) + a (64, 16) b (n, 16)^T, or b (16, n) where b is transposed; bfloat16
 // operands, n = 64 or 128. Thread t holds rows t/32*16 + t%32/4 (+ 8) and columns t%4*2 (+ 1) of
 // each 8 columns of d, and of a where that is in registers: the order in which `load_blocks` gives
-// 16 x 16 values, and two blocks of 8 columns of an earlier d.
-template <bool kTransposed>
+// 16 x 16 values, and two blocks of 8 columns of an earlier d. kAlsoA: a is (16, 64), and is read
+// transposed.
+template <bool kTransposed, bool kAlsoA = false>
 __device__ inline void multiply(float (&d)[64], uint64_t a, uint64_t b, bool add) {
-  asm volatile(SFT_PRODUCT("128", SFT_N64, "%64", "%65", "%66", "0, %67")
+  asm volatile(SFT_PRODUCT("128", SFT_N64, "%64", "%65", "%66", "%68, %67")
                : SFT_R32(0), SFT_R32(32)
-               : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(kTransposed ? 1 : 0));
+               : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(kTransposed ? 1 : 0),
+                 "n"(kAlsoA ? 1 : 0));
 }
-template <bool kTransposed>
+template <bool kTransposed, bool kAlsoA = false>
 __device__ inline void multiply(float (&d)[32], uint64_t a, uint64_t b, bool add) {
-  asm volatile(SFT_PRODUCT("64", SFT_N32, "%32", "%33", "%34", "0, %35")
+  asm volatile(SFT_PRODUCT("64", SFT_N32, "%32", "%33", "%34", "%36, %35")
                : SFT_R32(0)
-               : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(kTransposed ? 1 : 0));
+               : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(kTransposed ? 1 : 0),
+                 "n"(kAlsoA ? 1 : 0));
 }
 template <bool kTransposed>
 __device__ inline void multiply(float (&d)[64], const uint32_t* a, uint64_t b, bool add) {

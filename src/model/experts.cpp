@@ -1,0 +1,114 @@
+#include "model/experts.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "model/blocks.h"
+#include "model/config.h"
+
+namespace sft {
+
+namespace {
+
+// What transformers 5 calls a block of experts, whatever its tensors are called where they are
+// published; PEFT's names are made of it.
+constexpr const char* kBlock = "mlp.";
+
+}  // namespace
+
+void read_experts(const Json& config, ModelConfig& m, int count, int chosen) {
+  constexpr Whole kExperts{1, 1 << 14};
+  // As models are published, and as transformers 5 saves them; others have the latter alone.
+  const int published = whole_or(config, "num_experts", count, kExperts);
+  m.routing.experts = whole_or(config, "num_local_experts", published, kExperts);
+  m.routing.chosen = whole_or(config, "num_experts_per_tok", chosen, kExperts);
+  if (m.routing.chosen > m.routing.experts) {
+    throw Error("M034", fmt::format("config.json: \"num_experts_per_tok\" is {}, it must be at "
+                                    "most the number of experts, {}",
+                                    m.routing.chosen, m.routing.experts))
+        .hint("use the folder of a whole model, as published or as saved by transformers");
+  }
+  m.expert_intermediate = m.intermediate;
+  for (ModelConfig::Layer& layer : m.layer) {
+    layer.experts = true;
+  }
+}
+
+void read_balance(const Json& config, ModelConfig& m, double coefficient) {
+  m.balance_coefficient =
+      static_cast<float>(real_or(config, "router_aux_loss_coef", coefficient, {0, 1e6}));
+}
+
+bool holds_experts(std::string_view parameter) {
+  return parameter.find(".experts.") != std::string_view::npos;
+}
+
+void add_experts(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
+  const std::string published = layer_prefix(layer) + c.form.experts_in;
+  const std::string block = layer_prefix(layer) + kBlock;
+  const int64_t count = c.routing.experts;
+  specs.push_back({block + "gate.weight",
+                   {count, c.hidden},
+                   {{published + "gate.weight", count}},
+                   layer + 1,
+                   ParamKind::matrix,
+                   Init::normal});
+  std::vector<ParamPiece> gate_up, down;
+  for (int64_t e = 0; e < count; ++e) {
+    const auto piece = [&](const char* name, int64_t rows) {
+      return ParamPiece{fmt::format("{}experts.{}.{}.weight", published, e, name), rows};
+    };
+    gate_up.push_back(piece(c.form.expert_gate, c.expert_intermediate));
+    gate_up.push_back(piece(c.form.expert_up, c.expert_intermediate));
+    down.push_back(piece(c.form.expert_down, c.hidden));
+  }
+  specs.push_back({block + "experts.gate_up_proj.weight",
+                   {count * 2 * c.expert_intermediate, c.hidden},
+                   std::move(gate_up),
+                   layer + 1,
+                   ParamKind::matrix,
+                   Init::normal});
+  specs.push_back({block + "experts.down_proj.weight",
+                   {count * c.hidden, c.expert_intermediate},
+                   std::move(down),
+                   layer + 1,
+                   ParamKind::matrix,
+                   Init::normal});
+}
+
+Mixture::Mixture(Program& p, const ModelConfig& config, const Weights& w, const ModelInputs& inputs)
+    : p_(p), config_(config), w_(w), inputs_(inputs) {
+  if (inputs.balance_loss) {
+    balance_ = {inputs.documents, p.make("router.balance", {config.routing.experts})};
+  }
+}
+
+Value Mixture::block(int layer, Value x) {
+  const std::string block = layer_prefix(layer) + kBlock;
+  const int experts = config_.routing.experts;
+  const size_t first = p_.instructions().size();
+  const Value logits = linear(p_, x, w_.linear(block + "gate."));
+  p_.recompute_from(Recompute::mlp, first);
+  const Routed routed = route(p_, logits, {}, config_.routing, balance_);
+  if (balance_) {
+    load_ = expert_load(p_, logits, routed.experts, balance_.documents, load_);
+    ++layers_;
+  }
+  const Dispatch d = dispatch(p_, routed, experts);
+  const size_t wide = p_.instructions().size();
+  const Value gate_up = grouped_linear(p_, to_experts(p_, x, d), d.starts,
+                                       {w_.linear(block + "experts.gate_up_proj.")}, experts);
+  p_.recompute_from(Recompute::mlp, wide);
+  const Value y = gated_activation(p_, gate_up, config_.activation);
+  return from_experts(
+      p_, grouped_linear(p_, y, d.starts, {w_.linear(block + "experts.down_proj.")}, experts), d);
+}
+
+void Mixture::finish() {
+  if (load_) {
+    emit_balance_loss(p_, load_, layers_, inputs_.balance_scale, balance_, inputs_.balance_loss);
+  }
+}
+
+}  // namespace sft

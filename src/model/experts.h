@@ -1,0 +1,45 @@
+// The block of experts that takes an MLP's place in some layers: what families of mixtures share.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "model/model.h"
+#include "ops/experts.h"
+
+namespace sft {
+
+// Reads how many experts there are and how many of them a token goes to, where nothing is said
+// `count` and `chosen`; M034 where more are chosen than there are.
+void read_experts(const Json& config, ModelConfig& model, int count, int chosen);
+// router_aux_loss_coef
+void read_balance(const Json& config, ModelConfig& model, double coefficient);
+
+// Whether a parameter of ours is of all experts, one behind the other.
+bool holds_experts(std::string_view parameter);
+
+// The router, "mlp.gate.weight" (experts, hidden), and of all experts one behind the other:
+// "mlp.experts.gate_up_proj.weight" (experts * 2 intermediate, hidden), of each gate's rows before
+// up's, and "mlp.experts.down_proj.weight" (experts * hidden, intermediate).
+void add_experts(std::vector<ParamSpec>& specs, const ModelConfig& config, int layer);
+
+// One recording of a model's blocks of experts: what their routers do adds up over the layers.
+class Mixture {
+ public:
+  Mixture(Program& p, const ModelConfig& config, const Weights& w, const ModelInputs& inputs);
+  // x (tokens, hidden) -> the weighted sum of its experts (tokens, hidden)
+  Value block(int layer, Value x);
+  // Emits the auxiliary loss of all blocks, where it is asked for.
+  void finish();
+
+ private:
+  Program& p_;
+  const ModelConfig& config_;
+  const Weights& w_;
+  const ModelInputs& inputs_;
+  Balance balance_;
+  Value load_;
+  int layers_ = 0;
+};
+
+}  // namespace sft

@@ -1,0 +1,86 @@
+// Qwen3-MoE: Qwen3 with experts in the place of MLPs, in all layers or in some.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "core/numbers.h"
+#include "model/blocks.h"
+#include "model/config.h"
+#include "model/experts.h"
+#include "model/families.h"
+
+namespace sft {
+
+namespace {
+
+// Which layers keep an MLP: those that are listed, and all but each decoder_sparse_step-th.
+void read_dense_layers(const Json& config, ModelConfig& m) {
+  const int step = whole_or(config, "decoder_sparse_step", 1, {1, 1000});
+  for (int i = 0; i < m.layers; ++i) {
+    m.layer[static_cast<size_t>(i)].experts = (i + 1) % step == 0;
+  }
+  if (!config.contains("mlp_only_layers") || config["mlp_only_layers"].is_null()) {
+    return;
+  }
+  const Json& listed = config["mlp_only_layers"];
+  for (const Json& layer : listed.is_array() ? listed : Json::array({listed})) {
+    const auto number = json_whole(layer, 0, kMostCount);
+    if (!number) {
+      throw Error("M034", fmt::format("config.json: \"mlp_only_layers\" has {}, it must list the "
+                                      "numbers of layers",
+                                      to_text(layer)))
+          .hint("use the folder of a whole model, as published or as saved by transformers");
+    }
+    if (*number < m.layers) {
+      m.layer[static_cast<size_t>(*number)].experts = false;
+    }
+  }
+}
+
+ModelConfig read(const Json& given) {
+  const Json config = with_defaults(given, {{"num_key_value_heads", 4}});
+  ModelConfig m = read_common(config);
+  m.qkv_bias = m.output_bias = flag_or(config, "attention_bias", false);
+  m.form.query_norm = "q_norm";
+  m.form.key_norm = "k_norm";
+  m.ropes = {read_rope(config, m.head_dim)};
+  // transformers slides in every layer where it slides at all.
+  const int window = whole_or(config, "sliding_window", 4096, {0, kMostCount});
+  for (ModelConfig::Layer& layer : m.layer) {
+    layer.window = flag_or(config, "use_sliding_window", false) ? window : 0;
+  }
+  read_experts(config, m, 128, 8);
+  m.expert_intermediate = whole_or(config, "moe_intermediate_size", 768, {1, 1 << 24});
+  m.routing.normalise = flag_or(config, "norm_topk_prob", false);
+  read_balance(config, m, 0.001);
+  read_dense_layers(config, m);
+  return m;
+}
+
+// As transformers declares them: the experts before the router, which is the order in which PEFT
+// gives them adapters.
+std::vector<ParamSpec> parameters(const ModelConfig& c) {
+  std::vector<ParamSpec> specs = decoder_parameters(c);
+  for (auto spec = specs.begin(); spec != specs.end(); ++spec) {
+    if (spec->name.ends_with("mlp.gate.weight")) {
+      std::rotate(spec, spec + 1, spec + 3);
+      spec += 2;
+    }
+  }
+  return specs;
+}
+
+}  // namespace
+
+Family qwen3_moe_family() {
+  return {"Qwen3MoeForCausalLM",
+          "qwen3_moe",
+          read,
+          parameters,
+          decoder_forward,
+          {{"Qwen3-MoE", 30.5}, {"Qwen3-MoE", 235.0}}};
+}
+
+}  // namespace sft
