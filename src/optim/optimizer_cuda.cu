@@ -289,9 +289,11 @@ void update(Device& device, const UpdateCall& call) {
   const CudaDevice& gpu = cuda(device);
   with_rule(call.rule, [&](auto rule) {
     using Rule = decltype(rule);
-    if (call.weight_type == DType::bf16) {
-      SFT_ASSERT(call.copy == nullptr);  // matmuls read the weights themselves
-      launch<Rule, __nv_bfloat16, float>(call, gpu);
+    if (call.weight_type == DType::bf16 && call.copy == nullptr) {
+      launch<Rule, __nv_bfloat16, float>(call, gpu);  // matmuls read the weights themselves
+    } else if (call.weight_type == DType::bf16) {
+      with_type(call.copy_type,
+                [&](auto type) { launch<Rule, __nv_bfloat16, decltype(type)>(call, gpu); });
     } else {
       with_type(call.copy_type, [&](auto type) { launch<Rule, float, decltype(type)>(call, gpu); });
     }

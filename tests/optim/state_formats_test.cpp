@@ -12,6 +12,7 @@
 #include "core/json.h"
 #include "core/rng.h"
 #include "formats/block8.h"
+#include "formats/convert.h"
 #include "optim/element.h"
 #include "optim/optimizer.h"
 #include "optim/optimizers.h"
@@ -364,6 +365,37 @@ TEST(StochasticRounding, is_right_on_average_and_keeps_what_is_exact) {
   EXPECT_NEAR(up / static_cast<double>(kDraws), 0.375, 0.02);
   EXPECT_EQ(round_stochastically(INFINITY, 0xffff), 0x7f80);
   EXPECT_TRUE(std::isnan(to_float(BFloat16{round_stochastically(NAN, 0xffff)})));
+}
+
+// What products read where they compute in another type than weights without masters are kept in.
+TEST(StateFormats, a_copy_of_bfloat16_weights_holds_their_numbers) {
+  const auto device = std::getenv("SFT_TEST_CUDA") == nullptr ? Device::cpu(2) : Device::cuda(0, 2);
+  const std::vector<ParamSpec> specs = mixed_specs();
+  const ParamLayout layout = layout_parameters(specs);
+  const auto n = static_cast<size_t>(layout.elements);
+  for (const DType type : {DType::f32, DType::f16}) {
+    Optimizer optimizer(*device, specs, layout, settings_of({StateFormat::f32, DType::bf16}));
+    const Buffer weights = device->allocate(n * sizeof(BFloat16));
+    const Buffer gradients = device->allocate(n * sizeof(float));
+    const Buffer copy = device->allocate(n * size_of(type));
+    std::vector<BFloat16> stored(n);
+    std::vector<float> grads(n);
+    for (size_t i = 0; i < n; ++i) {
+      stored[i] = to_bfloat16(normal(1, 0, i));
+      grads[i] = normal(2, 0, i);
+    }
+    device->upload(weights.data(), stored.data(), weights.size());
+    device->upload(gradients.data(), grads.data(), gradients.size());
+    optimizer.step({weights.data(), DType::bf16, gradients.f32(), 1e-2, 1.0, 1, copy.data(), type});
+    device->download(stored.data(), weights.data(), weights.size());
+    const std::vector<std::byte> read = download(*device, copy);
+    std::vector<float> copied(n);
+    convert_to_f32(type, read.data(), layout.elements, copied.data());
+    for (size_t i = 0; i < n; ++i) {
+      const float w = to_float(stored[i]);
+      EXPECT_EQ(copied[i], type == DType::f32 ? w : to_float(to_float16(w))) << i;
+    }
+  }
 }
 
 TEST(StateFormats, the_gpu_does_the_same) {
