@@ -25,5 +25,10 @@ def needed(path):
     return re.findall(r"\(NEEDED\).*\[(.+)\]", readelf(path, "--dynamic"))
 
 
+def search_path(path):
+    """Where the loader is told to look for libraries: "" or folders with colons between them."""
+    return ":".join(re.findall(r"\((?:RUNPATH|RPATH)\).*\[(.*)\]", readelf(path, "--dynamic")))
+
+
 def machine(path):
     return "aarch64" if "AArch64" in readelf(path, "--file-header") else "x86_64"

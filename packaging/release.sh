@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that is published, in out/release/dist: the wheel, a tarball, a Debian package, the list of what is inside (SBOM) and
-# sha256 sums. The same commit gives the same bytes. usage: packaging/release.sh [wheel] [--cuda 12|13]...
+# sha256 sums. Times, orders and owners in them are the commit's, so that the same files give the same bytes. usage: packaging/release.sh [wheel] [--cuda 12|13]...
 #   wheel      the wheel alone
 #   --cuda N   with the CUDA half for CUDA N: 13 by /usr/local/cuda's nvcc, 12 by packaging/cuda12.sh; may be given twice
 # Needs Debian's mirror and PyPI the first time (Debian 12, x86-64); what it builds once is kept in out/release. The build folders lie

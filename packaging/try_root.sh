@@ -15,7 +15,7 @@ for file in /etc/pip.conf /etc/resolv.conf /etc/hosts; do [ ! -e "$file" ] || cp
 rm -rf "$root/root/try"
 mkdir -p "$root/root/try"
 cp -r "$dist" "$source/examples" "$root/root/try/"
-cp "$source/tests/data/golden/logical/features.parquet" "$root/root/try/"
+cp "$source/tests/data/golden/mix/chat.parquet" "$root/root/try/"
 variables=$(env | grep -E '^(PIP_(CERT|INDEX_URL|EXTRA_INDEX_URL)|https?_proxy|no_proxy)=' | tr '\n' ' ')
 inside() {  # what is tried, a command line
   local begin end
@@ -33,9 +33,9 @@ inside "a virtual environment" "python3 -m venv v"
 inside "pip install, from the folder" "v/bin/pip install -q --no-index --find-links dist sft-cpp"
 inside "five steps" "v/bin/sft $train out $rows"
 inside "the environment moved: five steps" "mv v w && w/bin/sft $train out $rows"
-inside "parquet, by the library beside it" "w/bin/sft inspect --model_name_or_path examples/tiny-model --dataset_name features.parquet"
+inside "parquet, by the library beside it" "w/bin/sft inspect --model_name_or_path examples/tiny-model --dataset_name chat.parquet"
 inside "sft --version, --help, doctor, man" "w/bin/sft --version && w/bin/sft --help && w/bin/sft doctor && w/bin/sft man"
-inside "pipx: installed and run" "w/bin/pip install -q pipx && w/bin/pipx install -q --pip-args=--no-index\ --find-links=dist sft-cpp && /root/.local/bin/sft --version"
-inside "uv tool: installed and run" "rm -f /root/.local/bin/sft && w/bin/pip install -q uv && w/bin/uv tool install -q --no-index --find-links dist sft-cpp && /root/.local/bin/sft --version"
+inside "pipx: installed and run" "python3 -m venv t && t/bin/pip install -q pipx && t/bin/pipx install -q --pip-args=--no-index\ --find-links=dist sft-cpp && /root/.local/bin/sft --version"
+inside "uv tool: installed and run" "rm -f /root/.local/bin/sft && t/bin/pip install -q uv && t/bin/uv tool install -q --no-index --find-links dist sft-cpp && /root/.local/bin/sft --version"
 inside "the tarball: five steps" "tar xzf dist/sft-*.tar.gz && sft-*-linux-*/bin/sft $train out $rows"
 inside "the Debian package: five steps" "dpkg -i dist/sft-cpp_*.deb && sft $train out $rows && dpkg -L sft-cpp | grep -q man1/sft.1 && dpkg -r sft-cpp"
