@@ -122,7 +122,7 @@ BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device
   result.step_s = comm.sum(times[times.size() / 2]) / comm.size();  // the same on every rank
   result.fastest_step_s = times.front();
   result.tokens_per_s = tokens / result.step_s;
-  result.flops_per_token = flops_per_token(model, s.seq);
+  result.flops_per_token = flops_per_token(model.model, s.seq);
   result.device_bytes =
       free_before - static_cast<double>(device.free_memory()) +
       static_cast<double>((model.host ? 0 : model.weights.size()) +

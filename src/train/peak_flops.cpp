@@ -1,5 +1,7 @@
 #include "train/peak_flops.h"
 
+#include "model/experts.h"
+
 namespace sft {
 
 double peak_flops(const std::string& device) {
@@ -18,15 +20,18 @@ double peak_flops(const std::string& device) {
   return 0;
 }
 
-double flops_per_token(const LoadedModel& model, int64_t seq) {
+double flops_per_token(const Model& model, int64_t seq) {
+  const ModelConfig& c = model.config;
   // A product, its input's gradient and, where it is trained, its weight's.
   double flops = 0;
-  for (const ParamSpec* const spec : model.model.parameters()) {
-    if (spec->name != "model.embed_tokens.weight" || model.model.config.tied) {
-      flops += (spec->trained ? 6.0 : 4.0) * static_cast<double>(spec->shape.elements());
+  for (const ParamSpec* const spec : model.parameters()) {
+    if (spec->name != "model.embed_tokens.weight" || c.tied) {
+      const double share = holds_experts(spec->name)
+                               ? static_cast<double>(c.routing.chosen) / c.routing.experts
+                               : 1.0;
+      flops += (spec->trained ? 6.0 : 4.0) * share * static_cast<double>(spec->shape.elements());
     }
   }
-  const ModelConfig& c = model.model.config;
   return flops + 6.0 * c.layers * c.heads * c.head_dim * static_cast<double>(seq);
 }
 

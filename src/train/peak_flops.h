@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "state/loaded_model.h"
+#include "model/model.h"
 
 namespace sft {
 
@@ -13,7 +13,7 @@ namespace sft {
 double peak_flops(const std::string& device);
 
 // Operations of a token's matrix products, forward and backward, in documents of `seq` tokens; 0:
-// without those of attention, which depend on it.
-double flops_per_token(const LoadedModel& model, int64_t seq);
+// without those of attention, which depend on it. Of experts those count that a token goes to.
+double flops_per_token(const Model& model, int64_t seq);
 
 }  // namespace sft

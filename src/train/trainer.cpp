@@ -101,7 +101,7 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
         BatchRunnerOptions{
             .loss = token_loss(options), .most_tokens = memory_.eval_tokens, .training = false});
   }
-  flops_per_token_ = flops_per_token(model, 0);
+  flops_per_token_ = flops_per_token(model.model, 0);
   for (const ParamSpec* const spec : model.model.parameters()) {
     if (spec->name != kEmbeddingWeight && spec->name != kEmbeddingCopy) {
       parameters_without_embeddings_ += static_cast<double>(spec->shape.elements());
