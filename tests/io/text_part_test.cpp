@@ -67,7 +67,9 @@ TEST_P(Wholes, are_saved_with_what_stands_beside_the_text_part_byte_for_byte) {
     run.weights.f32()[i] += 1.0F;
   }
   const std::vector<StreamedTensor> trained = weights();
-  save_model(out.path(), *source, trained, SaveOptions{.model_card = false});
+  SaveOptions options;
+  options.model_card = false;
+  save_model(out.path(), *source, trained, options);
   const SafetensorsFile before(folder / "model.safetensors");
   const SafetensorsFile after(out.path() / "model.safetensors");
   size_t carried = 0;
