@@ -41,7 +41,8 @@ struct AttentionTiles {
 Value attention(Program& p, Value qkv, Value table, const Attention& options);
 
 // For generation: documents with as many new tokens each; `past` (documents, 2) i32: the row of
-// `cache` (rows, 2 * kv_heads * head_dim) where each begins, and how many it has. New ones are added.
+// `cache` (rows, 2 * kv_heads * head_dim) where each begins, and how many it has. New ones are
+// added.
 Value cached_attention(Program& p, Value qkv, Value cache, Value past, const Attention& options);
 
 SFT_KERNEL(void, document_table, const Tensor& documents, const Heads& heads, int64_t tokens,

@@ -333,8 +333,7 @@ const std::vector<Prompt>& OpenRun::prompts() {
   if (o.eval_samples > 0) {
     prompts_ = first_prompts(options_.data, Part::eval, data(), o.eval_samples);
   } else if (o.eval_prompts) {
-    prompts_ =
-        prompts_of_file(*o.eval_prompts, {}, options_.data, data());
+    prompts_ = prompts_of_file(*o.eval_prompts, {}, options_.data, data());
   }
   const auto has_answer = [](const Prompt& prompt) { return prompt.reference.has_value(); };
   if (const auto& metric = options_.metric_for_best_model;
