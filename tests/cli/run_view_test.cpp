@@ -143,7 +143,8 @@ TEST(Completion, OfBashKnowsCommandsOptionsAndChoices) {
   EXPECT_EQ(in_bash("sft --early_stopping_pat", 1), "--early_stopping_patience");
   EXPECT_EQ(in_bash("sft watch --watch_h", 2), "--watch_host");
   EXPECT_EQ(in_bash("sft --eval_strategy st", 2), "steps");
-  EXPECT_EQ(in_bash("sft explain C18", 2), "C180 C181 C184 C185 C186 C187");
+  EXPECT_EQ(in_bash("sft explain C18", 2).substr(0, 9), "C180 C181");
+  EXPECT_EQ(in_bash("sft explain C180", 2), "C180");
 }
 
 TEST(Completion, IsThereForEveryShellAndNoOther) {
