@@ -25,20 +25,20 @@ struct TokenRef {
 };
 
 struct SaveOptions {
-  DType dtype = DType::f32;                   // of the weights in the files
-  uint64_t max_shard_bytes = 5'000'000'000;   // parse_byte_size("5GB")
-  std::optional<TokenRef> turn_end;           // the token that training put at a turn's end
-  std::optional<TokenRef> eos;                // the tokenizer's, where nothing else names one
-  std::optional<TokenRef> pad;                // the padding token used in training
-  std::optional<std::string> chat_template;   // replaces the source's
-  std::optional<std::string> tokenizer_json;  // replaces the source's (tokens were added)
-  Json tokenizer_config = Json::object();     // keys to set in tokenizer_config.json
-  Json quantization;                          // config.json's quantization_config; null: none
-  std::string sft_version;                    // written to config.json unless empty
-  bool untied = false;                        // the head has parted from the embeddings
-  bool model_card = true;                     // README.md
-  std::string base_model;                     // hub id for the card; "" = the source's
-  std::vector<std::string> datasets;          // hub ids for the card
+  DType dtype = DType::f32;                        // of the weights in the files
+  uint64_t max_shard_bytes = 5'000'000'000;        // parse_byte_size("5GB")
+  std::optional<TokenRef> turn_end = {};           // the token that training put at a turn's end
+  std::optional<TokenRef> eos = {};                // the tokenizer's, where nothing else names one
+  std::optional<TokenRef> pad = {};                // the padding token used in training
+  std::optional<std::string> chat_template = {};   // replaces the source's
+  std::optional<std::string> tokenizer_json = {};  // replaces the source's (tokens were added)
+  Json tokenizer_config = Json::object();          // keys to set in tokenizer_config.json
+  Json quantization = {};                          // config.json's quantization_config; null: none
+  std::string sft_version = {};                    // written to config.json unless empty
+  bool untied = false;                             // the head has parted from the embeddings
+  bool model_card = true;                          // README.md
+  std::string base_model = {};                     // hub id for the card; "" = the source's
+  std::vector<std::string> datasets = {};          // hub ids for the card
 };
 
 struct SaveReport {

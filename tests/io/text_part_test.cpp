@@ -67,8 +67,7 @@ TEST_P(Wholes, are_saved_with_what_stands_beside_the_text_part_byte_for_byte) {
     run.weights.f32()[i] += 1.0F;
   }
   const std::vector<StreamedTensor> trained = weights();
-  SaveOptions options;
-  options.model_card = false;
+  const SaveOptions options{.model_card = false};
   save_model(out.path(), *source, trained, options);
   const SafetensorsFile before(folder / "model.safetensors");
   const SafetensorsFile after(out.path() / "model.safetensors");

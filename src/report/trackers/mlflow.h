@@ -17,11 +17,12 @@
 namespace sft {
 
 struct MlflowServer {
-  std::string url;                    // MLFLOW_TRACKING_URI, without a slash at its end
-  std::string token, user, password;  // MLFLOW_TRACKING_TOKEN, or _USERNAME and _PASSWORD
-  std::string experiment, run_id, run_name;
+  std::string url = {};                  // MLFLOW_TRACKING_URI, without a slash at its end
+  std::string token = {};                // MLFLOW_TRACKING_TOKEN
+  std::string user = {}, password = {};  // or MLFLOW_TRACKING_USERNAME and _PASSWORD
+  std::string experiment = {}, run_id = {}, run_name = {};
   Json tags = Json::object();  // MLFLOW_TAGS
-  std::string version;         // of this program
+  std::string version = {};    // of this program
   double patience_s = 20;      // for what is left at the end
 };
 
