@@ -76,7 +76,7 @@ set_target_properties(sft_cuda PROPERTIES
   CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden)
 target_compile_options(sft_cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 --expt-relaxed-constexpr --extended-lambda -Xcompiler=-Wall>
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>)
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wno-restrict>)
 if(SFT_CUDA_AT_MOST)
   set_property(SOURCE src/device/cuda/cuda_device.cu APPEND PROPERTY COMPILE_DEFINITIONS SFT_CUDA_AT_MOST=${SFT_CUDA_AT_MOST})
 endif()
