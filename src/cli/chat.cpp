@@ -7,8 +7,7 @@
 
 #include "cli/chat_input.h"
 #include "cli/commands.h"
-#include "cli/environment.h"
-#include "cli/hub.h"
+#include "cli/model_run.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/file_writer.h"
@@ -58,13 +57,7 @@ struct ChatOptions {
     v.group("Running");
     v("context", &context, "Tokens that a conversation may have; 0: as many as the model takes.")
         .at_least(0);
-    v("use_cpu", &run.use_cpu, "Use the CPU even where there is a GPU.");
-    v("threads", &run.threads, "Threads to compute with; 0: the cores this process may use.")
-        .at_most(kMostThreads);
-    v("json", &run.json, "One JSON object for each answer.");
-    v("color", &run.color, "auto, always or never.").one_of({"auto", "always", "never"});
-    v("quiet", &run.quiet, "Only warnings (-qq: only errors).").short_name('q');
-    v("verbose", &run.verbose, "Speed and tokens of each answer.").short_name('v');
+    visit_running(v, run, "One JSON object for each answer.", "Speed and tokens of each answer.");
   }
 };
 
@@ -284,13 +277,8 @@ int run_chat(Args args, Terminal& terminal) {
   o.settings.sampling.seed = static_cast<uint64_t>(o.seed);
   ChatInput input;  // before there are threads
   const Logger log = terminal.logger(o.run.quiet, o.run.verbose);
-  const HubEnvironment hub = hub_environment(terminal, log);
-  // What is said of a run beside warnings is detail here.
-  const Logger run_log =
-      terminal.logger(o.run.verbose > 0 ? 0 : std::max<int64_t>(o.run.quiet, 1), o.run.verbose);
-  RunSurroundings surroundings{run_log, hub};
-  surroundings.environment = read_environment();
-  load_cudnn(surroundings.environment, run_log);
+  const ModelRun model_run(o.run, terminal, log);
+  const RunSurroundings& surroundings = model_run.surroundings();
   std::vector<Opened> models;
   const auto open = [&](const TrainOptions& options, const std::string& adapter) {
     Opened opened;

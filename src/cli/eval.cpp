@@ -6,9 +6,8 @@
 #include <algorithm>
 #include <chrono>
 
-#include "cli/environment.h"
-#include "cli/hub.h"
 #include "cli/model_commands.h"
+#include "cli/model_run.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -70,13 +69,7 @@ struct EvalOptions {
     v.group("Running");
     v("batch_size", &settings.batch_size, "Rows at a time.").at_least(1);
     v("seed", &seed, "Of answers that are drawn.").at_most(kMostSeed);
-    v("use_cpu", &run.use_cpu, "Use the CPU even where there is a GPU.");
-    v("threads", &run.threads, "Threads to compute with; 0: the cores this process may use.")
-        .at_most(kMostThreads);
-    v("json", &run.json, "The results as one JSON object.");
-    v("color", &run.color, "auto, always or never.").one_of({"auto", "always", "never"});
-    v("quiet", &run.quiet, "Only warnings (-qq: only errors).").short_name('q');
-    v("verbose", &run.verbose, "More about what is done.").short_name('v');
+    visit_running(v, run, "The results as one JSON object.", "More about what is done.");
     v.foreign(kForeign);
   }
 };
@@ -250,13 +243,8 @@ int run_eval(Args args, Terminal& terminal) {
   for (const std::string& note : parsed.notes) {
     log.note(note);
   }
-  const HubEnvironment hub = hub_environment(terminal, log);
-  // What is said of a run beside warnings is detail here.
-  const Logger run_log =
-      terminal.logger(o.run.verbose > 0 ? 0 : std::max<int64_t>(o.run.quiet, 1), o.run.verbose);
-  RunSurroundings surroundings{run_log, hub};
-  surroundings.environment = read_environment();
-  load_cudnn(surroundings.environment, run_log);
+  const ModelRun model_run(o.run, terminal, log);
+  const RunSurroundings& surroundings = model_run.surroundings();
   return data ? evaluate_on_data(o, surroundings, terminal)
               : run_tasks(o, surroundings, terminal, log);
 }

@@ -8,8 +8,7 @@
 #include <map>
 
 #include "cli/commands.h"
-#include "cli/environment.h"
-#include "cli/hub.h"
+#include "cli/model_run.h"
 #include "cli/terminal.h"
 #include "core/error.h"
 #include "core/numbers.h"
@@ -77,13 +76,8 @@ struct GenerateOptions {
     v("seed", &seed, "The same seed draws the same text.").at_most(kMostSeed);
     run.model.visit_quantisation(v);
     v.group("Running");
-    v("use_cpu", &run.use_cpu, "Use the CPU even where there is a GPU.");
-    v("threads", &run.threads, "Threads to compute with; 0: the cores this process may use.")
-        .at_most(kMostThreads);
-    v("json", &run.json, "One JSON object: prompt, text, tokens, tokens_per_s.");
-    v("color", &run.color, "auto, always or never.").one_of({"auto", "always", "never"});
-    v("quiet", &run.quiet, "Only warnings (-qq: only errors).").short_name('q');
-    v("verbose", &run.verbose, "More about what is done.").short_name('v');
+    visit_running(v, run, "One JSON object: prompt, text, tokens, tokens_per_s.",
+                  "More about what is done.");
     v.foreign(kForeign);
   }
 };
@@ -330,13 +324,8 @@ int run_generate(Args given, Terminal& terminal) {
   for (const std::string& note : parsed.notes) {
     log.note(note);
   }
-  const HubEnvironment hub = hub_environment(terminal, log);
-  // What is said of a run beside warnings is detail here.
-  const Logger run_log =
-      terminal.logger(o.run.verbose > 0 ? 0 : std::max<int64_t>(o.run.quiet, 1), o.run.verbose);
-  RunSurroundings surroundings{run_log, hub};
-  surroundings.environment = read_environment();
-  load_cudnn(surroundings.environment, run_log);
+  const ModelRun model_run(o.run, terminal, log);
+  const RunSurroundings& surroundings = model_run.surroundings();
   Json answers = Json::array();
   for (const NamedAdapter* const adapter : active) {
     const std::string name = adapter == nullptr ? "base" : adapter->name;

@@ -73,18 +73,8 @@ void read_datasets(RecipeReader& r, const std::string& key, const Json& value) {
     }
     list.push_back(data_set(r, entry, value.size() == 1));
   }
-  if (list.size() > 1) {
-    r.set("datasets", list);
-    return;
-  }
-  for (const auto& [name, option] : {std::pair("path", "dataset_name"),
-                                     {"name", "dataset_config"},
-                                     {"split", "dataset_train_split"}}) {
-    if (!list.empty() && list[0].contains(name)) {
-      r.set(option, list[0][name]);
-    }
-  }
-  if (!list.empty() && list[0].contains("data_files")) {
+  r.set_data_sets(list);
+  if (list.size() == 1 && list[0].contains("data_files")) {
     r.leave_out("datasets: data_files", list[0]["data_files"],
                 "name the file itself as  dataset_name");
   }

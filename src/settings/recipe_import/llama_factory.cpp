@@ -89,17 +89,7 @@ void read_datasets(RecipeReader& r, const std::string& key, const Json& value) {
     }
     list.push_back(entry);
   }
-  if (list.size() > 1) {
-    r.set("datasets", list);
-    return;
-  }
-  for (const auto& [name, option] : {std::pair("path", "dataset_name"),
-                                     {"name", "dataset_config"},
-                                     {"split", "dataset_train_split"}}) {
-    if (!list.empty() && list[0].contains(name)) {
-      r.set(option, list[0][name]);
-    }
-  }
+  r.set_data_sets(list);
 }
 
 void read_samples(RecipeReader& r, const std::string&, const Json& value) {

@@ -47,6 +47,20 @@ void RecipeReader::set(std::string_view option, Json value) {
   }
 }
 
+void RecipeReader::set_data_sets(const Json& list) {
+  if (list.size() > 1) {
+    set("datasets", list);
+    return;
+  }
+  for (const auto& [name, option] : {std::pair("path", "dataset_name"),
+                                     {"name", "dataset_config"},
+                                     {"split", "dataset_train_split"}}) {
+    if (!list.empty() && list[0].contains(name)) {
+      set(option, list[0][name]);
+    }
+  }
+}
+
 void RecipeReader::leave_out(const std::string& key, const Json& value, std::string_view why) {
   out_.left_out.push_back({key, to_text(value), std::string(why)});
 }

@@ -39,6 +39,9 @@ class RecipeReader {
 
   // Sets an option of ours; the first that sets it wins, so that a table may come before defaults.
   void set(std::string_view option, Json value);
+  // Data sets, as objects with path, name and split: several are `datasets`, one has its own
+  // options.
+  void set_data_sets(const Json& list);
   bool is_set(std::string_view option) const { return out_.options.contains(option); }
   void leave_out(const std::string& key, const Json& value, std::string_view why);
 
