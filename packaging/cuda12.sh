@@ -7,7 +7,7 @@ folder=$1
 rm -rf "$folder"
 mkdir -p "$folder/.apt/lists/partial" "$folder/.apt/cache/archives/partial" "$folder"/{bin,nvvm/bin,lib64}
 folder=$(realpath "$folder")
-mirror=${MIRROR:-$(awk '/^URIs:/ {print $2; exit} /^deb / {print $2; exit}' /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null)}
+mirror=${MIRROR:-$("$(dirname "$0")/../tools/debian_mirror.sh")}
 echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie non-free" >"$folder/.apt/sources.list"
 touch "$folder/.apt/status"
 apt() {

@@ -11,7 +11,7 @@ mkdir -p "$folder/usr/lib" "$folder/.apt/lists/partial" "$folder/.apt/cache/arch
 ln -s usr/lib "$folder/lib"
 [ "$architecture" != amd64 ] || { mkdir "$folder/usr/lib64"; ln -s usr/lib64 "$folder/lib64"; }
 here=$(realpath "$folder")
-mirror=${MIRROR:-$(awk '/^URIs:/ {print $2; exit} /^deb / {print $2; exit}' /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null)}
+mirror=${MIRROR:-$("$(dirname "$0")/../tools/debian_mirror.sh")}
 echo "deb [arch=$architecture signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$here/.apt/sources.list"
 touch "$here/.apt/status"
 apt() {

@@ -15,7 +15,7 @@ export SFT_SYSROOT=$sysroot SFT_ARCHITECTURE=$architecture SFT_DEPS=$folder
 jobs=${JOBS:-$(nproc)}
 
 # name suite: the original source of a Debian package, unpacked in $folder/src/name.
-mirror=${MIRROR:-$(awk '/^URIs:/ {print $2; exit} /^deb / {print $2; exit}' /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null)}
+mirror=${MIRROR:-$("$(dirname "$0")/../tools/debian_mirror.sh")}
 source_of() {
   local name=$1 suite=$2 state=$folder/.apt-$2
   [ ! -e "$folder/src/$name" ] || return 0
