@@ -6,7 +6,7 @@ set -euo pipefail
 # OpenCL: the CMake file of libdnnl-dev asks for its headers, though nothing here uses it.
 build=(build-essential cmake ninja-build ccache pkg-config libdnnl-dev ocl-icd-opencl-dev nlohmann-json3-dev libsimdjson-dev
        libyaml-cpp-dev libutf8proc-dev libpcre2-dev libfmt-dev zlib1g-dev libcurl4-openssl-dev libssl-dev libzstd-dev libbz2-dev liblzma-dev libgloo-dev)
-test=(libgtest-dev libgmock-dev openmpi-bin chromium tmux)
+test=(libgtest-dev libgmock-dev openmpi-bin chromium tmux zsh fish)
 format=(clang-format-19 clang-tidy-19)
 torture=(strace faketime)
 fuzz=(clang-19 libclang-rt-19-dev libomp-19-dev llvm-19)

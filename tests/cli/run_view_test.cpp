@@ -127,15 +127,17 @@ TEST(ScreenPlain, APipeGetsTheLinesOfTheTrainerWithAllDigits) {
   EXPECT_EQ((r.out + r.err).find('\x1b'), std::string::npos);
 }
 
-std::string in_bash(const std::string& words, int at) {
+std::string printed_by(const std::string& command) {
   const TemporaryFolder folder("completion");
   const std::string out = (folder.path() / "out").string();
-  const std::string command =
-      "bash -c 'PATH=\"${0%/*}:$PATH\"; eval \"$(sft completion bash)\"; COMP_WORDS=(" + words +
-      "); COMP_CWORD=" + std::to_string(at) + "; _sft; echo \"${COMPREPLY[@]}\"' " SFT_BINARY " >" +
-      out;
-  EXPECT_EQ(std::system(command.c_str()), 0);
+  EXPECT_EQ(std::system((command + " >" + out).c_str()), 0) << command;
   return std::string(trim(read_text(out)));
+}
+
+std::string in_bash(const std::string& words, int at) {
+  return printed_by(
+      "bash -c 'PATH=\"${0%/*}:$PATH\"; eval \"$(sft completion bash)\"; COMP_WORDS=(" + words +
+      "); COMP_CWORD=" + std::to_string(at) + "; _sft; echo \"${COMPREPLY[@]}\"' " SFT_BINARY);
 }
 
 TEST(Completion, OfBashKnowsCommandsOptionsAndChoices) {
@@ -145,6 +147,26 @@ TEST(Completion, OfBashKnowsCommandsOptionsAndChoices) {
   EXPECT_EQ(in_bash("sft --eval_strategy st", 2), "steps");
   EXPECT_EQ(in_bash("sft explain C18", 2).substr(0, 9), "C180 C181");
   EXPECT_EQ(in_bash("sft explain C180", 2), "C180");
+}
+
+TEST(Completion, OfFishKnowsCommandsOptionsAndChoices) {
+  const auto in_fish = [](const std::string& words) {
+    return printed_by("HOME=/nonexistent fish --no-config -c 'set -p PATH (dirname " SFT_BINARY
+                      "); sft completion fish | source; complete -C \"" +
+                      words + "\"' 2>/dev/null");
+  };
+  EXPECT_EQ(in_fish("sft wat").substr(0, 6), "watch\t");
+  EXPECT_EQ(in_fish("sft --early_stopping_pat").substr(0, 26), "--early_stopping_patience\t");
+  EXPECT_EQ(in_fish("sft watch --watch_h").substr(0, 12), "--watch_host");
+  EXPECT_EQ(in_fish("sft --eval_strategy st").substr(0, 5), "steps");
+}
+
+TEST(Completion, OfZshKnowsCommandsOptionsAndChoices) {
+  const std::string folder = std::filesystem::path(SFT_BINARY).parent_path().string();
+  EXPECT_EQ(printed_by("zsh -f " SFT_TEST_DIR "/cli/completion.zsh " + folder +
+                       " 'sft wat' 'sft --early_stopping_pat' 'sft watch --watch_h' "
+                       "'sft --eval_strategy ste'"),
+            "watch\n--early_stopping_patience\nwatch --watch_host\n--eval_strategy steps");
 }
 
 TEST(Completion, IsThereForEveryShellAndNoOther) {
