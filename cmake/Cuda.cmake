@@ -81,8 +81,12 @@ if(SFT_CUDA_AT_MOST)
   set_property(SOURCE src/device/cuda/cuda_device.cu APPEND PROPERTY COMPILE_DEFINITIONS SFT_CUDA_AT_MOST=${SFT_CUDA_AT_MOST})
 endif()
 # Kernels that use the instructions of compute capability 9.0 alone.
-if("90a" IN_LIST SFT_CUDA_ARCHITECTURES)
+if(SFT_CUDA_ARCHITECTURES MATCHES "(^|;)90a")
   target_compile_definitions(sft_cuda PRIVATE SFT_HOPPER)
+endif()
+# 8.9 converts to fp8 by itself; whatever else it runs may be 8.0's code.
+if(SFT_CUDA_ARCHITECTURES MATCHES "(^|;)80" AND NOT SFT_CUDA_ARCHITECTURES MATCHES "(^|;)89")
+  set_property(SOURCE src/ops/fp8_linear_cuda.cu APPEND PROPERTY COMPILE_OPTIONS --generate-code=arch=compute_89,code=sm_89)
 endif()
 if(SFT_CUDNN_FRONTEND AND SFT_CUDNN_INCLUDE)
   set_source_files_properties(src/ops/cuda/attention_cudnn.cpp PROPERTIES COMPILE_OPTIONS "-w")

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Whether an installed folder runs where it is promised: no file asks for a newer glibc than 2.31, or for a library that neither lies
-beside it nor is the C library's, NVIDIA's or, for Arrow's own files, the compiler's; and none looks in folders of the builder's.
+beside it nor is the C library's, NVIDIA's or, for Arrow's own files, the compiler's; none looks in folders of the builder's; every
+promised GPU finds machine code.
 
 usage: packaging/check_files.py stage        needs Python 3.9 and readelf"""
 import re, sys
 from elf_files import elf_files, needed, newest, search_path
+import gpu_code
 
 NEWEST = (2, 31)
 C_LIBRARY = re.compile(r"(libc|libm|libdl|libpthread|librt|ld-linux-[a-z0-9-]+)\.so\.\d+$")
@@ -23,6 +25,7 @@ def main():
             faults.append(f"{path}: asks for glibc {'.'.join(map(str, version))}, newer than {'.'.join(map(str, NEWEST))}")
         if search_path(path) not in ("", "$ORIGIN"):
             faults.append(f"{path}: looks for libraries in {search_path(path)}, a path of the machine that built it")
+        faults += gpu_code.faults(path)
         for library in needed(path):
             arrow = path.name.startswith(("libarrow", "libparquet")) and COMPILER.match(library)
             cuda = path.name.startswith("libsft_cuda") and NVIDIA.match(library)

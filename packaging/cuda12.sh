@@ -8,14 +8,14 @@ rm -rf "$folder"
 mkdir -p "$folder/.apt/lists/partial" "$folder/.apt/cache/archives/partial" "$folder"/{bin,nvvm/bin,lib64}
 folder=$(realpath "$folder")
 mirror=${MIRROR:-$("$(dirname "$0")/../tools/debian_mirror.sh")}
-echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie non-free" >"$folder/.apt/sources.list"
+echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main non-free" >"$folder/.apt/sources.list"
 touch "$folder/.apt/status"
 apt() {
   apt-get -qq -o Dir::Etc::sourcelist="$folder/.apt/sources.list" -o Dir::Etc::sourceparts=/dev/null -o Dir::State="$folder/.apt" \
     -o Dir::State::status="$folder/.apt/status" -o Dir::Cache="$folder/.apt/cache" -o APT::Sandbox::User=root "$@"
 }
 apt update
-(cd "$folder/.apt" && apt download nvidia-cuda-toolkit nvidia-cuda-dev libcudart12 libcublaslt12)
+(cd "$folder/.apt" && apt download nvidia-cuda-toolkit nvidia-cuda-dev libcudart12 libcublaslt12 libcub-dev libcu++-dev libthrust-dev)
 for package in "$folder"/.apt/*.deb; do
   dpkg-deb --fsys-tarfile "$package" | tar -x -C "$folder/.apt" --wildcards './usr/bin/*' './usr/include/*' './usr/lib/nvidia-cuda-toolkit/*' \
     './usr/lib/x86_64-linux-gnu/libcud*' './usr/lib/x86_64-linux-gnu/libcublasLt.*' './usr/lib/x86_64-linux-gnu/stubs/*' 2>/dev/null || true

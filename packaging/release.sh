@@ -28,9 +28,6 @@ packaging/sysroot.sh "$out/sysroot"
 packaging/third_party.sh "$out/deps" "$out/sysroot"
 portable=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DSFT_TESTS=OFF -DSFT_PORTABLE=ON -DSFT_DEPS="$out/deps" -DSFT_SYSROOT="$out/sysroot")
 
-# 13: what the promised cards run, and PTX for those to come. 12.4: Volta, which 13 has left, up to Hopper; an older driver cannot
-# compile a newer toolkit's PTX, so that each card has machine code.
-declare -A capabilities=([13]="75-real;80-real;86-real;89-real;90a-real;100-real;120" [12]="70-real;75-real;80-real;86-real;89-real;90a-real")
 libraries=
 for half in "${halves[@]}"; do
   build=$PWD/build-release-cuda$half
@@ -42,7 +39,7 @@ for half in "${halves[@]}"; do
   fi
   mkdir -p "$out/cudnn"
   cp "${SFT_CUDNN_HEADERS:-$headers}"/cudnn*.h "$out/cudnn/"
-  cmake -S . -B "$build" "${portable[@]}" -DSFT_NVCC="$nvcc" -DSFT_CUDA_ARCHITECTURES="${SFT_CAPABILITIES:-${capabilities[$half]}}" \
+  cmake -S . -B "$build" "${portable[@]}" -DSFT_NVCC="$nvcc" -DSFT_CUDA_ARCHITECTURES="$(packaging/gpu_code.py --compile "$half")" \
     -DSFT_CUDNN_INCLUDE="$out/cudnn" >"$out/cuda$half.log"
   cmake --build "$build" -j "$jobs" --target sft_cuda
   libraries="$libraries${libraries:+;}$build/libsft_cuda$half.so"

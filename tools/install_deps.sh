@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the packages that building, testing or formatting needs, where they are missing (Debian 12).
-# usage: tools/install_deps.sh [build] [test] [format] [fuzz] [torture]      (nothing named: build and test)
+# usage: tools/install_deps.sh [--list] [build] [test] [format] [fuzz] [torture]      (nothing named: build and test)
+#   --list: prints their names alone
 set -euo pipefail
 
 # OpenCL: the CMake file of libdnnl-dev asks for its headers, though nothing here uses it.
@@ -11,6 +12,8 @@ format=(clang-format-19 clang-tidy-19)
 torture=(strace faketime)
 fuzz=(clang-19 libclang-rt-19-dev libomp-19-dev llvm-19)
 
+only_names=
+if [ "${1:-}" = --list ]; then only_names=1; shift; fi
 wanted=()
 for group in "${@:-build test}"; do
   for name in $group; do
@@ -18,6 +21,8 @@ for group in "${@:-build test}"; do
     wanted+=("${packages[@]}")
   done
 done
+
+[ -z "$only_names" ] || { echo "${wanted[*]}"; exit 0; }
 
 missing=()
 for package in "${wanted[@]}"; do
