@@ -3,6 +3,7 @@
 # sha256 sums. Times, orders and owners in them are the commit's, so that the same files give the same bytes. usage: packaging/release.sh [wheel] [--cuda 12|13]...
 #   wheel      the wheel alone
 #   --cuda N   with the CUDA half for CUDA N: 13 by /usr/local/cuda's nvcc, 12 by packaging/cuda12.sh; may be given twice
+# SFT_SOURCE_ADDRESS=https://…/sft-cpp-0.1.0-source.tar.gz: where its sources will lie; writes the recipes for conda-forge and Homebrew too.
 # Needs Debian's mirror and PyPI the first time (Debian 12, x86-64); what it builds once is kept in out/release. The build folders lie
 # beside build/, where the objects are the same and a compiler cache has them.
 set -euo pipefail
@@ -50,6 +51,7 @@ cmake -S . -B "$build" "${portable[@]}" -DSFT_CUDA=OFF -DSFT_CUDA_LIBRARIES="$li
 cmake --build "$build" -j "$jobs" --target sft sft_arrow sft_pages
 rm -rf "$out/stage"
 cmake --install "$build" --prefix "$out/stage" --strip >/dev/null
+[ -z "$libraries" ] || strip "$out"/stage/lib/sft/libsft_cuda*.so  # built apart, which --strip leaves as they are
 packaging/check_files.py "$out/stage"
 
 rm -rf "$out/dist"
@@ -61,5 +63,12 @@ name=sft-$version-linux-$(uname -m)
 tar -C "$out" --transform "s,^stage,$name," --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -cf - stage |
   gzip -9n >"$out/dist/$name.tar.gz"
 (cd "$build" && cpack -G DEB -B "$out/dist" >/dev/null && rm -rf "$out/dist/_CPack_Packages")
+git archive --format=tar --prefix="sft-cpp-$version/" HEAD | gzip -9n >"$out/dist/sft-cpp-$version-source.tar.gz"
+if [ -n "${SFT_SOURCE_ADDRESS:-}" ]; then
+  sum=$(sha256sum "$out/dist/sft-cpp-$version-source.tar.gz" | cut -d' ' -f1)
+  for recipe in packaging/recipes/*; do
+    sed "s|@VERSION@|$version|; s|@SOURCE@|$SFT_SOURCE_ADDRESS|; s|@SHA256@|$sum|" "$recipe" >"$out/dist/$(basename "$recipe")"
+  done
+fi
 packaging/sbom.py "$out/stage" "$out/deps" "$version" >"$out/dist/sft-$version.spdx.json"
 (cd "$out/dist" && sha256sum -- * >SHA256SUMS && cat SHA256SUMS)

