@@ -20,11 +20,12 @@ struct ParamPiece {
 
 enum class Init { normal, ones, zeros };
 
-// Matrices and their magnitudes (DoRA) decay, as transformers' decay_parameters decides;
-// norms and magnitudes are read in float32 always.
-enum class ParamKind { matrix, bias, norm, magnitude };
+// Matrices of linear layers and their magnitudes (DoRA), the filters of convolutions and the rates
+// at which states decay do decay, as transformers' decay_parameters decides; norms, magnitudes and
+// rates are read in float32 always.
+enum class ParamKind { matrix, bias, norm, magnitude, filter, rate };
 inline bool in_float32(ParamKind kind) {
-  return kind == ParamKind::norm || kind == ParamKind::magnitude;
+  return kind == ParamKind::norm || kind == ParamKind::magnitude || kind == ParamKind::rate;
 }
 
 struct ParamSpec {
@@ -52,7 +53,7 @@ inline DType read_type(const ParamSpec& spec, DType compute) {
 }
 
 inline bool decays(const ParamSpec& spec) {
-  return spec.kind == ParamKind::matrix || spec.kind == ParamKind::magnitude;
+  return spec.kind != ParamKind::bias && spec.kind != ParamKind::norm;
 }
 
 // Elements of the flat buffers are handled in tiles of so many: every parameter starts at a

@@ -1,6 +1,7 @@
 #include "io/text_part.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -13,7 +14,8 @@ namespace {
 constexpr const char* kPart = "text_config";
 
 constexpr std::string_view kFolders[] = {"Gemma3ForConditionalGeneration",
-                                         "Mistral3ForConditionalGeneration"};
+                                         "Mistral3ForConditionalGeneration",
+                                         "Qwen3_5ForConditionalGeneration"};
 
 constexpr std::string_view kOutside = "language_model.model.";
 constexpr std::string_view kOutsideHead = "language_model.lm_head.";
@@ -38,7 +40,7 @@ std::optional<Json> text_part(const Json& config) {
     throw Error("M031", fmt::format("the text part of {} (model_type \"{}\") is not supported",
                                     name.empty() ? "this model" : name.substr(0, 80),
                                     to_text(config.value("model_type", Json("")))))
-        .hint(fmt::format("of models with pictures these are: {}, {}", kFolders[0], kFolders[1]));
+        .hint(fmt::format("of models with pictures these are: {}", fmt::join(kFolders, ", ")));
   }
   Json text = config[kPart];
   for (const char* key : {"dtype", "torch_dtype", "bos_token_id", "eos_token_id", "pad_token_id",

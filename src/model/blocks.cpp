@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "model/experts.h"
+#include "model/mixers.h"
 #include "ops/add_noise.h"
 #include "ops/add_scaled.h"
 #include "ops/dora.h"
@@ -17,6 +18,8 @@
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
 #include "ops/plain_activation.h"
+#include "ops/sigmoid_gate.h"
+#include "ops/split_columns.h"
 
 namespace sft {
 
@@ -53,9 +56,10 @@ void add_bias(std::vector<ParamSpec>& specs, const std::string& prefix, int64_t 
   specs.push_back({prefix + "bias", {out}, std::move(pieces), block, ParamKind::bias, Init::zeros});
 }
 
-// A linear layer "<prefix>weight" published under the same name, or as `parts`.
+}  // namespace
+
 void add_linear(std::vector<ParamSpec>& specs, const std::string& prefix, int64_t out, int64_t in,
-                bool bias, int block, const std::vector<ParamPiece>& parts = {}) {
+                bool bias, int block, const std::vector<ParamPiece>& parts) {
   const auto pieces = [&](const char* kind) {
     std::vector<ParamPiece> named = parts.empty() ? std::vector<ParamPiece>{{prefix, out}} : parts;
     for (ParamPiece& piece : named) {
@@ -69,16 +73,28 @@ void add_linear(std::vector<ParamSpec>& specs, const std::string& prefix, int64_
   }
 }
 
+void add_vector(std::vector<ParamSpec>& specs, const std::string& name, int64_t size, int block,
+                ParamKind kind, Init init) {
+  specs.push_back({name, {size}, {{name, size}}, block, kind, init});
+}
+
+void add_filters(std::vector<ParamSpec>& specs, const std::string& prefix, int64_t channels,
+                 int64_t taps, bool bias, int block) {
+  const std::string weight = prefix + "weight";
+  specs.push_back(
+      {weight, {channels, 1, taps}, {{weight, channels}}, block, ParamKind::filter, Init::normal});
+  if (bias) {
+    add_bias(specs, prefix, channels, {{prefix + "bias", channels}}, block);
+  }
+}
+
+namespace {
+
 // The norm "<prefix>weight" of `size` values; layer norms may have a bias.
 void add_norm_of(std::vector<ParamSpec>& specs, const ModelConfig& c, const std::string& prefix,
                  int64_t size, int block, bool bias) {
-  const std::string weight = prefix + "weight";
-  specs.push_back({weight,
-                   {size},
-                   {{weight, size}},
-                   block,
-                   ParamKind::norm,
-                   c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros});
+  add_vector(specs, prefix + "weight", size, block, ParamKind::norm,
+             c.norm.weight_offset == 0.0F ? Init::ones : Init::zeros);
   if (bias) {
     add_bias(specs, prefix, size, {{prefix + "bias", size}}, block);
   }
@@ -87,7 +103,8 @@ void add_norm_of(std::vector<ParamSpec>& specs, const ModelConfig& c, const std:
 }  // namespace
 
 void add_head(std::vector<ParamSpec>& specs, const ModelConfig& c) {
-  add_norm_of(specs, c, "model.norm.", c.hidden, c.layers + 1, c.form.norm_bias);
+  add_norm_of(specs, c, fmt::format("{}.", c.form.last_norm), c.hidden, c.layers + 1,
+              c.form.norm_bias);
   if (!c.tied) {
     const std::string head = kHeadWeight;
     specs.push_back({head,
@@ -109,31 +126,33 @@ void add_norm(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer,
 void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
   const std::string prefix = layer_prefix(layer) + "self_attn.";
   const int64_t q = int64_t{c.heads} * c.head_dim;
+  const int64_t asked = c.query_gates ? 2 * q : q;
   const int64_t kv = int64_t{c.kv_heads} * c.head_dim;
   const int block = layer + 1;
   std::vector<ParamPiece> parts;
   if (!c.form.one_qkv) {
-    parts = {{prefix + "q_proj.", q}, {prefix + "k_proj.", kv}, {prefix + "v_proj.", kv}};
+    parts = {{prefix + "q_proj.", asked}, {prefix + "k_proj.", kv}, {prefix + "v_proj.", kv}};
   }
-  add_linear(specs, prefix + "qkv_proj.", q + 2 * kv, c.hidden, c.qkv_bias, block, parts);
+  add_linear(specs, prefix + "qkv_proj.", asked + 2 * kv, c.hidden, c.qkv_bias, block, parts);
   if (*c.form.query_norm != '\0') {
     const bool together = c.form.norms_heads_together;
     add_norm_of(specs, c, prefix + c.form.query_norm + ".", together ? q : c.head_dim, block,
                 false);
     add_norm_of(specs, c, prefix + c.form.key_norm + ".", together ? kv : c.head_dim, block, false);
   }
-  add_linear(specs, prefix + "o_proj.", c.hidden, q, c.output_bias, block);
+  add_linear(specs, prefix + c.form.attention_output + ".", c.hidden, q, c.output_bias, block);
 }
 
 void add_mlp(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
-  const std::string prefix = layer_prefix(layer) + "mlp.";
+  const std::string prefix = layer_prefix(layer) + c.form.mlp + ".";
   const int block = layer + 1;
   if (*c.form.up != '\0') {
     add_linear(specs, prefix + c.form.up + ".", c.intermediate, c.hidden, c.mlp_bias, block);
   } else {
     std::vector<ParamPiece> parts;
     if (!c.form.one_gate_up) {
-      parts = {{prefix + "gate_proj.", c.intermediate}, {prefix + "up_proj.", c.intermediate}};
+      parts = {{prefix + c.form.mlp_gate + ".", c.intermediate},
+               {prefix + c.form.mlp_up + ".", c.intermediate}};
     }
     add_linear(specs, prefix + "gate_up_proj.", 2 * c.intermediate, c.hidden, c.mlp_bias, block,
                parts);
@@ -146,7 +165,7 @@ std::vector<ParamSpec> decoder_parameters(const ModelConfig& c) {
   add_embedding(specs, c);
   for (int layer = 0; layer < c.layers; ++layer) {
     add_norm(specs, c, layer, c.form.attention_in);
-    add_attention(specs, c, layer);
+    mixer_of(c, layer).add(specs, c, layer);
     add_norm(specs, c, layer, c.form.attention_out);
     add_norm(specs, c, layer, c.form.mlp_in);
     if (c.layer[static_cast<size_t>(layer)].experts) {
@@ -175,6 +194,13 @@ Value norm_heads(Program& p, const ModelConfig& c, const Weights& w, const std::
                  w(prefix + c.form.key_norm + ".weight"), c.attention_heads(), c.norm);
 }
 
+// Of a projection whose queries have their gates behind them, head by head: qkv, and the gates.
+ColumnSplit gated_queries(const Heads& h) {
+  const int64_t d = h.head_dim;
+  return {{{{{0, d, h.heads, 2 * d}, {2 * d * h.heads, 2 * d * h.kv_heads, 1, 0}}}},
+          {{{{d, d, h.heads, 2 * d}}}}};
+}
+
 }  // namespace
 
 Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs,
@@ -183,6 +209,10 @@ Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const 
   const ModelConfig::Layer& kind = c.layer[static_cast<size_t>(layer)];
   const Heads heads = c.attention_heads();
   Value qkv = linear(p, x, w.linear(prefix + "qkv_proj."));
+  Value gates;
+  if (c.query_gates) {
+    std::tie(qkv, gates) = split_columns(p, qkv, gated_queries(heads));
+  }
   if (!c.form.norms_after_rope) {
     qkv = norm_heads(p, c, w, prefix, qkv);
   }
@@ -194,15 +224,19 @@ Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const 
     qkv = norm_heads(p, c, w, prefix, qkv);
   }
   const Attention options{heads, c.attention_scale, kind.window, inputs.longest, c.score_cap};
-  const Value y = inputs.caches.empty()
-                      ? attention(p, qkv, inputs.documents, options)
-                      : cached_attention(p, qkv, inputs.caches[static_cast<size_t>(layer)],
-                                         inputs.past, options);
-  return linear(p, kept_rows(p, c, inputs, layer, y), w.linear(prefix + "o_proj."));
+  Value y = inputs.caches.empty()
+                ? attention(p, qkv, inputs.documents, options)
+                : cached_attention(p, qkv, inputs.caches[static_cast<size_t>(layer)][0],
+                                   inputs.past, options);
+  y = kept_rows(p, c, inputs, layer, y);
+  if (gates) {
+    y = sigmoid_gate(p, y, kept_rows(p, c, inputs, layer, gates));
+  }
+  return linear(p, y, w.linear(prefix + c.form.attention_output + "."));
 }
 
 Value mlp_block(Program& p, const ModelConfig& c, const Weights& w, int layer, Value x) {
-  const std::string prefix = layer_prefix(layer) + "mlp.";
+  const std::string prefix = layer_prefix(layer) + c.form.mlp + ".";
   const Linear down = w.linear(prefix + c.form.down + ".");
   if (*c.form.up == '\0') {
     return gated_mlp(p, x, w.linear(prefix + "gate_up_proj."), down, c.activation);
@@ -268,7 +302,7 @@ Value decoder_forward(Program& p, const ModelConfig& c, const Weights& w,
     p.begin_block(layer);
     std::tie(x, h) = add_norm_block(p, c, w, norm(c.form.attention_in), x, delta);
     const Value read = h;
-    delta = attention_block(p, c, w, inputs, tables, layer, h);
+    delta = mixer_of(c, layer).block(p, c, w, inputs, tables, layer, h);
     delta = norm_block(p, c, w, norm(c.form.attention_out), delta);
     x = kept_rows(p, c, inputs, layer, x);
     std::tie(x, h) = add_norm_block(p, c, w, norm(c.form.mlp_in), x, delta);
@@ -281,7 +315,7 @@ Value decoder_forward(Program& p, const ModelConfig& c, const Weights& w,
     p.end_block();
   }
   mixture.finish();
-  h = add_norm_block(p, c, w, "model.norm.", x, delta).second;
+  h = add_norm_block(p, c, w, fmt::format("{}.", c.form.last_norm), x, delta).second;
   if (given.kept && given.balance_loss) {
     h = gather_rows(p, h, given.kept);
   }

@@ -25,9 +25,19 @@ inline constexpr LayerForm kNormsBehind{.attention_in = "",
 // The table of the embeddings, and the parameters after the last block.
 void add_embedding(std::vector<ParamSpec>& specs, const ModelConfig& config);
 void add_head(std::vector<ParamSpec>& specs, const ModelConfig& config);
-// The fused projection "<layer>self_attn.qkv_proj", the output, their biases, the norms of heads.
+// The fused projection "<layer>self_attn.qkv_proj" (queries have their gates behind them where
+// config.query_gates says so), the output, their biases, the norms of heads.
 void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& config, int layer);
 void add_mlp(std::vector<ParamSpec>& specs, const ModelConfig& config, int layer);
+// A linear layer "<prefix>weight" of block `block`, published under the same name, or as `parts`.
+void add_linear(std::vector<ParamSpec>& specs, const std::string& prefix, int64_t out, int64_t in,
+                bool bias, int block, const std::vector<ParamPiece>& parts = {});
+// A vector (size) that is published under its name.
+void add_vector(std::vector<ParamSpec>& specs, const std::string& name, int64_t size, int block,
+                ParamKind kind, Init init);
+// The filters (channels, 1, taps) "<prefix>weight" of a convolution.
+void add_filters(std::vector<ParamSpec>& specs, const std::string& prefix, int64_t channels,
+                 int64_t taps, bool bias, int block);
 // A layer's norm; nothing where `name` is "".
 void add_norm(std::vector<ParamSpec>& specs, const ModelConfig& config, int layer,
               const std::string& name);

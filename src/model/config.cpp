@@ -149,27 +149,50 @@ ModelConfig read_common(const Json& config) {
   return m;
 }
 
-void read_windows(const Json& config, ModelConfig& model, bool (*slides)(const Json&, int layer)) {
-  const int window = whole_or(config, "sliding_window", 0, kWindow);
+namespace {
+
+// Which layers `layer_types` calls `name`, the others being full attention; by `otherwise` where
+// there is no list.
+std::vector<bool> layers_called(const Json& config, int layers, const char* name,
+                                const std::function<bool(int layer)>& otherwise) {
   const bool listed = present(config, "layer_types");
   const Json types = listed ? config["layer_types"] : Json::array();
-  if (listed && (!types.is_array() || types.size() != static_cast<size_t>(model.layers))) {
-    throw Error("M034", fmt::format("config.json: layer_types is no list of {} layers: {}",
-                                    model.layers, to_text(types).substr(0, 80)));
+  if (listed && (!types.is_array() || types.size() != static_cast<size_t>(layers))) {
+    throw Error("M034", fmt::format("config.json: layer_types is no list of {} layers: {}", layers,
+                                    to_text(types).substr(0, 80)));
   }
-  for (int i = 0; i < model.layers; ++i) {
-    bool sliding = false;
-    if (listed) {
-      const Json& type = types[static_cast<size_t>(i)];
-      if (type != "sliding_attention" && type != "full_attention") {
-        throw Error("M033",
-                    fmt::format("config.json: the layer type {} is not supported", to_text(type)));
-      }
-      sliding = type == "sliding_attention";
-    } else {
-      sliding = slides(config, i);
+  std::vector<bool> called;
+  for (int i = 0; i < layers; ++i) {
+    if (!listed) {
+      called.push_back(otherwise(i));
+      continue;
     }
-    model.layer[static_cast<size_t>(i)].window = sliding ? window : 0;
+    const Json& type = types[static_cast<size_t>(i)];
+    if (type != name && type != "full_attention") {
+      throw Error("M033",
+                  fmt::format("config.json: the layer type {} is not supported", to_text(type)));
+    }
+    called.push_back(type == name);
+  }
+  return called;
+}
+
+}  // namespace
+
+void read_windows(const Json& config, ModelConfig& model, bool (*slides)(const Json&, int layer)) {
+  const int window = whole_or(config, "sliding_window", 0, kWindow);
+  const std::vector<bool> sliding = layers_called(config, model.layers, "sliding_attention",
+                                                  [&](int layer) { return slides(config, layer); });
+  for (size_t i = 0; i < sliding.size(); ++i) {
+    model.layer[i].window = sliding[i] ? window : 0;
+  }
+}
+
+void read_mixers(const Json& config, ModelConfig& model, const char* name, Mixer mixer,
+                 const std::function<bool(int layer)>& mixes) {
+  const std::vector<bool> mixed = layers_called(config, model.layers, name, mixes);
+  for (size_t i = 0; i < mixed.size(); ++i) {
+    model.layer[i].mixer = mixed[i] ? mixer : Mixer::attention;
   }
 }
 

@@ -45,6 +45,11 @@ std::vector<RopeFrequencies> read_ropes_by_layer(const Json& config, int head_di
 // Sets every layer's window from `layer_types` where it is given, else from `slides(layer)`.
 void read_windows(const Json& config, ModelConfig& model, bool (*slides)(const Json&, int layer));
 
+// Sets every layer's mixer from `layer_types`, which lists "full_attention" and `name`, or else
+// from `mixes(layer)`. M033 for other types.
+void read_mixers(const Json& config, ModelConfig& model, const char* name, Mixer mixer,
+                 const std::function<bool(int layer)>& mixes);
+
 // Qwen's rule: off unless `use_sliding_window`, and then from layer `max_window_layers` on.
 bool slides_as_qwen(const Json& config, int layer);
 

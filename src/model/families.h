@@ -26,7 +26,9 @@
   FAMILY(seed_oss)          \
   FAMILY(qwen3_moe)         \
   FAMILY(mixtral)           \
-  FAMILY(olmoe)
+  FAMILY(olmoe)             \
+  FAMILY(qwen3_5)           \
+  FAMILY(lfm2)
 // clang-format on
 
 namespace sft {

@@ -254,26 +254,30 @@ LogitsProgram record_logits(const Model& model, const BatchSize& size, Target ta
 
 LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capacity,
                                 Target target) {
-  return record_lanes(model, tokens, 1, capacity, target);
+  return record_lanes(model, tokens, 1, {capacity, 1}, target);
 }
 
-LogitsProgram record_lanes(const Model& model, int64_t tokens, int64_t lanes, int64_t cache_rows,
+LogitsProgram record_lanes(const Model& model, int64_t tokens, int64_t texts, const CacheRoom& room,
                            Target target) {
   Program p(Program::Purpose::inference, Recompute::none, target);
   const Weights w(p, model);
   ModelInputs inputs;
   inputs.tokens = p.input("tokens", {tokens}, DType::i32);
   inputs.positions = p.input("positions", {tokens}, DType::i32);
-  inputs.past = p.input("past", {lanes, 2}, DType::i32);
+  inputs.past = p.input("past", {texts, 2}, DType::i32);
+  if (has_states(model.config)) {
+    inputs.lanes = p.input("lanes", {texts}, DType::i32);
+  }
   if (std::ranges::any_of(model.config.ropes, &RopeFrequencies::by_length)) {
-    inputs.documents = p.input("documents", {2}, DType::i32);  // of one text: lanes is 1
+    inputs.documents = p.input("documents", {2}, DType::i32);  // of one text
   }
-  const int64_t row = 2 * int64_t{model.config.kv_heads} * model.config.head_dim;
-  for (int layer = 0; layer < model.config.layers; ++layer) {
-    inputs.caches.push_back(
-        p.input(fmt::format("cache.{}", layer), {cache_rows, row}, target.compute));
+  for (const std::vector<CacheSpec>& specs : cache_specs(model.config, room, target.compute)) {
+    std::vector<Value>& caches = inputs.caches.emplace_back();
+    for (const CacheSpec& spec : specs) {
+      caches.push_back(p.input(spec.name, spec.shape, spec.dtype));
+    }
   }
-  inputs.kept = p.input("row", {lanes}, DType::i32);
+  inputs.kept = p.input("row", {texts}, DType::i32);
   const Value hidden = model.family->forward(p, model.config, w, inputs);
   const Value logits = soft_cap(p, linear(p, hidden, w.head()), model.config.logit_cap);
   p.keep(logits);

@@ -14,6 +14,7 @@
 #include "graph/program.h"
 #include "ops/attention.h"
 #include "ops/gated_activation.h"
+#include "ops/gated_delta.h"
 #include "ops/linear.h"
 #include "ops/linear_cross_entropy.h"
 #include "ops/rope.h"
@@ -36,16 +37,25 @@ struct LayerForm {
   const char* key_norm = "";
   bool norms_heads_together = false;
   bool norms_after_rope = false;
+  const char* attention_output = "o_proj";
   bool one_qkv = false;      // q, k and v are published as one tensor, qkv_proj
   bool one_gate_up = false;  // gate and up as gate_up_proj
-  const char* up = "";       // an MLP without a gate: its first matrix; "": gated
+  const char* mlp = "mlp";
+  const char* up = "";  // an MLP without a gate: its first matrix; "": gated
   const char* down = "down_proj";
+  // Of a gated one, where gate and up are published as two.
+  const char* mlp_gate = "gate_proj";
+  const char* mlp_up = "up_proj";
+  const char* last_norm = "model.norm";
   // Of layers with experts: what the published names of their tensors begin with, and end with.
   const char* experts_in = "mlp.";
   const char* expert_gate = "gate_proj";
   const char* expert_up = "up_proj";
   const char* expert_down = "down_proj";
 };
+
+// What a layer lets tokens see each other with (model/mixers.h).
+enum class Mixer { attention, gated_delta, short_conv };
 
 struct ModelConfig {
   std::string architecture;  // "Qwen2ForCausalLM"
@@ -66,6 +76,7 @@ struct ModelConfig {
   RmsNorm norm;
   // Each layer's attention window (0 = all) and which of `ropes` it uses (-1: none).
   struct Layer {
+    Mixer mixer = Mixer::attention;
     int window = 0;
     int rope = 0;
     bool experts = false;  // in the place of an MLP (model/experts.h)
@@ -73,6 +84,12 @@ struct ModelConfig {
   std::vector<Layer> layer;
   std::vector<RopeFrequencies> ropes;
   bool interleaved_rope = false;  // pairs are neighbours
+  // Each query is published with a gate behind it, whose sigmoid the head's output is multiplied
+  // by.
+  bool query_gates = false;
+  DeltaHeads delta;   // of layers with the gated delta rule
+  int conv_taps = 0;  // tokens that a convolution sees, oneself included
+  bool conv_bias = false;
   LayerForm form;
   Routing routing;                  // without experts where the model has none
   int64_t expert_intermediate = 0;  // of each of them
@@ -85,13 +102,14 @@ struct ModelConfig {
 
 // The program's inputs, one micro-batch flat: see the ops for their meaning.
 struct ModelInputs {
-  Value tokens, positions;    // (tokens) i32
-  Value documents;            // the document_table; generating: 0 and the text's length, or null
-  int64_t longest = 0;        // no document has more tokens
-  Value noise;                // (tokens, hidden) f32, added to the embeddings; null: none
-  Value kept;                 // (count) i32: rows that count after the last attention; null: all
-  std::vector<Value> caches;  // one per layer when generating
-  Value past;                 // (texts, 2) i32 when generating: see cached_attention
+  Value tokens, positions;  // (tokens) i32
+  Value documents;          // the document_table; generating: 0 and the text's length, or null
+  int64_t longest = 0;      // no document has more tokens
+  Value noise;              // (tokens, hidden) f32, added to the embeddings; null: none
+  Value kept;               // (count) i32: rows that count after the last attention; null: all
+  std::vector<std::vector<Value>> caches;  // of each layer when generating: see CacheSpec
+  Value past;                              // (texts, 2) i32 when generating: see cached_attention
+  Value lanes;  // (texts) i32 when generating: see cached_conv; null: the model has no such layers
   // Where the auxiliary loss is asked for: what its gradient is multiplied by, and where it goes,
   // both (1) f32.
   Value balance_scale, balance_loss;
@@ -205,8 +223,8 @@ struct Model {
 
 // --- programs ------------------------------------------------------------------------------------
 // Inputs are named "tokens", "positions", "documents", "targets", "rows" (the trained ones),
-// "loss_scale"; generation has
-// "tokens", "positions", "past", "row" and "cache.<layer>". Where BatchSize.kept says so there is
+// "loss_scale"; generation has "tokens", "positions", "past", "row", the caches (cache_specs) and,
+// where some are states, "lanes". Where BatchSize.kept says so there is
 // "kept" as well: the tokens whose rows the last block goes on with after its attention, -1 in what
 // is left over; "targets" and "rows" then speak of these rows.
 

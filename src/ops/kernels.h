@@ -5,6 +5,7 @@
 #include "ops/add_noise.h"
 #include "ops/add_scaled.h"
 #include "ops/attention.h"
+#include "ops/causal_conv.h"
 #include "ops/dora.h"
 #include "ops/dropout.h"
 #include "ops/embedding.h"
@@ -12,7 +13,9 @@
 #include "ops/experts.h"
 #include "ops/fp8_linear.h"
 #include "ops/gated_activation.h"
+#include "ops/gated_delta.h"
 #include "ops/gated_mlp.h"
+#include "ops/gated_norm.h"
 #include "ops/gather_rows.h"
 #include "ops/int8_linear.h"
 #include "ops/layer_norm.h"
@@ -25,7 +28,9 @@
 #include "ops/rmsnorm.h"
 #include "ops/rope.h"
 #include "ops/router.h"
+#include "ops/sigmoid_gate.h"
 #include "ops/soft_cap.h"
+#include "ops/split_columns.h"
 
 namespace sft {
 
@@ -36,6 +41,10 @@ namespace sft {
   KERNEL(attention_workspace)       \
   KERNEL(balance_loss)              \
   KERNEL(cached_attention_forward)  \
+  KERNEL(cached_conv_forward)       \
+  KERNEL(cached_delta_forward)      \
+  KERNEL(causal_conv_forward)       \
+  KERNEL(causal_conv_backward)      \
   KERNEL(add_noise)                 \
   KERNEL(add_scaled)                \
   KERNEL(column_dots)               \
@@ -55,8 +64,12 @@ namespace sft {
   KERNEL(from_experts_backward)     \
   KERNEL(gated_activation_forward)  \
   KERNEL(gated_activation_backward) \
+  KERNEL(gated_delta_forward)       \
+  KERNEL(gated_delta_backward)      \
   KERNEL(gated_mlp_forward)         \
   KERNEL(gated_mlp_backward)        \
+  KERNEL(gated_norm_forward)        \
+  KERNEL(gated_norm_backward)       \
   KERNEL(gather_columns)            \
   KERNEL(gather_rows_forward)       \
   KERNEL(gather_rows_backward)      \
@@ -80,6 +93,7 @@ namespace sft {
   KERNEL(pack)                      \
   KERNEL(plain_activation_forward)  \
   KERNEL(plain_activation_backward) \
+  KERNEL(put_columns)               \
   KERNEL(qk_norm_forward)           \
   KERNEL(qk_norm_backward)          \
   KERNEL(rmsnorm_forward)           \
@@ -90,11 +104,14 @@ namespace sft {
   KERNEL(route_forward)             \
   KERNEL(route_backward)            \
   KERNEL(scale_columns)             \
+  KERNEL(sigmoid_gate_forward)      \
+  KERNEL(sigmoid_gate_backward)     \
   KERNEL(soft_cap)                  \
   KERNEL(sort_by_expert)            \
   KERNEL(split_by_expert)           \
   KERNEL(split_by_expert_backward)  \
   KERNEL(sum_slots)                 \
+  KERNEL(take_columns)              \
   KERNEL(transpose)
 
 struct OpKernels {

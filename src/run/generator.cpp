@@ -65,24 +65,26 @@ Generator::Generator(Device& device, const LoadedModel& model, GeneratorRoom roo
       room_(room),
       past_(static_cast<size_t>(room.lanes)),
       taken_(static_cast<size_t>(room.lanes)),
+      state_of_(static_cast<size_t>(room.lanes)),
       turned_for_(static_cast<size_t>(room.lanes)),
       own_arena_(device),
       arena_(arena != nullptr ? *arena : own_arena_) {
   const ModelConfig& config = model.model.config;
-  const int64_t row = 2 * int64_t{config.kv_heads} * config.head_dim;
-  const int64_t rows = room.capacity * room.lanes;
+  states_ = has_states(config);
   bindings_.parameters = model.parameters();
   const DType type = model.target.compute;
   for (const RopeFrequencies& rope : config.ropes) {
     by_length_ = by_length_ || rope.by_length();
     short_length_ = std::max(short_length_, rope.long_inv_freq.empty() ? 0 : rope.short_length);
   }
-  for (int layer = 0; layer < config.layers; ++layer) {
-    caches_.push_back(device.allocate(static_cast<size_t>(rows * row) * size_of(type)));
-    bindings_.inputs[fmt::format("cache.{}", layer)] = {caches_.back().data(), {rows, row}, type};
+  for (const auto& layer : cache_specs(config, {room.capacity * room.lanes, room.lanes}, type)) {
+    for (const CacheSpec& spec : layer) {
+      caches_.push_back(device.allocate(bytes_of(spec.dtype, spec.shape)));
+      bindings_.inputs[spec.name] = {caches_.back().data(), spec.shape, spec.dtype};
+    }
   }
   // One place for good: work that a device records is tied to it.
-  const int64_t values = 3 * room.lanes + 2 * std::max(kPiece, room.lanes) + 6 * 16;
+  const int64_t values = 4 * room.lanes + 2 * std::max(kPiece, room.lanes) + 7 * 16;
   inputs_ = device.allocate(static_cast<size_t>(values) * sizeof(int32_t));
 }
 
@@ -99,11 +101,12 @@ bool Generator::turned_otherwise(size_t lane, int64_t length) const {
 std::span<const float> Generator::feed(std::span<const int32_t> tokens, size_t lane) {
   constexpr auto kMost = static_cast<size_t>(kPiece);
   const int64_t length = past_[lane] + static_cast<int64_t>(tokens.size());
-  if (short_length_ > 0) {
+  if (short_length_ > 0 || states_) {
     std::vector<int32_t>& taken = taken_[lane];
     taken.resize(static_cast<size_t>(past_[lane]));
     taken.insert(taken.end(), tokens.begin(), tokens.end());
-    if (turned_otherwise(lane, length)) {
+    const bool gone_back = states_ && past_[lane] > 0 && state_of_[lane] != past_[lane];
+    if (turned_otherwise(lane, length) || gone_back) {
       tokens = taken;
       past_[lane] = 0;
     }
@@ -116,8 +119,8 @@ std::span<const float> Generator::feed(std::span<const int32_t> tokens, size_t l
 }
 
 Generator::Recorded Generator::record(int64_t tokens, int64_t lanes) {
-  LogitsProgram recorded =
-      record_lanes(model_.model, tokens, lanes, room_.capacity * room_.lanes, model_.target);
+  LogitsProgram recorded = record_lanes(model_.model, tokens, lanes,
+                                        {room_.capacity * room_.lanes, room_.lanes}, model_.target);
   return {std::make_unique<Executor>(device_, arena_, std::move(recorded.program)),
           recorded.logits};
 }
@@ -160,6 +163,7 @@ std::span<const float> Generator::run(Recorded& recorded, std::span<const int32_
   const auto texts = static_cast<int64_t>(lanes.size());
   const int64_t fresh = count / texts;  // of each lane
   for (const size_t lane : lanes) {
+    SFT_ASSERT(!states_ || past_[lane] == 0 || state_of_[lane] == past_[lane]);
     if (past_[lane] + fresh > room_.capacity) {
       throw Error("M037", fmt::format("{} tokens do not fit into the {} that were planned for",
                                       past_[lane] + fresh, room_.capacity))
@@ -189,6 +193,9 @@ std::span<const float> Generator::run(Recorded& recorded, std::span<const int32_
                       : past_[lane_of(i / 2)];
   });
   add("row", {texts}, [&](int64_t i) { return (i + 1) * fresh - 1; });
+  if (states_) {
+    add("lanes", {texts}, lane_of);
+  }
   if (by_length_) {
     add("documents", {2}, [&](int64_t i) { return i == 0 ? 0 : length; });
   }
@@ -203,6 +210,7 @@ std::span<const float> Generator::run(Recorded& recorded, std::span<const int32_
   recorded.executor->run(bindings_);
   for (const size_t lane : lanes) {
     past_[lane] += fresh;
+    state_of_[lane] = past_[lane];
   }
   const Tensor logits = recorded.executor->tensor(recorded.logits);
   logits_.resize(static_cast<size_t>(texts * vocab()));

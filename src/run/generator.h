@@ -59,7 +59,8 @@ class Generator {
   bool turned_otherwise(size_t lane, int64_t length) const;
 
   // Tokens taken in so far. `rewind` forgets those from `tokens` on, so that a text that begins
-  // the same goes on from there.
+  // the same goes on from there; where layers keep states, which do not go back, `feed` then reads
+  // those before again, and `step` may only follow a rewind to 0.
   int64_t past(size_t lane = 0) const { return past_[lane]; }
   void rewind(int64_t tokens, size_t lane = 0);
 
@@ -93,8 +94,11 @@ class Generator {
   // Of longrope: up to so many tokens keys are turned by one set of frequencies, beyond by another,
   // and then all of them. 0: it makes no difference.
   int64_t short_length_ = 0;
-  std::vector<std::vector<int32_t>> taken_;  // the tokens of each lane that was fed, where it does
-  std::vector<int64_t> turned_for_;          // the text's length that a lane's keys were turned for
+  bool states_ = false;  // some layers keep states
+  // The tokens of each lane that was fed, where they may have to be read again.
+  std::vector<std::vector<int32_t>> taken_;
+  std::vector<int64_t> state_of_;    // so many tokens are in a lane's states
+  std::vector<int64_t> turned_for_;  // the text's length that a lane's keys were turned for
   Arena own_arena_;
   Arena& arena_;
   std::vector<Buffer> caches_;

@@ -373,6 +373,7 @@ MemoryWish OpenRun::memory_wish() {
   if (!prompts().empty()) {
     const GeneratorRoom room = sample_room(prompts(), options_, shape().config, launch().world);
     wish.cached_tokens = room.capacity * room.lanes;
+    wish.cached_texts = room.lanes;
     wish.read_tokens = std::min(room.capacity, Generator::kPiece);
   }
   return wish;

@@ -50,7 +50,15 @@ class SizeCheck {
   }
 
  private:
-  static std::string part(std::string_view name) { return fmt::format("{}0.{}", kLayer, name); }
+  static std::string part(std::string_view name, int64_t layer = 0) {
+    return fmt::format("{}{}.{}", kLayer, layer, name);
+  }
+  // Of the first layer with attention.
+  std::string attention_part(std::string_view name) const {
+    const auto first =
+        std::ranges::find(config_.layer, Mixer::attention, &ModelConfig::Layer::mixer);
+    return part(fmt::format("self_attn.{}.weight", name), first - config_.layer.begin());
+  }
 
   // The size of a tensor there; 0 when it is missing or no such thing, which is told later with its
   // name.
@@ -88,8 +96,7 @@ class SizeCheck {
   // without which all of them fit.
   void check_heads() const {
     if (*config_.form.query_norm != '\0' && !config_.form.norms_heads_together) {
-      same("head_dim", config_.head_dim,
-           rows(part(fmt::format("self_attn.{}.weight", config_.form.query_norm))));
+      same("head_dim", config_.head_dim, rows(attention_part(config_.form.query_norm)));
     }
     const auto [q, k] = queries_and_keys();
     const int64_t dim = config_.head_dim;
@@ -121,20 +128,23 @@ class SizeCheck {
   // The rows of the MLP's first matrix, or of each of its halves.
   int64_t wide() const {
     if (*config_.form.up != '\0') {
-      return rows(part(fmt::format("mlp.{}.weight", config_.form.up)));
+      return rows(part(fmt::format("{}.{}.weight", config_.form.mlp, config_.form.up)));
     }
-    return config_.form.one_gate_up ? rows(part("mlp.gate_up_proj.weight")) / 2
-                                    : rows(part("mlp.up_proj.weight"));
+    if (config_.form.one_gate_up) {
+      return rows(part(fmt::format("{}.gate_up_proj.weight", config_.form.mlp))) / 2;
+    }
+    return rows(part(fmt::format("{}.{}.weight", config_.form.mlp, config_.form.mlp_up)));
   }
 
-  // The rows of queries and of keys. Where they are one tensor, the output reads as many values as
-  // there are queries.
+  // The rows of queries, without their gates, and of keys. Where they are one tensor, the output
+  // reads as many values as there are queries.
   std::pair<int64_t, int64_t> queries_and_keys() const {
     if (!config_.form.one_qkv) {
-      return {rows(part("self_attn.q_proj.weight")), rows(part("self_attn.k_proj.weight"))};
+      return {rows(attention_part("q_proj")) / (config_.query_gates ? 2 : 1),
+              rows(attention_part("k_proj"))};
     }
-    const int64_t all = rows(part("self_attn.qkv_proj.weight"));
-    const int64_t q = columns(part("self_attn.o_proj.weight"));
+    const int64_t all = rows(attention_part("qkv_proj"));
+    const int64_t q = columns(attention_part(config_.form.attention_output));
     return {q, all > q ? (all - q) / 2 : 0};
   }
 

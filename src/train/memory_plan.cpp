@@ -15,6 +15,7 @@
 #include "core/strings.h"
 #include "data/tokens/batch_rebalance.h"
 #include "model/adapters.h"
+#include "model/generation.h"
 #include "model/options.h"
 #include "optim/optimizers.h"
 #include "settings/nested_options.h"
@@ -246,6 +247,24 @@ std::string MemoryPlan::line() const {
       taken > 0 ? fmt::format("; the process holds {} at most", human_bytes(peak())) : "");
 }
 
+namespace {
+
+// Of what layers keep of the texts that the model writes.
+double cached_bytes(const Model& model, DType compute, const MemoryWish& wish) {
+  double bytes = 0;
+  if (wish.cached_tokens > 0) {
+    for (const auto& layer :
+         cache_specs(model.config, {wish.cached_tokens, wish.cached_texts}, compute)) {
+      for (const CacheSpec& spec : layer) {
+        bytes += static_cast<double>(bytes_of(spec.dtype, spec.shape));
+      }
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
 MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Device& device,
                            DType compute, bool weights_loaded) {
   const Target target{device.kind(), compute};
@@ -259,8 +278,7 @@ MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Dev
   const auto inputs = 2.0 * static_cast<double>(input_bytes(program_size(
                                 device.kind(), std::max<int64_t>(most, 1), most, most)));
   const double writing = writing_bytes(model, target, wish);
-  plan.caches = 2.0 * model.config.kv_heads * model.config.head_dim * model.config.layers *
-                static_cast<double>(wish.cached_tokens * size_of(compute));
+  plan.caches = cached_bytes(model, compute, wish);
   const bool talks = device.kind() != DeviceKind::cpu && wish.holding.place.ranks > 1;
   for (const MemoryPolicy policy : policies_of(wish, device.kind())) {
     const ProgramBytes train =

@@ -33,6 +33,7 @@ struct MemoryWish {
   // Where the model writes answers: tokens that its caches hold together, and those that it reads
   // at once at most; 0: it writes none.
   int64_t cached_tokens = 0, read_tokens = 0;
+  int64_t cached_texts = 1;  // of how many texts those are
   int64_t accumulation = 1;
   Holding holding;          // what this rank has of the model, and where
   bool sums_apart = false;  // see sums_gradients_apart

@@ -32,7 +32,15 @@ double flops_per_token(const Model& model, int64_t seq) {
       flops += (spec->trained ? 6.0 : 4.0) * share * static_cast<double>(spec->shape.elements());
     }
   }
-  return flops + 6.0 * c.layers * c.heads * c.head_dim * static_cast<double>(seq);
+  for (const ModelConfig::Layer& layer : c.layer) {
+    if (layer.mixer == Mixer::attention) {
+      flops += 6.0 * c.heads * c.head_dim * static_cast<double>(seq);
+    } else if (layer.mixer == Mixer::gated_delta) {
+      // A state is asked twice for each token, and added to once.
+      flops += 3.0 * 6.0 * c.delta.value_heads * c.delta.key_dim * c.delta.value_dim;
+    }
+  }
+  return flops;
 }
 
 }  // namespace sft

@@ -13,7 +13,8 @@ namespace sft {
 double peak_flops(const std::string& device);
 
 // Operations of a token's matrix products, forward and backward, in documents of `seq` tokens; 0:
-// without those of attention, which depend on it. Of experts those count that a token goes to.
+// without those of attention, which depend on it (states of linear attention do not). Of experts
+// those count that a token goes to.
 double flops_per_token(const Model& model, int64_t seq);
 
 }  // namespace sft

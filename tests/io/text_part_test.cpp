@@ -116,7 +116,7 @@ TEST_P(Wholes, keep_the_shape_of_config_json) {
 
 INSTANTIATE_TEST_SUITE_P(Golden, Wholes,
                          ::testing::Values("gemma3_whole", "gemma3_whole_new", "mistral3_whole",
-                                           "mistral3_whole_new"));
+                                           "mistral3_whole_new", "qwen3_5_whole_new"));
 
 TEST(TextPart, names_go_there_and_back) {
   for (const bool outside : {false, true}) {

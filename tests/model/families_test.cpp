@@ -13,6 +13,7 @@
 #include <span>
 
 #include "core/error.h"
+#include "model/generation.h"
 #include "support/paths.h"
 #include "support/tiny_run.h"
 
@@ -219,12 +220,15 @@ TEST_P(Families, generation_with_a_cache_gives_the_same_logits) {
     const int64_t vocab = run.model.config.vocab;
     const auto n = static_cast<int64_t>(document.ids.size());
     std::vector<Buffer> caches;
-    const int64_t row = 2 * int64_t{run.model.config.kv_heads} * run.model.config.head_dim;
-    for (int i = 0; i < run.model.config.layers; ++i) {
-      caches.emplace_back(static_cast<size_t>(n * row) * sizeof(float));
-      run.bindings.inputs[fmt::format("cache.{}", i)] = {
-          caches.back().data(), {n, row}, DType::f32};
+    for (const auto& layer : cache_specs(run.model.config, {n, 1}, DType::f32)) {
+      for (const CacheSpec& spec : layer) {
+        caches.emplace_back(bytes_of(spec.dtype, spec.shape));
+        std::memset(caches.back().data(), 0xFF, caches.back().size());  // NaN
+        run.bindings.inputs[spec.name] = {caches.back().data(), spec.shape, spec.dtype};
+      }
     }
+    int32_t lane = 0;
+    run.bindings.inputs["lanes"] = {&lane, {1}, DType::i32};
     // The first half at once, then token by token.
     for (int64_t past = 0; past < n;) {
       const int64_t count = past == 0 ? n / 2 : 1;
@@ -331,6 +335,36 @@ TEST(FindFamily, sizes_that_no_model_has_are_refused_before_anything_is_made) {
     } catch (const Error& e) {
       EXPECT_EQ(e.code().text(), "M034") << key;
       EXPECT_NE(e.message().find(key), std::string::npos) << e.message();
+    }
+  }
+}
+
+TEST(FindFamily, what_linear_attention_and_convolutions_do_not_support_is_refused_by_name) {
+  struct Case {
+    const char* folder;
+    const char* field;
+    Json value;
+    const char* code;
+    std::string named;
+  };
+  for (const Case& c :
+       {Case{"qwen3_5", "attn_output_gate", false, "M033", "attn_output_gate"},
+        Case{"qwen3_5", "hidden_act", "relu", "M033", "relu"},
+        Case{"qwen3_5", "linear_num_value_heads", 3, "M034", "linear_num_value_heads"},
+        Case{"qwen3_5", "linear_key_head_dim", 256, "M034", "linear_key_head_dim"},
+        Case{"qwen3_5", "linear_conv_kernel_dim", 7, "M034", "linear_conv_kernel_dim"},
+        Case{"lfm2", "conv_L_cache", 1, "M034", "conv_L_cache"},
+        Case{"lfm2_adjusted", "block_multiple_of", 0, "M034", "block_multiple_of"},
+        Case{"lfm2", "layer_types", {"conv", "full_attention", "mamba"}, "M033", "mamba"}}) {
+    SCOPED_TRACE(c.field);
+    Json config = read_json(kGolden / c.folder / "config.json");
+    config[c.field] = c.value;
+    try {
+      Model::from_config(config);
+      FAIL();
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code().text(), c.code) << e.message();
+      EXPECT_NE(e.message().find(c.named), std::string::npos) << e.message();
     }
   }
 }

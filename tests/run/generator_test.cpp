@@ -1,6 +1,7 @@
 // A text that grows past what a model's short frequencies are for: its keys are turned anew.
 #include "run/generator.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <numeric>
@@ -46,6 +47,66 @@ TEST(Generator, of_longrope_gives_what_the_whole_text_at_once_gives) {
   growing.rewind(10);
   const std::vector<int32_t> all = words(15);
   near(growing.feed(std::span(all).subspan(10)), at_once(15));
+}
+
+// A state does not go back: what comes before is read again.
+TEST(Generator, of_a_model_with_states_goes_on_from_any_place) {
+  const auto device = Device::cpu(2);
+  for (const char* const name : {"qwen3_5", "lfm2"}) {
+    SCOPED_TRACE(name);
+    const auto source = ModelSource::open(fmt::format("{}/model/golden/{}", SFT_TEST_DIR, name), "",
+                                          HubEnvironment{});
+    const LoadedModel model = load_model(*source, *device, DType::f32);
+    const auto expect_at_once = [&](std::span<const float> got, const std::vector<int32_t>& ids) {
+      Generator generator(*device, model, 64);
+      const auto want = generator.feed(ids);
+      for (size_t i = 0; i < want.size(); ++i) {
+        ASSERT_NEAR(got[i], want[i], 1e-5) << i;
+      }
+    };
+    Generator generator(*device, model, 64);
+    const std::vector<int32_t> all = words(40);
+    const std::span<const int32_t> text(all);
+    generator.feed(text.first(20));
+    for (const auto& [back, to] :
+         std::vector<std::pair<int, int>>{{20, 21}, {10, 11}, {10, 30}, {0, 5}, {4, 40}}) {
+      SCOPED_TRACE(back);
+      generator.rewind(back);
+      const auto from = static_cast<size_t>(back);
+      expect_at_once(generator.feed(text.subspan(from, static_cast<size_t>(to) - from)), words(to));
+      EXPECT_EQ(generator.past(), to);
+    }
+    generator.rewind(7);
+    const std::vector<int32_t> other{9, 8, 7};
+    std::vector<int32_t> changed = words(7);
+    changed.insert(changed.end(), other.begin(), other.end());
+    expect_at_once(generator.feed(other), changed);
+  }
+}
+
+TEST(Generator, lanes_with_states_are_as_they_are_alone) {
+  const auto device = Device::cpu(2);
+  const auto source =
+      ModelSource::open(SFT_TEST_DIR "/model/golden/qwen3_5_grouped", "", HubEnvironment{});
+  const LoadedModel model = load_model(*source, *device, DType::f32);
+  Generator together(*device, model, GeneratorRoom{32, 3});
+  const std::vector<std::vector<int32_t>> texts{{5, 6, 7}, {9, 8, 7, 6, 5, 4}, {11}};
+  for (size_t lane = 0; lane < texts.size(); ++lane) {
+    together.feed(texts[lane], lane);
+  }
+  const std::vector<size_t> lanes{2, 0};
+  const std::vector<int32_t> next{21, 22};
+  const auto both = together.step(lanes, next);
+  const auto vocab = static_cast<size_t>(together.vocab());
+  for (size_t i = 0; i < lanes.size(); ++i) {
+    std::vector<int32_t> text = texts[lanes[i]];
+    text.push_back(next[i]);
+    Generator alone(*device, model, 32);
+    const auto want = alone.feed(text);
+    for (size_t k = 0; k < vocab; ++k) {
+      ASSERT_NEAR(both[i * vocab + k], want[k], 1e-5) << lanes[i];
+    }
+  }
 }
 
 }  // namespace

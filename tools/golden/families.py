@@ -61,6 +61,8 @@ LONGROPE = {
 }  # fmt: skip
 MINISTRAL = {**YARN, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}
 OLMO3_ROPE = {"sliding_attention": plain_rope(5e5), "full_attention": {**YARN, "rope_theta": 5e5, "attention_factor": 1.2}}
+MROPE = {"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5, "mrope_section": [2, 1, 1],
+         "mrope_interleaved": True}  # fmt: skip
 HYBRID = ["sliding_attention", "full_attention", "sliding_attention"]
 
 # case: (configuration class, its settings, what the older config style changes or None for the newer style)
@@ -165,6 +167,19 @@ FAMILIES = {
     "qwen3_moe_plain": ("Qwen3MoeConfig", dict(rope_parameters=plain_rope(1e6), head_dim=8, num_local_experts=6, num_experts_per_tok=2,
                                                moe_intermediate_size=16, norm_topk_prob=False, use_sliding_window=True,
                                                sliding_window=9, tie_word_embeddings=True), None),
+    "qwen3_5": ("Qwen3_5TextConfig", dict(tie_word_embeddings=True, num_hidden_layers=4, head_dim=16, rope_parameters=MROPE,
+                                          linear_num_key_heads=2, linear_num_value_heads=2, linear_key_head_dim=8,
+                                          linear_value_head_dim=12), None),
+    "qwen3_5_grouped": ("Qwen3_5TextConfig", dict(
+        tie_word_embeddings=False, num_hidden_layers=3, head_dim=8, rope_parameters={**MROPE, "partial_rotary_factor": 0.25},
+        linear_num_key_heads=2, linear_num_value_heads=6, linear_key_head_dim=16, linear_value_head_dim=8,
+        linear_conv_kernel_dim=3, attention_bias=True, layer_types=["full_attention", "linear_attention", "linear_attention"]),
+        None),
+    "lfm2": ("Lfm2Config", dict(tie_word_embeddings=True, num_hidden_layers=3, rope_parameters=plain_rope(1e6), norm_eps=1e-5,
+                                block_auto_adjust_ff_dim=False, layer_types=["conv", "full_attention", "conv"]), None),
+    "lfm2_adjusted": ("Lfm2Config", dict(tie_word_embeddings=False, num_hidden_layers=3, rope_parameters=plain_rope(1e5),
+                                         norm_eps=1e-6, conv_bias=True, conv_L_cache=4, block_multiple_of=16,
+                                         block_ffn_dim_multiplier=1.3, full_attn_idxs=[0, 2]), None),
 }  # fmt: skip
 
 
@@ -190,10 +205,12 @@ def older_style(config, changes):
 
 
 def randomise(model):
-    """Norm weights and biases away from their ones and zeros, so that a forgotten one shows."""
+    """Norm weights and biases away from their ones and zeros, so that a forgotten one shows; decays that let states last."""
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.data.normal_(0.0, 0.1)
+        elif name.endswith("A_log"):
+            parameter.data.uniform_(-3.0, -0.5)  # states that last: gradients of others are only noise
         elif parameter.dim() == 1:
             parameter.data.add_(torch.randn_like(parameter) * 0.15)
 
@@ -221,7 +238,7 @@ def without_last_layers(model, layers):
 
 
 def some_logits(model, ids, cols):
-    logits = model(ids[None]).logits[0].float()
+    logits = model(ids[None], use_cache=False).logits[0].float()
     kept = list(range(0, len(ids), 3)) + ([len(ids) - 1] if (len(ids) - 1) % 3 else [])
     return logits, {"rows": kept, "cols": cols, "values": [rounded(logits[r, cols].tolist()) for r in kept]}
 

@@ -24,6 +24,14 @@ def longrope(count, share=1.0):
             "short_factor": [1.0] * count, "long_factor": [1.0 + i for i in range(count)]}  # fmt: skip
 
 
+def linear(heads):
+    return dict(head_dim=256, linear_num_key_heads=16, linear_num_value_heads=heads)
+
+
+def lfm2(width):
+    return dict(full_attn_idxs=[2, 5, 8, 10, 12, 14], intermediate_size=width)
+
+
 def sizes(vocab, hidden, intermediate, layers, heads, kv_heads, **more):
     return dict(vocab_size=vocab, hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=layers,
                 num_attention_heads=heads, num_key_value_heads=kv_heads, **more)  # fmt: skip
@@ -78,6 +86,10 @@ MODELS = {
     "Mixtral-8x7B": ("MixtralConfig", sizes(32000, 4096, 14336, 32, 32, 8)),
     "Mixtral-8x22B": ("MixtralConfig", sizes(32768, 6144, 16384, 56, 48, 8)),
     "OLMoE-1B-7B": ("OlmoeConfig", sizes(50304, 2048, 1024, 16, 16, 16)),
+    "Qwen3.5-0.8B": ("Qwen3_5TextConfig", sizes(248320, 1024, 3584, 24, 8, 2, tie_word_embeddings=True, **linear(16))),
+    "Qwen3.5-9B": ("Qwen3_5TextConfig", sizes(248320, 4096, 12288, 32, 16, 4, **linear(32))),
+    "LFM2-350M": ("Lfm2Config", {**sizes(65536, 1024, 0, 16, 16, 8), **lfm2(6656)}),
+    "LFM2-1.2B": ("Lfm2Config", {**sizes(65536, 2048, 0, 16, 32, 8), **lfm2(12288)}),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Writes tests/io/golden/{gemma3,mistral3}_whole{,_new}: tiny models with a tower that sees pictures, as published and as in memory.
+"""Writes tests/io/golden/{gemma3,mistral3}_whole{,_new} and qwen3_5_whole_new: tiny models with a tower that sees pictures, as published and as in memory.
 
 usage: python tools/golden/whole_models.py          (torch, transformers 5.24, safetensors)
 
@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 import transformers
 
-from families import GEMMA, GEMMA_ROPE, MINISTRAL, SMALL, randomise, rounded
+from families import FAMILIES, GEMMA, GEMMA_ROPE, MINISTRAL, SMALL, randomise, rounded
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "tests/io/golden"
 TEXT = {k: v for k, v in SMALL.items() if k not in ("use_cache",)}
@@ -33,6 +33,13 @@ def mistral3():
     return transformers.Mistral3Config(text_config=text, vision_config=vision, image_token_index=127, tie_word_embeddings=False)
 
 
+def qwen3_5():
+    text = dict(TEXT, **FAMILIES["qwen3_5"][1])
+    vision = dict(hidden_size=16, intermediate_size=24, depth=1, num_heads=2, out_hidden_size=32, num_position_embeddings=16)
+    return transformers.Qwen3_5Config(text_config=text, vision_config=vision, image_token_id=127, video_token_id=126,
+                                      vision_start_token_id=125, vision_end_token_id=124, tie_word_embeddings=True)  # fmt: skip
+
+
 def published_name(name):
     """As transformers 4 saves it."""
     for new, old in (("model.language_model.", "language_model.model."), ("lm_head.", "language_model.lm_head."),
@@ -42,7 +49,7 @@ def published_name(name):
     return name
 
 
-def write(name, config):
+def write(name, config, renames=(("", published_name), ("_new", str))):
     torch.manual_seed(sum(map(ord, name)))
     model = transformers.AutoModelForImageTextToText.from_config(config, attn_implementation="eager", dtype=torch.float32)
     randomise(model)
@@ -54,14 +61,14 @@ def write(name, config):
     expected = {"input_ids": ids[0].tolist(), "rows": rows, "cols": cols,
                 "values": [rounded(logits[r, cols].tolist()) for r in rows]}  # fmt: skip
     tensors = {k: v for k, v in model.state_dict().items() if not (k.startswith("lm_head") and config.tie_word_embeddings)}
-    for suffix, rename in (("", published_name), ("_new", str)):
+    for suffix, rename in renames:
         folder = OUT / f"{name}_whole{suffix}"
         folder.mkdir(parents=True, exist_ok=True)
         config.architectures = [type(model).__name__]
         config.save_pretrained(folder)
         named = {rename(k): v.contiguous().clone() for k, v in tensors.items()}
         # What is carried is carried in its own type.
-        named = {k: v.to(torch.bfloat16) if "vision" in k else v for k, v in named.items()}
+        named = {k: v.to(torch.bfloat16) if "vision" in k or "visual" in k else v for k, v in named.items()}
         safetensors.torch.save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
         (folder / "expected.json").write_text(json.dumps(expected) + "\n")
         again = transformers.AutoModelForImageTextToText.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
@@ -76,3 +83,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     write("gemma3", gemma3())
     write("mistral3", mistral3())
+    write("qwen3_5", qwen3_5(), [("_new", str)])  # published with the names that it has in memory

@@ -1,0 +1,152 @@
+// What the kernels of the gated delta rule share: a chunk of tokens as one value head has it, and
+// loops over its matrices. See gated_delta_cuda.cu.
+#pragma once
+
+#include "ops/cuda/tile_product.cuh"
+#include "ops/gated_delta_workspace.h"
+
+namespace sft::delta {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
+constexpr int kC = static_cast<int>(DeltaWorkspace::kChunk);
+constexpr int kMostColumns = 128;  // of keys and of values
+constexpr float kNormEps = 1e-6F;
+
+__device__ inline float sigmoid(float x) { return 1.0F / (1.0F + expf(-x)); }
+__device__ inline float softplus(float x) { return x > 20.0F ? x : log1pf(expf(x)); }
+
+// What kernels are given.
+template <class T>
+struct Layer {
+  const T *qkv, *rates, *dt_bias;
+  const float* a_log;
+  const int32_t* starts;
+  int documents;
+  DeltaHeads heads;
+  DeltaWorkspace space;
+  char* memory;
+
+  __device__ int32_t* first_chunk() const {
+    return reinterpret_cast<int32_t*>(memory + space.table);
+  }
+  __device__ int32_t* chunk_start() const { return first_chunk() + documents + 1; }
+  __device__ int32_t* chunk_length() const { return chunk_start() + space.chunks; }
+  __device__ float* sums() const { return reinterpret_cast<float*>(memory + space.sums); }
+  __device__ int keys() const { return static_cast<int>(space.keys); }
+  __device__ int values() const { return static_cast<int>(space.values); }
+  __device__ float query_scale() const { return rsqrtf(static_cast<float>(heads.key_dim)); }
+};
+
+template <class T>
+struct Chunk {
+  const Layer<T>& l;
+  int64_t index;  // among the tiles of value heads
+  int64_t key_index;
+  int head;
+  int start, length;
+
+  __device__ Chunk(const Layer<T>& layer, int64_t chunk, int value_head)
+      : l(layer),
+        index(chunk * layer.heads.value_heads + value_head),
+        key_index(chunk * layer.heads.key_heads + value_head / layer.heads.served()),
+        head(value_head),
+        start(layer.chunk_start()[chunk]),
+        length(layer.chunk_length()[chunk]) {}
+
+  __device__ float* decay() const { return vector(l.space.decay); }
+  __device__ float* learn() const { return vector(l.space.learn); }
+  __device__ Matrix<T> query() const { return tile(l.space.query, key_index, kC, l.keys()); }
+  __device__ Matrix<T> key() const { return tile(l.space.key, key_index, kC, l.keys()); }
+  __device__ Matrix<T> w() const { return tile(l.space.w, index, kC, l.keys()); }
+  __device__ Matrix<T> u() const { return of_values(l.space.u); }
+  __device__ Matrix<T> fresh() const { return of_values(l.space.fresh); }
+  __device__ Matrix<T> state() const { return of_state(l.space.states); }
+  __device__ Matrix<T> inverse() const { return tile(l.space.inverse, index, kC, kC); }
+  __device__ Matrix<T> grad_y() const { return of_values(l.space.grad_y); }
+  __device__ Matrix<T> grad_fresh() const { return of_values(l.space.grad_fresh); }
+  __device__ Matrix<T> grad_state() const { return of_state(l.space.grad_states); }
+
+  // Where a token's values stand in a row of qkv, and of y.
+  __device__ int64_t value_at(int token) const {
+    return (start + token) * l.heads.row() + 2 * l.heads.keys() + int64_t{head} * l.heads.value_dim;
+  }
+  __device__ int64_t y_at(int token) const {
+    return (start + token) * l.heads.values() + int64_t{head} * l.heads.value_dim;
+  }
+  __device__ int64_t rate_at(int token) const {
+    return int64_t{start + token} * 2 * l.heads.value_heads + l.heads.b_at(head);
+  }
+  __device__ bool has(int token, int column) const {
+    return token < length && column < l.heads.value_dim;
+  }
+  __device__ float value(int token, int column) const {
+    return has(token, column) ? widen(l.qkv[value_at(token) + column]) : 0.0F;
+  }
+
+ private:
+  __device__ float* vector(int64_t offset) const {
+    return reinterpret_cast<float*>(l.memory + offset) + index * kC;
+  }
+  __device__ Matrix<T> tile(int64_t offset, int64_t at, int rows, int columns) const {
+    return {reinterpret_cast<T*>(l.memory + offset) + at * rows * columns, columns};
+  }
+  __device__ Matrix<T> of_values(int64_t offset) const {
+    return tile(offset, index, kC, l.values());
+  }
+  __device__ Matrix<T> of_state(int64_t offset) const {
+    return tile(offset, index, l.keys(), l.values());
+  }
+};
+
+// Calls f(row, column) for the numbers of a matrix, shared out over the threads.
+template <class F>
+__device__ inline void each(int rows, int columns, const F& f) {
+  for (int i = static_cast<int>(threadIdx.x); i < rows * columns; i += kThreads) {
+    f(i / columns, i % columns);
+  }
+}
+
+// The sum over a row's columns, a warp for each row: f(row, sum) on one lane.
+template <class Term, class F>
+__device__ inline void each_row_sum(int rows, int columns, const Term& term, const F& f) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  for (int row = static_cast<int>(threadIdx.x) / 32; row < rows; row += kWarps) {
+    float sum = 0.0F;
+    for (int column = lane; column < columns; column += 32) {
+      sum += term(row, column);
+    }
+    sum = warp_sum(sum);
+    if (lane == 0) {
+      f(row, sum);
+    }
+  }
+}
+
+// Shared memory, handed out piece by piece. On the host it counts what will be taken.
+class Pool {
+ public:
+  __host__ __device__ explicit Pool(char* at) : at_(at) {}
+
+  template <class T>
+  __host__ __device__ Matrix<T> matrix(int rows, int columns) {
+    return {vector<T>(rows * (columns + kTileGap)), columns + kTileGap};
+  }
+  template <class T>
+  __host__ __device__ T* vector(int count) {
+    T* const out = reinterpret_cast<T*>(at_ + used_);
+    used_ += (count * static_cast<int>(sizeof(T)) + 127) / 128 * 128;
+    return out;
+  }
+  int used() const { return used_; }
+
+ private:
+  char* at_;
+  int used_ = 0;
+};
+__device__ inline Pool pool() {
+  extern __shared__ __align__(128) char shared[];
+  return Pool(shared);
+}
+
+}  // namespace sft::delta

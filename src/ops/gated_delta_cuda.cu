@@ -1,0 +1,220 @@
+// The gated delta rule in chunks of tokens, as products of small matrices. With G the sum of decays
+// up to a token of the chunk, D[i][j] = exp(G[i] - G[j]) for j <= i, and S the state before it:
+//   L = strictly lower part of (beta k) k^T * D,  T = (I + L)^-1
+//   u = T (beta v),  w = T (beta e^G k),  fresh = u - w S
+//   y = (e^G q) S + (lower part of q k^T * D) fresh
+//   S after the chunk = e^(last G) S + (e^(last G - G) k)^T fresh
+// Yang, Wang, Zhang, Shen and Kim, "Parallelizing linear transformers with the delta rule" (2024).
+// Only S goes from chunk to chunk; the rest is done for all chunks at once.
+#include "ops/cuda/delta_backward.cuh"
+#include "ops/cuda/documents.cuh"
+#include "ops/cuda/rows.cuh"
+
+namespace sft::gpu {
+
+namespace {
+
+using delta::kThreads;
+using delta::Pool;
+
+// For generation, token by token: a block for each text and value head, whose threads have a column
+// of the state each.
+constexpr int kColumns = 128;
+
+template <class T>
+__global__ void __launch_bounds__(kColumns)
+    cached_kernel(delta::Layer<T> l, const int32_t* past, const int32_t* lanes, int64_t fresh,
+                  float* states, T* y) {
+  __shared__ float query[kColumns], key[kColumns], of_query[kColumns / 32], of_key[kColumns / 32];
+  const DeltaHeads& h = l.heads;
+  const int64_t text = blockIdx.x;
+  const int head = static_cast<int>(blockIdx.y);
+  const int column = static_cast<int>(threadIdx.x);
+  const int size = h.key_dim * h.value_dim;
+  float* const held = states + (int64_t{lanes[text]} * h.value_heads + head) * size;
+  Pool shared = delta::pool();
+  const Matrix<float> state{shared.vector<float>(size), h.value_dim};
+  for (int i = column; i < size; i += kColumns) {
+    state.at[i] = past[2 * text + 1] > 0 ? held[i] : 0.0F;
+  }
+  for (int64_t t = text * fresh; t < (text + 1) * fresh; ++t) {
+    const T* const row = l.qkv + t * h.row();
+    const int64_t at = int64_t{head / h.served()} * h.key_dim + column;
+    const float q = column < h.key_dim ? widen(row[at]) : 0.0F;
+    const float k = column < h.key_dim ? widen(row[h.keys() + at]) : 0.0F;
+    const float q_squares = warp_sum(q * q);
+    const float k_squares = warp_sum(k * k);
+    __syncthreads();
+    if (column % 32 == 0) {
+      of_query[column / 32] = q_squares;
+      of_key[column / 32] = k_squares;
+    }
+    __syncthreads();
+    const auto unit = [](float x, const float* squares) {
+      return x * rsqrtf(squares[0] + squares[1] + squares[2] + squares[3] + delta::kNormEps);
+    };
+    query[column] = unit(q, of_query) * l.query_scale();
+    key[column] = unit(k, of_key);
+    __syncthreads();
+    if (column < h.value_dim) {
+      const T* const rate = l.rates + t * 2 * h.value_heads + h.b_at(head);
+      const float a = widen(rate[h.a_after()]) + widen(l.dt_bias[head]);
+      const float fade = expf(-expf(l.a_log[head]) * delta::softplus(a));
+      float said = 0.0F;
+      for (int i = 0; i < h.key_dim; ++i) {
+        said += state(i, column) * key[i];
+      }
+      const float value = widen(row[2 * h.keys() + int64_t{head} * h.value_dim + column]);
+      const float learnt = delta::sigmoid(widen(rate[0])) * (value - fade * said);
+      float answer = 0.0F;
+      for (int i = 0; i < h.key_dim; ++i) {
+        const float s = fade * state(i, column) + key[i] * learnt;
+        state(i, column) = s;
+        answer += s * query[i];
+      }
+      y[t * h.values() + int64_t{head} * h.value_dim + column] = narrow<T>(answer);
+    }
+  }
+  __syncthreads();
+  for (int i = column; i < size; i += kColumns) {
+    held[i] = state.at[i];
+  }
+}
+
+template <class T>
+delta::Layer<T> layer_of(const Tensor& qkv, const Tensor& rates, const Tensor& a_log,
+                         const Tensor& dt_bias, const Tensor& table, const DeltaHeads& heads,
+                         bool backward, Tensor& workspace) {
+  const int64_t documents = table.data == nullptr ? 0 : table.shape[1] - 1;
+  return {qkv.as<T>(),
+          rates.as<T>(),
+          dt_bias.as<T>(),
+          a_log.f32(),
+          table.i32(),
+          static_cast<int>(documents),
+          heads,
+          DeltaWorkspace(heads, qkv.shape[0], documents, sizeof(T), backward),
+          workspace.as<char>()};
+}
+
+// The kernels of a layer, each with the shared memory that it takes.
+template <class T>
+class Launch {
+ public:
+  Launch(CudaDevice& gpu, const delta::Layer<T>& layer)
+      : stream_(gpu.stream()),
+        l_(layer),
+        keys_(static_cast<int>(layer.space.keys)),
+        values_(static_cast<int>(layer.space.values)),
+        split_(values_ % (2 * DeltaWorkspace::kUnit) == 0 ? 2 : 1),
+        by_chunk_(static_cast<unsigned>(layer.space.chunks),
+                  static_cast<unsigned>(layer.heads.value_heads)),
+        by_document_(static_cast<unsigned>(layer.documents), by_chunk_.y,
+                     static_cast<unsigned>(split_)) {}
+
+  void states(bool keep_inverse) const {
+    delta::table_kernel<T><<<1, kThreads, 0, stream_>>>(l_);
+    launch<delta::PrepareMemory<T>>(delta::prepare_kernel<T>, by_chunk_, values_, keep_inverse);
+    launch<delta::ScanMemory<T>>(delta::states_kernel<T>, by_document_, values_ / split_);
+  }
+  void output(T* y) const {
+    launch<delta::OutputMemory<T>>(delta::output_kernel<T>, by_chunk_, values_, y);
+  }
+  void backward(const T* grad_y, T* grad_qkv, T* grad_rates) const {
+    launch<delta::OutputMemory<T>>(delta::output_backward_kernel<T>, by_chunk_, values_, grad_y);
+    launch<delta::ScanMemory<T>>(delta::states_backward_kernel<T>, by_document_, values_ / split_);
+    const dim3 by_key(by_chunk_.x, static_cast<unsigned>(l_.heads.key_heads));
+    launch<delta::Gradients<T>>(delta::inputs_backward_kernel<T>, by_key, values_, grad_qkv,
+                                grad_rates);
+  }
+
+ private:
+  template <class Memory, class Kernel, class... More>
+  void launch(Kernel* kernel, dim3 grid, int columns, More... more) const {
+    Pool pool(nullptr);
+    Memory(pool, keys_, columns);
+    check_cuda(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, pool.used()),
+        "gated_delta");
+    kernel<<<grid, kThreads, static_cast<size_t>(pool.used()), stream_>>>(l_, more...);
+  }
+
+  cudaStream_t stream_;
+  const delta::Layer<T>& l_;
+  int keys_, values_;
+  int split_;  // blocks that share out the columns of a state
+  dim3 by_chunk_, by_document_;
+};
+
+template <class T>
+void zero_after(CudaDevice& gpu, const Tensor& table, Tensor& y) {
+  zero_after_kernel<<<static_cast<unsigned>(y.shape[0]), 128, 0, gpu.stream()>>>(
+      table.i32(), static_cast<int>(table.shape[1]) - 1, y.shape[1], y.as<T>());
+}
+
+}  // namespace
+
+void gated_delta_forward(Device& device, const Tensor& qkv, const Tensor& rates,
+                         const Tensor& a_log, const Tensor& dt_bias, const Tensor& table,
+                         const DeltaHeads& heads, Tensor& y, Tensor& workspace) {
+  CudaDevice& gpu = cuda(device);
+  with_type(qkv.dtype, [&](auto type) {
+    using T = decltype(type);
+    const auto layer = layer_of<T>(qkv, rates, a_log, dt_bias, table, heads, false, workspace);
+    const Launch<T> launch(gpu, layer);
+    zero_after<T>(gpu, table, y);
+    launch.states(false);
+    launch.output(y.as<T>());
+  });
+  check_cuda(cudaGetLastError(), "gated_delta");
+}
+
+void gated_delta_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
+                          const Tensor& rates, const Tensor& a_log, const Tensor& dt_bias,
+                          const Tensor& table, const DeltaHeads& heads, Tensor& grad_qkv,
+                          Tensor& grad_rates, Tensor& grad_a_log, bool accumulate_a_log,
+                          Tensor& grad_dt_bias, bool accumulate_dt_bias, Tensor& workspace) {
+  CudaDevice& gpu = cuda(device);
+  with_type(qkv.dtype, [&](auto type) {
+    using T = decltype(type);
+    const auto layer = layer_of<T>(qkv, rates, a_log, dt_bias, table, heads, true, workspace);
+    const Launch<T> launch(gpu, layer);
+    zero_after<T>(gpu, table, grad_qkv);
+    zero_after<T>(gpu, table, grad_rates);
+    launch.states(true);
+    launch.backward(grad_y.as<T>(), grad_qkv.as<T>(), grad_rates.as<T>());
+    const int64_t chunks = layer.space.chunks;
+    const auto* const sums =
+        reinterpret_cast<const float*>(workspace.as<char>() + layer.space.sums);
+    if (grad_a_log.data != nullptr) {
+      column_sums(gpu, sums, chunks, heads.value_heads, grad_a_log.f32(), accumulate_a_log);
+    }
+    if (grad_dt_bias.data != nullptr) {
+      column_sums(gpu, sums + chunks * heads.value_heads, chunks, heads.value_heads,
+                  grad_dt_bias.f32(), accumulate_dt_bias);
+    }
+  });
+  check_cuda(cudaGetLastError(), "gated_delta.backward");
+}
+
+void cached_delta_forward(Device& device, const Tensor& qkv, const Tensor& rates,
+                          const Tensor& a_log, const Tensor& dt_bias, const Tensor& past,
+                          const Tensor& lanes, const DeltaHeads& heads, Tensor& state, Tensor& y) {
+  const int64_t texts = lanes.shape[0];
+  SFT_ASSERT(heads.key_dim <= kColumns && heads.value_dim <= kColumns);
+  with_type(qkv.dtype, [&](auto type) {
+    using T = decltype(type);
+    Tensor none;
+    const auto layer = layer_of<T>(qkv, rates, a_log, dt_bias, {}, heads, false, none);
+    const int bytes = heads.key_dim * heads.value_dim * static_cast<int>(sizeof(float));
+    check_cuda(
+        cudaFuncSetAttribute(cached_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+        "cached_gated_delta");
+    const dim3 grid(static_cast<unsigned>(texts), static_cast<unsigned>(heads.value_heads));
+    cached_kernel<T><<<grid, kColumns, static_cast<size_t>(bytes), cuda(device).stream()>>>(
+        layer, past.i32(), lanes.i32(), qkv.shape[0] / texts, state.f32(), y.as<T>());
+  });
+  check_cuda(cudaGetLastError(), "cached_gated_delta");
+}
+
+}  // namespace sft::gpu
