@@ -66,6 +66,7 @@ target_link_libraries(sft_cuda PRIVATE $<IF:$<BOOL:${SFT_PORTABLE}>,CUDA::cudart
   Threads::Threads ${CMAKE_DL_LIBS})
 if(SFT_PORTABLE)
   add_dependencies(sft_cuda sft_glibc_compat)
+  sft_hides_all_but_entry_points(sft_cuda)
   set_target_properties(sft_cuda PROPERTIES SKIP_BUILD_RPATH ON OUTPUT_NAME sft_cuda${CUDAToolkit_VERSION_MAJOR})
   set_target_properties(sft_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static)
 endif()

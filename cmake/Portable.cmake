@@ -41,13 +41,18 @@ set(SFT_GLOO_INCLUDE ${SFT_DEPS}/include)  # its classes are of its version
 set(SFT_GLOO_LIBRARY ${SFT_DEPS}/lib/libgloo.a)
 set(SFT_GLOO_FOUND TRUE)
 
+# libgcc_s is shared, as the C library's package has it everywhere: an exception that is thrown in a library we load and caught in the
+# program needs one unwinder for both.
 set(_folder ${SFT_SYSROOT}/usr/lib/x86_64-linux-gnu)
-add_link_options(--sysroot=${SFT_SYSROOT} -B${_folder} -L${_folder} -static-libstdc++ -static-libgcc
+add_link_options(--sysroot=${SFT_SYSROOT} -B${_folder} -L${_folder} -static-libstdc++
                  -Wl,--exclude-libs,ALL -Wl,--gc-sections -Wl,--as-needed -Wl,-z,relro,-z,now)
 # A file of its own, so that it does not change what the other files are compiled with.
 add_library(sft_glibc_compat STATIC packaging/glibc_compat.c)
 set_target_properties(sft_glibc_compat PROPERTIES POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_CXX_STANDARD_LIBRARIES
   "${CMAKE_CXX_STANDARD_LIBRARIES} -Wl,--whole-archive ${CMAKE_BINARY_DIR}/libsft_glibc_compat.a -Wl,--no-whole-archive -lpthread -ldl -lm -lrt")
+function(sft_hides_all_but_entry_points target)
+  target_link_options(${target} PRIVATE -Wl,--version-script=${CMAKE_SOURCE_DIR}/packaging/plugin.map)
+endfunction()
 set(CMAKE_SKIP_BUILD_RPATH ON)               # static libraries need none, and a path of this machine is nobody's
 set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)    # what is installed is built by name

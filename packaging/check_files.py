@@ -9,7 +9,7 @@ from elf_files import elf_files, needed, newest, search_path
 import gpu_code
 
 NEWEST = (2, 31)
-C_LIBRARY = re.compile(r"(libc|libm|libdl|libpthread|librt|ld-linux-[a-z0-9-]+)\.so\.\d+$")
+C_LIBRARY = re.compile(r"(libc|libm|libdl|libpthread|librt|libgcc_s|ld-linux-[a-z0-9-]+)\.so\.\d+$")
 NVIDIA = re.compile(r"(libcublasLt|libcudart)\.so\.1[23]$")
 COMPILER = re.compile(r"(libstdc\+\+|libgcc_s)\.so\.\d+$")
 

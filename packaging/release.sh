@@ -30,6 +30,7 @@ packaging/third_party.sh "$out/deps" "$out/sysroot"
 portable=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DSFT_TESTS=OFF -DSFT_PORTABLE=ON -DSFT_DEPS="$out/deps" -DSFT_SYSROOT="$out/sysroot")
 
 libraries=
+nvidia=()  # folders of NVIDIA's libraries
 for half in "${halves[@]}"; do
   build=$PWD/build-release-cuda$half
   nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
@@ -38,6 +39,7 @@ for half in "${halves[@]}"; do
     packaging/cuda12.sh "$out/cuda12"
     nvcc=$out/cuda12/bin/nvcc
   fi
+  nvidia+=("$(dirname "$nvcc")/../lib64")
   mkdir -p "$out/cudnn"
   cp "${SFT_CUDNN_HEADERS:-$headers}"/cudnn*.h "$out/cudnn/"
   cmake -S . -B "$build" "${portable[@]}" -DSFT_NVCC="$nvcc" -DSFT_CUDA_ARCHITECTURES="$(packaging/gpu_code.py --compile "$half")" \
@@ -53,6 +55,7 @@ rm -rf "$out/stage"
 cmake --install "$build" --prefix "$out/stage" --strip >/dev/null
 [ -z "$libraries" ] || strip "$out"/stage/lib/sft/libsft_cuda*.so  # built apart, which --strip leaves as they are
 packaging/check_files.py "$out/stage"
+packaging/check_runs.sh "$out/stage" "${nvidia[@]}"
 
 rm -rf "$out/dist"
 mkdir -p "$out/dist"

@@ -20,7 +20,7 @@ apt() {
     -o Dir::Cache="$here/.apt/cache" -o APT::Sandbox::User=root "$@"
 }
 apt update
-(cd "$here/.apt" && apt download libc6 libc6-dev linux-libc-dev libcrypt-dev)
+(cd "$here/.apt" && apt download libc6 libc6-dev linux-libc-dev libcrypt-dev libgcc-s1)
 for package in "$here"/.apt/*.deb; do dpkg-deb --fsys-tarfile "$package" | tar -x --keep-directory-symlink -C "$here"; done
 # Links to absolute names would lead back to this system's own libraries.
 find "$here/usr/" -type l -lname '/*' | while read -r link; do ln -sfr "$here$(readlink "$link")" "$link"; done
