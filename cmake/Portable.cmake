@@ -1,5 +1,5 @@
 # Packages (SFT_PORTABLE): the same objects as in an ordinary build, linked with static libraries (packaging/third_party.sh) against
-# an older C library (packaging/sysroot.sh), so that a file asks the system for the C library alone. A function that the older
+# an older C library (packaging/sysroot.sh), so that a file asks the system for the C library and libgcc_s alone. A function that the older
 # one lacks is an error of linking; packaging/check_files looks at what is asked for.
 set(SFT_DEPS "" CACHE PATH "the folder of packaging/third_party.sh")
 set(SFT_SYSROOT "" CACHE PATH "the folder of packaging/sysroot.sh")
