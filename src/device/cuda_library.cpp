@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -69,6 +70,17 @@ void open_half(const Kind& kind, CudaHalf& half, Found& found) {
   found.handle = library;
 }
 
+// No library is tried, for a reason that holds for all.
+Found none_runs(Found found, const char* reason) {
+  found.reason = reason;
+  for (CudaHalf& half : found.halves) {
+    if (!half.path.empty()) {
+      half.why_not = reason;
+    }
+  }
+  return found;
+}
+
 Found load() {
   Found found;
   for (const Kind& kind : kKinds) {
@@ -76,8 +88,7 @@ Found load() {
   }
   void* const driver = ::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
   if (driver == nullptr) {
-    found.reason = "no NVIDIA driver";
-    return found;
+    return none_runs(std::move(found), "no NVIDIA driver");
   }
   using Number = int (*)(int*);
   using Init = int (*)(unsigned);
@@ -87,8 +98,7 @@ Found load() {
   int devices = 0;
   if (init == nullptr || count == nullptr || version == nullptr || init(0) != 0 ||
       count(&devices) != 0 || devices == 0) {
-    found.reason = "no NVIDIA GPU that can be used";
-    return found;
+    return none_runs(std::move(found), "no NVIDIA GPU that can be used");
   }
   version(&found.driver);
   for (size_t i = 0; i < found.halves.size(); ++i) {

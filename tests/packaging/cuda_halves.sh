@@ -29,6 +29,11 @@ says 13000 libsft_cuda12.so "one before it runs"
 says 12040 libsft_cuda12.so "so runs"
 says 12040 libsft_cuda13.so "the driver runs CUDA 12.4, and it needs 13.0 (driver 580 or newer)"
 says 11080 libsft_cuda12.so "the driver runs CUDA 11.8, and it needs 12.0 (driver 525 or newer)"
+# A machine without a driver, or whose driver finds no card.
+rm -f "$folder/driver/libcuda.so.1"
+/sbin/ldconfig -p | grep -q 'libcuda.so.1 ' || says 0 libsft_cuda12.so "does not run: no NVIDIA driver"
+cp "$fakes/libcuda.so.1" "$folder/driver/"
+FAKE_CARDS=0 says 12040 libsft_cuda12.so "does not run: no NVIDIA GPU that can be used"
 # Where nothing has NVIDIA's library; this machine's loader may have one of CUDA 12.
 if ! /sbin/ldconfig -p | grep -q 'libcublasLt.so.12 '; then
   mv "$packages/cublas" "$folder/gone"
@@ -39,5 +44,5 @@ fi
 mv "$folder/lib" "$folder/kept" && mkdir "$folder/new" && mv "$folder/kept" "$folder/new/lib" && mv "$folder/bin" "$folder/new/bin"
 mkdir "$folder/bin" && ln -s "$folder/new/bin/sft" "$folder/bin/sft"
 says 12040 libsft_cuda12.so "$folder/new/lib/sft/libsft_cuda12.so runs"
-[ $failures -eq 0 ] && echo "7 passed, 0 failed"
+[ $failures -eq 0 ] && echo "9 passed, 0 failed"
 exit $failures
