@@ -10,7 +10,7 @@ export ASAN_OPTIONS=allocator_may_return_null=1:detect_stack_use_after_return=1:
 export LSAN_OPTIONS=suppressions=$rules/leaks.supp:print_suppressions=0
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export OMP_TOOL=disabled  # OpenMP's own tool writes advice into the programs' output
-export TSAN_OPTIONS=suppressions=$rules/threads.supp:halt_on_error=1:second_deadlock_stack=1:history_size=4
+export TSAN_OPTIONS=suppressions=$rules/threads.supp:halt_on_error=1:second_deadlock_stack=1:history_size=4:ignore_noninstrumented_modules=1
 for kind in "${kinds[@]}"; do
   tools/sanitize_build.sh "$kind"
   cmake --build "build-sanitize-$kind" -j "${JOBS:-$(nproc)}"

@@ -6,6 +6,7 @@
 // captured value, so that recomputation can replay it on other memory.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <span>
 #include <string>
@@ -189,7 +190,7 @@ class Program {
   void share_grad(Value v, Value g);
 
   const std::vector<Instruction>& instructions() const { return instructions_; }
-  const std::vector<ValueInfo>& values() const { return values_; }
+  const std::deque<ValueInfo>& values() const { return values_; }
 
  private:
   struct TapeEntry {
@@ -215,7 +216,7 @@ class Program {
   Target target_;
   int block_ = -1;
   bool differentiating_ = false;
-  std::vector<ValueInfo> values_;
+  std::deque<ValueInfo> values_;  // they stay where they are: shape() and info() refer to them
   std::vector<Instruction> instructions_;
   std::vector<Instruction> shortcuts_;  // see recompute_by
   std::vector<TapeEntry> tape_;

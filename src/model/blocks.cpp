@@ -10,6 +10,7 @@
 #include "model/mixers.h"
 #include "ops/add_noise.h"
 #include "ops/add_scaled.h"
+#include "ops/attention.h"
 #include "ops/dora.h"
 #include "ops/embedding.h"
 #include "ops/embedding_lora.h"
@@ -18,6 +19,9 @@
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
 #include "ops/plain_activation.h"
+#include "ops/qk_norm.h"
+#include "ops/rmsnorm.h"
+#include "ops/rope.h"
 #include "ops/sigmoid_gate.h"
 #include "ops/split_columns.h"
 

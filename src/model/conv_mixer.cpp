@@ -4,6 +4,7 @@
 #include "model/blocks.h"
 #include "model/mixers.h"
 #include "ops/causal_conv.h"
+#include "ops/linear.h"
 
 namespace sft {
 

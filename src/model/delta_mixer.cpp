@@ -10,7 +10,9 @@
 #include "model/config.h"
 #include "model/mixers.h"
 #include "ops/causal_conv.h"
+#include "ops/gated_delta.h"
 #include "ops/gated_norm.h"
+#include "ops/linear.h"
 #include "ops/split_columns.h"
 
 namespace sft {

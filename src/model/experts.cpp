@@ -6,6 +6,8 @@
 #include "core/json.h"
 #include "model/blocks.h"
 #include "model/config.h"
+#include "ops/gated_activation.h"
+#include "ops/router.h"
 
 namespace sft {
 

@@ -9,7 +9,9 @@
 #include "core/json.h"
 #include "core/numbers.h"
 #include "model/generation.h"
+#include "ops/attention.h"
 #include "ops/linear.h"
+#include "ops/linear_cross_entropy.h"
 #include "ops/replace_rows.h"
 #include "ops/soft_cap.h"
 

@@ -12,15 +12,12 @@
 #include "core/json_fwd.h"
 #include "graph/parameter.h"
 #include "graph/program.h"
-#include "ops/attention.h"
-#include "ops/gated_activation.h"
-#include "ops/gated_delta.h"
-#include "ops/linear.h"
-#include "ops/linear_cross_entropy.h"
-#include "ops/rope.h"
-#include "ops/router.h"
+#include "ops/attributes.h"
+#include "ops/lora.h"
 
 namespace sft {
+
+struct Linear;  // ops/linear.h
 
 // How a decoder layer is put together, and what its tensors are called. Llama's is the default.
 struct LayerForm {

@@ -6,7 +6,7 @@
 
 #include "device/kernel.h"
 #include "graph/program.h"
-#include "ops/qk_norm.h"
+#include "ops/attributes.h"
 
 namespace sft {
 

@@ -3,10 +3,9 @@
 
 #include "device/kernel.h"
 #include "graph/program.h"
+#include "ops/attributes.h"
 
 namespace sft {
-
-enum class Activation { silu, gelu_tanh };
 
 // gate_up (tokens, 2 intermediate): gate in the first half of each row, up in the second
 // -> (tokens, intermediate). Shazeer, "GLU variants improve transformer" (2020).

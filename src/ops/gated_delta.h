@@ -5,28 +5,9 @@
 
 #include "device/kernel.h"
 #include "graph/program.h"
+#include "ops/attributes.h"
 
 namespace sft {
-
-// How a row of queries, keys and values is laid out: key_heads queries of key_dim, as many keys,
-// value_heads values of value_dim. A key head serves value_heads / key_heads value heads that
-// follow each other.
-struct DeltaHeads {
-  int key_heads = 0, value_heads = 0, key_dim = 0, value_dim = 0;
-  // A row of rates has b and then a of all value heads; or of those of each key head, as Qwen3-Next
-  // publishes all of its projections.
-  bool by_key_head = false;
-
-  constexpr int64_t keys() const { return int64_t{key_heads} * key_dim; }
-  constexpr int64_t values() const { return int64_t{value_heads} * value_dim; }
-  constexpr int64_t row() const { return 2 * keys() + values(); }
-  constexpr int served() const { return value_heads / key_heads; }
-  // Where b of a value head stands in a row of rates, and how far behind it a does.
-  constexpr int b_at(int head) const {
-    return by_key_head ? head + head / served() * served() : head;
-  }
-  constexpr int a_after() const { return by_key_head ? served() : value_heads; }
-};
 
 // Of each document and value head, with the state S (key_dim, value_dim) zero at its beginning, and
 // q = query / |query| / sqrt(key_dim), k = key / |key|, where |x| = sqrt(sum x^2 + 1e-6):

@@ -4,25 +4,9 @@
 
 #include "device/kernel.h"
 #include "graph/program.h"
+#include "ops/attributes.h"
 
 namespace sft {
-
-enum class LossType {
-  nll,  // -log p
-  dft,  // -p log p with p held constant. Wu et al., "On the generalization of SFT" (2025)
-};
-
-// What a trained token costs.
-struct TokenLoss {
-  LossType type = LossType::nll;
-  // Of nll: the share of the target's weight that all words of the vocabulary get alike, as
-  // transformers' LabelSmoother has it: (1 - s) nll + s mean(-log p).
-  float smoothing = 0.0F;
-  // Of the logits, before all else: cap tanh(logit / cap), as in Gemma 2; 0: none.
-  float cap = 0.0F;
-  TokenLoss() = default;
-  TokenLoss(LossType t, float s = 0.0F) : type(t), smoothing(s) {}  // NOLINT: implicit on purpose
-};
 
 // The sums over a micro-batch's trained tokens, in the order of the stats tensor.
 struct LossStats {

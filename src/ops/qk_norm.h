@@ -3,16 +3,9 @@
 
 #include "device/kernel.h"
 #include "graph/program.h"
-#include "ops/rmsnorm.h"
+#include "ops/attributes.h"
 
 namespace sft {
-
-// How a row of the fused projection is laid out: heads queries, kv_heads keys, kv_heads values,
-// each head_dim wide.
-struct Heads {
-  int heads = 0, kv_heads = 0, head_dim = 0;
-  int64_t row() const { return int64_t{heads + 2 * kv_heads} * head_dim; }
-};
 
 // qkv (tokens, row): each query head and each key head becomes rmsnorm(head) with its weight
 // (head_dim); values are copied. Where the query's weight is (heads * head_dim) and the key's

@@ -6,13 +6,9 @@
 
 #include "device/kernel.h"
 #include "graph/program.h"
+#include "ops/attributes.h"
 
 namespace sft {
-
-struct RmsNorm {
-  float eps = 1e-6F;
-  float weight_offset = 0.0F;  // Gemma multiplies by 1 + weight
-};
 
 // y = x / sqrt(mean(x^2) + eps) * (weight_offset + weight); x (rows, hidden), weight (hidden).
 Value rmsnorm(Program& p, Value x, Value weight, const RmsNorm& options);

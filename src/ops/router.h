@@ -4,19 +4,9 @@
 
 #include "device/kernel.h"
 #include "graph/program.h"
+#include "ops/attributes.h"
 
 namespace sft {
-
-struct Routing {
-  enum class Scores { softmax, sigmoid };
-  int experts = 0;  // 0: the model has none
-  int chosen = 0;   // of them for each token: those of the highest scores
-  Scores scores = Scores::softmax;
-  bool normalise = false;  // weights are divided by their sum
-  float scale = 1.0F;      // and multiplied by this
-  // Experts stand in so many groups, of which those are looked at whose two best add up to most.
-  int groups = 1, chosen_groups = 1;
-};
 
 // What the loss wants of a router beside its choice (balance_loss); without values: nothing.
 struct Balance {

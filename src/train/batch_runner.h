@@ -11,6 +11,7 @@
 
 #include "data/tokens/loader.h"
 #include "graph/executor.h"
+#include "ops/linear_cross_entropy.h"
 #include "state/loaded_model.h"
 
 namespace sft {

@@ -48,6 +48,16 @@ struct Tape {
 
 using Names = std::vector<std::string>;
 
+TEST(Program, what_is_said_of_a_value_stays_where_it_is_while_others_are_made) {
+  Program p(Program::Purpose::training, {});
+  const Value v = p.make("v", {3, 5});
+  const Shape& shape = p.shape(v);
+  for (int i = 0; i < 1000; ++i) {
+    p.make("other", {i + 1});
+  }
+  EXPECT_EQ(&shape, &p.shape(v));
+}
+
 TEST(Program, gradients_flow_from_what_is_trained) {
   Tape t;
   const Value x = t.p.input("x", {8}, DType::f32);

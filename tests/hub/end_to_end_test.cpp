@@ -101,12 +101,12 @@ TEST_F(HubEndToEnd, AFolderIsPushedAsOneCommitAndAPushThatBrokeOffGoesOn) {
   hub.intercept = nullptr;
   const int sent = hub.storage->count("/upload/", "PUT");
   EXPECT_GT(sent, 0);
-  const size_t before = hub.repository("models/me/mine").commits.size();  // that made it
+  const size_t before = hub.commits("models/me/mine");  // that made it
   const size_t files_before = hub.files("models/me/mine").size();
   const RunResult second = push();
   ASSERT_EQ(second.code, 0) << second.err;
   EXPECT_EQ(hub.storage->count("/upload/", "PUT"), sent);
-  EXPECT_EQ(hub.repository("models/me/mine").commits.size(), before + 1);
+  EXPECT_EQ(hub.commits("models/me/mine"), before + 1);
   const FakeFiles& files = hub.files("models/me/mine");
   int gguf = 0;
   for (const auto& [name, file] : files) {

@@ -104,10 +104,20 @@ std::string FakeHub::add_folder(const std::string& key, const std::filesystem::p
   return add(key, std::move(files));
 }
 
-const FakeFiles& FakeHub::files(const std::string& key, const std::string& branch) {
+FakeFiles FakeHub::files(const std::string& key, const std::string& branch) const {
   const std::lock_guard lock(mutex_);
-  FakeRepository& repository = repositories_.at(key);
+  const FakeRepository& repository = repositories_.at(key);
   return repository.commits.at(repository.branches.at(branch));
+}
+
+std::string FakeHub::newest(const std::string& key) const {
+  const std::lock_guard lock(mutex_);
+  return repositories_.at(key).branches.at("main");
+}
+
+size_t FakeHub::commits(const std::string& key) const {
+  const std::lock_guard lock(mutex_);
+  return repositories_.at(key).commits.size();
 }
 
 HubEnvironment FakeHub::environment(const std::filesystem::path& cache) const {

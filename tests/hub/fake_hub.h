@@ -66,9 +66,13 @@ class FakeHub {
   // A commit of all the files below a folder; those of more than `lfs_from` bytes are lfs.
   std::string add_folder(const std::string& key, const std::filesystem::path& folder,
                          size_t lfs_from = 100'000);
+  // For its switches.
   FakeRepository& repository(const std::string& key) { return repositories_.at(key); }
   bool has(const std::string& key) const { return repositories_.contains(key); }
-  const FakeFiles& files(const std::string& key, const std::string& branch = "main");
+  // Copies: connections' threads may change what is there at any time.
+  FakeFiles files(const std::string& key, const std::string& branch = "main") const;
+  std::string newest(const std::string& key) const;  // commit of main
+  size_t commits(const std::string& key) const;
 
   // An environment whose cache is `cache` and whose server is this one, with short waits.
   HubEnvironment environment(const std::filesystem::path& cache) const;

@@ -57,7 +57,7 @@ TEST_F(HubUploadTest, OneCommitHasAllFiles) {
             std::string("\0\xff text", 7));
   EXPECT_EQ(files.at("empty.txt").contents, "");
   EXPECT_TRUE(hub.repository("models/me/model").is_private);
-  EXPECT_EQ(commit->commit, hub.repository("models/me/model").branches.at("main"));
+  EXPECT_EQ(commit->commit, hub.newest("models/me/model"));
 }
 
 TEST_F(HubUploadTest, ALinkThatLeadsOutIsNotSentAndNamed) {

@@ -14,6 +14,7 @@
 
 #include "core/error.h"
 #include "model/generation.h"
+#include "ops/linear_cross_entropy.h"
 #include "support/paths.h"
 #include "support/tiny_run.h"
 

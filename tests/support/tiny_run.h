@@ -12,6 +12,7 @@
 #include "graph/executor.h"
 #include "io/safetensors.h"
 #include "model/model.h"
+#include "ops/linear_cross_entropy.h"
 
 namespace sft::testing {
 

@@ -176,9 +176,10 @@ TEST(Chart, NoLabelIsCutAtTheEdges) {
           "<text x=\"([\\d.]+)\" y=\"[\\d.]+\" text-anchor=\"(middle|end)\">([^<]*)<");
       int across = 0;
       for (std::sregex_iterator at(svg.begin(), svg.end(), label), end; at != end; ++at) {
-        const double letters = 7.5 * static_cast<double>((*at)[3].length());
-        const double right = std::stod((*at)[1]) + ((*at)[2] == "middle" ? letters / 2 : 0);
-        EXPECT_LE(right, width) << rows << " rows, " << width << " wide: " << (*at)[3];
+        const std::smatch& found = *at;
+        const double letters = 7.5 * static_cast<double>(found[3].length());
+        const double right = std::stod(found[1]) + (found[2] == "middle" ? letters / 2 : 0);
+        EXPECT_LE(right, width) << rows << " rows, " << width << " wide: " << found[3];
         EXPECT_GE(right - letters, 0);
         ++across;
       }
