@@ -40,7 +40,7 @@ int64_t length_of(const Tensor& documents, const Tensor& positions, int64_t t) {
     return int64_t{positions.i32()[positions.shape[0] - 1]} + 1;
   }
   const int32_t* const start = documents.i32();
-  const int64_t columns = documents.shape.dims().back();
+  const int64_t columns = documents.shape[documents.shape.rank() - 1];
   const int32_t* const end = start + columns;
   const int64_t d = std::upper_bound(start, end, static_cast<int32_t>(t)) - start - 1;
   return d + 1 < columns ? start[d + 1] - start[d] : 0;
