@@ -60,7 +60,10 @@ class Chrome:
                     self.events.append(message)
             if not select.select([self.of], [], [], max(0, end - time.monotonic()))[0]:
                 raise TimeoutError("Chromium does not answer")
-            self.rest += os.read(self.of, 1 << 20)
+            got = os.read(self.of, 1 << 20)
+            if not got:
+                raise RuntimeError(f"Chromium has ended: {self.process.wait()}")
+            self.rest += got
 
     def page(self, width=1280, height=900, dark=False):
         return Page(self, width, height, dark)
