@@ -1,16 +1,17 @@
 #include "ops/attention.h"
 
 // Attention: on compute capability 9.0 in bfloat16 the kernels of attention_hopper.h; else cuDNN's
-// fused ones where they take the shape and scores have no soft cap; else those of
-// attention_tiled.cuh; else, on a card with little shared memory, plain ones, in which a warp takes
-// a row and looks at 32 keys (or queries) at a time. All but cuDNN's backward give the same bits
-// each time.
+// fused ones where they take the shape and scores have no soft cap; else, in 16 bits, those of
+// attention_mma.cuh; else those of attention_tiled.cuh; else, on a card with little shared memory,
+// plain ones, in which a warp takes a row and looks at 32 keys (or queries) at a time. All but
+// cuDNN's backward give the same bits each time.
 #include <algorithm>
 #include <bit>
 
 #include "ops/cuda/attention_cudnn.h"
 #include "ops/cuda/attention_hopper.h"
 #include "ops/cuda/attention_layout.cuh"
+#include "ops/cuda/attention_mma.cuh"
 #include "ops/cuda/attention_tiled.cuh"
 #include "ops/cuda/rows.cuh"
 
@@ -342,6 +343,11 @@ void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
   } else {
     with_type(qkv.dtype, [&](auto type) {
       using T = decltype(type);
+      if constexpr (sizeof(T) == 2) {
+        if (mma_forward(gpu, qkv.as<T>(), table.i32(), l, y.as<T>(), log_sum.f32())) {
+          return;
+        }
+      }
       if (tiled_forward(gpu, qkv.as<T>(), table.i32(), l, y.as<T>(), log_sum.f32())) {
         return;
       }
@@ -369,6 +375,12 @@ void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
   } else {
     with_type(qkv.dtype, [&](auto type) {
       using T = decltype(type);
+      if constexpr (sizeof(T) == 2) {
+        if (mma_backward(gpu, grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l,
+                         workspace.f32(), grad_qkv.as<T>())) {
+          return;
+        }
+      }
       if (tiled_backward(gpu, grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l,
                          workspace.f32(), grad_qkv.as<T>())) {
         return;

@@ -8,9 +8,9 @@ namespace sft {
 namespace {
 
 // y (+)= alpha x weight^T + low low_weight^T, or its turned form.
-void emit_grouped_product(Program& p, Value x, Value weight, Value low, Value low_weight,
-                          Value starts, bool turned, float alpha, Output y) {
-  p.emit("experts.product", {x, usable_weight(p, weight), low, low_weight, starts}, {y},
+void emit_grouped_product(Program& p, const char* name, Value x, Value weight, Value low,
+                          Value low_weight, Value starts, bool turned, float alpha, Output y) {
+  p.emit(name, {x, usable_weight(p, weight), low, low_weight, starts}, {y},
          [turned, alpha](const Run& r) {
            kernels(r).grouped_product(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4),
                                       turned, alpha, r.out(0), r.accumulate(0));
@@ -118,9 +118,10 @@ Value grouped_linear(Program& p, Value x, Value starts, const GroupedLinear& gro
     lora.b = split_by_expert(p, lora.b, experts);
     const Shape& a = p.shape(lora.a);
     low = p.activation("experts.lora", {rows, turned ? a[1] : a[0] / experts});
-    emit_grouped_product(p, x, lora.a, {}, {}, starts, turned, lora.pieces[0].scale, low);
+    emit_grouped_product(p, "experts.lora", x, lora.a, {}, {}, starts, turned, lora.pieces[0].scale,
+                         low);
   }
-  emit_grouped_product(p, x, layer.weight, low, lora.b, starts, turned, 1.0F, y);
+  emit_grouped_product(p, "experts.product", x, layer.weight, low, lora.b, starts, turned, 1.0F, y);
   if (layer.bias) {
     p.emit("experts.bias", {layer.bias, starts}, {{y, Output::Mode::add}},
            [](const Run& r) { kernels(r).grouped_bias(r.device(), r.in(0), r.in(1), r.out(0)); });
@@ -133,14 +134,14 @@ Value grouped_linear(Program& p, Value x, Value starts, const GroupedLinear& gro
     Value grad_low;
     if (low) {
       grad_low = b.like(low, "experts.lora.grad");
-      emit_grouped_product(b, grad_y, lora.b, {}, {}, starts, !turned, lora.pieces[0].scale,
-                           grad_low);
+      emit_grouped_product(b, "experts.lora.backward", grad_y, lora.b, {}, {}, starts, !turned,
+                           lora.pieces[0].scale, grad_low);
       emit_grouped_outer(b, grad_y, low, lora.b, starts, turned, adapters_run_aside(b));
       emit_grouped_outer(b, grad_low, x, lora.a, starts, turned, adapters_run_aside(b));
     }
     if (const Output grad_x = b.grad_out(x); grad_x.value) {
-      emit_grouped_product(b, grad_y, layer.weight, grad_low, lora.a, starts, !turned, 1.0F,
-                           grad_x);
+      emit_grouped_product(b, "experts.backward", grad_y, layer.weight, grad_low, lora.a, starts,
+                           !turned, 1.0F, grad_x);
     }
     emit_grouped_outer(b, grad_y, x, layer.weight, starts, turned, true);
     if (layer.bias && b.needs_grad(layer.bias)) {

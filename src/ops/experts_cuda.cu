@@ -36,17 +36,40 @@ __global__ void count_kernel(const int32_t* experts, int64_t pairs, int64_t chun
   }
 }
 
-// counts become where a chunk's pairs of a group go; starts (groups + 1). One block.
-__global__ void scan_kernel(int32_t* counts, int64_t chunks, int groups, int32_t* starts) {
+// A warp has a group: its counts become how many of its pairs are in the chunks before, and
+// totals[group] all of them.
+__global__ void scan_chunks_kernel(int32_t* counts, int64_t chunks, int groups, int32_t* totals) {
+  const int lane = static_cast<int>(threadIdx.x);
+  const int g = static_cast<int>(blockIdx.x * blockDim.y + threadIdx.y);
+  if (g >= groups) {
+    return;
+  }
+  int32_t total = 0;
+  for (int64_t c = lane; c - lane < chunks; c += 32) {
+    const int32_t own = c < chunks ? counts[c * groups + g] : 0;
+    int32_t sum = own;
+    for (int step = 1; step < 32; step *= 2) {
+      const int32_t other = __shfl_up_sync(kAll, sum, step);
+      sum += lane >= step ? other : 0;
+    }
+    if (c < chunks) {
+      counts[c * groups + g] = total + sum - own;
+    }
+    total += __shfl_sync(kAll, sum, 31);
+  }
+  if (lane == 0) {
+    totals[g] = total;
+  }
+}
+
+// starts (groups + 1): the sums of the totals before. One block.
+__global__ void scan_groups_kernel(const int32_t* totals, int groups, int32_t* starts) {
   __shared__ int32_t sums[1024];
   const int thread = static_cast<int>(threadIdx.x);
-  int32_t total = 0;  // of the groups before
+  int32_t before = 0;
   for (int base = 0; base < groups; base += 1024) {
     const int g = base + thread;
-    int32_t count = 0;
-    for (int64_t c = 0; g < groups && c < chunks; ++c) {
-      count += counts[c * groups + g];
-    }
+    const int32_t count = g < groups ? totals[g] : 0;
     sums[thread] = count;
     __syncthreads();
     for (int step = 1; step < 1024; step *= 2) {
@@ -55,25 +78,21 @@ __global__ void scan_kernel(int32_t* counts, int64_t chunks, int groups, int32_t
       sums[thread] += other;
       __syncthreads();
     }
-    int32_t at = total + sums[thread] - count;
     if (g < groups) {
-      starts[g] = at;
+      starts[g] = before + sums[thread] - count;
     }
-    for (int64_t c = 0; g < groups && c < chunks; ++c) {
-      const int32_t own = counts[c * groups + g];
-      counts[c * groups + g] = at;
-      at += own;
-    }
-    total += sums[1023];
+    before += sums[1023];
     __syncthreads();
   }
   if (thread == 0) {
-    starts[groups] = total;
+    starts[groups] = before;
   }
 }
 
+// next (chunks, groups): as scan_chunks_kernel leaves it.
 __global__ void place_kernel(const int32_t* experts, int64_t pairs, int64_t chunk, int groups,
-                             int chosen, int32_t* next, int32_t* rows, int32_t* slots) {
+                             int chosen, const int32_t* starts, int32_t* next, int32_t* rows,
+                             int32_t* slots) {
   int32_t* const own = next + int64_t{blockIdx.x} * groups;
   const int lane = static_cast<int>(threadIdx.x);
   const int64_t first = int64_t{blockIdx.x} * chunk;
@@ -83,7 +102,7 @@ __global__ void place_kernel(const int32_t* experts, int64_t pairs, int64_t chun
     const int g = has ? experts[i + lane] : -1;
     const uint32_t same = __match_any_sync(kAll, g);
     const int before = __popc(same & ((1U << lane) - 1));
-    const int32_t row = has ? own[g] + before : 0;
+    const int32_t row = has ? starts[g] + own[g] + before : 0;
     __syncwarp();
     if (has) {
       rows[row] = static_cast<int32_t>((i + lane) / chosen);
@@ -235,27 +254,36 @@ const dim3 kPlainBlock{32, 8};
 
 // --- adapters ------------------------------------------------------------------------------------
 
-// Value i of an adapter's b (rows, rank * experts) and where it stands expert by expert.
-__device__ int64_t place_by_expert(int64_t i, int64_t rows, int64_t rank, int64_t experts) {
-  const int64_t row = i / (rank * experts);
-  return (i % experts * rows + row) * rank + i / experts % rank;
+// y (columns, rows) (+)= the transpose of x (rows, columns), by blocks of 32 x 8 threads. An
+// adapter's b (rows, rank * experts), read as (rows * rank, experts), is turned into what stands
+// expert by expert (experts, rows * rank), and back.
+template <class T>
+__global__ void transpose_kernel(const T* x, int64_t rows, int64_t columns, T* y, bool accumulate) {
+  __shared__ T tile[32][33];
+  const int64_t across = (columns + 31) / 32;
+  const int64_t row = int64_t{blockIdx.x} / across * 32;
+  const int64_t column = int64_t{blockIdx.x} % across * 32;
+  const auto along = static_cast<int>(threadIdx.x);
+  for (int i = static_cast<int>(threadIdx.y); i < 32; i += 8) {
+    if (row + i < rows && column + along < columns) {
+      tile[i][along] = x[(row + i) * columns + column + along];
+    }
+  }
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.y); i < 32; i += 8) {
+    if (column + i < columns && row + along < rows) {
+      T* const to = y + (column + i) * rows + row + along;
+      const float value = sft::widen(tile[along][i]);
+      *to = sft::narrow<T>(accumulate ? sft::widen(*to) + value : value);
+    }
+  }
 }
 template <class T>
-__global__ void split_kernel(const T* b, int64_t rows, int64_t rank, int64_t experts, T* y) {
-  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i < rows * rank * experts) {
-    y[place_by_expert(i, rows, rank, experts)] = b[i];
-  }
+void transpose(CudaDevice& device, const T* x, int64_t rows, int64_t columns, T* y,
+               bool accumulate) {
+  const auto blocks = static_cast<unsigned>((rows + 31) / 32 * ((columns + 31) / 32));
+  transpose_kernel<<<blocks, dim3(32, 8), 0, device.stream()>>>(x, rows, columns, y, accumulate);
 }
-__global__ void join_kernel(const float* grad_y, int64_t rows, int64_t rank, int64_t experts,
-                            float* grad_b, bool accumulate) {
-  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i < rows * rank * experts) {
-    const float g = grad_y[place_by_expert(i, rows, rank, experts)];
-    grad_b[i] = accumulate ? grad_b[i] + g : g;
-  }
-}
-unsigned blocks_of_256(int64_t values) { return static_cast<unsigned>((values + 255) / 256); }
 
 // --- biases --------------------------------------------------------------------------------------
 
@@ -306,27 +334,30 @@ bool fits(CudaDevice& device, const Tensor& a, const Tensor& b, const Tensor& st
 
 int steps_of(int64_t n, int64_t size) { return static_cast<int>((n + size - 1) / size); }
 
-template <bool kTurned, int kColumns>
+template <bool kTurned, int kColumns, int kBlocks = 1>
 void product(CudaDevice& device, const Tensor& x, const Tensor& weight, const Tensor& low,
              const Tensor& low_weight, const Tensor& starts, float alpha, Tensor& y,
              bool accumulate) {
-  using Plan = GroupedPlan<false, kTurned, kColumns>;
+  using Plan = GroupedPlan<false, kTurned, kColumns, kBlocks>;
+  constexpr int kRowsA = Plan::kTileM / kBlocks;
   const auto map = [](const Tensor& t, int box_rows) {
     return tensor_map(t.data, t.shape[0], t.shape[1], t.shape[1], box_rows);
   };
-  GroupedMaps maps{map(x, Plan::kTileM), map(weight, 64), {}, {}};
+  GroupedMaps maps{map(x, kRowsA), map(weight, 64), {}, {}};
   GroupedSizes s{};
   s.groups = static_cast<int>(starts.shape[0] - 1);
   s.n = static_cast<int>(y.shape[1]);
   s.k = static_cast<int>(x.shape[1]);
   s.wide_steps = s.k_steps = steps_of(s.k, Plan::kTileK);
   if (low.data != nullptr) {
-    maps.low_a = map(low, Plan::kTileM);
+    maps.low_a = map(low, kRowsA);
     maps.low_b = map(low_weight, 64);
     s.low = static_cast<int>(low.shape[1]);
     s.k_steps += steps_of(s.low, Plan::kTileK);
   }
-  s.tiles_n = steps_of(s.n, Plan::kTileN);
+  const int last = (low.data != nullptr ? s.low : s.k) % Plan::kTileK;
+  s.thin_end = 0 < last && last <= 16;
+  s.tiles_n = steps_of(s.n, Plan::kTileN * kBlocks);
   s.alpha = alpha;
   s.accumulate = accumulate;
   const int64_t most = (steps_of(y.shape[0], Plan::kTileM) + s.groups) * int64_t{s.tiles_n};
@@ -365,16 +396,20 @@ void sort_by_expert(Device& device, const Tensor& experts, Tensor& starts, Tenso
   CudaDevice& gpu = cuda(device);
   const int64_t pairs = experts.shape.elements();
   const auto groups = static_cast<int>(starts.shape[0] - 1);
-  const int64_t room = static_cast<int64_t>(Scratch::kBytes / sizeof(int32_t)) / groups;
+  const int64_t room = static_cast<int64_t>(Scratch::kBytes / sizeof(int32_t)) / groups - 1;
   const int64_t chunks = std::clamp<int64_t>(pairs / 256, 1, std::min<int64_t>(room, 512));
   const int64_t chunk = (pairs + chunks - 1) / chunks;
-  auto* const counts = gpu.state<Scratch>().take<int32_t>(chunks * groups);
+  auto* const counts = gpu.state<Scratch>().take<int32_t>((chunks + 1) * groups);
+  int32_t* const totals = counts + chunks * groups;
   const auto blocks = static_cast<unsigned>(chunks);
   count_kernel<<<blocks, 32, 0, gpu.stream()>>>(experts.i32(), pairs, chunk, groups, counts);
-  scan_kernel<<<1, 1024, 0, gpu.stream()>>>(counts, chunks, groups, starts.i32());
+  constexpr int kGroups = 8;  // of a block
+  scan_chunks_kernel<<<static_cast<unsigned>((groups + kGroups - 1) / kGroups), dim3(32, kGroups),
+                       0, gpu.stream()>>>(counts, chunks, groups, totals);
+  scan_groups_kernel<<<1, 1024, 0, gpu.stream()>>>(totals, groups, starts.i32());
   place_kernel<<<blocks, 32, 0, gpu.stream()>>>(experts.i32(), pairs, chunk, groups,
-                                                static_cast<int>(experts.shape[1]), counts,
-                                                rows.i32(), slots.i32());
+                                                static_cast<int>(experts.shape[1]), starts.i32(),
+                                                counts, rows.i32(), slots.i32());
   check_cuda(cudaGetLastError(), "experts.sort");
 }
 
@@ -411,9 +446,15 @@ void grouped_product(Device& device, const Tensor& x, const Tensor& weight, cons
 #ifdef SFT_HOPPER
   if (fits(gpu, x, weight, starts) && y.shape[1] % 8 == 0 &&
       (low.data == nullptr || fits(gpu, low, low_weight, starts))) {
-    const bool few = y.shape[1] <= 64;
-    const auto call = turned ? (few ? product<true, 64> : product<true, 128>)
-                             : (few ? product<false, 64> : product<false, 128>);
+    const int64_t columns = y.shape[1];
+    const bool few = columns <= 64;
+    const bool pairs = steps_of(columns, 256) % 2 == 0;
+    const auto call = turned ? (few     ? product<true, 64>
+                                : pairs ? product<true, 256, 2>
+                                        : product<true, 256>)
+                             : (few     ? product<false, 64>
+                                : pairs ? product<false, 256, 2>
+                                        : product<false, 256>);
     return call(gpu, x, weight, low, low_weight, starts, alpha, y, accumulate);
   }
 #endif
@@ -433,7 +474,7 @@ void grouped_outer(Device& device, const Tensor& a, const Tensor& b, const Tenso
   CudaDevice& gpu = cuda(device);
 #ifdef SFT_HOPPER
   if (fits(gpu, a, b, starts)) {
-    return (b.shape[1] <= 64 ? outer<64> : outer<128>)(gpu, a, b, starts, grad, accumulate);
+    return (b.shape[1] <= 64 ? outer<64> : outer<256>)(gpu, a, b, starts, grad, accumulate);
   }
 #endif
   with_type(a.dtype, [&](auto type) {
@@ -446,19 +487,19 @@ void grouped_outer(Device& device, const Tensor& a, const Tensor& b, const Tenso
 }
 
 void split_by_expert(Device& device, const Tensor& b, Tensor& y) {
+  const int64_t experts = y.shape[0] / b.shape[0];
   with_type(b.dtype, [&](auto type) {
     using T = decltype(type);
-    split_kernel<<<blocks_of_256(b.shape.elements()), 256, 0, cuda(device).stream()>>>(
-        b.as<T>(), b.shape[0], y.shape[1], y.shape[0] / b.shape[0], y.as<T>());
+    transpose(cuda(device), b.as<T>(), b.shape.elements() / experts, experts, y.as<T>(), false);
   });
   check_cuda(cudaGetLastError(), "experts.lora_b");
 }
 
 void split_by_expert_backward(Device& device, const Tensor& grad_y, Tensor& grad_b,
                               bool accumulate) {
-  join_kernel<<<blocks_of_256(grad_b.shape.elements()), 256, 0, cuda(device).stream()>>>(
-      grad_y.f32(), grad_b.shape[0], grad_y.shape[1], grad_y.shape[0] / grad_b.shape[0],
-      grad_b.f32(), accumulate);
+  const int64_t experts = grad_y.shape[0] / grad_b.shape[0];
+  transpose(cuda(device), grad_y.f32(), experts, grad_y.shape.elements() / experts, grad_b.f32(),
+            accumulate);
   check_cuda(cudaGetLastError(), "experts.lora_b.backward");
 }
 

@@ -27,6 +27,9 @@ void ShardingOptions::visit(OptionTable& v) {
     "Keep the weights there too, and bring blocks to the device when they are read (stage 3; "
     "implies "
     "offload_optimizer).");
+  v("offload_embeddings", &offload_embeddings,
+    "Keep the table of embeddings in the host's memory where adapters are trained, and read a "
+    "batch's rows from there.");
 }
 
 void check_sharding(const ShardingOptions& o, int world) {
@@ -42,6 +45,11 @@ void check_sharding(const ShardingOptions& o, int world) {
                             "is {}",
                             o.zero_stage))
         .hint("add --zero_stage 3");
+  }
+  if (o.offload_embeddings && o.zero_stage == 3) {
+    throw Error("C141",
+                "offload_embeddings is for a table that each rank has whole, and zero_stage is 3")
+        .hint("use --zero_stage 2, or --offload_param instead");
   }
   if (o.zero_shard_group > 0 && world % o.zero_shard_group != 0) {
     throw Error("C141", fmt::format("zero_shard_group {} does not divide the {} ranks",

@@ -29,6 +29,8 @@ struct ShardingOptions {
   // So are the weights, at stage 3: blocks come to the device when they are read. Implies the
   // above.
   bool offload_param = false;
+  // The frozen table of embeddings stays in the host's memory, of which a batch's rows are read.
+  bool offload_embeddings = false;
 
   bool reduces_each_micro_batch() const {
     return reduce_gradients == "micro_batch" || (reduce_gradients == "auto" && zero_stage >= 2);

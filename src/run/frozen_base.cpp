@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/strings.h"
 #include "model/quantisation.h"
+#include "train/memory_plan.h"
 
 namespace sft {
 
@@ -112,6 +113,20 @@ void say_products(const Model& model, const Device& device, const Logger& log) {
         "--base_dtype fp8 on a CPU: what the codes stand for is multiplied, in float32; it saves "
         "memory, not time");
   }
+}
+
+void check_offloaded_embeddings(const Model& model) {
+  if (only_looks_up_embeddings(model)) {
+    return;
+  }
+  const bool frozen = std::ranges::any_of(
+      model.frozen, [](const ParamSpec& spec) { return spec.name == kEmbeddingWeight; });
+  throw Error("C203",
+              fmt::format("--offload_embeddings keeps a frozen table in the host's memory, and "
+                          "embed_tokens {}",
+                          frozen ? "is the head too, which reads all of it" : "is trained"))
+      .hint(frozen ? "leave it out; --activation_offloading saves memory too"
+                   : "leave it out, or train adapters without the table: --use_peft");
 }
 
 void require_adapters(const ModelOptions& o, const ModelSource* source) {

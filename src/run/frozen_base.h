@@ -24,6 +24,10 @@ std::string base_words(const Model& model, DType compute);
 // That a CPU multiplies what the codes of a base in float8 stand for.
 void say_products(const Model& model, const Device& device, const Logger& log);
 
+// C203 where the table of embeddings shall stay in the host's memory and more than its rows are
+// read, or it is changed.
+void check_offloaded_embeddings(const Model& model);
+
 // C200 where options, or the source, quantise the weights of a model that is trained whole.
 void require_adapters(const ModelOptions& options, const ModelSource* source);
 

@@ -198,6 +198,9 @@ const Model& OpenRun::shape() {
     if (parts_.adapt) {
       parts_.adapt(*shape_);
     }
+    if (options_.sharding.offload_embeddings) {
+      check_offloaded_embeddings(*shape_);
+    }
   }
   return *shape_;
 }

@@ -9,7 +9,17 @@
 
 namespace sft {
 
-FrozenWeights::FrozenWeights(const Model& model, DType compute, ShardPlace place, bool on_host,
+namespace {
+
+// Bytes of what stays in the host's memory as OnHost::embeddings.
+int64_t first_block(const ShardLayout& shards, FrozenWeights::OnHost on_host) {
+  const bool has = on_host == FrozenWeights::OnHost::embeddings && shards.blocks() > 0;
+  return has ? shards.whole(0) : 0;
+}
+
+}  // namespace
+
+FrozenWeights::FrozenWeights(const Model& model, DType compute, ShardPlace place, OnHost on_host,
                              Device& device)
     : specs_(model.frozen),
       compute_(compute),
@@ -18,9 +28,12 @@ FrozenWeights::FrozenWeights(const Model& model, DType compute, ShardPlace place
       shards_(layout_, place),
       on_host_(on_host) {
   const bool slices = place.stage == 3;
+  SFT_ASSERT(on_host == OnHost::nothing || slices == (on_host == OnHost::all));
+  const int64_t apart = first_block(shards_, on_host);
   const auto held =
-      static_cast<size_t>(slices ? shards_.slice_elements() : shards_.whole_elements());
-  held_ = on_host ? device.allocate_host(held) : device.allocate(held);
+      static_cast<size_t>((slices ? shards_.slice_elements() : shards_.whole_elements()) - apart);
+  held_ = on_host == OnHost::all ? device.allocate_host(held) : device.allocate(held);
+  embeddings_ = device.allocate_host(static_cast<size_t>(apart));
   if (slices) {
     slots_ = BlockSlots(shards_);
     gathered_ = device.allocate(static_cast<size_t>(slots_.elements()));
@@ -28,13 +41,15 @@ FrozenWeights::FrozenWeights(const Model& model, DType compute, ShardPlace place
 }
 
 FrozenWeights::Bytes FrozenWeights::bytes(const Model& model, DType compute, ShardPlace place,
-                                          bool on_host) {
+                                          OnHost on_host) {
   const ShardLayout shards(layout_frozen(model.frozen, model.blocks(), compute), place);
   if (place.stage < 3) {
-    return {shards.whole_elements(), 0};
+    const int64_t apart = first_block(shards, on_host);
+    return {shards.whole_elements() - apart, apart};
   }
   const int64_t slots = BlockSlots(shards).elements();
-  return on_host ? Bytes{slots, shards.slice_elements()} : Bytes{slots + shards.slice_elements()};
+  return on_host == OnHost::all ? Bytes{slots, shards.slice_elements()}
+                                : Bytes{slots + shards.slice_elements()};
 }
 
 std::vector<Tensor> FrozenWeights::tensors() const {
@@ -42,18 +57,25 @@ std::vector<Tensor> FrozenWeights::tensors() const {
   for (size_t i = 0; i < specs_.size(); ++i) {
     const ParamSpec& spec = specs_[i];
     const int64_t in_block = layout_.offsets[i] - shards_.block(spec.block).begin;
-    std::byte* const block = shards_.place().stage == 3
-                                 ? gathered(spec.block)
-                                 : held_.data() + shards_.whole_at(spec.block);
+    std::byte* const block = shards_.place().stage == 3 ? gathered(spec.block) : whole(spec.block);
     out.push_back({block + in_block, spec.shape, read_type(spec, compute_)});
   }
   return out;
 }
 
+std::byte* FrozenWeights::whole(int block) const {
+  if (embeddings_.size() == 0) {
+    return held_.data() + shards_.whole_at(block);
+  }
+  return block == 0 ? embeddings_.data()
+                    : held_.data() + shards_.whole_at(block) - shards_.whole(0);
+}
+
 FrozenWeights::Held FrozenWeights::held(int block) const {
-  const bool slices = shards_.place().stage == 3;
-  return {slices ? shards_.own(block).range : shards_.block(block),
-          held_.data() + (slices ? shards_.slice_at(block) : shards_.whole_at(block))};
+  if (shards_.place().stage < 3) {
+    return {shards_.block(block), whole(block)};
+  }
+  return {shards_.own(block).range, held_.data() + shards_.slice_at(block)};
 }
 
 void FrozenWeights::read(Device& device, const ReadTensor& read, const ReadPacked& as_it_is) {
@@ -200,7 +222,7 @@ void FrozenWeights::make_packed(Device& device, const ReadTensor& make, size_t p
   const Buffer wide = device.allocate(static_cast<size_t>(shape.elements()) * sizeof(float));
   make(specs_[parameter].pieces[0].name, shape, {0, shape.elements()}, wide.f32());
   const size_t bytes = part.packed.bytes();
-  const bool in_place = part.bytes.size() == static_cast<int64_t>(bytes) && !on_host_;
+  const bool in_place = part.bytes.size() == static_cast<int64_t>(bytes) && on_host_ != OnHost::all;
   const Buffer apart = device.allocate(in_place ? 0 : bytes);
   part.packed.data = in_place ? part.to : apart.data();
   kernels(device).pack(device, {wide.data(), shape, DType::f32}, part.packed);

@@ -16,9 +16,12 @@ namespace sft {
 class FrozenWeights {
  public:
   FrozenWeights() = default;
-  // Takes the memory for a rank's part; the values are zero. `on_host`: slices wait in the host's
-  // memory.
-  FrozenWeights(const Model& model, DType compute, ShardPlace place, bool on_host, Device& device);
+  // What waits in the host's memory: nothing, the first block (the table of embeddings, whose rows
+  // a device reads there), or, at stage 3, all slices.
+  enum class OnHost { nothing, embeddings, all };
+  // Takes the memory for a rank's part; the values are zero.
+  FrozenWeights(const Model& model, DType compute, ShardPlace place, OnHost on_host,
+                Device& device);
 
   // Writes values `part` of the published tensor `name`, of `shape`, as floats.
   using ReadTensor = std::function<void(const std::string& name, const Shape& shape,
@@ -32,8 +35,11 @@ class FrozenWeights {
   void make(Device& device, const ReadTensor& make);
 
   // In bytes: all, and what of it is on the device.
-  size_t size() const { return held_.size() + gathered_.size(); }
-  size_t device_size() const { return (on_host_ ? 0 : held_.size()) + gathered_.size(); }
+  size_t size() const { return held_.size() + embeddings_.size() + gathered_.size(); }
+  size_t device_size() const {
+    return (on_host_ == OnHost::all ? 0 : held_.size()) + gathered_.size();
+  }
+  OnHost on_host() const { return on_host_; }
 
   // What programs read, in the order of Model::frozen.
   std::vector<Tensor> tensors() const;
@@ -47,7 +53,7 @@ class FrozenWeights {
   struct Bytes {
     int64_t device = 0, host = 0;
   };
-  static Bytes bytes(const Model& model, DType compute, ShardPlace place, bool on_host);
+  static Bytes bytes(const Model& model, DType compute, ShardPlace place, OnHost on_host);
 
  private:
   // What this rank has of a block's bytes, and where.
@@ -56,6 +62,8 @@ class FrozenWeights {
     std::byte* data;
   };
   Held held(int block) const;
+  // A whole block, before stage 3.
+  std::byte* whole(int block) const;
   // Of a packed parameter the bytes that this rank has, and where.
   struct PackedPart {
     Tensor packed;
@@ -75,9 +83,10 @@ class FrozenWeights {
   ParamLayout layout_;  // in bytes, as all that follows
   ShardLayout shards_;
   BlockSlots slots_;
-  bool on_host_ = false;
-  Buffer held_;      // whole blocks, or slices
-  Buffer gathered_;  // at stage 3: the blocks that programs read, in `slots_`
+  OnHost on_host_ = OnHost::nothing;
+  Buffer held_;        // whole blocks, or slices
+  Buffer embeddings_;  // the first block, where it is not there
+  Buffer gathered_;    // at stage 3: the blocks that programs read, in `slots_`
 };
 
 }  // namespace sft

@@ -49,8 +49,9 @@ void LoadedModel::allocate(Device& device, const Holding& holding) {
     slots = BlockSlots(shards);
     gathered = device.allocate(bytes_of(slots.elements(), target.compute));
   }
-  frozen =
-      FrozenWeights(model, target.compute, place, holding.offload_param && host != nullptr, device);
+  Holding of_frozen = holding;
+  of_frozen.offload_param = holding.offload_param && host != nullptr;
+  frozen = FrozenWeights(model, target.compute, place, of_frozen.frozen_on_host(), device);
 }
 
 std::byte* LoadedModel::weights_at(const ShardRange& s) const {

@@ -34,8 +34,15 @@ struct HeldPart {
 // What a rank has of a model, and where.
 struct Holding {
   ShardPlace place;
-  bool offload_optimizer = false;  // masters and moments in the host's memory
-  bool offload_param = false;      // and, at stage 3, the copy of them that programs read
+  bool offload_optimizer = false;   // masters and moments in the host's memory
+  bool offload_param = false;       // and, at stage 3, the copy of them that programs read
+  bool offload_embeddings = false;  // the frozen table there too
+
+  FrozenWeights::OnHost frozen_on_host() const {
+    return offload_param        ? FrozenWeights::OnHost::all
+           : offload_embeddings ? FrozenWeights::OnHost::embeddings
+                                : FrozenWeights::OnHost::nothing;
+  }
 };
 
 struct LoadedModel {
@@ -68,7 +75,10 @@ struct LoadedModel {
     return shards.place().stage == 0 ||
            (shards.place().stage < 3 && target.compute == weight_type && host == nullptr);
   }
-  Holding holding() const { return {shards.place(), host != nullptr, copy_on_host}; }
+  Holding holding() const {
+    return {shards.place(), host != nullptr, copy_on_host,
+            frozen.on_host() == FrozenWeights::OnHost::embeddings};
+  }
   Device& optimizer_device(Device& own) const { return host ? *host : own; }
   bool whole_copy() const { return shards.place().stage < 3; }
   // The weights, and their copy (null: there is none), of elements that this rank holds.

@@ -57,6 +57,7 @@ Holding holding_of(const ShardingOptions& o, int rank, int world, DeviceKind kin
   if (kind != DeviceKind::cpu) {
     holding.offload_optimizer = o.offload_optimizer || o.offload_param;
     holding.offload_param = o.offload_param;
+    holding.offload_embeddings = o.offload_embeddings;
   }
   if (holding.offload_param && world == 1) {  // blocks come from the host instead
     holding.place.stage = 3;
@@ -100,7 +101,7 @@ ShardBytes shard_bytes(const Model& model, const Holding& holding, DType stored,
   out.moments +=
       static_cast<double>(whole_workspace(optimizer.whole, model.trained, shards.blocks()));
   const FrozenWeights::Bytes frozen =
-      FrozenWeights::bytes(model, compute, place, holding.offload_param);
+      FrozenWeights::bytes(model, compute, place, holding.frozen_on_host());
   out.weights += static_cast<double>(frozen.device);
   out.host += static_cast<double>(frozen.host);
   if (offloaded) {

@@ -321,6 +321,12 @@ std::pair<Model, std::string> on_four_bits(const Model& model) {
 
 }  // namespace
 
+bool only_looks_up_embeddings(const Model& model) {
+  return model.head_name() != kEmbeddingWeight &&
+         std::ranges::any_of(model.frozen,
+                             [](const ParamSpec& spec) { return spec.name == kEmbeddingWeight; });
+}
+
 std::string fitting_settings(const MemoryWish& wish, const Model& model, const Device& device,
                              DType compute, bool weights_loaded) {
   std::vector<std::string> found;
@@ -361,6 +367,15 @@ std::string fitting_settings(const MemoryWish& wish, const Model& model, const D
     other.recompute = name_of(policies.back().recompute);
     other.offload_activations = policies.back().offload;
     attempt(other, "--offload_optimizer " + flags_of(policies.back()));
+  }
+  if (device.kind() != DeviceKind::cpu && wish.holding.place.stage < 3 &&
+      !wish.holding.offload_embeddings && only_looks_up_embeddings(model)) {
+    MemoryWish other = wish;
+    other.holding.offload_embeddings = true;
+    attempt(other, "--offload_embeddings");
+    other.recompute = name_of(policies.back().recompute);
+    other.offload_activations = policies.back().offload;
+    attempt(other, "--offload_embeddings " + flags_of(policies.back()));
   }
   // What is left is less at a time: first of rows, with every remedy for what stays.
   MemoryWish smaller = wish;
@@ -424,6 +439,9 @@ MemoryPlan plan_run(const TrainOptions& options, const MemoryWish& wish, const M
   if ((options.sharding.offload_optimizer || options.sharding.offload_param) &&
       device.kind() == DeviceKind::cpu) {
     logger.note("offload_optimizer, offload_param: on the CPU all is in its memory already");
+  }
+  if (options.sharding.offload_embeddings && device.kind() == DeviceKind::cpu) {
+    logger.note("offload_embeddings: on the CPU the table is in its memory already");
   }
   const MemoryPlan plan = estimate_memory(wish, model, device, compute);
   logger.note(plan.line());

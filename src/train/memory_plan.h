@@ -87,6 +87,10 @@ MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Dev
 std::string fitting_settings(const MemoryWish& wish, const Model& model, const Device& device,
                              DType compute, bool weights_loaded = false);
 
+// Whether the table of embeddings is frozen and nothing but its rows is read, so that it may wait
+// in the host's memory (--offload_embeddings).
+bool only_looks_up_embeddings(const Model& model);
+
 // Where recomputation was asked for and less of it fits too, which is faster and gives the same
 // bits: the flags and what they take; else "".
 std::string cheaper_policy(const MemoryWish& wish, const MemoryPlan& plan, const Model& model,

@@ -233,6 +233,48 @@ TEST(TiledAttention, lengths_groups_and_windows_in_float32) {
   }
 }
 
+// In 16 bits with a soft cap products run on tensor cores all the same: tiles hold 64 rows of one
+// head, and 64 or 32 of what they look at.
+TEST(MmaAttention, soft_caps_windows_and_groups_in_16_bits) {
+  if (test_gpu() == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  for (const DType compute : {DType::bf16, DType::f16}) {
+    for (const int d : {8, 64, 80, 128, 200, 256}) {
+      for (const int window : {0, 1, 17, 32, 33, 100}) {
+        for (const Heads& heads : {Heads{1, 1, d}, Heads{6, 2, d}}) {
+          SCOPED_TRACE(fmt::format("heads of {}, a window of {}", d, window));
+          Attention options = options_of(heads, window);
+          options.cap = 1.5F;
+          check_fused({1, 70, 1, 0, 130, 2, 63, 64, 65}, 5, options, compute);
+        }
+      }
+      Attention options = options_of({2, 1, d});
+      options.cap = 50.0F;
+      check_fused({}, 20, options, compute);
+      check_fused({0, 0, 20, 0}, 70, options, compute);
+      check_fused({700}, 0, options, compute);
+    }
+  }
+}
+
+TEST(MmaAttention, padding_that_is_no_number_stays_outside) {
+  if (test_gpu() == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  for (const int d : {64, 256}) {
+    Attention options = options_of({7, 1, d});
+    options.cap = 1.5F;
+    OpCase c = attention_case({100, 33}, 40, options);
+    const OpRun on_gpu{.device = test_gpu(), .compute = DType::bf16};
+    const OpResult clean = run_op(c, on_gpu);
+    std::fill(c.operands[0].values.end() - int64_t{40} * 9 * d, c.operands[0].values.end(), NAN);
+    const OpResult r = run_op(c, on_gpu);
+    EXPECT_EQ(r.outputs, clean.outputs);
+    EXPECT_EQ(r.gradients, clean.gradients);
+  }
+}
+
 TEST(FusedAttention, padding_that_is_no_number_stays_outside) {
   if (test_gpu() == nullptr) {
     GTEST_SKIP() << "SFT_TEST_CUDA is not set";

@@ -108,7 +108,8 @@ TEST(GroupedLinear, more_groups_than_threads) {
 TEST(GroupedLinear, sizes_of_a_gpus_tiles) {
   for (const bool turned : {false, true}) {
     for (const Sizes& s : {Sizes{{0, 130, 130, 133, 200}, 72, 136, turned ? 0 : 8, turned, true},
-                           Sizes{{0, 1, 129, 129}, 136, 24, turned ? 0 : 16, turned}}) {
+                           Sizes{{0, 1, 129, 129}, 136, 24, turned ? 0 : 16, turned},
+                           Sizes{{0, 70, 70, 270, 330}, 96, 264, turned ? 0 : 24, turned}}) {
       OpCase c = linear_case(s);
       c.checked = 4;
       check_op(c);

@@ -103,15 +103,18 @@ TEST(FrozenWeights, a_gguf_file_is_held_as_it_is) {
 }
 
 // The bytes that a rank has of a model whose linear layers are kept in `type`.
-std::vector<std::byte> held_bytes(const ModelSource& source, DType type, Device& device,
-                                  bool made) {
+std::vector<std::byte> held_bytes(const ModelSource& source, DType type, Device& device, bool made,
+                                  FrozenWeights::OnHost on_host = FrozenWeights::OnHost::nothing) {
   Model shape = Model::from_config(source.config());
   LoraConfig config;
   config.target_expression = "all-linear";
   add_adapters(shape, plan_adapters(shape, config), config, [&](const std::string& name) {
     return name.find("proj") != std::string::npos ? std::optional(type) : std::nullopt;
   });
-  FrozenWeights frozen(shape, DType::f32, {}, false, device);
+  FrozenWeights frozen(shape, DType::f32, {}, on_host, device);
+  const FrozenWeights::Bytes planned = FrozenWeights::bytes(shape, DType::f32, {}, on_host);
+  EXPECT_EQ(frozen.device_size(), static_cast<size_t>(planned.device));
+  EXPECT_EQ(frozen.size(), static_cast<size_t>(planned.device + planned.host));
   const FrozenWeights::ReadTensor values = [&](const std::string& name, const Shape&,
                                                ElementRange part, float* to) {
     source.read_f32(name, part, to, nullptr);
@@ -128,6 +131,17 @@ std::vector<std::byte> held_bytes(const ModelSource& source, DType type, Device&
     device.download(bytes.data() + at, tensor.data, tensor.bytes());
   }
   return bytes;
+}
+
+// With SFT_TEST_CUDA a GPU, whose memory is not what `source` would make values in.
+TEST(FrozenWeights, a_table_in_the_hosts_memory_holds_the_same_values) {
+  const auto source = ModelSource::open(golden("plain").string(), "", {});
+  const bool on_gpu = std::getenv("SFT_TEST_CUDA") != nullptr;
+  const auto device = on_gpu ? Device::cuda(0, 2) : Device::cpu(2);
+  for (const bool made : {false, !on_gpu}) {
+    EXPECT_EQ(held_bytes(*source, DType::nf4, *device, made, FrozenWeights::OnHost::embeddings),
+              held_bytes(*source, DType::nf4, *device, made));
+  }
 }
 
 TEST(FrozenWeights, values_made_on_the_device_are_packed_as_those_that_are_read) {

@@ -114,6 +114,70 @@ TEST_P(AdapterKinds, learns) {
   EXPECT_LT(log[log.size() - 2]["loss"].get<double>(), log[0]["loss"].get<double>() - 0.02);
 }
 
+// With more loss as the better one the first evaluation is the best and the second ends the run.
+TEST_P(AdapterKinds, the_best_model_and_an_early_end_are_those_of_a_run_that_ends_there) {
+  const Rows rows(12), eval(5);
+  TrainOptions o = run_of(GetParam(), "early");
+  o.optim.lr_scheduler_type = "constant";
+  o.optim.learning_rate = 5e-3;
+  TrainOptions shorter = o;
+  o.max_steps = 30;
+  o.eval_strategy = o.save_strategy = "steps";
+  o.eval_steps = o.save_steps = 10;
+  o.metric_for_best_model = "loss";
+  o.greater_is_better = true;
+  o.report.early_stopping_patience = 1;
+  const auto ends_as = [&](int64_t step) {
+    shorter.max_steps = step;
+    EXPECT_EQ(run_one(shorter, rows).weights, run_one(o, rows, {.eval = &eval}).weights);
+  };
+  ends_as(20);
+  o.output_dir = fresh_folder("best").string();
+  o.load_best_model_at_end = true;
+  ends_as(10);
+}
+
+// float16 has fewer steps than float32 and its gradients are scaled: what is learned is the same
+// but for rounding, and a run that goes on has the bits of one that was never stopped.
+TEST_P(AdapterKinds, float16_trains_the_same_and_goes_on_to_the_bit) {
+  if (std::getenv("SFT_TEST_CUDA") == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  const Rows rows(40);
+  TrainOptions o = run_of(GetParam(), "float16");
+  RunSetup setup{.gpu = true};
+  setup.cache = fresh_folder("float16_cache");  // products choose once
+  o.bf16 = false;
+  const RunResult wide = run_one(o, rows, setup);
+  o.fp16 = true;
+  o.save_strategy = "steps";
+  o.save_steps = 3;
+  const RunResult narrow = run_one(o, rows, setup);
+  EXPECT_LT(relative_distance(wide.weights, narrow.weights), 2e-2);
+  const auto loss = [](const RunResult& r) { return r.log[4]["loss"].get<double>(); };
+  EXPECT_NEAR(loss(narrow), loss(wide), 5e-3);
+  setup.resume_from = (fs::path(o.output_dir) / "checkpoint-3").string();
+  o.save_strategy = "no";
+  EXPECT_EQ(narrow.weights, run_one(o, rows, setup).weights);
+}
+
+// Rows of the table are read in the host's memory.
+TEST(Adapters, a_table_in_the_hosts_memory_changes_no_bit) {
+  if (std::getenv("SFT_TEST_CUDA") == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  const Rows rows(40);
+  TrainOptions o = run_of({"untied", "{}", 0.3, false, "llama3"}, "embeddings");
+  const RunSetup setup{.gpu = true, .cache = fresh_folder("embeddings_cache")};
+  for (const bool packed : {false, true}) {
+    o.model.load_in_4bit = packed;
+    o.sharding.offload_embeddings = false;
+    const RunResult there = run_one(o, rows, setup);
+    o.sharding.offload_embeddings = true;
+    EXPECT_EQ(there.weights, run_one(o, rows, setup).weights);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, AdapterKinds, ::testing::ValuesIn(kKinds), [](const auto& test) {
   std::string name = test.param.name;
   std::ranges::replace(name, ' ', '_');

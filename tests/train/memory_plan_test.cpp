@@ -132,6 +132,32 @@ TEST(MemoryPlan, what_does_not_fit_is_told_what_would) {
   EXPECT_EQ(fitting_settings(wish, model, Pretended(1000), DType::bf16), "");
 }
 
+// The table of words moves to the host's memory, byte for byte, where nothing but its rows is read.
+TEST(MemoryPlan, embeddings_on_the_host_are_named_where_that_is_enough) {
+  Json config = read_json(kModel / "config.json");
+  config["tie_word_embeddings"] = false;
+  Model model = Model::from_config(config);
+  EXPECT_FALSE(only_looks_up_embeddings(model)) << "it is trained";
+  LoraConfig adapters;
+  adapters.target_expression = "all-linear";
+  add_adapters(model, plan_adapters(model, adapters), adapters);
+  EXPECT_TRUE(only_looks_up_embeddings(model));
+  const MemoryWish wish = wish_for("block", true);
+  MemoryWish away = wish;
+  away.holding.offload_embeddings = true;
+  const MemoryPlan here = estimate_memory(wish, model, Pretended(1e15), DType::bf16);
+  const MemoryPlan there = estimate_memory(away, model, Pretended(1e15), DType::bf16);
+  const double table = 2.0 * static_cast<double>(model.config.vocab * model.config.hidden);
+  EXPECT_EQ(here.needed() - there.needed(), table);
+  EXPECT_EQ(there.host - here.host, table);
+  const std::string found = fitting_settings(wish, model, Pretended(there.needed()), DType::bf16);
+  EXPECT_NE(found.find("--offload_embeddings --gradient_checkpointing block"), std::string::npos)
+      << found;
+  Model tied = tall_model();
+  add_adapters(tied, plan_adapters(tied, adapters), adapters);
+  EXPECT_FALSE(only_looks_up_embeddings(tied)) << "the head reads all of it";
+}
+
 // What QLoRA would take is said, beside what else fits.
 TEST(MemoryPlan, four_bits_are_named_where_they_fit) {
   const Model model = tall_model();

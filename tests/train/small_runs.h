@@ -203,9 +203,10 @@ inline RunResult run_rank(TrainOptions o, const PreparedDataset& rows, Communica
   return result;
 }
 
-inline RunResult run_one(const TrainOptions& o, const PreparedDataset& rows) {
+inline RunResult run_one(const TrainOptions& o, const PreparedDataset& rows,
+                         const RunSetup& setup = {}) {
   const auto comm = local_communicator();
-  return run_rank(o, rows, *comm);
+  return run_rank(o, rows, *comm, setup);
 }
 
 // What is computed again, and what waits in the host's memory, changes no bit. With SFT_TEST_CUDA

@@ -144,6 +144,8 @@ constexpr CodeRow kAdapters[] = {
      "leave one of them out", Thrown::widely},
     {"C202", "a key of a quantization_config has a value that is not read",
      "write it as the message asks, or use the unquantised model", Thrown::widely},
+    {"C203", "--offload_embeddings, and the table is trained, or is the head too",
+     "leave it out"},
     {"C196", "`sft merge` would write into the base's or the adapter's own folder",
      "name another folder"},
     {"C197", "trainable_token_indices names words or a table that the model does not have",

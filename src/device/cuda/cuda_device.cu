@@ -169,8 +169,9 @@ void CudaDevice::upload(void* to, const void* from, size_t bytes) {
     const size_t piece = next_piece_++ % kPieces;
     check_cuda(cudaEventSynchronize(staged_[piece]), "an upload");
     std::memcpy(staging_ + piece * kPiece, static_cast<const std::byte*>(from) + done, n);
+    // `to` may be memory of the host that the device reads.
     check_cuda(cudaMemcpyAsync(static_cast<std::byte*>(to) + done, staging_ + piece * kPiece, n,
-                               cudaMemcpyHostToDevice, stream_),
+                               cudaMemcpyDefault, stream_),
                "an upload");
     check_cuda(cudaEventRecord(staged_[piece], stream_), "an upload");
     done += n;

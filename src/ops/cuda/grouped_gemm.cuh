@@ -1,18 +1,20 @@
 // Grouped matrix products of bfloat16 for compute capability 9.0: rows that are sorted into groups,
 // each with a matrix of its own. Used by experts_cuda.cu.
 //
-// As in gated_gemm.cuh a block has one warpgroup that copies and two that compute, tile after tile
-// by turns, in a fixed order. Where groups begin and end is read on the device: a tile reaches into
-// the next group's rows, and what comes of these is not stored (or, where rows are what is summed
-// over, they are set to zero).
+// A block has one warpgroup that copies and two that compute, each half of the rows of a tile, tile
+// after tile in a fixed order. The two share operands and nothing else: one that has its sums
+// writes them while the other multiplies. Where groups begin and end is read on the device: a tile
+// reaches into the next group's rows, and what comes of these is not stored (or, where rows are
+// what is summed over, they are set to zero); half a tile that has no row of its own is skipped.
 #pragma once
 
 #include <cuda_bf16.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "device/cuda/cuda_device.h"
-#include "ops/cuda/hopper.cuh"
+#include "ops/cuda/hopper_wide.cuh"
 #include "ops/cuda/tensor_map.h"
 
 namespace sft {
@@ -21,18 +23,21 @@ namespace sft {
 //   kOuter false: out (rows, n) = a b^T, b (groups * n, k), and a second product low_a low_b^T;
 //                 with kTurned a b, b (groups * k, n)
 //   kOuter true:  out (groups * m, n) = a^T b, summed over each group's rows
-template <bool kIsOuter, bool kIsTurned, int kColumns>
+// Blocks of a cluster have neighbouring tiles of columns and share a: each loads its part of the
+// rows and sends it to all.
+template <bool kIsOuter, bool kIsTurned, int kColumns, int kBlocks = 1>
 struct GroupedPlan {
+  static constexpr int kCluster = kBlocks;
   static constexpr bool kOuter = kIsOuter, kTurned = kIsOuter || kIsTurned;
   static constexpr int kTileM = 128, kTileN = kColumns, kTileK = 64;
   static constexpr int kBox = 64 * 64 * 2;  // bytes of 64 rows and 64 columns
   static constexpr int kBytesA = kTileM * kTileK * 2;
   static constexpr int kStage = kBytesA + kTileN / 64 * kBox;
-  static constexpr int kStages = 5;
-  static constexpr int kSlots = 2;  // 64 x 64 results of a warpgroup on their way out
-  static constexpr int kTiles = kStages * kStage + (kOuter ? 0 : 2 * kSlots * kBox);
+  static constexpr int kStages = (192 << 10) / kStage;
+  // After the stages 64 x 64 results of each warpgroup on their way out.
+  static constexpr int kTiles = kStages * kStage + (kOuter ? 0 : 2 * kBox);
   static constexpr int kMostGroups = 2048;
-  static constexpr int kShared = kTiles + 2 * (kMostGroups + 1) * 4 + 128 + 1024;
+  static constexpr int kShared = kTiles + 2 * (kMostGroups + 1) * 4 + 128;
 };
 
 struct GroupedMaps {
@@ -40,11 +45,11 @@ struct GroupedMaps {
 };
 
 // `k`: the length of the sums; in steps of kTileK those from wide_steps on are of the second
-// product.
+// product. thin_end: the last step has no more than 16 values. tiles_n: of a cluster's columns.
 struct GroupedSizes {
   int groups, m, n, k, low, wide_steps, k_steps, tiles_m, tiles_n;
   float alpha;
-  bool accumulate;
+  bool accumulate, thin_end;
 };
 
 namespace grouped {
@@ -59,20 +64,20 @@ struct Tile {
 template <class P>
 struct Worker {
   Barrier *full, *empty;  // kStages
-  Barrier* turn;          // 2
   uint8_t *stages, *slots;
   int *starts, *before;  // groups + 1: rows, and tiles of rows, before a group
   GroupedSizes sizes;
   int tiles;
+  int rank;  // in the cluster
 
   __device__ Worker(uint8_t* memory, const GroupedSizes& s) : sizes(s) {
     stages = memory;
     slots = memory + P::kStages * P::kStage;
     full = reinterpret_cast<Barrier*>(memory + P::kTiles);
     empty = full + P::kStages;
-    turn = empty + P::kStages;
     starts = reinterpret_cast<int*>(memory + P::kTiles + 128);
     before = starts + P::kMostGroups + 1;
+    rank = P::kCluster == 1 ? 0 : static_cast<int>(rank_in_cluster());
   }
   // By all threads.
   __device__ void start_work(const int32_t* given) {
@@ -83,10 +88,8 @@ struct Worker {
     if (threadIdx.x == 0) {
       for (int i = 0; i < P::kStages; ++i) {
         start(full + i, 1);
-        start(empty + i, 1);
+        start(empty + i, 2 * P::kCluster);
       }
-      start(turn, 1);
-      start(turn + 1, 1);
       publish_barriers();
     }
     __syncthreads();
@@ -94,6 +97,9 @@ struct Worker {
       count_tiles(static_cast<int>(threadIdx.x));
     }
     __syncthreads();
+    if constexpr (P::kCluster > 1) {
+      synchronize_cluster();
+    }
     tiles = P::kOuter ? sizes.groups * sizes.tiles_m * sizes.tiles_n
                       : before[sizes.groups] * sizes.tiles_n;
   }
@@ -120,7 +126,8 @@ struct Worker {
   }
 
   __device__ int tile_number(int ordinal) const {
-    return static_cast<int>(blockIdx.x) + ordinal * static_cast<int>(gridDim.x);
+    return static_cast<int>(blockIdx.x) / P::kCluster +
+           ordinal * (static_cast<int>(gridDim.x) / P::kCluster);
   }
   __device__ bool has(int ordinal) const { return tile_number(ordinal) < tiles; }
   __device__ Tile place(int ordinal) const {
@@ -143,12 +150,13 @@ struct Worker {
       }
       const int r = tile - before[low] * sizes.tiles_n;
       const int rows = rows_of_tiles(low);
-      return {low, starts[low] + r % rows * P::kTileM, r / rows * P::kTileN, starts[low],
-              starts[low + 1]};
+      return {low, starts[low] + r % rows * P::kTileM, (r / rows * P::kCluster + rank) * P::kTileN,
+              starts[low], starts[low + 1]};
     }
   }
+  // A group of no rows has a step too, in which all rows are set to zero.
   __device__ int steps(const Tile& t) const {
-    return P::kOuter ? (t.end - t.first + P::kTileK - 1) / P::kTileK : sizes.k_steps;
+    return P::kOuter ? max((t.end - t.first + P::kTileK - 1) / P::kTileK, 1) : sizes.k_steps;
   }
 };
 
@@ -181,7 +189,13 @@ __device__ void bring_operands(const Worker<P>& w, const GroupedMaps& maps) {
         const int along = (low ? k - w.sizes.wide_steps : k) * P::kTileK;
         const int depth = low ? w.sizes.low : w.sizes.k;
         const CUtensorMap& map_b = low ? maps.low_b : maps.b;
-        load(low ? maps.low_a : maps.a, full, a, along, at.m, kOften);
+        const CUtensorMap& map_a = low ? maps.low_a : maps.a;
+        if constexpr (P::kCluster == 1) {
+          load(map_a, full, a, along, at.m, kOften);
+        } else {
+          load(map_a, full, a + w.rank * P::kBytesA / P::kCluster, along,
+               at.m + w.rank * P::kTileM / P::kCluster, kOften, uint16_t{(1 << P::kCluster) - 1});
+        }
 #pragma unroll
         for (int i = 0; i < P::kTileN / 64; ++i) {
           if constexpr (P::kTurned) {
@@ -195,21 +209,16 @@ __device__ void bring_operands(const Worker<P>& w, const GroupedMaps& maps) {
   }
 }
 
-// Of 64 rows of a 64 x 64 tile, or a row of two of them, those from `first` on become zero.
-template <class P>
-__device__ void clear_rows(uint8_t* a, int first, int thread) {
-  constexpr int kPieces = P::kTileM / 64 * 8;  // of 16 bytes
-  for (int i = thread; i < (64 - first) * kPieces; i += 128) {
-    const int row = first + i / kPieces;
-    const int piece = i % kPieces;
-    *reinterpret_cast<uint4*>(a + piece / 8 * P::kBox + row * 128 + piece % 8 * 16) = {0, 0, 0, 0};
+// Of the 64 rows of a 64 x 64 tile those from `first` on become zero.
+__device__ inline void clear_rows(uint8_t* tile, int first, int thread) {
+  for (int i = thread; i < (64 - first) * 8; i += 128) {
+    *reinterpret_cast<uint4*>(tile + first * 128 + i * 16) = {0, 0, 0, 0};
   }
 }
 
 // 64 x 64 results to memory, by a warpgroup: `rows` rows and `columns` columns of them.
-template <class P>
-__device__ void write_rows(const uint8_t* slot, __nv_bfloat16* out, int stride, int rows,
-                           int columns, bool accumulate, int thread) {
+__device__ inline void write_rows(const uint8_t* slot, __nv_bfloat16* out, int stride, int rows,
+                                  int columns, bool accumulate, int thread) {
   const int piece = thread % 8;
   if (piece * 8 >= columns) {
     return;
@@ -238,125 +247,123 @@ __device__ inline int block_offset(int thread, int pair) {
   return offset ^ (offset >> 3 & 0x70);
 }
 
+// A warpgroup's 64 rows of a tile, from row `m` on.
 template <class P, class Out>
-__device__ void store_tile(const Worker<P>& w, const Tile& at, const float (&acc)[2][P::kTileN / 2],
-                           Out* out, int warpgroup, int thread, int& step) {
+__device__ void store_rows(const Worker<P>& w, const Tile& at, int m,
+                           const float (&acc)[P::kTileN / 2], Out* out, int warpgroup, int thread) {
   const GroupedSizes& s = w.sizes;
   if constexpr (P::kOuter) {
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
+    for (int half = 0; half < 2; ++half) {
+      const int row = m + thread / 32 * 16 + thread % 32 / 4 + half * 8;
+      float* const to = out + (int64_t{at.group} * s.m + row) * s.n + at.n + thread % 4 * 2;
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int row = at.m + i * 64 + thread / 32 * 16 + thread % 32 / 4 + half * 8;
-        float* const to = out + (int64_t{at.group} * s.m + row) * s.n + at.n + thread % 4 * 2;
-#pragma unroll
-        for (int j = 0; j < P::kTileN / 8; ++j) {
-          if (row < s.m && at.n + j * 8 < s.n) {
-            auto* const pair = reinterpret_cast<float2*>(to + j * 8);
-            float2 value{acc[i][j * 4 + half * 2], acc[i][j * 4 + half * 2 + 1]};
-            if (s.accumulate) {
-              value.x += pair->x;
-              value.y += pair->y;
-            }
-            *pair = value;
+      for (int j = 0; j < P::kTileN / 8; ++j) {
+        if (row < s.m && at.n + j * 8 < s.n) {
+          auto* const pair = reinterpret_cast<float2*>(to + j * 8);
+          float2 value{acc[j * 4 + half * 2], acc[j * 4 + half * 2 + 1]};
+          if (s.accumulate) {
+            value.x += pair->x;
+            value.y += pair->y;
           }
+          *pair = value;
         }
       }
     }
   } else {
+    uint8_t* const slot = w.slots + warpgroup * P::kBox;
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
+    for (int h = 0; h < P::kTileN / 64; ++h) {
+      synchronize_warpgroup(1 + warpgroup);  // all have read what was there
 #pragma unroll
-      for (int h = 0; h < P::kTileN / 64; ++h, ++step) {
-        uint8_t* const slot = w.slots + (warpgroup * P::kSlots + step % P::kSlots) * P::kBox;
+      for (int pair = 0; pair < 4; ++pair) {
+        const float* const x = acc + h * 32 + pair * 8;
+        uint32_t values[4];
 #pragma unroll
-        for (int pair = 0; pair < 4; ++pair) {
-          const float* const x = acc[i] + h * 32 + pair * 8;
-          uint32_t values[4];
-#pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            values[j] = pack(x[2 * j] * s.alpha, x[2 * j + 1] * s.alpha);
-          }
-          store_blocks(slot + block_offset(thread, pair), values);
+        for (int j = 0; j < 4; ++j) {
+          values[j] = pack(x[2 * j] * s.alpha, x[2 * j + 1] * s.alpha);
         }
-        // Two slots by turns: all have read one of them before it is written again.
-        synchronize_warpgroup(1 + warpgroup);
-        const int row = at.m + i * 64;
-        const int column = at.n + h * 64;
-        write_rows<P>(slot, out + int64_t{row} * s.n + column, s.n, min(64, at.end - row),
-                      s.n - column, s.accumulate, thread);
+        store_blocks(slot + block_offset(thread, pair), values);
       }
+      synchronize_warpgroup(1 + warpgroup);
+      const int column = at.n + h * 64;
+      write_rows(slot, out + int64_t{m} * s.n + column, s.n, min(64, at.end - m), s.n - column,
+                 s.accumulate, thread);
     }
   }
 }
 
-// One warpgroup: every second tile of the block.
+// One warpgroup: its half of every tile of the block.
 template <class P, class Out>
 __device__ void compute(const Worker<P>& w, Out* out, int warpgroup, int thread) {
   constexpr int kAdvanceA = P::kOuter ? 16 * 128 : 16 * 2;  // bytes to the next 16 of k
   constexpr int kAdvanceB = P::kTurned ? 16 * 128 : 16 * 2;
   const uint32_t leading = P::kTurned ? P::kBox : 16;
   const auto release = [&](int it) {
-    if (thread == 0) {
-      arrive(w.empty + it % P::kStages);
+    Barrier* const empty = w.empty + it % P::kStages;
+    if constexpr (P::kCluster > 1) {
+      if (thread < P::kCluster) {
+        arrive_at(empty, static_cast<uint32_t>(thread));
+      }
+    } else if (thread == 0) {
+      arrive(empty);
     }
   };
   int it = 0;
-  int step = 0;
   for (int ordinal = 0; w.has(ordinal); ++ordinal) {
     const Tile at = w.place(ordinal);
     const int steps = w.steps(at);
-    if (ordinal % 2 != warpgroup) {
-      it += steps;
+    const int m = at.m + warpgroup * 64;
+    if (m >= (P::kOuter ? w.sizes.m : at.end)) {
+      for (int k = 0; k < steps; ++k, ++it) {
+        wait(w.full + it % P::kStages, it / P::kStages & 1);
+        release(it);
+      }
       continue;
     }
-    float acc[2][P::kTileN / 2];  // two blocks of 64 rows
-    if (P::kOuter && steps == 0) {
-#pragma unroll
-      for (int i = 0; i < P::kTileN / 2; ++i) {
-        acc[0][i] = acc[1][i] = 0.0F;
-      }
-    }
-    if (ordinal > 0) {
-      // A wait may be one phase early, no more: not before the other has seen its last operands.
-      wait(w.turn + warpgroup, (ordinal - 1) / 2 & 1);
-    }
-    for (int k = 0; k < steps; ++k, ++it) {
+    float acc[P::kTileN / 2];
+    const auto multiply_step = [&](int k, auto pieces) {
       uint8_t* const stage = w.stages + it % P::kStages * P::kStage;
-      const uint64_t a = operand(stage, P::kOuter ? P::kBox : 16);
+      uint8_t* const own = stage + warpgroup * P::kBox;
+      const uint64_t a = operand(own, P::kOuter ? P::kBox : 16);
       const uint64_t b = operand(stage + P::kBytesA, leading);
       wait(w.full + it % P::kStages, it / P::kStages & 1);
       if constexpr (P::kOuter) {
         const int left = at.end - at.first - k * P::kTileK;
         if (left < P::kTileK) {
-          clear_rows<P>(stage, left, thread);
+          clear_rows(own, left, thread);
           show_to_copies();
           synchronize_warpgroup(1 + warpgroup);
         }
       }
       begin_products();
 #pragma unroll
-      for (int j = 0; j < P::kTileK / 16; ++j) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          multiply<P::kTurned, P::kOuter>(acc[i], a + (i * P::kBox + j * kAdvanceA) / 16,
-                                          b + j * kAdvanceB / 16, k + j > 0);
-        }
+      for (int j = 0; j < pieces(); ++j) {
+        multiply<P::kTurned, P::kOuter>(acc, a + j * kAdvanceA / 16, b + j * kAdvanceB / 16,
+                                        k + j > 0);
       }
       commit_products();
       if (k > 0) {
         wait_products<1>();
         release(it - 1);
       }
+      ++it;
+    };
+    constexpr std::integral_constant<int, P::kTileK / 16> kAll;
+    constexpr std::integral_constant<int, 1> kOne;
+    if (P::kOuter || !w.sizes.thin_end) {
+      for (int k = 0; k < steps; ++k) {
+        multiply_step(k, kAll);
+      }
+    } else {
+      for (int k = 0; k + 1 < steps; ++k) {
+        multiply_step(k, kAll);
+      }
+      multiply_step(steps - 1, kOne);
     }
-    if (thread == 0) {
-      arrive(w.turn + (1 - warpgroup));
-    }
-    if (steps > 0) {
-      wait_products<0>();
-      release(it - 1);
-    }
-    store_tile(w, at, acc, out, warpgroup, thread, step);
+    wait_products<0>();
+    release(it - 1);
+    store_rows(w, at, m, acc, out, warpgroup, thread);
   }
 }
 
@@ -379,12 +386,18 @@ __global__ void __launch_bounds__(384, 1)
     take_registers<232>();
     compute(w, out, role - 1, thread);
   }
+  // A block that is gone can be sent nothing.
+  if constexpr (P::kCluster > 1) {
+    __syncwarp();
+    synchronize_cluster();
+  }
 #endif
 }
 
 }  // namespace grouped
 
-// Launches a plan on a stream. `most_tiles`: no more tiles than these, however rows are grouped.
+// Launches a plan on a stream. `most_tiles`: no more tiles of a cluster than these, however rows
+// are grouped.
 template <class P, class Out>
 void launch_grouped_gemm(cudaStream_t stream, int multiprocessors, const GroupedMaps& maps,
                          const GroupedSizes& sizes, const int32_t* starts, int64_t most_tiles,
@@ -392,9 +405,21 @@ void launch_grouped_gemm(cudaStream_t stream, int multiprocessors, const Grouped
   const auto kernel = grouped::grouped_gemm_kernel<P, Out>;
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, P::kShared),
              "shared memory");
-  const auto blocks = static_cast<unsigned>(std::min<int64_t>(multiprocessors, most_tiles));
-  kernel<<<blocks, 384, P::kShared, stream>>>(maps, sizes, starts, out);
-  check_cuda(cudaGetLastError(), "grouped product");
+  const auto clusters =
+      static_cast<unsigned>(std::min<int64_t>(multiprocessors / P::kCluster, most_tiles));
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim.x = P::kCluster;
+  attribute.val.clusterDim.y = 1;
+  attribute.val.clusterDim.z = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(clusters * P::kCluster);
+  config.blockDim = dim3(384);
+  config.dynamicSmemBytes = P::kShared;
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, maps, sizes, starts, out), "grouped product");
 }
 
 }  // namespace sft
