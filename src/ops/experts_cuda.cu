@@ -334,30 +334,29 @@ bool fits(CudaDevice& device, const Tensor& a, const Tensor& b, const Tensor& st
 
 int steps_of(int64_t n, int64_t size) { return static_cast<int>((n + size - 1) / size); }
 
-template <bool kTurned, int kColumns, int kBlocks = 1>
+template <bool kTurned, int kColumns>
 void product(CudaDevice& device, const Tensor& x, const Tensor& weight, const Tensor& low,
              const Tensor& low_weight, const Tensor& starts, float alpha, Tensor& y,
              bool accumulate) {
-  using Plan = GroupedPlan<false, kTurned, kColumns, kBlocks>;
-  constexpr int kRowsA = Plan::kTileM / kBlocks;
+  using Plan = GroupedPlan<false, kTurned, kColumns>;
   const auto map = [](const Tensor& t, int box_rows) {
     return tensor_map(t.data, t.shape[0], t.shape[1], t.shape[1], box_rows);
   };
-  GroupedMaps maps{map(x, kRowsA), map(weight, 64), {}, {}};
+  GroupedMaps maps{map(x, Plan::kTileM), map(weight, 64), {}, {}};
   GroupedSizes s{};
   s.groups = static_cast<int>(starts.shape[0] - 1);
   s.n = static_cast<int>(y.shape[1]);
   s.k = static_cast<int>(x.shape[1]);
   s.wide_steps = s.k_steps = steps_of(s.k, Plan::kTileK);
   if (low.data != nullptr) {
-    maps.low_a = map(low, kRowsA);
+    maps.low_a = map(low, Plan::kTileM);
     maps.low_b = map(low_weight, 64);
     s.low = static_cast<int>(low.shape[1]);
     s.k_steps += steps_of(s.low, Plan::kTileK);
   }
   const int last = (low.data != nullptr ? s.low : s.k) % Plan::kTileK;
-  s.thin_end = 0 < last && last <= 16;
-  s.tiles_n = steps_of(s.n, Plan::kTileN * kBlocks);
+  s.end_pieces = steps_of(last == 0 ? Plan::kTileK : last, 16);
+  s.tiles_n = steps_of(s.n, Plan::kTileN);
   s.alpha = alpha;
   s.accumulate = accumulate;
   const int64_t most = (steps_of(y.shape[0], Plan::kTileM) + s.groups) * int64_t{s.tiles_n};
@@ -446,15 +445,9 @@ void grouped_product(Device& device, const Tensor& x, const Tensor& weight, cons
 #ifdef SFT_HOPPER
   if (fits(gpu, x, weight, starts) && y.shape[1] % 8 == 0 &&
       (low.data == nullptr || fits(gpu, low, low_weight, starts))) {
-    const int64_t columns = y.shape[1];
-    const bool few = columns <= 64;
-    const bool pairs = steps_of(columns, 256) % 2 == 0;
-    const auto call = turned ? (few     ? product<true, 64>
-                                : pairs ? product<true, 256, 2>
-                                        : product<true, 256>)
-                             : (few     ? product<false, 64>
-                                : pairs ? product<false, 256, 2>
-                                        : product<false, 256>);
+    const bool few = y.shape[1] <= 64;
+    const auto call = turned ? (few ? product<true, 64> : product<true, 256>)
+                             : (few ? product<false, 64> : product<false, 256>);
     return call(gpu, x, weight, low, low_weight, starts, alpha, y, accumulate);
   }
 #endif

@@ -84,10 +84,18 @@ AdapterStart::AdapterStart(const LoraConfig& config, const AdapterPlan& plan)
 AdapterStart AdapterStart::drawn(const LoraConfig& config, const AdapterPlan& plan, uint64_t seed,
                                  uint64_t before) {
   AdapterStart start(config, plan);
-  AdapterDraws draws = draw_adapters(plan.targets, config.init, seed, before);
-  start.values_ = std::move(draws.values);
-  start.starts_ = std::move(draws.starts);
+  start.draws_ = [targets = plan.targets, init = config.init, seed, before] {
+    return draw_adapters(targets, init, seed, before);
+  };
   return start;
+}
+
+void AdapterStart::draw() {
+  if (draws_) {
+    AdapterDraws draws = std::exchange(draws_, nullptr)();
+    values_ = std::move(draws.values);
+    starts_ = std::move(draws.starts);
+  }
 }
 
 AdapterStart AdapterStart::given(const LoraConfig& config, const AdapterPlan& plan,
@@ -109,6 +117,9 @@ bool AdapterStart::changes(const std::string& name) const {
 void AdapterStart::read(const ModelSource& source, const std::string& name, ElementRange part,
                         float* to, ThreadPool& pool) {
   const std::string_view prefix = kAdapterPrefix;
+  if (name.starts_with(prefix)) {
+    draw();
+  }
   if (const auto found = values_.find(name); found != values_.end()) {
     std::copy(found->second.begin() + part.begin, found->second.begin() + part.end, to);
   } else if (zeroed_.contains(name)) {
@@ -169,6 +180,7 @@ void AdapterStart::read_base(const ModelSource& source, const std::string& name,
 const std::vector<float>& AdapterStart::values(const ModelSource& source,
                                                const AdapterTarget& target, bool b,
                                                ThreadPool& pool) {
+  draw();
   const auto found = values_.find(b ? tensor_b(target) : tensor_a(target));
   if (found != values_.end()) {
     return found->second;
@@ -182,6 +194,7 @@ const LowRank& AdapterStart::factors(const ModelSource& source, const AdapterTar
   if (const auto found = factors_.find(t.module); found != factors_.end()) {
     return found->second;
   }
+  draw();
   std::vector<float> weight(static_cast<size_t>(t.out * t.in));
   const std::string name = t.module + std::string(kWeight);
   source.read_f32(source.has(name) ? name : kEmbeddingWeight, {0, t.out * t.in}, weight.data(),

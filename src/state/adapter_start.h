@@ -3,6 +3,7 @@
 // and by `sft merge`.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -16,7 +17,8 @@ namespace sft {
 
 class AdapterStart {
  public:
-  // A new adapter: A and B as drawn, after `before` numbers for others.
+  // A new adapter: A and B as drawn, after `before` numbers for others. They are drawn when the
+  // first value is read: a plan, or a model with random weights, needs none.
   static AdapterStart drawn(const LoraConfig& config, const AdapterPlan& plan, uint64_t seed,
                             uint64_t before = 0);
   // An adapter that is there, by the names in its file.
@@ -49,6 +51,7 @@ class AdapterStart {
 
  private:
   AdapterStart(const LoraConfig& config, const AdapterPlan& plan);
+  void draw();
   const LowRank& factors(const ModelSource& source, const AdapterTarget& target, ThreadPool& pool);
   const std::vector<float>& values(const ModelSource& source, const AdapterTarget& target, bool b,
                                    ThreadPool& pool);
@@ -66,6 +69,7 @@ class AdapterStart {
   void read_tokens(const ModelSource& source, const std::string& module, ElementRange part,
                    float* to, ThreadPool& pool);
 
+  std::function<AdapterDraws()> draws_;  // what is still to be drawn
   LoraConfig config_;
   std::map<std::string, AdapterTarget> targets_;        // by module
   std::map<std::string, std::vector<int64_t>> tokens_;  // by module

@@ -48,6 +48,17 @@ LoraConfig config_of(const std::string& init) {
   return c;
 }
 
+// A plan of a large model is made without its numbers, which would be many gigabytes here, and so
+// is the base beneath it.
+TEST_F(AdapterStarts, nothing_is_drawn_before_it_is_read) {
+  const LoraConfig config = config_of("true");
+  AdapterPlan plan = plan_adapters(model_, config);
+  plan.targets.front().in = int64_t{1} << 50;
+  AdapterStart start = AdapterStart::drawn(config, plan, 42);
+  EXPECT_FALSE(start.changes(weight_));
+  EXPECT_EQ(read(start, weight_, 40 * 24), stored(weight_));
+}
+
 TEST_F(AdapterStarts, magnitudes_are_the_rows_lengths) {
   LoraConfig c = config_of("true");
   c.dora = true;

@@ -137,8 +137,9 @@ TEST_P(AdapterKinds, the_best_model_and_an_early_end_are_those_of_a_run_that_end
   ends_as(10);
 }
 
-// float16 has fewer steps than float32 and its gradients are scaled: what is learned is the same
-// but for rounding, and a run that goes on has the bits of one that was never stopped.
+// Gradients are scaled in float16: what is learned is that of float32 but for rounding, and for
+// steps that are skipped while the scale is found; a run that goes on has the bits of one that was
+// never stopped.
 TEST_P(AdapterKinds, float16_trains_the_same_and_goes_on_to_the_bit) {
   if (std::getenv("SFT_TEST_CUDA") == nullptr) {
     GTEST_SKIP() << "SFT_TEST_CUDA is not set";
@@ -155,7 +156,7 @@ TEST_P(AdapterKinds, float16_trains_the_same_and_goes_on_to_the_bit) {
   const RunResult narrow = run_one(o, rows, setup);
   EXPECT_LT(relative_distance(wide.weights, narrow.weights), 2e-2);
   const auto loss = [](const RunResult& r) { return r.log[4]["loss"].get<double>(); };
-  EXPECT_NEAR(loss(narrow), loss(wide), 5e-3);
+  EXPECT_NEAR(loss(narrow), loss(wide), narrow.outcome.skipped == 0 ? 5e-3 : 2e-2);
   setup.resume_from = (fs::path(o.output_dir) / "checkpoint-3").string();
   o.save_strategy = "no";
   EXPECT_EQ(narrow.weights, run_one(o, rows, setup).weights);

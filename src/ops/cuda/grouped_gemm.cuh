@@ -23,11 +23,8 @@ namespace sft {
 //   kOuter false: out (rows, n) = a b^T, b (groups * n, k), and a second product low_a low_b^T;
 //                 with kTurned a b, b (groups * k, n)
 //   kOuter true:  out (groups * m, n) = a^T b, summed over each group's rows
-// Blocks of a cluster have neighbouring tiles of columns and share a: each loads its part of the
-// rows and sends it to all.
-template <bool kIsOuter, bool kIsTurned, int kColumns, int kBlocks = 1>
+template <bool kIsOuter, bool kIsTurned, int kColumns>
 struct GroupedPlan {
-  static constexpr int kCluster = kBlocks;
   static constexpr bool kOuter = kIsOuter, kTurned = kIsOuter || kIsTurned;
   static constexpr int kTileM = 128, kTileN = kColumns, kTileK = 64;
   static constexpr int kBox = 64 * 64 * 2;  // bytes of 64 rows and 64 columns
@@ -45,11 +42,11 @@ struct GroupedMaps {
 };
 
 // `k`: the length of the sums; in steps of kTileK those from wide_steps on are of the second
-// product. thin_end: the last step has no more than 16 values. tiles_n: of a cluster's columns.
+// product. end_pieces: how many times 16 values the last step has, 1, 2 or more.
 struct GroupedSizes {
-  int groups, m, n, k, low, wide_steps, k_steps, tiles_m, tiles_n;
+  int groups, m, n, k, low, wide_steps, k_steps, end_pieces, tiles_m, tiles_n;
   float alpha;
-  bool accumulate, thin_end;
+  bool accumulate;
 };
 
 namespace grouped {
@@ -68,7 +65,6 @@ struct Worker {
   int *starts, *before;  // groups + 1: rows, and tiles of rows, before a group
   GroupedSizes sizes;
   int tiles;
-  int rank;  // in the cluster
 
   __device__ Worker(uint8_t* memory, const GroupedSizes& s) : sizes(s) {
     stages = memory;
@@ -77,7 +73,6 @@ struct Worker {
     empty = full + P::kStages;
     starts = reinterpret_cast<int*>(memory + P::kTiles + 128);
     before = starts + P::kMostGroups + 1;
-    rank = P::kCluster == 1 ? 0 : static_cast<int>(rank_in_cluster());
   }
   // By all threads.
   __device__ void start_work(const int32_t* given) {
@@ -88,7 +83,7 @@ struct Worker {
     if (threadIdx.x == 0) {
       for (int i = 0; i < P::kStages; ++i) {
         start(full + i, 1);
-        start(empty + i, 2 * P::kCluster);
+        start(empty + i, 2);
       }
       publish_barriers();
     }
@@ -97,9 +92,6 @@ struct Worker {
       count_tiles(static_cast<int>(threadIdx.x));
     }
     __syncthreads();
-    if constexpr (P::kCluster > 1) {
-      synchronize_cluster();
-    }
     tiles = P::kOuter ? sizes.groups * sizes.tiles_m * sizes.tiles_n
                       : before[sizes.groups] * sizes.tiles_n;
   }
@@ -126,8 +118,7 @@ struct Worker {
   }
 
   __device__ int tile_number(int ordinal) const {
-    return static_cast<int>(blockIdx.x) / P::kCluster +
-           ordinal * (static_cast<int>(gridDim.x) / P::kCluster);
+    return static_cast<int>(blockIdx.x) + ordinal * static_cast<int>(gridDim.x);
   }
   __device__ bool has(int ordinal) const { return tile_number(ordinal) < tiles; }
   __device__ Tile place(int ordinal) const {
@@ -150,8 +141,8 @@ struct Worker {
       }
       const int r = tile - before[low] * sizes.tiles_n;
       const int rows = rows_of_tiles(low);
-      return {low, starts[low] + r % rows * P::kTileM, (r / rows * P::kCluster + rank) * P::kTileN,
-              starts[low], starts[low + 1]};
+      return {low, starts[low] + r % rows * P::kTileM, r / rows * P::kTileN, starts[low],
+              starts[low + 1]};
     }
   }
   // A group of no rows has a step too, in which all rows are set to zero.
@@ -189,13 +180,7 @@ __device__ void bring_operands(const Worker<P>& w, const GroupedMaps& maps) {
         const int along = (low ? k - w.sizes.wide_steps : k) * P::kTileK;
         const int depth = low ? w.sizes.low : w.sizes.k;
         const CUtensorMap& map_b = low ? maps.low_b : maps.b;
-        const CUtensorMap& map_a = low ? maps.low_a : maps.a;
-        if constexpr (P::kCluster == 1) {
-          load(map_a, full, a, along, at.m, kOften);
-        } else {
-          load(map_a, full, a + w.rank * P::kBytesA / P::kCluster, along,
-               at.m + w.rank * P::kTileM / P::kCluster, kOften, uint16_t{(1 << P::kCluster) - 1});
-        }
+        load(low ? maps.low_a : maps.a, full, a, along, at.m, kOften);
 #pragma unroll
         for (int i = 0; i < P::kTileN / 64; ++i) {
           if constexpr (P::kTurned) {
@@ -300,13 +285,8 @@ __device__ void compute(const Worker<P>& w, Out* out, int warpgroup, int thread)
   constexpr int kAdvanceB = P::kTurned ? 16 * 128 : 16 * 2;
   const uint32_t leading = P::kTurned ? P::kBox : 16;
   const auto release = [&](int it) {
-    Barrier* const empty = w.empty + it % P::kStages;
-    if constexpr (P::kCluster > 1) {
-      if (thread < P::kCluster) {
-        arrive_at(empty, static_cast<uint32_t>(thread));
-      }
-    } else if (thread == 0) {
-      arrive(empty);
+    if (thread == 0) {
+      arrive(w.empty + it % P::kStages);
     }
   };
   int it = 0;
@@ -351,15 +331,16 @@ __device__ void compute(const Worker<P>& w, Out* out, int warpgroup, int thread)
     };
     constexpr std::integral_constant<int, P::kTileK / 16> kAll;
     constexpr std::integral_constant<int, 1> kOne;
-    if (P::kOuter || !w.sizes.thin_end) {
-      for (int k = 0; k < steps; ++k) {
-        multiply_step(k, kAll);
-      }
-    } else {
-      for (int k = 0; k + 1 < steps; ++k) {
-        multiply_step(k, kAll);
-      }
+    constexpr std::integral_constant<int, 2> kTwo;
+    for (int k = 0; k + 1 < steps; ++k) {
+      multiply_step(k, kAll);
+    }
+    if (!P::kOuter && w.sizes.end_pieces == 1) {
       multiply_step(steps - 1, kOne);
+    } else if (!P::kOuter && w.sizes.end_pieces == 2) {
+      multiply_step(steps - 1, kTwo);
+    } else {
+      multiply_step(steps - 1, kAll);
     }
     wait_products<0>();
     release(it - 1);
@@ -386,18 +367,12 @@ __global__ void __launch_bounds__(384, 1)
     take_registers<232>();
     compute(w, out, role - 1, thread);
   }
-  // A block that is gone can be sent nothing.
-  if constexpr (P::kCluster > 1) {
-    __syncwarp();
-    synchronize_cluster();
-  }
 #endif
 }
 
 }  // namespace grouped
 
-// Launches a plan on a stream. `most_tiles`: no more tiles of a cluster than these, however rows
-// are grouped.
+// Launches a plan on a stream. `most_tiles`: no more tiles than these, however rows are grouped.
 template <class P, class Out>
 void launch_grouped_gemm(cudaStream_t stream, int multiprocessors, const GroupedMaps& maps,
                          const GroupedSizes& sizes, const int32_t* starts, int64_t most_tiles,
@@ -405,21 +380,9 @@ void launch_grouped_gemm(cudaStream_t stream, int multiprocessors, const Grouped
   const auto kernel = grouped::grouped_gemm_kernel<P, Out>;
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, P::kShared),
              "shared memory");
-  const auto clusters =
-      static_cast<unsigned>(std::min<int64_t>(multiprocessors / P::kCluster, most_tiles));
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = P::kCluster;
-  attribute.val.clusterDim.y = 1;
-  attribute.val.clusterDim.z = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(clusters * P::kCluster);
-  config.blockDim = dim3(384);
-  config.dynamicSmemBytes = P::kShared;
-  config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  check_cuda(cudaLaunchKernelEx(&config, kernel, maps, sizes, starts, out), "grouped product");
+  const auto blocks = static_cast<unsigned>(std::min<int64_t>(multiprocessors, most_tiles));
+  kernel<<<blocks, 384, P::kShared, stream>>>(maps, sizes, starts, out);
+  check_cuda(cudaGetLastError(), "grouped product");
 }
 
 }  // namespace sft
