@@ -103,6 +103,7 @@ class Launch {
  public:
   Launch(CudaDevice& gpu, const delta::Layer<T>& layer)
       : stream_(gpu.stream()),
+        shared_memory_(gpu.shared_memory()),
         l_(layer),
         keys_(static_cast<int>(layer.space.keys)),
         values_(static_cast<int>(layer.space.values)),
@@ -136,10 +137,13 @@ class Launch {
     check_cuda(
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, pool.used()),
         "gated_delta");
-    kernel<<<grid, kThreads, static_cast<size_t>(pool.used()), stream_>>>(l_, more...);
+    // Where only one block fits a multiprocessor it has all the threads.
+    const int threads = 2 * pool.used() > shared_memory_ ? kThreads : kThreads / 2;
+    kernel<<<grid, threads, static_cast<size_t>(pool.used()), stream_>>>(l_, more...);
   }
 
   cudaStream_t stream_;
+  int64_t shared_memory_;
   const delta::Layer<T>& l_;
   int keys_, values_;
   int split_;  // blocks that share out the columns of a state

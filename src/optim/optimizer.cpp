@@ -78,10 +78,10 @@ void Optimizer::step(const OptimizerStep& s) {
 void Optimizer::step_whole(OptimizerStep s, ElementRange whole, std::byte* workspace) {
   for (const StateTensor& t : layout_.tensors()) {
     SFT_ASSERT(t.range.begin >= whole.begin && t.range.end <= whole.end);
-    const bool vector = t.shape.rank() < 2;
+    const bool vector = has_state_by_value(t.shape);
     WholeTensor tensor{s.gradients + (t.range.begin - whole.begin),
                        vector ? 1 : t.shape[0],
-                       vector ? t.shape[0] : t.shape[1],
+                       vector ? t.shape.elements() : t.shape[1],
                        vector,
                        {}};
     for (size_t k = 0; k < kMaxWholeSlots; ++k) {

@@ -33,15 +33,19 @@ std::span<const WholeSlot> whole_slots(WholeStep step) {
                                       : std::span<const WholeSlot>();
 }
 
+bool has_state_by_value(const Shape& shape) {
+  return shape.rank() < 2 || (shape.rank() == 3 && shape[1] == 1);
+}
+
 int64_t whole_slot_elements(const WholeSlot& slot, const Shape& shape) {
-  const bool vector = shape.rank() < 2;
+  const bool vector = has_state_by_value(shape);
   switch (slot.extent) {
     case WholeSlot::Extent::rows:
       return vector ? 0 : shape[0];
     case WholeSlot::Extent::columns:
       return vector ? 0 : shape[1];
     case WholeSlot::Extent::vector:
-      return vector ? shape[0] : 0;
+      return vector ? shape.elements() : 0;
   }
   return 0;
 }

@@ -16,6 +16,9 @@ struct WholeSlot {
 };
 constexpr int kMaxWholeSlots = 3;
 std::span<const WholeSlot> whole_slots(WholeStep step);
+// Whether a tensor has a state for each of its values: a vector, or the filters (channels, 1, taps)
+// of a convolution, whose factors over their last two dimensions come to the same.
+bool has_state_by_value(const Shape& shape);
 // Values that a published tensor of `shape` has in a slot; 0: it has no such state.
 int64_t whole_slot_elements(const WholeSlot& slot, const Shape& shape);
 
@@ -25,7 +28,7 @@ bool takes_whole(WholeStep step, const ParamSpec& spec, int blocks);
 // A published tensor's gradient, which becomes its direction, in place.
 struct WholeTensor {
   float* values;
-  int64_t rows, columns;  // a vector has one row
+  int64_t rows, columns;  // what has a state by value has one row
   bool is_vector;
   float* states[kMaxWholeSlots];  // null where it has none
 };

@@ -201,6 +201,33 @@ TEST(WholeSteps, follow_torch_and_transformers) {
   }
 }
 
+// transformers factors them over (1, taps), which gives each value a state of its own.
+TEST(WholeSteps, of_adafactor_take_filters_value_by_value) {
+  const auto device = Device::cpu(2);
+  const auto trained = [&](const Shape& shape) {
+    const std::vector<ParamSpec> specs{
+        {"w", shape, {{"w", shape[0]}}, 0, ParamKind::filter, Init::normal}};
+    const ParamLayout layout = layout_parameters(specs);
+    std::vector<float> weights(static_cast<size_t>(layout.elements), 0.5F), gradients(weights);
+    OptimOptions options;
+    options.optim = "adafactor";
+    Optimizer optimizer(*device, specs, layout, optimizer_settings(options, 0));
+    for (int64_t s = 1; s <= 3; ++s) {
+      for (size_t i = 0; i < 24; ++i) {
+        gradients[i] = normal(7, static_cast<uint64_t>(s), i);
+      }
+      const OptimizerStep step{weights.data(), DType::f32, gradients.data(), 1e-2, 1.0, s};
+      optimizer.step(step);
+      optimizer.step_whole(step, optimizer.range(), nullptr);
+    }
+    weights.resize(24);
+    return weights;
+  };
+  const std::vector<float> filters = trained({6, 1, 4});
+  EXPECT_EQ(filters, trained({24}));
+  EXPECT_NE(filters[23], 0.5F);
+}
+
 // What a device makes of gradients and states in three steps.
 std::vector<float> directions(Device& device, WholeStep step, const Shape& shape) {
   OptimizerSettings settings;

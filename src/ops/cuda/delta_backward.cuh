@@ -313,7 +313,7 @@ __global__ void __launch_bounds__(kThreads)
   const int served = l.heads.served();
   const Chunk<T> first(l, blockIdx.x, key_head * served);
   if (first.length == 0) {
-    for (int i = static_cast<int>(threadIdx.x); i < served; i += kThreads) {
+    for (int i = static_cast<int>(threadIdx.x); i < served; i += threads()) {
       l.sums()[first.index + i] = 0.0F;
       l.sums()[l.space.chunks * l.heads.value_heads + first.index + i] = 0.0F;
     }
@@ -329,7 +329,7 @@ __global__ void __launch_bounds__(kThreads)
   }
   // Through the norms: x scale / |x| has the gradient scale / |x| (g - x (g x) / |x|^2).
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  for (int row = static_cast<int>(threadIdx.x) / 32; row < first.length; row += kWarps) {
+  for (int row = static_cast<int>(threadIdx.x) / 32; row < first.length; row += warps()) {
     for (const bool of_key : {false, true}) {
       const int64_t at = (first.start + row) * l.heads.row() + (of_key ? l.heads.keys() : 0) +
                          int64_t{key_head} * l.heads.key_dim;

@@ -7,8 +7,9 @@
 
 namespace sft::delta {
 
-constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / 32;
+constexpr int kThreads = 512;  // at most
+__device__ inline int threads() { return static_cast<int>(blockDim.x); }
+__device__ inline int warps() { return threads() / 32; }
 constexpr int kC = static_cast<int>(DeltaWorkspace::kChunk);
 constexpr int kMostColumns = 128;  // of keys and of values
 constexpr float kNormEps = 1e-6F;
@@ -102,7 +103,7 @@ struct Chunk {
 // Calls f(row, column) for the numbers of a matrix, shared out over the threads.
 template <class F>
 __device__ inline void each(int rows, int columns, const F& f) {
-  for (int i = static_cast<int>(threadIdx.x); i < rows * columns; i += kThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < rows * columns; i += threads()) {
     f(i / columns, i % columns);
   }
 }
@@ -111,7 +112,7 @@ __device__ inline void each(int rows, int columns, const F& f) {
 template <class Term, class F>
 __device__ inline void each_row_sum(int rows, int columns, const Term& term, const F& f) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  for (int row = static_cast<int>(threadIdx.x) / 32; row < rows; row += kWarps) {
+  for (int row = static_cast<int>(threadIdx.x) / 32; row < rows; row += warps()) {
     float sum = 0.0F;
     for (int column = lane; column < columns; column += 32) {
       sum += term(row, column);

@@ -73,7 +73,7 @@ __device__ inline void norm_tile(const Chunk<T>& c, int64_t from, float scale,
   const Layer<T>& l = c.l;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   constexpr int kHeld = 4;  // values that a lane holds: keys of up to 128
-  for (int row = static_cast<int>(threadIdx.x) / 32; row < kC; row += kWarps) {
+  for (int row = static_cast<int>(threadIdx.x) / 32; row < kC; row += warps()) {
     float held[kHeld];
     float squares = 0.0F;
 #pragma unroll
