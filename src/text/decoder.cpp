@@ -267,7 +267,7 @@ class DecoderSequence : public Decoder {
 
 std::unique_ptr<Decoder> make_sequence(const Json& json, const std::string& where) {
   std::vector<std::unique_ptr<Decoder>> parts;
-  for (const Json& part : required_field(json, "decoders", where)) {
+  for (const Json& part : required_list(json, "decoders", where)) {
     if (auto decoder = make_decoder(part, where)) {
       parts.push_back(std::move(decoder));
     }

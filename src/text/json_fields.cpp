@@ -75,4 +75,12 @@ const Json& required_field(const Json& json, std::string_view key, const std::st
   return *value;
 }
 
+const Json& required_list(const Json& json, std::string_view key, const std::string& where) {
+  const Json& value = required_field(json, key, where);
+  if (!value.is_array()) {
+    malformed(where, key, "a list");
+  }
+  return value;
+}
+
 }  // namespace sft

@@ -22,5 +22,7 @@ int64_t int_field(const Json& json, std::string_view key, int64_t otherwise,
                   const std::string& where);
 // A field that must be there; M100 otherwise.
 const Json& required_field(const Json& json, std::string_view key, const std::string& where);
+// The same, and M100 where it is no list.
+const Json& required_list(const Json& json, std::string_view key, const std::string& where);
 
 }  // namespace sft

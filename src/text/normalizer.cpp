@@ -145,7 +145,7 @@ class NormalizerSequence : public Normalizer {
 
 std::unique_ptr<Normalizer> make_sequence(const Json& json, const std::string& where) {
   std::vector<std::unique_ptr<Normalizer>> parts;
-  for (const Json& part : required_field(json, "normalizers", where)) {
+  for (const Json& part : required_list(json, "normalizers", where)) {
     parts.push_back(make_normalizer(part, where));
     if (!parts.back()) {
       parts.pop_back();

@@ -39,7 +39,7 @@ PostProcessor::PostProcessor(const Json& json, const std::string& where) {
 void PostProcessor::add(const Json& json, const std::string& where) {
   const std::string type = component_type(json, where);
   if (type == "Sequence") {
-    for (const Json& part : required_field(json, "processors", where)) {
+    for (const Json& part : required_list(json, "processors", where)) {
       add(part, where);
     }
     if (std::count_if(steps_.begin(), steps_.end(), [](const Step& s) { return !s.trims; }) > 1) {
@@ -77,7 +77,7 @@ void PostProcessor::add(const Json& json, const std::string& where) {
 
 void PostProcessor::add_template(const Json& json, const std::string& where) {
   Step step;
-  for (const Json& piece : required_field(json, "single", where)) {
+  for (const Json& piece : required_list(json, "single", where)) {
     if (piece.is_object() && piece.contains("Sequence")) {
       step.layout.push_back(kText);
       continue;
@@ -85,7 +85,7 @@ void PostProcessor::add_template(const Json& json, const std::string& where) {
     const Json& special = required_field(piece, "SpecialToken", where);
     const std::string name = string_field(special, "id", "", where);
     const Json& known = required_field(json, "special_tokens", where);
-    for (const Json& id : required_field(required_field(known, name, where), "ids", where)) {
+    for (const Json& id : required_list(required_field(known, name, where), "ids", where)) {
       const auto number = json_whole(id, 0, kMostCount);
       if (!number) {
         throw Error("M100", fmt::format("the ids of \"{}\" are not numbers of tokens", name))

@@ -386,7 +386,7 @@ std::unique_ptr<WordScanner> leading_scanner(const Json& list, size_t count) {
 }
 
 std::unique_ptr<PreTokenizer> make_sequence(const Json& json, const std::string& where, bool last) {
-  const Json& list = required_field(json, "pretokenizers", where);
+  const Json& list = required_list(json, "pretokenizers", where);
   std::vector<std::unique_ptr<PreTokenizer>> stages;
   size_t done = 0;
   if (auto scanner = leading_scanner(list, std::size(kDeepSeekRegexes))) {
