@@ -93,6 +93,7 @@ delta::Layer<T> layer_of(const Tensor& qkv, const Tensor& rates, const Tensor& a
           table.i32(),
           static_cast<int>(documents),
           heads,
+          heads.row() % kVec == 0 && heads.value_dim % kVec == 0,
           DeltaWorkspace(heads, qkv.shape[0], documents, sizeof(T), backward),
           workspace.as<char>()};
 }

@@ -23,7 +23,7 @@ struct DeltaWorkspace {
     const int64_t key_tile = kChunk * keys * width;
     const int64_t value_tile = kChunk * values * width;
     table = take((documents + 1 + 2 * chunks) * int64_t{sizeof(int32_t)});
-    decay = take(tiles * kChunk * int64_t{sizeof(float)});
+    decay = take(2 * tiles * kChunk * int64_t{sizeof(float)});
     learn = take(tiles * kChunk * int64_t{sizeof(float)});
     query = take(chunks * heads.key_heads * key_tile);
     key = take(chunks * heads.key_heads * key_tile);
@@ -46,7 +46,8 @@ struct DeltaWorkspace {
   int64_t bytes = 0;
   // Offsets in bytes. int32: the first chunk of each document; each chunk's first token and length.
   int64_t table;
-  // f32 by chunk, value head and token: the sum of decays up to it, in the chunk; sigmoid(b).
+  // f32 by chunk, value head and token: the sum of decays up to it, in the chunk, and what float32
+  // leaves of that; sigmoid(b).
   int64_t decay, learn;
   // Tiles of normed queries and keys, by chunk and key head; the others are by value head.
   int64_t query, key;

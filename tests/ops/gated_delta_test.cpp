@@ -126,6 +126,7 @@ TEST(GatedDelta, of_states_that_fade_at_once_or_hardly) {
     SCOPED_TRACE(fade);
     OpCase c = delta_case({1, 1, 8, 8}, {0, 90}, 90, fade);
     c.gradient_tolerance = 1e-4;
+    c.bf16_tolerance = 8e-2;  // of decays whose gradients nearly cancel
     c.checked = 40;
     check_op(c);
   }

@@ -16,13 +16,14 @@ __global__ void __launch_bounds__(kThreads) output_backward_kernel(Layer<T> l, c
   Pool shared = pool();
   const OutputMemory<T> m(shared, l.keys(), values);
   each(kC, values, [&](int row, int j) {
-    m.tile(row, j) = c.has(row, j) ? grad_y[c.y_at(row) + j] : narrow<T>(0.0F);
-    c.grad_y()(row, j) = m.tile(row, j);
+    const Vec x = c.load(grad_y + c.y_at(row), row, j);
+    store(m.tile, row, j, x);
+    store(c.grad_y(), row, j, x);
   });
   make_scores(c, m);
   tile_product(turned(m.scores), plain(m.tile), kC, values, kC, m.product);
   __syncthreads();
-  each(kC, values, [&](int row, int j) { c.grad_fresh()(row, j) = narrow<T>(m.product(row, j)); });
+  each(kC, values, [&](int row, int j) { store(c.grad_fresh(), row, j, load(m.product, row, j)); });
 }
 
 // From the last chunk to the first: the gradients of the state after each chunk, and all of what
@@ -34,36 +35,35 @@ __global__ void __launch_bounds__(kThreads) states_backward_kernel(Layer<T> l) {
   const int from = static_cast<int>(blockIdx.z) * columns;
   Pool shared = pool();
   const ScanMemory<T> m(shared, keys, columns);
-  each(keys, columns, [&](int k, int j) { m.state(k, j) = 0.0F; });
+  each(keys, columns, [&](int k, int j) { store(m.state, k, j, Vec{}); });
   const int32_t* const first = l.first_chunk() + blockIdx.x;
   for (int chunk = first[1]; chunk-- > first[0];) {
     const Chunk<T> c(l, chunk, static_cast<int>(blockIdx.y));
-    const float* const decay = c.decay();
-    const float last = decay[kC - 1];
+    const Decays decays = c.decays();
+    const float fade = decays.from_start(kC - 1);
     const Matrix<T> after = c.grad_state().from_column(from);
     const Matrix<T> key = c.key();
     const Matrix<T> query = c.query();
     __syncthreads();
     each(keys, columns, [&](int k, int j) {
-      const T x = narrow<T>(m.state(k, j));
-      m.narrowed(k, j) = x;
-      after(k, j) = x;
-      m.state(k, j) *= expf(last);
+      const Vec x = load(m.state, k, j);
+      store(m.narrowed, k, j, x);
+      store(after, k, j, x);
+      store(m.state, k, j, fade * x);
     });
-    each(kC, keys, [&](int row, int k) {
-      m.scaled(row, k) = narrow<T>(expf(last - decay[row]) * widen(key(row, k)));
-    });
+    each(kC, keys,
+         [&](int row, int k) { store(m.scaled, row, k, decays.to_end(row) * load(key, row, k)); });
     __syncthreads();
     tile_product(plain(m.scaled), plain(m.narrowed), kC, columns, keys, m.product);
     __syncthreads();
     const Matrix<T> grad_fresh = c.grad_fresh().from_column(from);
     each(kC, columns, [&](int row, int j) {
-      const float sum = m.product(row, j) + widen(grad_fresh(row, j));
-      grad_fresh(row, j) = narrow<T>(sum);
-      m.fresh(row, j) = narrow<T>(-sum);
+      const Vec sum = load(m.product, row, j) + load(grad_fresh, row, j);
+      store(grad_fresh, row, j, sum);
+      store(m.fresh, row, j, -1.0F * sum);
     });
     each(kC, keys, [&](int row, int k) {
-      m.scaled(row, k) = narrow<T>(expf(decay[row]) * widen(query(row, k)));
+      store(m.scaled, row, k, decays.from_start(row) * load(query, row, k));
     });
     __syncthreads();
     tile_product(turned(m.scaled), plain(c.grad_y().from_column(from)), keys, columns, kC, m.state,
@@ -98,6 +98,11 @@ struct Gradients {
         rows(p.vector<float>(keys)) {}
 };
 
+// m += x
+__device__ inline void add(const Matrix<float>& m, int row, int column, const Vec& x) {
+  store(m, row, column, load(m, row, column) + x);
+}
+
 // The gradients of one value head in a chunk: its values' and rates' are written, those of query
 // and key are added to.
 template <class T>
@@ -108,9 +113,8 @@ class HeadBackward {
         g(gradients),
         keys(chunk.l.keys()),
         values(chunk.l.values()),
-        decay(chunk.decay()),
+        decays(chunk.decays()),
         learn(chunk.learn()),
-        last(decay[kC - 1]),
         query(chunk.query()),
         key(chunk.key()) {}
 
@@ -130,16 +134,24 @@ class HeadBackward {
   }
 
  private:
-  __device__ float between(int row, int column) const { return expf(decay[row] - decay[column]); }
-
-  // What the decays between tokens have from m(i, j), the gradient of the logarithm of D[i][j].
-  template <class M>
-  __device__ void add_decays(const M& m) {
-    each_row_sum(kC, kC, m, [&](int row, float sum) { g.decay[row] += sum; });
+  // What the decays between tokens have from `scores`, the gradient of the logarithm of D[i][j]:
+  // its rows' sums, less its columns'.
+  __device__ void add_decays() {
+    each_row_sum(
+        kC, kC, [&](int row, int column) { return total(load(g.scores, row, column)); },
+        [&](int row, float sum) { g.decay[row] += sum; });
     __syncthreads();
     each_row_sum(
-        kC, kC, [&](int row, int column) { return m(column, row); },
-        [&](int row, float sum) { g.decay[row] -= sum; });
+        kC, kC,
+        [&](int column, int row) {
+          float sum = 0.0F;
+#pragma unroll
+          for (int i = 0; i < kVec; ++i) {
+            sum += g.scores(row + i, column);
+          }
+          return sum;
+        },
+        [&](int column, float sum) { g.decay[column] -= sum; });
     __syncthreads();
   }
 
@@ -149,12 +161,18 @@ class HeadBackward {
     tile_product(plain(c.grad_y()), turned(c.fresh()), kC, kC, values, g.other);
     __syncthreads();
     each(kC, kC, [&](int row, int column) {
-      const float of = row >= column ? g.other(row, column) * between(row, column) : 0.0F;
-      g.narrowed(row, column) = narrow<T>(of);
-      g.scores(row, column) *= of;
+      Vec of = load(g.other, row, column);
+      Vec scores = load(g.scores, row, column);
+#pragma unroll
+      for (int i = 0; i < kVec; ++i) {
+        of.v[i] *= row >= column + i ? decays.between(row, column + i) : 0.0F;
+        scores.v[i] *= row == column + i ? 0.0F : of.v[i];  // D is 1 there
+      }
+      store(g.narrowed, row, column, of);
+      store(g.scores, row, column, scores);
     });
     __syncthreads();
-    add_decays([&](int row, int column) { return g.scores(row, column); });
+    add_decays();
     tile_product(plain(g.narrowed), plain(key), kC, keys, kC, g.query, true);
     tile_product(turned(g.narrowed), plain(query), kC, keys, kC, g.key, true);
   }
@@ -163,11 +181,12 @@ class HeadBackward {
   __device__ void of_asking() {
     tile_product(plain(c.grad_y()), turned(c.state()), kC, keys, values, g.product);
     __syncthreads();
-    each(kC, keys,
-         [&](int row, int k) { g.query(row, k) += expf(decay[row]) * g.product(row, k); });
+    each(kC, keys, [&](int row, int k) {
+      add(g.query, row, k, decays.from_start(row) * load(g.product, row, k));
+    });
     each_row_sum(
-        kC, keys, [&](int row, int k) { return g.product(row, k) * widen(query(row, k)); },
-        [&](int row, float sum) { g.decay[row] += expf(decay[row]) * sum; });
+        kC, keys, [&](int row, int k) { return dot(load(g.product, row, k), load(query, row, k)); },
+        [&](int row, float sum) { g.decay[row] += decays.from_start(row) * sum; });
     __syncthreads();
   }
 
@@ -176,11 +195,11 @@ class HeadBackward {
     tile_product(plain(c.fresh()), turned(c.grad_state()), kC, keys, values, g.product);
     __syncthreads();
     each(kC, keys,
-         [&](int row, int k) { g.key(row, k) += expf(last - decay[row]) * g.product(row, k); });
+         [&](int row, int k) { add(g.key, row, k, decays.to_end(row) * load(g.product, row, k)); });
     each_row_sum(
-        kC, keys, [&](int row, int k) { return g.product(row, k) * widen(key(row, k)); },
+        kC, keys, [&](int row, int k) { return dot(load(g.product, row, k), load(key, row, k)); },
         [&](int row, float sum) {
-          const float part = expf(last - decay[row]) * sum;
+          const float part = decays.to_end(row) * sum;
           g.decay[row] -= part;
           g.ahead[row] = part;
         });
@@ -192,8 +211,8 @@ class HeadBackward {
     const Matrix<T> state = c.state();
     const Matrix<T> grad_state = c.grad_state();
     each_row_sum(
-        keys, values, [&](int k, int j) { return widen(state(k, j)) * widen(grad_state(k, j)); },
-        [&](int k, float sum) { g.rows[k] = expf(last) * sum; });
+        keys, values, [&](int k, int j) { return dot(load(state, k, j), load(grad_state, k, j)); },
+        [&](int k, float sum) { g.rows[k] = decays.from_start(kC - 1) * sum; });
     __syncthreads();
     if (threadIdx.x < kC) {
       for (int k = static_cast<int>(threadIdx.x); k < keys; k += kC) {
@@ -207,19 +226,20 @@ class HeadBackward {
   __device__ void of_w() {
     tile_product(plain(c.grad_fresh()), turned(c.state()), kC, keys, values, g.product);
     __syncthreads();
-    each(kC, keys, [&](int row, int k) { g.tile(row, k) = narrow<T>(-g.product(row, k)); });
+    each(kC, keys, [&](int row, int k) { store(g.tile, row, k, -1.0F * load(g.product, row, k)); });
     __syncthreads();
     tile_product(turned(c.inverse()), plain(g.tile), kC, keys, kC, g.product);
     __syncthreads();
     each(kC, keys, [&](int row, int k) {
-      g.tile(row, k) = narrow<T>(g.product(row, k));
-      g.key(row, k) += learn[row] * expf(decay[row]) * g.product(row, k);
+      const Vec x = load(g.product, row, k);
+      store(g.tile, row, k, x);
+      add(g.key, row, k, learn[row] * decays.from_start(row) * x);
     });
     each_row_sum(
-        kC, keys, [&](int row, int k) { return g.product(row, k) * widen(key(row, k)); },
+        kC, keys, [&](int row, int k) { return dot(load(g.product, row, k), load(key, row, k)); },
         [&](int row, float sum) {
-          g.learn[row] += expf(decay[row]) * sum;
-          g.decay[row] += learn[row] * expf(decay[row]) * sum;
+          g.learn[row] += decays.from_start(row) * sum;
+          g.decay[row] += learn[row] * decays.from_start(row) * sum;
         });
     __syncthreads();
     tile_product(plain(g.tile), turned(c.w()), kC, kC, keys, g.scores);
@@ -230,13 +250,12 @@ class HeadBackward {
     tile_product(turned(c.inverse()), plain(c.grad_fresh()), kC, values, kC, g.product);
     __syncthreads();
     each(kC, values, [&](int row, int j) {
-      g.tile(row, j) = narrow<T>(g.product(row, j));
-      if (c.has(row, j)) {
-        grad_qkv[c.value_at(row) + j] = narrow<T>(learn[row] * g.product(row, j));
-      }
+      const Vec x = load(g.product, row, j);
+      store(g.tile, row, j, x);
+      c.store(grad_qkv + c.value_at(row), row, j, learn[row] * x);
     });
     each_row_sum(
-        kC, values, [&](int row, int j) { return g.product(row, j) * c.value(row, j); },
+        kC, values, [&](int row, int j) { return dot(load(g.product, row, j), c.value(row, j)); },
         [&](int row, float sum) { g.learn[row] += sum; });
     __syncthreads();
     tile_product(plain(g.tile), turned(c.u()), kC, kC, values, g.scores, true);
@@ -247,15 +266,26 @@ class HeadBackward {
     tile_product(plain(key), turned(key), kC, kC, keys, g.other);
     __syncthreads();
     each(kC, kC, [&](int row, int column) {
-      const float of = row > column ? -g.scores(row, column) * between(row, column) : 0.0F;
-      g.narrowed(row, column) = narrow<T>(learn[row] * of);
-      g.scores(row, column) = of * g.other(row, column);
+      Vec of = load(g.scores, row, column);
+      Vec scores = load(g.other, row, column);
+#pragma unroll
+      for (int i = 0; i < kVec; ++i) {
+        of.v[i] = row > column + i ? -of.v[i] * decays.between(row, column + i) : 0.0F;
+        scores.v[i] *= of.v[i];
+      }
+      store(g.narrowed, row, column, learn[row] * of);
+      store(g.scores, row, column, scores);  // without beta yet
     });
     __syncthreads();
     each_row_sum(
-        kC, kC, [&](int row, int column) { return g.scores(row, column); },
+        kC, kC, [&](int row, int column) { return total(load(g.scores, row, column)); },
         [&](int row, float sum) { g.learn[row] += sum; });
-    add_decays([&](int row, int column) { return learn[row] * g.scores(row, column); });
+    __syncthreads();
+    each(kC, kC, [&](int row, int column) {
+      store(g.scores, row, column, learn[row] * load(g.scores, row, column));
+    });
+    __syncthreads();
+    add_decays();
     tile_product(plain(g.narrowed), plain(key), kC, keys, kC, g.key, true);
     __syncthreads();
     tile_product(turned(g.narrowed), plain(key), kC, keys, kC, g.key, true);
@@ -300,8 +330,8 @@ class HeadBackward {
   const Chunk<T>& c;
   const Gradients<T>& g;
   int keys, values;
-  const float *decay, *learn;
-  float last;
+  Decays decays;
+  const float* learn;
   Matrix<T> query, key;
 };
 
@@ -321,7 +351,10 @@ __global__ void __launch_bounds__(kThreads)
   }
   Pool shared = pool();
   const Gradients<T> g(shared, l.keys(), l.values());
-  each(kC, l.keys(), [&](int row, int k) { g.query(row, k) = g.key(row, k) = 0.0F; });
+  each(kC, l.keys(), [&](int row, int k) {
+    store(g.query, row, k, Vec{});
+    store(g.key, row, k, Vec{});
+  });
   __syncthreads();
   for (int i = 0; i < served; ++i) {
     const Chunk<T> c(l, blockIdx.x, key_head * served + i);

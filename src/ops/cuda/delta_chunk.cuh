@@ -25,6 +25,7 @@ struct Layer {
   const int32_t* starts;
   int documents;
   DeltaHeads heads;
+  bool aligned;  // rows and values are on 16 bytes
   DeltaWorkspace space;
   char* memory;
 
@@ -37,6 +38,17 @@ struct Layer {
   __device__ int keys() const { return static_cast<int>(space.keys); }
   __device__ int values() const { return static_cast<int>(space.values); }
   __device__ float query_scale() const { return rsqrtf(static_cast<float>(heads.key_dim)); }
+};
+
+// The sums of decays up to each token of a chunk. They may be large where differences are small.
+struct Decays {
+  float *high, *low;
+  // e to the decay from behind one token up to another.
+  __device__ float between(int to, int from) const {
+    return expf((high[to] - high[from]) + (low[to] - low[from]));
+  }
+  __device__ float from_start(int to) const { return expf(high[to]); }
+  __device__ float to_end(int from) const { return between(kC - 1, from); }
 };
 
 template <class T>
@@ -55,8 +67,13 @@ struct Chunk {
         start(layer.chunk_start()[chunk]),
         length(layer.chunk_length()[chunk]) {}
 
-  __device__ float* decay() const { return vector(l.space.decay); }
-  __device__ float* learn() const { return vector(l.space.learn); }
+  __device__ Decays decays() const {
+    float* const high = reinterpret_cast<float*>(l.memory + l.space.decay) + index * 2 * kC;
+    return {high, high + kC};
+  }
+  __device__ float* learn() const {
+    return reinterpret_cast<float*>(l.memory + l.space.learn) + index * kC;
+  }
   __device__ Matrix<T> query() const { return tile(l.space.query, key_index, kC, l.keys()); }
   __device__ Matrix<T> key() const { return tile(l.space.key, key_index, kC, l.keys()); }
   __device__ Matrix<T> w() const { return tile(l.space.w, index, kC, l.keys()); }
@@ -78,17 +95,25 @@ struct Chunk {
   __device__ int64_t rate_at(int token) const {
     return int64_t{start + token} * 2 * l.heads.value_heads + l.heads.b_at(head);
   }
-  __device__ bool has(int token, int column) const {
-    return token < length && column < l.heads.value_dim;
+  // kVec numbers of a token's values, where `row` is its own in qkv or y, and back; zeros where
+  // there are none.
+  __device__ Vec load(const T* row, int token, int column) const {
+    const int left = token < length ? l.heads.value_dim - column : 0;
+    return l.aligned && left > 0 ? load_vec(row + column) : load_some(row + column, left);
   }
-  __device__ float value(int token, int column) const {
-    return has(token, column) ? widen(l.qkv[value_at(token) + column]) : 0.0F;
+  __device__ void store(T* row, int token, int column, const Vec& x) const {
+    const int left = token < length ? l.heads.value_dim - column : 0;
+    if (l.aligned && left > 0) {
+      store_vec(row + column, x);
+    } else {
+      store_some(row + column, x, left);
+    }
+  }
+  __device__ Vec value(int token, int column) const {
+    return load(l.qkv + value_at(token), token, column);
   }
 
  private:
-  __device__ float* vector(int64_t offset) const {
-    return reinterpret_cast<float*>(l.memory + offset) + index * kC;
-  }
   __device__ Matrix<T> tile(int64_t offset, int64_t at, int rows, int columns) const {
     return {reinterpret_cast<T*>(l.memory + offset) + at * rows * columns, columns};
   }
@@ -100,24 +125,69 @@ struct Chunk {
   }
 };
 
-// Calls f(row, column) for the numbers of a matrix, shared out over the threads.
+// Calls f(row, column) for each kVec numbers of a matrix, shared out over the threads.
 template <class F>
 __device__ inline void each(int rows, int columns, const F& f) {
-  for (int i = static_cast<int>(threadIdx.x); i < rows * columns; i += threads()) {
-    f(i / columns, i % columns);
+  const int across = columns / kVec;
+  for (int i = static_cast<int>(threadIdx.x); i < rows * across; i += threads()) {
+    f(i / across, i % across * kVec);
   }
 }
 
-// The sum over a row's columns, a warp for each row: f(row, sum) on one lane.
+template <class T>
+__device__ inline Vec load(const Matrix<T>& m, int row, int column) {
+  return load_vec(&m(row, column));
+}
+template <class T>
+__device__ inline void store(const Matrix<T>& m, int row, int column, const Vec& x) {
+  store_vec(&m(row, column), x);
+}
+__device__ inline Vec operator*(float a, Vec x) {
+#pragma unroll
+  for (float& v : x.v) {
+    v *= a;
+  }
+  return x;
+}
+__device__ inline Vec operator+(Vec a, const Vec& b) {
+#pragma unroll
+  for (int i = 0; i < kVec; ++i) {
+    a.v[i] += b.v[i];
+  }
+  return a;
+}
+__device__ inline float total(const Vec& x) {
+  float sum = 0.0F;
+#pragma unroll
+  for (const float v : x.v) {
+    sum += v;
+  }
+  return sum;
+}
+__device__ inline float dot(const Vec& a, const Vec& b) {
+  float sum = 0.0F;
+#pragma unroll
+  for (int i = 0; i < kVec; ++i) {
+    sum += a.v[i] * b.v[i];
+  }
+  return sum;
+}
+
+// The sum over a row's columns, eight lanes for each row, of term(row, column), which is that of
+// kVec columns: f(row, sum) on one lane.
 template <class Term, class F>
 __device__ inline void each_row_sum(int rows, int columns, const Term& term, const F& f) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  for (int row = static_cast<int>(threadIdx.x) / 32; row < rows; row += warps()) {
+  constexpr int kLanes = 8;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  for (int row = static_cast<int>(threadIdx.x) / kLanes; row < rows; row += threads() / kLanes) {
     float sum = 0.0F;
-    for (int column = lane; column < columns; column += 32) {
+    for (int column = lane * kVec; column < columns; column += kLanes * kVec) {
       sum += term(row, column);
     }
-    sum = warp_sum(sum);
+#pragma unroll
+    for (int other = kLanes / 2; other > 0; other /= 2) {
+      sum += __shfl_xor_sync(0xffffffffU, sum, other);
+    }
     if (lane == 0) {
       f(row, sum);
     }

@@ -32,10 +32,10 @@ __global__ void table_kernel(Layer<T> l) {
   }
 }
 
-// Rates of a chunk's tokens: `decay` becomes the sums of decays, `learn` sigmoid(b); where there is
-// no token the sum stays as it is and nothing is learnt. Ends with a barrier.
+// Rates of a chunk's tokens: the sums of decays, and sigmoid(b); where there is no token the sum
+// stays as it is and nothing is learnt. Ends with a barrier.
 template <class T>
-__device__ inline void make_rates(const Chunk<T>& c, float* decay, float* learn) {
+__device__ inline void make_rates(const Chunk<T>& c, const Decays& decays, float* learn) {
   const Layer<T>& l = c.l;
   const int i = static_cast<int>(threadIdx.x);
   if (i < kC) {
@@ -48,20 +48,23 @@ __device__ inline void make_rates(const Chunk<T>& c, float* decay, float* learn)
              softplus(widen(rate[l.heads.a_after()]) + widen(l.dt_bias[c.head]));
     }
     learn[i] = beta;
-    decay[i] = step;
+    decays.high[i] = step;
   }
   __syncthreads();
   if (i < 32) {  // sums of pairs, then over the warp
-    const float a = decay[2 * i];
-    const float b = decay[2 * i + 1];
-    float sum = a + b;
+    const double b = decays.high[2 * i + 1];
+    double sum = static_cast<double>(decays.high[2 * i]) + b;
 #pragma unroll
     for (int offset = 1; offset < 32; offset *= 2) {
-      const float before = __shfl_up_sync(0xffffffffU, sum, offset);
-      sum += i >= offset ? before : 0.0F;
+      const double before = __shfl_up_sync(0xffffffffU, sum, offset);
+      sum += i >= offset ? before : 0.0;
     }
-    decay[2 * i] = sum - b;
-    decay[2 * i + 1] = sum;
+    const auto keep = [&](int at, double x) {
+      decays.high[at] = static_cast<float>(x);
+      decays.low[at] = static_cast<float>(x - static_cast<double>(decays.high[at]));
+    };
+    keep(2 * i, sum - b);
+    keep(2 * i + 1, sum);
   }
   __syncthreads();
 }
@@ -101,13 +104,13 @@ __device__ inline void invert(const Matrix<float>& lower, const Matrix<float>& i
     float solved[kC];
 #pragma unroll
     for (int i = 0; i < kC; ++i) {
-      float sum = i == column ? 1.0F : 0.0F;
+      float sums[4] = {i == column ? 1.0F : 0.0F, 0.0F, 0.0F, 0.0F};  // that need not wait
 #pragma unroll
       for (int k = 0; k < i; ++k) {
-        sum -= lower(i, k) * solved[k];
+        sums[k % 4] -= lower(i, k) * solved[k];
       }
-      solved[i] = sum;
-      inverse(i, column) = sum;
+      solved[i] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+      inverse(i, column) = solved[i];
     }
   }
 }
@@ -115,14 +118,15 @@ __device__ inline void invert(const Matrix<float>& lower, const Matrix<float>& i
 template <class T>
 struct PrepareMemory {
   Matrix<T> key, weighted, inverse;
-  float *decay, *learn;
+  Decays decays;
+  float* learn;
   Matrix<float> lower, solved;
   Matrix<float> product;  // in the place of the two before
   __host__ __device__ PrepareMemory(Pool& p, int keys, int values)
       : key(p.matrix<T>(kC, keys)),
         weighted(p.matrix<T>(kC, keys > values ? keys : values)),
         inverse(p.matrix<T>(kC, kC)),
-        decay(p.vector<float>(kC)),
+        decays{p.vector<float>(kC), p.vector<float>(kC)},
         learn(p.vector<float>(kC)),
         lower(p.matrix<float>(kC, kC)),
         solved(p.matrix<float>(kC, kC)),
@@ -142,7 +146,7 @@ __global__ void __launch_bounds__(kThreads) prepare_kernel(Layer<T> l, bool keep
   const int values = l.values();
   Pool shared = pool();
   const PrepareMemory<T> m(shared, keys, values);
-  make_rates(c, m.decay, m.learn);
+  make_rates(c, m.decays, m.learn);
   const int64_t key_at = int64_t{c.head / l.heads.served()} * l.heads.key_dim;
   const bool first = c.head % l.heads.served() == 0;  // of the heads with this key
   norm_tile(c, l.heads.keys() + key_at, 1.0F, m.key);
@@ -150,41 +154,48 @@ __global__ void __launch_bounds__(kThreads) prepare_kernel(Layer<T> l, bool keep
     norm_tile(c, key_at, l.query_scale(), c.query());
   }
   if (threadIdx.x < kC) {
-    c.decay()[threadIdx.x] = m.decay[threadIdx.x];
+    c.decays().high[threadIdx.x] = m.decays.high[threadIdx.x];
+    c.decays().low[threadIdx.x] = m.decays.low[threadIdx.x];
     c.learn()[threadIdx.x] = m.learn[threadIdx.x];
   }
   __syncthreads();
   if (first) {
-    each(kC, keys, [&](int row, int k) { c.key()(row, k) = m.key(row, k); });
+    each(kC, keys, [&](int row, int k) { store(c.key(), row, k, load(m.key, row, k)); });
   }
   tile_product(plain(m.key), turned(m.key), kC, kC, keys, m.lower);
   __syncthreads();
   each(kC, kC, [&](int row, int column) {
-    float& x = m.lower(row, column);
-    x = row > column ? m.learn[row] * x * expf(m.decay[row] - m.decay[column]) : 0.0F;
+    Vec x = load(m.lower, row, column);
+#pragma unroll
+    for (int i = 0; i < kVec; ++i) {
+      const bool below = row > column + i;
+      x.v[i] *= below ? m.learn[row] * m.decays.between(row, column + i) : 0.0F;
+    }
+    store(m.lower, row, column, x);
   });
   __syncthreads();
   invert(m.lower, m.solved);
   __syncthreads();
   each(kC, kC, [&](int row, int column) {
-    m.inverse(row, column) = narrow<T>(m.solved(row, column));
+    const Vec x = load(m.solved, row, column);
+    store(m.inverse, row, column, x);
     if (keep_inverse) {
-      c.inverse()(row, column) = m.inverse(row, column);
+      store(c.inverse(), row, column, x);
     }
   });
   each(kC, values,
-       [&](int row, int j) { m.weighted(row, j) = narrow<T>(m.learn[row] * c.value(row, j)); });
+       [&](int row, int j) { store(m.weighted, row, j, m.learn[row] * c.value(row, j)); });
   __syncthreads();
   tile_product(plain(m.inverse), plain(m.weighted), kC, values, kC, m.product);
   __syncthreads();
-  each(kC, values, [&](int row, int j) { c.u()(row, j) = narrow<T>(m.product(row, j)); });
+  each(kC, values, [&](int row, int j) { store(c.u(), row, j, load(m.product, row, j)); });
   each(kC, keys, [&](int row, int k) {
-    m.weighted(row, k) = narrow<T>(m.learn[row] * expf(m.decay[row]) * widen(m.key(row, k)));
+    store(m.weighted, row, k, m.learn[row] * m.decays.from_start(row) * load(m.key, row, k));
   });
   __syncthreads();
   tile_product(plain(m.inverse), plain(m.weighted), kC, keys, kC, m.product);
   __syncthreads();
-  each(kC, keys, [&](int row, int k) { c.w()(row, k) = narrow<T>(m.product(row, k)); });
+  each(kC, keys, [&](int row, int k) { store(c.w(), row, k, load(m.product, row, k)); });
 }
 
 // Of the kernels that go from chunk to chunk. A block takes some columns of a state: they do not
@@ -210,32 +221,32 @@ __global__ void __launch_bounds__(kThreads) states_kernel(Layer<T> l) {
   const int from = static_cast<int>(blockIdx.z) * columns;
   Pool shared = pool();
   const ScanMemory<T> m(shared, keys, columns);
-  each(keys, columns, [&](int k, int j) { m.state(k, j) = 0.0F; });
+  each(keys, columns, [&](int k, int j) { store(m.state, k, j, Vec{}); });
   const int32_t* const first = l.first_chunk() + blockIdx.x;
   for (int chunk = first[0]; chunk < first[1]; ++chunk) {
     const Chunk<T> c(l, chunk, static_cast<int>(blockIdx.y));
-    const float* const decay = c.decay();
-    const float last = decay[kC - 1];
+    const Decays decays = c.decays();
+    const float fade = decays.from_start(kC - 1);
     const Matrix<T> before = c.state().from_column(from);
     const Matrix<T> key = c.key();
     __syncthreads();
     each(keys, columns, [&](int k, int j) {
-      const T x = narrow<T>(m.state(k, j));
-      m.narrowed(k, j) = x;
-      before(k, j) = x;
-      m.state(k, j) *= expf(last);
+      const Vec x = load(m.state, k, j);
+      store(m.narrowed, k, j, x);
+      store(before, k, j, x);
+      store(m.state, k, j, fade * x);
     });
-    each(kC, keys, [&](int row, int k) {
-      m.scaled(row, k) = narrow<T>(expf(last - decay[row]) * widen(key(row, k)));
-    });
+    each(kC, keys,
+         [&](int row, int k) { store(m.scaled, row, k, decays.to_end(row) * load(key, row, k)); });
     __syncthreads();
     tile_product(plain(c.w()), plain(m.narrowed), kC, columns, keys, m.product);
     __syncthreads();
     const Matrix<T> u = c.u().from_column(from);
     const Matrix<T> fresh = c.fresh().from_column(from);
     each(kC, columns, [&](int row, int j) {
-      m.fresh(row, j) = narrow<T>(widen(u(row, j)) - m.product(row, j));
-      fresh(row, j) = m.fresh(row, j);
+      const Vec x = load(u, row, j) + -1.0F * load(m.product, row, j);
+      store(m.fresh, row, j, x);
+      store(fresh, row, j, x);
     });
     __syncthreads();
     tile_product(turned(m.scaled), plain(m.fresh), keys, columns, kC, m.state, true);
@@ -256,13 +267,16 @@ struct OutputMemory {
 // scores = the lower part of q k^T * D. Ends with a barrier.
 template <class T>
 __device__ inline void make_scores(const Chunk<T>& c, const OutputMemory<T>& m) {
-  const float* const decay = c.decay();
+  const Decays decays = c.decays();
   tile_product(plain(c.query()), turned(c.key()), kC, kC, c.l.keys(), m.product);
   __syncthreads();
   each(kC, kC, [&](int row, int column) {
-    const float x =
-        row >= column ? m.product(row, column) * expf(decay[row] - decay[column]) : 0.0F;
-    m.scores(row, column) = narrow<T>(x);
+    Vec x = load(m.product, row, column);
+#pragma unroll
+    for (int i = 0; i < kVec; ++i) {
+      x.v[i] *= row >= column + i ? decays.between(row, column + i) : 0.0F;
+    }
+    store(m.scores, row, column, x);
   });
   __syncthreads();
 }
@@ -277,21 +291,18 @@ __global__ void __launch_bounds__(kThreads) output_kernel(Layer<T> l, T* y) {
   const int values = l.values();
   Pool shared = pool();
   const OutputMemory<T> m(shared, l.keys(), values);
-  const float* const decay = c.decay();
+  const Decays decays = c.decays();
   const Matrix<T> query = c.query();
   each(kC, l.keys(), [&](int row, int k) {
-    m.tile(row, k) = narrow<T>(expf(decay[row]) * widen(query(row, k)));
+    store(m.tile, row, k, decays.from_start(row) * load(query, row, k));
   });
   make_scores(c, m);
   tile_product(plain(m.tile), plain(c.state()), kC, values, l.keys(), m.product);
   __syncthreads();
   tile_product(plain(m.scores), plain(c.fresh()), kC, values, kC, m.product, true);
   __syncthreads();
-  each(c.length, values, [&](int row, int j) {
-    if (c.has(row, j)) {
-      y[c.y_at(row) + j] = narrow<T>(m.product(row, j));
-    }
-  });
+  each(c.length, values,
+       [&](int row, int j) { c.store(y + c.y_at(row), row, j, load(m.product, row, j)); });
 }
 
 }  // namespace sft::delta
