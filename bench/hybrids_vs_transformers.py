@@ -27,7 +27,6 @@ def measure(path):
     with torch.device("cuda"):
         model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").train()
     torch.set_default_dtype(torch.float32)
-    model.gradient_checkpointing_enable()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     ids = torch.randint(3, config.vocab_size, (ROWS, SEQ), device="cuda")
     for step in range(WARM_UP + STEPS):

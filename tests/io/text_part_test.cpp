@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <regex>
 #include <set>
 
 #include "io/model_saver.h"
@@ -112,6 +113,17 @@ TEST_P(Wholes, keep_the_shape_of_config_json) {
   std::ranges::sort(names);
   std::ranges::sort(wanted);
   EXPECT_EQ(names, wanted);
+}
+
+TEST_P(Wholes, give_adapters_to_the_text_part_alone) {
+  const TemporaryFolder out("text_part");
+  save_adapter(out.path(), *source, Json::object(), {}, SaveOptions{.model_card = false});
+  const Json config = read_json(out.path() / "adapter_config.json");
+  const std::regex left_out(config["exclude_modules"].get<std::string>());
+  for (const StoredTensor& t : SafetensorsFile(folder / "model.safetensors").tensors()) {
+    const bool beside = TextNames::text(t.name).empty();
+    EXPECT_EQ(std::regex_match(t.name, left_out), beside) << t.name;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, Wholes,
