@@ -17,6 +17,7 @@
 #include "optim/optimizers.h"
 #include "options/parser.h"
 #include "run/bench.h"
+#include "run/bench_decode.h"
 #include "run/open_run.h"
 #include "state/sharder.h"
 #include "train/peak_flops.h"
@@ -31,6 +32,8 @@ struct BenchOptions {
   std::optional<int64_t> lora_r;
   BenchSettings settings;
   bool sweep = false;
+  bool decode = false;
+  int64_t new_tokens = 128;
 
   void visit(OptionTable& v) {
     v.group("Work");
@@ -66,6 +69,9 @@ struct BenchOptions {
     v("sweep", &sweep,
       "Micro-batches of 1, 2, 4, ... documents, as long as they fit and get faster, each with the "
       "cheapest recompute that fits.");
+    v("decode", &decode,
+      "Instead of training steps: read a prompt of --seq tokens and write --new_tokens, one text.");
+    v("new_tokens", &new_tokens, "With --decode: tokens that are written.").at_least(2);
     v("by_op", &settings.by_op, "Also the milliseconds of each op, run one by one.");
     v("profile", &settings.profile, "Write a trace of that to this file; Perfetto opens it.");
     run.model.visit_quantisation(v);
@@ -180,9 +186,36 @@ void print_result(const BenchOptions& o, const BenchResult& r, const LoadedModel
   }
 }
 
+void print_decode(const BenchOptions& o, LoadedModel& model, Device& device) {
+  const DecodeResult r = run_decode_bench(o.settings, o.new_tokens, model, device);
+  const auto seq = static_cast<double>(o.settings.seq);
+  if (o.run.json) {
+    fmt::print("{}\n", to_text(Json{{"device", device.name()},
+                                    {"compute", name_of(model.target.compute)},
+                                    {"prompt_tokens", o.settings.seq},
+                                    {"prompt_tokens_per_s", seq / r.read_s},
+                                    {"forward_tokens_per_s", seq / r.forward_s},
+                                    {"tokens", r.written},
+                                    {"tokens_per_s", 1.0 / r.token_s},
+                                    {"weight_bytes", r.weight_bytes},
+                                    {"weight_bytes_per_s", r.weight_bytes / r.token_s}}));
+    return;
+  }
+  fmt::print(
+      "{}, {}: a prompt of {} tokens, {} written\n"
+      "prompt {:.0f} tokens/s ({:.2f} ms; a training program's forward pass over them {:.2f} ms)\n"
+      "written {:.0f} tokens/s ({:.3f} ms each): {} of weights a token, {}/s\n",
+      device.name(), name_of(model.target.compute), o.settings.seq, r.written, seq / r.read_s,
+      r.read_s * 1e3, r.forward_s * 1e3, 1.0 / r.token_s, r.token_s * 1e3,
+      human_bytes(r.weight_bytes), human_bytes(r.weight_bytes / r.token_s));
+}
+
 // The whole of it, on one of the ranks.
 void bench_rank(const BenchOptions& o, OpenRun& run) {
   LoadedModel& model = run.weights();
+  if (o.decode) {
+    return print_decode(o, model, run.device());
+  }
   if (o.sweep) {
     print_sweep(o, model, run.device(), run.ranks());
     return;
@@ -210,8 +243,8 @@ int run_bench(Args args, Terminal& terminal) {
   o.visit(table);
   if (asks_for_help(args)) {
     show_usage(
-        "sft bench --model FOLDER [options]\n\nTimes training steps of a model's shape on random "
-        "weights and tokens.",
+        "sft bench --model FOLDER [options]\n\nTimes training steps of a model's shape, or with "
+        "--decode generation, on random weights and tokens.",
         table, terminal);
     return 0;
   }
@@ -263,7 +296,9 @@ int run_bench(Args args, Terminal& terminal) {
   surroundings.control = control.get();
   run_as_rank(*control, [&] {
     OpenRun run(o.run, surroundings, Outputs::checked,
-                {.config = config_of(*o.run.model.model_name_or_path), .random_weights = true});
+                {.config = config_of(*o.run.model.model_name_or_path),
+                 .random_weights = true,
+                 .only_used = o.decode});
     bench_rank(o, run);
   });
   return 0;

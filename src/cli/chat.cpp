@@ -283,7 +283,7 @@ int run_chat(Args args, Terminal& terminal) {
   const auto open = [&](const TrainOptions& options, const std::string& adapter) {
     Opened opened;
     opened.run = std::make_unique<OpenRun>(options, surroundings, Outputs::checked,
-                                           RunParts{.adapter = adapter});
+                                           RunParts{.only_used = true, .adapter = adapter});
     opened.speaker = std::make_unique<Speaker>(*opened.run, o.context);
     models.push_back(std::move(opened));
   };

@@ -76,7 +76,7 @@ struct GenerateOptions {
     v("seed", &seed, "The same seed draws the same text.").at_most(kMostSeed);
     run.model.visit_quantisation(v);
     v.group("Running");
-    visit_running(v, run, "One JSON object: prompt, text, tokens, tokens_per_s.",
+    visit_running(v, run, "One JSON object: text, tokens and their ids, tokens_per_s, ...",
                   "More about what is done.");
     v.foreign(kForeign);
   }
@@ -166,7 +166,7 @@ class Answer {
 
   Json write(const NamedAdapter* adapter, const RunSurroundings& surroundings) {
     OpenRun run(o_.run, surroundings, Outputs::checked,
-                {.adapter = adapter != nullptr ? adapter->folder : ""});
+                {.only_used = true, .adapter = adapter != nullptr ? adapter->folder : ""});
     const ModelConfig& config = run.shape().config;
     require_template(o_, run.text());
     const std::vector<int32_t> prompt =
@@ -187,7 +187,7 @@ class Answer {
   void write_all(const NamedAdapter* adapter, const std::string& name,
                  const RunSurroundings& surroundings) {
     OpenRun run(o_.run, surroundings, Outputs::checked,
-                {.adapter = adapter != nullptr ? adapter->folder : ""});
+                {.only_used = true, .adapter = adapter != nullptr ? adapter->folder : ""});
     require_template(o_, run.text());
     const std::vector<Prompt> prompts =
         prompts_of_file(*o_.prompts, {o_.chat, o_.system}, o_.run.data, run.data());
@@ -263,10 +263,15 @@ class Answer {
         terminal_.write(piece);
       }
     };
-    const auto start = std::chrono::steady_clock::now();
+    const auto now = [] { return std::chrono::steady_clock::now(); };
+    const auto start = now();
     bool ended = false;
-    generator.generate(prompt, o_.max_new_tokens, o_.sampling, [&](int32_t id) {
+    std::vector<int32_t> ids;
+    const std::span<const float> logits = generator.feed(prompt);
+    const std::chrono::duration<double> reading = now() - start;
+    generator.write(logits, o_.max_new_tokens, o_.sampling, [&](int32_t id) {
       ++tokens;
+      ids.push_back(id);
       ended = std::ranges::find(ends, id) != ends.end();
       if (!ended) {
         show(decoder.push(id));
@@ -274,15 +279,22 @@ class Answer {
       return !ended;
     });
     show(decoder.finish());
-    const double seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    log_.detail(fmt::format("{} tokens in {:.1f} s, {}", tokens, seconds,
+    const std::chrono::duration<double> writing = now() - start - reading;
+    const double prompt_rate = static_cast<double>(prompt.size()) / reading.count();
+    const double rate = static_cast<double>(tokens) / writing.count();
+    log_.detail(fmt::format("{} tokens in {:.1f} s, {:.1f} a second (the prompt {:.1f}), {}",
+                            tokens, writing.count(), rate, prompt_rate,
                             ended ? "to the end of the text"
                                   : "as many as --max_new_tokens "
                                     "allows"));
-    return {{"v", 1},          {"prompt_tokens", prompt.size()},
-            {"text", written}, {"tokens", tokens},
-            {"ended", ended},  {"tokens_per_s", static_cast<double>(tokens) / seconds}};
+    return {{"v", 1},
+            {"prompt_tokens", prompt.size()},
+            {"text", written},
+            {"tokens", tokens},
+            {"ids", ids},
+            {"ended", ended},
+            {"tokens_per_s", rate},
+            {"prompt_tokens_per_s", prompt_rate}};
   }
 
   const GenerateOptions& o_;

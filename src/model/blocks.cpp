@@ -7,13 +7,16 @@
 
 #include "core/error.h"
 #include "model/experts.h"
+#include "model/few_rows_forward.h"
 #include "model/mixers.h"
 #include "ops/add_noise.h"
 #include "ops/add_scaled.h"
 #include "ops/attention.h"
+#include "ops/cache_rows.h"
 #include "ops/dora.h"
 #include "ops/embedding.h"
 #include "ops/embedding_lora.h"
+#include "ops/few_rows.h"
 #include "ops/gated_mlp.h"
 #include "ops/gather_rows.h"
 #include "ops/layer_norm.h"
@@ -24,6 +27,7 @@
 #include "ops/rope.h"
 #include "ops/sigmoid_gate.h"
 #include "ops/split_columns.h"
+#include "ops/step_attention.h"
 
 namespace sft {
 
@@ -183,8 +187,16 @@ std::vector<ParamSpec> decoder_parameters(const ModelConfig& c) {
   return specs;
 }
 
+bool one_token_each(const Program& p, const ModelInputs& inputs) {
+  return inputs.past && p.shape(inputs.past)[0] == p.shape(inputs.tokens)[0];
+}
+
+bool begins_text(const ModelInputs& inputs) { return inputs.past && inputs.longest > 0; }
+
 Value kept_rows(Program& p, const ModelConfig& c, const ModelInputs& inputs, int layer, Value x) {
-  return inputs.kept && layer + 1 == c.layers ? gather_rows(p, x, inputs.kept) : x;
+  return inputs.kept && !one_token_each(p, inputs) && layer + 1 == c.layers
+             ? gather_rows(p, x, inputs.kept)
+             : x;
 }
 
 namespace {
@@ -210,40 +222,57 @@ ColumnSplit gated_queries(const Heads& h) {
 Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs,
                       const std::vector<Value>& tables, int layer, Value x) {
   const std::string prefix = layer_prefix(layer) + "self_attn.";
-  const ModelConfig::Layer& kind = c.layer[static_cast<size_t>(layer)];
-  const Heads heads = c.attention_heads();
-  Value qkv = linear(p, x, w.linear(prefix + "qkv_proj."));
+  const auto product = inputs.past ? few_rows_linear : linear;
+  Value qkv = product(p, x, w.linear(prefix + "qkv_proj."));
   Value gates;
   if (c.query_gates) {
-    std::tie(qkv, gates) = split_columns(p, qkv, gated_queries(heads));
+    std::tie(qkv, gates) = split_columns(p, qkv, gated_queries(c.attention_heads()));
   }
+  Value y = kept_rows(p, c, inputs, layer, attend(p, c, w, inputs, tables, layer, qkv));
+  if (gates) {
+    y = sigmoid_gate(p, y, kept_rows(p, c, inputs, layer, gates));
+  }
+  return product(p, y, w.linear(prefix + c.form.attention_output + "."));
+}
+
+Value attend(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs,
+             const std::vector<Value>& tables, int layer, Value qkv) {
+  const std::string prefix = layer_prefix(layer) + "self_attn.";
+  const ModelConfig::Layer& kind = c.layer[static_cast<size_t>(layer)];
+  const Heads heads = c.attention_heads();
+  const Attention options{heads, c.attention_scale, kind.window, inputs.longest, c.score_cap};
+  const auto cache = [&] { return inputs.caches[static_cast<size_t>(layer)][0]; };
+  const auto rotated =
+      kind.rope >= 0 ? c.ropes[static_cast<size_t>(kind.rope)].rotated() : int64_t{0};
   if (!c.form.norms_after_rope) {
     qkv = norm_heads(p, c, w, prefix, qkv);
+    if (one_token_each(p, inputs) && takes_step_attention(p, heads, rotated, c.interleaved_rope)) {
+      const Value table = kind.rope >= 0 ? tables[static_cast<size_t>(kind.rope)] : Value{};
+      return step_attention(p, qkv, table, rotated, cache(), inputs.past, options);
+    }
   }
   if (kind.rope >= 0) {
     const auto index = static_cast<size_t>(kind.rope);
-    qkv = rope(p, qkv, tables[index], {heads, c.interleaved_rope}, c.ropes[index].rotated());
+    qkv = rope(p, qkv, tables[index], {heads, c.interleaved_rope}, rotated);
   }
   if (c.form.norms_after_rope) {
     qkv = norm_heads(p, c, w, prefix, qkv);
   }
-  const Attention options{heads, c.attention_scale, kind.window, inputs.longest, c.score_cap};
-  Value y = inputs.caches.empty()
-                ? attention(p, qkv, inputs.documents, options)
-                : cached_attention(p, qkv, inputs.caches[static_cast<size_t>(layer)][0],
-                                   inputs.past, options);
-  y = kept_rows(p, c, inputs, layer, y);
-  if (gates) {
-    y = sigmoid_gate(p, y, kept_rows(p, c, inputs, layer, gates));
+  if (begins_text(inputs)) {
+    fill_cache(p, qkv, cache(), inputs.past);
   }
-  return linear(p, y, w.linear(prefix + c.form.attention_output + "."));
+  return inputs.caches.empty() || begins_text(inputs)
+             ? attention(p, qkv, inputs.documents, options)
+             : cached_attention(p, qkv, cache(), inputs.past, options);
 }
 
-Value mlp_block(Program& p, const ModelConfig& c, const Weights& w, int layer, Value x) {
+Value mlp_block(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs,
+                int layer, Value x) {
   const std::string prefix = layer_prefix(layer) + c.form.mlp + ".";
   const Linear down = w.linear(prefix + c.form.down + ".");
   if (*c.form.up == '\0') {
-    return gated_mlp(p, x, w.linear(prefix + "gate_up_proj."), down, c.activation);
+    const auto mlp = inputs.past ? few_rows_mlp : gated_mlp;
+    return mlp(p, x, w.linear(prefix + "gate_up_proj."), down, c.activation);
   }
   if (p.training() && p.memory().mlp_tile > 0) {
     throw Error("C171",
@@ -252,9 +281,10 @@ Value mlp_block(Program& p, const ModelConfig& c, const Weights& w, int layer, V
         .hint("leave --mlp_tile out");
   }
   const size_t first = p.instructions().size();
-  const Value wide = linear(p, x, w.linear(prefix + c.form.up + "."));
+  const auto product = inputs.past ? few_rows_linear : linear;
+  const Value wide = product(p, x, w.linear(prefix + c.form.up + "."));
   p.recompute_from(Recompute::mlp, first);
-  return linear(p, plain_activation(p, wide, c.activation), down);
+  return product(p, plain_activation(p, wide, c.activation), down);
 }
 
 std::vector<Value> rope_tables(Program& p, const ModelConfig& c, const ModelInputs& inputs) {
@@ -294,6 +324,9 @@ Value decoder_forward(Program& p, const ModelConfig& c, const Weights& w,
   if (inputs.balance_loss) {
     inputs.kept = {};
   }
+  if (joins_few_rows(p, c, w, inputs)) {
+    return few_rows_forward(p, c, w, inputs);
+  }
   Mixture mixture(p, c, w, inputs);
   const std::vector<Value> tables = rope_tables(p, c, inputs);
   Value x = embed(p, c, w, inputs);
@@ -314,7 +347,7 @@ Value decoder_forward(Program& p, const ModelConfig& c, const Weights& w,
       h = kept_rows(p, c, inputs, layer, read);
     }
     delta = c.layer[static_cast<size_t>(layer)].experts ? mixture.block(layer, h)
-                                                        : mlp_block(p, c, w, layer, h);
+                                                        : mlp_block(p, c, w, inputs, layer, h);
     delta = norm_block(p, c, w, norm(c.form.mlp_out), delta);
     p.end_block();
   }

@@ -48,6 +48,11 @@ std::vector<ParamSpec> decoder_parameters(const ModelConfig& config);
 // "model.layers.3."
 std::string layer_prefix(int layer);
 
+// Generating: whether each text has one new token, so that all rows are kept; and whether the text
+// begins with these tokens (it has no more than inputs.longest): they attend to each other alone.
+bool one_token_each(const Program& p, const ModelInputs& inputs);
+bool begins_text(const ModelInputs& inputs);
+
 // The embeddings of inputs.tokens, with inputs.noise where there is any: (tokens, hidden).
 Value embed(Program& p, const ModelConfig& config, const Weights& w, const ModelInputs& inputs);
 // Of x (tokens, n) the rows that later steps read: after the last layer's attention those of
@@ -59,8 +64,13 @@ Value kept_rows(Program& p, const ModelConfig& config, const ModelInputs& inputs
 Value attention_block(Program& p, const ModelConfig& config, const Weights& w,
                       const ModelInputs& inputs, const std::vector<Value>& tables, int layer,
                       Value x);
+// Of it what lies between the two products: qkv (tokens, heads.row()) -> (tokens, heads *
+// head_dim).
+Value attend(Program& p, const ModelConfig& config, const Weights& w, const ModelInputs& inputs,
+             const std::vector<Value>& tables, int layer, Value qkv);
 // x (tokens, hidden) -> down(act(gate x) * up x), or down(act(up x)).
-Value mlp_block(Program& p, const ModelConfig& config, const Weights& w, int layer, Value x);
+Value mlp_block(Program& p, const ModelConfig& config, const Weights& w, const ModelInputs& inputs,
+                int layer, Value x);
 
 // One rope table per entry of config.ropes.
 std::vector<Value> rope_tables(Program& p, const ModelConfig& config, const ModelInputs& inputs);

@@ -10,8 +10,10 @@
 #include "core/numbers.h"
 #include "model/generation.h"
 #include "ops/attention.h"
+#include "ops/few_rows.h"
 #include "ops/linear.h"
 #include "ops/linear_cross_entropy.h"
+#include "ops/next_token.h"
 #include "ops/replace_rows.h"
 #include "ops/soft_cap.h"
 
@@ -256,33 +258,42 @@ LogitsProgram record_logits(const Model& model, const BatchSize& size, Target ta
 
 LogitsProgram record_generation(const Model& model, int64_t tokens, int64_t capacity,
                                 Target target) {
-  return record_lanes(model, tokens, 1, {capacity, 1}, target);
+  return record_lanes(model, {.tokens = tokens, .room = {capacity, 1}}, target);
 }
 
-LogitsProgram record_lanes(const Model& model, int64_t tokens, int64_t texts, const CacheRoom& room,
-                           Target target) {
+LogitsProgram record_lanes(const Model& model, const LanesSize& size, Target target) {
   Program p(Program::Purpose::inference, Recompute::none, target);
   const Weights w(p, model);
   ModelInputs inputs;
-  inputs.tokens = p.input("tokens", {tokens}, DType::i32);
-  inputs.positions = p.input("positions", {tokens}, DType::i32);
-  inputs.past = p.input("past", {texts, 2}, DType::i32);
+  inputs.tokens = p.input("tokens", {size.tokens}, DType::i32);
+  inputs.positions = p.input("positions", {size.tokens}, DType::i32);
+  inputs.past = p.input("past", {size.lanes, 2}, DType::i32);
   if (has_states(model.config)) {
-    inputs.lanes = p.input("lanes", {texts}, DType::i32);
+    inputs.lanes = p.input("lanes", {size.lanes}, DType::i32);
   }
-  if (std::ranges::any_of(model.config.ropes, &RopeFrequencies::by_length)) {
+  if (size.from_start || std::ranges::any_of(model.config.ropes, &RopeFrequencies::by_length)) {
     inputs.documents = p.input("documents", {2}, DType::i32);  // of one text
   }
-  for (const std::vector<CacheSpec>& specs : cache_specs(model.config, room, target.compute)) {
+  if (size.from_start) {
+    inputs.documents =
+        document_table(p, inputs.documents, model.config.attention_heads(), size.tokens);
+    inputs.longest = size.tokens;
+  }
+  for (const std::vector<CacheSpec>& specs :
+       cache_specs(model.config, size.room, target.compute)) {
     std::vector<Value>& caches = inputs.caches.emplace_back();
     for (const CacheSpec& spec : specs) {
       caches.push_back(p.input(spec.name, spec.shape, spec.dtype));
     }
   }
-  inputs.kept = p.input("row", {texts}, DType::i32);
+  inputs.kept = p.input("row", {size.lanes}, DType::i32);
   const Value hidden = model.family->forward(p, model.config, w, inputs);
-  const Value logits = soft_cap(p, linear(p, hidden, w.head()), model.config.logit_cap);
+  const Value logits = soft_cap(p, few_rows_linear(p, hidden, w.head()), model.config.logit_cap);
   p.keep(logits);
+  if (size.picks) {
+    const Value written = p.input("written", {size.room.rows}, DType::i32);
+    emit_next_token(p, logits, {inputs.tokens, inputs.positions, inputs.past, written});
+  }
   return {std::move(p), logits};
 }
 

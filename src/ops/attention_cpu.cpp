@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ops/attention.h"
+#include "ops/cache_rows.h"
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/rows.h"
 #include "ops/cpu/simd.h"
@@ -366,11 +367,7 @@ void cached_attention_forward(Device& device, const Tensor& qkv, Tensor& cache, 
   const auto lane_cache = [&](int64_t lane) {
     return cache.f32() + past.i32()[2 * lane] * cache_row;
   };
-  for (int64_t t = 0; t < qkv.shape[0]; ++t) {
-    const int64_t lane = t / fresh;
-    std::copy_n(qkv.f32() + t * row + heads.heads * d, cache_row,
-                lane_cache(lane) + (past.i32()[2 * lane + 1] + t % fresh) * cache_row);
-  }
+  cache_rows(device, qkv, past, cache);
   const int64_t blocks = (fresh + kTile - 1) / kTile;
   device.threads().for_each(lanes * blocks * heads.heads, [&](int64_t item, int) {
     const int head = static_cast<int>(item % heads.heads);

@@ -3,6 +3,7 @@
 #include <numeric>
 #include <vector>
 
+#include "formats/format.h"
 #include "ops/cpu/rows.h"
 #include "ops/embedding.h"
 
@@ -13,11 +14,10 @@ void embedding_forward(Device& device, const Tensor& tokens, const Tensor& weigh
   const int64_t hidden = weight.shape[1];
   device.threads().parallel_for(tokens.shape[0], [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      const float* row = weight.f32() + tokens.i32()[t] * hidden;
-      float* out = y.f32() + t * hidden;
-      for (int64_t i = 0; i < hidden; ++i) {
-        out[i] = row[i] * scale;
-      }
+      const int64_t row = tokens.i32()[t] * hidden;
+      float* const out = y.f32() + t * hidden;
+      decode(weight, row, row + hidden, out);
+      scale_row(out, hidden, scale);
     }
   });
 }

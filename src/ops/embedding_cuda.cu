@@ -3,6 +3,7 @@
 #include <cub/device/device_radix_sort.cuh>
 
 #include "device/cuda/scratch.h"
+#include "ops/cuda/embedding_packed.h"
 #include "ops/cuda/rows.cuh"
 
 namespace sft::gpu {
@@ -72,6 +73,9 @@ int threads_for(int64_t n) {
 
 void embedding_forward(Device& device, const Tensor& tokens, const Tensor& weight, float scale,
                        Tensor& y) {
+  if (is_packed(weight.dtype)) {
+    return embedding_packed(cuda(device), tokens, weight, scale, y);
+  }
   const int64_t n = weight.shape[1];
   with_type(weight.dtype, [&](auto type) {
     using T = decltype(type);

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "ops/cpu/gated_row.h"
 #include "ops/cpu/simd.h"
 #include "ops/gated_activation.h"
 #include "ops/plain_activation.h"
@@ -58,14 +59,17 @@ SFT_SIMD void gelu_row_backward(const float* g, const float* gate, const float* 
 
 }  // namespace
 
+void gated_row(const float* gate, const float* up, float* y, int64_t n, Activation activation) {
+  (activation == Activation::silu ? silu_row : gelu_row)(gate, up, y, n);
+}
+
 void gated_activation_forward(Device& device, const Tensor& gate_up, Activation activation,
                               Tensor& y) {
   const int64_t n = y.shape[1];
-  const auto row = activation == Activation::silu ? silu_row : gelu_row;
   device.threads().parallel_for(y.shape[0], [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float* gate = gate_up.f32() + t * 2 * n;
-      row(gate, gate + n, y.f32() + t * n, n);
+      gated_row(gate, gate + n, y.f32() + t * n, n, activation);
     }
   });
 }

@@ -5,12 +5,14 @@
 #include "ops/add_noise.h"
 #include "ops/add_scaled.h"
 #include "ops/attention.h"
+#include "ops/cache_rows.h"
 #include "ops/causal_conv.h"
 #include "ops/dora.h"
 #include "ops/dropout.h"
 #include "ops/embedding.h"
 #include "ops/embedding_lora.h"
 #include "ops/experts.h"
+#include "ops/few_rows.h"
 #include "ops/fp8_linear.h"
 #include "ops/gated_activation.h"
 #include "ops/gated_delta.h"
@@ -22,6 +24,7 @@
 #include "ops/linear.h"
 #include "ops/linear_cross_entropy.h"
 #include "ops/lora.h"
+#include "ops/next_token.h"
 #include "ops/pack.h"
 #include "ops/plain_activation.h"
 #include "ops/qk_norm.h"
@@ -31,6 +34,7 @@
 #include "ops/sigmoid_gate.h"
 #include "ops/soft_cap.h"
 #include "ops/split_columns.h"
+#include "ops/step_attention.h"
 
 namespace sft {
 
@@ -40,6 +44,7 @@ namespace sft {
   KERNEL(attention_backward)        \
   KERNEL(attention_workspace)       \
   KERNEL(balance_loss)              \
+  KERNEL(cache_rows)                \
   KERNEL(cached_attention_forward)  \
   KERNEL(cached_conv_forward)       \
   KERNEL(cached_delta_forward)      \
@@ -56,6 +61,7 @@ namespace sft {
   KERNEL(embedding_forward)         \
   KERNEL(embedding_backward)        \
   KERNEL(expert_load)               \
+  KERNEL(few_rows_product)          \
   KERNEL(fp8_columns)               \
   KERNEL(fp8_product)               \
   KERNEL(fp8_rounded)               \
@@ -90,6 +96,7 @@ namespace sft {
   KERNEL(lora_up)                   \
   KERNEL(lora_up_backward_input)    \
   KERNEL(lora_up_backward_weight)   \
+  KERNEL(next_token)                \
   KERNEL(pack)                      \
   KERNEL(plain_activation_forward)  \
   KERNEL(plain_activation_backward) \
@@ -110,6 +117,7 @@ namespace sft {
   KERNEL(sort_by_expert)            \
   KERNEL(split_by_expert)           \
   KERNEL(split_by_expert_backward)  \
+  KERNEL(step_attention_forward)    \
   KERNEL(sum_slots)                 \
   KERNEL(take_columns)              \
   KERNEL(transpose)

@@ -2,8 +2,7 @@
 // the CPU and rounded once.
 #include <algorithm>
 
-#include "ops/cuda/scale_book.h"
-#include "ops/cuda/unpack.cuh"
+#include "ops/cuda/packed_formats.cuh"
 #include "ops/linear.h"
 
 namespace sft::gpu {
@@ -58,32 +57,6 @@ void decode_as(CudaDevice& gpu, const Format& format, Tensor& y) {
   });
 }
 
-template <bool kNested>
-void decode_four_bit(CudaDevice& gpu, const Tensor& x, Tensor& y) {
-  const FourBitScales parts = four_bit_scales(x);
-  packed::FourBit<kNested> format{x.as<uint8_t>(), parts.scales, parts.codes, parts.outer,
-                                  parts.mean,      nullptr,      {}};
-  if (kNested) {
-    format.book = gpu.state<ScaleBook>().values();
-  }
-  std::ranges::copy(four_bit_codes(x.dtype), format.codes);
-  decode_as(gpu, format, y);
-}
-
-template <bool kInt8, bool kTiles>
-void decode_eight_bit(CudaDevice& gpu, const Tensor& x, Tensor& y) {
-  const int64_t rows = x.shape[0], length = x.shape.elements() / rows;
-  const auto* const scales =
-      reinterpret_cast<const float*>(x.as<uint8_t>() + scales_at(x.dtype, x.shape));
-  const auto decode = [&]<bool kEven>(std::bool_constant<kEven>) {
-    decode_as(gpu,
-              packed::EightBit<kInt8, kTiles, kEven>{x.as<uint8_t>(), scales, rows, length,
-                                                     1.0F / 127.0F},
-              y);
-  };
-  length % kVec == 0 ? decode(std::true_type{}) : decode(std::false_type{});
-}
-
 }  // namespace
 
 void widen(Device& device, const Tensor& x, Tensor& y) {
@@ -91,51 +64,9 @@ void widen(Device& device, const Tensor& x, Tensor& y) {
   if (x.shape.elements() == 0) {
     return;
   }
-  const auto* const data = x.as<uint8_t>();
-  switch (x.dtype) {
-    case DType::nf4:
-    case DType::fp4:
-      decode_four_bit<false>(gpu, x, y);
-      break;
-    case DType::nf4_nested:
-    case DType::fp4_nested:
-      decode_four_bit<true>(gpu, x, y);
-      break;
-    case DType::i8_rows:
-      decode_eight_bit<true, false>(gpu, x, y);
-      break;
-    case DType::f8_rows:
-      decode_eight_bit<false, false>(gpu, x, y);
-      break;
-    case DType::f8_blocks:
-      decode_eight_bit<false, true>(gpu, x, y);
-      break;
-    case DType::q8_0:
-      decode_as(gpu, packed::Q8{data}, y);
-      break;
-    case DType::q4_0:
-      decode_as(gpu, packed::Q4<false, false>{data}, y);
-      break;
-    case DType::q4_1:
-      decode_as(gpu, packed::Q4<true, false>{data}, y);
-      break;
-    case DType::q5_0:
-      decode_as(gpu, packed::Q4<false, true>{data}, y);
-      break;
-    case DType::q5_1:
-      decode_as(gpu, packed::Q4<true, true>{data}, y);
-      break;
-    case DType::q4_k:
-      decode_as(gpu, packed::K4<false>{data}, y);
-      break;
-    case DType::q5_k:
-      decode_as(gpu, packed::K4<true>{data}, y);
-      break;
-    case DType::q6_k:
-      decode_as(gpu, packed::Q6K{data}, y);
-      break;
-    default:
-      return device.add(x, y, false);
+  const auto decode = [&](const auto& format) { decode_as(gpu, format, y); };
+  if (!packed::with_codes<true>(gpu, x, decode) && !packed::with_blocks(gpu, x, decode)) {
+    return device.add(x, y, false);
   }
   check_cuda(cudaGetLastError(), "widen");
 }

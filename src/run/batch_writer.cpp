@@ -4,10 +4,13 @@
 
 namespace sft {
 
-bool BatchWriter::take(Lane& lane, std::span<const float> logits) {
+int32_t BatchWriter::pick(const Lane& lane, std::span<const float> logits) const {
   const auto written = static_cast<uint64_t>(lane.writing.ids.size());
   const auto number = static_cast<uint64_t>(numbers_[lane.prompt]);
-  const int32_t next = pick_token(logits, rules_.sampling, number << 32 | written);
+  return pick_token(logits, rules_.sampling, number << 32 | written);
+}
+
+bool BatchWriter::take(Lane& lane, int32_t next) {
   lane.writing.ended = std::ranges::find(rules_.ends, next) != rules_.ends.end();
   if (lane.writing.ended) {
     return false;
@@ -27,11 +30,11 @@ bool BatchWriter::take(Lane& lane, std::span<const float> logits) {
 
 void BatchWriter::read_piece(Lane& lane) {
   const auto piece = std::span(lane.text).subspan(
-      lane.read, std::min(lane.unread(), static_cast<size_t>(Generator::kPiece)));
+      lane.read, std::min(lane.unread(), static_cast<size_t>(generator_.piece(lane.lane))));
   const std::span<const float> logits =
       generator_.feed_piece(piece, lane.lane, static_cast<int64_t>(lane.text.size()));
   lane.read += piece.size();
-  if (lane.unread() == 0 && !take(lane, logits)) {
+  if (lane.unread() == 0 && !take(lane, pick(lane, logits))) {
     done_.push_back(static_cast<size_t>(&lane - lanes_.data()));
   }
 }
@@ -44,11 +47,20 @@ void BatchWriter::go_on(std::span<Lane> going) {
     lanes.push_back(lane.lane);
     tokens.push_back(lane.text.back());
   }
-  const std::span<const float> logits = generator_.step(lanes, tokens);
-  const auto vocab = static_cast<size_t>(generator_.vocab());
+  std::vector<int32_t> next;
+  if (!rules_.sampling.sample && !generator_.one_at_a_time()) {
+    const std::span<const int32_t> likeliest = generator_.step_likeliest(lanes, tokens);
+    next.assign(likeliest.begin(), likeliest.end());
+  } else {
+    const std::span<const float> logits = generator_.step(lanes, tokens);
+    const auto vocab = static_cast<size_t>(generator_.vocab());
+    for (size_t i = 0; i < going.size(); ++i) {
+      next.push_back(pick(going[i], logits.subspan(i * vocab, vocab)));
+    }
+  }
   for (size_t i = 0; i < going.size(); ++i) {
     ++going[i].read;
-    if (!take(going[i], logits.subspan(i * vocab, vocab))) {
+    if (!take(going[i], next[i])) {
       done_.push_back(static_cast<size_t>(&going[i] - lanes_.data()));
     }
   }

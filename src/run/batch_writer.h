@@ -50,8 +50,9 @@ class BatchWriter {
   };
   void read_piece(Lane& lane);
   void go_on(std::span<Lane> going);
-  // Whether the lane goes on.
-  bool take(Lane& lane, std::span<const float> logits);
+  int32_t pick(const Lane& lane, std::span<const float> logits) const;
+  // Whether the lane goes on, with this token.
+  bool take(Lane& lane, int32_t next);
 
   Generator& generator_;
   WritingRules rules_;

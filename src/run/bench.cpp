@@ -25,6 +25,30 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+void update(Sharder& sharder, double norm, int64_t step) {
+  OptimizerStep s;
+  s.learning_rate = 1e-5;
+  s.clip = clip_factor(norm, 1.0);
+  s.step = step;
+  sharder.update(s);
+}
+
+MemoryWish wish_of(const BenchSettings& s, const LoadedModel& model, const std::string& recompute) {
+  MemoryWish wish;
+  wish.recompute = recompute;
+  wish.offload_activations = s.memory.offload;
+  wish.mlp_tile = s.memory.mlp_tile;
+  wish.optimizer = s.optimizer;
+  wish.holding = model.holding();
+  wish.sums_apart = sums_gradients_apart(s.sharding, wish.holding.place, s.accumulation);
+  wish.accumulation = s.accumulation;
+  const int64_t tokens = s.seq * s.batch;
+  wish.longest = [tokens](int64_t) { return tokens; };
+  return wish;
+}
+
+}  // namespace
+
 MicroBatch random_batch(const BenchSettings& s, int64_t vocab, uint64_t number) {
   MicroBatch b;
   b.cu_seqlens = {0};
@@ -49,30 +73,6 @@ MicroBatch random_batch(const BenchSettings& s, int64_t vocab, uint64_t number) 
   b.rows = b.fresh_rows = s.batch;
   return b;
 }
-
-void update(Sharder& sharder, double norm, int64_t step) {
-  OptimizerStep s;
-  s.learning_rate = 1e-5;
-  s.clip = clip_factor(norm, 1.0);
-  s.step = step;
-  sharder.update(s);
-}
-
-MemoryWish wish_of(const BenchSettings& s, const LoadedModel& model, const std::string& recompute) {
-  MemoryWish wish;
-  wish.recompute = recompute;
-  wish.offload_activations = s.memory.offload;
-  wish.mlp_tile = s.memory.mlp_tile;
-  wish.optimizer = s.optimizer;
-  wish.holding = model.holding();
-  wish.sums_apart = sums_gradients_apart(s.sharding, wish.holding.place, s.accumulation);
-  wish.accumulation = s.accumulation;
-  const int64_t tokens = s.seq * s.batch;
-  wish.longest = [tokens](int64_t) { return tokens; };
-  return wish;
-}
-
-}  // namespace
 
 BenchResult run_bench(const BenchSettings& s, LoadedModel& model, Device& device,
                       Communicator& comm) {

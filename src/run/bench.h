@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "data/tokens/loader.h"
 #include "optim/sharding_options.h"
 #include "optim/state_layout.h"
 #include "run/choose_device.h"
@@ -41,6 +42,9 @@ struct BenchResult {
 // Every rank calls it with the same settings; `model` is what this rank holds.
 BenchResult run_bench(const BenchSettings& settings, LoadedModel& model, Device& device,
                       Communicator& comm);
+
+// A micro-batch of such documents; `number` makes others.
+MicroBatch random_batch(const BenchSettings& settings, int64_t vocab, uint64_t number);
 
 struct SweepRow {
   int64_t batch;

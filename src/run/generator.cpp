@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 
 #include "core/error.h"
 #include "core/rng.h"
-#include "model/generation.h"
 
 namespace sft {
 
@@ -84,8 +84,16 @@ Generator::Generator(Device& device, const LoadedModel& model, GeneratorRoom roo
     }
   }
   // One place for good: work that a device records is tied to it.
-  const int64_t values = 4 * room.lanes + 2 * std::max(kPiece, room.lanes) + 7 * 16;
+  const int64_t values = 4 * room.lanes + 2 * std::max(most_piece(device), room.lanes) + 7 * 16;
   inputs_ = device.allocate(static_cast<size_t>(values) * sizeof(int32_t));
+}
+
+int64_t Generator::most_piece(const Device& device) {
+  return device.kind() == DeviceKind::cuda ? kFirstPiece : kPiece;
+}
+
+int64_t Generator::piece(size_t lane) const {
+  return past_[lane] == 0 && !by_length_ && !states_ ? most_piece(device_) : kPiece;
 }
 
 void Generator::rewind(int64_t tokens, size_t lane) {
@@ -99,7 +107,6 @@ bool Generator::turned_otherwise(size_t lane, int64_t length) const {
 }
 
 std::span<const float> Generator::feed(std::span<const int32_t> tokens, size_t lane) {
-  constexpr auto kMost = static_cast<size_t>(kPiece);
   const int64_t length = past_[lane] + static_cast<int64_t>(tokens.size());
   if (short_length_ > 0 || states_) {
     std::vector<int32_t>& taken = taken_[lane];
@@ -111,16 +118,16 @@ std::span<const float> Generator::feed(std::span<const int32_t> tokens, size_t l
       past_[lane] = 0;
     }
   }
-  while (tokens.size() > kMost) {
-    feed_piece(tokens.first(kMost), lane, length);
-    tokens = tokens.subspan(kMost);
+  while (static_cast<int64_t>(tokens.size()) > piece(lane)) {
+    const auto most = static_cast<size_t>(piece(lane));
+    feed_piece(tokens.first(most), lane, length);
+    tokens = tokens.subspan(most);
   }
   return feed_piece(tokens, lane, length);
 }
 
-Generator::Recorded Generator::record(int64_t tokens, int64_t lanes) {
-  LogitsProgram recorded = record_lanes(model_.model, tokens, lanes,
-                                        {room_.capacity * room_.lanes, room_.lanes}, model_.target);
+Generator::Recorded Generator::record(const LanesSize& size) {
+  LogitsProgram recorded = record_lanes(model_.model, size, model_.target);
   return {std::make_unique<Executor>(device_, arena_, std::move(recorded.program)),
           recorded.logits};
 }
@@ -132,9 +139,11 @@ std::span<const float> Generator::feed_piece(std::span<const int32_t> tokens, si
   if (count == 1) {
     return step_of(std::span(&lane, 1), tokens, length);
   }
-  if (piece_ != count) {
-    prefill_ = record(count, 1);
-    piece_ = count;
+  LanesSize size{.tokens = count, .room = cache_room()};
+  size.from_start = past_[lane] == 0 && !by_length_ && !states_;
+  if (piece_ != size) {
+    prefill_ = record(size);
+    piece_ = size;
   }
   return run(prefill_, tokens, std::span(&lane, 1), length);
 }
@@ -152,13 +161,15 @@ std::span<const float> Generator::step_of(std::span<const size_t> lanes,
                                           std::span<const int32_t> tokens, int64_t length) {
   Recorded& recorded = decode_[lanes.size()];
   if (!recorded.executor) {
-    recorded = record(static_cast<int64_t>(lanes.size()), static_cast<int64_t>(lanes.size()));
+    const auto count = static_cast<int64_t>(lanes.size());
+    recorded = record({.tokens = count, .lanes = count, .room = cache_room()});
   }
   return run(recorded, tokens, lanes, length);
 }
 
-std::span<const float> Generator::run(Recorded& recorded, std::span<const int32_t> tokens,
-                                      std::span<const size_t> lanes, int64_t length) {
+// Puts what a run reads where the device finds it.
+void Generator::bind(std::span<const int32_t> tokens, std::span<const size_t> lanes,
+                     int64_t length) {
   const auto count = static_cast<int64_t>(tokens.size());
   const auto texts = static_cast<int64_t>(lanes.size());
   const int64_t fresh = count / texts;  // of each lane
@@ -196,9 +207,8 @@ std::span<const float> Generator::run(Recorded& recorded, std::span<const int32_
   if (states_) {
     add("lanes", {texts}, lane_of);
   }
-  if (by_length_) {
-    add("documents", {2}, [&](int64_t i) { return i == 0 ? 0 : length; });
-  }
+  // Of a text that begins the tokens that go in; where frequencies depend on it, all of them.
+  add("documents", {2}, [&](int64_t i) { return i == 0 ? 0 : by_length_ ? length : count; });
   add("tokens", {count}, [&](int64_t i) { return tokens[static_cast<size_t>(i)]; });
   add("positions", {count}, [&](int64_t i) { return past_[lane_of(i / fresh)] + i % fresh; });
   SFT_ASSERT(all.size() * sizeof(int32_t) <= inputs_.size());
@@ -207,9 +217,15 @@ std::span<const float> Generator::run(Recorded& recorded, std::span<const int32_
     bindings_.inputs[name] = {inputs_.data() + place.first * sizeof(int32_t), place.second,
                               DType::i32};
   }
+}
+
+std::span<const float> Generator::run(Recorded& recorded, std::span<const int32_t> tokens,
+                                      std::span<const size_t> lanes, int64_t length) {
+  const auto texts = static_cast<int64_t>(lanes.size());
+  bind(tokens, lanes, length);
   recorded.executor->run(bindings_);
   for (const size_t lane : lanes) {
-    past_[lane] += fresh;
+    past_[lane] += static_cast<int64_t>(tokens.size()) / texts;
     state_of_[lane] = past_[lane];
   }
   const Tensor logits = recorded.executor->tensor(recorded.logits);
@@ -224,17 +240,102 @@ std::span<const float> Generator::run(Recorded& recorded, std::span<const int32_
   return logits_;
 }
 
+void Generator::write(std::span<const float> logits, int64_t max_new_tokens,
+                      const SamplingOptions& options, const std::function<bool(int32_t)>& on_token,
+                      size_t lane) {
+  const int64_t most = std::min(max_new_tokens, room_.capacity - past_[lane] + 1);
+  if (most < 1) {
+    return;
+  }
+  int32_t token = pick_token(logits, options, 0);
+  if (!on_token(token) || most == 1) {
+    return;
+  }
+  if (!options.sample && !by_length_ && !states_) {
+    return write_likeliest(token, most - 1, on_token, lane);
+  }
+  for (int64_t i = 1; i < most; ++i) {
+    token = pick_token(feed(std::span(&token, 1), lane), options, static_cast<uint64_t>(i));
+    if (!on_token(token)) {
+      return;
+    }
+  }
+}
+
+Generator::Recorded& Generator::picking(size_t lanes) {
+  const int64_t rows = room_.capacity * room_.lanes;
+  if (written_.size() == 0) {
+    written_ = device_.allocate(static_cast<size_t>(rows) * sizeof(int32_t));
+    picked_ = device_.allocate_host(static_cast<size_t>(std::max<int64_t>(2, room_.lanes)) *
+                                    sizeof(int32_t));
+    bindings_.inputs["written"] = {written_.data(), {rows}, DType::i32};
+  }
+  Recorded& recorded = picking_[lanes];
+  if (!recorded.executor) {
+    const auto count = static_cast<int64_t>(lanes);
+    recorded = record({.tokens = count, .lanes = count, .room = cache_room(), .picks = true});
+  }
+  return recorded;
+}
+
+const std::byte* Generator::picked_at(size_t lane) const {
+  const int64_t row = static_cast<int64_t>(lane) * room_.capacity + past_[lane];
+  return written_.data() + static_cast<size_t>(row) * sizeof(int32_t);
+}
+
+std::span<const int32_t> Generator::step_likeliest(std::span<const size_t> lanes,
+                                                   std::span<const int32_t> tokens) {
+  SFT_ASSERT(lanes.size() == tokens.size() && !by_length_);
+  Recorded& recorded = picking(lanes.size());
+  bind(tokens, lanes, past_[lanes[0]] + 1);
+  recorded.executor->run(bindings_);
+  for (size_t i = 0; i < lanes.size(); ++i) {
+    device_.copy(picked_.data() + i * sizeof(int32_t), picked_at(lanes[i]), sizeof(int32_t));
+    state_of_[lanes[i]] = ++past_[lanes[i]];
+  }
+  device_.synchronize();
+  return {reinterpret_cast<const int32_t*>(picked_.data()), lanes.size()};
+}
+
+// A GPU is one run ahead: it begins the next while the host looks at what the last one picked. What
+// it has then taken in too much lies behind past_ in the cache, where it is written again.
+void Generator::write_likeliest(int32_t token, int64_t runs,
+                                const std::function<bool(int32_t)>& on_token, size_t lane) {
+  Recorded& recorded = picking(1);
+  bind(std::span(&token, 1), std::span(&lane, 1), past_[lane] + 1);
+  const std::byte* const first = picked_at(lane);
+  const int64_t ahead = device_.kind() == DeviceKind::cuda ? 1 : 0;
+  std::array<int, 2> tickets{};
+  const auto start = [&](int64_t run) {
+    const auto slot = static_cast<size_t>(run % 2);
+    recorded.executor->run(bindings_);
+    device_.begin_aside(Lane::copies);
+    device_.copy(picked_.data() + slot * sizeof(int32_t),
+                 first + static_cast<size_t>(run) * sizeof(int32_t), sizeof(int32_t));
+    tickets[slot] = device_.end_aside();
+  };
+  const auto finish = [&](int64_t run) {
+    const auto slot = static_cast<size_t>(run % 2);
+    device_.await(tickets[slot]);
+    ++past_[lane];
+    return on_token(reinterpret_cast<const int32_t*>(picked_.data())[slot]);
+  };
+  int64_t started = 0;
+  for (int64_t run = 0; run < runs; ++run) {
+    for (; started < std::min(run + 1 + ahead, runs); ++started) {
+      start(started);
+    }
+    if (!finish(run)) {
+      break;
+    }
+  }
+  device_.synchronize();  // before `picked_` is written again
+}
+
 void Generator::generate(std::span<const int32_t> prompt, int64_t max_new_tokens,
                          const SamplingOptions& options,
                          const std::function<bool(int32_t)>& on_token) {
-  std::span<const float> logits = feed(prompt);
-  for (int64_t i = 0; i < max_new_tokens; ++i) {
-    const int32_t token = pick_token(logits, options, static_cast<uint64_t>(i));
-    if (!on_token(token) || past() == room_.capacity || i + 1 == max_new_tokens) {
-      return;
-    }
-    logits = feed(std::span(&token, 1));
-  }
+  write(feed(prompt), max_new_tokens, options, on_token);
 }
 
 }  // namespace sft

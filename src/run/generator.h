@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "graph/executor.h"
+#include "model/generation.h"
 #include "options/options.h"
 #include "state/loaded_model.h"
 
@@ -36,8 +37,9 @@ struct GeneratorRoom {
 
 class Generator {
  public:
-  // Longer texts go in by pieces of this size: memory does not grow with their length.
+  // Longer texts go in by pieces: memory does not grow with their length.
   static constexpr int64_t kPiece = 1024;
+  static constexpr int64_t kFirstPiece = 8192;  // on a GPU, of a text that begins
 
   // Keeps references. `arena`: what programs work in; null: one of its own.
   Generator(Device& device, const LoadedModel& model, GeneratorRoom room, Arena* arena = nullptr);
@@ -48,10 +50,17 @@ class Generator {
   // them; valid until the next call. M037 beyond the capacity, M036 for an id that is not in the
   // vocabulary.
   std::span<const float> feed(std::span<const int32_t> tokens, size_t lane = 0);
-  // At most kPiece of them, of a text of `length` tokens: one run of a program.
+  static int64_t most_piece(const Device& device);
+  // The most tokens that go in next at one time.
+  int64_t piece(size_t lane = 0) const;
+  // At most piece() of them, of a text of `length` tokens: one run of a program.
   std::span<const float> feed_piece(std::span<const int32_t> tokens, size_t lane, int64_t length);
   // The next token of each of these lanes, all in one run -> logits (lanes, vocab).
   std::span<const float> step(std::span<const size_t> lanes, std::span<const int32_t> tokens);
+  // The same, which gives the likeliest token behind each: no logits come to the host. Not where
+  // one_at_a_time.
+  std::span<const int32_t> step_likeliest(std::span<const size_t> lanes,
+                                          std::span<const int32_t> tokens);
   // Where frequencies depend on a text's length each run has one text: only one lane may step.
   bool one_at_a_time() const { return by_length_; }
   // Whether the keys in a lane were turned otherwise than a text of `length` tokens wants: then it
@@ -67,8 +76,12 @@ class Generator {
   // Who is told where programs are (graph/block_marks.h): where ranks share out the weights.
   void watch(BlockWatcher* watcher) { bindings_.watcher = watcher; }
 
-  // Feeds `prompt` and then up to `max_new_tokens` picked tokens, each given to `on_token`, until
-  // that returns false (an end token, say) or the capacity is reached.
+  // Goes on behind `logits`, what the last run gave for the lane: up to `max_new_tokens` picked
+  // tokens, each given to `on_token`, until that returns false (an end token, say) or the capacity
+  // is reached. The last token given is not taken in.
+  void write(std::span<const float> logits, int64_t max_new_tokens, const SamplingOptions& options,
+             const std::function<bool(int32_t)>& on_token, size_t lane = 0);
+  // Feeds `prompt` and writes.
   void generate(std::span<const int32_t> prompt, int64_t max_new_tokens,
                 const SamplingOptions& options, const std::function<bool(int32_t)>& on_token);
 
@@ -80,7 +93,13 @@ class Generator {
     std::unique_ptr<Executor> executor;
     Value logits;
   };
-  Recorded record(int64_t tokens, int64_t lanes);
+  CacheRoom cache_room() const { return {room_.capacity * room_.lanes, room_.lanes}; }
+  Recorded record(const LanesSize& size);
+  void bind(std::span<const int32_t> tokens, std::span<const size_t> lanes, int64_t length);
+  Recorded& picking(size_t lanes);
+  const std::byte* picked_at(size_t lane) const;  // what the next run picks in that lane
+  void write_likeliest(int32_t token, int64_t runs, const std::function<bool(int32_t)>& on_token,
+                       size_t lane);
   std::span<const float> step_of(std::span<const size_t> lanes, std::span<const int32_t> tokens,
                                  int64_t length);
   std::span<const float> run(Recorded& recorded, std::span<const int32_t> tokens,
@@ -103,9 +122,12 @@ class Generator {
   Arena& arena_;
   std::vector<Buffer> caches_;
   Bindings bindings_;
-  int64_t piece_ = 0;  // tokens of `prefill_`
+  LanesSize piece_;  // of `prefill_`
   Recorded prefill_;
-  std::map<size_t, Recorded> decode_;  // by lanes
+  std::map<size_t, Recorded> decode_;   // by lanes
+  std::map<size_t, Recorded> picking_;  // the same, which pick the next tokens themselves
+  Buffer written_;                      // what they picked, by row of the cache
+  Buffer picked_;                       // the last of it, where the host can read it
   Buffer inputs_;
   std::vector<float> logits_;
 };

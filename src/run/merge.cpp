@@ -11,6 +11,7 @@
 #include "model/experts.h"
 #include "run/run_adapter.h"
 #include "run/save_packed.h"
+#include "run/text_setup.h"
 #include "state/adapter_start.h"
 #include "state/config_sizes.h"
 
@@ -120,6 +121,35 @@ class Merger {
   std::map<std::string, const AdapterTarget*> targets_;  // by the weight that they change
 };
 
+// The token that ends a text, as tokenizer_config.json has it: a text, or an object of it.
+std::optional<std::string> eos_token(const Json& tokenizer_config) {
+  const Json eos =
+      tokenizer_config.is_object() ? tokenizer_config.value("eos_token", Json()) : Json();
+  const Json text = eos.is_object() ? eos.value("content", Json()) : eos;
+  return text.is_string() ? std::optional(text.get<std::string>()) : std::nullopt;
+}
+
+// As training saves a whole model. What it has made of the text lies with the adapter: another chat
+// template, and an EOS of the tokenizer that is the end of a turn, which the model has learnt.
+void take_text(const AdapterFiles& adapter, const ModelSource& source, const HubEnvironment& hub,
+               SaveOptions& saving) {
+  const fs::path chat = adapter.folder / "chat_template.jinja";
+  if (is_file(chat) && source.chat_template() != read_text(chat)) {
+    saving.chat_template = read_text(chat);
+  }
+  const TextSetup text = load_text(source, {}, hub);
+  if (const auto id = text.tokenizer.eos_id()) {
+    saving.eos = TokenRef{text.tokenizer.eos_token(), *id};
+  }
+  const fs::path config = adapter.folder / "tokenizer_config.json";
+  const std::optional<std::string> eos =
+      is_file(config) ? eos_token(read_json(config)) : std::nullopt;
+  const std::optional<int32_t> id = eos ? text.tokenizer.id_of(*eos) : std::nullopt;
+  if (id && id != text.tokenizer.eos_id()) {
+    saving.turn_end = TokenRef{*eos, *id};
+  }
+}
+
 }  // namespace
 
 void merge_adapter(const MergeOptions& o, const HubEnvironment& hub, ThreadPool& pool,
@@ -135,6 +165,7 @@ void merge_adapter(const MergeOptions& o, const HubEnvironment& hub, ThreadPool&
       o.dtype == "auto" ? source->stored_dtype() : parse_dtype(o.dtype).value_or(DType::f32);
   saving.max_shard_bytes = o.max_shard_bytes;
   saving.untied = merger.parted();
+  take_text(adapter, *source, hub, saving);
   save_packed(o.output_dir, *source, merger.model(), merger.tensors(), saving, o.quantization,
               &pool, log);
   log.note(fmt::format("merged the adapter of {} layers into {}: {} ({}){}", merger.layers(), base,

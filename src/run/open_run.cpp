@@ -19,8 +19,10 @@
 #include "report/rank_facts.h"
 #include "run/frozen_base.h"
 #include "run/random_model.h"
+#include "run/run_exports.h"
 #include "run/run_identity.h"
 #include "run/sample_writer.h"
+#include "run/stored_weights.h"
 #include "settings/nested_options.h"
 #include "settings/report_names.h"
 #include "settings/sharding_config/deepspeed.h"
@@ -58,6 +60,7 @@ void OpenRun::check() {
   require_adapters(options_.model, &source());
   text();
   if (first()) {
+    check_exports(*this);
     open_outputs();
   }
   check_same_settings();
@@ -195,6 +198,9 @@ const Model& OpenRun::shape() {
       shape_->trained_type = o.dtype == "bfloat16" ? DType::bf16 : DType::f32;
     }
     say_adapter_options();
+    if (parts_.only_used && !adapter_) {
+      keep_as_stored(*shape_, parts_.random_weights ? nullptr : &source(), device().kind());
+    }
     if (parts_.adapt) {
       parts_.adapt(*shape_);
     }
@@ -377,7 +383,7 @@ MemoryWish OpenRun::memory_wish() {
     const GeneratorRoom room = sample_room(prompts(), options_, shape().config, launch().world);
     wish.cached_tokens = room.capacity * room.lanes;
     wish.cached_texts = room.lanes;
-    wish.read_tokens = std::min(room.capacity, Generator::kPiece);
+    wish.read_tokens = std::min(room.capacity, Generator::most_piece(device()));
   }
   return wish;
 }

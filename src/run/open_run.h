@@ -49,6 +49,7 @@ struct RunParts {
   const PreparedDataset* eval = nullptr;   // likewise, where `train` is given
   fs::path config{};            // a config.json, and with it a model that is no more than that
   bool random_weights = false;  // always so for such a model
+  bool only_used = false;       // nothing is trained, and weights stay as they are stored
   std::function<Communicator&(Device& device)> ranks{};  // once
   std::function<void(Model& shape)> adapt{};             // says what of it is trained, say
   std::string id{};                                      // of a run that begins

@@ -1,6 +1,7 @@
 #include "run/run_plan.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -112,6 +113,9 @@ std::vector<std::string> describe(const RunPlan& plan, const TrainOptions& o, in
                               with_commas(plan.eval->tokens_trained)));
   }
   out.push_back(steps_line(plan, o));
+  if (!o.exports.empty()) {
+    out.push_back(fmt::format("export     {}, when training is done", fmt::join(o.exports, ", ")));
+  }
   const MemoryPlan& m = plan.memory;
   out.push_back("memory     " + m.line().substr(std::string("memory: ").size()));
   if (!m.fits()) {

@@ -13,6 +13,7 @@
 #include "core/host_name.h"
 #include "report/page/card_section.h"
 #include "report/page/report_files.h"
+#include "run/run_exports.h"
 
 namespace sft {
 
@@ -183,8 +184,26 @@ void RunReport::draw() {
   }
 }
 
+// Behind the model, and before anything says that the run is done.
+void RunReport::export_files() {
+  const std::vector<ExportReport> files = write_exports(run_);
+  for (const ExportReport& file : files) {
+    log_->event("info", {},
+                fmt::format("exported {} ({:.1f} MB)", file.file.filename().string(),
+                            static_cast<double>(file.bytes) / 1e6),
+                "", "exported");
+  }
+  const fs::path card = fs::path(run_.options().output_dir) / "README.md";
+  if (!files.empty() && is_file(card)) {
+    write_text(card, read_text(card) + export_section(files));
+  }
+}
+
 void RunReport::end(const TrainOutcome& outcome) {
   watch_.reset();
+  if (log_ && outcome.stopped_by == 0) {
+    export_files();
+  }
   if (log_) {
     log_->end(outcome.stopped_by == 0 ? RunStatus::done : RunStatus::stopped);
   }

@@ -33,6 +33,7 @@ class RunReport {
  private:
   void draw();
   void complete_card(const fs::path& card);
+  void export_files();
 
   OpenRun& run_;
   SavedModel model_;

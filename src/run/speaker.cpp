@@ -52,7 +52,7 @@ Answer Speaker::answer(const Json& messages, int64_t max_new_tokens, const Sampl
   Answer answer;
   answer.kept = kept;
   answer.read = length - kept;
-  std::span<const float> logits =
+  const std::span<const float> logits =
       generator_.feed(std::span(prompt).subspan(static_cast<size_t>(kept)));
   known_ = prompt;
   StreamDecoder decoder(text.tokenizer, true);
@@ -61,21 +61,21 @@ Answer Speaker::answer(const Json& messages, int64_t max_new_tokens, const Sampl
     on_text(piece);
   };
   const auto start = std::chrono::steady_clock::now();
-  while (answer.written < max_new_tokens && !answer.ended && !answer.stopped) {
-    const int32_t token = pick_token(logits, options, static_cast<uint64_t>(answer.written));
+  // What is given and not the last has been taken in.
+  int32_t last = -1;
+  generator_.write(logits, max_new_tokens, options, [&](int32_t token) {
+    if (last >= 0) {
+      known_.push_back(last);
+    }
+    last = token;
     ++answer.written;
     answer.ended = std::ranges::find(ends_, token) != ends_.end();
-    if (answer.ended) {
-      break;
+    if (!answer.ended) {
+      give(decoder.push(token));
+      answer.stopped = stop();
     }
-    give(decoder.push(token));
-    answer.stopped = stop();
-    if (answer.stopped || answer.written == max_new_tokens || generator_.past() == context_) {
-      break;
-    }
-    logits = generator_.feed(std::span(&token, 1));
-    known_.push_back(token);
-  }
+    return !answer.ended && !answer.stopped;
+  });
   give(decoder.finish());
   answer.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return answer;

@@ -15,6 +15,9 @@ void visit_output(TrainOptions& o, OptionTable& v) {
       .one_of({"auto", "float32", "bfloat16", "float16"});
   v("max_shard_size", &o.max_shard_size, "Largest weights file: 5GB, 200MB, 1GiB.")
       .read_by([](const std::string& size) { parse_byte_size(size); });
+  v("export", &o.exports,
+    "When training is done also write the model for llama.cpp, Ollama and LM Studio: gguf:q4_k_m, "
+    "or another format of sft export; several, with spaces between.");
   const char* trains = "this command always trains, and evaluates as eval_strategy says";
   v("do_train", &o.do_train, "Train.").inert(trains);
   v("do_eval", &o.do_eval, "Evaluate.").inert(trains);

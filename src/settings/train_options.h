@@ -40,6 +40,7 @@ struct TrainOptions {
   bool do_predict = false;
   std::string save_dtype = "auto";  // auto: that of the source model's files
   std::string max_shard_size = "50GB";
+  std::vector<std::string> exports;  // "gguf:q4_k_m"
 
   // Length and batch
   double num_train_epochs = 3.0;

@@ -41,6 +41,8 @@ TEST(JsonOutput, IsAllThatStandsOnStdout) {
 
   const Json merged = object(fmt::format("merge --json --adapter {0} --output_dir {0}/m", out));
   EXPECT_EQ(merged["output_dir"], out + "/m");
+  // What training has made of the text, the end of a turn among it, comes with the adapter.
+  EXPECT_TRUE(object(fmt::format("check --json {}/m", out))["findings"].empty());
   const Json exported = object(fmt::format("export --json {}/m --quant q8_0", out));
   EXPECT_EQ(exported["bytes"], fs::file_size(exported["file"].get<std::string>()));
   EXPECT_TRUE(fs::exists(exported["modelfile"].get<std::string>()));

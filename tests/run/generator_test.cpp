@@ -4,6 +4,10 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <memory>
 #include <numeric>
 
 #include "io/model_source.h"
@@ -106,6 +110,99 @@ TEST(Generator, lanes_with_states_are_as_they_are_alone) {
     for (size_t k = 0; k < vocab; ++k) {
       ASSERT_NEAR(both[i * vocab + k], want[k], 1e-5) << lanes[i];
     }
+  }
+}
+
+// A CPU, and the GPU that tests shall run on, if there is one.
+std::vector<std::unique_ptr<Device>> devices() {
+  std::vector<std::unique_ptr<Device>> out;
+  out.push_back(Device::cpu(2));
+  if (std::getenv("SFT_TEST_CUDA") != nullptr) {
+    out.push_back(Device::cuda(0, 2));
+  }
+  return out;
+}
+
+std::unique_ptr<ModelSource> golden(const std::string& family) {
+  return ModelSource::open(SFT_TEST_DIR "/model/golden/" + family, "", HubEnvironment{});
+}
+
+constexpr const char* kFamilies[] = {"llama3",        "qwen2_window", "qwen3",    "gemma2",
+                                     "granite",       "phi3",         "cohere2",  "starcoder2",
+                                     "olmo2_grouped", "hunyuan",      "qwen3_moe"};
+
+TEST(Generator, a_text_token_by_token_gives_the_logits_of_the_whole_text) {
+  for (const auto& device : devices()) {
+    for (const char* const family : kFamilies) {
+      SCOPED_TRACE(device->name() + " " + family);
+      const auto source = golden(family);
+      const LoadedModel model = load_model(*source, *device, DType::f32);
+      const std::vector<int32_t> text = words(24);
+      Generator whole(*device, model, 32);
+      Generator steps(*device, model, 32);
+      steps.feed(std::span(text).first(1));
+      for (size_t n = 1; n < text.size(); ++n) {
+        const auto last = steps.feed(std::span(text).subspan(n, 1));
+        whole.rewind(0);
+        const auto want = whole.feed(std::span(text).first(n + 1));
+        float most = 0.0F;
+        for (const float x : want) {
+          most = std::max(most, std::abs(x));
+        }
+        for (size_t i = 0; i < want.size(); ++i) {
+          ASSERT_NEAR(last[i], want[i], 1e-4F * most) << "token " << n << ", logit " << i;
+        }
+      }
+    }
+  }
+}
+
+// The device picks tokens by itself and, on a GPU, is one run ahead of the host.
+TEST(Generator, writes_what_steps_with_the_likeliest_token_give) {
+  for (const auto& device : devices()) {
+    for (const char* const family : kFamilies) {
+      SCOPED_TRACE(device->name() + " " + family);
+      const auto source = golden(family);
+      const LoadedModel model = load_model(*source, *device, DType::f32);
+      std::vector<int32_t> want;
+      Generator steps(*device, model, GeneratorRoom{30, 2});
+      auto logits = steps.feed(words(5), 1);
+      for (int i = 0; i < 20; ++i) {
+        want.push_back(pick_token(logits, {}, 0));
+        logits = steps.feed(std::span(want).last(1), 1);
+      }
+      Generator generator(*device, model, GeneratorRoom{30, 2});
+      for (const size_t stop : {size_t{7}, size_t{20}, size_t{1}}) {
+        std::vector<int32_t> got;
+        generator.rewind(0, 1);
+        generator.write(
+            generator.feed(words(5), 1), 20, {},
+            [&](int32_t id) {
+              got.push_back(id);
+              return got.size() < stop;
+            },
+            1);
+        EXPECT_EQ(got, std::vector<int32_t>(want.begin(), want.begin() + static_cast<long>(stop)));
+        EXPECT_EQ(generator.past(1), 5 + static_cast<int64_t>(stop) - 1);
+        EXPECT_EQ(generator.past(0), 0);
+      }
+    }
+  }
+}
+
+TEST(Generator, writes_until_its_room_is_full) {
+  const auto device = Device::cpu(1);
+  const auto source = golden("llama3");
+  const LoadedModel model = load_model(*source, *device, DType::f32);
+  Generator generator(*device, model, 8);
+  for (const bool sample : {false, true}) {
+    SamplingOptions options;
+    options.sample = sample;
+    int64_t written = 0;
+    generator.rewind(0);
+    generator.generate(words(5), 100, options, [&](int32_t) { return ++written > 0; });
+    EXPECT_EQ(written, 4);  // three that were taken in, and one behind them
+    EXPECT_EQ(generator.past(), 8);
   }
 }
 

@@ -191,10 +191,8 @@ bool runtime_adds_bos(const WrittenVocabulary& v, int64_t vocab) {
                               : v.model == "llama" || v.pre == "llama-bpe" || v.pre == "tekken";
 }
 
-[[noreturn]] void fail_adapter(const AdapterFiles& adapter, const char* what) {
-  throw Error("M285", what)
-      .at(adapter.folder.string())
-      .hint("merge it into its base: sft merge, then sft export");
+[[noreturn]] void fail_adapter(const std::string& where, const char* what) {
+  throw Error("M285", what).at(where).hint("merge it into its base: sft merge, then sft export");
 }
 
 int64_t values_in(const std::vector<GgufOutput>& tensors) {
@@ -241,29 +239,40 @@ GgufPlan plan_gguf(const ModelSource& source, const fs::path& folder, const Gguf
   return plan;
 }
 
-GgufPlan plan_gguf_adapter(const AdapterFiles& adapter, const ModelSource& base,
-                           const GgufMix& mix) {
+void check_gguf_adapter(const LoraConfig& config, const AdapterPlan& parts, const Json& base,
+                        const GgufMix& mix, const std::string& where) {
   if (mix.quantiser) {
     throw Error("M285", fmt::format("an adapter cannot be {}", mix.suffix))
-        .hint("take --quant f32, f16, bf16 or q8_0, or merge it first: sft merge");
+        .at(where)
+        .hint("take f32, f16, bf16 or q8_0, or merge it first: sft merge");
   }
+  gguf_family_of(base);
+  if (config.dora || !parts.whole.empty() || !parts.biases.empty() || !parts.tokens.empty()) {
+    fail_adapter(where, "the adapter has more than A and B");
+  }
+  std::set<float> alphas;
+  for (const AdapterTarget& t : parts.targets) {
+    if (t.kind != AdapterTarget::Kind::linear) {
+      fail_adapter(where, "the adapter is on an embedding or the head");
+    }
+    alphas.insert(t.scale * static_cast<float>(t.rank));
+  }
+  if (alphas.size() != 1) {
+    fail_adapter(where, "the adapter's layers have different alpha, and a GGUF file has one");
+  }
+}
+
+GgufPlan plan_gguf_adapter(const AdapterFiles& adapter, const ModelSource& base,
+                           const GgufMix& mix) {
   const GgufFamily& family = gguf_family_of(base.config());
   const Model model = Model::from_config(base.config());
   const auto owned = std::make_shared<AdapterFiles>(adapter);
   GgufPlan plan;
   const ModelConfig& c = model.config;
-  float alpha = 0;
-  std::set<float> alphas;
   const AdapterPlan parts = owned->plan(model);
-  if (owned->config.dora || !parts.whole.empty() || !parts.biases.empty() ||
-      !parts.tokens.empty()) {
-    fail_adapter(adapter, "the adapter has more than A and B");
-  }
+  check_gguf_adapter(owned->config, parts, base.config(), mix, adapter.folder.string());
+  const float alpha = parts.targets[0].scale * static_cast<float>(parts.targets[0].rank);
   for (const AdapterTarget& t : parts.targets) {
-    if (t.kind != AdapterTarget::Kind::linear) {
-      fail_adapter(adapter, "the adapter is on an embedding or the head");
-    }
-    alphas.insert(t.scale * static_cast<float>(t.rank));
     const std::string name = gguf_tensor_name(family, t.module + ".weight");
     const int64_t heads = !family.interleaved_rope                  ? 0
                           : t.module.ends_with(".self_attn.q_proj") ? c.heads
@@ -290,10 +299,6 @@ GgufPlan plan_gguf_adapter(const AdapterFiles& adapter, const ModelSource& base,
       plan.tensors.push_back(std::move(out));
     }
   }
-  if (alphas.size() != 1) {
-    fail_adapter(adapter, "the adapter's layers have different alpha, and a GGUF file has one");
-  }
-  alpha = *alphas.begin();
   int64_t parameters = 0;
   for (size_t i = 0; i < plan.tensors.size(); i += 2) {
     parameters += plan.tensors[i + 1].shape[0] * plan.tensors[i].shape[1];

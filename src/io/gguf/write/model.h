@@ -12,6 +12,8 @@
 namespace sft {
 
 struct AdapterFiles;
+struct AdapterPlan;
+struct LoraConfig;
 
 struct GgufPlan {
   std::string file_name;  // as the converter would call it
@@ -27,8 +29,12 @@ struct GgufPlan {
 GgufPlan plan_gguf(const ModelSource& source, const fs::path& folder, const GgufMix& mix,
                    const std::string& pre);
 
-// The same for an adapter, whose values are in memory; `base` is the model that it is for. M285 for
-// a kind of adapter that llama.cpp has no room for.
+// M285 for a kind of adapter, or a format of one, that llama.cpp has no room for, M229 for one of a
+// model of another architecture; `where` is the adapter's place or its options.
+void check_gguf_adapter(const LoraConfig& config, const AdapterPlan& parts, const Json& base,
+                        const GgufMix& mix, const std::string& where);
+// The same for an adapter, whose values are in memory; `base` is the model that it is for. What
+// check_gguf_adapter refuses.
 GgufPlan plan_gguf_adapter(const AdapterFiles& adapter, const ModelSource& base,
                            const GgufMix& mix);
 

@@ -1,0 +1,42 @@
+#include "run/stored_weights.h"
+
+#include <vector>
+
+#include "model/experts.h"
+
+namespace sft {
+
+namespace {
+
+// How a published matrix is kept; none: in the type that is computed in.
+std::optional<DType> kept_type(const std::string& name, const ModelSource* source,
+                               DeviceKind device) {
+  if (source == nullptr) {
+    return std::nullopt;
+  }
+  if (const std::optional<DType> stored = source->stored_type(name)) {
+    return stored;
+  }
+  const DType type = source->stored_dtype();
+  const bool narrow = type == DType::bf16 || type == DType::f16;
+  return narrow && device == DeviceKind::cpu ? std::optional(type) : std::nullopt;
+}
+
+}  // namespace
+
+void keep_as_stored(Model& shape, const ModelSource* source, DeviceKind device) {
+  std::vector<ParamSpec> specs;
+  for (const ParamSpec* const spec : shape.parameters()) {
+    ParamSpec& kept = specs.emplace_back(*spec);
+    kept.trained = false;
+    if (kept.kind != ParamKind::matrix || holds_experts(kept.name)) {
+      continue;
+    }
+    for (ParamPiece& piece : kept.pieces) {
+      piece.stored = kept_type(piece.name, source, device);
+    }
+  }
+  shape.set_parameters(std::move(specs));
+}
+
+}  // namespace sft

@@ -1,0 +1,107 @@
+"""The logits behind each token of 20 texts: of `sft` and of llama.cpp on an exported f16 file, and of transformers on the folder.
+
+usage: gguf_logits.py SFT PROBE WORK LIBRARY [llama ...]     (torch, transformers 5, tokenizers; on CPU)
+  PROBE    build/tests/run/logits_probe (built by name)
+  LIBRARY  a shared library with llama.cpp's C interface: libllama.so, or the one inside the package xllamacpp
+Each family is a tiny model that `sft` trains on a few sentences until it is sure, so that logits are far apart.
+"""
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import gguf_loss  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+
+FAMILIES = "llama qwen2 qwen3 granite olmo2".split()
+LENGTH, TEXTS = 24, 20
+# What float16 weights and llama.cpp's own rounding (its cache and some products are in float16) leave of the largest logit.
+NEAR_TRANSFORMERS, NEAR_LLAMA_CPP = 2e-3, 1e-2
+
+
+def make(folder, kind):
+    folder.mkdir(parents=True)
+    tok = gguf_loss.tokenizer(folder, "llama" if kind == "llama" else "qwen2")
+    common = dict(vocab_size=len(tok), hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=8, num_key_value_heads=4,
+                  max_position_embeddings=256, bos_token_id=0, eos_token_id=0)
+    t = transformers
+    config = {
+        "llama": lambda: t.LlamaConfig(**common),
+        "qwen2": lambda: t.Qwen2Config(**common, tie_word_embeddings=True),
+        "qwen3": lambda: t.Qwen3Config(**common, head_dim=64),
+        "olmo2": lambda: t.Olmo2Config(**common, pad_token_id=0),
+        "granite": lambda: t.GraniteConfig(**common, embedding_multiplier=4.0, logits_scaling=4.0, residual_multiplier=0.5,
+                                           attention_multiplier=0.1),
+    }[kind]()
+    torch.manual_seed(7)
+    t.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return tok
+
+
+class LlamaCpp(gguf_loss.LlamaCpp):
+    def logits(self, base, ids_of_rows):
+        lib = self.lib
+        model = lib.llama_model_load_from_file(str(base).encode(), lib.llama_model_default_params())
+        context = model and lib.llama_init_from_model(model, lib.llama_context_default_params())
+        if not context:
+            raise RuntimeError(f"llama.cpp does not load {base}")
+        vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
+        batch = lib.llama_batch_init(512, 0, 1)
+        out = []
+        for ids in ids_of_rows:
+            lib.llama_memory_clear(lib.llama_get_memory(context), True)
+            batch.count = len(ids)
+            for i, token in enumerate(ids):
+                batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = token, i, 1, 0, 1
+            if lib.llama_decode(context, batch):
+                raise RuntimeError("llama_decode failed")
+            flat = ctypes.cast(lib.llama_get_logits(context), ctypes.POINTER(ctypes.c_float * (len(ids) * vocab))).contents
+            out.append(torch.frombuffer(flat, dtype=torch.float32).view(len(ids), vocab).clone())
+        lib.llama_free(context)
+        lib.llama_model_free(model)
+        return torch.cat(out)
+
+
+def check(sft, probe, llama_cpp, work, family):
+    folder, train, sure, base = (work / family / name for name in ("model", "train.jsonl", "sure", "f16.gguf"))
+    tok = make(folder, family)
+    train.write_text("".join(json.dumps({"text": t}) + "\n" for t in gguf_loss.rows(200, 1)))
+    ids = [tok(text)["input_ids"][:LENGTH] for text in gguf_loss.rows(TEXTS, 1)]
+    gguf_loss.run(sft, "--model_name_or_path", folder, "--dataset_name", train, "--use_cpu", "--threads", 1, "--max_length", LENGTH,
+                  "--per_device_train_batch_size", 8, "--logging_steps", 50, "--save_strategy", "no", "--report_to", "none", "--seed", 3,
+                  "--max_steps", 150, "--learning_rate", 2e-3, "--output_dir", sure)
+    gguf_loss.run(sft, "export", sure, "--quant", "f16", "--output", base, "-q")
+    lines = "".join(" ".join(map(str, row)) + "\n" for row in ids)
+    done = subprocess.run([probe, str(base)], input=lines.encode(), capture_output=True, check=True)
+    ours = torch.frombuffer(bytearray(done.stdout), dtype=torch.float32).view(sum(map(len, ids)), -1)
+    model = transformers.AutoModelForCausalLM.from_pretrained(sure, dtype=torch.float32)
+    for p in model.parameters():  # as the file has them: matrices in float16
+        if p.dim() > 1:
+            p.data = p.data.half().float()
+    with torch.no_grad():
+        theirs = torch.cat([model(torch.tensor([row])).logits[0] for row in ids])
+    cpp = llama_cpp.logits(base, ids)
+    ours, theirs, cpp = (x[:, : min(ours.shape[1], theirs.shape[1], cpp.shape[1])] for x in (ours, theirs, cpp))
+    largest = theirs.abs().max().item()
+    to_transformers, to_llama_cpp = ((ours - x).abs().max().item() / largest for x in (theirs, cpp))
+    same = sum((ours.argmax(1) == x.argmax(1)).float().mean().item() for x in (theirs, cpp)) / 2
+    surest = torch.softmax(ours, 1).amax(1).mean().item()
+    near = to_transformers < NEAR_TRANSFORMERS and to_llama_cpp < NEAR_LLAMA_CPP and surest > 0.5
+    print(f"{family}: {len(ours)} tokens, sure of {surest:.2f}; the largest distance from transformers is {to_transformers:.1e} of the largest "
+          f"logit, from llama.cpp {to_llama_cpp:.1e}; the same likeliest token {100 * same:.2f} %: {'near' if near else 'NOT NEAR'}", flush=True)
+    return near
+
+
+def main():
+    sft, probe, work = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), Path(sys.argv[3])
+    llama_cpp = LlamaCpp(sys.argv[4])
+    good = [check(sft, probe, llama_cpp, work, family) for family in sys.argv[5:] or FAMILIES]
+    sys.exit(0 if all(good) else 1)
+
+
+if __name__ == "__main__":
+    main()
