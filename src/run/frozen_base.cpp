@@ -73,13 +73,13 @@ StoredType frozen_base(Model& shape, const ModelOptions& o, const ModelSource* s
   }
   const DType otherwise = o.base_dtype == "fp8" ? DType::f8_rows : DType::f32;
   return [source, plain, otherwise](const std::string& name) -> std::optional<DType> {
-    if (name == kHead) {  // the loss reads it
-      return std::nullopt;
-    }
     if (source != nullptr) {
       if (const std::optional<DType> stored = source->stored_type(name)) {
         return stored;
       }
+    }
+    if (name == kHead) {
+      return std::nullopt;
     }
     return otherwise == DType::f32 ? plain : std::optional(otherwise);
   };

@@ -166,7 +166,7 @@ void GgufSource::each_permuted_row(
 // Norms and the embedding are read as floats, and so is the head.
 std::optional<DType> GgufSource::stored_type(const std::string& name) const {
   const DType type = tensor(name).type->dtype;
-  return type == DType::f32 ? std::nullopt : std::optional(type);
+  return type == DType::f32 || name == "lm_head.weight" ? std::nullopt : std::optional(type);
 }
 
 // Blocks lie inside rows, so that rows can stand in another order.
