@@ -10,7 +10,7 @@ struct Names {
   DType dtype;
   std::string_view torch, safetensors;
 };
-constexpr std::array<Names, 21> kNames{{{DType::f32, "float32", "F32"},
+constexpr std::array<Names, 22> kNames{{{DType::f32, "float32", "F32"},
                                         {DType::f16, "float16", "F16"},
                                         {DType::bf16, "bfloat16", "BF16"},
                                         {DType::i32, "int32", "I32"},
@@ -30,11 +30,12 @@ constexpr std::array<Names, 21> kNames{{{DType::f32, "float32", "F32"},
                                         {DType::q4_k, "Q4_K", ""},
                                         {DType::q5_k, "Q5_K", ""},
                                         {DType::q6_k, "Q6_K", ""},
-                                        {DType::f8_blocks, "float8 by blocks", ""}}};
+                                        {DType::f8_blocks, "float8 by blocks", ""},
+                                        {DType::mxfp4, "MXFP4", ""}}};
 
 using Scales = Packing::Scales;
 // In the order of DType, from nf4 on.
-constexpr std::array<Packing, 15> kPackings{{{64, 32, Scales::block},
+constexpr std::array<Packing, 16> kPackings{{{64, 32, Scales::block},
                                              {64, 32, Scales::block},
                                              {64, 32, Scales::nested},
                                              {64, 32, Scales::nested},
@@ -48,7 +49,8 @@ constexpr std::array<Packing, 15> kPackings{{{64, 32, Scales::block},
                                              {256, 144, Scales::inside},
                                              {256, 176, Scales::inside},
                                              {256, 210, Scales::inside},
-                                             {1, 1, Scales::tile}}};
+                                             {1, 1, Scales::tile},
+                                             {32, 16, Scales::power}}};
 }  // namespace
 
 std::string_view name_of(DType t) {

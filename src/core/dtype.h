@@ -32,6 +32,7 @@ enum class DType : uint8_t {
   q5_k,
   q6_k,
   f8_blocks,  // float8 e4m3, a float32 scale for each 128 x 128 of a matrix
+  mxfp4,      // OCP's 4 bits, a power of two for 32 values of a column (formats/mxfp4.h)
 };
 
 constexpr size_t size_of(DType t) {
@@ -63,6 +64,7 @@ struct Packing {
     nested,  // a byte for each block, a float32 for 256 of them, and a float32 offset
     row,     // a float32 for each row
     tile,    // a float32 for each kScaleTile x kScaleTile of a matrix
+    power,   // a byte for each block: an exponent of two
   };
   int64_t values, bytes;  // of a block
   Scales scales;

@@ -48,6 +48,8 @@ size_t bytes_of(DType type, const Shape& shape) {
       return behind + (blocks + 3) / 4 * 4 + 4 * ((blocks + 255) / 256) + 4;
     case Packing::Scales::row:
       return behind + 4 * static_cast<size_t>(shape.rank() == 0 ? 0 : shape[0]);
+    case Packing::Scales::power:
+      return behind + blocks;
     case Packing::Scales::tile:
       return behind + 4 * static_cast<size_t>(scale_tiles(shape[0]) * scale_tiles(shape[1]));
   }

@@ -8,6 +8,7 @@
 #include "formats/eight_bit.h"
 #include "formats/four_bit.h"
 #include "formats/ggml_blocks.h"
+#include "formats/mxfp4.h"
 
 namespace sft {
 
@@ -49,6 +50,8 @@ void decode(const Tensor& packed, int64_t begin, int64_t end, float* to) {
     case DType::f8_rows:
     case DType::f8_blocks:
       return decode_eight_bit(packed, begin, end, to);
+    case DType::mxfp4:
+      return decode_mxfp4(packed, begin, end, to);
     default:
       if (const GgufType* const type = find_gguf_type(packed.dtype)) {
         return decode_blocks(*type, data, begin, end, to);

@@ -13,8 +13,8 @@ void decode(const Tensor& packed, int64_t begin, int64_t end, float* to);
 // All of them, shared out over a pool (null: by the caller alone).
 void decode(const Tensor& packed, float* to, ThreadPool* pool);
 
-// Writes a whole tensor's values into `packed`, whose memory it fills. Not for ggml's blocks and
-// float8 by blocks, which are taken as a file has them.
+// Writes a whole tensor's values into `packed`, whose memory it fills. Not for ggml's blocks,
+// float8 by blocks and MXFP4, which are taken as a file has them.
 void encode(const float* values, Tensor& packed, ThreadPool* pool = nullptr);
 bool can_encode(DType type);
 

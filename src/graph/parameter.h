@@ -20,12 +20,13 @@ struct ParamPiece {
 
 enum class Init { normal, ones, zeros };
 
-// Matrices of linear layers and their magnitudes (DoRA), the filters of convolutions and the rates
-// at which states decay do decay, as transformers' decay_parameters decides; norms, magnitudes and
-// rates are read in float32 always.
-enum class ParamKind { matrix, bias, norm, magnitude, filter, rate };
+// Matrices of linear layers and their magnitudes (DoRA), the filters of convolutions, the rates at
+// which states decay and attention sinks do decay, as transformers' decay_parameters decides; norms,
+// magnitudes, rates, sinks and tables are read in float32 always. A table is what a router keeps
+// beside its matrix and never trains.
+enum class ParamKind { matrix, bias, norm, magnitude, filter, rate, sink, table };
 inline bool in_float32(ParamKind kind) {
-  return kind == ParamKind::norm || kind == ParamKind::magnitude || kind == ParamKind::rate;
+  return kind != ParamKind::matrix && kind != ParamKind::bias && kind != ParamKind::filter;
 }
 
 struct ParamSpec {
@@ -53,7 +54,8 @@ inline DType read_type(const ParamSpec& spec, DType compute) {
 }
 
 inline bool decays(const ParamSpec& spec) {
-  return spec.kind != ParamKind::bias && spec.kind != ParamKind::norm;
+  return spec.kind != ParamKind::bias && spec.kind != ParamKind::norm &&
+         spec.kind != ParamKind::table;
 }
 
 // Elements of the flat buffers are handled in tiles of so many: every parameter starts at a

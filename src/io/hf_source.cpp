@@ -24,6 +24,39 @@ constexpr const char* kEmbedding = "model.embed_tokens.weight";
 constexpr const char* kHead = "lm_head.weight";
 constexpr const char* kTied = "tie_word_embeddings";
 
+Error wrong_quantisation(const Json& config, const char* key, const char* wanted,
+                         const std::string& file) {
+  return Error("C202", fmt::format("quantization_config: \"{}\" is {}, and {} is wanted", key,
+                                   to_text(config[key]), wanted))
+      .at(file);
+}
+
+// The layers that stay as they are, under whichever of these keys; none: no list is given.
+std::optional<std::vector<std::string>> read_skips(const Json& config, const std::string& file,
+                                                   std::initializer_list<const char*> keys) {
+  std::optional<std::vector<std::string>> all;
+  for (const char* key : keys) {
+    const Json skips = config.value(key, Json());
+    if (skips.is_null()) {
+      continue;
+    }
+    if (!skips.is_array() ||
+        !std::ranges::all_of(skips, [](const Json& name) { return name.is_string(); })) {
+      throw wrong_quantisation(config, key, "a list of names", file);
+    }
+    all = all.value_or(std::vector<std::string>());
+    for (const Json& name : skips) {
+      all->push_back(name);
+    }
+  }
+  return all;
+}
+
+// transformers packs the matrices of gpt-oss's experts.
+bool is_mxfp4_weight(const std::string& name) {
+  return name.ends_with(".experts.gate_up_proj") || name.ends_with(".experts.down_proj");
+}
+
 DType majority_dtype(const SafetensorsFolder& weights, const PackedTensors& packed) {
   std::array<int64_t, 3> elements{};  // f32, f16, bf16
   for (const std::string& name : weights.names()) {
@@ -92,7 +125,10 @@ HfSource::Weights::Weights(const fs::path& folder, bool tied, bool part)
                                  [](const auto& name) { return name.starts_with(kPrefix); });
   text_names = TextNames(part && std::ranges::any_of(in_files, TextNames::is_outside));
   for (const std::string& name : in_files) {
-    const std::string text = part ? TextNames::text(name) : bare ? kPrefix + name : name;
+    const std::string published = packed.published_name(name);
+    const std::string text = part   ? TextNames::text(published)
+                             : bare ? kPrefix + published
+                                    : published;
     if (text.empty()) {
       if (packed.find(name) != nullptr) {
         throw Error("M243",
@@ -130,9 +166,7 @@ void HfSource::Weights::read(const std::string& name, ElementRange part, float* 
 // What quantises the weights in float8 must be what is read.
 HfSource::Float8Config HfSource::read_float8(const Json& config, const std::string& file) {
   const auto wrong = [&](const char* key, const char* wanted) {
-    return Error("C202", fmt::format("quantization_config: \"{}\" is {}, and {} is wanted", key,
-                                     to_text(config[key]), wanted))
-        .at(file);
+    return wrong_quantisation(config, key, wanted, file);
   };
   Float8Config read;
   if (const Json format = config.value("fmt", Json("e4m3")); format != "e4m3") {
@@ -145,18 +179,9 @@ HfSource::Float8Config HfSource::read_float8(const Json& config, const std::stri
       throw wrong("weight_block_size", "[128, 128]");
     }
   }
-  for (const char* key : {"modules_to_not_convert", "ignored_layers"}) {
-    const Json skips = config.value(key, Json());
-    if (!skips.is_null()) {
-      if (!skips.is_array() ||
-          !std::ranges::all_of(skips, [](const Json& name) { return name.is_string(); })) {
-        throw wrong(key, "a list of names");
-      }
-      read.skips_head = false;
-      for (const Json& name : skips) {
-        read.skips.push_back(name);
-      }
-    }
+  if (auto skips = read_skips(config, file, {"modules_to_not_convert", "ignored_layers"})) {
+    read.skips_head = false;
+    read.skips = std::move(*skips);
   }
   return read;
 }
@@ -180,8 +205,13 @@ void HfSource::check_config() {
         float8_ = read_float8(q, file);
         continue;
       }
+      if (method == "mxfp4") {
+        mxfp4_skips_ =
+            read_skips(q, file, {"modules_to_not_convert"}).value_or(std::vector<std::string>());
+        continue;
+      }
       throw Error("M243", fmt::format("{} is already quantised (\"{}\" has quant_method {}); "
-                                      "bitsandbytes and fp8 are read",
+                                      "bitsandbytes, fp8 and mxfp4 are read",
                                       name(), key, to_text(method)))
           .at(file)
           .hint("give the unquantised model this one was made from");
@@ -282,9 +312,10 @@ std::string HfSource::format() const {
 }
 
 std::string HfSource::quantisation() const {
-  return bnb_      ? "bitsandbytes " + bnb_->words()
-         : float8_ ? "float8 in tiles with scales of their own"
-                   : "";
+  return bnb_           ? "bitsandbytes " + bnb_->words()
+         : float8_      ? "float8 in tiles with scales of their own"
+         : mxfp4_skips_ ? "MXFP4"
+                        : "";
 }
 
 std::optional<DType> HfSource::stored_type(const std::string& name) const {
@@ -301,6 +332,9 @@ std::optional<DType> HfSource::stored_type(const std::string& name) const {
         float8_->skips_head ? module == "lm_head" : skips_module(float8_->skips, module);
     return skips ? std::nullopt : std::optional(float8_->tiles ? DType::f8_blocks : DType::f8_rows);
   }
+  if (mxfp4_skips_ && is_mxfp4_weight(name) && !skips_module(*mxfp4_skips_, module)) {
+    return DType::mxfp4;
+  }
   return std::nullopt;
 }
 
@@ -311,7 +345,7 @@ bool HfSource::read_packed(const std::string& name, Tensor& packed) const {
     weights().packed.read(t.name, packed);
     return true;
   }
-  if (packed.dtype == DType::f8_blocks) {
+  if (packed.dtype == DType::f8_blocks || packed.dtype == DType::mxfp4) {
     throw Error("M274", fmt::format("config.json says that tensor \"{}\" is quantised ({}), and it "
                                     "is stored as {}",
                                     name, name_of(packed.dtype), t.dtype))

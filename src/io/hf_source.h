@@ -72,6 +72,7 @@ class HfSource : public ModelSource {
   bool is_part_ = false;
   std::optional<BnbConfig> bnb_;
   std::optional<Float8Config> float8_;
+  std::optional<std::vector<std::string>> mxfp4_skips_;  // of MXFP4: layers that stay as they are
   std::function<void()> fetch_;
   mutable std::mutex opening_;
   mutable std::unique_ptr<Weights> weights_;

@@ -1,10 +1,12 @@
 #include "io/packed_tensors.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <span>
 
 #include "core/error.h"
 #include "core/json.h"
@@ -12,16 +14,22 @@
 #include "formats/convert.h"
 #include "formats/format.h"
 #include "formats/four_bit.h"
+#include "formats/mxfp4.h"
 
 namespace sft {
 
 namespace {
 
 constexpr int64_t kBlock = 64, kNested = 256;
-constexpr std::string_view kWeight = ".weight";
+constexpr std::string_view kWeight = ".weight", kMxfp4Codes = "_blocks";
 
 std::string module_of(const std::string& name) {
   return name.substr(0, name.size() - kWeight.size());
+}
+
+// "..._blocks" -> "..._scales"
+std::string exponents_of(const std::string& codes) {
+  return codes.substr(0, codes.size() - kMxfp4Codes.size()) + "_scales";
 }
 
 // A state's number; -1 for none.
@@ -37,6 +45,9 @@ bool equal_bits(const std::vector<float>& a, const float* b) {
 
 PackedTensors::PackedTensors(const SafetensorsFolder& files) : files_(files) {
   for (const std::string& name : files.names()) {
+    if (name.ends_with(kMxfp4Codes) && files.find(exponents_of(name))) {
+      add_mxfp4(name);
+    }
     if (!name.ends_with(kWeight)) {
       continue;
     }
@@ -70,6 +81,13 @@ void PackedTensors::fail(const std::string& name, const std::string& what) const
 const PackedTensors::Entry* PackedTensors::find(const std::string& name) const {
   const auto found = entries_.find(name);
   return found == entries_.end() ? nullptr : &found->second;
+}
+
+std::string PackedTensors::published_name(const std::string& name) const {
+  const Entry* const entry = find(name);
+  return entry != nullptr && entry->type == DType::mxfp4
+             ? name.substr(0, name.size() - kMxfp4Codes.size())
+             : name;
 }
 
 std::vector<float> PackedTensors::floats(const std::string& name, int64_t count) const {
@@ -201,12 +219,38 @@ void PackedTensors::add_float8(const std::string& name) {
   entries_[name] = std::move(entry);
 }
 
+// Codes (experts, out, in / 32, 16) and exponents (experts, out, in / 32) of a tensor (experts, in,
+// out).
+void PackedTensors::add_mxfp4(const std::string& name) {
+  const StoredTensor& codes = *files_.find(name)->tensor;
+  const std::string exponents = exponents_of(name);
+  const StoredTensor& e = *files_.find(exponents)->tensor;
+  if (codes.dtype != "U8" || codes.shape.size() != 4 || codes.shape[3] != kMxfp4Block / 2) {
+    fail(name, fmt::format("its type is {} and its shape {}, where blocks of {} bytes are U8 in 4 "
+                           "dimensions",
+                           codes.dtype, fmt::join(codes.shape, " x "), kMxfp4Block / 2));
+  }
+  if (e.dtype != "U8" || !std::ranges::equal(e.shape, std::span(codes.shape).first(3))) {
+    fail(exponents,
+         fmt::format("its type is {} and its shape {}, where {} has a byte for each block", e.dtype,
+                     fmt::join(e.shape, " x "), name));
+  }
+  entries_[name] = {DType::mxfp4,
+                    {codes.shape[0], codes.shape[2] * kMxfp4Block, codes.shape[1]},
+                    {{"scales", exponents}}};
+}
+
 void PackedTensors::read(const std::string& name, Tensor& packed) const {
   const Entry& entry = *find(name);
   SFT_ASSERT(packed.dtype == entry.type && packed.shape == entry.shape);
   auto* const to = packed.as<std::byte>();
   std::fill_n(to, packed.bytes(), std::byte{0});
   const int64_t count = entry.shape.elements();
+  if (entry.type == DType::mxfp4) {
+    copy_bytes(name, count / 2, to);
+    return copy_bytes(entry.beside.at("scales"), count / kMxfp4Block,
+                      to + scales_at(entry.type, entry.shape));
+  }
   const bool four_bit = packing_of(entry.type).values == kBlock;
   copy_bytes(name, four_bit ? (count + 1) / 2 : count, to);
   std::byte* const behind = to + scales_at(entry.type, entry.shape);

@@ -1,5 +1,6 @@
 // The tensors of safetensors files that are quantised: as bitsandbytes saves them (4 bits with a
-// quant_state, 8 bits with SCB), and fine-grained float8 (weight_scale_inv). Each is one published
+// quant_state, 8 bits with SCB), fine-grained float8 (weight_scale_inv), and MXFP4 (_blocks and
+// _scales). Each is one published
 // tensor with others beside it that say how it is to be read. Used by HfSource.
 #pragma once
 
@@ -26,6 +27,8 @@ class PackedTensors {
   };
   // By the name in the files; null for a plain tensor.
   const Entry* find(const std::string& name) const;
+  // What a tensor of the files is called where it is not packed.
+  std::string published_name(const std::string& name) const;
   // Whether a tensor says no more than how another is to be read.
   bool is_beside(const std::string& name) const { return beside_.contains(name); }
 
@@ -46,6 +49,7 @@ class PackedTensors {
   void check_matrix(const std::string& name, const StoredTensor& t) const;
   void add_int8(const std::string& name);
   void add_float8(const std::string& name);
+  void add_mxfp4(const std::string& name);
   std::vector<float> floats(const std::string& name, int64_t count) const;
   void copy_bytes(const std::string& name, int64_t count, std::byte* to) const;
   [[noreturn]] void fail(const std::string& name, const std::string& what) const;

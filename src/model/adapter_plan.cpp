@@ -42,7 +42,7 @@ struct Module {
 bool is_router(const ParamSpec& spec, const ModelConfig& config) {
   return config.routing.experts > 0 && spec.shape.rank() == 2 &&
          spec.shape[0] == config.routing.experts && spec.pieces.size() == 1 &&
-         spec.name.ends_with(".gate.weight");
+         spec.name.ends_with(fmt::format(".{}.weight", config.form.router));
 }
 
 std::vector<Module> modules_of(const Model& model) {
@@ -285,10 +285,19 @@ class Planner {
   };
   void find_experts() {
     const int64_t count = model_.config.routing.experts;
+    const bool as_one = model_.config.form.experts_as_one;  // and always were
     for (const ParamSpec& spec : model_.family->parameters(model_.config)) {
+      if (spec.kind != ParamKind::matrix) {
+        continue;
+      }
       if (is_router(spec, model_.config)) {
-        parameters_.push_back(
-            {spec.name, 1, spec.shape[1], spec.shape[0], {last_name(module_of(spec.name))}});
+        Parameter p{spec.name, 1, spec.shape[1], spec.shape[0], {}};
+        if (!as_one) {
+          p.old_names.push_back(last_name(module_of(spec.name)));
+        }
+        parameters_.push_back(std::move(p));
+      } else if (holds_experts(spec.name) && as_one) {
+        parameters_.push_back({module_of(spec.name), count, spec.shape[1], spec.shape[2], {}});
       } else if (holds_experts(spec.name)) {
         Parameter p{module_of(spec.name), count, spec.shape[1], spec.shape[0] / count, {}};
         const auto layers = static_cast<int64_t>(spec.pieces.size()) / count;
@@ -298,7 +307,7 @@ class Planner {
         parameters_.push_back(std::move(p));
       }
     }
-    if (!parameters_.empty()) {
+    if (!parameters_.empty() && !as_one) {
       convert_names();
     }
   }
@@ -391,6 +400,7 @@ class Planner {
       t.kind = p->experts > 1 ? AdapterTarget::Kind::experts : AdapterTarget::Kind::linear;
       t.experts = p->experts;
       t.parameter = p->name;
+      t.turned = p->experts > 1 && model_.config.form.experts_as_one;
       t.rank = ranks.of(p->name, config_.r);
       const double alpha = alphas.of(p->name, config_.alpha);
       const auto rank = static_cast<double>(t.rank);

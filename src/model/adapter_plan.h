@@ -25,6 +25,7 @@ struct AdapterTarget {
   // of a block's parameters are targets.
   int64_t experts = 1;
   std::string parameter{};
+  bool turned = false;  // each expert's part of it is (in, out)
   int64_t ranks() const { return rank * experts; }
 };
 

@@ -359,8 +359,8 @@ Model with_packed_base(const Model& model, DType type) {
   std::vector<ParamSpec> specs = model.frozen;
   for (ParamSpec& spec : specs) {
     const bool plain = !spec.stored || !is_packed(*spec.stored);
-    if (plain && spec.kind == ParamKind::matrix && spec.name != kEmbeddingWeight &&
-        spec.name != kHeadWeight) {
+    if (plain && spec.kind == ParamKind::matrix && spec.shape.rank() == 2 &&
+        spec.name != kEmbeddingWeight && spec.name != kHeadWeight) {
       spec.stored = type;
       for (ParamPiece& piece : spec.pieces) {
         piece.stored.reset();

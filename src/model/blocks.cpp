@@ -149,23 +149,27 @@ void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& c, int laye
     add_norm_of(specs, c, prefix + c.form.key_norm + ".", together ? kv : c.head_dim, block, false);
   }
   add_linear(specs, prefix + c.form.attention_output + ".", c.hidden, q, c.output_bias, block);
+  if (c.sinks) {
+    add_vector(specs, prefix + "sinks", c.heads, block, ParamKind::sink, Init::normal);
+  }
 }
 
-void add_mlp(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
-  const std::string prefix = layer_prefix(layer) + c.form.mlp + ".";
+void add_mlp(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer,
+             const std::string& module, int64_t intermediate) {
+  const std::string prefix = layer_prefix(layer) + module + ".";
   const int block = layer + 1;
   if (*c.form.up != '\0') {
-    add_linear(specs, prefix + c.form.up + ".", c.intermediate, c.hidden, c.mlp_bias, block);
+    add_linear(specs, prefix + c.form.up + ".", intermediate, c.hidden, c.mlp_bias, block);
   } else {
     std::vector<ParamPiece> parts;
     if (!c.form.one_gate_up) {
-      parts = {{prefix + c.form.mlp_gate + ".", c.intermediate},
-               {prefix + c.form.mlp_up + ".", c.intermediate}};
+      parts = {{prefix + c.form.mlp_gate + ".", intermediate},
+               {prefix + c.form.mlp_up + ".", intermediate}};
     }
-    add_linear(specs, prefix + "gate_up_proj.", 2 * c.intermediate, c.hidden, c.mlp_bias, block,
+    add_linear(specs, prefix + "gate_up_proj.", 2 * intermediate, c.hidden, c.mlp_bias, block,
                parts);
   }
-  add_linear(specs, prefix + c.form.down + ".", c.hidden, c.intermediate, c.mlp_bias, block);
+  add_linear(specs, prefix + c.form.down + ".", c.hidden, intermediate, c.mlp_bias, block);
 }
 
 std::vector<ParamSpec> decoder_parameters(const ModelConfig& c) {
@@ -179,7 +183,7 @@ std::vector<ParamSpec> decoder_parameters(const ModelConfig& c) {
     if (c.layer[static_cast<size_t>(layer)].experts) {
       add_experts(specs, c, layer);
     } else {
-      add_mlp(specs, c, layer);
+      add_mlp(specs, c, layer, c.form.mlp, c.intermediate);
     }
     add_norm(specs, c, layer, c.form.mlp_out);
   }
@@ -241,12 +245,14 @@ Value attend(Program& p, const ModelConfig& c, const Weights& w, const ModelInpu
   const ModelConfig::Layer& kind = c.layer[static_cast<size_t>(layer)];
   const Heads heads = c.attention_heads();
   const Attention options{heads, c.attention_scale, kind.window, inputs.longest, c.score_cap};
+  const Value sinks = w.optional(prefix + "sinks");
   const auto cache = [&] { return inputs.caches[static_cast<size_t>(layer)][0]; };
   const auto rotated =
       kind.rope >= 0 ? c.ropes[static_cast<size_t>(kind.rope)].rotated() : int64_t{0};
   if (!c.form.norms_after_rope) {
     qkv = norm_heads(p, c, w, prefix, qkv);
-    if (one_token_each(p, inputs) && takes_step_attention(p, heads, rotated, c.interleaved_rope)) {
+    if (!sinks && one_token_each(p, inputs) &&
+        takes_step_attention(p, heads, rotated, c.interleaved_rope)) {
       const Value table = kind.rope >= 0 ? tables[static_cast<size_t>(kind.rope)] : Value{};
       return step_attention(p, qkv, table, rotated, cache(), inputs.past, options);
     }
@@ -262,13 +268,13 @@ Value attend(Program& p, const ModelConfig& c, const Weights& w, const ModelInpu
     fill_cache(p, qkv, cache(), inputs.past);
   }
   return inputs.caches.empty() || begins_text(inputs)
-             ? attention(p, qkv, inputs.documents, options)
-             : cached_attention(p, qkv, cache(), inputs.past, options);
+             ? attention(p, qkv, inputs.documents, options, sinks)
+             : cached_attention(p, qkv, cache(), inputs.past, options, sinks);
 }
 
 Value mlp_block(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs,
-                int layer, Value x) {
-  const std::string prefix = layer_prefix(layer) + c.form.mlp + ".";
+                int layer, const std::string& module, Value x) {
+  const std::string prefix = layer_prefix(layer) + module + ".";
   const Linear down = w.linear(prefix + c.form.down + ".");
   if (*c.form.up == '\0') {
     const auto mlp = inputs.past ? few_rows_mlp : gated_mlp;
@@ -346,8 +352,9 @@ Value decoder_forward(Program& p, const ModelConfig& c, const Weights& w,
     if (c.form.parallel) {
       h = kept_rows(p, c, inputs, layer, read);
     }
-    delta = c.layer[static_cast<size_t>(layer)].experts ? mixture.block(layer, h)
-                                                        : mlp_block(p, c, w, inputs, layer, h);
+    delta = c.layer[static_cast<size_t>(layer)].experts
+                ? mixture.block(layer, h)
+                : mlp_block(p, c, w, inputs, layer, c.form.mlp, h);
     delta = norm_block(p, c, w, norm(c.form.mlp_out), delta);
     p.end_block();
   }

@@ -26,9 +26,11 @@ inline constexpr LayerForm kNormsBehind{.attention_in = "",
 void add_embedding(std::vector<ParamSpec>& specs, const ModelConfig& config);
 void add_head(std::vector<ParamSpec>& specs, const ModelConfig& config);
 // The fused projection "<layer>self_attn.qkv_proj" (queries have their gates behind them where
-// config.query_gates says so), the output, their biases, the norms of heads.
+// config.query_gates says so), the output, their biases, the norms of heads, sinks.
 void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& config, int layer);
-void add_mlp(std::vector<ParamSpec>& specs, const ModelConfig& config, int layer);
+// An MLP of the layer's module `module`: "mlp".
+void add_mlp(std::vector<ParamSpec>& specs, const ModelConfig& config, int layer,
+             const std::string& module, int64_t intermediate);
 // A linear layer "<prefix>weight" of block `block`, published under the same name, or as `parts`.
 void add_linear(std::vector<ParamSpec>& specs, const std::string& prefix, int64_t out, int64_t in,
                 bool bias, int block, const std::vector<ParamPiece>& parts = {});
@@ -70,7 +72,7 @@ Value attend(Program& p, const ModelConfig& config, const Weights& w, const Mode
              const std::vector<Value>& tables, int layer, Value qkv);
 // x (tokens, hidden) -> down(act(gate x) * up x), or down(act(up x)).
 Value mlp_block(Program& p, const ModelConfig& config, const Weights& w, const ModelInputs& inputs,
-                int layer, Value x);
+                int layer, const std::string& module, Value x);
 
 // One rope table per entry of config.ropes.
 std::vector<Value> rope_tables(Program& p, const ModelConfig& config, const ModelInputs& inputs);

@@ -6,6 +6,8 @@
 #include "core/json.h"
 #include "model/blocks.h"
 #include "model/config.h"
+#include "ops/add_scaled.h"
+#include "ops/clamped_glu.h"
 #include "ops/gated_activation.h"
 #include "ops/router.h"
 
@@ -16,6 +18,8 @@ namespace {
 // What transformers 5 calls a block of experts, whatever its tensors are called where they are
 // published; PEFT's names are made of it.
 constexpr const char* kBlock = "mlp.";
+constexpr const char* kShared = "mlp.shared_experts";
+constexpr const char* kCorrection = "e_score_correction_bias";
 
 }  // namespace
 
@@ -46,16 +50,57 @@ bool holds_experts(std::string_view parameter) {
   return parameter.find(".experts.") != std::string_view::npos;
 }
 
-void add_experts(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
+namespace {
+
+void add_router(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
+  const int64_t count = c.routing.experts;
+  const std::string router = std::string(c.form.router) + ".";
+  const auto add = [&](const char* kind, const Shape& shape, ParamKind of) {
+    specs.push_back({layer_prefix(layer) + kBlock + router + kind,
+                     shape,
+                     {{layer_prefix(layer) + c.form.experts_in + router + kind, count}},
+                     layer + 1,
+                     of,
+                     Init::normal});
+  };
+  add("weight", {count, c.hidden}, ParamKind::matrix);
+  if (c.router_bias) {
+    add("bias", {count}, ParamKind::bias);
+  }
+  if (c.routing.corrected) {
+    add(kCorrection, {count}, ParamKind::table);
+    specs.back().trained = false;
+    specs.back().init = Init::zeros;
+  }
+}
+
+// Two tensors for all experts, and their biases.
+void add_experts_as_one(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
+  const int64_t count = c.routing.experts;
+  const auto add = [&](const char* name, int64_t in, int64_t out) {
+    const std::string ours = layer_prefix(layer) + kBlock + "experts." + name;
+    const std::string published = layer_prefix(layer) + c.form.experts_in + "experts." + name;
+    specs.push_back({ours + ".weight",
+                     {count, in, out},
+                     {{published, count}},
+                     layer + 1,
+                     ParamKind::matrix,
+                     Init::normal});
+    specs.push_back({ours + ".bias",
+                     {count, out},
+                     {{published + "_bias", count}},
+                     layer + 1,
+                     ParamKind::bias,
+                     Init::zeros});
+  };
+  add("gate_up_proj", c.hidden, 2 * c.expert_intermediate);
+  add("down_proj", c.expert_intermediate, c.hidden);
+}
+
+void add_experts_apart(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
   const std::string published = layer_prefix(layer) + c.form.experts_in;
   const std::string block = layer_prefix(layer) + kBlock;
   const int64_t count = c.routing.experts;
-  specs.push_back({block + "gate.weight",
-                   {count, c.hidden},
-                   {{published + "gate.weight", count}},
-                   layer + 1,
-                   ParamKind::matrix,
-                   Init::normal});
   std::vector<ParamPiece> gate_up, down;
   for (int64_t e = 0; e < count; ++e) {
     const auto piece = [&](const char* name, int64_t rows) {
@@ -79,6 +124,21 @@ void add_experts(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer)
                    Init::normal});
 }
 
+}  // namespace
+
+void add_experts(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
+  if (!c.form.experts_first) {
+    add_router(specs, c, layer);
+  }
+  (c.form.experts_as_one ? add_experts_as_one : add_experts_apart)(specs, c, layer);
+  if (c.form.experts_first) {
+    add_router(specs, c, layer);
+  }
+  if (c.shared_intermediate > 0) {
+    add_mlp(specs, c, layer, kShared, c.shared_intermediate);
+  }
+}
+
 Mixture::Mixture(Program& p, const ModelConfig& config, const Weights& w, const ModelInputs& inputs)
     : p_(p), config_(config), w_(w), inputs_(inputs) {
   if (inputs.balance_loss) {
@@ -90,21 +150,29 @@ Value Mixture::block(int layer, Value x) {
   const std::string block = layer_prefix(layer) + kBlock;
   const int experts = config_.routing.experts;
   const size_t first = p_.instructions().size();
-  const Value logits = linear(p_, x, w_.linear(block + "gate."));
+  const bool turned = config_.form.experts_as_one;
+  const std::string router = block + config_.form.router + ".";
+  const Value logits = linear(p_, x, w_.linear(router));
   p_.recompute_from(Recompute::mlp, first);
-  const Routed routed = route(p_, logits, {}, config_.routing, balance_);
+  const Value correction = config_.routing.corrected ? w_(router + kCorrection) : Value{};
+  const Routed routed = route(p_, logits, correction, config_.routing, balance_);
   if (balance_) {
     load_ = expert_load(p_, logits, routed.experts, balance_.documents, load_);
     ++layers_;
   }
   const Dispatch d = dispatch(p_, routed, experts);
   const size_t wide = p_.instructions().size();
-  const Value gate_up = grouped_linear(p_, to_experts(p_, x, d), d.starts,
-                                       {w_.linear(block + "experts.gate_up_proj.")}, experts);
+  const Value gate_up =
+      grouped_linear(p_, to_experts(p_, x, d), d.starts,
+                     {w_.linear(block + "experts.gate_up_proj."), turned}, experts);
   p_.recompute_from(Recompute::mlp, wide);
-  const Value y = gated_activation(p_, gate_up, config_.activation);
-  return from_experts(
-      p_, grouped_linear(p_, y, d.starts, {w_.linear(block + "experts.down_proj.")}, experts), d);
+  const Value y = config_.clamped ? clamped_glu(p_, gate_up, *config_.clamped)
+                                  : gated_activation(p_, gate_up, config_.activation);
+  const GroupedLinear down{w_.linear(block + "experts.down_proj."), turned};
+  const Value out = from_experts(p_, grouped_linear(p_, y, d.starts, down, experts), d);
+  return config_.shared_intermediate == 0
+             ? out
+             : add_scaled(p_, out, mlp_block(p_, config_, w_, inputs_, layer, kShared, x), 1.0F);
 }
 
 void Mixture::finish() {

@@ -20,7 +20,10 @@ bool holds_experts(std::string_view parameter);
 
 // The router, "mlp.gate.weight" (experts, hidden), and of all experts one behind the other:
 // "mlp.experts.gate_up_proj.weight" (experts * 2 intermediate, hidden), of each gate's rows before
-// up's, and "mlp.experts.down_proj.weight" (experts * hidden, intermediate).
+// up's, and "mlp.experts.down_proj.weight" (experts * hidden, intermediate). Where a tensor holds
+// all of them (LayerForm::experts_as_one): (experts, hidden, 2 intermediate), gate and up in turns,
+// (experts, intermediate, hidden), and biases (experts, 2 intermediate) and (experts, hidden). Then
+// an MLP "mlp.shared_experts." where all tokens go to one as well.
 void add_experts(std::vector<ParamSpec>& specs, const ModelConfig& config, int layer);
 
 // One recording of a model's blocks of experts: what their routers do adds up over the layers.

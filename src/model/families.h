@@ -27,6 +27,8 @@
   FAMILY(qwen3_moe)         \
   FAMILY(mixtral)           \
   FAMILY(olmoe)             \
+  FAMILY(gpt_oss)           \
+  FAMILY(glm4_moe)          \
   FAMILY(qwen3_5)           \
   FAMILY(lfm2)
 // clang-format on

@@ -46,6 +46,9 @@ struct LayerForm {
   const char* last_norm = "model.norm";
   // Of layers with experts: what the published names of their tensors begin with, and end with.
   const char* experts_in = "mlp.";
+  const char* router = "gate";
+  bool experts_first = false;   // they stand before the router where transformers declares them
+  bool experts_as_one = false;  // a tensor holds all experts, (experts, in, out), biases beside it
   const char* expert_gate = "gate_proj";
   const char* expert_up = "up_proj";
   const char* expert_down = "down_proj";
@@ -63,6 +66,7 @@ struct ModelConfig {
   int64_t padding =
       -1;  // token whose embedding is not trained through the input, as in transformers
   bool qkv_bias = false, output_bias = false, mlp_bias = false;
+  bool sinks = false;  // heads have attention sinks (ops/attention_sinks.h)
   float embedding_scale = 1.0F;
   float attention_scale = 1.0F;
   float residual_scale = 1.0F;  // of what attention and MLP add
@@ -90,6 +94,9 @@ struct ModelConfig {
   LayerForm form;
   Routing routing;                  // without experts where the model has none
   int64_t expert_intermediate = 0;  // of each of them
+  int64_t shared_intermediate = 0;  // of an expert that all tokens go to beside theirs; 0: none
+  bool router_bias = false;
+  std::optional<ClampedGlu> clamped;  // the experts' activation, in the place of `activation`
   // Of the routers' auxiliary loss in the loss; 0: it is not computed; none: there is no such loss.
   std::optional<float> balance_coefficient;
   bool balances() const { return balance_coefficient.value_or(0.0F) > 0.0F; }

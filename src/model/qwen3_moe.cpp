@@ -1,8 +1,6 @@
 // Qwen3-MoE: Qwen3 with experts in the place of MLPs, in all layers or in some.
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "core/error.h"
 #include "core/json.h"
 #include "core/numbers.h"
@@ -51,6 +49,7 @@ ModelConfig read(const Json& given) {
   for (ModelConfig::Layer& layer : m.layer) {
     layer.window = flag_or(config, "use_sliding_window", false) ? window : 0;
   }
+  m.form.experts_first = true;
   read_experts(config, m, 128, 8);
   m.expert_intermediate = whole_or(config, "moe_intermediate_size", 768, {1, 1 << 24});
   m.routing.normalise = flag_or(config, "norm_topk_prob", false);
@@ -59,28 +58,11 @@ ModelConfig read(const Json& given) {
   return m;
 }
 
-// As transformers declares them: the experts before the router, which is the order in which PEFT
-// gives them adapters.
-std::vector<ParamSpec> parameters(const ModelConfig& c) {
-  std::vector<ParamSpec> specs = decoder_parameters(c);
-  for (auto spec = specs.begin(); spec != specs.end(); ++spec) {
-    if (spec->name.ends_with("mlp.gate.weight")) {
-      std::rotate(spec, spec + 1, spec + 3);
-      spec += 2;
-    }
-  }
-  return specs;
-}
-
 }  // namespace
 
 Family qwen3_moe_family() {
-  return {"Qwen3MoeForCausalLM",
-          "qwen3_moe",
-          read,
-          parameters,
-          decoder_forward,
-          {{"Qwen3-MoE", 30.5}, {"Qwen3-MoE", 235.0}}};
+  return {"Qwen3MoeForCausalLM", "qwen3_moe",     read,
+          decoder_parameters,    decoder_forward, {{"Qwen3-MoE", 30.5}, {"Qwen3-MoE", 235.0}}};
 }
 
 }  // namespace sft

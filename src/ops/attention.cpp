@@ -29,7 +29,7 @@ Value document_table(Program& p, Value documents, const Heads& heads, int64_t to
   return table;
 }
 
-Value attention(Program& p, Value qkv, Value table, const Attention& options) {
+Value attention(Program& p, Value qkv, Value table, const Attention& options, Value sinks) {
   const Heads& heads = options.heads;
   SFT_ASSERT(p.shape(qkv)[1] == heads.row() && heads.heads % heads.kv_heads == 0);
   const int64_t tokens = p.shape(qkv)[0];
@@ -37,8 +37,11 @@ Value attention(Program& p, Value qkv, Value table, const Attention& options) {
   const Value log_sum = p.target().device == DeviceKind::cpu
                             ? p.make("attention.log_sum", {heads.heads, tokens})
                             : p.make("attention.log_sum", {tokens, heads.heads});
-  p.emit("attention", {qkv, table}, {y, log_sum}, [options](const Run& r) {
+  p.emit("attention", {qkv, table, sinks}, {y, log_sum}, [options](const Run& r) {
     kernels(r).attention_forward(r.device(), r.in(0), r.in(1), options, r.out(0), r.out(1));
+    if (r.in(2).data != nullptr) {
+      kernels(r).add_sinks(r.device(), r.in(2), r.in(1), r.out(0), r.out(1));
+    }
   });
   p.on_backward([=](Program& b) {
     if (!b.has_grad(y)) {
@@ -53,16 +56,25 @@ Value attention(Program& p, Value qkv, Value table, const Attention& options) {
                                            options, r.out(0), r.out(1));
            });
     b.share_grad(qkv, grad);
+    if (sinks && b.needs_grad(sinks)) {
+      b.emit("attention.sinks.backward", {b.grad(y), y, log_sum, sinks, table}, {b.grad_out(sinks)},
+             [](const Run& r) {
+               kernels(r).sinks_backward(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4),
+                                         r.out(0), r.accumulate(0));
+             });
+    }
   });
   return y;
 }
 
-Value cached_attention(Program& p, Value qkv, Value cache, Value past, const Attention& options) {
+Value cached_attention(Program& p, Value qkv, Value cache, Value past, const Attention& options,
+                       Value sinks) {
   const Heads& heads = options.heads;
   const Value y =
       p.activation("attention", {p.shape(qkv)[0], int64_t{heads.heads} * heads.head_dim});
-  p.emit("cached_attention", {qkv, cache, past}, {y}, [options](const Run& r) {
-    kernels(r).cached_attention_forward(r.device(), r.in(0), r.kept(1), r.in(2), options, r.out(0));
+  p.emit("cached_attention", {qkv, cache, past, sinks}, {y}, [options](const Run& r) {
+    kernels(r).cached_attention_forward(r.device(), r.in(0), r.kept(1), r.in(2), r.in(3), options,
+                                        r.out(0));
   });
   return y;
 }

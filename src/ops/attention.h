@@ -37,13 +37,14 @@ struct AttentionTiles {
 };
 
 // qkv (tokens, heads.row()), table as above -> (tokens, heads * head_dim). Rows after the last
-// document become 0.
-Value attention(Program& p, Value qkv, Value table, const Attention& options);
+// document become 0. sinks (heads) f32 or null: see attention_sinks.h.
+Value attention(Program& p, Value qkv, Value table, const Attention& options, Value sinks = {});
 
 // For generation: documents with as many new tokens each; `past` (documents, 2) i32: the row of
 // `cache` (rows, 2 * kv_heads * head_dim) where each begins, and how many it has. New ones are
 // added.
-Value cached_attention(Program& p, Value qkv, Value cache, Value past, const Attention& options);
+Value cached_attention(Program& p, Value qkv, Value cache, Value past, const Attention& options,
+                       Value sinks = {});
 
 SFT_KERNEL(void, document_table, const Tensor& documents, const Heads& heads, int64_t tokens,
            Tensor& table);
@@ -59,7 +60,8 @@ SFT_KERNEL(void, attention_backward, const Tensor& grad_y, const Tensor& qkv, co
 // What it works in beside that, in a program of so many tokens (Device::reserve_workspace): bytes.
 SFT_KERNEL(int64_t, attention_workspace, const Heads& heads, float scale, DType compute,
            int64_t tokens);
+// sinks may have no data.
 SFT_KERNEL(void, cached_attention_forward, const Tensor& qkv, Tensor& cache, const Tensor& past,
-           const Attention& options, Tensor& y);
+           const Tensor& sinks, const Attention& options, Tensor& y);
 
 }  // namespace sft

@@ -357,7 +357,7 @@ void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
 }
 
 void cached_attention_forward(Device& device, const Tensor& qkv, Tensor& cache, const Tensor& past,
-                              const Attention& options, Tensor& y) {
+                              const Tensor& sinks, const Attention& options, Tensor& y) {
   const Heads& heads = options.heads;
   const int64_t d = heads.head_dim;
   const int64_t row = heads.row();
@@ -391,7 +391,11 @@ void cached_attention_forward(Device& device, const Tensor& qkv, Tensor& cache, 
       if (options.cap > 0.0F) {
         cap_row(scores.data(), end - first, options.cap);
       }
-      softmax_row(scores.data(), 0, end - first, end - first);
+      const float log_sum = softmax_row(scores.data(), 0, end - first, end - first);
+      if (sinks.data != nullptr) {
+        scale_row(scores.data(), end - first,
+                  1.0F / (1.0F + std::exp(sinks.f32()[head] - log_sum)));
+      }
       float* out = y.f32() + (lane * fresh + t) * y.shape[1] + at.query;
       std::fill(mean.begin(), mean.end(), 0.0);
       for (int64_t k = first; k < end; ++k) {

@@ -32,13 +32,18 @@ __device__ inline float dot(const T* x, const T* y, int d) {
   return sum;
 }
 
-// One query row against keys [from, to) of `keys`: running softmax; y and log_sum.
+// One query row against keys [from, to) of `keys`, and a sink if there is one: running softmax; y
+// and log_sum.
 template <class T>
 __device__ void attend(const T* query, const T* keys, const T* values, int64_t stride, int64_t from,
-                       int64_t to, const Layout& l, T* y, float* log_sum) {
+                       int64_t to, const float* sink, const Layout& l, T* y, float* log_sum) {
   const int lane = static_cast<int>(threadIdx.x);
   float top = -INFINITY;
   LongSum sum;
+  if (sink != nullptr) {
+    top = *sink;
+    sum.add(1.0F);
+  }
   LongSum out[kMostPerLane];
   for (int64_t base = from; base < to; base += 32) {
     const int64_t key = base + lane;
@@ -98,8 +103,8 @@ __global__ void forward_kernel(const T* qkv, const int32_t* start, Layout l, T* 
   const int64_t from = l.window > 0 ? max(doc.begin, t - l.window + 1) : doc.begin;
   const int64_t to = doc.end > doc.begin ? t + 1 : from;
   const T* keys = qkv + (l.heads + head / l.group()) * l.d;
-  attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, l.row(), from, to, l,
-         y + (t * l.heads + head) * l.d, to > from ? log_sum + log_sum_at(l, head, t) : nullptr);
+  attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, l.row(), from, to, nullptr,
+         l, y + (t * l.heads + head) * l.d, to > from ? log_sum + log_sum_at(l, head, t) : nullptr);
 }
 
 // grad_q of one row: sum over keys of p (grad_p - delta) k.
@@ -233,8 +238,8 @@ __global__ void fill_cache_kernel(const T* qkv, const int32_t* past, int64_t fre
 }
 
 template <class T>
-__global__ void cached_kernel(const T* qkv, const T* cache, const int32_t* past, int64_t fresh,
-                              Layout l, T* y) {
+__global__ void cached_kernel(const T* qkv, const T* cache, const int32_t* past, const float* sinks,
+                              int64_t fresh, Layout l, T* y) {
   const int64_t t = int64_t{blockIdx.x} * kWarps + threadIdx.y;
   const int head = static_cast<int>(blockIdx.y);
   if (t >= l.tokens) {
@@ -245,8 +250,9 @@ __global__ void cached_kernel(const T* qkv, const T* cache, const int32_t* past,
   const int64_t from = l.window > 0 ? max(int64_t{0}, to - l.window) : 0;
   const int64_t width = int64_t{2} * l.kv_heads * l.d;
   const T* keys = cache + lane[0] * width + head / l.group() * l.d;
-  attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, width, from, to, l,
-         y + (t * l.heads + head) * l.d, static_cast<float*>(nullptr));
+  attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, width, from, to,
+         sinks != nullptr ? sinks + head : nullptr, l, y + (t * l.heads + head) * l.d,
+         static_cast<float*>(nullptr));
 }
 
 __global__ void table_kernel(const int32_t* start, int n, int32_t qkv_row, int32_t y_row,
@@ -395,7 +401,7 @@ void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
 }
 
 void cached_attention_forward(Device& device, const Tensor& qkv, Tensor& cache, const Tensor& past,
-                              const Attention& options, Tensor& y) {
+                              const Tensor& sinks, const Attention& options, Tensor& y) {
   CudaDevice& gpu = cuda(device);
   const Layout l = layout_of(qkv, options, 0);
   const int64_t fresh = l.tokens / past.shape[0];  // tokens of each lane
@@ -404,7 +410,7 @@ void cached_attention_forward(Device& device, const Tensor& qkv, Tensor& cache, 
     fill_cache_kernel<<<static_cast<unsigned>(l.tokens), 128, 0, gpu.stream()>>>(
         qkv.as<T>(), past.i32(), fresh, qkv.shape[1], cache.shape[1], cache.as<T>());
     cached_kernel<<<grid(l.tokens, l.heads), dim3(32, kWarps), 0, gpu.stream()>>>(
-        qkv.as<T>(), cache.as<T>(), past.i32(), fresh, l, y.as<T>());
+        qkv.as<T>(), cache.as<T>(), past.i32(), sinks.f32(), fresh, l, y.as<T>());
   });
   check_cuda(cudaGetLastError(), "cached_attention");
 }

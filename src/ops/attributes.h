@@ -70,6 +70,12 @@ struct DeltaHeads {
 // Of a gated MLP.
 enum class Activation { silu, gelu_tanh };
 
+// The activation of gpt-oss's experts (ops/clamped_glu.h).
+struct ClampedGlu {
+  float alpha = 1.702F;
+  float limit = 7.0F;
+};
+
 // How a router chooses experts.
 struct Routing {
   enum class Scores { softmax, sigmoid };
@@ -77,6 +83,7 @@ struct Routing {
   int chosen = 0;   // of them for each token: those of the highest scores
   Scores scores = Scores::softmax;
   bool normalise = false;  // weights are divided by their sum
+  bool corrected = false;  // numbers of each expert are added to scores where they are chosen
   float scale = 1.0F;      // and multiplied by this
   // Experts stand in so many groups, of which those are looked at whose two best add up to most.
   int groups = 1, chosen_groups = 1;

@@ -7,13 +7,19 @@ namespace sft {
 
 namespace {
 
+// (experts, rows, columns) as one matrix, the experts' rows one behind the other.
+Tensor as_matrix(const Tensor& t) {
+  const int64_t columns = t.shape[t.shape.rank() - 1];
+  return {t.data, {t.shape.elements() / columns, columns}, t.dtype};
+}
+
 // y (+)= alpha x weight^T + low low_weight^T, or its turned form.
 void emit_grouped_product(Program& p, const char* name, Value x, Value weight, Value low,
                           Value low_weight, Value starts, bool turned, float alpha, Output y) {
   p.emit(name, {x, usable_weight(p, weight), low, low_weight, starts}, {y},
          [turned, alpha](const Run& r) {
-           kernels(r).grouped_product(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4),
-                                      turned, alpha, r.out(0), r.accumulate(0));
+           kernels(r).grouped_product(r.device(), r.in(0), as_matrix(r.in(1)), r.in(2), r.in(3),
+                                      r.in(4), turned, alpha, r.out(0), r.accumulate(0));
          });
 }
 
@@ -25,12 +31,26 @@ void emit_grouped_outer(Program& b, Value grad_y, Value x, Value weight, Value s
   }
   b.emit("experts.backward.weight", {turned ? x : grad_y, turned ? grad_y : x, starts},
          {b.grad_out(weight)}, [](const Run& r) {
-           kernels(r).grouped_outer(r.device(), r.in(0), r.in(1), r.in(2), r.out(0),
-                                    r.accumulate(0));
+           Tensor grad = as_matrix(r.out(0));
+           kernels(r).grouped_outer(r.device(), r.in(0), r.in(1), r.in(2), grad, r.accumulate(0));
          });
   if (aside && b.info(weight).kind == ValueInfo::Kind::parameter) {
     b.run_aside();
   }
+}
+
+// y (+)= x weight^T + low low_weight^T, weight in its turned form where `turned` says so. Matrices
+// of an adapter are never published the other way round: beside a weight that is (`mixed`) they are
+// a product of their own.
+void emit_with_adapter(Program& p, const char* name, Value x, Value weight, Value low,
+                       Value low_weight, Value starts, bool turned, bool mixed, Output y) {
+  if (!low || !mixed) {
+    emit_grouped_product(p, name, x, weight, low, low_weight, starts, turned, 1.0F, y);
+    return;
+  }
+  emit_grouped_product(p, "experts.lora.up", low, low_weight, {}, {}, starts, !turned, 1.0F, y);
+  emit_grouped_product(p, name, x, weight, {}, {}, starts, turned, 1.0F,
+                       {y.value, Output::Mode::add});
 }
 
 // An adapter's b, expert by expert.
@@ -108,20 +128,20 @@ Value grouped_linear(Program& p, Value x, Value starts, const GroupedLinear& gro
   const bool turned = grouped.turned;
   const Shape& weight = p.shape(layer.weight);
   const int64_t rows = p.shape(x)[0];
-  SFT_ASSERT(p.shape(x)[1] == (turned ? weight[0] / experts : weight[1]));
-  const Value y = p.activation("experts.linear", {rows, turned ? weight[1] : weight[0] / experts});
+  const int64_t out = turned ? weight[2] : weight[0] / experts;
+  SFT_ASSERT(p.shape(x)[1] == weight[1] && (!turned || weight[0] == experts));
+  const Value y = p.activation("experts.linear", {rows, out});
   Lora lora;
   Value low;  // with the adapter's scale
   if (!layer.lora.empty()) {
-    SFT_ASSERT(layer.lora.size() == 1 && !layer.lora[0].magnitude && !turned);
+    SFT_ASSERT(layer.lora.size() == 1 && !layer.lora[0].magnitude);
     lora = layer.lora[0];
     lora.b = split_by_expert(p, lora.b, experts);
-    const Shape& a = p.shape(lora.a);
-    low = p.activation("experts.lora", {rows, turned ? a[1] : a[0] / experts});
-    emit_grouped_product(p, "experts.lora", x, lora.a, {}, {}, starts, turned, lora.pieces[0].scale,
+    low = p.activation("experts.lora", {rows, p.shape(lora.a)[0] / experts});
+    emit_grouped_product(p, "experts.lora", x, lora.a, {}, {}, starts, false, lora.pieces[0].scale,
                          low);
   }
-  emit_grouped_product(p, "experts.product", x, layer.weight, low, lora.b, starts, turned, 1.0F, y);
+  emit_with_adapter(p, "experts.product", x, layer.weight, low, lora.b, starts, turned, turned, y);
   if (layer.bias) {
     p.emit("experts.bias", {layer.bias, starts}, {{y, Output::Mode::add}},
            [](const Run& r) { kernels(r).grouped_bias(r.device(), r.in(0), r.in(1), r.out(0)); });
@@ -134,14 +154,14 @@ Value grouped_linear(Program& p, Value x, Value starts, const GroupedLinear& gro
     Value grad_low;
     if (low) {
       grad_low = b.like(low, "experts.lora.grad");
-      emit_grouped_product(b, "experts.lora.backward", grad_y, lora.b, {}, {}, starts, !turned,
+      emit_grouped_product(b, "experts.lora.backward", grad_y, lora.b, {}, {}, starts, true,
                            lora.pieces[0].scale, grad_low);
-      emit_grouped_outer(b, grad_y, low, lora.b, starts, turned, adapters_run_aside(b));
-      emit_grouped_outer(b, grad_low, x, lora.a, starts, turned, adapters_run_aside(b));
+      emit_grouped_outer(b, grad_y, low, lora.b, starts, false, adapters_run_aside(b));
+      emit_grouped_outer(b, grad_low, x, lora.a, starts, false, adapters_run_aside(b));
     }
     if (const Output grad_x = b.grad_out(x); grad_x.value) {
-      emit_grouped_product(b, "experts.backward", grad_y, layer.weight, grad_low, lora.a, starts,
-                           !turned, 1.0F, grad_x);
+      emit_with_adapter(b, "experts.backward", grad_y, layer.weight, grad_low, lora.a, starts,
+                        !turned, turned, grad_x);
     }
     emit_grouped_outer(b, grad_y, x, layer.weight, starts, turned, true);
     if (layer.bias && b.needs_grad(layer.bias)) {

@@ -25,10 +25,9 @@ Value to_experts(Program& p, Value x, const Dispatch& d);
 Value from_experts(Program& p, Value y, const Dispatch& d);
 
 // A layer of each expert, one behind the other in every matrix: weight (experts * out, in), bias
-// (experts * out) or null, and at most one adapter as PEFT keeps it: a (experts * rank, in), b
+// (experts, out) or null, and at most one adapter as PEFT keeps it: a (experts * rank, in), b
 // (out, rank * experts), whose columns go through the experts for each rank. `turned`: each
-// expert's part is published the other way round, weight (experts * in, out); such a layer has no
-// adapter.
+// expert's part is published the other way round, weight (experts, in, out).
 struct GroupedLinear {
   Linear layer;
   bool turned = false;

@@ -5,8 +5,10 @@
 #include "ops/add_noise.h"
 #include "ops/add_scaled.h"
 #include "ops/attention.h"
+#include "ops/attention_sinks.h"
 #include "ops/cache_rows.h"
 #include "ops/causal_conv.h"
+#include "ops/clamped_glu.h"
 #include "ops/dora.h"
 #include "ops/dropout.h"
 #include "ops/embedding.h"
@@ -52,6 +54,9 @@ namespace sft {
   KERNEL(causal_conv_backward)      \
   KERNEL(add_noise)                 \
   KERNEL(add_scaled)                \
+  KERNEL(add_sinks)                 \
+  KERNEL(clamped_glu_forward)       \
+  KERNEL(clamped_glu_backward)      \
   KERNEL(column_dots)               \
   KERNEL(dora_gain)                 \
   KERNEL(dora_gain_backward)        \
@@ -113,6 +118,7 @@ namespace sft {
   KERNEL(scale_columns)             \
   KERNEL(sigmoid_gate_forward)      \
   KERNEL(sigmoid_gate_backward)     \
+  KERNEL(sinks_backward)            \
   KERNEL(soft_cap)                  \
   KERNEL(sort_by_expert)            \
   KERNEL(split_by_expert)           \

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/cuda/packed_formats.cuh"
+#include "ops/cuda/unpack_mxfp4.cuh"
 #include "ops/linear.h"
 
 namespace sft::gpu {
@@ -57,11 +58,32 @@ void decode_as(CudaDevice& gpu, const Format& format, Tensor& y) {
   });
 }
 
+void decode_mxfp4(CudaDevice& gpu, const Tensor& x, Tensor& y) {
+  using Tile = packed::Mxfp4Tile;
+  const int64_t in = x.shape[x.shape.rank() - 2];
+  const int64_t out = x.shape[x.shape.rank() - 1];
+  const auto blocks = [](int64_t n, int64_t size) {
+    return static_cast<unsigned>((n + size - 1) / size);
+  };
+  const dim3 grid(blocks(out, Tile::kColumns), blocks(in, Tile::kRows),
+                  blocks(x.shape.elements(), in * out));
+  with_type(y.dtype, [&](auto type) {
+    using T = decltype(type);
+    packed::mxfp4_kernel<<<grid, Tile::kThreads, 0, gpu.stream()>>>(
+        x.as<uint8_t>(), x.as<uint8_t>() + scales_at(x.dtype, x.shape), in, out, y.as<T>());
+  });
+}
+
 }  // namespace
 
 void widen(Device& device, const Tensor& x, Tensor& y) {
   CudaDevice& gpu = cuda(device);
   if (x.shape.elements() == 0) {
+    return;
+  }
+  if (x.dtype == DType::mxfp4) {
+    decode_mxfp4(gpu, x, y);
+    check_cuda(cudaGetLastError(), "widen");
     return;
   }
   const auto decode = [&](const auto& format) { decode_as(gpu, format, y); };

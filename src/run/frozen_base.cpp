@@ -18,6 +18,10 @@ namespace {
 
 constexpr const char* kHead = "lm_head.weight";
 
+// Only layers are quantised: experts that a tensor holds all of are no layers, in transformers
+// neither.
+bool is_layer(const std::string& weight) { return weight.ends_with(".weight"); }
+
 std::string module_of(const std::string& weight) { return weight.substr(0, weight.rfind('.')); }
 
 // "--load_in_4bit"
@@ -65,7 +69,7 @@ StoredType frozen_base(Model& shape, const ModelOptions& o, const ModelSource* s
   shape.packed_from = plain.value_or(DType::f32);
   if (there == nullptr && asked) {
     return [bnb = *asked, plain](const std::string& name) -> std::optional<DType> {
-      if (bnb.quantises(module_of(name))) {
+      if (is_layer(name) && bnb.quantises(module_of(name))) {
         return bnb.type;
       }
       return name == kHead ? std::nullopt : plain;
@@ -81,7 +85,7 @@ StoredType frozen_base(Model& shape, const ModelOptions& o, const ModelSource* s
     if (name == kHead) {
       return std::nullopt;
     }
-    return otherwise == DType::f32 ? plain : std::optional(otherwise);
+    return otherwise == DType::f32 || !is_layer(name) ? plain : std::optional(otherwise);
   };
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <optional>
 
@@ -11,6 +12,7 @@
 #include "model/experts.h"
 #include "run/run_adapter.h"
 #include "run/save_packed.h"
+#include "run/saved_model.h"
 #include "run/text_setup.h"
 #include "state/adapter_start.h"
 #include "state/config_sizes.h"
@@ -63,7 +65,11 @@ class Merger {
 
   std::vector<StreamedTensor> tensors() {
     std::vector<StreamedTensor> out;
-    for (const ParamSpec& spec : model_.trained) {
+    for (const ParamSpec* const each : model_.parameters()) {
+      const ParamSpec& spec = *each;
+      if (spec.kind == ParamKind::table) {
+        continue;
+      }
       // An adapter is of all experts at once, where these stand one behind the other.
       const bool experts = holds_experts(spec.name);
       int64_t first = 0;  // value of the parameter that a piece has
@@ -78,6 +84,7 @@ class Merger {
       out.push_back(tensor(kHeadWeight, kEmbeddingWeight,
                            {model_.config.vocab, model_.config.hidden}, kHeadWeight, 0));
     }
+    std::ranges::move(untrained_tables(source_, model_), std::back_inserter(out));
     return out;
   }
 

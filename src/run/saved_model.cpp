@@ -1,5 +1,8 @@
 #include "run/saved_model.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "core/file.h"
 #include "formats/convert.h"
 #include "model/adapters.h"
@@ -46,11 +49,32 @@ SaveOptions save_options(OpenRun& run) {
 
 }  // namespace
 
+std::vector<StreamedTensor> untrained_tables(const ModelSource& source, const Model& model) {
+  std::vector<StreamedTensor> out;
+  for (const ParamSpec& spec : model.frozen) {
+    if (spec.kind != ParamKind::table) {
+      continue;
+    }
+    const std::string& name = spec.pieces.front().name;
+    out.push_back(
+        {name, DType::f32, spec.shape, [&source, name](uint64_t begin, std::span<std::byte> into) {
+           const auto first = static_cast<int64_t>(begin / sizeof(float));
+           const auto count = static_cast<int64_t>(into.size() / sizeof(float));
+           source.read_f32(name, {first, first + count}, reinterpret_cast<float*>(into.data()));
+         }});
+    out.back().spelling = "F32";
+  }
+  return out;
+}
+
 SavedModel::SavedModel(OpenRun& run)
     : source_(run.source()),
       adapter_(run.adapter()),
       options_(save_options(run)),
       chats_(run.rows(Part::train).chat) {
+  if (!adapter_) {
+    routers_ = untrained_tables(source_, run.shape());
+  }
   if (run.text().chat_is_default) {
     own_template_ = run.text().chat->source();
   }
@@ -103,6 +127,7 @@ SaveReport SavedModel::write(const fs::path& folder, const TrainedModel& model,
   for (const StreamedTensor& w : model.weights) {  // those in neither float32 nor the files' type
     kept.push_back(w.dtype == DType::f32 || w.dtype == options.dtype ? w : widened(w));
   }
+  std::ranges::copy(routers_, std::back_inserter(kept));
   return save_model(folder, source_, kept, options, pool);
 }
 

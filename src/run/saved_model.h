@@ -6,11 +6,15 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "io/model_saver.h"
 #include "run/open_run.h"
 
 namespace sft {
+
+// What a model keeps beside what is trained, as the source has it: a saved folder needs it too.
+std::vector<StreamedTensor> untrained_tables(const ModelSource& source, const Model& model);
 
 class SavedModel {
  public:
@@ -28,6 +32,7 @@ class SavedModel {
   const std::optional<RunAdapter>& adapter_;
   std::optional<DType> narrower_;              // of what an adapter trains but for magnitudes
   std::map<std::string, std::string> tables_;  // that an adapter's file has beside it
+  std::vector<StreamedTensor> routers_;        // untrained_tables
   SaveOptions options_;
   bool chats_;                               // all rows are known, and some are conversations
   std::optional<std::string> own_template_;  // of this program, where the model has none

@@ -59,6 +59,25 @@ void add_expert_product(const AdapterTarget& t, const std::vector<float>& a,
   }
 }
 
+// The same where each expert's part is (in, out).
+void add_turned_expert_product(const AdapterTarget& t, const std::vector<float>& a,
+                               const std::vector<float>& b, ElementRange part, float* values) {
+  for (int64_t at = part.begin; at < part.end;) {
+    const int64_t row = at / t.out % t.in, column = at % t.out;
+    const int64_t expert = at / (t.out * t.in);
+    const int64_t n = std::min(part.end - at, t.out - column);
+    float* const to = values + (at - part.begin);
+    for (int64_t k = 0; k < t.rank; ++k) {
+      const float times = t.scale * a[static_cast<size_t>((expert * t.rank + k) * t.in + row)];
+      const float* const from = b.data() + column * t.ranks() + k * t.experts + expert;
+      for (int64_t i = 0; i < n; ++i) {
+        to[i] += times * from[i * t.ranks()];
+      }
+    }
+    at += n;
+  }
+}
+
 // The same for a table of words, whose A has a column for each.
 void add_words(const AdapterTarget& t, const std::vector<float>& a, const std::vector<float>& b,
                ElementRange part, float* values) {
@@ -314,7 +333,7 @@ void AdapterStart::add_update(const ModelSource& source, const AdapterTarget& t,
   const std::vector<float>& a = values(source, t, false, pool);
   const std::vector<float>& b = values(source, t, true, pool);
   if (t.kind == AdapterTarget::Kind::experts) {
-    add_expert_product(t, a, b, part, to);
+    (t.turned ? add_turned_expert_product : add_expert_product)(t, a, b, part, to);
     return;
   }
   if (t.kind == AdapterTarget::Kind::embedding) {

@@ -2,6 +2,8 @@
 // against their definition, and that any range decodes as the whole does.
 #include <gtest/gtest.h>
 
+#include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -12,6 +14,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "formats/convert.h"
 #include "formats/eight_bit.h"
 #include "formats/format.h"
 #include "formats/four_bit.h"
@@ -85,10 +88,10 @@ TEST(PackedFormats, four_bits_are_those_of_bitsandbytes) {
 }
 
 TEST(PackedFormats, any_range_decodes_as_the_whole_does) {
-  for (int t = static_cast<int>(DType::nf4); t <= static_cast<int>(DType::f8_blocks); ++t) {
+  for (int t = static_cast<int>(DType::nf4); t <= static_cast<int>(DType::mxfp4); ++t) {
     const auto type = static_cast<DType>(t);
     SCOPED_TRACE(std::string(name_of(type)));
-    const Shape shape{3, 512};
+    const Shape shape = type == DType::mxfp4 ? Shape{2, 32, 24} : Shape{3, 512};
     Packed packed(type, shape);
     if (can_encode(type)) {
       encode(values(shape.elements()).data(), packed.tensor);
@@ -109,12 +112,41 @@ TEST(PackedFormats, any_range_decodes_as_the_whole_does) {
   }
 }
 
+// All 16 codes under all 256 exponents, against what transformers makes of them
+// (tools/golden/mxfp4.py) and against the format's definition.
+TEST(PackedFormats, mxfp4_is_in_all_bits_what_transformers_makes_of_it) {
+  constexpr std::array<double, 16> kNumbers{0,    0.5,  1,  1.5,  2,  3,  4,  6,
+                                            -0.0, -0.5, -1, -1.5, -2, -3, -4, -6};
+  const Json golden = read_json(std::string(SFT_TEST_DIR) + "/formats/golden/mxfp4.json");
+  const Shape shape{1, 32, 256};
+  Packed packed(DType::mxfp4, shape);
+  const size_t behind = scales_at(DType::mxfp4, shape);
+  for (size_t column = 0; column < 256; ++column) {
+    for (size_t i = 0; i < 16; ++i) {
+      packed.memory[column * 16 + i] = static_cast<std::byte>(2 * i % 16 | (2 * i + 1) % 16 << 4);
+    }
+    packed.memory[behind + column] = static_cast<std::byte>(column);
+  }
+  std::vector<float> values(static_cast<size_t>(shape.elements()));
+  decode(packed.tensor, values.data(), nullptr);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto want =
+        static_cast<float>(std::ldexp(kNumbers[i / 256 % 16], static_cast<int>(i % 256) - 127));
+    ASSERT_EQ(std::bit_cast<uint32_t>(values[i]), std::bit_cast<uint32_t>(want)) << i;
+  }
+  EXPECT_EQ(fnv(values.data(), values.size() * 4), golden["float32"].get<std::string>());
+  std::vector<std::byte> narrow(values.size() * 2);
+  convert_from_f32(DType::bf16, values.data(), shape.elements(), narrow.data());
+  EXPECT_EQ(fnv(narrow.data(), narrow.size()), golden["bfloat16"].get<std::string>());
+}
+
 TEST(PackedFormats, bytes_count_codes_and_scales) {
   const Shape shape{128, 256};  // 32,768 values, 512 blocks of 64
   EXPECT_EQ(bytes_of(DType::nf4, shape), 16384U + 4 * 512);
   EXPECT_EQ(bytes_of(DType::nf4_nested, shape), 16384U + 512 + 4 * 2 + 4);
   EXPECT_EQ(bytes_of(DType::i8_rows, shape), 32768U + 4 * 128);
   EXPECT_EQ(bytes_of(DType::q4_k, shape), 32768U / 256 * 144);
+  EXPECT_EQ(bytes_of(DType::mxfp4, shape), 16384U + 1024);
   EXPECT_EQ(bytes_of(DType::bf16, shape), 65536U);
 }
 

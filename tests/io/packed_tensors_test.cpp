@@ -78,6 +78,47 @@ TEST(PackedTensors, values_are_those_of_bitsandbytes_and_of_torch) {
   }
 }
 
+// tools/golden/quantised_mxfp4.py makes the folder.
+TEST(PackedTensors, experts_in_mxfp4_are_what_transformers_widens_them_to) {
+  const auto source = open_model(golden("quantised") / "mxfp4");
+  const Json expected = read_json(golden("quantised") / "mxfp4" / "values.json");
+  EXPECT_EQ(source->names().size(), expected.size());
+  EXPECT_EQ(source->quantisation(), "MXFP4");
+  EXPECT_EQ(source->stored_dtype(), DType::bf16);
+  int packed_tensors = 0;
+  for (const auto& [name, sum] : expected.items()) {
+    SCOPED_TRACE(name);
+    const std::vector<float> values = read_all(*source, name);
+    EXPECT_EQ(checksum(values), sum.get<std::string>());
+    const bool experts = name.find(".experts.") != std::string::npos && name.ends_with("_proj");
+    ASSERT_EQ(source->stored_type(name), experts ? std::optional(DType::mxfp4) : std::nullopt);
+    if (experts) {
+      Packed packed(DType::mxfp4, source->shape(name));
+      ASSERT_TRUE(source->read_packed(name, packed.tensor));
+      EXPECT_EQ(decoded(packed.tensor), values);
+      std::vector<float> some(77);
+      source->read_f32(name, {5000, 5077}, some.data());
+      EXPECT_TRUE(std::ranges::equal(some, std::span(values).subspan(5000, 77)));
+      ++packed_tensors;
+    }
+  }
+  EXPECT_EQ(packed_tensors, 2);
+}
+
+TEST(PackedTensors, mxfp4_of_another_layout_is_named) {
+  const TemporaryFolder folder;
+  const fs::path whole = golden("quantised") / "mxfp4";
+  put(folder / "m/config.json", read_text(whole / "config.json"));
+  const auto with = [&](const std::string& from, const std::string& to) {
+    const std::string bytes = read_text(whole / "model.safetensors");
+    put(folder / "m/model.safetensors", replace_first(bytes, from, to));
+    return words_of([&] { open_model(folder / "m"); });
+  };
+  // down_proj's codes, of another shape than its exponents, and of other blocks.
+  EXPECT_NE(with("[3,64,3,16]", "[3,32,6,16]").find("down_proj_scales"), std::string::npos);
+  EXPECT_NE(with("[3,64,3,16]", "[3,64,6, 8]").find("down_proj_blocks"), std::string::npos);
+}
+
 TEST(PackedTensors, parts_are_the_same_values) {
   for (const Folder& f : kFolders) {
     const auto source = open_model(golden("quantised") / f.name);

@@ -9,9 +9,10 @@
 
 namespace sft::testing {
 
-// qkv (tokens, heads.row()), documents: where each starts, and the end -> (tokens, heads head_dim)
+// qkv (tokens, heads.row()), documents: where each starts, and the end, sinks of each head, if any
+// -> (tokens, heads head_dim)
 inline Numbers attention_reference(const Numbers& qkv, const Numbers& documents,
-                                   const Attention& options) {
+                                   const Attention& options, const Numbers& sinks = {}) {
   const Heads& heads = options.heads;
   const int d = heads.head_dim;
   const int64_t row = heads.row();
@@ -37,6 +38,9 @@ inline Numbers attention_reference(const Numbers& qkv, const Numbers& documents,
           const double score = double{options.scale} * dot;
           const double cap = options.cap;
           scores.push_back(cap > 0.0 ? cap * std::tanh(score / cap) : score);
+        }
+        if (!sinks.empty()) {
+          scores.push_back(sinks[static_cast<size_t>(h)]);
         }
         const double top = *std::ranges::max_element(scores);
         double sum = 0.0;

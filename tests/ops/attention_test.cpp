@@ -65,6 +65,55 @@ TEST(Attention, scores_with_a_soft_cap) {
   }
 }
 
+// The same with a sink for each head.
+OpCase sinks_case(const std::vector<int>& lengths, int padding, const Attention& options,
+                  double spread = 1.0) {
+  OpCase c = attention_case(lengths, padding, options);
+  Operand sinks = parameter({options.heads.heads}, 3, spread);
+  sinks.wide = true;
+  c.operands.push_back(sinks);
+  c.build = [=](Program& p, const std::vector<Value>& in) {
+    const Value table = document_table(p, in[1], options.heads, p.shape(in[0])[0]);
+    return std::vector{attention(p, in[0], table, options, in[2])};
+  };
+  c.reference = [=](const std::vector<Numbers>& in) {
+    return std::vector<Numbers>{attention_reference(in[0], in[1], options, in[2])};
+  };
+  return c;
+}
+
+TEST(AttentionSinks, values_and_gradients) {
+  check_op(sinks_case({1, 66, 0, 9}, 3, {{4, 2, 8}, 0.35F, 0}));
+  check_op(sinks_case({5, 100}, 0, {{3, 1, 6}, 0.35F, 20}));
+  check_op(sinks_case({130}, 2, {{2, 2, 64}, 0.125F, 0}));
+}
+
+TEST(AttentionSinks, far_above_and_below_the_scores) {
+  check_op(sinks_case({40, 3}, 1, {{4, 2, 8}, 0.35F, 0}, 8.0));
+  for (const double sink : {90.0, 1e4, -90.0, -1e4}) {
+    SCOPED_TRACE(sink);
+    OpCase c = sinks_case({20}, 0, {{1, 1, 8}, 0.35F, 0});
+    c.operands[2].values[0] = sink;
+    const OpResult r = run_op(c);
+    const OpResult without = run_op(attention_case({20}, 0, {{1, 1, 8}, 0.35F, 0}));
+    for (size_t i = 0; i < r.outputs[0].size(); ++i) {
+      EXPECT_NEAR(r.outputs[0][i], sink > 0 ? 0.0F : without.outputs[0][i], 1e-6F);
+    }
+    EXPECT_NEAR(r.gradients[2][0], 0.0F, 1e-6F);
+  }
+}
+
+TEST(AttentionSinks, padding_that_is_no_number_stays_outside) {
+  OpCase c = sinks_case({10}, 2, {{2, 1, 8}, 0.35F, 0});
+  const OpResult clean = run_op(c);
+  const size_t row = c.operands[0].values.size() / 12;
+  std::fill(c.operands[0].values.end() - static_cast<int64_t>(2 * row), c.operands[0].values.end(),
+            NAN);
+  const OpResult r = run_op(c);
+  EXPECT_EQ(r.outputs, clean.outputs);
+  EXPECT_EQ(r.gradients, clean.gradients);
+}
+
 TEST(Attention, a_window_of_one_gives_the_tokens_own_value) {
   const OpCase c = attention_case({5}, 0, {{1, 1, 4}, 1.0F, 1});
   const OpResult r = run_op(c);
@@ -137,8 +186,9 @@ TEST(Attention, a_broken_value_reaches_the_rows_that_see_it) {
 // On a GPU of compute capability 9.0 these run in kernels of their own, whose tiles hold 64, 128 or
 // 192 rows: tokens times the query heads of a key head. The CPU is their reference.
 void check_fused(const std::vector<int>& lengths, int padding, const Attention& options,
-                 DType compute = DType::bf16, double tolerance = 0.015) {
-  const OpCase c = attention_case(lengths, padding, options);
+                 DType compute = DType::bf16, double tolerance = 0.015, bool sinks = false) {
+  const OpCase c =
+      sinks ? sinks_case(lengths, padding, options) : attention_case(lengths, padding, options);
   const OpResult cpu = run_op(c, {.threads = 2});
   const OpRun on_gpu{.device = test_gpu(), .compute = compute};
   const OpResult once = run_op(c, on_gpu);
@@ -156,6 +206,9 @@ void check_fused(const std::vector<int>& lengths, int padding, const Attention& 
   };
   compare(once.outputs[0], cpu.outputs[0]);
   compare(once.gradients[0], cpu.gradients[0]);
+  if (sinks) {
+    compare(once.gradients[2], cpu.gradients[2]);
+  }
 }
 
 Attention options_of(const Heads& heads, int window = 0) {
@@ -210,6 +263,19 @@ TEST(FusedAttention, windows) {
     for (const int window : {2, 17, 63, 64, 65, 100, 128, 129, 1000}) {
       SCOPED_TRACE(fmt::format("a window of {}, heads of {}", window, d));
       check_fused({5, 100, 300, 1, 70}, 3, options_of({4, 1, d}, window));
+    }
+  }
+}
+
+TEST(FusedAttention, sinks) {
+  if (test_gpu() == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  for (const DType compute : {DType::bf16, DType::f16, DType::f32}) {
+    for (const int window : {0, 128}) {
+      SCOPED_TRACE(fmt::format("{}, window {}", name_of(compute), window));
+      check_fused({5, 100, 300, 1, 70}, 3, options_of({16, 2, 64}, window), compute, 0.02, true);
+      check_fused({400}, 0, options_of({4, 1, 128}, window), compute, 0.02, true);
     }
   }
 }

@@ -12,7 +12,8 @@ namespace {
 
 // Feeds `steps` tokens at a time through the cache; returns all outputs in order.
 std::vector<float> run_cached(const Operand& qkv, const Attention& options,
-                              const std::vector<int>& steps, int threads) {
+                              const std::vector<int>& steps, int threads,
+                              const Operand& sinks = {}) {
   const auto device = Device::cpu(threads);
   Arena arena(*device);
   std::vector<float> x(qkv.values.begin(), qkv.values.end());
@@ -26,7 +27,9 @@ std::vector<float> run_cached(const Operand& qkv, const Attention& options,
     Program p(Program::Purpose::inference, Recompute::none);
     const Value in = p.input("qkv", {step, options.heads.row()}, DType::f32);
     const Value held = p.input("cache", {tokens, cache_row}, DType::f32);
-    const Value out = cached_attention(p, in, held, p.input("past", {1, 2}, DType::i32), options);
+    const Value sink = sinks.values.empty() ? Value{} : p.input("sinks", sinks.shape, DType::f32);
+    const Value out =
+        cached_attention(p, in, held, p.input("past", {1, 2}, DType::i32), options, sink);
     Executor executor(*device, arena, std::move(p));
     Bindings bindings;
     bindings.inputs["qkv"] = {
@@ -34,12 +37,28 @@ std::vector<float> run_cached(const Operand& qkv, const Attention& options,
     bindings.inputs["cache"] = {cache.data(), {tokens, cache_row}, DType::f32};
     place = {0, past};
     bindings.inputs["past"] = {place.data(), {1, 2}, DType::i32};
+    std::vector<float> learned(sinks.values.begin(), sinks.values.end());
+    bindings.inputs["sinks"] = {learned.data(), sinks.shape, DType::f32};
     executor.run(bindings);
     const Tensor t = executor.tensor(out);
     y.insert(y.end(), t.f32(), t.f32() + t.shape.elements());
     past += step;
   }
   return y;
+}
+
+TEST(CachedAttention, sinks_take_part_as_in_attention_over_the_whole_document) {
+  for (const int window : {0, 5}) {
+    const Attention options{{4, 2, 6}, 0.4F, window};
+    const Operand qkv = activation({40, options.heads.row()}, 1);
+    const Operand sinks = parameter({4}, 2);
+    const Numbers want = attention_reference(qkv.values, {0, 40}, options, sinks.values);
+    const std::vector<float> y = run_cached(qkv, options, {20, 1, 1, 18}, 2, sinks);
+    ASSERT_EQ(y.size(), want.size());
+    for (size_t i = 0; i < y.size(); ++i) {
+      ASSERT_NEAR(y[i], want[i], 5e-6) << fmt::format("window {} element {}", window, i);
+    }
+  }
 }
 
 TEST(CachedAttention, equals_attention_over_the_whole_document) {

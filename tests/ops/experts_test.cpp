@@ -20,7 +20,8 @@ struct Sizes {
 };
 
 // y = x weight_g^T for each group's rows, or x weight_g.
-Numbers product(const Numbers& x, const Numbers& weight, const Sizes& s, int64_t in, int64_t out) {
+Numbers product(const Numbers& x, const Numbers& weight, const Sizes& s, int64_t in, int64_t out,
+                bool turned) {
   Numbers y(x.size() / static_cast<size_t>(in) * static_cast<size_t>(out));
   for (size_t g = 0; g + 1 < s.starts.size(); ++g) {
     const Numbers::const_iterator own = weight.begin() + static_cast<int64_t>(g) * in * out;
@@ -28,7 +29,7 @@ Numbers product(const Numbers& x, const Numbers& weight, const Sizes& s, int64_t
       for (int64_t i = 0; i < out; ++i) {
         double sum = 0;
         for (int64_t k = 0; k < in; ++k) {
-          sum += x[static_cast<size_t>(row * in + k)] * own[s.turned ? k * out + i : i * in + k];
+          sum += x[static_cast<size_t>(row * in + k)] * own[turned ? k * out + i : i * in + k];
         }
         y[static_cast<size_t>(row * out + i)] = sum;
       }
@@ -41,12 +42,11 @@ constexpr float kScale = 0.5F;
 
 OpCase linear_case(const Sizes& s) {
   const auto groups = static_cast<int64_t>(s.starts.size()) - 1;
-  const auto shape = [&](int64_t out, int64_t in) {
-    return s.turned ? Shape{groups * in, out} : Shape{groups * out, in};
-  };
+  const auto shape = [&](int64_t out, int64_t in) { return Shape{groups * out, in}; };
+  const Shape weight = s.turned ? Shape{groups, s.in, s.out} : shape(s.out, s.in);
   const double spread = 1.0 / std::sqrt(static_cast<double>(s.in));
   OpCase c;
-  c.operands = {activation({s.starts.back(), s.in}, 1), parameter(shape(s.out, s.in), 2, spread),
+  c.operands = {activation({s.starts.back(), s.in}, 1), parameter(weight, 2, spread),
                 indices(s.starts)};
   if (s.rank > 0) {
     c.operands.push_back(parameter(shape(s.rank, s.in), 3, spread));
@@ -63,9 +63,9 @@ OpCase linear_case(const Sizes& s) {
     return std::vector{grouped_linear(p, in[0], in[2], layer, static_cast<int>(groups))};
   };
   c.reference = [s](const std::vector<Numbers>& in) {
-    Numbers y = product(in[0], in[1], s, s.in, s.out);
+    Numbers y = product(in[0], in[1], s, s.in, s.out, s.turned);
     if (s.rank > 0) {
-      const Numbers low = product(in[0], in[3], s, s.in, s.rank);
+      const Numbers low = product(in[0], in[3], s, s.in, s.rank, false);
       const size_t count = s.starts.size() - 1;
       Numbers b(in[4].size());  // expert by expert
       for (size_t i = 0; i < b.size(); ++i) {
@@ -73,7 +73,7 @@ OpCase linear_case(const Sizes& s) {
         const size_t row = i / (rank * count), k = i / count % rank, g = i % count;
         b[(g * static_cast<size_t>(s.out) + row) * rank + k] = in[4][i];
       }
-      const Numbers more = product(low, b, s, s.rank, s.out);
+      const Numbers more = product(low, b, s, s.rank, s.out, false);
       for (size_t i = 0; i < y.size(); ++i) {
         y[i] += kScale * more[i];
       }
@@ -94,8 +94,8 @@ OpCase linear_case(const Sizes& s) {
 TEST(GroupedLinear, values_and_gradients) {
   for (const bool turned : {false, true}) {
     check_op(linear_case({{0, 3, 3, 7}, 5, 4, 0, turned}));
-    check_op(linear_case({{0, 0, 2, 2, 2, 9}, 6, 3, turned ? 0 : 2, turned, true}));
-    check_op(linear_case({{0, 6}, 4, 5, turned ? 0 : 3, turned}));
+    check_op(linear_case({{0, 0, 2, 2, 2, 9}, 6, 3, 2, turned, true}));
+    check_op(linear_case({{0, 6}, 4, 5, 3, turned}));
   }
 }
 
@@ -107,9 +107,9 @@ TEST(GroupedLinear, more_groups_than_threads) {
 // Sizes at which a GPU's tiles are whole, cut by a group's end, by the columns' and by the sums'.
 TEST(GroupedLinear, sizes_of_a_gpus_tiles) {
   for (const bool turned : {false, true}) {
-    for (const Sizes& s : {Sizes{{0, 130, 130, 133, 200}, 72, 136, turned ? 0 : 8, turned, true},
-                           Sizes{{0, 1, 129, 129}, 136, 24, turned ? 0 : 16, turned},
-                           Sizes{{0, 70, 70, 270, 330}, 96, 264, turned ? 0 : 24, turned}}) {
+    for (const Sizes& s : {Sizes{{0, 130, 130, 133, 200}, 72, 136, 8, turned, true},
+                           Sizes{{0, 1, 129, 129}, 136, 24, 16, turned},
+                           Sizes{{0, 70, 70, 270, 330}, 96, 264, 24, turned}}) {
       OpCase c = linear_case(s);
       c.checked = 4;
       check_op(c);

@@ -82,6 +82,9 @@ std::vector<Shape> shapes_of(DType type) {
   if (packing_of(type).scales == Packing::Scales::inside) {
     return {{1, 256}, {3, 512}, {70, 1280}};
   }
+  if (type == DType::mxfp4) {
+    return {{32, 1}, {1, 64, 63}, {3, 96, 65}, {2, 32, 264}, {5, 288, 128}};
+  }
   return {{1, 1}, {1, 63}, {3, 65}, {7, 100}, {5, 1031}, {64, 64}, {129, 264}, {300, 896}};
 }
 
@@ -90,7 +93,7 @@ TEST(PackedWeights, a_gpu_decodes_to_the_same_bits_rounded_once) {
   if (gpu == nullptr) {
     GTEST_SKIP() << "SFT_TEST_CUDA is not set";
   }
-  for (int t = static_cast<int>(DType::nf4); t <= static_cast<int>(DType::f8_blocks); ++t) {
+  for (int t = static_cast<int>(DType::nf4); t <= static_cast<int>(DType::mxfp4); ++t) {
     const auto type = static_cast<DType>(t);
     for (const Shape& shape : shapes_of(type)) {
       const Packed packed = some_packed(type, shape);

@@ -59,6 +59,55 @@ TEST_F(AdapterStarts, nothing_is_drawn_before_it_is_read) {
   EXPECT_EQ(read(start, weight_, 40 * 24), stored(weight_));
 }
 
+// What an adapter adds to experts, by PEFT's formula, where each expert's matrix is published as
+// (out, in) and where it is the other way round: W + scale B_e A_e, or its transpose.
+TEST(AdapterStart, adds_to_each_expert_what_its_adapter_says) {
+  for (const bool turned : {false, true}) {
+    SCOPED_TRACE(turned);
+    AdapterTarget t{"mlp.experts", 5, 4};
+    t.kind = AdapterTarget::Kind::experts;
+    t.rank = 2;
+    t.experts = 3;
+    t.scale = 0.5F;
+    t.turned = turned;
+    AdapterPlan plan;
+    plan.targets = {t};
+    std::map<std::string, std::vector<float>> values;
+    const auto numbers = [](int64_t n, float step) {
+      std::vector<float> out(static_cast<size_t>(n));
+      for (size_t i = 0; i < out.size(); ++i) {
+        out[i] = std::sin(step * static_cast<float>(i + 1));
+      }
+      return out;
+    };
+    const std::vector<float> a = values[tensor_a(t)] = numbers(t.ranks() * t.in, 0.7F);
+    const std::vector<float> b = values[tensor_b(t)] = numbers(t.out * t.ranks(), 1.3F);
+    AdapterStart start = AdapterStart::given({}, plan, values);
+    const auto source = ModelSource::open(SFT_TEST_DIR "/golden/models/chatml", "", {});
+    ThreadPool pool(2);
+    std::vector<float> want(60, 1.0F), got(60, 1.0F);
+    for (int64_t e = 0; e < 3; ++e) {
+      for (int64_t o = 0; o < 4; ++o) {
+        for (int64_t i = 0; i < 5; ++i) {
+          double sum = 0;
+          for (int64_t k = 0; k < 2; ++k) {
+            sum += double{b[static_cast<size_t>(o * 6 + k * 3 + e)]} *
+                   double{a[static_cast<size_t>((e * 2 + k) * 5 + i)]};
+          }
+          want[static_cast<size_t>(e * 20 + (turned ? i * 4 + o : o * 5 + i))] +=
+              static_cast<float>(0.5 * sum);
+        }
+      }
+    }
+    for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 7}, {7, 33}, {33, 60}}) {
+      start.add_update(*source, t, {begin, end}, got.data() + begin, pool);
+    }
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_NEAR(got[i], want[i], 1e-6F) << i;
+    }
+  }
+}
+
 TEST_F(AdapterStarts, magnitudes_are_the_rows_lengths) {
   LoraConfig c = config_of("true");
   c.dora = true;

@@ -54,6 +54,12 @@ class TinyRun {
       bindings.gradients.push_back(
           {gradients.f32() + model.layout.offsets[i], model.trained[i].shape, DType::f32});
     }
+    for (const ParamSpec& spec : model.frozen) {  // of one piece, in float32
+      frozen.emplace_back(static_cast<size_t>(spec.shape.elements()) * sizeof(float));
+      bindings.parameters.push_back({frozen.back().data(), spec.shape, DType::f32});
+      bindings.gradients.emplace_back();
+      read(spec.pieces.front().name, bindings.parameters.back());
+    }
   }
 
   static Json first_layers(Json config, int layers) {
@@ -145,6 +151,7 @@ class TinyRun {
   Arena arena;
   Model model;
   Buffer weights, gradients;
+  std::vector<Buffer> frozen;
   Bindings bindings;
   std::vector<int32_t> tokens, positions, targets, starts, rows;
   std::vector<int32_t> kept, kept_targets, places;  // see drop_untrained

@@ -13,6 +13,10 @@ struct Kind {
   const char* model = "qwen2";
 };
 
+constexpr const char* kExperts =
+    R"({"target_modules": ["q_proj", "v_proj"],
+        "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]})";
+
 const Kind kKinds[] = {
     {"lora", "{}", 0.3},
     {"dora", R"({"rank_pattern": {"v_proj": 2}})", 0.0, true},
@@ -24,6 +28,10 @@ const Kind kKinds[] = {
     {"words", R"({"trainable_token_indices": [1, 5, 9], "bias": "lora_only"})", 0.2, true},
     {"pissa", R"({"init_lora_weights": "pissa"})", 0.2},
     {"olora", R"({"init_lora_weights": "olora"})", 0.0, true},
+    {"experts", "{}", 0.0, false, "qwen3_moe"},
+    {"experts as one", kExperts, 0.0, false, "gpt_oss"},
+    {"experts in MXFP4", kExperts, 0.0, false, "../../io/golden/quantised/mxfp4"},
+    {"experts beside one for all", "{}", 0.0, false, "glm4_moe"},
 };
 
 TrainOptions run_of(const Kind& kind, const std::string& folder) {

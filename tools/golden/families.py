@@ -63,6 +63,7 @@ MINISTRAL = {**YARN, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta
 OLMO3_ROPE = {"sliding_attention": plain_rope(5e5), "full_attention": {**YARN, "rope_theta": 5e5, "attention_factor": 1.2}}
 MROPE = {"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5, "mrope_section": [2, 1, 1],
          "mrope_interleaved": True}  # fmt: skip
+HARMONY_ROPE = {**YARN, "rope_theta": 150000.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 HYBRID = ["sliding_attention", "full_attention", "sliding_attention"]
 
 # case: (configuration class, its settings, what the older config style changes or None for the newer style)
@@ -164,6 +165,22 @@ FAMILIES = {
     "olmoe": ("OlmoeConfig", dict(num_key_value_heads=4, rope_parameters=plain_rope(1e4), num_experts=8, num_experts_per_tok=3, rms_norm_eps=1e-5), None),
     "olmoe_grouped": ("OlmoeConfig", dict(rope_parameters=plain_rope(1e4), num_experts=5, num_experts_per_tok=2, norm_topk_prob=True,
                                           tie_word_embeddings=True, num_key_value_heads=2), None),
+    "gpt_oss": ("GptOssConfig", dict(rope_parameters=HARMONY_ROPE, head_dim=16, num_local_experts=6, num_experts_per_tok=3,
+                                     num_hidden_layers=3, sliding_window=9, rms_norm_eps=1e-5), None),
+    "gpt_oss_old": ("GptOssConfig", dict(rope_parameters=HARMONY_ROPE, head_dim=8, num_local_experts=4, num_experts_per_tok=2,
+                                         num_key_value_heads=1, sliding_window=12, swiglu_limit=0.4),
+                    {"layer_types": ["sliding_attention", "full_attention"], "num_experts": 4, "experts_per_token": 2}),
+    "gpt_oss_plain": ("GptOssConfig", dict(rope_parameters=plain_rope(1e4), head_dim=12, num_local_experts=5, num_experts_per_tok=2,
+                                           attention_bias=False, swiglu_limit=0.3, swiglu_alpha=1.1, tie_word_embeddings=True,
+                                           layer_types=["full_attention", "sliding_attention"]), None),
+    "glm4_moe": ("Glm4MoeConfig", dict(rope_parameters={**plain_rope(1e6), "partial_rotary_factor": 0.5}, head_dim=16, n_routed_experts=8,
+                                       num_experts_per_tok=3, moe_intermediate_size=24, n_group=4, topk_group=2, num_hidden_layers=3,
+                                       first_k_dense_replace=1, routed_scaling_factor=2.5, use_qk_norm=True, attention_bias=True,
+                                       rms_norm_eps=1e-5, num_nextn_predict_layers=0), None),
+    "glm4_moe_plain": ("Glm4MoeConfig", dict(rope_parameters={**plain_rope(1e4), "partial_rotary_factor": 0.5}, head_dim=8,
+                                             n_routed_experts=5, num_experts_per_tok=2, moe_intermediate_size=16, n_shared_experts=2,
+                                             first_k_dense_replace=0, norm_topk_prob=False, tie_word_embeddings=True, num_nextn_predict_layers=0),
+                       None),
     "qwen3_moe_plain": ("Qwen3MoeConfig", dict(rope_parameters=plain_rope(1e6), head_dim=8, num_local_experts=6, num_experts_per_tok=2,
                                                moe_intermediate_size=16, norm_topk_prob=False, use_sliding_window=True,
                                                sliding_window=9, tie_word_embeddings=True), None),
@@ -213,6 +230,9 @@ def randomise(model):
             parameter.data.uniform_(-3.0, -0.5)  # states that last: gradients of others are only noise
         elif parameter.dim() == 1:
             parameter.data.add_(torch.randn_like(parameter) * 0.15)
+    for name, buffer in model.named_buffers():
+        if name.endswith("correction_bias"):
+            buffer.normal_(0.0, 0.2)
 
 
 def documents(vocab):
@@ -253,6 +273,8 @@ def published_gradients(model):
         gradients = load_file(pathlib.Path(folder) / "model.safetensors")
     for parameter, data in weights:
         parameter.data = data
+    for name, _ in model.named_buffers():
+        gradients.pop(name, None)
     names = [name for name, _ in model.named_parameters()]  # of tensors that are as they are, this order
     order = {name: i for i, name in enumerate(names)}
     return dict(sorted(gradients.items(), key=lambda item: (order.get(item[0], len(names)), item[0])))

@@ -2,7 +2,7 @@
 
 usage: python tools/golden/published_shapes.py          (torch, transformers 5.24)
 
-Each entry: config.json, and what transformers makes of it on the meta device: how many parameters and tensors there are, and a hash
+Each entry: config.json, and what transformers makes of it on the meta device: how many values and tensors there are, and a hash
 (FNV-1a, 64 bits) of the lines "NAME [SIZES]" in the order of their names.
 """
 
@@ -85,6 +85,13 @@ MODELS = {
                                                 num_local_experts=128, norm_topk_prob=True)),
     "Mixtral-8x7B": ("MixtralConfig", sizes(32000, 4096, 14336, 32, 32, 8)),
     "Mixtral-8x22B": ("MixtralConfig", sizes(32768, 6144, 16384, 56, 48, 8)),
+    "gpt-oss-20b": ("GptOssConfig", sizes(201088, 2880, 2880, 24, 64, 8, head_dim=64, num_local_experts=32, eos_token_id=200002,
+                                          pad_token_id=199999)),
+    "gpt-oss-120b": ("GptOssConfig", sizes(201088, 2880, 2880, 36, 64, 8, head_dim=64, eos_token_id=200002, pad_token_id=199999)),
+    "GLM-4.5-Air": ("Glm4MoeConfig", sizes(151552, 4096, 10944, 46, 96, 8, head_dim=128, attention_bias=True, n_routed_experts=128,
+                                           moe_intermediate_size=1408, first_k_dense_replace=1)),
+    "GLM-4.5": ("Glm4MoeConfig", sizes(151552, 5120, 12288, 92, 96, 8, head_dim=128, attention_bias=True, n_routed_experts=160,
+                                       moe_intermediate_size=1536, first_k_dense_replace=3, use_qk_norm=True, routed_scaling_factor=2.5)),
     "OLMoE-1B-7B": ("OlmoeConfig", sizes(50304, 2048, 1024, 16, 16, 16)),
     "Qwen3.5-0.8B": ("Qwen3_5TextConfig", sizes(248320, 1024, 3584, 24, 8, 2, tie_word_embeddings=True, **linear(16))),
     "Qwen3.5-9B": ("Qwen3_5TextConfig", sizes(248320, 4096, 12288, 32, 16, 4, **linear(32))),
@@ -102,6 +109,8 @@ def fnv(text):
 
 def as_published(name, shape, kind):
     """A parameter under the names that its file has: transformers 5 holds experts in two tensors a layer, files one by one."""
+    if kind == "GptOssConfig":
+        return {name: shape}
     mixtral = kind == "MixtralConfig"
     layer, found, which = name.partition("mlp.experts.")
     if not found:
@@ -117,13 +126,15 @@ def entry(kind, settings):
     config = getattr(transformers, kind)(**settings)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
+    # With what a router keeps beside its parameters.
+    tensors = dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n.endswith("correction_bias")}
     shapes = {}
-    for name, p in model.named_parameters():
+    for name, p in tensors.items():
         shapes.update(as_published(name, list(p.shape), kind))
     config.architectures = [type(model).__name__]
     return {
         "config": json.loads(config.to_json_string(use_diff=True)),
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(p.numel() for p in tensors.values()),
         "tensors": len(shapes),
         "hash": fnv("".join(f"{name} {shapes[name]}\n" for name in sorted(shapes))),
     }
