@@ -187,6 +187,24 @@ const Json& OpenRun::config() {
   return own_config_;
 }
 
+namespace {
+
+// transformers' Adafactor would take each matrix of such a tensor by itself, and ours does not.
+void check_matrices(const Model& model, const OptimOptions& optim) {
+  const auto several = std::ranges::find_if(
+      model.trained, [](const ParamSpec& spec) { return spec.shape.rank() > 2; });
+  if (several == model.trained.end() ||
+      optimizer_settings(optim, 0).whole != WholeStep::adafactor) {
+    return;
+  }
+  throw Error("C182", fmt::format("--optim adafactor takes a tensor as one matrix, and {} has the "
+                                  "shape {}",
+                                  several->pieces.front().name, several->shape.text()))
+      .hint("--optim adamw_torch");
+}
+
+}  // namespace
+
 const Model& OpenRun::shape() {
   if (!shape_) {
     shape_ = parts_.config.empty() ? described_model(source()) : Model::from_config(config());
@@ -197,6 +215,7 @@ const Model& OpenRun::shape() {
     } else {
       shape_->trained_type = o.dtype == "bfloat16" ? DType::bf16 : DType::f32;
     }
+    check_matrices(*shape_, options_.optim);
     say_adapter_options();
     if (parts_.only_used && !adapter_) {
       keep_as_stored(*shape_, parts_.random_weights ? nullptr : &source(), device().kind());

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/numbers.h"
 
 namespace sft {
@@ -71,6 +72,12 @@ class SizeCheck {
     return shape.rank() < 2 ? 0 : shape.dims().back();
   }
 
+  // The middle one of three.
+  int64_t inner(const std::string& name) const {
+    const Shape shape = source_.has(name) ? source_.shape(name) : Shape{};
+    return shape.rank() == 3 ? shape[1] : 0;
+  }
+
   void same(const char* field, int64_t said, int64_t found, const std::string& note = "") const {
     if (found != 0 && found != said) {
       fail(field, said, fmt::format("{}{}", found, note));
@@ -86,6 +93,12 @@ class SizeCheck {
 
   void check_layers() const {
     const int64_t found = layers_in(source_.names());
+    // Layers behind the last that guess further tokens are no part of the model (GLM-4.5).
+    const auto guessing =
+        json_whole(source_.config().value("num_nextn_predict_layers", Json(0)), 0, kMostCount);
+    if (found > config_.layers && found <= config_.layers + guessing.value_or(0)) {
+      return;
+    }
     const bool asked_for = source_.overrides().contains("num_hidden_layers");
     if (config_.layers > found || !asked_for) {
       same("num_hidden_layers", config_.layers, found);
@@ -119,10 +132,11 @@ class SizeCheck {
     const auto named = [&](const char* field, const char* otherwise) {
       return source_.config().contains(field) ? field : otherwise;
     };
-    same(named("num_local_experts", "num_experts"), config_.routing.experts,
-         rows(block + "gate.weight"));
+    same(named("n_routed_experts", named("num_local_experts", "num_experts")),
+         config_.routing.experts, rows(fmt::format("{}{}.weight", block, config_.form.router)));
+    const std::string first = fmt::format("{}experts.0.{}.weight", block, config_.form.expert_gate);
     same(named("moe_intermediate_size", "intermediate_size"), config_.expert_intermediate,
-         rows(fmt::format("{}experts.0.{}.weight", block, config_.form.expert_gate)));
+         config_.form.experts_as_one ? inner(block + "experts.down_proj") : rows(first));
   }
 
   // The rows of the MLP's first matrix, or of each of its halves.

@@ -88,7 +88,8 @@ TEST_P(Experts, the_auxiliary_loss_is_about_the_documents_tokens) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, Experts,
-                         ::testing::Values("qwen3_moe", "qwen3_moe_plain", "mixtral", "olmoe"));
+                         ::testing::Values("qwen3_moe", "qwen3_moe_plain", "mixtral", "olmoe",
+                                           "gpt_oss", "gpt_oss_plain"));
 
 // --- adapters -----------------------------------------------------------------------------------
 
@@ -115,6 +116,25 @@ TEST(ExpertAdapters, all_linear_means_the_experts_and_the_routers_as_in_peft) {
   EXPECT_EQ(tensors.at(layer + "self_attn.o_proj.lora_A.weight"), (Shape{4, 64}));
   // The MLP of a layer without experts drops out with the names of theirs.
   EXPECT_FALSE(tensors.contains("base_model.model.model.layers.0.mlp.up_proj.lora_A.weight"));
+}
+
+// gpt-oss's experts never were layers: their names mean nothing but as parameters.
+TEST(ExpertAdapters, all_linear_leaves_out_experts_that_never_were_layers) {
+  LoraConfig c;
+  c.r = 4;
+  c.target_expression = "all-linear";
+  const AdapterPlan plan = plan_adapters(mixture("gpt_oss"), c);
+  EXPECT_EQ(plan.targets.size(), 4U * 3);  // q, k, v and o of each layer
+  EXPECT_TRUE(plan.config.target_parameters.empty());
+  c.target_expression.reset();
+  c.target_parameters = {"mlp.router.weight", "mlp.experts.gate_up_proj"};
+  Model model = mixture("gpt_oss");
+  add_adapters(model, plan_adapters(model, c), c);
+  const auto tensors = adapter_tensors(model);
+  const std::string layer = "base_model.model.model.layers.1.mlp.";
+  EXPECT_EQ(tensors.at(layer + "experts.lora_A.weight"), (Shape{4 * 6, 32}));
+  EXPECT_EQ(tensors.at(layer + "experts.lora_B.weight"), (Shape{96, 4 * 6}));
+  EXPECT_EQ(tensors.at(layer + "router.lora_A.weight"), (Shape{4, 32}));
 }
 
 TEST(ExpertAdapters, one_parameter_is_wrapped_once) {

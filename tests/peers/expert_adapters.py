@@ -82,7 +82,7 @@ def check(program, case, place):
         base = load(folder)(TOKENS).logits
     theirs = model.merge_and_unload().state_dict()
 
-    run(program, "merge", "--base", folder, "--adapter", place / "adapter", "--output_dir", place / "merged", "--dtype", "float32")
+    run(program, "merge", "--model_name_or_path", folder, "--adapter", place / "adapter", "--output_dir", place / "merged", "--dtype", "float32")
     merged = load(place / "merged").eval()
     weights = max((value - theirs[key]).abs().max().item() for key, value in merged.state_dict().items())
     with torch.no_grad():
@@ -92,9 +92,9 @@ def check(program, case, place):
     before, after = (load_file(f / "adapter_model.safetensors") for f in (place / "adapter", place / "again"))
     same = set(before) == set(after) and all(torch.equal(before[key], after[key]) for key in before)
 
-    train(program, folder, place / "own", "--learning_rate", 1e-2, "--lora_r", 4, "--lora_target_modules", *MODULES,
+    train(program, folder, place / "own", "--learning_rate", 1e-2, "--lora_r", 4, "--lora_dropout", 0, "--lora_target_modules", *MODULES,
           "--lora_target_parameters", *PARAMETERS)  # fmt: skip
-    run(program, "merge", "--base", folder, "--adapter", place / "own", "--output_dir", place / "own_merged", "--dtype", "float32")
+    run(program, "merge", "--model_name_or_path", folder, "--adapter", place / "own", "--output_dir", place / "own_merged", "--dtype", "float32")
     with torch.no_grad():
         in_peft = PeftModel.from_pretrained(load(folder), place / "own").eval()(TOKENS).logits
         own = (load(place / "own_merged").eval()(TOKENS).logits - in_peft).abs().max().item()

@@ -77,6 +77,7 @@ PYTHONPATH=$TRANSFORMERS4 "$PYTHON" tests/peers/check.py "$sft" "$probe" "$work/
 
 "$PYTHON" tools/trl_fields.py "$sft" --check 2>"$work/trl_fields.log" || failed=1
 "$PYTHON" tests/peers/crossings.py "$sft" "$work/crossings" 2>"$work/crossings.log" || failed=1
+"$PYTHON" tests/peers/expert_adapters.py "$sft" 2>"$work/expert_adapters.log" || failed=1
 
 # Quantised models beside bitsandbytes; without an argument it compares 1.1e8 numbers.
 "$PYTHON" tests/peers/quantised.py "$sft" "$work/quantised" 768 2>"$work/quantised.log" || failed=1

@@ -53,6 +53,16 @@ std::string code_of(const ModelSource& source) {
   }
 }
 
+// GLM-4.5's files have a layer behind the last, which guesses further tokens.
+TEST(ConfigSizes, LayersThatGuessFurtherTokensAreNoPartOfTheModel) {
+  const TemporaryFolder folder;
+  const fs::path glm = fs::path(SFT_TEST_DIR) / "model/golden/glm4_moe";
+  change(glm, folder.path, {{"num_hidden_layers", 2}, {"num_nextn_predict_layers", 1}});
+  EXPECT_EQ(code_of(*open(folder.path)), "");
+  change(glm, folder.path, {{"num_hidden_layers", 2}, {"num_nextn_predict_layers", 0}});
+  EXPECT_EQ(code_of(*open(folder.path)), "M258");
+}
+
 TEST(ConfigSizes, EachFieldThatTheWeightsContradictIsNamedWithBothValues) {
   const std::vector<fs::path> all = families();
   ASSERT_GE(all.size(), 5u);
@@ -69,8 +79,10 @@ TEST(ConfigSizes, EachFieldThatTheWeightsContradictIsNamedWithBothValues) {
         {"head_dim", sound.head_dim}};
     if (sound.layer.front().experts) {  // which have sizes of their own, where the first MLP stands
       const Json config = read_json(family / "config.json");
-      const bool both = config.contains("num_local_experts");
-      fields.emplace_back(both ? "num_local_experts" : "num_experts", sound.routing.experts);
+      const char* const count = config.contains("n_routed_experts")    ? "n_routed_experts"
+                                : config.contains("num_local_experts") ? "num_local_experts"
+                                                                       : "num_experts";
+      fields.emplace_back(count, sound.routing.experts);
       if (config.contains("moe_intermediate_size")) {
         fields[2] = {"moe_intermediate_size", sound.expert_intermediate};
       }

@@ -42,32 +42,6 @@ TEST(Sharding, every_stage_gives_the_same_bits) {
   }
 }
 
-// Experts are parameters like any other: each rank has its part of all of them. The routers'
-// auxiliary loss is about a micro-batch, so that one rank with as many micro-batches has the same.
-TEST(Sharding, experts_are_shared_out_like_all_weights) {
-  const Rows rows(40);
-  for (const char* family : {"qwen3_moe", "mixtral", "olmoe", "gpt_oss", "glm4_moe"}) {
-    SCOPED_TRACE(family);
-    TrainOptions o = sharded("experts", 0);
-    o.model.model_name_or_path = (kModel.parent_path() / family).string();
-    o.sharding.reduce_gradients = "micro_batch";
-    const RunResult whole = run_ranks(2, o, rows)[0];
-    for (const int64_t stage : {1, 2, 3}) {
-      SCOPED_TRACE(stage);
-      TrainOptions part = o;
-      part.sharding.zero_stage = stage;
-      part.sharding.reduce_gradients = stage == 1 ? "micro_batch" : "auto";
-      const RunResult parts = run_ranks(2, part, rows)[0];
-      EXPECT_EQ(whole.weights, parts.weights);
-      EXPECT_EQ(without_times(whole.log), without_times(parts.log));
-    }
-    o.gradient_accumulation_steps = 4;
-    const RunResult one = run_one(o, rows);
-    expect_same_steps(whole.log, one.log, 2e-5);
-    EXPECT_LT(relative_distance(whole.weights, one.weights), 2e-4);
-  }
-}
-
 // Every rule of the table, with all of its states, and what resuming needs of them.
 TEST(Sharding, every_optimizer_gives_the_same_bits_at_every_stage_and_goes_on) {
   const std::pair<const char*, const char*> optimizers[] = {

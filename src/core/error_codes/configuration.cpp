@@ -119,6 +119,8 @@ constexpr CodeRow kOptionsThatHoldSettings[] = {
     {"C181",
      "muon and adafactor need whole gradients on the device, and the optimizer is offloaded",
      "leave --offload_optimizer out, or take adamw_torch"},
+    {"C182", "adafactor takes a tensor as one matrix, and this model has tensors that hold several",
+     "take adamw_torch, or train adapters"},
 };
 
 constexpr CodeRow kAdapters[] = {
