@@ -191,8 +191,9 @@ namespace {
 
 // transformers' Adafactor would take each matrix of such a tensor by itself, and ours does not.
 void check_matrices(const Model& model, const OptimOptions& optim) {
-  const auto several = std::ranges::find_if(
-      model.trained, [](const ParamSpec& spec) { return spec.shape.rank() > 2; });
+  const auto several = std::ranges::find_if(model.trained, [](const ParamSpec& spec) {
+    return spec.kind == ParamKind::matrix && spec.shape.rank() > 2;
+  });
   if (several == model.trained.end() ||
       optimizer_settings(optim, 0).whole != WholeStep::adafactor) {
     return;
