@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "core/error.h"
@@ -85,8 +87,15 @@ class SizeCheck {
   }
 
   [[noreturn]] void fail(const char* field, int64_t said, const std::string& found) const {
+    // What a family makes of the field is told beside what stands there.
+    const Json& config = source_.config();
+    const auto given = config.contains(field) ? json_whole(config[field], 0, kMostCount)
+                                              : std::optional<int64_t>();
+    const std::string is = given.value_or(said) == said
+                               ? fmt::format("{}", said)
+                               : fmt::format("{}, which makes {}", *given, said);
     throw Error("M258",
-                fmt::format("config.json: \"{}\" is {}, the weights have {}", field, said, found))
+                fmt::format("config.json: \"{}\" is {}, the weights have {}", field, is, found))
         .at(source_.path().string())
         .hint("config.json and the weights are of different models: fetch both again");
   }
