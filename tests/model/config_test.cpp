@@ -49,7 +49,8 @@ TEST(Config, EveryNumberHasARangeAndAType) {
         EXPECT_EQ(code_of(config, field), "M034") << family << ' ' << field << ' ' << value;
       }
     }
-    for (const char* field : {"rms_norm_eps", "attention_dropout", "initializer_range"}) {
+    const char* const eps = sound.contains("norm_eps") ? "norm_eps" : "rms_norm_eps";
+    for (const char* field : {eps, "attention_dropout", "initializer_range"}) {
       for (const char* value : {"-1", "1e300", "9223372036854775807", "\"x\"", "true", "[]"}) {
         Json config = sound;
         config[field] = Json::parse(value);

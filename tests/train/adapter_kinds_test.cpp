@@ -61,6 +61,9 @@ TEST_P(AdapterKinds, neither_recomputation_nor_offloading_changes_a_bit) {
 TEST_P(AdapterKinds, threads_micro_batches_and_ranks_change_no_more_than_rounding) {
   const Rows rows(40);
   TrainOptions o = run_of(GetParam(), "parted");
+  if (std::string_view(GetParam().name).starts_with("experts")) {
+    o.model.router_aux_loss_coef = 0;  // that loss is of each micro-batch by itself
+  }
   const RunResult one = run_one(o, rows);
   for (const int ranks : {1, 2, 3}) {
     SCOPED_TRACE(ranks);
