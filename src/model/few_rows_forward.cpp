@@ -35,9 +35,9 @@ bool joins_few_rows(const Program& p, const ModelConfig& c, const Weights& w,
                     const ModelInputs& inputs) {
   const LayerForm& form = c.form;
   const auto named = [](const char* name) { return *name != '\0'; };
-  if (!one_token_each(p, inputs) || has_states(c) || c.query_gates || form.layer_norm || form.parallel || named(form.up) ||
-      !named(form.attention_in) || !named(form.mlp_in) || named(form.attention_out) ||
-      named(form.mlp_out)) {
+  if (!one_token_each(p, inputs) || has_states(c) || c.query_gates || form.layer_norm ||
+      form.parallel || named(form.up) || !named(form.attention_in) || !named(form.mlp_in) ||
+      named(form.attention_out) || named(form.mlp_out)) {
     return false;
   }
   const int64_t rows = p.shape(inputs.tokens)[0];
@@ -75,7 +75,8 @@ Value few_rows_forward(Program& p, const ModelConfig& c, const Weights& w,
     gated.norm = c.norm;
     gated.gated = c.activation;
     const Value wide = p.activation("gated_activation", {p.shape(x)[0], c.intermediate});
-    emit_few_rows(p, x, norm(c.form.mlp_in), w.linear(prefix + c.form.mlp + ".gate_up_proj."), gated, wide);
+    emit_few_rows(p, x, norm(c.form.mlp_in), w.linear(prefix + c.form.mlp + ".gate_up_proj."),
+                  gated, wide);
     add_product(p, c, wide, w.linear(prefix + c.form.mlp + "." + c.form.down + "."), x);
     p.end_block();
   }

@@ -279,8 +279,7 @@ LogitsProgram record_lanes(const Model& model, const LanesSize& size, Target tar
         document_table(p, inputs.documents, model.config.attention_heads(), size.tokens);
     inputs.longest = size.tokens;
   }
-  for (const std::vector<CacheSpec>& specs :
-       cache_specs(model.config, size.room, target.compute)) {
+  for (const std::vector<CacheSpec>& specs : cache_specs(model.config, size.room, target.compute)) {
     std::vector<Value>& caches = inputs.caches.emplace_back();
     for (const CacheSpec& spec : specs) {
       caches.push_back(p.input(spec.name, spec.shape, spec.dtype));

@@ -63,8 +63,8 @@ Value cached_gated_delta(Program& p, Value qkv, Value rates, Value a_log, Value 
   const Value y = output(p, qkv, rates, heads);
   p.emit("cached_gated_delta", {qkv, rates, a_log, dt_bias, state, past, lanes}, {y},
          [heads](const Run& r) {
-           kernels(r).cached_delta_forward(r.device(), r.in(0), r.in(1), r.in(2), r.in(3),
-                                                 r.in(5), r.in(6), heads, r.kept(4), r.out(0));
+           kernels(r).cached_delta_forward(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(5),
+                                           r.in(6), heads, r.kept(4), r.out(0));
          });
   return y;
 }

@@ -316,9 +316,8 @@ void gated_delta_backward(Device& device, const Tensor& grad_y, const Tensor& qk
 }
 
 void cached_delta_forward(Device& device, const Tensor& qkv, const Tensor& rates,
-                                const Tensor& a_log, const Tensor& dt_bias, const Tensor& past,
-                                const Tensor& lanes, const DeltaHeads& heads, Tensor& state,
-                                Tensor& y) {
+                          const Tensor& a_log, const Tensor& dt_bias, const Tensor& past,
+                          const Tensor& lanes, const DeltaHeads& heads, Tensor& state, Tensor& y) {
   const Layer layer{qkv, rates, a_log, dt_bias, heads};
   const int64_t fresh = qkv.shape[0] / lanes.shape[0];
   device.threads().for_each(lanes.shape[0] * heads.value_heads, [&](int64_t item, int) {

@@ -253,8 +253,7 @@ TEST(PackedTensors, what_is_quantised_in_another_way_is_named) {
 
 TEST(PackedTensors, a_matrix_without_columns_is_refused_before_its_scales_take_memory) {
   const TemporaryFolder folder;
-  put(folder / "m/model.safetensors",
-      read_text(SFT_TEST_DIR "/fuzz/corpus/packed/no_columns"));
+  put(folder / "m/model.safetensors", read_text(SFT_TEST_DIR "/fuzz/corpus/packed/no_columns"));
   EXPECT_EQ(code_of([&] { PackedTensors{SafetensorsFolder(folder / "m")}; }), "M273");
 }
 
