@@ -34,6 +34,18 @@ READ = """(() => { const svg = document.querySelector('svg[data-id="%s"]'); if (
   return { pixel, height, points }; })()"""
 
 failures = 0
+servers = []
+
+
+def drawn_path(page, chart, path):
+    """What READ finds once the path is there: a chart may be drawn anew between two questions."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        drawn = page.run(READ % (chart, path))
+        if drawn:
+            return drawn
+        time.sleep(0.05)
+    raise TimeoutError(f"no {path} in the chart {chart}")
 
 
 def check(name, good, what=""):
@@ -47,6 +59,7 @@ class Server:
 
     def __init__(self, sft, folder, cache, *more):
         self.words = [sft, "watch", str(folder), *more]
+        servers.append(self)
         self.environment = {**os.environ, "HOME": str(cache), "SFT_CACHE": str(cache)}
         self.start()
 
@@ -94,7 +107,7 @@ def small_run(sft, chrome, work):
     page = chrome.page()
     page.open(server.address)
     page.until("document.body.dataset.offset")
-    drawn = page.run(READ % ("loss", "path.band"))
+    drawn = drawn_path(page, "loss", "path.band")
     wanted = [(i + 1, loss) for i, loss in enumerate(losses) if math.isfinite(loss)]
     worst = max(abs(d[1] - w[1]) for d, w in zip(drawn["points"], wanted))
     check("every point of metrics.jsonl is drawn where it belongs", len(drawn["points"]) == len(wanted)
@@ -117,7 +130,7 @@ def small_run(sft, chrome, work):
     # Logarithmic, by a key: the same values.
     page.key("l")
     page.until("document.querySelector('svg[data-id=\"loss\"]').dataset.log === '1'")
-    logs = page.run(READ % ("loss", "path.band"))
+    logs = drawn_path(page, "loss", "path.band")
     worst = max(abs(d[1] / w[1] - 1) for d, w in zip(logs["points"], wanted))
     check("the key l draws the same values on a log scale", worst < 2e-3, f"{worst:.1e}")
     before = page.run("document.getElementById('chart-loss').innerHTML")
@@ -135,7 +148,7 @@ def small_run(sft, chrome, work):
         server.start()
         check("a server that is started again has the same address", server.address == address)
         page.until(f"{steps} === '{151 + i}'", 20)
-    drawn = page.run(READ % ("loss", "path.band"))["points"]
+    drawn = drawn_path(page, "loss", "path.band")["points"]
     check("two servers lost: no point is missing and none is there twice",
           [round(p[0]) for p in drawn] == [w[0] for w in wanted] + [151, 152])
     outside = [u for u in page.requests() if not u.startswith(server.address)]
@@ -191,8 +204,8 @@ def long_run(sft, chrome, work, rows, figures):
         end = begin + share * rows
         page.run(f"location.hash = 'from={begin}&to={end}'")
         page.until(f"document.readyState === 'complete' && document.body.dataset.offset && "
-                   f"Math.abs(Number(document.querySelector('svg[data-id=\"loss\"]').dataset.x0) - {begin}) < 1", 30)
-        drawn = page.run(READ % ("loss", "path.band"))
+                   f"Math.abs(Number(document.querySelector('svg[data-id=\"loss\"]')?.dataset.x0) - {begin}) < 1", 30)
+        drawn = drawn_path(page, "loss", "path.band")
         high = [p[0] for p in drawn["points"] if p[2] > 19.5]
         for i in spikes:
             if begin <= i + 1 <= end and not any(abs(x - i - 1) <= 1.01 * drawn["pixel"] for x in high):
@@ -241,6 +254,8 @@ def main():
             long_run(a.sft, chrome, pathlib.Path(work), a.rows, a.figures)
         finally:
             chrome.close()
+            for server in servers:
+                server.kill()
     sys.exit(1 if failures else 0)
 
 
