@@ -14,6 +14,7 @@
 #include "ops/attention.h"
 #include "ops/cache_rows.h"
 #include "ops/dora.h"
+#include "ops/dropout.h"
 #include "ops/embedding.h"
 #include "ops/embedding_lora.h"
 #include "ops/few_rows.h"
@@ -39,6 +40,17 @@ void add_embedding(std::vector<ParamSpec>& specs, const ModelConfig& c) {
       {name, {c.vocab, c.hidden}, {{name, c.vocab}}, 0, ParamKind::matrix, Init::normal});
 }
 
+namespace {
+
+// x, or in training what dropout leaves of it.
+Value dropped(Program& p, const ModelInputs& inputs, Value x, float rate, DropoutPlace place,
+              int layer) {
+  return inputs.dropout.keys ? dropout(p, x, {rate, dropout_site(place, layer), inputs.dropout})
+                             : x;
+}
+
+}  // namespace
+
 Value embed(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs) {
   const Linear table = w.embedding();
   Value x = embedding(p, inputs.tokens, table.weight, c.embedding_scale, c.padding);
@@ -48,7 +60,8 @@ Value embed(Program& p, const ModelConfig& c, const Weights& w, const ModelInput
     add_embedding_lora(p, inputs.tokens, scaled, c.padding, x);
     x = lora.magnitude ? decomposed_embedding(p, x, table.weight, lora) : x;
   }
-  return inputs.noise ? add_noise(p, x, inputs.noise) : x;
+  x = inputs.noise ? add_noise(p, x, inputs.noise) : x;
+  return dropped(p, inputs, x, c.drops.embedding, DropoutPlace::embedding, 0);
 }
 
 namespace {
@@ -244,7 +257,11 @@ Value attend(Program& p, const ModelConfig& c, const Weights& w, const ModelInpu
   const std::string prefix = layer_prefix(layer) + "self_attn.";
   const ModelConfig::Layer& kind = c.layer[static_cast<size_t>(layer)];
   const Heads heads = c.attention_heads();
-  const Attention options{heads, c.attention_scale, kind.window, inputs.longest, c.score_cap};
+  Attention options{heads, c.attention_scale, kind.window, inputs.longest, c.score_cap};
+  if (inputs.dropout.keys && c.drops.attention > 0.0F) {
+    options.dropout = {c.drops.attention, dropout_site(DropoutPlace::attention, layer),
+                       inputs.dropout};
+  }
   const Value sinks = w.optional(prefix + "sinks");
   const auto cache = [&] { return inputs.caches[static_cast<size_t>(layer)][0]; };
   const auto rotated =
@@ -347,6 +364,7 @@ Value decoder_forward(Program& p, const ModelConfig& c, const Weights& w,
     const Value read = h;
     delta = mixer_of(c, layer).block(p, c, w, inputs, tables, layer, h);
     delta = norm_block(p, c, w, norm(c.form.attention_out), delta);
+    delta = dropped(p, inputs, delta, c.drops.residual, DropoutPlace::attention_output, layer);
     x = kept_rows(p, c, inputs, layer, x);
     std::tie(x, h) = add_norm_block(p, c, w, norm(c.form.mlp_in), x, delta);
     if (c.form.parallel) {
@@ -356,6 +374,7 @@ Value decoder_forward(Program& p, const ModelConfig& c, const Weights& w,
                 ? mixture.block(layer, h)
                 : mlp_block(p, c, w, inputs, layer, c.form.mlp, h);
     delta = norm_block(p, c, w, norm(c.form.mlp_out), delta);
+    delta = dropped(p, inputs, delta, c.drops.residual, DropoutPlace::mlp_output, layer);
     p.end_block();
   }
   mixture.finish();

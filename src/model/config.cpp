@@ -67,23 +67,6 @@ constexpr Whole kLayers{1, 1000}, kHeads{1, 1 << 16}, kHeadDim{2, 1 << 16};
 constexpr Whole kPositions{1, kMostCount}, kWindow{0, kMostCount}, kTokenId{-1, kMostCount};
 constexpr Real kEpsilon{0, 1}, kShare{0, 1}, kSpread{0, 1e3};
 
-// What is dropped while training: other programs draw it, this one has none.
-void refuse_dropout(const Json& config) {
-  Json none = Json::object();
-  for (const char* field : {"attention_dropout", "residual_dropout", "embedding_dropout",
-                            "resid_pdrop", "embd_pdrop"}) {
-    if (real_or(config, field, 0.0, kShare) != 0.0) {
-      none[field] = 0.0;
-    }
-  }
-  if (!none.empty()) {
-    const std::string& field = none.begin().key();
-    throw Error("M033", fmt::format("config.json: \"{}\": {} is not supported, only 0 is", field,
-                                    to_text(config[field])))
-        .hint(fmt::format("--model_init_kwargs '{}'", to_text(none)));
-  }
-}
-
 }  // namespace
 
 int whole_or(const Json& config, const char* field, int fallback, Whole range) {
@@ -92,6 +75,10 @@ int whole_or(const Json& config, const char* field, int fallback, Whole range) {
 
 double real_or(const Json& config, const char* field, double fallback, Real range) {
   return present(config, field) ? real(config, field, range) : fallback;
+}
+
+float share_dropped(const Json& config, const char* field) {
+  return static_cast<float>(real_or(config, field, 0.0, {0, 0.99}));
 }
 
 bool flag_or(const Json& config, const char* field, bool fallback) {
@@ -145,7 +132,7 @@ ModelConfig read_common(const Json& config) {
                                     "(silu and gelu_pytorch_tanh are)",
                                     activation));
   }
-  refuse_dropout(config);
+  m.drops.attention = share_dropped(config, "attention_dropout");
   return m;
 }
 

@@ -21,6 +21,8 @@ double real(const Json& config, const char* field, Real range);
 std::string word(const Json& config, const char* field, const std::string& fallback);
 int whole_or(const Json& config, const char* field, int fallback, Whole range);
 double real_or(const Json& config, const char* field, double fallback, Real range);
+// What training drops, 0 where nothing is said; M034 above 0.99.
+float share_dropped(const Json& config, const char* field);
 bool flag_or(const Json& config, const char* field, bool fallback);
 
 // The config with fields that it leaves out, as transformers' class of the family fills them in.

@@ -17,6 +17,7 @@ ModelConfig read(const Json& config) {
                                              {"max_position_embeddings", 131072},
                                              {"tie_word_embeddings", true}});
   ModelConfig m = read_common(filled);
+  m.drops = {};  // transformers draws none here, whatever the file says
   m.qkv_bias = m.output_bias = m.mlp_bias = flag_or(config, "use_bias", false);
   m.interleaved_rope = true;
   m.ropes = {read_rope(filled, m.head_dim)};

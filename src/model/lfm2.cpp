@@ -73,6 +73,7 @@ std::function<bool(int)> convolves(const Json& config) {
 ModelConfig read(const Json& given) {
   const Json config = filled(given);
   ModelConfig m = read_common(config);
+  m.drops = {};  // transformers draws none here, whatever the file says
   m.intermediate = mlp_width(config, m.intermediate);
   m.form.attention_in = "operator_norm";
   m.form.mlp_in = "ffn_norm";

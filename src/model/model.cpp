@@ -162,9 +162,10 @@ void Model::set_parameters(std::vector<ParamSpec> specs) {
 }
 
 bool Model::has_dropout() const {
-  return std::ranges::any_of(adapters, [](const auto& weight) {
-    return std::ranges::any_of(weight.second, [](const LoraGroup& g) { return g.dropout > 0; });
-  });
+  return config.drops.any() || std::ranges::any_of(adapters, [](const auto& weight) {
+           return std::ranges::any_of(weight.second,
+                                      [](const LoraGroup& g) { return g.dropout > 0; });
+         });
 }
 
 bool Model::has(std::string_view name) const {
@@ -229,7 +230,8 @@ TrainingProgram record_training(const Model& model, const BatchSize& size, Token
     }
   }
   const Weights w(p, model, dropout);
-  const ModelInputs inputs = batch_inputs(p, model, size);
+  ModelInputs inputs = batch_inputs(p, model, size);
+  inputs.dropout = dropout;
   const Value targets = p.input("targets", {kept}, DType::i32);
   const Value rows = p.input("rows", {kept}, DType::i32, true);
   const Value loss_scale = p.input("loss_scale", {1}, DType::f32);

@@ -99,6 +99,13 @@ struct ModelConfig {
   std::optional<ClampedGlu> clamped;  // the experts' activation, in the place of `activation`
   // Of the routers' auxiliary loss in the loss; 0: it is not computed; none: there is no such loss.
   std::optional<float> balance_coefficient;
+  // What training drops, as shares: of attention's weights, of what attention and MLPs add, and of
+  // the embeddings.
+  struct Drops {
+    float attention = 0.0F, residual = 0.0F, embedding = 0.0F;
+    bool any() const { return attention > 0.0F || residual > 0.0F || embedding > 0.0F; }
+  };
+  Drops drops;
   bool balances() const { return balance_coefficient.value_or(0.0F) > 0.0F; }
 
   Heads attention_heads() const { return {heads, kv_heads, head_dim}; }
@@ -117,6 +124,7 @@ struct ModelInputs {
   // Where the auxiliary loss is asked for: what its gradient is multiplied by, and where it goes,
   // both (1) f32.
   Value balance_scale, balance_loss;
+  DropoutInputs dropout;  // null: nothing is dropped
 };
 
 inline constexpr const char* kEmbeddingWeight = "model.embed_tokens.weight";
@@ -208,7 +216,7 @@ struct Model {
   float int8_threshold = 6.0F;      // of products with weights in 8 bits (ops/int8_linear.h)
   DType trained_type = DType::f32;  // of what the optimizer changes: float32 masters, or bfloat16
   DType packed_from = DType::f32;   // what published values are rounded to before they are packed
-  bool has_dropout() const;
+  bool has_dropout() const;         // of adapters or of the model
 
   // All of the family's parameters, as its `trained` says (all of them are, as a family makes
   // them).

@@ -30,6 +30,7 @@ ModelConfig read(const Json& config) {
                                              {"original_max_position_embeddings", 4096}});
   ModelConfig m = read_common(filled);
   m.form.one_qkv = m.form.one_gate_up = true;
+  m.drops.residual = share_dropped(config, "resid_pdrop");
   m.ropes = {read_rope(as_longrope(filled), m.head_dim, true)};
   read_windows(config, m, [](const Json&, int) { return true; });
   return m;

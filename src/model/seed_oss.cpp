@@ -18,6 +18,7 @@ ModelConfig read(const Json& config) {
   m.qkv_bias = flag_or(config, "attention_bias", true);
   m.output_bias = flag_or(config, "attention_out_bias", false);
   m.mlp_bias = flag_or(config, "mlp_bias", false);
+  m.drops.residual = share_dropped(filled, "residual_dropout");
   m.ropes = {read_rope(config, m.head_dim)};
   return m;
 }

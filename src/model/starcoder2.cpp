@@ -20,6 +20,8 @@ ModelConfig read(const Json& config) {
   m.form.down = "c_proj";
   m.norm.eps = static_cast<float>(real_or(config, "norm_epsilon", 1e-5, {0, 1}));
   m.qkv_bias = m.output_bias = m.mlp_bias = flag_or(config, "use_bias", true);
+  m.drops.residual = share_dropped(config, "residual_dropout");
+  m.drops.embedding = share_dropped(config, "embedding_dropout");
   m.ropes = {read_rope(config, m.head_dim)};
   read_windows(config, m, [](const Json&, int) { return true; });
   return m;

@@ -37,12 +37,15 @@ Value attention(Program& p, Value qkv, Value table, const Attention& options, Va
   const Value log_sum = p.target().device == DeviceKind::cpu
                             ? p.make("attention.log_sum", {heads.heads, tokens})
                             : p.make("attention.log_sum", {tokens, heads.heads});
-  p.emit("attention", {qkv, table, sinks}, {y, log_sum}, [options](const Run& r) {
-    kernels(r).attention_forward(r.device(), r.in(0), r.in(1), options, r.out(0), r.out(1));
-    if (r.in(2).data != nullptr) {
-      kernels(r).add_sinks(r.device(), r.in(2), r.in(1), r.out(0), r.out(1));
-    }
-  });
+  const DropoutInputs& drop = options.dropout.inputs;
+  p.emit("attention", {qkv, table, drop.keys, drop.seed, sinks}, {y, log_sum},
+         [options](const Run& r) {
+           kernels(r).attention_forward(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), options,
+                                        r.out(0), r.out(1));
+           if (r.in(4).data != nullptr) {
+             kernels(r).add_sinks(r.device(), r.in(4), r.in(1), r.out(0), r.out(1));
+           }
+         });
   p.on_backward([=](Program& b) {
     if (!b.has_grad(y)) {
       return;
@@ -50,10 +53,11 @@ Value attention(Program& p, Value qkv, Value table, const Attention& options, Va
     const Value grad = b.like(qkv, "attention.grad");
     const Value workspace =
         b.make("attention.workspace", workspace_shape(b.target(), options, tokens));
-    b.emit("attention.backward", {b.grad(y), qkv, y, log_sum, table}, {grad, workspace},
-           [options](const Run& r) {
+    const DropoutInputs& dropped = options.dropout.inputs;
+    b.emit("attention.backward", {b.grad(y), qkv, y, log_sum, table, dropped.keys, dropped.seed},
+           {grad, workspace}, [options](const Run& r) {
              kernels(r).attention_backward(r.device(), r.in(0), r.in(1), r.in(2), r.in(3), r.in(4),
-                                           options, r.out(0), r.out(1));
+                                           r.in(5), r.in(6), options, r.out(0), r.out(1));
            });
     b.share_grad(qkv, grad);
     if (sinks && b.needs_grad(sinks)) {

@@ -7,6 +7,7 @@
 #include "device/kernel.h"
 #include "graph/program.h"
 #include "ops/attributes.h"
+#include "ops/dropout.h"
 
 namespace sft {
 
@@ -16,6 +17,8 @@ struct Attention {
   int window = 0;       // tokens seen, oneself included; 0 = all
   int64_t longest = 0;  // no document has more tokens; 0: not known
   float cap = 0.0F;     // of the scores: cap tanh(score / cap), as in Gemma 2; 0: none
+  // Of the weights that softmax gives: one is zero, or divided by 1 - rate.
+  Dropout dropout{};
 };
 
 // documents (documents + 1) i32: where each document starts, and the end, of `tokens` tokens; empty
@@ -49,14 +52,15 @@ Value cached_attention(Program& p, Value qkv, Value cache, Value past, const Att
 SFT_KERNEL(void, document_table, const Tensor& documents, const Heads& heads, int64_t tokens,
            Tensor& table);
 // log_sum: the logarithm of each row's softmax denominator, for the backward pass: (heads, tokens)
-// here, (tokens, heads) on a GPU.
-SFT_KERNEL(void, attention_forward, const Tensor& qkv, const Tensor& table,
-           const Attention& options, Tensor& y, Tensor& log_sum);
+// here, (tokens, heads) on a GPU. keys and seed: see DropoutInputs; without data where the rate is
+// 0.
+SFT_KERNEL(void, attention_forward, const Tensor& qkv, const Tensor& table, const Tensor& keys,
+           const Tensor& seed, const Attention& options, Tensor& y, Tensor& log_sum);
 // workspace (heads, tokens, 2 * head_dim) here: key and value gradients by query head. On a GPU
 // (2 * tokens * heads + 256): what its second kernel takes over from its first.
 SFT_KERNEL(void, attention_backward, const Tensor& grad_y, const Tensor& qkv, const Tensor& y,
-           const Tensor& log_sum, const Tensor& table, const Attention& options, Tensor& grad_qkv,
-           Tensor& workspace);
+           const Tensor& log_sum, const Tensor& table, const Tensor& keys, const Tensor& seed,
+           const Attention& options, Tensor& grad_qkv, Tensor& workspace);
 // What it works in beside that, in a program of so many tokens (Device::reserve_workspace): bytes.
 SFT_KERNEL(int64_t, attention_workspace, const Heads& heads, float scale, DType compute,
            int64_t tokens);

@@ -11,6 +11,7 @@
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/rows.h"
 #include "ops/cpu/simd.h"
+#include "ops/dropout_draw.h"
 
 namespace sft::cpu {
 
@@ -54,6 +55,28 @@ SFT_SIMD void score_gradient_row(const float* p, float* grad_p, int64_t n, float
     grad_p[i] = p[i] * (grad_p[i] - delta);
   }
 }
+
+// What dropout multiplies the weights of a query by, for the keys of rows [first, first + n).
+struct WeightDropout {
+  const Dropout& dropout;
+  const Tensor &keys, &seed;
+
+  bool some() const { return dropout.rate > 0.0F; }
+  void factors(int64_t query, int head, int64_t first, int64_t n, std::vector<float>& out) const {
+    const DropoutDraw draw(seed.i32(), dropout.rate, dropout.site);
+    out.resize(static_cast<size_t>(n));
+    int64_t drawn = -1;  // what words are of
+    PhiloxWords words{};
+    for (int64_t j = 0; j < n; ++j) {
+      const int64_t i = DropoutDraw::pair(head, keys.i32()[2 * (first + j) + 1]);
+      if (i / 4 != drawn) {
+        drawn = i / 4;
+        words = draw.words(keys.i32() + 2 * query, 4 * drawn);
+      }
+      out[static_cast<size_t>(j)] = draw.kept(words, i) ? draw.scale : 0.0F;
+    }
+  }
+};
 
 // One tile of one document: query rows [begin, end) see keys [first, end), counted in the document.
 struct Tile {
@@ -139,15 +162,17 @@ void document_table(Device& /*device*/, const Tensor& documents, const Heads& he
   }
 }
 
-void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
-                       const Attention& options, Tensor& y, Tensor& log_sum) {
+void attention_forward(Device& device, const Tensor& qkv, const Tensor& table, const Tensor& keys,
+                       const Tensor& seed, const Attention& options, Tensor& y, Tensor& log_sum) {
   const Heads& heads = options.heads;
   const int64_t d = heads.head_dim;
   const int64_t row = heads.row();
   const int64_t tokens = qkv.shape[0];
   const std::vector<Work> work = tiles(table, heads.heads);
   zero_padding(table, y);
+  const WeightDropout dropped{options.dropout, keys, seed};
   std::vector<std::vector<float>> scratch(static_cast<size_t>(device.threads().size()));
+  std::vector<std::vector<float>> factors(scratch.size());
   device.threads().for_each(static_cast<int64_t>(work.size()), [&](int64_t item, int thread) {
     const Work& w = work[static_cast<size_t>(item)];
     const Tile tile = tile_of(w.tile, w.length, options.window);
@@ -155,10 +180,10 @@ void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
     const float* base = qkv.f32() + w.start * row;
     std::vector<float>& scores = scratch[static_cast<size_t>(thread)];
     scores.resize(static_cast<size_t>(kTile * tile.keys()));
-    const int64_t keys = tile.keys();
+    const int64_t width = tile.keys();
     gemm_serial({.transpose_b = true,
                  .m = tile.rows(),
-                 .n = keys,
+                 .n = width,
                  .k = d,
                  .alpha = options.scale,
                  .a = base + tile.begin * row + at.query,
@@ -166,20 +191,26 @@ void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
                  .b = base + tile.first * row + at.key,
                  .ldb = row,
                  .c = scores.data(),
-                 .ldc = keys});
+                 .ldc = width});
     if (options.cap > 0.0F) {
-      cap_row(scores.data(), tile.rows() * keys, options.cap);
+      cap_row(scores.data(), tile.rows() * width, options.cap);
     }
     for (int64_t i = 0; i < tile.rows(); ++i) {
       const int64_t q = tile.begin + i;
+      float* const weights = scores.data() + i * width;
       log_sum.f32()[w.head * tokens + w.start + q] =
-          softmax_row(scores.data() + i * keys, tile.from(q, options.window), tile.to(q), keys);
+          softmax_row(weights, tile.from(q, options.window), tile.to(q), width);
+      if (dropped.some()) {
+        std::vector<float>& each = factors[static_cast<size_t>(thread)];
+        dropped.factors(w.start + q, w.head, w.start + tile.first, width, each);
+        multiply_row(each.data(), weights, width);
+      }
     }
     gemm_serial({.m = tile.rows(),
                  .n = d,
-                 .k = keys,
+                 .k = width,
                  .a = scores.data(),
-                 .lda = keys,
+                 .lda = width,
                  .b = base + tile.first * row + at.value,
                  .ldb = row,
                  .c = y.f32() + (w.start + tile.begin) * y.shape[1] + at.query,
@@ -194,7 +225,8 @@ struct HeadBackward {
   const Attention& options;
   const Tensor &grad_y, &qkv, &y, &log_sum;
   Tensor& grad_qkv;
-  std::vector<float>&p, &grad_p, &slope;
+  const WeightDropout& dropped;
+  std::vector<float>&p, &grad_p, &slope, &factors;
 
   void run(int head, int64_t start, int64_t length, float* grad_kv) const {
     const Heads& heads = options.heads;
@@ -255,9 +287,16 @@ struct HeadBackward {
       float* grad_row = grad_p.data() + i * keys;
       exp_row(p_row + from, to - from, log_sum.f32()[head * qkv.shape[0] + start + q]);
       const float delta = dot(g + i * out_row, out + i * out_row, d);
+      if (dropped.some()) {
+        dropped.factors(start + q, head, start + tile.first + from, to - from, factors);
+        multiply_row(factors.data(), grad_row + from, to - from);
+      }
       score_gradient_row(p_row + from, grad_row + from, to - from, delta);
       if (options.cap > 0.0F) {
         multiply_row(slope.data() + i * keys + from, grad_row + from, to - from);
+      }
+      if (dropped.some()) {
+        multiply_row(factors.data(), p_row + from, to - from);
       }
       for (float* r : {p_row, grad_row}) {
         std::fill(r, r + from, 0.0F);
@@ -330,15 +369,17 @@ void collect_key_gradients(Device& device, const Heads& heads, const Tensor& wor
 }  // namespace
 
 void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv, const Tensor& y,
-                        const Tensor& log_sum, const Tensor& table, const Attention& options,
-                        Tensor& grad_qkv, Tensor& workspace) {
+                        const Tensor& log_sum, const Tensor& table, const Tensor& keys,
+                        const Tensor& seed, const Attention& options, Tensor& grad_qkv,
+                        Tensor& workspace) {
   const Heads& heads = options.heads;
   const int32_t* start = table.i32();
   const int64_t count = table.shape[1] - 1;
   zero_padding(table, grad_qkv);
   struct Scratch {
-    std::vector<float> p, grad_p, slope;
+    std::vector<float> p, grad_p, slope, factors;
   };
+  const WeightDropout dropped{options.dropout, keys, seed};
   std::vector<Scratch> scratch(static_cast<size_t>(device.threads().size()));
   device.threads().for_each(count * heads.heads, [&](int64_t item, int thread) {
     const int64_t document = item / heads.heads;
@@ -348,8 +389,8 @@ void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
       return;
     }
     Scratch& mine = scratch[static_cast<size_t>(thread)];
-    const HeadBackward backward{options,  grad_y, qkv,         y,         log_sum,
-                                grad_qkv, mine.p, mine.grad_p, mine.slope};
+    const HeadBackward backward{options, grad_y, qkv,         y,          log_sum,     grad_qkv,
+                                dropped, mine.p, mine.grad_p, mine.slope, mine.factors};
     backward.run(head, start[document], length,
                  workspace.f32() + (head * qkv.shape[0] + start[document]) * 2 * heads.head_dim);
   });

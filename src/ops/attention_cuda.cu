@@ -3,8 +3,8 @@
 // Attention: on compute capability 9.0 in bfloat16 the kernels of attention_hopper.h; else cuDNN's
 // fused ones where they take the shape and scores have no soft cap; else, in 16 bits, those of
 // attention_mma.cuh; else those of attention_tiled.cuh; else, on a card with little shared memory,
-// plain ones, in which a warp takes a row and looks at 32 keys (or queries) at a time. All but
-// cuDNN's backward give the same bits each time.
+// plain ones, in which a warp takes a row and looks at 32 keys (or queries) at a time. Only the
+// last two know dropout. All but cuDNN's backward give the same bits each time.
 #include <algorithm>
 #include <bit>
 
@@ -32,11 +32,12 @@ __device__ inline float dot(const T* x, const T* y, int d) {
   return sum;
 }
 
-// One query row against keys [from, to) of `keys`, and a sink if there is one: running softmax; y
-// and log_sum.
+// One query row, of token t and a head, against keys [from, to) of `keys`, and a sink if there is
+// one: running softmax; y and log_sum.
 template <class T>
 __device__ void attend(const T* query, const T* keys, const T* values, int64_t stride, int64_t from,
-                       int64_t to, const float* sink, const Layout& l, T* y, float* log_sum) {
+                       int64_t to, const float* sink, const Layout& l, const PairDropout& dropped,
+                       int64_t t, int head, T* y, float* log_sum) {
   const int lane = static_cast<int>(threadIdx.x);
   float top = -INFINITY;
   LongSum sum;
@@ -58,13 +59,14 @@ __device__ void attend(const T* query, const T* keys, const T* values, int64_t s
     const float p = key < to ? __expf(score - now) : 0.0F;
     sum.scale(shrink);
     sum.add(warp_sum(p));
+    const float kept = key < to ? p * dropped.factor(t, key, head) : 0.0F;
 #pragma unroll
     for (int k = 0; k < kMostPerLane; ++k) {
       out[k].scale(shrink);
     }
     float some[kMostPerLane] = {};  // of these keys
     for (int j = 0; j < 32 && base + j < to; ++j) {
-      const float weight = __shfl_sync(0xffffffffU, p, j);
+      const float weight = __shfl_sync(0xffffffffU, kept, j);
       const T* value = values + (base + j) * stride;
 #pragma unroll
       for (int k = 0; k < kMostPerLane; ++k) {
@@ -93,7 +95,8 @@ __device__ void attend(const T* query, const T* keys, const T* values, int64_t s
 }
 
 template <class T>
-__global__ void forward_kernel(const T* qkv, const int32_t* start, Layout l, T* y, float* log_sum) {
+__global__ void forward_kernel(const T* qkv, const int32_t* start, Layout l, PairDropout dropped,
+                               T* y, float* log_sum) {
   const int64_t t = int64_t{blockIdx.x} * kWarps + threadIdx.y;
   const int head = static_cast<int>(blockIdx.y);
   if (t >= l.tokens) {
@@ -104,14 +107,15 @@ __global__ void forward_kernel(const T* qkv, const int32_t* start, Layout l, T* 
   const int64_t to = doc.end > doc.begin ? t + 1 : from;
   const T* keys = qkv + (l.heads + head / l.group()) * l.d;
   attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, l.row(), from, to, nullptr,
-         l, y + (t * l.heads + head) * l.d, to > from ? log_sum + log_sum_at(l, head, t) : nullptr);
+         l, dropped, t, head, y + (t * l.heads + head) * l.d,
+         to > from ? log_sum + log_sum_at(l, head, t) : nullptr);
 }
 
 // grad_q of one row: sum over keys of p (grad_p - delta) k.
 template <class T>
 __global__ void query_gradient_kernel(const T* grad_y, const T* qkv, const T* y,
                                       const float* log_sum, const int32_t* start, Layout l,
-                                      T* grad_qkv) {
+                                      PairDropout dropped, T* grad_qkv) {
   const int lane = static_cast<int>(threadIdx.x);
   const int64_t t = int64_t{blockIdx.x} * kWarps + threadIdx.y;
   const int head = static_cast<int>(blockIdx.y);
@@ -134,7 +138,8 @@ __global__ void query_gradient_kernel(const T* grad_y, const T* qkv, const T* y,
     if (key < to) {
       const float score = score_of(l, dot(query, keys + key * l.row(), l.d));
       const float p = __expf(score - lse);
-      ds = p * (dot(g, values + key * l.row(), l.d) - delta) * score_slope(l, score) * l.scale;
+      const float slope = dropped.factor(t, key, head) * dot(g, values + key * l.row(), l.d);
+      ds = p * (slope - delta) * score_slope(l, score) * l.scale;
     }
     for (int j = 0; j < 32 && base + j < to; ++j) {
       const float weight = __shfl_sync(0xffffffffU, ds, j);
@@ -160,7 +165,8 @@ __global__ void query_gradient_kernel(const T* grad_y, const T* qkv, const T* y,
 // grad_k and grad_v of one row: sums over the queries, of all heads of the group, that see it.
 template <class T>
 __global__ void key_gradient_kernel(const T* grad_y, const T* qkv, const T* y, const float* log_sum,
-                                    const int32_t* start, Layout l, T* grad_qkv) {
+                                    const int32_t* start, Layout l, PairDropout dropped,
+                                    T* grad_qkv) {
   const int lane = static_cast<int>(threadIdx.x);
   const int64_t t = int64_t{blockIdx.x} * kWarps + threadIdx.y;
   const int kv = static_cast<int>(blockIdx.y);
@@ -183,7 +189,9 @@ __global__ void key_gradient_kernel(const T* grad_y, const T* qkv, const T* y, c
         const float delta = dot(g, y + (q * l.heads + head) * l.d, l.d);
         const float score = score_of(l, dot(qkv + q * l.row() + head * l.d, key, l.d));
         p = __expf(score - log_sum[log_sum_at(l, head, q)]);
-        ds = p * (dot(g, value, l.d) - delta) * score_slope(l, score) * l.scale;
+        const float kept = dropped.factor(q, t, head);
+        ds = p * (kept * dot(g, value, l.d) - delta) * score_slope(l, score) * l.scale;
+        p *= kept;
       }
       for (int j = 0; j < 32 && base + j < end; ++j) {
         const float p_j = __shfl_sync(0xffffffffU, p, j);
@@ -251,7 +259,7 @@ __global__ void cached_kernel(const T* qkv, const T* cache, const int32_t* past,
   const int64_t width = int64_t{2} * l.kv_heads * l.d;
   const T* keys = cache + lane[0] * width + head / l.group() * l.d;
   attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, width, from, to,
-         sinks != nullptr ? sinks + head : nullptr, l, y + (t * l.heads + head) * l.d,
+         sinks != nullptr ? sinks + head : nullptr, l, {}, t, head, y + (t * l.heads + head) * l.d,
          static_cast<float*>(nullptr));
 }
 
@@ -274,6 +282,16 @@ Layout layout_of(const Tensor& qkv, const Attention& o, int64_t documents) {
       o.scale,       qkv.shape[0],     documents,        o.longest > 0 ? o.longest : qkv.shape[0],
       o.cap};
 }
+
+PairDropout pair_dropout(const Attention& o, const Tensor& keys, const Tensor& seed) {
+  return {keys.i32(), seed.i32(), o.dropout.rate, o.dropout.site};
+}
+
+// Whether products on tensor cores may be used: their kernels know no dropout.
+bool takes_products(const Attention& o) { return o.dropout.rate == 0.0F; }
+
+// Whether cuDNN's kernels may be used, which know no soft cap either.
+bool takes_cudnn(const Attention& o) { return o.cap == 0.0F && takes_products(o); }
 
 FusedAttentionShape fused_shape(const Layout& l, DType type) {
   // Few plans serve many sizes: what counts is the most tokens there can be.
@@ -298,7 +316,7 @@ template <class Run>
 bool on_hopper(const CudaDevice& gpu, const Attention& options, const Tensor& qkv,
                const Tensor& table, const Run& run) {
 #ifdef SFT_HOPPER
-  if (takes_hopper(gpu, options.heads, options.scale, qkv.dtype) && options.cap == 0.0F) {
+  if (takes_hopper(gpu, options.heads, options.scale, qkv.dtype) && takes_cudnn(options)) {
     run(HopperAttention(gpu.stream(), gpu.multiprocessors(), options, qkv.shape[0], table));
     return true;
   }
@@ -334,39 +352,42 @@ void document_table(Device& device, const Tensor& documents, const Heads& heads,
   check_cuda(cudaGetLastError(), "document_table");
 }
 
-void attention_forward(Device& device, const Tensor& qkv, const Tensor& table,
-                       const Attention& options, Tensor& y, Tensor& log_sum) {
+void attention_forward(Device& device, const Tensor& qkv, const Tensor& table, const Tensor& keys,
+                       const Tensor& seed, const Attention& options, Tensor& y, Tensor& log_sum) {
   CudaDevice& gpu = cuda(device);
   if (on_hopper(gpu, options, qkv, table,
                 [&](const auto& kernels) { kernels.forward(qkv, y, log_sum); })) {
     return;
   }
   const Layout l = layout_of(qkv, options, table.shape[1] - 1);
+  const PairDropout dropped = pair_dropout(options, keys, seed);
   auto& fused = gpu.state<FusedAttention>();
-  if (const auto shape = fused_shape(l, qkv.dtype); options.cap == 0.0F && fused.takes(shape)) {
+  if (const auto shape = fused_shape(l, qkv.dtype); takes_cudnn(options) && fused.takes(shape)) {
     fused.forward(shape, qkv, table, y, log_sum);
     zero_tail(gpu, table, y);
   } else {
     with_type(qkv.dtype, [&](auto type) {
       using T = decltype(type);
       if constexpr (sizeof(T) == 2) {
-        if (mma_forward(gpu, qkv.as<T>(), table.i32(), l, y.as<T>(), log_sum.f32())) {
+        if (takes_products(options) &&
+            mma_forward(gpu, qkv.as<T>(), table.i32(), l, y.as<T>(), log_sum.f32())) {
           return;
         }
       }
-      if (tiled_forward(gpu, qkv.as<T>(), table.i32(), l, y.as<T>(), log_sum.f32())) {
+      if (tiled_forward(gpu, qkv.as<T>(), table.i32(), l, dropped, y.as<T>(), log_sum.f32())) {
         return;
       }
       forward_kernel<<<grid(l.tokens, l.heads), dim3(32, kWarps), 0, gpu.stream()>>>(
-          qkv.as<T>(), table.i32(), l, y.as<T>(), log_sum.f32());
+          qkv.as<T>(), table.i32(), l, dropped, y.as<T>(), log_sum.f32());
     });
   }
   check_cuda(cudaGetLastError(), "attention");
 }
 
 void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv, const Tensor& y,
-                        const Tensor& log_sum, const Tensor& table, const Attention& options,
-                        Tensor& grad_qkv, Tensor& workspace) {
+                        const Tensor& log_sum, const Tensor& table, const Tensor& keys,
+                        const Tensor& seed, const Attention& options, Tensor& grad_qkv,
+                        Tensor& workspace) {
   CudaDevice& gpu = cuda(device);
   if (on_hopper(gpu, options, qkv, table, [&](const auto& kernels) {
         kernels.backward(grad_y, qkv, y, log_sum, grad_qkv, workspace);
@@ -374,27 +395,31 @@ void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
     return;
   }
   const Layout l = layout_of(qkv, options, table.shape[1] - 1);
+  const PairDropout dropped = pair_dropout(options, keys, seed);
   auto& fused = gpu.state<FusedAttention>();
-  if (const auto shape = fused_shape(l, qkv.dtype); options.cap == 0.0F && fused.takes(shape)) {
+  if (const auto shape = fused_shape(l, qkv.dtype); takes_cudnn(options) && fused.takes(shape)) {
     fused.backward(shape, grad_y, qkv, y, log_sum, table, grad_qkv);
     zero_tail(gpu, table, grad_qkv);
   } else {
     with_type(qkv.dtype, [&](auto type) {
       using T = decltype(type);
       if constexpr (sizeof(T) == 2) {
-        if (mma_backward(gpu, grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l,
+        if (takes_products(options) &&
+            mma_backward(gpu, grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l,
                          workspace.f32(), grad_qkv.as<T>())) {
           return;
         }
       }
       if (tiled_backward(gpu, grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l,
-                         workspace.f32(), grad_qkv.as<T>())) {
+                         dropped, workspace.f32(), grad_qkv.as<T>())) {
         return;
       }
       query_gradient_kernel<<<grid(l.tokens, l.heads), dim3(32, kWarps), 0, gpu.stream()>>>(
-          grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l, grad_qkv.as<T>());
+          grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l, dropped,
+          grad_qkv.as<T>());
       key_gradient_kernel<<<grid(l.tokens, l.kv_heads), dim3(32, kWarps), 0, gpu.stream()>>>(
-          grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l, grad_qkv.as<T>());
+          grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l, dropped,
+          grad_qkv.as<T>());
     });
   }
   check_cuda(cudaGetLastError(), "attention.backward");

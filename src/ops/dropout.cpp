@@ -16,6 +16,20 @@ void emit_dropout(Program& p, Value x, const Dropout& dropout, Output y) {
          });
 }
 
+Value dropout(Program& p, Value x, const Dropout& dropout) {
+  if (dropout.rate == 0.0F) {
+    return x;
+  }
+  const Value y = p.like(x, "dropout");
+  emit_dropout(p, x, dropout, y);
+  p.on_backward([=](Program& b) {
+    if (const Value grad = b.grad(y)) {
+      emit_dropout(b, grad, dropout, b.grad_out(x));
+    }
+  });
+  return y;
+}
+
 namespace cpu {
 
 void dropout(Device& device, const Tensor& x, const Tensor& keys, const Tensor& seed, float rate,

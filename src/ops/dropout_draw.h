@@ -24,6 +24,9 @@ struct DropoutDraw {
         static_cast<uint64_t>(static_cast<uint32_t>(key[0])) << 32 | static_cast<uint32_t>(key[1]);
     return philox_words(seed, site | static_cast<uint64_t>(i / 4), token);
   }
+  // Of attention's weights: i of a head and of the key with this place in its document. Heads below
+  // 1,024 and places below 2^24 have numbers of their own.
+  SFT_BOTH static int64_t pair(int head, int64_t place) { return (int64_t{head} << 24) + place; }
   SFT_BOTH bool kept(const PhiloxWords& w, int64_t i) const {
     const uint32_t word = i % 4 == 0 ? w.x : i % 4 == 1 ? w.y : i % 4 == 2 ? w.z : w.w;
     return word >= threshold;

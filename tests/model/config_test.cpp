@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "core/error.h"
 #include "core/json.h"
 #include "model/model.h"
@@ -96,10 +98,8 @@ TEST(Config, WhatIsNotComputedIsRefusedByName) {
     const char* named = nullptr;  // in the message; null: the field
   };
   for (const Case& c :
-       std::vector<Case>{{"seed_oss", "residual_dropout", 0.1, "M033"},
-                         {"starcoder2", "embedding_dropout", 0.1, "M033"},
-                         {"phi3", "embd_pdrop", 0.1, "M033"},
-                         {"glm4", "attention_dropout", 0.1, "M033"},
+       std::vector<Case>{{"seed_oss", "residual_dropout", 1.0, "M034"},
+                         {"glm4", "attention_dropout", -0.1, "M034"},
                          {"llama3", "hidden_act", "relu", "M033", "activation"},
                          {"gemma3", "use_bidirectional_attention", true, "M033"},
                          {"gemma2", "use_bidirectional_attention", true, "M033"},
@@ -131,22 +131,23 @@ TEST(Config, WhatIsNotComputedIsRefusedByName) {
   EXPECT_EQ(code_of(config, "long_factor"), "M034");
 }
 
-// As StarCoder2's and Seed-OSS's files have them: one hint is enough.
-TEST(Config, AllDropoutsAreInTheHint) {
-  Json config = config_of("starcoder2");
-  for (const char* field : {"attention_dropout", "residual_dropout", "embedding_dropout"}) {
-    config[field] = 0.1;
-  }
-  try {
-    Model::from_config(config);
-    FAIL();
-  } catch (const Error& e) {
-    for (const char* field : {"attention_dropout", "residual_dropout", "embedding_dropout"}) {
-      EXPECT_NE(e.hint().find(field), std::string::npos) << e.hint();
-      config[field] = 0.0;
-    }
-  }
-  EXPECT_EQ(code_of(config, ""), "taken");
+TEST(Config, WhatTrainingDrops) {
+  const auto drops = [](const char* family, const Json& fields) {
+    Json config = config_of(family);
+    config.erase("attention_dropout");
+    config.erase("residual_dropout");
+    config.update(fields);
+    const ModelConfig::Drops d = read_model_config(config).drops;
+    return std::array{d.attention, d.residual, d.embedding};
+  };
+  using Shares = std::array<float, 3>;
+  EXPECT_EQ(drops("llama3", Json::object()), (Shares{0.0F, 0.0F, 0.0F}));
+  EXPECT_EQ(drops("llama3", {{"attention_dropout", 0.1}}), (Shares{0.1F, 0.0F, 0.0F}));
+  EXPECT_EQ(drops("seed_oss", Json::object()), (Shares{0.1F, 0.1F, 0.0F}));  // what files leave out
+  EXPECT_EQ(drops("starcoder2", {{"residual_dropout", 0.2}, {"embedding_dropout", 0.3}}),
+            (Shares{0.0F, 0.2F, 0.3F}));
+  EXPECT_EQ(drops("lfm2", {{"attention_dropout", 0.1}}), (Shares{0.0F, 0.0F, 0.0F}));
+  EXPECT_EQ(drops("phi3", {{"resid_pdrop", 0.2}}), (Shares{0.0F, 0.2F, 0.0F}));
 }
 
 // EXAONE 4's files write it so, beside the list that counts.

@@ -3,16 +3,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "ops/attention.h"
 #include "support/op_case.h"
 
 namespace sft::testing {
 
+// What softmax's weight of a query, a key and a head is multiplied by.
+using WeightFactor = std::function<double(int64_t query, int64_t key, int head)>;
+
 // qkv (tokens, heads.row()), documents: where each starts, and the end, sinks of each head, if any
 // -> (tokens, heads head_dim)
 inline Numbers attention_reference(const Numbers& qkv, const Numbers& documents,
-                                   const Attention& options, const Numbers& sinks = {}) {
+                                   const Attention& options, const Numbers& sinks = {},
+                                   const WeightFactor& factor = {}) {
   const Heads& heads = options.heads;
   const int d = heads.head_dim;
   const int64_t row = heads.row();
@@ -50,9 +55,10 @@ inline Numbers attention_reference(const Numbers& qkv, const Numbers& documents,
         }
         double* out = y.data() + (t * heads.heads + h) * d;
         for (int64_t k = first; k <= t; ++k) {
+          const double weight =
+              scores[static_cast<size_t>(k - first)] / sum * (factor ? factor(t, k, h) : 1.0);
           for (int i = 0; i < d; ++i) {
-            out[i] +=
-                scores[static_cast<size_t>(k - first)] / sum * head_of(k, key + heads.kv_heads)[i];
+            out[i] += weight * head_of(k, key + heads.kv_heads)[i];
           }
         }
       }

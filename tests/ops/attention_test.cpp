@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <span>
 
 #include "ops/attention_reference.h"
+#include "ops/dropout_draw.h"
 
 namespace sft::testing {
 namespace {
@@ -80,6 +82,70 @@ OpCase sinks_case(const std::vector<int>& lengths, int padding, const Attention&
     return std::vector<Numbers>{attention_reference(in[0], in[1], options, in[2])};
   };
   return c;
+}
+
+constexpr float kDropped = 0.3F;
+
+// The same with weights that are dropped. Documents have numbers from 40 on.
+OpCase dropout_case(const std::vector<int>& lengths, int padding, const Attention& options) {
+  OpCase c = attention_case(lengths, padding, options);
+  std::vector<int32_t> keys;
+  for (size_t d = 0; d < lengths.size(); ++d) {
+    for (int32_t i = 0; i < lengths[d]; ++i) {
+      keys.insert(keys.end(), {40 + static_cast<int32_t>(d), i});
+    }
+  }
+  keys.resize(keys.size() + 2 * static_cast<size_t>(padding));
+  c.operands.push_back(indices(keys));
+  c.operands[2].shape = {static_cast<int64_t>(keys.size()) / 2, 2};
+  c.operands.push_back(indices({123, 45}));
+  c.build = [=](Program& p, const std::vector<Value>& in) {
+    Attention with = options;
+    with.dropout = {kDropped, 9, {in[2], {}, in[3]}};
+    const Value table = document_table(p, in[1], options.heads, p.shape(in[0])[0]);
+    return std::vector{attention(p, in[0], table, with)};
+  };
+  c.reference = [=](const std::vector<Numbers>& in) {
+    const std::vector<int32_t> words{123, 45};
+    const DropoutDraw draw(words.data(), kDropped, 9);
+    const auto factor = [&](int64_t query, int64_t key, int head) {
+      const int64_t i = DropoutDraw::pair(head, keys[static_cast<size_t>(2 * key) + 1]);
+      return draw.kept(draw.words(keys.data() + 2 * query, i / 4 * 4), i) ? draw.scale : 0.0F;
+    };
+    return std::vector<Numbers>{attention_reference(in[0], in[1], options, {}, factor)};
+  };
+  return c;
+}
+
+TEST(AttentionDropout, values_and_gradients) {
+  check_op(dropout_case({0, 3, 66, 1}, 3, {{4, 2, 8}, 0.35F, 0}));
+  check_op(dropout_case({5, 100, 70}, 0, {{3, 1, 6}, 0.35F, 20}));
+  Attention capped{{2, 1, 8}, 0.6F, 0};
+  capped.cap = 1.5F;
+  check_op(dropout_case({70, 9}, 2, capped));
+}
+
+// Values of 1: a row is the sum of its weights.
+TEST(AttentionDropout, drops_its_share_and_keeps_the_mean) {
+  constexpr int kTokens = 300, kHeads = 6;
+  OpCase c = dropout_case({kTokens}, 0, {{kHeads, kHeads, 1}, 0.0F, 0});
+  for (size_t t = 0; t < kTokens; ++t) {
+    std::fill_n(c.operands[0].values.begin() + static_cast<long>(t * 3 * kHeads + 2 * kHeads),
+                kHeads, 1.0);
+  }
+  double kept = 0.0;  // of pairs, each with the weight 1 / (place + 1)
+  const OpResult r = run_op(c);
+  for (size_t t = 0; t < kTokens; ++t) {
+    std::set<float> different;
+    for (size_t h = 0; h < kHeads; ++h) {
+      const float sum = r.outputs[0][t * kHeads + h];
+      kept += std::round(sum * (1.0F - kDropped) * static_cast<float>(t + 1));
+      different.insert(sum);
+    }
+    EXPECT_TRUE(t < 100 || different.size() > 1) << t;  // heads draw apart
+  }
+  const double pairs = kHeads * kTokens * (kTokens + 1) / 2.0;
+  EXPECT_NEAR(kept, pairs * (1.0 - kDropped), 4 * std::sqrt(pairs * kDropped * (1 - kDropped)));
 }
 
 // Of 12 rows of qkv the last two belong to no document.
@@ -180,12 +246,10 @@ TEST(Attention, a_broken_value_reaches_the_rows_that_see_it) {
   }
 }
 
-// On a GPU of compute capability 9.0 these run in kernels of their own, whose tiles hold 64, 128 or
-// 192 rows: tokens times the query heads of a key head. The CPU is their reference.
-void check_fused(const std::vector<int>& lengths, int padding, const Attention& options,
-                 DType compute = DType::bf16, double tolerance = 0.015, bool sinks = false) {
-  const OpCase c =
-      sinks ? sinks_case(lengths, padding, options) : attention_case(lengths, padding, options);
+// Runs a case on the GPU, twice to the same bits, and compares its output and the gradients of
+// these operands with the CPU's.
+void compare_with_cpu(const OpCase& c, DType compute, double tolerance,
+                      const std::vector<size_t>& operands) {
   const OpResult cpu = run_op(c, {.threads = 2});
   const OpRun on_gpu{.device = test_gpu(), .compute = compute};
   const OpResult once = run_op(c, on_gpu);
@@ -202,9 +266,19 @@ void check_fused(const std::vector<int>& lengths, int padding, const Attention& 
     EXPECT_LT(std::sqrt(difference / size), tolerance);  // NaN is not less
   };
   compare(once.outputs[0], cpu.outputs[0]);
-  compare(once.gradients[0], cpu.gradients[0]);
+  for (const size_t operand : operands) {
+    compare(once.gradients[operand], cpu.gradients[operand]);
+  }
+}
+
+// On a GPU of compute capability 9.0 these run in kernels of their own, whose tiles hold 64, 128 or
+// 192 rows: tokens times the query heads of a key head. The CPU is their reference.
+void check_fused(const std::vector<int>& lengths, int padding, const Attention& options,
+                 DType compute = DType::bf16, double tolerance = 0.015, bool sinks = false) {
   if (sinks) {
-    compare(once.gradients[2], cpu.gradients[2]);
+    compare_with_cpu(sinks_case(lengths, padding, options), compute, tolerance, {0, 2});
+  } else {
+    compare_with_cpu(attention_case(lengths, padding, options), compute, tolerance, {0});
   }
 }
 
@@ -273,6 +347,21 @@ TEST(FusedAttention, sinks) {
       SCOPED_TRACE(fmt::format("{}, window {}", name_of(compute), window));
       check_fused({5, 100, 300, 1, 70}, 3, options_of({16, 2, 64}, window), compute, 0.02, true);
       check_fused({400}, 0, options_of({4, 1, 128}, window), compute, 0.02, true);
+    }
+  }
+}
+
+TEST(TiledAttention, dropout) {
+  if (test_gpu() == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  for (const DType compute : {DType::f32, DType::bf16, DType::f16}) {
+    for (const int d : {8, 64, 128, 200}) {
+      for (const int window : {0, 33}) {
+        SCOPED_TRACE(fmt::format("{}, heads of {}, window {}", name_of(compute), d, window));
+        const OpCase c = dropout_case({1, 70, 0, 130, 2, 63}, 5, options_of({6, 2, d}, window));
+        compare_with_cpu(c, compute, compute == DType::f32 ? 1e-5 : 0.015, {0});
+      }
     }
   }
 }

@@ -239,6 +239,40 @@ TEST(Linear, an_adapter_drops_some_of_its_input) {
   check_op(c);
 }
 
+// By itself, of all rows and of some that are kept.
+TEST(Dropout, values_and_gradients) {
+  constexpr size_t kTokens = 9, kIn = 10;
+  constexpr float kRate = 0.4F;
+  for (const size_t rows : {kTokens, size_t{3}}) {
+    std::vector<int> keys(2 * kTokens, -1), kept;
+    for (size_t t = 0; t < rows; ++t) {
+      kept.insert(kept.end(), {5, static_cast<int>(2 * t)});
+    }
+    OpCase c;
+    c.operands = {activation({static_cast<int64_t>(rows), kIn}, 1),
+                  indices(rows == kTokens ? kept : keys), indices(kept), indices({1, 2})};
+    c.operands[1].shape = {kTokens, 2};
+    c.operands[2].shape = {static_cast<int64_t>(rows), 2};
+    c.build = [=](Program& p, const std::vector<Value>& in) {
+      return std::vector{dropout(p, in[0], {kRate, 3, {in[1], in[2], in[3]}})};
+    };
+    c.reference = [=](const std::vector<Numbers>& in) {
+      const std::vector<int32_t> words{1, 2};
+      const DropoutDraw draw(words.data(), kRate, 3);
+      Numbers y = in[0];
+      for (size_t t = 0; t < rows; ++t) {
+        for (size_t i = 0; i < kIn; ++i) {
+          const auto at = static_cast<int64_t>(i);
+          const PhiloxWords drawn = draw.words(kept.data() + 2 * t, at / 4 * 4);
+          y[t * kIn + i] *= draw.kept(drawn, at) ? draw.scale : 0.0F;
+        }
+      }
+      return std::vector<Numbers>{y};
+    };
+    check_op(c);
+  }
+}
+
 TEST(Dropout, drops_its_share_and_keeps_the_mean) {
   const auto device = Device::cpu(2);
   constexpr int64_t kTokens = 400, kIn = 500;

@@ -135,24 +135,34 @@ TEST(Sharding, adapters_are_shared_out_too_and_drop_the_same_at_every_stage) {
   }
 }
 
-// What is dropped depends on the document and the step, not on who computes it, nor when again.
+// What is dropped depends on the document and the step, not on who computes it, nor when again: by
+// adapters, and by a model that drops attention's weights, what layers add, and embeddings.
 TEST(Sharding, dropout_does_not_depend_on_ranks_micro_batches_or_recomputation) {
   const Rows rows(60);
-  TrainOptions o = small_run(fresh_folder("dropout"));
-  o.model = with_adapters(0.3);
-  o.max_steps = 4;
-  o.per_device_train_batch_size = 12;
-  const RunResult one = run_one(o, rows);
-  TrainOptions other = o;
-  other.model.lora_dropout = 0.0;
-  EXPECT_GT(relative_distance(one.weights, run_one(other, rows).weights), 1e-3);
-  for (const int ranks : {1, 2, 3}) {
-    for (const char* recompute : {"none", "block"}) {
-      SCOPED_TRACE(fmt::format("{} ranks, {}", ranks, recompute));
-      o.per_device_train_batch_size = 2;
-      o.gradient_accumulation_steps = 6 / ranks;
-      o.gradient_checkpointing = recompute;
-      EXPECT_LT(relative_distance(one.weights, run_ranks(ranks, o, rows)[0].weights), 1e-5);
+  ModelOptions dropping;
+  dropping.model_name_or_path = (kModel.parent_path() / "starcoder2").string();
+  dropping.model_init_kwargs = {
+      {"attention_dropout", 0.3}, {"residual_dropout", 0.2}, {"embedding_dropout", 0.1}};
+  ModelOptions silent = dropping;
+  silent.model_init_kwargs = nullptr;
+  for (const auto& [with, without] :
+       {std::pair(with_adapters(0.3), with_adapters(0.0)), std::pair(dropping, silent)}) {
+    TrainOptions o = small_run(fresh_folder("dropout"));
+    o.model = with;
+    o.max_steps = 4;
+    o.per_device_train_batch_size = 12;
+    const RunResult one = run_one(o, rows);
+    TrainOptions other = o;
+    other.model = without;
+    EXPECT_GT(relative_distance(one.weights, run_one(other, rows).weights), 1e-3);
+    for (const int ranks : {1, 2, 3}) {
+      for (const char* recompute : {"none", "block"}) {
+        SCOPED_TRACE(fmt::format("{} ranks, {}", ranks, recompute));
+        o.per_device_train_batch_size = 2;
+        o.gradient_accumulation_steps = 6 / ranks;
+        o.gradient_checkpointing = recompute;
+        EXPECT_LT(relative_distance(one.weights, run_ranks(ranks, o, rows)[0].weights), 1e-5);
+      }
     }
   }
 }

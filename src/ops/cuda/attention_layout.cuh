@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "ops/dropout_draw.h"
+
 namespace sft::gpu {
 
 struct Layout {
@@ -48,6 +50,23 @@ __device__ inline float score_slope(const Layout& l, float score) {
   const float t = l.cap > 0.0F ? score / l.cap : 0.0F;
   return 1.0F - t * t;
 }
+
+// What dropout multiplies the weight of a query and a key by.
+struct PairDropout {
+  const int32_t* keys;  // see DropoutInputs
+  const int32_t* seed;
+  float rate;  // 0: nothing is dropped, and there are no keys
+  uint32_t site;
+
+  __device__ float factor(int64_t query, int64_t key, int head) const {
+    if (rate == 0.0F) {
+      return 1.0F;
+    }
+    const DropoutDraw draw(seed, rate, site);
+    const int64_t i = DropoutDraw::pair(head, keys[2 * key + 1]);
+    return draw.kept(draw.words(keys + 2 * query, i / 4 * 4), i) ? draw.scale : 0.0F;
+  }
+};
 
 __device__ inline int64_t log_sum_at(const Layout& l, int head, int64_t t) {
   return t * l.heads + head;

@@ -128,6 +128,27 @@ __device__ void share_scores(const float (&scores)[4][TiledPlan<D>::kEach], floa
   __syncwarp();
 }
 
+// A thread's scores of queries from `first` on and keys from `at` on, times what dropout says of
+// them; zeros stay.
+template <int D>
+__device__ void drop_scores(const PairDropout& dropped, int64_t first, int at, int head,
+                            float (&scores)[4][TiledPlan<D>::kEach]) {
+  if (dropped.rate == 0.0F) {
+    return;
+  }
+  const int tx = static_cast<int>(threadIdx.x) % 16;
+  const int ty = static_cast<int>(threadIdx.x) / 16;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+#pragma unroll
+    for (int j = 0; j < TiledPlan<D>::kEach; ++j) {
+      if (scores[i][j] != 0.0F) {
+        scores[i][j] *= dropped.factor(first + 4 * ty + i, at + tx + 16 * j, head);
+      }
+    }
+  }
+}
+
 // out[i] += the rows of `walked`, times row 4 ty + i of `scores`
 template <int D>
 __device__ void add_weighted(const float* scores, const float* walked, TiledRows<D>& out) {
@@ -192,7 +213,8 @@ __device__ inline float row_sum(float x) {
 
 template <int D, class T>
 __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
-    tiled_forward_kernel(const T* qkv, const int32_t* start, Layout l, T* y, float* log_sum) {
+    tiled_forward_kernel(const T* qkv, const int32_t* start, Layout l, PairDropout dropped, T* y,
+                         float* log_sum) {
   using Plan = TiledPlan<D>;
   extern __shared__ float4 tiles[];
   __shared__ Ranges<Plan::kRows> ranges;
@@ -246,6 +268,7 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
         x.scale(shrink);
       }
     }
+    drop_scores<D>(dropped, first, at, head, scores);
     share_scores<D>(scores, shared_scores);
     TiledRows<D> some = {};  // of this tile's keys
     add_weighted<D>(shared_scores, values, some);
@@ -297,7 +320,7 @@ __global__ void tiled_delta_kernel(const T* grad_y, const T* y, int64_t rows, in
 template <int D, class T>
 __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
     tiled_query_kernel(const T* grad_y, const T* qkv, const float* log_sum, const float* delta,
-                       const int32_t* start, Layout l, T* grad_qkv) {
+                       const int32_t* start, Layout l, PairDropout dropped, T* grad_qkv) {
   using Plan = TiledPlan<D>;
   extern __shared__ float4 tiles[];
   __shared__ Ranges<Plan::kRows> ranges;
@@ -342,10 +365,11 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
 #pragma unroll
       for (int j = 0; j < Plan::kEach; ++j) {
         const int key = at + tx + 16 * j;
+        const bool sees = key >= low && key < high;
         const float score = score_of(l, scores[i][j]);
         const float p = __expf(score - row_log[i]) * score_slope(l, score);
-        scores[i][j] =
-            key >= low && key < high ? p * (slopes[i][j] - row_delta[i]) * l.scale : 0.0F;
+        const float kept = sees ? dropped.factor(first + 4 * ty + i, key, head) : 0.0F;
+        scores[i][j] = sees ? p * (kept * slopes[i][j] - row_delta[i]) * l.scale : 0.0F;
       }
     }
     share_scores<D>(scores, shared_scores);
@@ -364,7 +388,7 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
 template <int D, class T>
 __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
     tiled_key_kernel(const T* grad_y, const T* qkv, const float* log_sum, const float* delta,
-                     const int32_t* start, Layout l, T* grad_qkv) {
+                     const int32_t* start, Layout l, PairDropout dropped, T* grad_qkv) {
   using Plan = TiledPlan<D>;
   extern __shared__ float4 tiles[];
   __shared__ Ranges<Plan::kRows> ranges;
@@ -414,8 +438,10 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
           const bool sees = query >= low && query < high;
           const float score = score_of(l, scores[i][j]);
           const float p = __expf(score - column_log[tx + 16 * j]);
-          const float ds = (slopes[i][j] - column_delta[tx + 16 * j]) * score_slope(l, score);
-          scores[i][j] = sees ? p : 0.0F;
+          const float kept = sees ? dropped.factor(query, first + 4 * ty + i, head) : 0.0F;
+          const float ds =
+              (kept * slopes[i][j] - column_delta[tx + 16 * j]) * score_slope(l, score);
+          scores[i][j] = sees ? kept * p : 0.0F;
           slopes[i][j] = sees ? p * ds * l.scale : 0.0F;
         }
       }
@@ -462,15 +488,15 @@ void allow_shared(Kernel* kernel, size_t bytes) {
 
 // False, and nothing done, where the tiles do not fit into shared memory.
 template <class T>
-bool tiled_forward(CudaDevice& gpu, const T* qkv, const int32_t* start, const Layout& l, T* y,
-                   float* log_sum) {
+bool tiled_forward(CudaDevice& gpu, const T* qkv, const int32_t* start, const Layout& l,
+                   const PairDropout& dropped, T* y, float* log_sum) {
   return with_tiled_plan(gpu, l.d, false, [&](auto width, size_t bytes) {
     using Plan = TiledPlan<decltype(width)::value>;
     const auto tiles = static_cast<unsigned>((l.tokens + Plan::kRows - 1) / Plan::kRows);
     const auto kernel = tiled_forward_kernel<decltype(width)::value, T>;
     allow_shared(kernel, bytes);
     kernel<<<dim3(tiles, static_cast<unsigned>(l.heads)), Plan::kThreads, bytes, gpu.stream()>>>(
-        qkv, start, l, y, log_sum);
+        qkv, start, l, dropped, y, log_sum);
     check_cuda(cudaGetLastError(), "attention");
   });
 }
@@ -478,8 +504,8 @@ bool tiled_forward(CudaDevice& gpu, const T* qkv, const int32_t* start, const La
 // `delta` has room for a float for each token and head.
 template <class T>
 bool tiled_backward(CudaDevice& gpu, const T* grad_y, const T* qkv, const T* y,
-                    const float* log_sum, const int32_t* start, const Layout& l, float* delta,
-                    T* grad_qkv) {
+                    const float* log_sum, const int32_t* start, const Layout& l,
+                    const PairDropout& dropped, float* delta, T* grad_qkv) {
   return with_tiled_plan(gpu, l.d, true, [&](auto width, size_t bytes) {
     using Plan = TiledPlan<decltype(width)::value>;
     const int64_t rows = l.tokens * l.heads;
@@ -489,11 +515,11 @@ bool tiled_backward(CudaDevice& gpu, const T* grad_y, const T* qkv, const T* y,
     const auto of_queries = tiled_query_kernel<decltype(width)::value, T>;
     allow_shared(of_queries, bytes);
     of_queries<<<dim3(tiles, static_cast<unsigned>(l.heads)), Plan::kThreads, bytes,
-                 gpu.stream()>>>(grad_y, qkv, log_sum, delta, start, l, grad_qkv);
+                 gpu.stream()>>>(grad_y, qkv, log_sum, delta, start, l, dropped, grad_qkv);
     const auto of_keys = tiled_key_kernel<decltype(width)::value, T>;
     allow_shared(of_keys, bytes);
     of_keys<<<dim3(tiles, static_cast<unsigned>(l.kv_heads)), Plan::kThreads, bytes,
-              gpu.stream()>>>(grad_y, qkv, log_sum, delta, start, l, grad_qkv);
+              gpu.stream()>>>(grad_y, qkv, log_sum, delta, start, l, dropped, grad_qkv);
     check_cuda(cudaGetLastError(), "attention.backward");
   });
 }
