@@ -14,10 +14,10 @@ namespace {
 
 constexpr int kBlock = static_cast<int>(RoundedRow::kBlock);
 
-// Blocks of x as codes, with their scales and what codes add up to.
-SFT_SIMD void round_blocks(const float* x, int64_t blocks, int16_t* codes, float* scales,
-                           float* sums) {
-  for (int64_t block = 0; block < blocks; ++block, x += kBlock, codes += kBlock) {
+// Blocks of x as codes, with their scales and what the codes of each half add up to.
+SFT_SIMD void round_blocks(const float* x, int64_t blocks, int8_t* codes, int16_t* wide,
+                           float* scales, int32_t* first_sums, int32_t* second_sums) {
+  for (int64_t block = 0; block < blocks; ++block, x += kBlock, wide += kBlock) {
     float most = 0.0F;
 #pragma omp simd reduction(max : most)
     for (int i = 0; i < kBlock; ++i) {
@@ -27,26 +27,36 @@ SFT_SIMD void round_blocks(const float* x, int64_t blocks, int16_t* codes, float
     const float scale = most / 127.0F;
     const float inverse = scale > 0.0F ? 1.0F / scale : 0.0F;
     constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to a whole number
-    float sum = 0.0F;
-#pragma omp simd reduction(+ : sum)
     for (int i = 0; i < kBlock; ++i) {
-      const float code = (x[i] * inverse + kRound) - kRound;
-      codes[i] = static_cast<int16_t>(code);
-      sum += code;
+      wide[i] = static_cast<int16_t>((x[i] * inverse + kRound) - kRound);
+    }
+    for (int i = 0; i < kBlock; ++i) {
+      codes[block * kBlock + i] = static_cast<int8_t>(wide[i]);
+    }
+    int32_t first = 0;
+    int32_t second = 0;
+    for (int i = 0; i < kBlock / 2; ++i) {
+      first += wide[i];
+      second += wide[i + kBlock / 2];
     }
     scales[block] = scale;
-    sums[block] = scale * sum;
+    first_sums[block] = first;
+    second_sums[block] = second;
   }
 }
 
 }  // namespace
 
-RoundedRow::RoundedRow(const float* x, int64_t n)
-    : codes_(static_cast<size_t>(n)),
-      scales_(static_cast<size_t>(n / kBlock)),
-      sums_(static_cast<size_t>(n / kBlock)) {
+RoundedRow::RoundedRow(const float* x, int64_t n) {
   SFT_ASSERT(n % kBlock == 0);
-  round_blocks(x, n / kBlock, codes_.data(), scales_.data(), sums_.data());
+  const auto blocks = static_cast<size_t>((n / kBlock + kChunk - 1) / kChunk * kChunk);
+  codes_.resize(blocks * kBlock);
+  wide_codes_.resize(blocks * kBlock);
+  scales_.resize(blocks);
+  code_sums_[0].resize(blocks);
+  code_sums_[1].resize(blocks);
+  round_blocks(x, n / kBlock, codes_.data(), wide_codes_.data(), scales_.data(),
+               code_sums_[0].data(), code_sums_[1].data());
 }
 
 namespace {

@@ -2,6 +2,7 @@
 // few_rows_cpu.cpp.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -10,19 +11,32 @@
 namespace sft::cpu {
 
 // x as a product with ggml's blocks takes it: codes of 8 bits in blocks of 32, each with a scale,
-// the block's largest magnitude over 127.
+// the block's largest magnitude over 127. Behind the last block all is 0 up to a multiple of kChunk
+// of them.
 class RoundedRow {
  public:
-  static constexpr int64_t kBlock = 32;
+  static constexpr int64_t kBlock = 32, kChunk = 8;
   explicit RoundedRow(const float* x, int64_t n);  // n is a multiple of kBlock
-  const int16_t* codes(int64_t block) const { return codes_.data() + block * kBlock; }
-  float scale(int64_t block) const { return scales_[static_cast<size_t>(block)]; }
-  // Of what the block's codes stand for.
-  float sum(int64_t block) const { return sums_[static_cast<size_t>(block)]; }
+  // From a block on, as int8_t or as int16_t.
+  template <class Code>
+  const Code* codes(int64_t block) const {
+    if constexpr (sizeof(Code) == 1) {
+      return codes_.data() + block * kBlock;
+    } else {
+      return wide_codes_.data() + block * kBlock;
+    }
+  }
+  const float* scales(int64_t block) const { return scales_.data() + block; }
+  // What the codes of the first half of each block add up to, or those of the second.
+  const int32_t* code_sums(int half, int64_t block) const {
+    return code_sums_[half].data() + block;
+  }
 
  private:
-  std::vector<int16_t> codes_;
-  std::vector<float> scales_, sums_;
+  std::vector<int8_t> codes_;
+  std::vector<int16_t> wide_codes_;
+  std::vector<float> scales_;
+  std::array<std::vector<int32_t>, 2> code_sums_;
 };
 
 // Whether a weight of this type is multiplied with a RoundedRow.
