@@ -1,4 +1,5 @@
-"""Tokens a second of one text on a CPU, beside llama.cpp on the same file: in turns, the best of each counts.
+"""Tokens a second of one text on a CPU, beside llama.cpp on the same file, and what a token takes of the processors' time,
+which other work on the machine changes least: in turns, the best of each counts.
 
 usage: cpu_decode.py SFT LIBRARY MODEL WORK [THREADS]
   LIBRARY  a shared library with llama.cpp's C interface: libllama.so, or the one inside the package xllamacpp
@@ -15,7 +16,7 @@ from pathlib import Path
 
 sft, library, model, work = sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
 threads = int(sys.argv[5]) if len(sys.argv) > 5 else 2
-PROMPT, TOKENS, TURNS = "The capital of France is", 128, int(os.environ.get("TURNS", 5))
+PROMPT, TOKENS, FEW, TURNS = "The capital of France is", 136, 8, int(os.environ.get("TURNS", 5))
 QUANTS = os.environ.get("QUANTS", "q8_0 q4_k_m f16").split()
 
 
@@ -82,6 +83,16 @@ def run(*words):
     return done.stdout
 
 
+def written(file, tokens=None):
+    before = os.times()
+    result = json.loads(run(sft, "generate", "--model_name_or_path", file, "--use_cpu", "--threads", threads, "--max_new_tokens", tokens or TOKENS,
+                            "--json", PROMPT))
+    after = os.times()
+    if len(result["ids"]) != (tokens or TOKENS):
+        raise RuntimeError(f"{len(result['ids'])} tokens were written, not {tokens or TOKENS}: this text ends too soon to be timed")
+    return result | {"cpu_s": after.children_user + after.children_system - before.children_user - before.children_system}
+
+
 if len(sys.argv) > 6:
     theirs(sys.argv[6])
     sys.exit()
@@ -90,16 +101,15 @@ for quant in QUANTS:
     file = work / f"{quant}.gguf"
     if not file.exists():
         run(sft, "export", model, "--quant", quant, "--output", file, "-q")
-    ours_best, theirs_best = None, None
+    ours, theirs_ = [], []
     for _ in range(TURNS):
-        ours = json.loads(run(sft, "generate", "--model_name_or_path", file, "--use_cpu", "--threads", threads, "--max_new_tokens", TOKENS,
-                              "--json", PROMPT))
-        other = json.loads(run(sys.executable, __file__, sft, library, model, work, threads, file))
-        if ours_best is None or ours["tokens_per_s"] > ours_best["tokens_per_s"]:
-            ours_best = ours
-        if theirs_best is None or other["tokens_per_s"] > theirs_best["tokens_per_s"]:
-            theirs_best = other
-    pairs = list(zip(ours_best["ids"], theirs_best["ids"]))
+        ours.append(written(file))
+        ours[-1]["cpu_s"] = (ours[-1]["cpu_s"] - written(file, FEW)["cpu_s"]) / (TOKENS - FEW)
+        theirs_.append(json.loads(run(sys.executable, __file__, sft, library, model, work, threads, file)))
+        theirs_[-1]["cpu_s"] /= TOKENS - 1
+    rate = [max(turn["tokens_per_s"] for turn in side) for side in (ours, theirs_)]
+    cost = [min(turn["cpu_s"] for turn in side) * 1e3 for side in (ours, theirs_)]
+    pairs = list(zip(ours[0]["ids"], theirs_[0]["ids"]))
     same = next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
-    print(f"{quant}: ours {ours_best['tokens_per_s']:.1f} tokens/s, llama.cpp {theirs_best['tokens_per_s']:.1f}, "
-          f"ratio {ours_best['tokens_per_s'] / theirs_best['tokens_per_s']:.2f}; the first {same} tokens are the same", flush=True)
+    print(f"{quant}: processor ms a token: ours {cost[0]:.2f}, llama.cpp {cost[1]:.2f}, ratio {cost[1] / cost[0]:.2f}; "
+          f"tokens/s: ours {rate[0]:.1f}, llama.cpp {rate[1]:.1f}; the first {same} tokens are the same", flush=True)

@@ -239,6 +239,8 @@ SFT_INLINE int32_t whole_dot(const uint8_t* codes, const Code* x) {
 // lanes += the products of `count` blocks of a row at p, with x's from block `at` on.
 template <class Format, class Code>
 SFT_INLINE void add_chunk(Bytes p, int count, const RoundedRow& x, int64_t at, Float8x& lanes) {
+  constexpr int64_t kBytes = kChunk * kBlock / Format::kValues * Format::kBytes;
+  fetch_ahead(p, kBytes);
   Chunk chunk;
   Format::unpack(p, count, chunk);
   const Code* const codes = x.codes<Code>(at);

@@ -77,6 +77,7 @@ SFT_INLINE void plain_rows(const uint16_t* rows, int64_t count, const float* x, 
   for (int64_t row = 0; row < count; ++row, rows += n) {
     float lanes[kBlock] = {};
     for (int64_t at = 0; at < n; at += kBlock) {
+      fetch_ahead(rows + at, kBlock * sizeof(uint16_t));
 #pragma omp simd
       for (int i = 0; i < kBlock; ++i) {
         lanes[i] += value(rows[at + i]) * x[at + i];

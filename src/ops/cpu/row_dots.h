@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "ops/cpu/simd.h"
 
 namespace sft::cpu {
 
@@ -47,5 +48,15 @@ void rounded_dots(const Tensor& weight, int64_t first, int64_t count, const Roun
                   float* out);
 // The same for a weight of any other type, x (n).
 void row_dots(const Tensor& weight, int64_t first, int64_t count, const float* x, float* out);
+
+// Asks for the `bytes` that follow p a page later, of weights that are read in a row: by itself a
+// processor looks ahead to the end of a page at most. There need be nothing there.
+SFT_INLINE void fetch_ahead(const void* p, int64_t bytes) {
+  constexpr int64_t kPage = 4096, kLine = 64;
+  const auto at = reinterpret_cast<uintptr_t>(p) + kPage;
+  for (int64_t line = 0; line < bytes; line += kLine) {
+    __builtin_prefetch(reinterpret_cast<const void*>(at + static_cast<uintptr_t>(line)));
+  }
+}
 
 }  // namespace sft::cpu
