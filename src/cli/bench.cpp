@@ -66,6 +66,8 @@ struct BenchOptions {
     v("use_dora", &run.model.use_dora,
       "With --lora_r: adapters that keep the rows' lengths apart (DoRA).");
     v("lora_target_modules", &run.model.lora_target_modules, "With --lora_r: these layers alone.");
+    v("lora_target_parameters", &run.model.lora_target_parameters,
+      "With --lora_r: adapters on these weights of experts.");
     v("sweep", &sweep,
       "Micro-batches of 1, 2, 4, ... documents, as long as they fit and get faster, each with the "
       "cheapest recompute that fits.");

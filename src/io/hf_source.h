@@ -5,6 +5,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "io/config_quantisation.h"
 #include "io/model_source.h"
 #include "io/packed_tensors.h"
 #include "io/safetensors.h"
@@ -33,7 +34,7 @@ class HfSource : public ModelSource {
   bool is_part() const override { return is_part_; }
   std::string stored_name(const std::string& name) const override;
   std::vector<StreamedTensor> carried() const override;
-  const BnbConfig* bnb() const override { return bnb_ ? &*bnb_ : nullptr; }
+  const BnbConfig* bnb() const override { return quantisation_.bnb(); }
   std::optional<std::string> file_text(const std::string& file) const override;
 
  protected:
@@ -55,24 +56,14 @@ class HfSource : public ModelSource {
     TextNames text_names;
     DType dtype = DType::f32;
   };
-  // Fine-grained float8, as its quantization_config has it.
-  struct Float8Config {
-    bool tiles = true;               // else one scale a tensor
-    std::vector<std::string> skips;  // layers that stay as they are
-    bool skips_head = true;          // no list is given
-  };
-
   const Weights& weights() const;
   void check_config();
-  static Float8Config read_float8(const Json& config, const std::string& file);
   bool says_tied() const;
   void settle_head();
   SafetensorsFolder::Entry entry(const std::string& name) const;
 
   bool is_part_ = false;
-  std::optional<BnbConfig> bnb_;
-  std::optional<Float8Config> float8_;
-  std::optional<std::vector<std::string>> mxfp4_skips_;  // of MXFP4: layers that stay as they are
+  ConfigQuantisation quantisation_;
   std::function<void()> fetch_;
   mutable std::mutex opening_;
   mutable std::unique_ptr<Weights> weights_;

@@ -31,35 +31,42 @@ std::string asked_for(const ModelOptions& o) {
                           : "quantization_config in --model_init_kwargs";
 }
 
-void check_one_format(const ModelOptions& o, const ModelSource* source, bool bnb,
-                      const Logger& log) {
+// How the base is kept already.
+struct Kept {
+  std::string name, words;  // of the model, of its format: "" where nothing is packed
+  const BnbConfig* bnb = nullptr;
+};
+
+void check_one_format(const ModelOptions& o, const Kept& base, bool bnb, const Logger& log) {
   const bool fp8 = o.base_dtype == "fp8";
   if (bnb && fp8) {
     throw Error("C201", fmt::format("{} and --base_dtype fp8 exclude each other", asked_for(o)))
         .hint("leave one of the two out");
   }
-  const std::string there = source == nullptr ? "" : source->quantisation();
-  if (there.empty() || (!bnb && !fp8)) {
+  if (base.words.empty() || (!bnb && !fp8)) {
     return;
   }
   const std::string asked = bnb ? asked_for(o) : "--base_dtype fp8";
-  if (bnb && source->bnb() != nullptr) {
+  if (bnb && base.bnb != nullptr) {
     log.warn(fmt::format("{} means nothing here: {} is quantised already ({}), and stays as it is",
-                         asked, source->name(), there));
+                         asked, base.name, base.words));
     return;
   }
   throw Error("C201", fmt::format("{}, and {} is quantised already ({}): it would lose twice",
-                                  asked, source->name(), there))
+                                  asked, base.name, base.words))
       .hint(fmt::format("leave {} out: the base is then kept as it is", asked));
 }
 
 }  // namespace
 
 StoredType frozen_base(Model& shape, const ModelOptions& o, const ModelSource* source,
-                       const Logger& log) {
+                       const ConfigQuantisation& alone, const Logger& log) {
   const std::optional<BnbConfig> asked = BnbConfig::from_options(o);
-  check_one_format(o, source, asked.has_value(), log);
-  const BnbConfig* const there = source == nullptr ? nullptr : source->bnb();
+  const Kept base = source == nullptr
+                        ? Kept{o.model_name_or_path.value_or(""), alone.words(), alone.bnb()}
+                        : Kept{source->name(), source->quantisation(), source->bnb()};
+  check_one_format(o, base, asked.has_value(), log);
+  const BnbConfig* const there = base.bnb;
   if (const BnbConfig* const bnb = there != nullptr ? there : asked ? &*asked : nullptr) {
     shape.int8_threshold = bnb->threshold;
     shape.trained_type = DType::bf16;  // as TRL casts adapters on such a base
@@ -76,11 +83,11 @@ StoredType frozen_base(Model& shape, const ModelOptions& o, const ModelSource* s
     };
   }
   const DType otherwise = o.base_dtype == "fp8" ? DType::f8_rows : DType::f32;
-  return [source, plain, otherwise](const std::string& name) -> std::optional<DType> {
-    if (source != nullptr) {
-      if (const std::optional<DType> stored = source->stored_type(name)) {
-        return stored;
-      }
+  return [source, alone, plain, otherwise](const std::string& name) -> std::optional<DType> {
+    const std::optional<DType> stored =
+        source == nullptr ? alone.type_of(name) : source->stored_type(name);
+    if (stored) {
+      return stored;
     }
     if (name == kHead) {
       return std::nullopt;

@@ -6,6 +6,7 @@
 
 #include "core/log.h"
 #include "device/device.h"
+#include "io/config_quantisation.h"
 #include "io/model_source.h"
 #include "model/adapters.h"
 #include "settings/train_options.h"
@@ -13,10 +14,11 @@
 namespace sft {
 
 // Sets what `shape` says of it (types, the threshold of 8 bits); returns the types of its linear
-// layers, which may read `source` when they are asked for. `source`: null for a config.json alone.
+// layers, which may read `source` when they are asked for. `source`: null for a config.json alone,
+// whose quantization_config is then `alone`.
 // C201 where the options ask for two formats, or for another than that of files that are quantised.
 StoredType frozen_base(Model& shape, const ModelOptions& options, const ModelSource* source,
-                       const Logger& log);
+                       const ConfigQuantisation& alone, const Logger& log);
 
 // "nf4 (78.9 %), 91 MiB in all": how it is kept; "" where nothing is packed.
 std::string base_words(const Model& model, DType compute);

@@ -168,9 +168,10 @@ void OpenRun::add_adapter() {
         "adapters, and the whole head",
         added.size()));
   }
-  adapter_ =
-      RunAdapter::add_to(*shape_, options_, config, given, source_ ? source_->numbers_drawn() : 0,
-                         frozen_base(*shape_, options_.model, source_.get(), surroundings_.logger));
+  adapter_ = RunAdapter::add_to(
+      *shape_, options_, config, given, source_ ? source_->numbers_drawn() : 0,
+      frozen_base(*shape_, options_.model, source_.get(),
+                  source_ ? ConfigQuantisation() : quantisation_alone(), surroundings_.logger));
   for (const std::string& warning : adapter_->plan.warnings) {
     surroundings_.logger.warn(warning);
   }
@@ -185,6 +186,10 @@ const Json& OpenRun::config() {
     own_config_ = text_part(own_config_).value_or(own_config_);
   }
   return own_config_;
+}
+
+ConfigQuantisation OpenRun::quantisation_alone() {
+  return {config(), options_.model.model_name_or_path.value_or(""), parts_.config.string()};
 }
 
 namespace {

@@ -25,6 +25,7 @@
 #include "comm/communicator.h"
 #include "data/dataset.h"
 #include "data/prompts.h"
+#include "io/config_quantisation.h"
 #include "io/model_source.h"
 #include "run/choose_device.h"
 #include "run/hub_push.h"
@@ -82,6 +83,8 @@ class OpenRun {
   Holding holding();
   const ModelSource& source();
   const Json& config();  // config.json, of the source or by itself
+  // How weights are kept by a config.json that there is nothing beside.
+  ConfigQuantisation quantisation_alone();
   const Model& shape();
   // With --use_peft, or where the model is an adapter's folder.
   const std::optional<RunAdapter>& adapter();

@@ -1,8 +1,11 @@
 #include "run/random_model.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/rng.h"
@@ -23,6 +26,48 @@ std::vector<float> rounded_to(DType type, std::vector<float> values) {
   return values;
 }
 
+// Codes and scales, repeated, of the formats that only files have (can_encode): drawn numbers of
+// the size that weights have. None for ggml's blocks, which stay zero: no config.json asks for
+// them.
+struct DrawnBytes {
+  static constexpr int64_t kSize = int64_t{1} << 20;
+  std::vector<std::byte> codes, scales;
+
+  explicit DrawnBytes(DType type) {
+    if (type != DType::mxfp4 && type != DType::f8_blocks) {
+      return;
+    }
+    codes.resize(kSize);
+    scales.resize(kSize);
+    for (int64_t i = 0; i < kSize; ++i) {
+      const uint32_t drawn = philox(5, 0, static_cast<uint64_t>(i))[0];
+      // e4m3: between a half and one. MXFP4: any code, times 2^-7.
+      const uint32_t code = type == DType::mxfp4 ? drawn & 255U : (drawn & 0x87U) | 0x30U;
+      codes[static_cast<size_t>(i)] = static_cast<std::byte>(code);
+      scales[static_cast<size_t>(i)] = std::byte{120};
+    }
+    constexpr float kScale = 0.03F;
+    for (size_t i = 0; type == DType::f8_blocks && i < scales.size(); i += sizeof(kScale)) {
+      std::memcpy(scales.data() + i, &kScale, sizeof(kScale));
+    }
+  }
+};
+
+// Calls copy(to, codes or scales, offset in these, bytes) until a packed tensor's `bytes` are
+// there.
+template <class Copy>
+void lay_drawn(const Tensor& packed, ElementRange bytes, std::byte* to, const Copy& copy) {
+  const auto scales = static_cast<int64_t>(scales_at(packed.dtype, packed.shape));
+  for (int64_t at = bytes.begin; at < bytes.end;) {
+    const bool code = at < scales;
+    const int64_t offset = (code ? at : at - scales) % DrawnBytes::kSize;
+    const int64_t n =
+        std::min((code ? std::min(scales, bytes.end) : bytes.end) - at, DrawnBytes::kSize - offset);
+    copy(to + (at - bytes.begin), code, offset, static_cast<size_t>(n));
+    at += n;
+  }
+}
+
 // The same values as on a CPU, copied on the device from one piece of each kind.
 void make_frozen(FrozenWeights& frozen, Device& device, const std::vector<float>& noise,
                  const std::map<std::string, Init>& inits) {
@@ -34,7 +79,23 @@ void make_frozen(FrozenWeights& frozen, Device& device, const std::vector<float>
   const auto size = static_cast<int64_t>(noise.size());
   const Buffer random = kept(noise);
   const Buffer ones = kept(std::vector<float>(noise.size(), 1.0F));
-  frozen.make(device, [&](const std::string& name, const Shape&, ElementRange part, float* to) {
+  std::map<DType, std::array<Buffer, 2>> drawn;  // codes and scales
+  const auto lay = [&](const Tensor& packed, ElementRange bytes, std::byte* to) {
+    auto& pieces = drawn[packed.dtype];
+    if (const DrawnBytes host(packed.dtype); pieces[0].size() < host.codes.size()) {
+      for (const auto& [piece, from] :
+           {std::pair(&pieces[0], &host.codes), {&pieces[1], &host.scales}}) {
+        *piece = device.allocate(from->size());
+        device.upload(piece->data(), from->data(), from->size());
+      }
+    }
+    if (pieces[0].size() > 0) {
+      lay_drawn(packed, bytes, to, [&](std::byte* at, bool code, int64_t offset, size_t n) {
+        device.copy(at, pieces[code ? 0 : 1].data() + offset, n);
+      });
+    }
+  };
+  const auto make = [&](const std::string& name, const Shape&, ElementRange part, float* to) {
     const Init init = inits.at(name);
     if (init == Init::zeros) {
       device.zero(to, static_cast<size_t>(part.size()) * sizeof(float));
@@ -46,7 +107,9 @@ void make_frozen(FrozenWeights& frozen, Device& device, const std::vector<float>
                   static_cast<size_t>(n) * sizeof(float));
       at += n;
     }
-  });
+  };
+  frozen.make(device, make, lay);
+  device.synchronize();  // before the pieces go
 }
 
 }  // namespace
@@ -105,10 +168,19 @@ LoadedModel random_model(const Model& shape, Device& device, DType compute,
                                          : static_cast<float>(init == Init::ones);
           }
         },
-        [](const std::string&, Tensor& packed) {  // zeros, where only files have such
-          const bool zeros = !can_encode(packed.dtype);
-          std::fill_n(packed.as<std::byte>(), zeros ? packed.bytes() : 0, std::byte{});
-          return zeros;
+        [](const std::string&, Tensor& packed) {
+          if (can_encode(packed.dtype)) {
+            return false;
+          }
+          const DrawnBytes drawn(packed.dtype);
+          std::fill_n(packed.as<std::byte>(), packed.bytes(), std::byte{});
+          if (!drawn.codes.empty()) {
+            lay_drawn(packed, {0, static_cast<int64_t>(packed.bytes())}, packed.as<std::byte>(),
+                      [&](std::byte* at, bool code, int64_t offset, size_t n) {
+                        std::memcpy(at, (code ? drawn.codes : drawn.scales).data() + offset, n);
+                      });
+          }
+          return true;
         });
   } else {
     make_frozen(loaded.frozen, device, rounded_to(shape.packed_from, wide), inits);

@@ -132,9 +132,15 @@ FrozenWeights::ReadTensor uploaded(Device& device, const FrozenWeights::ReadTens
 
 }  // namespace
 
-void FrozenWeights::make(Device& device, const ReadTensor& make) {
+void FrozenWeights::make(Device& device, const ReadTensor& make, const LayBytes& lay) {
   for (size_t i = 0; i < specs_.size(); ++i) {
-    if (is_packed(read_type(specs_[i], compute_))) {
+    const DType type = read_type(specs_[i], compute_);
+    if (is_packed(type) && !can_encode(type)) {
+      const PackedPart part = packed_part(i);
+      if (lay && part.bytes.size() > 0) {
+        lay(part.packed, part.bytes, part.to);
+      }
+    } else if (is_packed(type)) {
       make_packed(device, make, i);
     } else {
       make_plain(device, make, i);
@@ -215,8 +221,8 @@ void FrozenWeights::read_packed(Device& device, const ReadTensor& read, const Re
 // The same of values in the device's memory.
 void FrozenWeights::make_packed(Device& device, const ReadTensor& make, size_t parameter) {
   PackedPart part = packed_part(parameter);
-  if (part.bytes.size() == 0 || !can_encode(part.packed.dtype)) {
-    return;  // of what only files have the zeros stay
+  if (part.bytes.size() == 0) {
+    return;
   }
   const Shape& shape = part.packed.shape;
   const Buffer wide = device.allocate(static_cast<size_t>(shape.elements()) * sizeof(float));

@@ -31,8 +31,10 @@ class FrozenWeights {
   // Reads what this rank holds, in pieces; a packed tensor whole.
   void read(Device& device, const ReadTensor& read, const ReadPacked& as_it_is = nullptr);
   // The same of values that are made in the device's memory: `make` is a ReadTensor that writes
-  // there.
-  void make(Device& device, const ReadTensor& make);
+  // there. Of the packed formats that only files have (can_encode) `lay` writes those `bytes` of a
+  // tensor that are held; null: they stay zero.
+  using LayBytes = std::function<void(const Tensor& packed, ElementRange bytes, std::byte* to)>;
+  void make(Device& device, const ReadTensor& make, const LayBytes& lay = nullptr);
 
   // In bytes: all, and what of it is on the device.
   size_t size() const { return held_.size() + embeddings_.size() + gathered_.size(); }

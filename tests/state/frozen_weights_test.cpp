@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -104,7 +105,8 @@ TEST(FrozenWeights, a_gguf_file_is_held_as_it_is) {
 
 // The bytes that a rank has of a model whose linear layers are kept in `type`.
 std::vector<std::byte> held_bytes(const ModelSource& source, DType type, Device& device, bool made,
-                                  FrozenWeights::OnHost on_host = FrozenWeights::OnHost::nothing) {
+                                  FrozenWeights::OnHost on_host = FrozenWeights::OnHost::nothing,
+                                  const FrozenWeights::LayBytes& lay = nullptr) {
   Model shape = Model::from_config(source.config());
   LoraConfig config;
   config.target_expression = "all-linear";
@@ -120,7 +122,7 @@ std::vector<std::byte> held_bytes(const ModelSource& source, DType type, Device&
     source.read_f32(name, part, to, nullptr);
   };
   if (made) {
-    frozen.make(device, values);
+    frozen.make(device, values, lay);
   } else {
     frozen.read(device, values);
   }
@@ -142,6 +144,25 @@ TEST(FrozenWeights, a_table_in_the_hosts_memory_holds_the_same_values) {
     EXPECT_EQ(held_bytes(*source, DType::nf4, *device, made, FrozenWeights::OnHost::embeddings),
               held_bytes(*source, DType::nf4, *device, made));
   }
+}
+
+TEST(FrozenWeights, bytes_that_only_files_have_are_laid_where_they_are_held) {
+  const auto source = ModelSource::open(golden("plain").string(), "", {});
+  const auto device = Device::cpu(2);
+  int64_t laid = 0;
+  const auto bytes =
+      held_bytes(*source, DType::f8_blocks, *device, true, FrozenWeights::OnHost::nothing,
+                 [&](const Tensor& packed, ElementRange part, std::byte* to) {
+                   EXPECT_EQ(packed.dtype, DType::f8_blocks);
+                   EXPECT_EQ(part.begin, 0);
+                   EXPECT_EQ(part.end, static_cast<int64_t>(packed.bytes()));
+                   std::fill_n(to, packed.bytes(), std::byte{7});
+                   laid += part.size();
+                 });
+  EXPECT_GT(laid, 0);
+  EXPECT_GE(std::ranges::count(bytes, std::byte{7}), laid);
+  const auto zero = held_bytes(*source, DType::f8_blocks, *device, true);
+  EXPECT_GE(std::ranges::count(zero, std::byte{0}), laid);
 }
 
 TEST(FrozenWeights, values_made_on_the_device_are_packed_as_those_that_are_read) {
