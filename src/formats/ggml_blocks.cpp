@@ -8,6 +8,7 @@
 
 #include "core/dtype.h"
 #include "formats/convert.h"
+#include "formats/mxfp4.h"
 
 namespace sft {
 
@@ -177,7 +178,17 @@ SFT_DECODER void decode_q6_k(const std::byte* source, int64_t n, float* destinat
   });
 }
 
-constexpr std::array<GgufType, 11> kTypes{{
+void decode_mxfp4_blocks(const std::byte* source, int64_t n, float* destination) {
+  each_block<kMxfp4Block, kGgmlMxfp4Bytes>(source, n, destination, [](Bytes p, float* out) {
+    const float half = mxfp4_half_power(p[0]);
+    for (int i = 0; i < 16; ++i) {
+      out[i] = kMxfp4Doubles[p[1 + i] & 15] * half;
+      out[i + 16] = kMxfp4Doubles[p[1 + i] >> 4] * half;
+    }
+  });
+}
+
+constexpr std::array<GgufType, 12> kTypes{{
     {0, "F32", 1, 4, decode_plain<DType::f32>, false, DType::f32},
     {1, "F16", 1, 2, decode_plain<DType::f16>, false, DType::f16},
     {2, "Q4_0", 32, 18, decode_q4_0, true, DType::q4_0},
@@ -189,6 +200,7 @@ constexpr std::array<GgufType, 11> kTypes{{
     {13, "Q5_K", 256, 176, decode_q5_k, true, DType::q5_k},
     {14, "Q6_K", 256, 210, decode_q6_k, true, DType::q6_k},
     {30, "BF16", 1, 2, decode_plain<DType::bf16>, false, DType::bf16},
+    {39, "MXFP4", kMxfp4Block, kGgmlMxfp4Bytes, decode_mxfp4_blocks, true, DType::mxfp4},
 }};
 
 // Names of codes that are not decoded here, so that an error can say what the file holds.

@@ -45,4 +45,24 @@ void decode_mxfp4(const Tensor& packed, int64_t begin, int64_t end, float* to) {
   }
 }
 
+void mxfp4_from_ggml(const uint8_t* block, uint8_t* codes) {
+  constexpr int64_t kHalf = kMxfp4Block / 2;
+  const auto code = [&](int64_t i) {
+    return static_cast<uint32_t>(i < kHalf ? block[i] & 15U : block[i - kHalf] >> 4);
+  };
+  for (int64_t i = 0; i < kHalf; ++i) {
+    codes[i] = static_cast<uint8_t>(code(2 * i) | code(2 * i + 1) << 4);
+  }
+}
+
+void mxfp4_to_ggml(const uint8_t* codes, uint8_t* block) {
+  constexpr int64_t kHalf = kMxfp4Block / 2;
+  const auto code = [&](int64_t i) {
+    return static_cast<uint32_t>(i % 2 == 0 ? codes[i / 2] & 15U : codes[i / 2] >> 4);
+  };
+  for (int64_t i = 0; i < kHalf; ++i) {
+    block[i] = static_cast<uint8_t>(code(i) | code(i + kHalf) << 4);
+  }
+}
+
 }  // namespace sft

@@ -27,4 +27,10 @@ constexpr float mxfp4_half_power(uint32_t exponent) {
 
 void decode_mxfp4(const Tensor& packed, int64_t begin, int64_t end, float* to);
 
+// ggml's blocks of 32: the exponent's byte, then 16 bytes, byte i with code i in its low half and
+// code i + 16 in its high one. The 16 bytes of codes to the form above, and back.
+inline constexpr int64_t kGgmlMxfp4Bytes = 17;
+void mxfp4_from_ggml(const uint8_t* block, uint8_t* codes);
+void mxfp4_to_ggml(const uint8_t* codes, uint8_t* block);
+
 }  // namespace sft

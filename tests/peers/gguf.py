@@ -2,7 +2,8 @@
 
 usage: gguf.py SFT WORK LLAMA_CPP [LIBRARY]
   LLAMA_CPP  llama.cpp's sources (convert_hf_to_gguf.py, conversion/, gguf-py/), as in the source package of llama-cpp-python
-  LIBRARY    a shared library with ggml_quantize_chunk, as in xllamacpp; without it only the converter's types are compared
+  LIBRARY    a shared library with ggml_quantize_chunk, as in xllamacpp; without it only the converter's types are compared. Where it has
+             llama_model_quantize, too, whole files are compared with those that it makes
 Needs torch, transformers 5, tokenizers, sentencepiece, numpy. GGUF_FAMILIES and GGUF_DTYPES take a part of what is compared.
 """
 import ctypes
@@ -42,6 +43,7 @@ def byte_level(folder, kind):
     if kind == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    special += ["[gMASK]", "<|user|>", "<|observation|>"] if kind == "glm4" else []
     trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     tokenizer.train_from_iterator(TEXTS, trainer)
     tokenizer.add_tokens([AddedToken("<tool_call>", normalized=False), AddedToken("<|fim|>", normalized=False)])
@@ -88,16 +90,40 @@ def pieces(folder):
     return 512
 
 
+def pack_experts(folder):
+    """Random MXFP4 experts in the place of plain ones, as gpt-oss is published."""
+    from safetensors.torch import load_file, save_file
+    path = folder / "model.safetensors"
+    tensors, packed = load_file(path), {}
+    for name, x in tensors.items():
+        if name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            count, into, out = x.shape
+            packed[f"{name}_blocks"] = torch.randint(0, 256, (count, out, into // 32, 16), dtype=torch.uint8)
+            packed[f"{name}_scales"] = torch.randint(110, 124, (count, out, into // 32), dtype=torch.uint8)
+        else:
+            packed[name] = x
+    save_file(packed, path, {"format": "pt"})
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "quantization_config": {
+        "quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens",
+                                                            "lm_head"]}}, indent=2))
+
+
 def make(name, dtype):
     folder = work / f"{name}-{dtype}"
     folder.mkdir(parents=True, exist_ok=True)
     vocab = {"qwen2": lambda: byte_level(folder, "qwen2"), "qwen3": lambda: byte_level(folder, "qwen2"),
              "llama": lambda: byte_level(folder, "llama-bpe"), "smol": lambda: byte_level(folder, "smollm"),
-             "mistral": lambda: pieces(folder), "gemma3": lambda: pieces(folder), "gemma2": lambda: pieces(folder)}.get(
+             **dict.fromkeys(["mistral", "gemma3", "gemma2", "mixtral", "ernie4_5"], lambda: pieces(folder)),
+             **dict.fromkeys(["glm4", "glm4_moe"], lambda: byte_level(folder, "glm4"))}.get(
                  name, lambda: byte_level(folder, "qwen2"))()
     common = dict(vocab_size=vocab, hidden_size=256, intermediate_size=512, num_hidden_layers=12, num_attention_heads=8,
                   num_key_value_heads=4, max_position_embeddings=512, bos_token_id=0, eos_token_id=2)
     t = transformers
+    few = {**common, "num_hidden_layers": 4}
+    experts = {**few, "num_experts_per_tok": 2, "intermediate_size": 256}
+    half = dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=0.5)
+    yarn = dict(rope_type="yarn", rope_theta=1e4, factor=4.0, original_max_position_embeddings=128)
     rope3 = dict(rope_type="llama3", rope_theta=5e5, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                  original_max_position_embeddings=128)
     config = {
@@ -117,6 +143,34 @@ def make(name, dtype):
         "olmo2": lambda: t.Olmo2Config(**common, pad_token_id=1),
         "olmo3": lambda: t.Olmo3Config(**{**common, "num_hidden_layers": 4}, sliding_window=64, pad_token_id=1),
         "exaone4": lambda: t.Exaone4Config(**{**common, "num_hidden_layers": 4}, sliding_window=64, rope_parameters=rope3),
+        "phi3": lambda: t.Phi3Config(**few, pad_token_id=0, sliding_window=None, original_max_position_embeddings=128, rope_parameters=dict(
+            rope_type="longrope", rope_theta=1e4, partial_rotary_factor=0.5, original_max_position_embeddings=128,
+            short_factor=[1 + 0.1 * i for i in range(8)], long_factor=[1.0 + i for i in range(8)])),
+        "phi3_window": lambda: t.Phi3Config(**few, pad_token_id=0, sliding_window=64, tie_word_embeddings=True),
+        "glm4": lambda: t.Glm4Config(**few, head_dim=64, pad_token_id=0, rope_parameters=half),
+        "ernie4_5": lambda: t.Ernie4_5Config(**few, head_dim=64, pad_token_id=0),
+        "hunyuan": lambda: t.HunYuanDenseV1Config(**{**few, "max_position_embeddings": 32768}, head_dim=64, pad_token_id=0, eod_token_id=1,
+            tie_word_embeddings=True, rope_parameters=dict(rope_type="dynamic", rope_theta=1e4, alpha=1000.0, factor=1.0)),
+        "hunyuan_plain": lambda: t.HunYuanDenseV1Config(**few, head_dim=64, pad_token_id=0),
+        "cohere2": lambda: t.Cohere2Config(**few, sliding_window=64, rotary_pct=1.0, pad_token_id=0),
+        "ministral3": lambda: t.Ministral3Config(**few, head_dim=64, pad_token_id=0, rope_parameters={
+            **yarn, "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}),
+        "qwen3_moe": lambda: t.Qwen3MoeConfig(**experts, head_dim=64, num_experts=12, moe_intermediate_size=256, norm_topk_prob=True),
+        "mixtral": lambda: t.MixtralConfig(**experts, num_local_experts=8, sliding_window=None),
+        "olmoe": lambda: t.OlmoeConfig(**experts, num_experts=6, pad_token_id=0),
+        "gpt_oss": lambda: t.GptOssConfig(**experts, head_dim=64, num_local_experts=4, sliding_window=64, pad_token_id=0,
+            rope_parameters={**yarn, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}),
+        "gpt_oss_mxfp4": lambda: t.GptOssConfig(**experts, head_dim=64, num_local_experts=4, sliding_window=64, pad_token_id=0,
+            rope_parameters={**yarn, "truncate": False}),
+        "glm4_moe": lambda: t.Glm4MoeConfig(**{**experts, "intermediate_size": 512}, head_dim=64, pad_token_id=0, n_routed_experts=8, n_group=2,
+            topk_group=1, moe_intermediate_size=256, n_shared_experts=1, first_k_dense_replace=1, routed_scaling_factor=1.5, use_qk_norm=True,
+            attention_bias=True, rope_parameters=half),
+        "qwen3_5": lambda: t.Qwen3_5TextConfig(**few, head_dim=64, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=64,
+            linear_value_head_dim=64, rope_parameters={**half, "mrope_section": [6, 5, 5], "mrope_interleaved": True}),
+        "qwen3_5_tied": lambda: t.Qwen3_5TextConfig(**few, head_dim=64, linear_num_key_heads=2, linear_num_value_heads=2, linear_key_head_dim=64,
+            linear_value_head_dim=64, tie_word_embeddings=True, rope_parameters=half),
+        "lfm2": lambda: t.Lfm2Config(**few, conv_L_cache=3, block_auto_adjust_ff_dim=True, block_multiple_of=256, pad_token_id=0,
+            layer_types=["conv", "full_attention", "conv", "full_attention"]),
         "starcoder2": lambda: t.Starcoder2Config(**common, sliding_window=None),
     }[name]()
     torch.manual_seed(7)
@@ -125,7 +179,13 @@ def make(name, dtype):
         if p.dim() == 1:
             torch.nn.init.normal_(p, 0.2, 0.3)
     model.to(getattr(torch, dtype)).save_pretrained(folder)
-    (folder / "generation_config.json").write_text(json.dumps({"temperature": 0.7, "top_k": 20, "top_p": 0.8, "eos_token_id": 2}))
+    if name == "gpt_oss_mxfp4":
+        pack_experts(folder)
+    ends = [1, 2] if name.startswith("hunyuan") else 2
+    (folder / "generation_config.json").write_text(json.dumps({"temperature": 0.7, "top_k": 20, "top_p": 0.8, "eos_token_id": ends}))
+    if name.startswith("phi3"):  # the converter goes by what published folders are called
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": "GPT2Tokenizer"}, indent=2))
     (folder / "README.md").write_text("---\nbase_model: acme/Tiny-Chat-0.5B-v2\nlicense: apache-2.0\ntags:\n- sft\n"
                                       "datasets:\n- acme/talks\nlanguage:\n- en\npipeline_tag: text-generation\n---\n\n# Tiny\n")
     return folder
@@ -135,7 +195,9 @@ def convert(folder, pre, out, quant):
     """llama.cpp's converter, told how words are cut: it would know that by a hash that no tokenizer of ours has."""
     from conversion import base
     base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
-    sys.argv = ["convert", str(folder), "--outfile", str(out), "--outtype", quant]
+    # Layers that predict further tokens are no part of what transformers loads and saves.
+    ahead = ["--no-mtp"] if "qwen3_5" in folder.name or "glm4_moe" in folder.name else []
+    sys.argv = ["convert", str(folder), "--outfile", str(out), "--outtype", quant, *ahead]
     runpy.run_path(str(llama_cpp / "convert_hf_to_gguf.py"), run_name="__main__")
 
 
@@ -166,6 +228,23 @@ def say(name, ours, theirs):
     return False
 
 
+class QuantiseParams(ctypes.Structure):
+    """The beginning of llama.h's struct, with room for the rest of any version."""
+    _fields_ = [("threads", ctypes.c_int32), ("file_type", ctypes.c_int32), ("rest", ctypes.c_uint64 * 32)]
+
+
+def by_llama_cpp(ggml, plain, quant):
+    """The file that llama.cpp's quantiser makes of the converter's float32 file."""
+    out = plain.with_name(f"theirs-{quant}.gguf")
+    ggml.llama_model_quantize_default_params.restype = QuantiseParams
+    params = ggml.llama_model_quantize_default_params()
+    params.threads, params.file_type = 2, {"q4_0": 2, "q4_1": 3, "q4_k_m": 15, "q5_k_m": 17, "q6_k": 18}[quant]
+    ggml.llama_model_quantize.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p]
+    if ggml.llama_model_quantize(str(plain).encode(), str(out).encode(), ctypes.byref(params)):
+        raise RuntimeError(f"llama.cpp does not quantise {plain}")
+    return out
+
+
 def quantised(name, folder, plain):
     """Each tensor against ggml's quantiser on the converter's float32 values."""
     ggml = ctypes.CDLL(library, mode=os.RTLD_LAZY)
@@ -183,21 +262,28 @@ def quantised(name, folder, plain):
             kinds[kind] = kinds.get(kind, 0) + 1
             if kind in ("F32", "F16"):
                 continue
+            if kind == "MXFP4":
+                wrong += [n] if exact[n].data.tobytes() != t.data.tobytes() else []
+                continue
             x = np.ascontiguousarray(exact[n].data, dtype=np.float32)
             out = np.zeros(t.data.nbytes, np.uint8)
-            ggml.ggml_quantize_chunk(int(t.tensor_type), x.ctypes.data, out.ctypes.data, 0, x.shape[0], x.shape[1], None)
+            ggml.ggml_quantize_chunk(int(t.tensor_type), x.ctypes.data, out.ctypes.data, 0, x.size // x.shape[-1], x.shape[-1], None)
             if out.tobytes() != t.data.tobytes():
                 wrong.append(n)
+        if not any(kind == "MXFP4" for kind in kinds) and hasattr(ggml, "llama_model_quantize"):
+            good &= say(f"{name} -> {quant}, the quantiser's file", ours, by_llama_cpp(ggml, plain, quant))
         print(f"{name} {quant}: {'equal' if not wrong else f'DIFFERENT {wrong}'}, {kinds}")
         good &= not wrong and set(tensors) == set(exact)
     return good
 
 
 good = True
-for family in os.environ.get("GGUF_FAMILIES", "qwen2 qwen3 llama smol mistral gemma3 gemma2 granite smollm3 seed_oss olmo2 olmo3 exaone4 starcoder2").split():
+for family in os.environ.get("GGUF_FAMILIES", "qwen2 qwen3 llama smol mistral gemma3 gemma2 granite smollm3 seed_oss olmo2 olmo3 exaone4 starcoder2 phi3 "
+                             "phi3_window glm4 ernie4_5 hunyuan hunyuan_plain cohere2 ministral3 qwen3_moe mixtral olmoe gpt_oss gpt_oss_mxfp4 glm4_moe "
+                             "qwen3_5 qwen3_5_tied lfm2").split():
     for dtype in os.environ.get("GGUF_DTYPES", "bfloat16 float32 float16").split():
         folder = make(family, dtype)
-        pre = {"llama": "llama-bpe", "smol": "smollm"}.get(family, "qwen2")
+        pre = {"llama": "llama-bpe", "smol": "smollm", "glm4": "chatglm-bpe", "glm4_moe": "chatglm-bpe"}.get(family, "qwen2")
         for quant in ["f32", "f16", "bf16", "q8_0"]:
             theirs, ours = folder / f"theirs-{quant}.gguf", folder / f"ours-{quant}.gguf"
             convert(folder, pre, theirs, quant)

@@ -5,7 +5,6 @@ usage: gguf_logits.py SFT PROBE WORK LIBRARY [llama ...]     (torch, transformer
   LIBRARY  a shared library with llama.cpp's C interface: libllama.so, or the one inside the package xllamacpp
 Each family is a tiny model that `sft` trains on a few sentences until it is sure, so that logits are far apart.
 """
-import ctypes
 import json
 import os
 import subprocess
@@ -17,7 +16,8 @@ import gguf_loss  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
 
-FAMILIES = "llama qwen2 qwen3 granite olmo2".split()
+FAMILIES = ("llama qwen2 qwen3 granite olmo2 phi3 glm4 ernie4_5 hunyuan cohere2 ministral3 qwen3_moe mixtral olmoe gpt_oss glm4_moe qwen3_5 "
+            "lfm2").split()
 LENGTH, TEXTS = 24, 20
 # What float16 weights and llama.cpp's own rounding (its cache and some products are in float16) leave of the largest logit.
 NEAR_TRANSFORMERS, NEAR_LLAMA_CPP = 2e-3, 1e-2
@@ -29,41 +29,40 @@ def make(folder, kind):
     common = dict(vocab_size=len(tok), hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=8, num_key_value_heads=4,
                   max_position_embeddings=256, bos_token_id=0, eos_token_id=0)
     t = transformers
+    experts = {**common, "intermediate_size": 256, "num_experts_per_tok": 2}
+    half = dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=0.5)
+    yarn = dict(rope_type="yarn", rope_theta=1e4, factor=4.0, original_max_position_embeddings=64, beta_fast=32.0, beta_slow=1.0)
     config = {
         "llama": lambda: t.LlamaConfig(**common),
         "qwen2": lambda: t.Qwen2Config(**common, tie_word_embeddings=True),
         "qwen3": lambda: t.Qwen3Config(**common, head_dim=64),
         "olmo2": lambda: t.Olmo2Config(**common, pad_token_id=0),
+        "phi3": lambda: t.Phi3Config(**common, pad_token_id=0, sliding_window=None, original_max_position_embeddings=256),
+        "glm4": lambda: t.Glm4Config(**common, head_dim=64, pad_token_id=0, rope_parameters=half),
+        "ernie4_5": lambda: t.Ernie4_5Config(**common, head_dim=64, pad_token_id=0),
+        "hunyuan": lambda: t.HunYuanDenseV1Config(**common, head_dim=64, pad_token_id=0),
+        "cohere2": lambda: t.Cohere2Config(**{**common, "num_hidden_layers": 4}, sliding_window=8, pad_token_id=0),
+        "ministral3": lambda: t.Ministral3Config(**common, head_dim=64, pad_token_id=0, rope_parameters={
+            **yarn, "original_max_position_embeddings": 8, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}),
+        "qwen3_moe": lambda: t.Qwen3MoeConfig(**experts, head_dim=64, num_experts=6, moe_intermediate_size=256, norm_topk_prob=True),
+        "mixtral": lambda: t.MixtralConfig(**experts, num_local_experts=4, sliding_window=None),
+        "olmoe": lambda: t.OlmoeConfig(**experts, num_experts=6, pad_token_id=0),
+        "gpt_oss": lambda: t.GptOssConfig(**experts, head_dim=64, num_local_experts=4, sliding_window=8, pad_token_id=0,
+                                          rope_parameters=dict(rope_type="default", rope_theta=1e4)),
+        "glm4_moe": lambda: t.Glm4MoeConfig(**{**experts, "intermediate_size": 512}, head_dim=64, pad_token_id=0, n_routed_experts=8,
+                                            n_group=2, topk_group=1, moe_intermediate_size=256, first_k_dense_replace=1,
+                                            routed_scaling_factor=1.5, use_qk_norm=True, attention_bias=True, rope_parameters=half),
+        "qwen3_5": lambda: t.Qwen3_5TextConfig(
+            **{**common, "num_hidden_layers": 4}, head_dim=64, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=64,
+            linear_value_head_dim=64, rope_parameters={**half, "mrope_section": [6, 5, 5], "mrope_interleaved": True}),
+        "lfm2": lambda: t.Lfm2Config(**common, conv_L_cache=3, block_auto_adjust_ff_dim=False, pad_token_id=0,
+                                     layer_types=["conv", "full_attention"]),
         "granite": lambda: t.GraniteConfig(**common, embedding_multiplier=4.0, logits_scaling=4.0, residual_multiplier=0.5,
                                            attention_multiplier=0.1),
     }[kind]()
     torch.manual_seed(7)
     t.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return tok
-
-
-class LlamaCpp(gguf_loss.LlamaCpp):
-    def logits(self, base, ids_of_rows):
-        lib = self.lib
-        model = lib.llama_model_load_from_file(str(base).encode(), lib.llama_model_default_params())
-        context = model and lib.llama_init_from_model(model, lib.llama_context_default_params())
-        if not context:
-            raise RuntimeError(f"llama.cpp does not load {base}")
-        vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
-        batch = lib.llama_batch_init(512, 0, 1)
-        out = []
-        for ids in ids_of_rows:
-            lib.llama_memory_clear(lib.llama_get_memory(context), True)
-            batch.count = len(ids)
-            for i, token in enumerate(ids):
-                batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = token, i, 1, 0, 1
-            if lib.llama_decode(context, batch):
-                raise RuntimeError("llama_decode failed")
-            flat = ctypes.cast(lib.llama_get_logits(context), ctypes.POINTER(ctypes.c_float * (len(ids) * vocab))).contents
-            out.append(torch.frombuffer(flat, dtype=torch.float32).view(len(ids), vocab).clone())
-        lib.llama_free(context)
-        lib.llama_model_free(model)
-        return torch.cat(out)
 
 
 def check(sft, probe, llama_cpp, work, family):
@@ -84,7 +83,7 @@ def check(sft, probe, llama_cpp, work, family):
             p.data = p.data.half().float()
     with torch.no_grad():
         theirs = torch.cat([model(torch.tensor([row])).logits[0] for row in ids])
-    cpp = llama_cpp.logits(base, ids)
+    cpp = torch.cat(llama_cpp.logits(base, None, ids))
     ours, theirs, cpp = (x[:, : min(ours.shape[1], theirs.shape[1], cpp.shape[1])] for x in (ours, theirs, cpp))
     largest = theirs.abs().max().item()
     to_transformers, to_llama_cpp = ((ours - x).abs().max().item() / largest for x in (theirs, cpp))
@@ -98,7 +97,7 @@ def check(sft, probe, llama_cpp, work, family):
 
 def main():
     sft, probe, work = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), Path(sys.argv[3])
-    llama_cpp = LlamaCpp(sys.argv[4])
+    llama_cpp = gguf_loss.LlamaCpp(sys.argv[4])
     good = [check(sft, probe, llama_cpp, work, family) for family in sys.argv[5:] or FAMILIES]
     sys.exit(0 if all(good) else 1)
 

@@ -106,8 +106,8 @@ class LlamaCpp:
         self.lib.llama_log_set(self.silence, None)
         self.lib.llama_backend_init()
 
-    def loss(self, base, adapter, ids_of_rows):
-        """The mean of -log p over all tokens but each row's first."""
+    def logits(self, base, adapter, ids_of_rows):
+        """The logits behind each token of each row, a tensor a row."""
         lib = self.lib
         model = lib.llama_model_load_from_file(str(base).encode(), lib.llama_model_default_params())
         context = model and lib.llama_init_from_model(model, lib.llama_context_default_params())
@@ -118,8 +118,8 @@ class LlamaCpp:
             if not lora or lib.llama_set_adapters_lora(context, (ctypes.c_void_p * 1)(lora), 1, (ctypes.c_float * 1)(1.0)):
                 raise RuntimeError(f"llama.cpp does not load {adapter}")
         vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
-        total, count = 0.0, 0
         batch = lib.llama_batch_init(512, 0, 1)
+        out = []
         for ids in ids_of_rows:
             lib.llama_memory_clear(lib.llama_get_memory(context), True)
             batch.count = len(ids)
@@ -128,11 +128,17 @@ class LlamaCpp:
             if lib.llama_decode(context, batch):
                 raise RuntimeError("llama_decode failed")
             flat = ctypes.cast(lib.llama_get_logits(context), ctypes.POINTER(ctypes.c_float * (len(ids) * vocab))).contents
-            logits = torch.frombuffer(flat, dtype=torch.float32).view(len(ids), vocab).double()
-            total += torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(ids[1:]), reduction="sum").item()
-            count += len(ids) - 1
+            out.append(torch.frombuffer(flat, dtype=torch.float32).view(len(ids), vocab).clone())
         lib.llama_free(context)
         lib.llama_model_free(model)
+        return out
+
+    def loss(self, base, adapter, ids_of_rows):
+        """The mean of -log p over all tokens but each row's first."""
+        total, count = 0.0, 0
+        for ids, logits in zip(ids_of_rows, self.logits(base, adapter, ids_of_rows)):
+            total += torch.nn.functional.cross_entropy(logits[:-1].double(), torch.tensor(ids[1:]), reduction="sum").item()
+            count += len(ids) - 1
         return total / count
 
 

@@ -119,6 +119,8 @@ fi
 # What llama.cpp makes of a GGUF base and the adapter that was trained on it.
 if [ -n "${GGML:-}" ]; then
   "$PYTHON" tests/peers/gguf_loss.py "$sft" "$work/gguf_loss" "$GGML" 2>"$work/gguf_loss.log" || failed=1
+  cmake --build "$build" --target logits_probe >/dev/null
+  "$PYTHON" tests/peers/gguf_logits.py "$sft" "$build/tests/run/logits_probe" "$work/gguf_logits" "$GGML" 2>"$work/gguf_logits.log" || failed=1
 fi
 
 [ "$failed" -eq 0 ] && echo "all peers load what sft saves"

@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "core/json.h"
-#include "formats/ggml_blocks.h"
-#include "io/gguf/errors.h"
+#include "io/gguf/config_rope.h"
+#include "io/gguf/metadata_reader.h"
 
 namespace sft {
 
@@ -15,143 +15,6 @@ namespace {
 
 // Late releases of transformers 4 warn falsely about a local folder that names no version.
 constexpr const char* kTransformersVersion = "4.57.6";
-
-// Metadata of the file's own architecture, with the checks every value needs.
-class MetadataReader {
- public:
-  MetadataReader(const GgufFile& file, const GgufFamily& family) : file_(file), family_(family) {}
-
-  std::string key(const char* rest) const {
-    return fmt::format("{}.{}", family_.architecture, rest);
-  }
-  [[noreturn]] void fail(const std::string& what) const {
-    throw Error(kGgufSetting,
-                fmt::format("{}: {}, which is not supported", file_.path().string(), what))
-        .hint("use the original model folder instead");
-  }
-  int64_t size(const char* rest) const {
-    const int64_t n = file_.required_integer(key(rest));
-    if (n <= 0 || n > int64_t{1} << 31) {
-      fail(fmt::format("{} is {}", key(rest), n));
-    }
-    return n;
-  }
-  std::optional<int64_t> integer(const char* rest) const { return file_.integer(key(rest)); }
-  std::optional<double> number(const char* rest) const { return file_.number(key(rest)); }
-  std::optional<std::string> string(const char* rest) const { return file_.string(key(rest)); }
-
-  int64_t heads() const { return size("attention.head_count"); }
-  // One number, or a list of equal numbers.
-  int64_t kv_heads() const {
-    const GgufValue* v = file_.value(key("attention.head_count_kv"));
-    if (v == nullptr) {
-      return heads();
-    }
-    if (const auto* list = std::get_if<std::vector<int64_t>>(&v->value)) {
-      if (list->empty() || list->front() <= 0 ||
-          std::any_of(list->begin(), list->end(), [&](auto n) { return n != list->front(); })) {
-        fail("the number of key heads differs from layer to layer");
-      }
-      return list->front();
-    }
-    return size("attention.head_count_kv");
-  }
-  int64_t head_dim() const {
-    return integer("attention.key_length").value_or(size("embedding_length") / heads());
-  }
-  int64_t vocab() const {
-    const GgufTensor* embedding = file_.find("token_embd.weight");
-    if (embedding == nullptr || embedding->shape.size() != 2) {
-      throw Error("M244",
-                  fmt::format("{} has no matrix \"token_embd.weight\"", file_.path().string()))
-          .hint("the file is incomplete; fetch or convert it again");
-    }
-    return embedding->shape[0];
-  }
-  double theta() const {
-    return number("rope.freq_base").value_or(family_.is("gemma3_text") ? 1e6 : 1e4);
-  }
-
-  const GgufFile& file() const { return file_; }
-  const GgufFamily& family() const { return family_; }
-
- private:
-  const GgufFile& file_;
-  const GgufFamily& family_;
-};
-
-Json llama3_rope(const MetadataReader& r, const GgufTensor& tensor) {
-  if (tensor.type->quantised || tensor.elements() != r.head_dim() / 2) {
-    r.fail("rope_freqs.weight does not have head_dim / 2 plain numbers");
-  }
-  std::vector<float> divisors(static_cast<size_t>(tensor.elements()));
-  tensor.type->decode(r.file().raw(tensor).data(), tensor.elements(), divisors.data());
-  if (std::all_of(divisors.begin(), divisors.end(), [](float d) { return d == 1; })) {
-    return nullptr;
-  }
-  auto rope = llama3_rope_from_divisors(divisors, r.theta());
-  if (!rope) {
-    r.fail("its rope_freqs.weight is not Llama 3's rope scaling");
-  }
-  return *rope;
-}
-
-// transformers' rope_scaling object, or null.
-Json rope_scaling(const MetadataReader& r) {
-  if (const GgufTensor* tensor = r.file().find("rope_freqs.weight")) {
-    return llama3_rope(r, *tensor);
-  }
-  const std::string type = r.string("rope.scaling.type").value_or("none");
-  const double factor =
-      r.number("rope.scaling.factor").value_or(r.number("rope.scale_linear").value_or(1));
-  if (type == "yarn") {
-    if (std::abs(r.number("rope.scaling.yarn_attn_factor").value_or(1) - 1) > 1e-6 ||
-        std::abs(r.number("rope.scaling.yarn_log_multiplier").value_or(0)) > 1e-6) {
-      r.fail("its yarn rope scaling has an attention factor of its own");
-    }
-    Json yarn{{"factor", factor}, {"rope_type", "yarn"}};
-    if (const auto n = r.integer("rope.scaling.original_context_length")) {
-      yarn["original_max_position_embeddings"] = *n;
-    }
-    if (const auto x = r.number("rope.scaling.yarn_beta_fast")) {
-      yarn["beta_fast"] = *x;
-    }
-    if (const auto x = r.number("rope.scaling.yarn_beta_slow")) {
-      yarn["beta_slow"] = *x;
-    }
-    return yarn;
-  }
-  if (type != "linear" && type != "none") {
-    r.fail(fmt::format("its rope scaling \"{}\"", type));
-  }
-  return factor == 1 ? Json() : Json{{"factor", factor}, {"rope_type", "linear"}};
-}
-
-Json with_theta(Json scaling, double theta) {
-  Json rope{{"rope_theta", theta}, {"rope_type", "default"}};
-  if (scaling.is_object()) {
-    rope.update(scaling);
-  }
-  return rope;
-}
-
-void add_rope(const MetadataReader& r, Json& config) {
-  const Json scaling = rope_scaling(r);
-  config["rope_theta"] = r.theta();
-  config["rope_scaling"] = scaling;
-  const bool by_layer = r.family().is("gemma3_text") || r.family().is("olmo3");
-  if (!by_layer) {
-    config["rope_parameters"] = with_theta(scaling, r.theta());
-    return;
-  }
-  const double local =
-      r.number("rope.freq_base_swa").value_or(r.family().is("olmo3") ? r.theta() : 1e4);
-  if (r.family().is_gemma()) {
-    config["rope_local_base_freq"] = local;
-  }
-  config["rope_parameters"] = {{"full_attention", with_theta(scaling, r.theta())},
-                               {"sliding_attention", with_theta(nullptr, local)}};
-}
 
 // Which layers see only a window: all but one of `usual`, unless the file says otherwise.
 Json layer_types(const MetadataReader& r, int64_t layers, bool windowed, int64_t usual) {
@@ -239,6 +102,114 @@ void add_own(const MetadataReader& r, const GgufFile& file, Json& config, int64_
   }
 }
 
+// The same of those that came with experts, or after them.
+void add_newer(const MetadataReader& r, const GgufFile& file, Json& config, int64_t layers) {
+  const GgufFamily& family = r.family();
+  const auto has = [&](const char* tensor) { return file.find(tensor) != nullptr; };
+  const auto window = r.integer("attention.sliding_window").value_or(0);
+  if (family.is("phi3")) {
+    const int64_t positions = r.size("context_length");
+    config["original_max_position_embeddings"] =
+        r.integer("rope.scaling.original_context_length").value_or(positions);
+    config["sliding_window"] = window > 0 ? Json(window) : Json();
+    config["embd_pdrop"] = config["resid_pdrop"] = 0.0;
+    config.erase("attention_bias");
+    config.erase("head_dim");
+  } else if (family.is("ernie4_5")) {
+    config["use_bias"] = has("blk.0.attn_q.bias");
+    config.erase("attention_bias");
+  } else if (family.is("cohere2")) {
+    config["layer_norm_eps"] = r.number("attention.layer_norm_epsilon").value_or(1e-5);
+    config["logit_scale"] = r.number("logit_scale").value_or(1.0);
+    config["sliding_window"] = window;
+    config["layer_types"] = layer_types(r, layers, window > 0, 4);
+    config.erase("rms_norm_eps");
+  } else if (family.is("ministral3") || family.is("mixtral")) {
+    config["sliding_window"] = nullptr;
+    config.erase("attention_bias");
+  } else if (family.is("qwen3_moe")) {
+    config["norm_topk_prob"] = true;  // the runtime has it so
+    config["decoder_sparse_step"] = 1;
+    config["mlp_only_layers"] = Json::array();
+    config["use_sliding_window"] = false;
+    config["sliding_window"] = nullptr;
+  } else if (family.is("olmoe")) {
+    config["norm_topk_prob"] = false;
+    config["clip_qkv"] = nullptr;
+  } else if (family.is("gpt_oss")) {
+    config["sliding_window"] = window;
+    config["layer_types"] = layer_types(r, layers, window > 0, 2);
+    config["swiglu_limit"] = 7.0;
+  } else if (family.is("glm4_moe")) {
+    config["first_k_dense_replace"] = r.integer("leading_dense_block_count").value_or(0);
+    config["n_shared_experts"] = r.integer("expert_shared_count").value_or(0);
+    config["routed_scaling_factor"] = r.number("expert_weights_scale").value_or(1.0);
+    config["norm_topk_prob"] = file.boolean(r.key("expert_weights_norm")).value_or(true);
+    config["n_group"] = r.integer("expert_group_count").value_or(1);
+    config["topk_group"] = r.integer("expert_group_used_count").value_or(1);
+    config["use_qk_norm"] = has("blk.0.attn_q_norm.weight");
+  }
+  if (family.has_experts()) {
+    const char* const count = family.is("mixtral") || family.is("gpt_oss") ? "num_local_experts"
+                              : family.is("glm4_moe")                      ? "n_routed_experts"
+                                                                           : "num_experts";
+    config[count] = r.size("expert_count");
+    config["num_experts_per_tok"] = r.size("expert_used_count");
+    config["output_router_logits"] = false;
+    if (const auto width = r.integer("expert_feed_forward_length")) {
+      config[family.is("gpt_oss") ? "intermediate_size" : "moe_intermediate_size"] = *width;
+    }
+  }
+}
+
+// Layers that are no attention: by a list of the file, or else all but each of `usual`.
+Json mixer_types(const MetadataReader& r, int64_t layers, const char* name, const char* list,
+                 int64_t usual) {
+  const GgufValue* const v = r.file().value(r.key(list));
+  const auto* const flags = v == nullptr ? nullptr : std::get_if<std::vector<bool>>(&v->value);
+  const auto* const heads = v == nullptr ? nullptr : std::get_if<std::vector<int64_t>>(&v->value);
+  Json types = Json::array();
+  for (int64_t i = 0; i < layers; ++i) {
+    const auto at = static_cast<size_t>(i);
+    const bool mixes = flags != nullptr && at < flags->size()   ? (*flags)[at]
+                       : heads != nullptr && at < heads->size() ? (*heads)[at] == 0
+                                                                : usual > 0 && (i + 1) % usual != 0;
+    types.push_back(mixes ? name : "full_attention");
+  }
+  return types;
+}
+
+// Hybrids of attention and something else.
+void add_hybrid(const MetadataReader& r, Json& config, int64_t layers) {
+  if (r.family().is("qwen3_5_text")) {
+    const int64_t interval = r.integer("full_attention_interval").value_or(4);
+    const int64_t value_heads = r.size("ssm.time_step_rank");
+    config["layer_types"] =
+        mixer_types(r, layers, "linear_attention", "attention.recurrent_layers", interval);
+    config["full_attention_interval"] = interval;
+    config["linear_conv_kernel_dim"] = r.size("ssm.conv_kernel");
+    config["linear_key_head_dim"] = r.size("ssm.state_size");
+    config["linear_num_key_heads"] = r.size("ssm.group_count");
+    config["linear_num_value_heads"] = value_heads;
+    config["linear_value_head_dim"] = r.size("ssm.inner_size") / value_heads;
+    config["attn_output_gate"] = true;
+  } else if (r.family().is("lfm2")) {
+    config["layer_types"] = mixer_types(r, layers, "conv", "attention.head_count_kv", 0);
+    config["norm_eps"] = config["rms_norm_eps"];
+    config["conv_L_cache"] = r.size("shortconv.l_cache");
+    config["conv_bias"] = false;
+    config["block_ff_dim"] = config["intermediate_size"];
+    config["block_auto_adjust_ff_dim"] = false;
+    config["block_ffn_dim_multiplier"] = 1.0;
+    config["block_multiple_of"] = 256;
+    config["full_attn_idxs"] = nullptr;
+    for (const char* field :
+         {"rms_norm_eps", "attention_bias", "attention_dropout", "hidden_act"}) {
+      config.erase(field);
+    }
+  }
+}
+
 bool has_bias(const GgufFile& file) { return file.find("blk.0.attn_q.bias") != nullptr; }
 
 // By key, as transformers writes them.
@@ -283,6 +254,8 @@ Json config_from_gguf(const GgufFile& file, const GgufFamily& family, std::strin
   config["hidden_act"] = "silu";
   if (!family.is("llama") && !family.is("qwen2") && !family.is("qwen3")) {
     add_own(r, file, config, layers);
+    add_newer(r, file, config, layers);
+    add_hybrid(r, config, layers);
     return sorted(config);
   }
   if (family.is("llama")) {

@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
-#include <charconv>
-#include <utility>
 
 #include "io/gguf/errors.h"
 #include "model/model.h"
@@ -20,12 +19,60 @@ constexpr GgufTensorName kBothSides[] = {{"ffn_norm", "pre_feedforward_layernorm
 constexpr GgufTensorName kBehind[] = {{"post_attention_norm", "post_attention_layernorm"},
                                       {"post_ffw_norm", "post_feedforward_layernorm"}};
 constexpr GgufTensorName kPlainMlp[] = {{"ffn_up", "mlp.c_fc"}, {"ffn_down", "mlp.c_proj"}};
+constexpr GgufTensorName kPhi[] = {{"attn_qkv", "self_attn.qkv_proj"},
+                                   {"ffn_up", "mlp.gate_up_proj"}};
+constexpr GgufTensorName kGlm4[] = {{"post_attention_norm", "post_self_attn_layernorm"},
+                                    {"post_ffw_norm", "post_mlp_layernorm"},
+                                    {"ffn_up", "mlp.gate_up_proj"}};
+constexpr GgufTensorName kHunyuan[] = {{"attn_q_norm", "self_attn.query_layernorm"},
+                                       {"attn_k_norm", "self_attn.key_layernorm"}};
+constexpr GgufTensorName kRouter[] = {{"ffn_gate_inp", "mlp.gate"}};
+constexpr GgufTensorName kMixtral[] = {{"ffn_gate_inp", "block_sparse_moe.gate"}};
+constexpr GgufTensorName kGptOss[] = {{"post_attention_norm", "post_attention_layernorm"},
+                                      {"ffn_gate_inp", "mlp.router"},
+                                      {"attn_sinks.weight", "self_attn.sinks"}};
+constexpr GgufTensorName kGlm4Moe[] = {{"post_attention_norm", "post_attention_layernorm"},
+                                       {"ffn_gate_inp", "mlp.gate"},
+                                       {"exp_probs_b.bias", "mlp.gate.e_score_correction_bias"},
+                                       {"ffn_gate_shexp", "mlp.shared_experts.gate_proj"},
+                                       {"ffn_up_shexp", "mlp.shared_experts.up_proj"},
+                                       {"ffn_down_shexp", "mlp.shared_experts.down_proj"}};
+constexpr GgufTensorName kQwen35[] = {{"post_attention_norm", "post_attention_layernorm"},
+                                      {"attn_qkv", "linear_attn.in_proj_qkv"},
+                                      {"attn_gate", "linear_attn.in_proj_z"},
+                                      {"ssm_beta", "linear_attn.in_proj_b"},
+                                      {"ssm_alpha", "linear_attn.in_proj_a"},
+                                      {"ssm_conv1d", "linear_attn.conv1d"},
+                                      {"ssm_norm", "linear_attn.norm"},
+                                      {"ssm_out", "linear_attn.out_proj"},
+                                      {"ssm_a", "linear_attn.A_log"},
+                                      {"ssm_dt.bias", "linear_attn.dt_bias"}};
+constexpr GgufTensorName kLfm2[] = {{"attn_norm", "operator_norm"},
+                                    {"ffn_norm", "ffn_norm"},
+                                    {"attn_q_norm", "self_attn.q_layernorm"},
+                                    {"attn_k_norm", "self_attn.k_layernorm"},
+                                    {"attn_output", "self_attn.out_proj"},
+                                    {"ffn_gate", "feed_forward.w1"},
+                                    {"ffn_up", "feed_forward.w3"},
+                                    {"ffn_down", "feed_forward.w2"},
+                                    {"shortconv.conv", "conv.conv"},
+                                    {"shortconv.in_proj", "conv.in_proj"},
+                                    {"shortconv.out_proj", "conv.out_proj"}};
+
+constexpr GgufExperts kExperts{"mlp.experts.", "gate_proj", "up_proj", "down_proj"};
+constexpr GgufExperts kMixtralExperts{"block_sparse_moe.experts.", "w1", "w3", "w2"};
+constexpr GgufExperts kExpertsAsOne{"mlp.experts.", "gate_up_proj", "gate_up_proj", "down_proj",
+                                    true};
 
 // Of rows with one architecture the first that a file fits is its own: see fits.
 constexpr GgufFamily kFamilies[] = {
+    {"llama", "mixtral", "MixtralForCausalLM", true, false, kMixtral, true, true, kMixtralExperts},
     {"llama", "llama", "LlamaForCausalLM", true, false, {}, true, true},
+    {"mistral3", "ministral3", "Ministral3ForCausalLM", true, false, {}, true, true},
     {"qwen2", "qwen2", "Qwen2ForCausalLM", false, false},
     {"qwen3", "qwen3", "Qwen3ForCausalLM", false, false},
+    {"qwen3moe", "qwen3_moe", "Qwen3MoeForCausalLM", false, false, kRouter, false, false, kExperts},
+    {"qwen35", "qwen3_5_text", "Qwen3_5ForCausalLM", false, true, kQwen35},
     {"gemma2", "gemma2", "Gemma2ForCausalLM", false, true, kBothSides},
     {"gemma3", "gemma3_text", "Gemma3ForCausalLM", false, true, kBothSides},
     {"granite", "granite", "GraniteForCausalLM", true, false, {}, true, true},
@@ -33,80 +80,47 @@ constexpr GgufFamily kFamilies[] = {
     {"seed_oss", "seed_oss", "SeedOssForCausalLM", false, false, kBehind},
     {"olmo2", "olmo3", "Olmo3ForCausalLM", false, false, kBehind},
     {"olmo2", "olmo2", "Olmo2ForCausalLM", false, false, kBehind},
+    {"olmoe", "olmoe", "OlmoeForCausalLM", false, false, kRouter, false, false, kExperts},
     {"exaone4", "exaone4", "Exaone4ForCausalLM", false, false, kBehind, false, true},
     {"starcoder2", "starcoder2", "Starcoder2ForCausalLM", false, false, kPlainMlp},
+    {"phi3", "phi3", "Phi3ForCausalLM", false, false, kPhi},
+    {"glm4", "glm4", "Glm4ForCausalLM", false, false, kGlm4},
+    {"glm4moe", "glm4_moe", "Glm4MoeForCausalLM", false, false, kGlm4Moe, false, false, kExperts},
+    {"ernie4_5", "ernie4_5", "Ernie4_5ForCausalLM", false, false},
+    {"hunyuan-dense", "hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM", false, false, kHunyuan},
+    {"cohere2", "cohere2", "Cohere2ForCausalLM", false, false},
+    {"gpt-oss", "gpt_oss", "GptOssForCausalLM", false, false, kGptOss, false, false, kExpertsAsOne},
+    {"lfm2", "lfm2", "Lfm2ForCausalLM", false, false, kLfm2},
 };
 
-using LayerName = GgufTensorName;
+// Families whose heads are turned in part.
+constexpr std::array kPartial{"phi3", "glm4", "glm4_moe", "qwen3_5_text"};
 
-// OLMo 3 is OLMo 2 with a window.
+// OLMo 3 is OLMo 2 with a window, Mixtral a Llama with experts.
 bool fits(const GgufFamily& family, const GgufFile& file) {
-  return !family.is("olmo3") || file.integer("olmo2.attention.sliding_window").value_or(0) > 0;
-}
-
-constexpr std::array<LayerName, 11> kLayerNames{{
-    {"attn_norm", "input_layernorm"},
-    {"attn_q", "self_attn.q_proj"},
-    {"attn_k", "self_attn.k_proj"},
-    {"attn_v", "self_attn.v_proj"},
-    {"attn_output", "self_attn.o_proj"},
-    {"attn_q_norm", "self_attn.q_norm"},
-    {"attn_k_norm", "self_attn.k_norm"},
-    {"ffn_gate", "mlp.gate_proj"},
-    {"ffn_up", "mlp.up_proj"},
-    {"ffn_down", "mlp.down_proj"},
-    {"ffn_norm", "post_attention_layernorm"},
-}};
-
-constexpr std::array<LayerName, 5> kWhole{{
-    {"token_embd.weight", "model.embed_tokens.weight"},
-    {"output_norm.weight", "model.norm.weight"},
-    {"output_norm.bias", "model.norm.bias"},
-    {"output.weight", "lm_head.weight"},
-    {"rope_freqs.weight", ""},
-}};
-
-std::string_view layer_name(const GgufFamily& family, std::string_view gguf) {
-  for (const LayerName& n : family.names) {
-    if (n.gguf == gguf) {
-      return n.hf;
-    }
+  if (family.is("olmo3")) {
+    return file.integer("olmo2.attention.sliding_window").value_or(0) > 0;
   }
-  for (const LayerName& n : kLayerNames) {
-    if (n.gguf == gguf) {
-      return n.hf;
-    }
-  }
-  return "";
-}
-
-// "blk.12.attn_q.weight" -> 12, "attn_q", "weight".
-struct LayerParts {
-  int64_t layer = -1;
-  std::string_view part, kind;
-};
-
-std::optional<LayerParts> split_layer_name(std::string_view name) {
-  if (!name.starts_with("blk.")) {
-    return std::nullopt;
-  }
-  name.remove_prefix(4);
-  LayerParts parts;
-  const auto [rest, status] = std::from_chars(name.data(), name.data() + name.size(), parts.layer);
-  name.remove_prefix(static_cast<size_t>(rest - name.data()));
-  const size_t dot = name.rfind('.');
-  if (status != std::errc() || !name.starts_with(".") || dot == 0) {
-    return std::nullopt;
-  }
-  parts.part = name.substr(1, dot - 1);
-  parts.kind = name.substr(dot + 1);
-  return parts;
+  return !family.is("mixtral") || file.integer("llama.expert_count").value_or(0) > 0;
 }
 
 [[noreturn]] void fail_feature(const GgufFile& file, const std::string& what) {
   throw Error(kGgufSetting,
               fmt::format("{}: {}, which is not supported", file.path().string(), what))
       .hint("train another model of a supported family");
+}
+
+// "llama, mistral3": each architecture once.
+std::string known_architectures() {
+  std::string known;
+  const char* last = "";
+  for (const GgufFamily& family : kFamilies) {
+    if (std::string_view(last) != family.architecture) {
+      known += fmt::format("{}{}", known.empty() ? "" : ", ", family.architecture);
+    }
+    last = family.architecture;
+  }
+  return known;
 }
 
 }  // namespace
@@ -118,7 +132,7 @@ const GgufFamily& find_gguf_family(const GgufFile& file) {
       continue;
     }
     const auto key = [&](const char* rest) { return architecture + "." + rest; };
-    if (file.integer(key("expert_count")).value_or(0) > 0) {
+    if (file.integer(key("expert_count")).value_or(0) > 0 && !family.has_experts()) {
       fail_feature(file, "the model is a mixture of experts");
     }
     const int64_t heads = file.required_integer(key("attention.head_count"));
@@ -129,44 +143,19 @@ const GgufFamily& find_gguf_family(const GgufFile& file) {
     const int64_t head_dim = file.integer(key("attention.key_length")).value_or(width / heads);
     const int64_t value_dim = file.integer(key("attention.value_length")).value_or(head_dim);
     const int64_t rotated = file.integer(key("rope.dimension_count")).value_or(head_dim);
-    if (value_dim != head_dim || rotated != head_dim) {
+    const bool partial = std::ranges::find(kPartial, family.model_type, [](const char* type) {
+                           return std::string_view(type);
+                         }) != kPartial.end();
+    if (value_dim != head_dim || (rotated != head_dim && !partial)) {
       fail_feature(file, fmt::format("keys of {}, values of {} and {} rotated dimensions differ",
                                      head_dim, value_dim, rotated));
     }
     return family;
   }
-  std::string known;
-  for (const GgufFamily& family : kFamilies) {
-    if (fits(family, file)) {
-      known += fmt::format("{}{}", known.empty() ? "" : ", ", family.architecture);
-    }
-  }
   throw Error(kGgufFamily, fmt::format("{} holds a model of the architecture \"{}\", which is not "
                                        "supported",
                                        file.path().string(), architecture))
-      .hint(fmt::format("supported in GGUF files: {}", known));
-}
-
-std::string hf_tensor_name(const GgufFamily& family, const GgufFile& file,
-                           const std::string& name) {
-  for (const auto& [gguf, hf] : kWhole) {
-    if (gguf == name) {
-      return std::string(hf);
-    }
-  }
-  if (const auto parts = split_layer_name(name)) {
-    const std::string_view hf = layer_name(family, parts->part);
-    if (!hf.empty() && (parts->kind == "weight" || parts->kind == "bias")) {
-      return fmt::format("model.layers.{}.{}.{}", parts->layer, hf, parts->kind);
-    }
-    if (parts->part == "attn_rot_embd" || parts->part == "rope_freqs") {
-      return "";
-    }
-  }
-  throw Error(kGgufStranger, fmt::format("tensor \"{}\" has no place in the architecture \"{}\"",
-                                         name, family.architecture))
-      .at(file.path().string())
-      .hint("the file holds more than a plain text model; use the original folder instead");
+      .hint(fmt::format("supported in GGUF files: {}", known_architectures()));
 }
 
 const GgufFamily& gguf_family_of(const Json& config) {
@@ -180,40 +169,7 @@ const GgufFamily& gguf_family_of(const Json& config) {
   }
   throw Error(kGgufFamily,
               fmt::format("{} cannot be written as a GGUF file", std::string(architecture)))
-      .hint(
-          "models of Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, Granite, SmolLM3, OLMo 2 and 3, "
-          "EXAONE 4, StarCoder2 and Seed-OSS can");
-}
-
-std::string gguf_tensor_name(const GgufFamily& family, std::string_view hf) {
-  for (const LayerName& n : kWhole) {
-    if (n.hf == hf) {
-      return std::string(n.gguf);
-    }
-  }
-  constexpr std::string_view kLayers = "model.layers.";
-  const size_t dot = hf.find('.', kLayers.size());
-  const size_t last = hf.rfind('.');
-  if (hf.starts_with(kLayers) && dot != std::string_view::npos && last > dot) {
-    const std::string_view layer = hf.substr(kLayers.size(), dot - kLayers.size());
-    const std::string_view part = hf.substr(dot + 1, last - dot - 1);
-    const auto named = [&](std::string_view gguf) {
-      return fmt::format("blk.{}.{}.{}", layer, gguf, hf.substr(last + 1));
-    };
-    for (const LayerName& n : family.names) {
-      if (n.hf == part) {
-        return named(n.gguf);
-      }
-    }
-    for (const LayerName& n : kLayerNames) {
-      if (n.hf == part) {
-        return named(n.gguf);
-      }
-    }
-  }
-  throw Error(kGgufStranger, fmt::format("tensor \"{}\" has no place in the architecture \"{}\"",
-                                         hf, family.architecture))
-      .hint("keep the folder as it is: GGUF has no name for this");
+      .hint("keep the folder as it is: llama.cpp has no layout that is known here");
 }
 
 }  // namespace sft

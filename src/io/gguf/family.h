@@ -1,11 +1,9 @@
 // The model architectures a GGUF file may hold, as one table: how they are called by transformers,
-// how their tensors are named there, and what the converter did to the weights. Used by GgufSource
-// and by the synthesis of config.json.
+// how their tensors are named there, and what the converter did to the weights. Used by GgufSource,
+// by the export and by the synthesis of config.json.
 #pragma once
 
-#include <optional>
 #include <span>
-#include <string>
 #include <string_view>
 
 #include "core/json.h"
@@ -13,9 +11,19 @@
 
 namespace sft {
 
-// A tensor's name in the file and ours, without layer and kind.
+// A tensor's name in the file and ours, without layer and kind, or with the kind where the two
+// differ in it.
 struct GgufTensorName {
   std::string_view gguf, hf;
+};
+
+// What the experts' tensors are called where they are published. In a file all of a layer's are
+// one, "ffn_gate_exps".
+struct GgufExperts {
+  std::string_view block{};  // what the names begin with, behind the layer; "": there are none
+  std::string_view gate{}, up{}, down{};
+  // A published tensor holds all experts, too: gate and up in turns, (experts, in, out).
+  bool as_one = false;
 };
 
 struct GgufFamily {
@@ -27,23 +35,19 @@ struct GgufFamily {
   std::span<const GgufTensorName> names{};  // of a layer's tensors, where they are not Llama's
   bool llama_keys = false;     // vocab_size and rope.dimension_count, and the tokenizer's of Llama
   bool rope_divisors = false;  // llama3's scaling is the tensor rope_freqs.weight
+  GgufExperts experts{};
 
   bool is(std::string_view type) const { return type == model_type; }
   // Four norms a layer, GELU, scaled embeddings.
   bool is_gemma() const { return is("gemma2") || is("gemma3_text"); }
+  bool has_experts() const { return !experts.block.empty(); }
 };
 
 // M229 naming the architecture when it is not in the table; M230 for what the table's families have
-// no room for (experts, partial rope, ...).
+// no room for (experts of a dense one, values of another width than keys, ...).
 const GgufFamily& find_gguf_family(const GgufFile& file);
-
-// The Hugging Face name of a tensor of the file; "" for one that is not a weight (rope_freqs);
-// M231 for one that has no place in the family.
-std::string hf_tensor_name(const GgufFamily& family, const GgufFile& file, const std::string& name);
 
 // The row of the table that a config.json's model belongs to; M229 when none has room for it.
 const GgufFamily& gguf_family_of(const Json& config);
-// The way back: a tensor's name in a GGUF file of the family. M231 for one that has no place in it.
-std::string gguf_tensor_name(const GgufFamily& family, std::string_view hf);
 
 }  // namespace sft

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "formats/convert.h"
 #include "formats/ggml_blocks.h"
+#include "formats/mxfp4.h"
 #include "io/gguf/config.h"
 #include "io/gguf/tokenizer_files.h"
 
@@ -28,6 +29,11 @@ const GgufType* majority_type(const GgufFile& file) {
   return most == elements.end() ? find_gguf_type(0) : most->first;
 }
 
+// The filters of a convolution are published in three dimensions.
+bool is_filter(std::string_view name) {
+  return name.ends_with(".conv1d.weight") || name.ends_with(".conv.conv.weight");
+}
+
 DType dtype_of(const GgufType& type) {
   if (type.quantised) {
     return DType::f32;
@@ -46,26 +52,54 @@ GgufSource::GgufSource(std::string name, const fs::path& file, const fs::path& h
       file_(head),
       fetch_(std::move(fetch)),
       family_(find_gguf_family(file_)) {
-  for (const GgufTensor& t : file_.tensors()) {
-    const std::string hf = hf_tensor_name(family_, file_, t.name);
-    if (!hf.empty()) {
-      names_.push_back(hf);
-      tensors_.emplace(hf, &t);
-    }
-  }
   main_type_ = majority_type(file_);
   stored_dtype_ = dtype_of(*main_type_);
   set_config(config_from_gguf(file_, family_, name_of(stored_dtype_)));
+  for (const GgufTensor& t : file_.tensors()) {
+    for (const std::string& hf : hf_tensor_names(family_, file_, t)) {
+      names_.push_back(hf);
+      tensors_.emplace(hf, made_of(hf));
+    }
+  }
+}
+
+GgufSource::Entry GgufSource::made_of(const std::string& name) const {
+  Entry out;
+  for (GgufPlace& place : gguf_places(family_, name)) {
+    const GgufTensor* const tensor = file_.find(place.tensor);
+    const bool of_many = place.expert >= 0 || place.turned;
+    if (tensor == nullptr || (of_many && tensor->shape.size() != 3) ||
+        (!out.parts.empty() && tensor->shape != out.parts[0].tensor->shape)) {
+      throw Error("M245", fmt::format("tensor \"{}\" is missing, or has not the shape of experts",
+                                      place.tensor))
+          .at(path().string())
+          .hint("the file is damaged; fetch or convert it again");
+    }
+    out.parts.push_back({tensor, std::move(place)});
+  }
+  const GgufPlace& place = out.parts[0].place;
+  std::vector<int64_t> shape = out.parts[0].tensor->shape;
+  if (place.expert >= 0) {
+    shape.erase(shape.begin());
+  } else if (place.turned) {
+    std::swap(shape[1], shape[2]);
+  } else if (is_filter(name) && shape.size() == 2) {
+    shape.insert(shape.begin() + 1, 1);
+  }
+  shape.back() *= place.turns;
+  out.shape = Shape(shape);
+  out.arrangement = arrangement_of(family_, config(), name, shape[0]);
+  return out;
 }
 
 std::string GgufSource::format() const { return fmt::format("GGUF {}", main_type_->name); }
 
-const GgufTensor& GgufSource::tensor(const std::string& name) const {
+const GgufSource::Entry& GgufSource::entry(const std::string& name) const {
   const auto it = tensors_.find(name);
   if (it == tensors_.end()) {
     fail_missing(name);
   }
-  return *it->second;
+  return it->second;
 }
 
 bool GgufSource::weights_are_here() const {
@@ -91,99 +125,184 @@ const std::byte* GgufSource::values(const GgufTensor& tensor) const {
   return fetched_->raw(*same).data();
 }
 
-Shape GgufSource::shape(const std::string& name) const { return Shape(tensor(name).shape); }
-
-int64_t GgufSource::permuted_heads(const std::string& name) const {
-  if (!family_.interleaved_rope) {
-    return 0;
-  }
-  if (name.find(".self_attn.q_proj.") != std::string::npos) {
-    return config()["num_attention_heads"].get<int64_t>();
-  }
-  const bool is_key = name.find(".self_attn.k_proj.") != std::string::npos;
-  return is_key ? config()["num_key_value_heads"].get<int64_t>() : 0;
+const std::byte* GgufSource::values(const Part& part) const {
+  const GgufTensor& t = *part.tensor;
+  const uint64_t matrices = part.place.expert >= 0 ? static_cast<uint64_t>(t.shape[0]) : 1;
+  const auto number = static_cast<uint64_t>(std::max<int64_t>(part.place.expert, 0));
+  return values(t) + t.bytes / matrices * number;
 }
+
+Shape GgufSource::shape(const std::string& name) const { return entry(name).shape; }
 
 void GgufSource::read_f32(const std::string& name, ElementRange part, float* destination,
                           ThreadPool* pool) const {
-  const GgufTensor& t = tensor(name);
-  const GgufType& type = *t.type;
-  const int64_t heads = permuted_heads(name);
-  const bool whole = part.size() == t.elements();
-  const bool in_blocks = part.begin % type.block == 0 && part.size() % type.block == 0;
-  if (!whole && (heads > 0 || !in_blocks)) {
-    std::vector<float> all(static_cast<size_t>(t.elements()));
-    read_f32(name, {0, t.elements()}, all.data(), pool);
-    std::copy_n(all.data() + part.begin, part.size(), destination);
-    return;
+  const Entry& e = entry(name);
+  if (!e.is_turned()) {
+    read_rows(e, part, destination, pool);
+    return to_published(e.arrangement.value, {destination, static_cast<size_t>(part.size())});
   }
-  if (heads > 0) {
-    const int64_t width = t.shape.size() == 1 ? 1 : t.row_length();
-    each_permuted_row(name, heads, pool, [&](int64_t row, const std::byte* bytes) {
-      type.decode(bytes, width, destination + row * width);
-    });
-  } else {
-    const std::byte* source = values(t) + part.begin / type.block * type.block_bytes;
-    split_work(pool, part.size() / type.block, kGrain / type.block,
-               [&](int64_t begin, int64_t end) {
-                 type.decode(source + begin * type.block_bytes, (end - begin) * type.block,
-                             destination + begin * type.block);
-               });
+  const std::lock_guard lock(turning_);
+  const int64_t each = e.shape.elements() / e.shape[0];
+  for (int64_t at = part.begin; at < part.end;) {
+    const int64_t in_matrix = at % each;
+    const int64_t n = std::min(part.end - at, each - in_matrix);
+    const std::vector<float>& matrix = turned_matrix(name, at / each, pool);
+    std::copy_n(matrix.data() + in_matrix, n, destination + (at - part.begin));
+    at += n;
   }
-  if (family_.norms_plus_one && name.ends_with("norm.weight")) {
-    std::for_each(destination, destination + part.size(), [](float& x) { x -= 1; });
-  }
-}
-
-// The converter turned the two halves of each head into pairs: its row 2i + j is row j * d/2 + i of
-// transformers. A bias is a column of rows of one.
-void GgufSource::each_permuted_row(
-    const std::string& name, int64_t heads, ThreadPool* pool,
-    const std::function<void(int64_t row, const std::byte* bytes)>& each) const {
-  const GgufTensor& t = tensor(name);
-  const std::byte* source = values(t);
-  const GgufType& type = *t.type;
-  const int64_t width = t.shape.size() == 1 ? 1 : t.row_length();
-  const int64_t rows = t.elements() / width;
-  if (rows % heads != 0 || rows / heads % 2 != 0 || width % type.block != 0) {
-    throw Error("M245", fmt::format("tensor \"{}\" of shape {} does not split into {} heads", name,
-                                    shape(name).text(), heads))
-        .at(path().string())
-        .hint("the file is damaged; fetch or convert it again");
-  }
-  const int64_t half = rows / heads / 2;
-  const int64_t row_bytes = width / type.block * type.block_bytes;
-  split_work(pool, rows, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const int64_t head = row / (2 * half);
-      const int64_t j = row % (2 * half) / half;
-      const int64_t i = row % half;
-      each(row, source + (head * 2 * half + 2 * i + j) * row_bytes);
-    }
-  });
-}
-
-// Norms and the embedding are read as floats, and so is the head.
-std::optional<DType> GgufSource::stored_type(const std::string& name) const {
-  const DType type = tensor(name).type->dtype;
-  return type == DType::f32 || name == "lm_head.weight" ? std::nullopt : std::optional(type);
 }
 
 // Blocks lie inside rows, so that rows can stand in another order.
+void GgufSource::read_rows(const Entry& e, ElementRange part, float* destination,
+                           ThreadPool* pool) const {
+  const GgufTensor& t = *e.parts[0].tensor;
+  const GgufType& type = *t.type;
+  const std::byte* const source = values(e.parts[0]);
+  const AxisSwap &rows = e.arrangement.rows, &columns = e.arrangement.columns;
+  if (!rows.any() && !columns.any()) {
+    const int64_t first = part.begin / type.block * type.block;
+    const int64_t last = (part.end + type.block - 1) / type.block * type.block;
+    std::vector<float> around;
+    float* to = destination;
+    if (first != part.begin || last != part.end) {
+      around.resize(static_cast<size_t>(last - first));
+      to = around.data();
+    }
+    split_work(pool, (last - first) / type.block, kGrain / type.block,
+               [&](int64_t begin, int64_t end) {
+                 type.decode(source + (first / type.block + begin) * type.block_bytes,
+                             (end - begin) * type.block, to + begin * type.block);
+               });
+    if (!around.empty()) {
+      std::copy_n(around.data() + (part.begin - first), part.size(), destination);
+    }
+    return;
+  }
+  const int64_t width = width_of(e, t);
+  const int64_t row_bytes = width / type.block * type.block_bytes;
+  const int64_t first = part.begin / width;
+  const int64_t last = (part.end + width - 1) / width;
+  split_work(
+      pool, last - first, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
+        std::vector<float> row(static_cast<size_t>(width));
+        for (int64_t r = first + begin; r < first + end; ++r) {
+          type.decode(source + rows.stored(r) * row_bytes, width, row.data());
+          const int64_t from = std::max(part.begin - r * width, int64_t{0});
+          const int64_t to = std::min(part.end - r * width, width);
+          for (int64_t c = from; c < to; ++c) {
+            destination[r * width + c - part.begin] = row[static_cast<size_t>(columns.stored(c))];
+          }
+        }
+      });
+}
+
+// A bias is a column of rows of one.
+int64_t GgufSource::width_of(const Entry& e, const GgufTensor& t) const {
+  const int64_t width = t.shape.size() == 1 ? 1 : t.row_length();
+  const AxisSwap &rows = e.arrangement.rows, &columns = e.arrangement.columns;
+  const int64_t count = t.elements() / width;
+  const bool uneven = family_.interleaved_rope && rows.any() && rows.end() != count;
+  if (uneven || rows.end() > count || columns.end() > width || width % t.type->block != 0) {
+    throw Error("M245", fmt::format("tensor \"{}\" of shape {} does not split into heads", t.name,
+                                    Shape(t.shape).text()))
+        .at(path().string())
+        .hint("the file is damaged; fetch or convert it again");
+  }
+  return width;
+}
+
+const std::vector<float>& GgufSource::turned_matrix(const std::string& name, int64_t expert,
+                                                    ThreadPool* pool) const {
+  if (turned_.name == name && turned_.expert == expert) {
+    return turned_.values;
+  }
+  constexpr int64_t kTogether = 16;  // rows written at a time
+  const Entry& e = entry(name);
+  const int64_t out = e.shape[e.shape.rank() - 1];
+  const int64_t in = e.shape.elements() / e.shape[0] / out;
+  turned_ = {name, expert, std::vector<float>(static_cast<size_t>(in * out))};
+  for (const Part& part : e.parts) {
+    const GgufType& type = *part.tensor->type;
+    const int64_t turns = part.place.turns, rows = out / turns;
+    std::vector<float> stored(static_cast<size_t>(in * rows));
+    if (in * rows % type.block != 0) {
+      throw Error("M245", fmt::format("tensor \"{}\" does not split into blocks of {}",
+                                      part.tensor->name, type.block))
+          .at(path().string())
+          .hint("the file is damaged; fetch or convert it again");
+    }
+    const std::byte* const source =
+        values(*part.tensor) + expert * in * rows / type.block * type.block_bytes;
+    split_work(pool, in * rows / type.block, kGrain / type.block, [&](int64_t begin, int64_t end) {
+      type.decode(source + begin * type.block_bytes, (end - begin) * type.block,
+                  stored.data() + begin * type.block);
+    });
+    split_work(pool, (in + kTogether - 1) / kTogether, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t i = begin * kTogether; i < std::min(in, end * kTogether); ++i) {
+          turned_.values[static_cast<size_t>(i * out + r * turns + part.place.turn)] =
+              stored[static_cast<size_t>(r * in + i)];
+        }
+      }
+    });
+  }
+  return turned_.values;
+}
+
+// Norms and the embedding are read as floats, and so are the head, what is stored through a
+// function, and experts in blocks: products of groups read plain values, or MXFP4.
+std::optional<DType> GgufSource::stored_type(const std::string& name) const {
+  const Entry& e = entry(name);
+  const DType type = e.parts[0].tensor->type->dtype;
+  if (e.is_turned()) {
+    const bool all = std::ranges::all_of(
+        e.parts, [](const Part& p) { return p.tensor->type->dtype == DType::mxfp4; });
+    return all ? std::optional(DType::mxfp4) : std::nullopt;
+  }
+  const bool read = type == DType::f32 || type == DType::mxfp4 || name == "lm_head.weight" ||
+                    e.arrangement.columns.any() || e.arrangement.value != StoredAs::same ||
+                    (e.parts[0].place.expert >= 0 && is_packed(type));
+  return read ? std::nullopt : std::optional(type);
+}
+
 bool GgufSource::read_packed(const std::string& name, Tensor& packed) const {
-  const GgufTensor& t = tensor(name);
-  if (t.type->dtype != packed.dtype || shape(name) != packed.shape) {
+  const Entry& e = entry(name);
+  if (stored_type(name) != packed.dtype || e.shape != packed.shape) {
     return false;
   }
-  if (const int64_t heads = permuted_heads(name); heads > 0) {
-    const size_t row_bytes = packed.bytes() / static_cast<size_t>(packed.shape[0]);
-    each_permuted_row(name, heads, nullptr, [&](int64_t row, const std::byte* bytes) {
-      std::copy_n(bytes, row_bytes, packed.as<std::byte>() + static_cast<size_t>(row) * row_bytes);
-    });
-  } else {
-    std::copy_n(values(t), packed.bytes(), packed.as<std::byte>());
+  if (packed.dtype == DType::mxfp4) {
+    read_mxfp4(e, packed);
+    return true;
+  }
+  const std::byte* const source = values(e.parts[0]);
+  auto* const to = packed.as<std::byte>();
+  if (!e.arrangement.rows.any()) {
+    std::copy_n(source, packed.bytes(), to);
+    return true;
+  }
+  const int64_t rows = e.shape.elements() / width_of(e, *e.parts[0].tensor);
+  const size_t row_bytes = packed.bytes() / static_cast<size_t>(rows);
+  for (int64_t row = 0; row < rows; ++row) {
+    std::copy_n(source + static_cast<size_t>(e.arrangement.rows.stored(row)) * row_bytes, row_bytes,
+                to + static_cast<size_t>(row) * row_bytes);
   }
   return true;
+}
+
+void GgufSource::read_mxfp4(const Entry& e, Tensor& packed) const {
+  const int64_t in = e.shape[1], out = e.shape[2];
+  auto* const codes = packed.as<uint8_t>();
+  uint8_t* const exponents = codes + scales_at(packed.dtype, packed.shape);
+  for (const Part& part : e.parts) {
+    const auto* block = reinterpret_cast<const uint8_t*>(values(*part.tensor));
+    for (int64_t row = 0; row < e.shape[0] * out / part.place.turns; ++row) {
+      const int64_t at = (row * part.place.turns + part.place.turn) * in / kMxfp4Block;
+      for (int64_t i = 0; i < in / kMxfp4Block; ++i, block += kGgmlMxfp4Bytes) {
+        exponents[at + i] = *block;
+        mxfp4_from_ggml(block + 1, codes + (at + i) * (kMxfp4Block / 2));
+      }
+    }
+  }
 }
 
 std::string GgufSource::quantisation() const { return main_type_->quantised ? format() : ""; }

@@ -5,8 +5,10 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "io/gguf/arrangement.h"
 #include "io/gguf/family.h"
 #include "io/gguf/file.h"
+#include "io/gguf/names.h"
 #include "io/model_source.h"
 
 namespace sft {
@@ -34,14 +36,31 @@ class GgufSource : public ModelSource {
   std::optional<std::string> file_text(const std::string& file) const override;
 
  private:
-  const GgufTensor& tensor(const std::string& name) const;
+  // A published tensor: the parts of the file's tensors that it is made of.
+  struct Part {
+    const GgufTensor* tensor;
+    GgufPlace place;
+  };
+  struct Entry {
+    std::vector<Part> parts;
+    Shape shape;
+    Arrangement arrangement;
+    bool is_turned() const { return parts[0].place.turned || parts.size() > 1; }
+  };
+
+  Entry made_of(const std::string& name) const;
+  const Entry& entry(const std::string& name) const;
+  // The bytes of a part, from its first row on.
+  const std::byte* values(const Part& part) const;
   const std::byte* values(const GgufTensor& tensor) const;
-  // The heads of a tensor whose rows were permuted, 0 for any other.
-  int64_t permuted_heads(const std::string& name) const;
-  // Calls `each` with the number of a row and its bytes in the file.
-  void each_permuted_row(
-      const std::string& name, int64_t heads, ThreadPool* pool,
-      const std::function<void(int64_t row, const std::byte* bytes)>& each) const;
+  void read_rows(const Entry& entry, ElementRange part, float* destination, ThreadPool* pool) const;
+  // The length of a tensor's rows; M245 where its rows or columns are not those of heads.
+  int64_t width_of(const Entry& entry, const GgufTensor& tensor) const;
+  // One expert's matrix of a tensor that holds all, as it is published. `turned_` keeps the last
+  // one, as pieces of a tensor follow each other.
+  const std::vector<float>& turned_matrix(const std::string& name, int64_t expert,
+                                          ThreadPool* pool) const;
+  void read_mxfp4(const Entry& entry, Tensor& packed) const;
 
   GgufFile file_;                // or its head
   std::function<void()> fetch_;  // null: `file_` is whole
@@ -49,7 +68,14 @@ class GgufSource : public ModelSource {
   mutable std::unique_ptr<GgufFile> fetched_;
   const GgufFamily& family_;
   std::vector<std::string> names_;
-  std::unordered_map<std::string, const GgufTensor*> tensors_;
+  std::unordered_map<std::string, Entry> tensors_;
+  struct Turned {
+    std::string name;
+    int64_t expert = -1;
+    std::vector<float> values;
+  };
+  mutable std::mutex turning_;
+  mutable Turned turned_;
   const GgufType* main_type_ = nullptr;  // of most of the weights
   DType stored_dtype_ = DType::f32;
 };

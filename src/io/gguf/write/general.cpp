@@ -133,7 +133,8 @@ GgufGeneral general_of(const ModelSource& source, const fs::path& folder) {
   return g;
 }
 
-GgufName set_general(GgufMetadata& m, const GgufGeneral& general, int64_t parameters) {
+GgufName set_general(GgufMetadata& m, const GgufGeneral& general, const GgufSize& size) {
+  const int64_t parameters = size.all;
   const Json& card = general.card;
   set_sampling(m, general.generation);
   GgufName name{first_text(card, {"name", "model_name"}),
@@ -148,7 +149,9 @@ GgufName set_general(GgufMetadata& m, const GgufGeneral& general, int64_t parame
   }
   fill_from(name, general.folder, parameters);
   if (name.size_label.empty() && parameters != 0) {
-    name.size_label = gguf_size_label(parameters);
+    name.size_label =
+        size.experts > 0 ? fmt::format("{}x{}", size.experts, gguf_size_label(size.with_one_expert))
+                         : gguf_size_label(parameters);
   }
   m.text("general.name", name.full);
   m.text("general.author", first_text(card, {"author", "model_author", "model_creator"}));

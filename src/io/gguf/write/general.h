@@ -21,8 +21,13 @@ struct GgufGeneral {
 Json card_of(const std::string& readme);
 GgufGeneral general_of(const ModelSource& source, const fs::path& folder);
 
-// Writes the keys, and returns the name that they give the model. `parameters` as in
-// read_gguf_name.
-GgufName set_general(GgufMetadata& metadata, const GgufGeneral& general, int64_t parameters);
+// How many values a model has: all, as in read_gguf_name, and those that a text passes where it
+// goes to one expert; `experts` is 0 without any.
+struct GgufSize {
+  int64_t all = 0, with_one_expert = 0, experts = 0;
+};
+
+// Writes the keys, and returns the name that they give the model.
+GgufName set_general(GgufMetadata& metadata, const GgufGeneral& general, const GgufSize& size);
 
 }  // namespace sft

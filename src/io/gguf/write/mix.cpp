@@ -24,9 +24,16 @@ bool holds(std::string_view name, std::string_view part) {
   return name.find(part) != std::string_view::npos;
 }
 
-// Vectors and norms stay in float32.
+// Vectors, norms, routers and the filters of convolutions stay in float32.
 bool stays_plain(const GgufTensorPlace& t) {
-  return t.shape.size() < 2 || !t.name.ends_with(".weight") || t.name.ends_with("_norm.weight");
+  return t.shape.size() < 2 || !t.name.ends_with(".weight") || t.name.ends_with("_norm.weight") ||
+         holds(t.name, "ffn_gate_inp.weight") || holds(t.name, "ssm_conv1d.weight") ||
+         holds(t.name, "shortconv.conv.weight");
+}
+
+// Of a model whose q, k and v are one tensor, that counts as v.
+bool is_values(std::string_view name) {
+  return holds(name, "attn_v.weight") || holds(name, "attn_qkv.weight");
 }
 
 // The layers at both ends, and every third between, are worth more bits.
@@ -50,44 +57,52 @@ DType smaller_blocks(DType type) {
 
 int64_t block_of(DType type) { return find_gguf_type(type)->block; }
 
-// Where the layers are counted as the file has them, as the quantiser does.
-struct Counts {
-  int64_t values = 0, down = 0, all_values = 0;
-};
-
-DType quantised_type(const GgufMix& mix, const GgufModelFacts& model, const GgufTensorPlace& t,
-                     Counts& counts) {
-  const int64_t width = t.shape.back();
-  const bool mixed = mix.name.ends_with("_m");
-  DType type = mix.type;
-  if (t.name == "output.weight" || (model.tied && t.name == "token_embd.weight")) {
-    type = width % block_of(type) != 0 ? DType::q8_0 : DType::q6_k;
-  } else if (holds(t.name, "attn_v.weight")) {
-    if (mixed && more_bits(counts.values, counts.all_values)) {
-      type = DType::q6_k;
-    }
-    if (model.shares_heads_by_8 && type == DType::q4_k) {
-      type = DType::q5_k;
-    }
-    ++counts.values;
-  } else if (holds(t.name, "ffn_down")) {
-    if (mixed && more_bits(counts.down, model.layers)) {
-      type = DType::q6_k;
-    }
-    ++counts.down;
-  }
-  if (width % block_of(type) != 0) {
-    type = smaller_blocks(type);
-  }
-  return width % block_of(type) != 0 ? DType::f16 : type;
-}
-
 int layer_of(std::string_view name) {
   int layer = -1;
   if (name.starts_with("blk.")) {
     std::from_chars(name.data() + 4, name.data() + name.size(), layer);
   }
   return layer;
+}
+
+// Where the tensors are counted as the file has them, as the quantiser does.
+struct Counts {
+  int64_t values = 0, all_values = 0;
+};
+
+DType quantised_type(const GgufMix& mix, const GgufModelFacts& model, const GgufTensorPlace& t,
+                     Counts& counts) {
+  constexpr int64_t kOfMixtral = 8;  // experts: its attention is small, and gets more bits
+  const int64_t width = t.shape.back();
+  const bool mixed = mix.name.ends_with("_m");
+  DType type = mix.type;
+  if (t.name == "output.weight" || (model.tied && t.name == "token_embd.weight")) {
+    type = width % block_of(type) != 0 ? DType::q8_0 : DType::q6_k;
+  } else if (is_values(t.name)) {
+    if (mixed && more_bits(counts.values, counts.all_values)) {
+      type = DType::q6_k;
+    }
+    if (model.shares_heads_by_8 && type == DType::q4_k) {
+      type = DType::q5_k;
+    }
+    if (model.experts == kOfMixtral) {
+      type = DType::q8_0;
+    }
+    ++counts.values;
+  } else if (holds(t.name, "attn_k.weight") && model.experts == kOfMixtral) {
+    type = DType::q8_0;
+  } else if (holds(t.name, "ffn_down")) {
+    if (mixed && more_bits(layer_of(t.name), model.layers)) {
+      type = DType::q6_k;
+    }
+  } else if (holds(t.name, "attn_output.weight") && model.experts == kOfMixtral &&
+             mix.name == "q4_k_m") {
+    type = DType::q5_k;
+  }
+  if (width % block_of(type) != 0) {
+    type = smaller_blocks(type);
+  }
+  return width % block_of(type) != 0 ? DType::f16 : type;
 }
 
 }  // namespace
@@ -109,7 +124,7 @@ std::vector<const GgufType*> gguf_types(const GgufMix& mix, const GgufModelFacts
                                         const std::vector<GgufTensorPlace>& tensors) {
   Counts counts;
   counts.all_values =
-      std::ranges::count_if(tensors, [](const auto& t) { return holds(t.name, "attn_v.weight"); });
+      std::ranges::count_if(tensors, [](const auto& t) { return is_values(t.name); });
   std::vector<const GgufType*> types;
   for (const GgufTensorPlace& t : tensors) {
     DType type = DType::f32;

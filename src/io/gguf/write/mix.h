@@ -29,6 +29,7 @@ struct GgufModelFacts {
   int64_t layers = 0;
   bool tied = false;               // the head is the embedding table
   bool shares_heads_by_8 = false;  // a 70B: eight heads share one of the values
+  int64_t experts = 0;             // a token's choice in a layer; 0: none
 };
 
 struct GgufTensorPlace {

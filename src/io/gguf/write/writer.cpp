@@ -59,8 +59,12 @@ class Encoded {
   std::span<const std::byte> rows(int64_t begin, int64_t end) {
     const GgufType& type = *tensor_.type;
     const int64_t n = (end - begin) * tensor_.width();
-    values_.resize(static_cast<size_t>(n));
     bytes_.resize(static_cast<size_t>(n / type.block * type.block_bytes));
+    if (tensor_.copy) {
+      tensor_.copy(begin, end, bytes_.data());
+      return bytes_;
+    }
+    values_.resize(static_cast<size_t>(n));
     tensor_.fill(begin, end, values_.data());
     std::atomic<bool> sound = true;
     split_work(pool_, n / type.block, kGrain / type.block, [&](int64_t first, int64_t last) {

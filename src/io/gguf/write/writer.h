@@ -23,6 +23,8 @@ struct GgufOutput {
   // a multiple of `together`.
   std::function<void(int64_t begin, int64_t end, float* into)> fill;
   int64_t together = 1;
+  // In its place where values are stored in the file's format already: their bytes.
+  std::function<void(int64_t begin, int64_t end, std::byte* into)> copy{};
 
   int64_t width() const { return shape.empty() ? 1 : shape.back(); }
   int64_t rows() const { return elements_of(shape) / width(); }
