@@ -68,10 +68,10 @@ Arrangement arrangement_of(const GgufFamily& family, const Json& config, std::st
     // The two halves of each head become pairs.
     const bool query = name.find(".self_attn.q_proj.") != std::string_view::npos;
     const bool key = name.find(".self_attn.k_proj.") != std::string_view::npos;
-    const int64_t heads = query ? count_of(config, "num_attention_heads", 0)
-                          : key ? count_of(config, "num_key_value_heads",
-                                           count_of(config, "num_attention_heads", 0))
-                                : 0;
+    const int64_t heads =
+        query ? count_of(config, "num_attention_heads", 0)
+        : key ? count_of(config, "num_key_value_heads", count_of(config, "num_attention_heads", 0))
+              : 0;
     if (heads > 0) {
       out.rows = {0, heads, 2, rows / heads / 2, 1};
     }

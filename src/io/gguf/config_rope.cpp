@@ -53,8 +53,8 @@ Json rope_scaling(const MetadataReader& r) {
   const std::string type = r.string("rope.scaling.type").value_or("none");
   const double factor =
       r.number("rope.scaling.factor").value_or(r.number("rope.scale_linear").value_or(1));
-  if (type == "longrope") {
-    return longrope(r);
+  if (type == "longrope" || r.file().find("rope_factors_long.weight") != nullptr) {
+    return longrope(r);  // Phi-3's files name no type
   }
   if (type == "yarn") {
     const bool of_ministral = r.family().is("ministral3");

@@ -49,8 +49,8 @@ class MetadataReader {
     if (const auto* list = std::get_if<std::vector<int64_t>>(&v->value)) {
       const bool hybrid = family_.is("lfm2");
       const int64_t most = list->empty() ? 0 : std::ranges::max(*list);
-      if (most <= 0 || std::ranges::any_of(
-                           *list, [&](auto n) { return n != most && (n != 0 || !hybrid); })) {
+      if (most <= 0 ||
+          std::ranges::any_of(*list, [&](auto n) { return n != most && (n != 0 || !hybrid); })) {
         fail("the number of key heads differs from layer to layer");
       }
       return most;

@@ -63,7 +63,8 @@ std::optional<LayerName> split_layer(std::string_view name, std::string_view pre
 
 // "attn_q.weight" -> "self_attn.q_proj.weight" by `from` and `to`; "" where there is none.
 std::string renamed(const GgufFamily& family, std::string_view name,
-                    std::string_view GgufTensorName::*from, std::string_view GgufTensorName::*to) {
+                    std::string_view GgufTensorName::* from,
+                    std::string_view GgufTensorName::* to) {
   const size_t dot = name.rfind('.');
   const std::string_view part = name.substr(0, dot);
   const std::string_view kind = dot == std::string_view::npos ? "" : name.substr(dot + 1);
@@ -150,8 +151,8 @@ std::optional<std::vector<std::string>> of_experts(const GgufFamily& family, int
   std::vector<std::string> names;
   if (e.as_one) {
     if (part != kUp) {
-      names.push_back(in_layer(
-          kLayers, layer, fmt::format("{}{}{}", e.block, hf, kind == ".bias" ? "_bias" : "")));
+      names.push_back(in_layer(kLayers, layer,
+                               fmt::format("{}{}{}", e.block, hf, kind == ".bias" ? "_bias" : "")));
     }
     return names;
   }
@@ -173,12 +174,14 @@ std::vector<GgufPlace> gguf_places(const GgufFamily& family, std::string_view hf
     const GgufExperts& e = family.experts;
     if (family.has_experts() && name->rest.starts_with(e.block)) {
       const std::string_view rest = name->rest.substr(e.block.size());
-      auto places = e.as_one ? places_as_one(e, name->layer, rest) : place_apart(e, name->layer, rest);
+      auto places =
+          e.as_one ? places_as_one(e, name->layer, rest) : place_apart(e, name->layer, rest);
       if (!places.empty()) {
         return places;
       }
     }
-    const std::string ours = renamed(family, name->rest, &GgufTensorName::hf, &GgufTensorName::gguf);
+    const std::string ours =
+        renamed(family, name->rest, &GgufTensorName::hf, &GgufTensorName::gguf);
     if (!ours.empty()) {
       return {{in_layer(kBlocks, name->layer, ours)}};
     }

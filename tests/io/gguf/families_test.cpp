@@ -22,6 +22,8 @@ std::unique_ptr<ModelSource> opened(const fs::path& path) {
   return ModelSource::open(path.string(), "", {});
 }
 
+constexpr size_t kSpare = 4096;  // more than the frozen ones of a tiny model take
+
 // A folder with a family's config.json for the vocabulary of a tokenizer, and random weights.
 fs::path random_model(const char* family, const fs::path& folder) {
   const fs::path tokenizer = fs::path(SFT_TEST_DIR) / "golden" / "models" / "chatml";
@@ -36,6 +38,12 @@ fs::path random_model(const char* family, const fs::path& folder) {
   }
   if (config["model_type"] == "qwen3_5_text") {  // the runtime has one width for both
     config["linear_value_head_dim"] = config["linear_key_head_dim"];
+    config["attention_bias"] = false;
+  }
+  if (config["model_type"] == "cohere2") {
+    config.erase("layer_types");  // the usual ones
+  }
+  if (config["model_type"] == "hunyuan_v1_dense") {
     config["attention_bias"] = false;
   }
   if (config["model_type"] == "olmoe") {
@@ -53,11 +61,19 @@ fs::path random_model(const char* family, const fs::path& folder) {
   }
   write_text(folder / "config.json", config.dump());
   const Model described = Model::from_config(config);
-  std::vector<float> values(static_cast<size_t>(described.layout.elements));
+  std::vector<StreamedTensor> tensors;
+  std::vector<float> values(static_cast<size_t>(described.layout.elements) + kSpare);
   for (size_t i = 0; i < values.size(); ++i) {
     values[i] = std::sin(static_cast<float>(i));
   }
-  const auto tensors = streamed(named_tensors(described.trained, described.layout, values.data()));
+  // The frozen ones are what routers correct their choice by.
+  for (const auto* const specs : {&described.trained, &described.frozen}) {
+    const ParamLayout layout = layout_parameters(*specs, described.blocks());
+    SFT_ASSERT(layout.elements <= static_cast<int64_t>(values.size()));
+    for (StreamedTensor& t : streamed(named_tensors(*specs, layout, values.data()))) {
+      tensors.push_back(std::move(t));
+    }
+  }
   write_safetensors(folder / "model.safetensors", tensors, DType::f32);
   return folder;
 }

@@ -55,11 +55,11 @@ class Planner : public std::enable_shared_from_this<Planner> {
     const ModelConfig& c = model_.config;
     const std::string_view arch = family_.architecture;
     constexpr int kLayersOf70b = 80;
-    return {c.layers,
-            std::ranges::none_of(all_, [](const auto& t) { return t.name == "output.weight"; }),
-            c.layers == kLayersOf70b &&
-                ((arch == "llama" && c.heads != c.kv_heads) || arch == "qwen2"),
-            c.routing.experts};
+    return {
+        c.layers,
+        std::ranges::none_of(all_, [](const auto& t) { return t.name == "output.weight"; }),
+        c.layers == kLayersOf70b && ((arch == "llama" && c.heads != c.kv_heads) || arch == "qwen2"),
+        c.routing.experts};
   }
 
   // The tensors that the family has, by their published names.
@@ -187,13 +187,13 @@ class Planner : public std::enable_shared_from_this<Planner> {
   GgufOutput matrix(const std::string& name, const Shape& shape, const std::string& tensor) {
     const int64_t rows = shape[0], width = shape.elements() / rows;
     const Arrangement order = arrangement_of(family_, source_.config(), name, rows);
-    return {tensor,
-            {rows, width},
-            nullptr,
-            [self = shared_from_this(), name, width, order](int64_t begin, int64_t end,
-                                                            float* into) {
-              self->read_rows(name, width, order, begin, end, into);
-            }};
+    return {
+        tensor,
+        {rows, width},
+        nullptr,
+        [self = shared_from_this(), name, width, order](int64_t begin, int64_t end, float* into) {
+          self->read_rows(name, width, order, begin, end, into);
+        }};
   }
 
   // Rows that follow each other in both are read together.
@@ -221,17 +221,17 @@ class Planner : public std::enable_shared_from_this<Planner> {
   // The bias (experts, turns * n) of which a tensor has every so many-th column.
   GgufOutput every(const std::string& name, const Shape& shape, const GgufPlace& place) {
     const int64_t wide = shape[1], n = wide / place.turns;
-    return {place.tensor,
-            {shape[0], n},
-            nullptr,
-            [self = shared_from_this(), name, place, wide, n](int64_t begin, int64_t end,
-                                                              float* into) {
-              std::vector<float> values(static_cast<size_t>((end - begin) * wide));
-              self->source_.read_f32(name, {begin * wide, end * wide}, values.data());
-              for (int64_t i = 0; i < (end - begin) * n; ++i) {
-                into[i] = values[static_cast<size_t>(i * place.turns + place.turn)];
-              }
-            }};
+    return {
+        place.tensor,
+        {shape[0], n},
+        nullptr,
+        [self = shared_from_this(), name, place, wide, n](int64_t begin, int64_t end, float* into) {
+          std::vector<float> values(static_cast<size_t>((end - begin) * wide));
+          self->source_.read_f32(name, {begin * wide, end * wide}, values.data());
+          for (int64_t i = 0; i < (end - begin) * n; ++i) {
+            into[i] = values[static_cast<size_t>(i * place.turns + place.turn)];
+          }
+        }};
   }
 
   // One expert's matrix (in, turns * out) at a time, turned over to (out, in).
@@ -247,8 +247,7 @@ class Planner : public std::enable_shared_from_this<Planner> {
                 self->source_.read_f32(name, {e * in * wide, (e + 1) * in * wide}, values.data());
                 for (int64_t o = 0; o < out; ++o) {
                   for (int64_t i = 0; i < in; ++i) {
-                    *into++ =
-                        values[static_cast<size_t>(i * wide + o * place.turns + place.turn)];
+                    *into++ = values[static_cast<size_t>(i * wide + o * place.turns + place.turn)];
                   }
                 }
               }
@@ -256,16 +255,18 @@ class Planner : public std::enable_shared_from_this<Planner> {
             out};
   }
 
-  bool is_mxfp4(const std::string& name) const {
-    return source_.stored_type(name) == DType::mxfp4;
-  }
+  bool is_mxfp4(const std::string& name) const { return source_.stored_type(name) == DType::mxfp4; }
 
   // What is published in MXFP4 stays in it, whatever the rest becomes.
   void add_mxfp4(const std::string& name, const Shape& shape) {
     const int64_t in = shape[1], wide = shape[2];
     for (const GgufPlace& place : gguf_places(family_, name)) {
       const int64_t out = wide / place.turns;
-      all_.push_back({place.tensor, {shape[0], out, in}, find_gguf_type(DType::mxfp4), {}, 1,
+      all_.push_back({place.tensor,
+                      {shape[0], out, in},
+                      find_gguf_type(DType::mxfp4),
+                      {},
+                      1,
                       [self = shared_from_this(), name, shape, place, in](
                           int64_t begin, int64_t end, std::byte* into) {
                         self->copy_mxfp4(name, shape, place, in, begin, end, into);

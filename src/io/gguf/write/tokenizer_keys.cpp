@@ -28,7 +28,8 @@ void set_space_prefix(GgufMetadata& m, const Json& tokenizer_config) {
 
 void add_family_tokens(const GgufFamily& family, WrittenVocabulary& v) {
   for (const FamilyToken& token : kFamilyTokens) {
-    const bool there = std::ranges::any_of(v.ids, [&](const auto& id) { return id.first == token.kind; });
+    const bool there =
+        std::ranges::any_of(v.ids, [&](const auto& id) { return id.first == token.kind; });
     const auto found = std::ranges::find(v.tokens, token.text);
     if (family.is(token.family) && !there && found != v.tokens.end()) {
       v.ids.emplace_back(token.kind, found - v.tokens.begin());
