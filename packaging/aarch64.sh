@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The CPU half for 64-bit Arm, compiled on this machine: Debian 12's arm64 libraries in a folder, GCC 12 for aarch64, and qemu to run
 # the tests with. CUDA's sbsa target is not part of it: no toolkit for it can be had from Debian.
-# usage: packaging/aarch64.sh root build [targets]      needs Debian's mirror; as root, for the compiler and qemu-user
+# usage: packaging/aarch64.sh root build [targets]      needs Debian's mirror; as root, for the compiler and qemu-user; CMAKE_FLAGS as for make
 #   then  packaging/aarch64.sh --run root program [arguments]
 set -euo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)
@@ -46,5 +46,5 @@ root=$(realpath "$root")
 
 PKG_CONFIG_LIBDIR=$root/usr/lib/aarch64-linux-gnu/pkgconfig:$root/usr/share/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root \
   cmake -S "$source" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_TOOLCHAIN_FILE="$source/packaging/aarch64.cmake" \
-  -DCMAKE_SYSROOT="$root" -DSFT_CUDA=OFF -DSFT_ARROW=OFF >"$build.log"
+  -DCMAKE_SYSROOT="$root" -DSFT_CUDA=OFF -DSFT_ARROW=OFF ${CMAKE_FLAGS:-} >"$build.log"
 cmake --build "$build" -j "${JOBS:-$(nproc)}" --target "${@:-sft}"

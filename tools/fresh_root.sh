@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The first hour of a stranger: a fresh Debian 12 in a folder (by debootstrap), a fresh clone of this repository's HEAD in it,
+# The first hour of a stranger: a fresh Debian in a folder (by debootstrap), a fresh clone of this repository's HEAD in it,
 # README.md's code blocks in order with the seconds that each took, then `make test`. As root, with Debian's mirror and PyPI.
-# usage: tools/fresh_root.sh [folder]       MIRROR=… another mirror than this machine's; TEST=0 leaves `make test` out
+# usage: tools/fresh_root.sh [folder]       MIRROR=… another mirror than this machine's; SUITE=… another release than Debian 12's bookworm;
+#                                           TEST=0 leaves `make test` out
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 root=${1:-$here/out/fresh-root}
@@ -11,7 +12,7 @@ command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recomme
 seconds() { local begin=$SECONDS; "$@"; printf '%7d s  %s\n' $((SECONDS - begin)) "$1"; }
 
 make_root() {
-  debootstrap --variant=minbase --include=ca-certificates,git,make bookworm "$root" "$mirror" >"$root.log" 2>&1
+  debootstrap --variant=minbase --include=ca-certificates,git,make "${SUITE:-bookworm}" "$root" "$mirror" >"$root.log" 2>&1
   # What this machine knows about reaching PyPI.
   cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
   for file in /etc/pip.conf /etc/resolv.conf /etc/hosts; do [ ! -e "$file" ] || cp -L "$file" "$root$file"; done

@@ -19,12 +19,13 @@ std::vector<float> random(size_t n, uint64_t stream) {
 }
 
 // Every combination of transposition, leading dimensions wider than the rows, alpha and beta, for
-// sizes on both sides of where the product is split among threads.
+// sizes on both sides of where the product is split among threads and of the plain one's blocks.
 TEST(Gemm, equals_the_sum_of_products) {
   struct Size {
     int64_t m, n, k;
   };
-  for (const Size& s : {Size{1, 1, 1}, Size{3, 5, 7}, Size{64, 65, 70}, Size{130, 33, 100}}) {
+  for (const Size& s : {Size{1, 1, 1}, Size{3, 5, 7}, Size{64, 65, 70}, Size{130, 33, 100},
+                        Size{5, 1040, 3}, Size{7, 18, 600}}) {
     for (int which = 0; which < 8; ++which) {
       const bool ta = (which & 1) != 0;
       const bool tb = (which & 2) != 0;
@@ -35,22 +36,27 @@ TEST(Gemm, equals_the_sum_of_products) {
       const auto a = random(static_cast<size_t>((ta ? s.k : s.m) * lda), 1);
       const auto b = random(static_cast<size_t>((tb ? s.n : s.k) * ldb), 2);
       const auto before = random(static_cast<size_t>(s.m * ldc), 3);
-      for (const int threads : {1, 3}) {
-        ThreadPool pool(threads);
+      for (const int threads : {0, 1, 3}) {  // 0: the plain one
         auto c = before;
-        gemm(pool, {.transpose_a = ta,
-                    .transpose_b = tb,
-                    .m = s.m,
-                    .n = s.n,
-                    .k = s.k,
-                    .alpha = 1.25F,
-                    .a = a.data(),
-                    .lda = lda,
-                    .b = b.data(),
-                    .ldb = ldb,
-                    .beta = beta,
-                    .c = c.data(),
-                    .ldc = ldc});
+        const Gemm g = {.transpose_a = ta,
+                        .transpose_b = tb,
+                        .m = s.m,
+                        .n = s.n,
+                        .k = s.k,
+                        .alpha = 1.25F,
+                        .a = a.data(),
+                        .lda = lda,
+                        .b = b.data(),
+                        .ldb = ldb,
+                        .beta = beta,
+                        .c = c.data(),
+                        .ldc = ldc};
+        if (threads == 0) {
+          gemm_plain(g);
+        } else {
+          ThreadPool pool(threads);
+          gemm(pool, g);
+        }
         for (int64_t i = 0; i < s.m; ++i) {
           for (int64_t j = 0; j < ldc; ++j) {
             const auto at = static_cast<size_t>(i * ldc + j);
@@ -77,18 +83,21 @@ TEST(Gemm, ignores_the_old_values_when_beta_is_zero) {
   ThreadPool pool(2);
   const auto a = random(80 * 64, 1);
   const auto b = random(64 * 80, 2);
-  std::vector<float> c(80 * 80, NAN);
-  gemm(pool, {.m = 80,
-              .n = 80,
-              .k = 64,
-              .a = a.data(),
-              .lda = 64,
-              .b = b.data(),
-              .ldb = 80,
-              .c = c.data(),
-              .ldc = 80});
-  for (const float x : c) {
-    ASSERT_TRUE(std::isfinite(x));
+  for (const bool plain : {false, true}) {
+    std::vector<float> c(80 * 80, NAN);
+    const Gemm g = {.m = 80,
+                    .n = 80,
+                    .k = 64,
+                    .a = a.data(),
+                    .lda = 64,
+                    .b = b.data(),
+                    .ldb = 80,
+                    .c = c.data(),
+                    .ldc = 80};
+    plain ? gemm_plain(g) : gemm(pool, g);
+    for (const float x : c) {
+      ASSERT_TRUE(std::isfinite(x));
+    }
   }
 }
 
@@ -97,6 +106,8 @@ TEST(Gemm, of_nothing_does_nothing) {
   float c = 7.0F;
   gemm(pool, {.m = 0, .n = 1, .k = 1, .lda = 1, .ldb = 1, .c = &c, .ldc = 1});
   gemm(pool, {.m = 1, .n = 0, .k = 1, .lda = 1, .ldb = 1, .c = &c, .ldc = 1});
+  gemm_plain({.m = 0, .n = 1, .k = 1, .lda = 1, .ldb = 1, .c = &c, .ldc = 1});
+  gemm_plain({.m = 1, .n = 0, .k = 1, .lda = 1, .ldb = 1, .c = &c, .ldc = 1});
   EXPECT_EQ(c, 7.0F);
 }
 

@@ -1,5 +1,6 @@
 #include "ops/cpu/gemm.h"
 
+#if defined(__x86_64__)
 #include <dnnl.h>
 #include <fmt/format.h>
 #include <omp.h>
@@ -9,9 +10,11 @@
 #include <new>
 
 #include "core/error.h"
+#endif
 
 namespace sft::cpu {
 
+#if defined(__x86_64__)
 namespace {
 
 // oneDNN writes the code of its products at the first one, and does not look whether it was given
@@ -49,6 +52,9 @@ void gemm_serial(const Gemm& g) {
                                     g.m, g.k, g.k, g.n, static_cast<int>(status)));
   }
 }
+#else
+void gemm_serial(const Gemm& g) { gemm_plain(g); }
+#endif
 
 void gemm(ThreadPool& threads, const Gemm& g) {
   constexpr int64_t kSmall = 64LL * 64 * 64;  // less work than waking a thread is worth

@@ -1,5 +1,6 @@
 // Matrix products for the CPU kernels, over oneDNN's single-threaded sgemm: the rank's own threads
-// share a product, so two ranks in one process never share a thread pool.
+// share a product, so two ranks in one process never share a thread pool. Its kernels are for
+// x86-64; elsewhere it adds up a whole row in one float, and gemm_plain.cpp takes its place.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,9 @@ struct Gemm {
 
 // On the calling thread alone.
 void gemm_serial(const Gemm& g);
+// The same without oneDNN, by the compiler's vectors; sums over more than 256 are added in
+// stretches.
+void gemm_plain(const Gemm& g);
 // On all threads of the pool, split by rows or by columns of C.
 void gemm(ThreadPool& threads, const Gemm& g);
 

@@ -1,16 +1,16 @@
 // Vector code by the compiler: a kernel's inner loop is a plain loop in a function marked SFT_SIMD,
-// which is compiled once per instruction set and chosen when the program starts. No intrinsics, so
-// the loop stays readable as the kernel's specification.
+// which is compiled once per instruction set (levels, not one maker's names) and chosen when the
+// program starts. No intrinsics, so the loop stays readable as the kernel's specification.
 #pragma once
 
 #include <cstdint>
 
-// A sanitizer is not ready yet when the choice is made.
-#if defined(__x86_64__) && !defined(SFT_SANITIZED)
-// Levels, not the names of processors: those match one maker's alone.
+#if defined(__x86_64__) && !defined(SFT_SANITIZED)  // a sanitizer is not ready for the choice
 #define SFT_SIMD [[gnu::target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")]]
+#define SFT_SUM_BLOCK 256  // 32 terms for each of a vector's lanes
 #else
 #define SFT_SIMD
+#define SFT_SUM_BLOCK 128
 #endif
 #define SFT_INLINE [[gnu::always_inline]] inline
 
@@ -44,7 +44,7 @@ SFT_INLINE float fast_sigmoid(float x) { return 1.0F / (1.0F + fast_exp(-x)); }
 // The sum of term(i) for i in [0, n). Float32 lanes add up a block at most, and blocks are added in
 // float64: the error does not grow with n. A long row's small terms would otherwise be lost one
 // after the other against a sum that is already large.
-constexpr int64_t kSumBlock = 256;
+constexpr int64_t kSumBlock = SFT_SUM_BLOCK;
 template <class Term>
 SFT_INLINE double block_sum(int64_t n, const Term& term) {
   double total = 0.0;
