@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The CPU half for 64-bit Arm, compiled on this machine: Debian 12's arm64 libraries in a folder, GCC 12 for aarch64, and qemu to run
-# the tests with. CUDA's sbsa target is not part of it: no toolkit for it can be had from Debian.
+# For 64-bit Arm, compiled on this machine: Debian 12's arm64 libraries in a folder, GCC 12 for aarch64, and qemu to run the tests of
+# the CPU half with. The CUDA half (target sft_cuda) is compiled by this machine's nvcc for its sbsa target, with the libraries of that
+# side from PyPI's wheels.
 # usage: packaging/aarch64.sh root build [targets]      needs Debian's mirror; as root, for the compiler and qemu-user; CMAKE_FLAGS as for make
 #   then  packaging/aarch64.sh --run root program [arguments]
 set -euo pipefail
@@ -44,7 +45,40 @@ if [ ! -e "$root/.complete" ]; then
 fi
 root=$(realpath "$root")
 
+# nvcc looks for headers and libraries beside itself, in targets/sbsa-linux: the headers are those of any target.
+cuda=(-DSFT_CUDA=OFF)
+if [[ " $* " == *" sft_cuda "* ]]; then
+  toolkit=$(dirname "$(dirname "$(realpath "$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)")")")
+  there=$root/cuda
+  if [ ! -e "$there/.complete" ]; then
+    rm -rf "$there"
+    mkdir -p "$there/bin" "$there/wheels" "$there/targets/sbsa-linux/lib"
+    for tool in "$toolkit"/bin/*; do ln -s "$tool" "$there/bin/"; done
+    rm "$there/bin/nvcc" "$there/bin/nvcc.profile"
+    cp "$toolkit/bin/nvcc" "$toolkit/bin/nvcc.profile" "$there/bin/"
+    ln -s "$toolkit/nvvm" "$there/nvvm"
+    ln -s "$(realpath "$toolkit/include")" "$there/targets/sbsa-linux/include"
+    ln -s sbsa-linux "$there/targets/aarch64-linux"  # as CMake calls it
+    ln -s targets/sbsa-linux/include "$there/include"
+    python3 -m pip download -q --no-deps --only-binary=:all: --platform manylinux2014_aarch64 -d "$there/wheels" 'nvidia-cuda-runtime>=13,<14' 'nvidia-cublas>=13,<14'
+    for wheel in "$there"/wheels/*.whl; do
+      python3 -c 'import sys, zipfile; [zipfile.ZipFile(sys.argv[1]).extract(name, sys.argv[2]) for name in zipfile.ZipFile(sys.argv[1]).namelist()
+        if "/lib/libcudart" in name or "/lib/libcudadevrt" in name or "/lib/libcublasLt." in name]' "$wheel" "$there/wheels"
+    done
+    for library in "$there"/wheels/nvidia/*/lib/*; do
+      ln -s "$library" "$there/targets/sbsa-linux/lib/"
+      name=$(basename "$library")
+      [ "${name%.so.*}" = "$name" ] || ln -s "$library" "$there/targets/sbsa-linux/lib/${name%.so.*}.so"
+    done
+    rm "$there"/wheels/*.whl
+    touch "$there/.complete"
+  fi
+  cuda=(-DSFT_CUDA=ON -DSFT_NVCC="$there/bin/nvcc" -DCUDAToolkit_ROOT="$there" -DSFT_CUDNN_INCLUDE="$toolkit/include"
+        -DCMAKE_CUDA_HOST_COMPILER="$(command -v aarch64-linux-gnu-g++-12)" -DCMAKE_CUDA_FLAGS="-isystem $root/usr/include")
+fi
+
+# shellcheck disable=SC2086
 PKG_CONFIG_LIBDIR=$root/usr/lib/aarch64-linux-gnu/pkgconfig:$root/usr/share/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root \
   cmake -S "$source" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_TOOLCHAIN_FILE="$source/packaging/aarch64.cmake" \
-  -DCMAKE_SYSROOT="$root" -DSFT_CUDA=OFF -DSFT_ARROW=OFF ${CMAKE_FLAGS:-} >"$build.log"
+  -DCMAKE_SYSROOT="$root" "${cuda[@]}" -DSFT_ARROW=OFF ${CMAKE_FLAGS:-} >"$build.log"
 cmake --build "$build" -j "${JOBS:-$(nproc)}" --target "${@:-sft}"
