@@ -24,7 +24,7 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 import whole_models  # noqa: E402
 from datasets import load_dataset  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 from trl import SFTConfig, SFTTrainer  # noqa: E402
 
 GOLDEN = HERE.parent / "tests/golden"
@@ -33,7 +33,9 @@ ARGS = {"per_device_train_batch_size": 2, "max_steps": STEPS, "logging_steps": 1
         "gradient_checkpointing": False, "save_strategy": "no", "use_cpu": True, "max_length": 48, "weight_decay": 0.1}  # fmt: skip
 # Frequencies follow a document's length here, the longest so far of all batches there.
 APART = {"llama_dynamic"}
-WHOLE = {"gemma3_whole": whole_models.gemma3, "mistral3_whole": whole_models.mistral3, "qwen3_5_whole": whole_models.qwen3_5}
+WHOLE = {"gemma3_whole": whole_models.gemma3, "mistral3_whole": whole_models.mistral3, "qwen3_5_whole": whole_models.qwen3_5,
+         "qwen3_5_moe_whole": whole_models.qwen3_5_moe}
+JOINED = {"qwen3_5_moe_whole"}  # published with a layer's experts in two tensors, as in memory
 
 
 def make_folder(case, folder):
@@ -52,6 +54,8 @@ def make_folder(case, folder):
         model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
     families.randomise(model)
     model.save_pretrained(folder)
+    if case in JOINED:
+        save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
     return type(model)
 
 

@@ -178,9 +178,27 @@ bool HfSource::Weights::head_differs() const {
   return false;
 }
 
+std::optional<ExpertPlace> HfSource::joined_place(const std::string& name) const {
+  const Weights& w = weights();
+  if (w.stored.contains(name)) {
+    return std::nullopt;
+  }
+  auto place = expert_place(name);
+  const auto joined = place ? w.stored.find(place->tensor) : w.stored.end();
+  return joined != w.stored.end() && w.packed.find(joined->second) == nullptr &&
+                 place->shape_in(shape(place->tensor))
+             ? place
+             : std::nullopt;
+}
+
+bool HfSource::has(const std::string& name) const {
+  return weights().stored.contains(name) || joined_place(name).has_value();
+}
+
 SafetensorsFolder::Entry HfSource::entry(const std::string& name) const {
   const Weights& w = weights();
-  const auto it = w.stored.find(name);
+  const auto place = joined_place(name);
+  const auto it = w.stored.find(place ? place->tensor : name);
   if (it == w.stored.end()) {
     fail_missing(name);
   }
@@ -188,6 +206,9 @@ SafetensorsFolder::Entry HfSource::entry(const std::string& name) const {
 }
 
 Shape HfSource::shape(const std::string& name) const {
+  if (const auto place = joined_place(name)) {
+    return *place->shape_in(shape(place->tensor));
+  }
   const StoredTensor& t = *entry(name).tensor;
   if (const PackedTensors::Entry* const packed = weights().packed.find(t.name)) {
     return packed->shape;
@@ -203,7 +224,10 @@ Shape HfSource::shape(const std::string& name) const {
 
 void HfSource::read_f32(const std::string& name, ElementRange part, float* destination,
                         ThreadPool* pool) const {
-  weights().read(entry(name).tensor->name, part, destination, pool);
+  const auto place = joined_place(name);
+  const int64_t first = place ? place->index * shape(name).elements() : 0;
+  weights().read(entry(name).tensor->name, {first + part.begin, first + part.end}, destination,
+                 pool);
 }
 
 std::string HfSource::stored_name(const std::string& name) const {

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "io/config_quantisation.h"
+#include "io/joined_experts.h"
 #include "io/model_source.h"
 #include "io/packed_tensors.h"
 #include "io/safetensors.h"
@@ -21,7 +22,7 @@ class HfSource : public ModelSource {
 
   std::string format() const override;
   const std::vector<std::string>& names() const override { return weights().names; }
-  bool has(const std::string& name) const override { return weights().stored.contains(name); }
+  bool has(const std::string& name) const override;
   Shape shape(const std::string& name) const override;
   using ModelSource::read_f32;
   void read_f32(const std::string& name, ElementRange part, float* destination,
@@ -60,6 +61,8 @@ class HfSource : public ModelSource {
   void check_config();
   bool says_tied() const;
   void settle_head();
+  // The tensor that holds an expert's matrix among others; none for what has one of its own.
+  std::optional<ExpertPlace> joined_place(const std::string& name) const;
   SafetensorsFolder::Entry entry(const std::string& name) const;
 
   bool is_part_ = false;

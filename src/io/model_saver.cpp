@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/file_writer.h"
+#include "io/joined_experts.h"
 #include "io/model_card.h"
 #include "io/safetensors_writer.h"
 #include "io/saved_config.h"
@@ -90,7 +91,9 @@ void Saver::weights(std::span<const StreamedTensor> weights, ThreadPool* pool) {
       !options_.untied && config.value("tie_word_embeddings", !source_.has(kHead));
   std::vector<StreamedTensor> kept;
   std::unordered_set<std::string> names;
-  for (const StreamedTensor& t : weights) {
+  for (const StreamedTensor& t :
+       join_experts({weights.begin(), weights.end()},
+                    [&](const std::string& tensor) { return source_.has(tensor); })) {
     SFT_ASSERT(names.insert(t.name).second);
     if (t.name != kHead || !tied_source) {
       kept.push_back(t);

@@ -285,14 +285,15 @@ class Planner {
   };
   void find_experts() {
     const int64_t count = model_.config.routing.experts;
-    const bool as_one = model_.config.form.experts_as_one;  // and always were
+    const bool as_one = model_.config.form.experts_as_one;
+    const bool were_layers = model_.config.form.experts_were_layers;
     for (const ParamSpec& spec : model_.family->parameters(model_.config)) {
       if (spec.kind != ParamKind::matrix) {
         continue;
       }
       if (is_router(spec, model_.config)) {
         Parameter p{spec.name, 1, spec.shape[1], spec.shape[0], {}};
-        if (!as_one) {
+        if (were_layers) {
           p.old_names.push_back(last_name(module_of(spec.name)));
         }
         parameters_.push_back(std::move(p));
@@ -300,14 +301,14 @@ class Planner {
         parameters_.push_back({module_of(spec.name), count, spec.shape[1], spec.shape[2], {}});
       } else if (holds_experts(spec.name)) {
         Parameter p{module_of(spec.name), count, spec.shape[1], spec.shape[0] / count, {}};
-        const auto layers = static_cast<int64_t>(spec.pieces.size()) / count;
+        const auto layers = were_layers ? static_cast<int64_t>(spec.pieces.size()) / count : 0;
         for (int64_t i = 0; i < layers; ++i) {
           p.old_names.push_back(last_name(module_of(spec.pieces[static_cast<size_t>(i)].name)));
         }
         parameters_.push_back(std::move(p));
       }
     }
-    if (!parameters_.empty() && !as_one) {
+    if (!parameters_.empty() && were_layers) {
       convert_names();
     }
   }

@@ -44,6 +44,9 @@ std::pair<Value, Value> project(Program& p, const ModelConfig& c, const Weights&
 
 }  // namespace
 
+namespace {
+
+// The sizes of its heads, and of the convolution.
 void read_delta(const Json& config, ModelConfig& m) {
   constexpr Whole kCount{1, 1 << 12}, kDim{1, 128};  // what kernels are made for
   DeltaHeads& h = m.delta;
@@ -58,6 +61,29 @@ void read_delta(const Json& config, ModelConfig& m) {
                                     h.value_heads, h.key_heads))
         .hint("use the folder of a whole model, as published or as saved by transformers");
   }
+}
+
+}  // namespace
+
+ModelConfig read_delta_decoder(const Json& given) {
+  const Json config =
+      with_defaults(given, {{"max_position_embeddings", 32768}, {"partial_rotary_factor", 0.25}});
+  ModelConfig m = read_common(config);
+  m.qkv_bias = m.output_bias = flag_or(config, "attention_bias", false);
+  m.form.query_norm = "q_norm";
+  m.form.key_norm = "k_norm";
+  m.norm.weight_offset = 1.0F;
+  m.query_gates = true;
+  m.ropes = {read_rope(config, m.head_dim, true)};
+  read_delta(config, m);
+  const int interval = whole_or(config, "full_attention_interval", 4, {1, 1000});
+  read_mixers(config, m, "linear_attention", Mixer::gated_delta,
+              [&](int layer) { return (layer + 1) % interval != 0; });
+  if (!flag_or(config, "attn_output_gate", true)) {
+    throw Error("M033", "config.json: \"attn_output_gate\": false is not supported, only true is")
+        .hint("take another model");
+  }
+  return m;
 }
 
 // In the order in which transformers declares the layers.

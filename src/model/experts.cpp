@@ -4,12 +4,14 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/numbers.h"
 #include "model/blocks.h"
 #include "model/config.h"
 #include "ops/add_scaled.h"
 #include "ops/clamped_glu.h"
 #include "ops/gated_activation.h"
 #include "ops/router.h"
+#include "ops/sigmoid_gate.h"
 
 namespace sft {
 
@@ -18,7 +20,6 @@ namespace {
 // What transformers 5 calls a block of experts, whatever its tensors are called where they are
 // published; PEFT's names are made of it.
 constexpr const char* kBlock = "mlp.";
-constexpr const char* kShared = "mlp.shared_experts";
 constexpr const char* kCorrection = "e_score_correction_bias";
 
 }  // namespace
@@ -38,6 +39,36 @@ void read_experts(const Json& config, ModelConfig& m, int count, int chosen) {
   m.expert_intermediate = m.intermediate;
   for (ModelConfig::Layer& layer : m.layer) {
     layer.experts = true;
+  }
+}
+
+void read_shared_expert(const Json& config, ModelConfig& m, int intermediate) {
+  m.shared_intermediate =
+      whole_or(config, "shared_expert_intermediate_size", intermediate, {1, 1 << 24});
+  m.form.shared = "shared_expert";
+  m.form.shared_gate = "shared_expert_gate";
+}
+
+void read_dense_layers(const Json& config, ModelConfig& m) {
+  const int step = whole_or(config, "decoder_sparse_step", 1, {1, 1000});
+  for (int i = 0; i < m.layers; ++i) {
+    m.layer[static_cast<size_t>(i)].experts = (i + 1) % step == 0;
+  }
+  if (!present(config, "mlp_only_layers")) {
+    return;
+  }
+  const Json& listed = config["mlp_only_layers"];
+  for (const Json& layer : listed.is_array() ? listed : Json::array({listed})) {
+    const auto number = json_whole(layer, 0, kMostCount);
+    if (!number) {
+      throw Error("M034", fmt::format("config.json: \"mlp_only_layers\" has {}, it must list the "
+                                      "numbers of layers",
+                                      to_text(layer)))
+          .hint("use the folder of a whole model, as published or as saved by transformers");
+    }
+    if (*number < m.layers) {
+      m.layer[static_cast<size_t>(*number)].experts = false;
+    }
   }
 }
 
@@ -134,8 +165,13 @@ void add_experts(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer)
   if (c.form.experts_first) {
     add_router(specs, c, layer);
   }
-  if (c.shared_intermediate > 0) {
-    add_mlp(specs, c, layer, kShared, c.shared_intermediate);
+  if (c.shared_intermediate == 0) {
+    return;
+  }
+  add_mlp(specs, c, layer, std::string(kBlock) + c.form.shared, c.shared_intermediate);
+  if (*c.form.shared_gate != '\0') {
+    add_linear(specs, layer_prefix(layer) + kBlock + c.form.shared_gate + ".", 1, c.hidden, false,
+               layer + 1);
   }
 }
 
@@ -170,9 +206,17 @@ Value Mixture::block(int layer, Value x) {
                                   : gated_activation(p_, gate_up, config_.activation);
   const GroupedLinear down{w_.linear(block + "experts.down_proj."), turned};
   const Value out = from_experts(p_, grouped_linear(p_, y, d.starts, down, experts), d);
-  return config_.shared_intermediate == 0
-             ? out
-             : add_scaled(p_, out, mlp_block(p_, config_, w_, inputs_, layer, kShared, x), 1.0F);
+  return config_.shared_intermediate == 0 ? out : add_scaled(p_, out, shared(layer, x), 1.0F);
+}
+
+Value Mixture::shared(int layer, Value x) {
+  const Value y =
+      mlp_block(p_, config_, w_, inputs_, layer, std::string(kBlock) + config_.form.shared, x);
+  if (*config_.form.shared_gate == '\0') {
+    return y;
+  }
+  const std::string gate = layer_prefix(layer) + kBlock + config_.form.shared_gate + ".";
+  return sigmoid_gate(p_, y, linear(p_, x, w_.linear(gate)));
 }
 
 void Mixture::finish() {

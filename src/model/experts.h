@@ -12,6 +12,10 @@ namespace sft {
 // Reads how many experts there are and how many of them a token goes to, where nothing is said
 // `count` and `chosen`; M034 where more are chosen than there are.
 void read_experts(const Json& config, ModelConfig& model, int count, int chosen);
+// Qwen's expert for all tokens, which has a gate: its width, where nothing is said `intermediate`.
+void read_shared_expert(const Json& config, ModelConfig& model, int intermediate);
+// Which layers keep an MLP: those of `mlp_only_layers`, and all but each `decoder_sparse_step`-th.
+void read_dense_layers(const Json& config, ModelConfig& model);
 // router_aux_loss_coef
 void read_balance(const Json& config, ModelConfig& model, double coefficient);
 
@@ -23,7 +27,7 @@ bool holds_experts(std::string_view parameter);
 // up's, and "mlp.experts.down_proj.weight" (experts * hidden, intermediate). Where a tensor holds
 // all of them (LayerForm::experts_as_one): (experts, hidden, 2 intermediate), gate and up in turns,
 // (experts, intermediate, hidden), and biases (experts, 2 intermediate) and (experts, hidden). Then
-// an MLP "mlp.shared_experts." where all tokens go to one as well.
+// an MLP "mlp.shared_experts." where all tokens go to one as well, and its gate (1, hidden).
 void add_experts(std::vector<ParamSpec>& specs, const ModelConfig& config, int layer);
 
 // One recording of a model's blocks of experts: what their routers do adds up over the layers.
@@ -36,6 +40,9 @@ class Mixture {
   void finish();
 
  private:
+  // What all tokens go to.
+  Value shared(int layer, Value x);
+
   Program& p_;
   const ModelConfig& config_;
   const Weights& w_;

@@ -29,7 +29,9 @@
   FAMILY(olmoe)             \
   FAMILY(gpt_oss)           \
   FAMILY(glm4_moe)          \
+  FAMILY(qwen3_next)        \
   FAMILY(qwen3_5)           \
+  FAMILY(qwen3_5_moe)       \
   FAMILY(lfm2)
 // clang-format on
 

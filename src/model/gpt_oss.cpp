@@ -40,6 +40,7 @@ ModelConfig read(const Json& given) {
   m.sinks = true;
   m.form.router = "router";
   m.form.experts_as_one = true;
+  m.form.experts_were_layers = false;
   m.router_bias = true;
   m.ropes = {read_rope(config, m.head_dim)};
   read_windows(config, m, [](const Json&, int layer) { return layer % 2 == 0; });

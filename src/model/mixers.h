@@ -32,8 +32,9 @@ Value delta_block(Program& p, const ModelConfig& config, const Weights& w,
                   const ModelInputs& inputs, const std::vector<Value>& tables, int layer, Value x);
 std::vector<CacheSpec> delta_caches(const ModelConfig& config, int layer, const CacheRoom& room,
                                     DType compute);
-// The sizes of its heads, and of the convolution.
-void read_delta(const Json& config, ModelConfig& model);
+// What these families have in common beside their MLPs: three layers of it to one of attention,
+// whose heads have a gate each; norms multiply by 1 + weight, and a quarter of a head is turned.
+ModelConfig read_delta_decoder(const Json& config);
 
 // A short convolution between two gates: LFM2 (model/conv_mixer.cpp).
 void add_conv(std::vector<ParamSpec>& specs, const ModelConfig& config, int layer);

@@ -49,9 +49,13 @@ struct LayerForm {
   const char* router = "gate";
   bool experts_first = false;   // they stand before the router where transformers declares them
   bool experts_as_one = false;  // a tensor holds all experts, (experts, in, out), biases beside it
+  // Each expert's matrices were layers once, whose names adapters may still have (PEFT).
+  bool experts_were_layers = true;
   const char* expert_gate = "gate_proj";
   const char* expert_up = "up_proj";
   const char* expert_down = "down_proj";
+  const char* shared = "shared_experts";  // the module of one that all tokens go to
+  const char* shared_gate = "";           // whose sigmoid its output is multiplied by; "": none
 };
 
 // What a layer lets tokens see each other with (model/mixers.h).

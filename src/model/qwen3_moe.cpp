@@ -1,7 +1,4 @@
 // Qwen3-MoE: Qwen3 with experts in the place of MLPs, in all layers or in some.
-#include <fmt/format.h>
-
-#include "core/error.h"
 #include "core/json.h"
 #include "core/numbers.h"
 #include "model/blocks.h"
@@ -12,30 +9,6 @@
 namespace sft {
 
 namespace {
-
-// Which layers keep an MLP: those that are listed, and all but each decoder_sparse_step-th.
-void read_dense_layers(const Json& config, ModelConfig& m) {
-  const int step = whole_or(config, "decoder_sparse_step", 1, {1, 1000});
-  for (int i = 0; i < m.layers; ++i) {
-    m.layer[static_cast<size_t>(i)].experts = (i + 1) % step == 0;
-  }
-  if (!config.contains("mlp_only_layers") || config["mlp_only_layers"].is_null()) {
-    return;
-  }
-  const Json& listed = config["mlp_only_layers"];
-  for (const Json& layer : listed.is_array() ? listed : Json::array({listed})) {
-    const auto number = json_whole(layer, 0, kMostCount);
-    if (!number) {
-      throw Error("M034", fmt::format("config.json: \"mlp_only_layers\" has {}, it must list the "
-                                      "numbers of layers",
-                                      to_text(layer)))
-          .hint("use the folder of a whole model, as published or as saved by transformers");
-    }
-    if (*number < m.layers) {
-      m.layer[static_cast<size_t>(*number)].experts = false;
-    }
-  }
-}
 
 ModelConfig read(const Json& given) {
   const Json config = with_defaults(given, {{"num_key_value_heads", 4}});

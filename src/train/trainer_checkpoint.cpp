@@ -17,6 +17,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/file_writer.h"
+#include "io/model_source.h"
 #include "io/safetensors.h"
 #include "settings/nested_options.h"
 #include "train/run_state.h"
@@ -354,15 +355,14 @@ void Trainer::load_weights(const fs::path& checkpoint) {
     keep_weights(masters);
     read_parts(checkpoint / kTensors, masters);
   } else {
-    const SafetensorsFolder folder(checkpoint);
+    const auto source = ModelSource::open(checkpoint.string(), "", {});
     model_.read_weights(context_.device, [&](const std::string& name, const Shape& shape,
                                              ElementRange part, float* to) {
-      const auto entry = folder.find(name);
-      if (!entry || entry->tensor->shape != shape.dims()) {
+      if (!source->has(name) || source->shape(name) != shape) {
         throw Error("M264", fmt::format("{} has no {} of the shape {}", checkpoint.string(), name,
                                         shape.text()));
       }
-      entry->file->read_f32(*entry->tensor, part, to, &context_.device.threads());
+      source->read_f32(name, part, to, &context_.device.threads());
     });
   }
   sharder_.refresh();

@@ -89,7 +89,8 @@ TEST_P(Experts, the_auxiliary_loss_is_about_the_documents_tokens) {
 
 INSTANTIATE_TEST_SUITE_P(Golden, Experts,
                          ::testing::Values("qwen3_moe", "qwen3_moe_plain", "mixtral", "olmoe",
-                                           "gpt_oss", "gpt_oss_plain"));
+                                           "gpt_oss", "gpt_oss_plain", "qwen3_next",
+                                           "qwen3_5_moe"));
 
 // --- adapters -----------------------------------------------------------------------------------
 
@@ -135,6 +136,31 @@ TEST(ExpertAdapters, all_linear_leaves_out_experts_that_never_were_layers) {
   EXPECT_EQ(tensors.at(layer + "experts.lora_A.weight"), (Shape{4 * 6, 32}));
   EXPECT_EQ(tensors.at(layer + "experts.lora_B.weight"), (Shape{96, 4 * 6}));
   EXPECT_EQ(tensors.at(layer + "router.lora_A.weight"), (Shape{4, 32}));
+}
+
+// Qwen3.5 is published with its experts in one tensor; the one for all tokens is layers.
+TEST(ExpertAdapters, all_linear_means_an_expert_for_all_tokens_where_its_names_are_its_own) {
+  LoraConfig c;
+  c.r = 4;
+  c.target_expression = "all-linear";
+  const AdapterPlan apart = plan_adapters(mixture("qwen3_5_moe"), c);
+  EXPECT_EQ(apart.targets.size(), 35U);
+  EXPECT_TRUE(apart.config.target_parameters.empty());
+  Model model = mixture("qwen3_5_moe");
+  add_adapters(model, apart, c);
+  const std::string block = "base_model.model.model.layers.1.mlp.";
+  EXPECT_TRUE(adapter_tensors(model).contains(block + "shared_expert.up_proj.lora_A.weight"));
+  // Qwen3-Next's were layers: the names that they share with the others go to these alone.
+  const AdapterPlan shared = plan_adapters(mixture("qwen3_next"), c);
+  EXPECT_EQ(shared.targets.size(), 25U);
+  EXPECT_EQ(shared.config.target_parameters,
+            (std::vector<std::string>{"down_proj", "gate.weight", "gate_up_proj"}));
+  Model next = mixture("qwen3_next");
+  add_adapters(next, shared, c);
+  const auto tensors = adapter_tensors(next);
+  const std::string third = "base_model.model.model.layers.2.mlp.";
+  EXPECT_EQ(tensors.at(third + "shared_expert_gate.lora_B.weight"), (Shape{1, 4}));
+  EXPECT_FALSE(tensors.contains(third + "shared_expert.up_proj.lora_A.weight"));
 }
 
 TEST(ExpertAdapters, one_parameter_is_wrapped_once) {

@@ -354,6 +354,10 @@ TEST(FindFamily, what_linear_attention_and_convolutions_do_not_support_is_refuse
         Case{"qwen3_5", "linear_num_value_heads", 3, "M034", "linear_num_value_heads"},
         Case{"qwen3_5", "linear_key_head_dim", 256, "M034", "linear_key_head_dim"},
         Case{"qwen3_5", "linear_conv_kernel_dim", 7, "M034", "linear_conv_kernel_dim"},
+        Case{"qwen3_next", "attn_output_gate", false, "M033", "attn_output_gate"},
+        Case{"qwen3_next", "mlp_only_layers", {"first"}, "M034", "mlp_only_layers"},
+        Case{"qwen3_next", "shared_expert_intermediate_size", 0, "M034", "shared_expert_intermed"},
+        Case{"qwen3_5_moe", "num_experts_per_tok", 9, "M034", "num_experts_per_tok"},
         Case{"lfm2", "conv_L_cache", 1, "M034", "conv_L_cache"},
         Case{"lfm2_adjusted", "block_multiple_of", 0, "M034", "block_multiple_of"},
         Case{"lfm2", "layer_types", {"conv", "full_attention", "mamba"}, "M033", "mamba"}}) {

@@ -23,7 +23,7 @@ from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from transformers import AutoModelForCausalLM  # noqa: E402
 
-CASES = ["qwen3_moe", "mixtral", "olmoe", "gpt_oss", "gpt_oss_mxfp4", "glm4_moe"]
+CASES = ["qwen3_moe", "mixtral", "olmoe", "gpt_oss", "gpt_oss_mxfp4", "glm4_moe", "qwen3_next", "qwen3_5_moe"]
 PARAMETERS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj"]
 TOKENS = torch.arange(3, 43).reshape(2, 20)

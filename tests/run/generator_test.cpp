@@ -56,7 +56,7 @@ TEST(Generator, of_longrope_gives_what_the_whole_text_at_once_gives) {
 // A state does not go back: what comes before is read again.
 TEST(Generator, of_a_model_with_states_goes_on_from_any_place) {
   const auto device = Device::cpu(2);
-  for (const char* const name : {"qwen3_5", "lfm2"}) {
+  for (const char* const name : {"qwen3_5", "qwen3_next", "lfm2"}) {
     SCOPED_TRACE(name);
     const auto source = ModelSource::open(fmt::format("{}/model/golden/{}", SFT_TEST_DIR, name), "",
                                           HubEnvironment{});

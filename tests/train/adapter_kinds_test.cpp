@@ -32,6 +32,7 @@ const Kind kKinds[] = {
     {"experts as one", kExperts, 0.0, false, "gpt_oss"},
     {"experts in MXFP4", kExperts, 0.0, false, "../../io/golden/quantised/mxfp4"},
     {"experts beside one for all", "{}", 0.0, false, "glm4_moe"},
+    {"experts beside a gated one", "{}", 0.0, false, "qwen3_next"},
 };
 
 TrainOptions run_of(const Kind& kind, const std::string& folder) {

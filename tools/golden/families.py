@@ -63,6 +63,7 @@ MINISTRAL = {**YARN, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta
 OLMO3_ROPE = {"sliding_attention": plain_rope(5e5), "full_attention": {**YARN, "rope_theta": 5e5, "attention_factor": 1.2}}
 MROPE = {"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5, "mrope_section": [2, 1, 1],
          "mrope_interleaved": True}  # fmt: skip
+PARTIAL_ROPE = {**plain_rope(1e7), "partial_rotary_factor": 0.25}
 HARMONY_ROPE = {**YARN, "rope_theta": 150000.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 HYBRID = ["sliding_attention", "full_attention", "sliding_attention"]
 
@@ -192,6 +193,24 @@ FAMILIES = {
         linear_num_key_heads=2, linear_num_value_heads=6, linear_key_head_dim=16, linear_value_head_dim=8,
         linear_conv_kernel_dim=3, attention_bias=True, layer_types=["full_attention", "linear_attention", "linear_attention"]),
         None),
+    "qwen3_next": ("Qwen3NextConfig", dict(
+        tie_word_embeddings=True, num_hidden_layers=4, head_dim=16, rope_parameters=PARTIAL_ROPE, linear_num_key_heads=2,
+        linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=12, num_experts=8, num_experts_per_tok=3,
+        moe_intermediate_size=24, shared_expert_intermediate_size=20, mlp_only_layers=[1]), None),
+    "qwen3_next_plain": ("Qwen3NextConfig", dict(
+        tie_word_embeddings=False, num_hidden_layers=3, head_dim=8, rope_parameters={**PARTIAL_ROPE, "partial_rotary_factor": 0.5},
+        linear_num_key_heads=2, linear_num_value_heads=2, linear_key_head_dim=16, linear_value_head_dim=8, linear_conv_kernel_dim=3,
+        num_experts=5, num_experts_per_tok=2, moe_intermediate_size=16, shared_expert_intermediate_size=32, norm_topk_prob=False,
+        attention_bias=True, decoder_sparse_step=2, layer_types=["full_attention", "linear_attention", "linear_attention"]), None),
+    "qwen3_5_moe": ("Qwen3_5MoeTextConfig", dict(
+        tie_word_embeddings=False, num_hidden_layers=4, head_dim=16, rope_parameters=MROPE, linear_num_key_heads=2,
+        linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=12, num_experts=8, num_experts_per_tok=3,
+        moe_intermediate_size=24, shared_expert_intermediate_size=20), None),
+    "qwen3_5_moe_tied": ("Qwen3_5MoeTextConfig", dict(
+        tie_word_embeddings=True, num_hidden_layers=3, head_dim=8, rope_parameters={**MROPE, "partial_rotary_factor": 0.25},
+        linear_num_key_heads=2, linear_num_value_heads=2, linear_key_head_dim=16, linear_value_head_dim=8, linear_conv_kernel_dim=3,
+        num_experts=5, num_experts_per_tok=2, moe_intermediate_size=16, shared_expert_intermediate_size=32, attention_bias=True,
+        num_key_value_heads=1, layer_types=["linear_attention", "full_attention", "linear_attention"]), None),
     "lfm2": ("Lfm2Config", dict(tie_word_embeddings=True, num_hidden_layers=3, rope_parameters=plain_rope(1e6), norm_eps=1e-5,
                                 block_auto_adjust_ff_dim=False, layer_types=["conv", "full_attention", "conv"]), None),
     "lfm2_adjusted": ("Lfm2Config", dict(tie_word_embeddings=False, num_hidden_layers=3, rope_parameters=plain_rope(1e5),

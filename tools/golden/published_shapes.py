@@ -28,6 +28,14 @@ def linear(heads):
     return dict(head_dim=256, linear_num_key_heads=16, linear_num_value_heads=heads)
 
 
+def mixture(hidden, layers, heads, value_heads, experts, width, **more):
+    """Qwen3.5 with experts."""
+    both = dict(num_experts=experts, moe_intermediate_size=width, shared_expert_intermediate_size=width)
+    given = {**sizes(248320, hidden, 0, layers, heads, 2), **linear(value_heads), **both, **more}
+    given.pop("intermediate_size")
+    return given
+
+
 def lfm2(width):
     return dict(full_attn_idxs=[2, 5, 8, 10, 12, 14], intermediate_size=width)
 
@@ -95,6 +103,11 @@ MODELS = {
     "OLMoE-1B-7B": ("OlmoeConfig", sizes(50304, 2048, 1024, 16, 16, 16)),
     "Qwen3.5-0.8B": ("Qwen3_5TextConfig", sizes(248320, 1024, 3584, 24, 8, 2, tie_word_embeddings=True, **linear(16))),
     "Qwen3.5-9B": ("Qwen3_5TextConfig", sizes(248320, 4096, 12288, 32, 16, 4, **linear(32))),
+    "Qwen3-Next-80B-A3B": ("Qwen3NextConfig", sizes(151936, 2048, 5120, 48, 16, 2, **linear(32), num_experts=512, num_experts_per_tok=10,
+                                                    moe_intermediate_size=512, shared_expert_intermediate_size=512)),
+    "Qwen3.5-35B-A3B": ("Qwen3_5MoeTextConfig", mixture(2048, 40, 16, 32, 256, 512)),
+    "Qwen3.5-122B-A10B": ("Qwen3_5MoeTextConfig", mixture(3072, 48, 32, 64, 256, 1024)),
+    "Qwen3.5-397B-A17B": ("Qwen3_5MoeTextConfig", mixture(4096, 60, 32, 64, 512, 1024, num_experts_per_tok=10)),
     "LFM2-350M": ("Lfm2Config", {**sizes(65536, 1024, 0, 16, 16, 8), **lfm2(6656)}),
     "LFM2-1.2B": ("Lfm2Config", {**sizes(65536, 2048, 0, 16, 32, 8), **lfm2(12288)}),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Writes tests/io/golden/{gemma3,mistral3}_whole{,_new} and qwen3_5_whole_new: tiny models with a tower that sees pictures, as published and as in memory.
+"""Writes tests/io/golden/{gemma3,mistral3}_whole{,_new} and qwen3_5{,_moe}_whole_new: tiny models with a tower that sees pictures, as published and as in memory.
 
 usage: python tools/golden/whole_models.py          (torch, transformers 5.24, safetensors)
 
@@ -38,6 +38,14 @@ def qwen3_5():
     vision = dict(hidden_size=16, intermediate_size=24, depth=1, num_heads=2, out_hidden_size=32, num_position_embeddings=16)
     return transformers.Qwen3_5Config(text_config=text, vision_config=vision, image_token_id=127, video_token_id=126,
                                       vision_start_token_id=125, vision_end_token_id=124, tie_word_embeddings=True)  # fmt: skip
+
+
+def qwen3_5_moe():
+    text = dict(TEXT, **FAMILIES["qwen3_5_moe"][1])
+    text.pop("intermediate_size")
+    vision = dict(hidden_size=16, intermediate_size=24, depth=1, num_heads=2, out_hidden_size=32, num_position_embeddings=16)
+    return transformers.Qwen3_5MoeConfig(text_config=text, vision_config=vision, image_token_id=127, video_token_id=126,
+                                         vision_start_token_id=125, vision_end_token_id=124, tie_word_embeddings=False)  # fmt: skip
 
 
 def published_name(name):
@@ -84,3 +92,4 @@ if __name__ == "__main__":
     write("gemma3", gemma3())
     write("mistral3", mistral3())
     write("qwen3_5", qwen3_5(), [("_new", str)])  # published with the names that it has in memory
+    write("qwen3_5_moe", qwen3_5_moe(), [("_new", str)])  # likewise, a layer's experts in two tensors

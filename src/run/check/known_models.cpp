@@ -76,6 +76,8 @@ constexpr KnownModel kModels[] = {
     {"qwen2_moe", "Qwen2MoeForCausalLM"},
     {"qwen3", "Qwen3ForCausalLM"},
     {"qwen3_5", "Qwen3_5ForConditionalGeneration"},
+    {"qwen3_5_moe", "Qwen3_5MoeForConditionalGeneration"},
+    {"qwen3_5_moe_text", "Qwen3_5MoeForCausalLM"},
     {"qwen3_5_text", "Qwen3_5ForCausalLM"},
     {"qwen3_moe", "Qwen3MoeForCausalLM"},
     {"qwen3_next", "Qwen3NextForCausalLM"},
