@@ -1,9 +1,10 @@
 """The logits behind each token of 20 texts: of `sft` and of llama.cpp on an exported f16 file, and of transformers on the folder.
 
-usage: gguf_logits.py SFT PROBE WORK LIBRARY [llama ...]     (torch, transformers 5, tokenizers; on CPU)
+usage: gguf_logits.py SFT PROBE WORK LIBRARY [llama ... | MODEL.gguf]     (torch, transformers 5, tokenizers, gguf; on CPU)
   PROBE    build/tests/run/logits_probe (built by name)
   LIBRARY  a shared library with llama.cpp's C interface: libllama.so, or the one inside the package xllamacpp
-Each family is a tiny model that `sft` trains on a few sentences until it is sure, so that logits are far apart.
+Each family is a tiny model that `sft` trains on a few sentences until it is sure, so that logits are far apart. Of a file of a real model,
+which transformers widens to a folder, it is asked whether all three write the same text.
 """
 import json
 import os
@@ -65,6 +66,21 @@ def make(folder, kind):
     return tok
 
 
+def by_sft(probe, base, ids):
+    lines = "".join(" ".join(map(str, row)) + "\n" for row in ids)
+    done = subprocess.run([probe, str(base)], input=lines.encode(), capture_output=True, check=True)
+    return torch.frombuffer(bytearray(done.stdout), dtype=torch.float32).view(sum(map(len, ids)), -1)
+
+
+def in_halves(folder):
+    """The model as the f16 file has it: matrices in float16."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    for name, p in model.named_parameters():
+        if p.dim() > 1 and not name.endswith(("mlp.gate.weight", "router.weight", "conv.weight", "conv1d.weight", "_bias")):
+            p.data = p.data.half().float()
+    return model
+
+
 def check(sft, probe, llama_cpp, work, family):
     folder, train, sure, base = (work / family / name for name in ("model", "train.jsonl", "sure", "f16.gguf"))
     tok = make(folder, family)
@@ -74,13 +90,8 @@ def check(sft, probe, llama_cpp, work, family):
                   "--per_device_train_batch_size", 8, "--logging_steps", 50, "--save_strategy", "no", "--report_to", "none", "--seed", 3,
                   "--max_steps", 150, "--learning_rate", 2e-3, "--output_dir", sure)
     gguf_loss.run(sft, "export", sure, "--quant", "f16", "--output", base, "-q")
-    lines = "".join(" ".join(map(str, row)) + "\n" for row in ids)
-    done = subprocess.run([probe, str(base)], input=lines.encode(), capture_output=True, check=True)
-    ours = torch.frombuffer(bytearray(done.stdout), dtype=torch.float32).view(sum(map(len, ids)), -1)
-    model = transformers.AutoModelForCausalLM.from_pretrained(sure, dtype=torch.float32)
-    for p in model.parameters():  # as the file has them: matrices in float16
-        if p.dim() > 1:
-            p.data = p.data.half().float()
+    ours = by_sft(probe, base, ids)
+    model = in_halves(sure)
     with torch.no_grad():
         theirs = torch.cat([model(torch.tensor([row])).logits[0] for row in ids])
     cpp = torch.cat(llama_cpp.logits(base, None, ids))
@@ -95,10 +106,37 @@ def check(sft, probe, llama_cpp, work, family):
     return near
 
 
+PROMPTS = ["The capital of France is", "Once upon a time there was a", "Water boils at", "The most important thing about bread is", "def add(a, b):",
+           "In the year 1969", "My favourite animal is the", "To make tea, first", "The sun is a", "Two plus two is"]
+
+
+def check_text(sft, probe, llama_cpp, work, file):
+    """Whether each token that transformers writes is the likeliest of the other two as well, given those before."""
+    folder, base = work / "real", work / "real-f16.gguf"
+    tok = transformers.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    transformers.AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32).save_pretrained(folder)
+    tok.save_pretrained(folder)
+    gguf_loss.run(sft, "export", folder, "--quant", "f16", "--output", base, "-q")
+    model = in_halves(folder)
+    starts = [tok(p)["input_ids"] for p in PROMPTS]
+    ids = [model.generate(torch.tensor([s]), max_new_tokens=32, do_sample=False)[0].tolist() for s in starts]
+    cpp, at = llama_cpp.logits(base, None, ids), 0
+    ours, good, tokens = by_sft(probe, base, ids), {"sft": 0, "llama.cpp": 0}, 0
+    for row, start, theirs in zip(ids, starts, cpp):
+        written = torch.tensor(row[len(start):])
+        tokens += len(written)
+        for name, logits in (("sft", ours[at : at + len(row)]), ("llama.cpp", theirs)):
+            good[name] += (logits[len(start) - 1 : -1].argmax(1) == written).sum().item()
+        at += len(row)
+    print(f"{file.name}: of {tokens} tokens that transformers writes {good['sft']} are sft's as well, {good['llama.cpp']} llama.cpp's", flush=True)
+    return good["sft"] == tokens
+
+
 def main():
     sft, probe, work = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), Path(sys.argv[3])
     llama_cpp = gguf_loss.LlamaCpp(sys.argv[4])
-    good = [check(sft, probe, llama_cpp, work, family) for family in sys.argv[5:] or FAMILIES]
+    good = [check_text(sft, probe, llama_cpp, work, Path(name)) if name.endswith(".gguf") else check(sft, probe, llama_cpp, work, name)
+            for name in sys.argv[5:] or FAMILIES]
     sys.exit(0 if all(good) else 1)
 
 

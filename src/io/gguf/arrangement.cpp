@@ -1,5 +1,6 @@
 #include "io/gguf/arrangement.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "formats/convert.h"
@@ -29,7 +30,9 @@ Arrangement value_heads(const Json& config, std::string_view name) {
   const int64_t key_dim = count_of(config, "linear_key_head_dim", 128);
   const int64_t value_dim = count_of(config, "linear_value_head_dim", 128);
   Arrangement out;
-  if (keys <= 0 || values <= keys || key_dim <= 0 || value_dim <= 0) {
+  constexpr int64_t kMost = int64_t{1} << 20;  // products of two and a few fit 64 bits
+  if (keys <= 0 || values <= keys || key_dim <= 0 || value_dim <= 0 ||
+      std::max({values, key_dim, value_dim}) > kMost) {
     return out;
   }
   const AxisSwap by_key{0, 1, keys, values / keys, value_dim};

@@ -146,7 +146,8 @@ const GgufFamily& find_gguf_family(const GgufFile& file) {
     const bool partial = std::ranges::find(kPartial, family.model_type, [](const char* type) {
                            return std::string_view(type);
                          }) != kPartial.end();
-    if (value_dim != head_dim || (rotated != head_dim && !partial)) {
+    const bool turned = partial ? rotated > 0 && rotated <= head_dim : rotated == head_dim;
+    if (value_dim != head_dim || head_dim <= 0 || !turned) {
       fail_feature(file, fmt::format("keys of {}, values of {} and {} rotated dimensions differ",
                                      head_dim, value_dim, rotated));
     }
