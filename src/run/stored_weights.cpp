@@ -1,5 +1,6 @@
 #include "run/stored_weights.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "model/experts.h"
@@ -36,6 +37,8 @@ void keep_as_stored(Model& shape, const ModelSource* source, DeviceKind device) 
       piece.stored = kept_type(piece.name, source, device);
     }
   }
+  // Those that were frozen already stand behind the others, whatever their block.
+  std::ranges::stable_sort(specs, {}, &ParamSpec::block);
   shape.set_parameters(std::move(specs));
 }
 

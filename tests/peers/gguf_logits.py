@@ -14,6 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import gguf_loss  # noqa: E402
+
+# gguf.py beside this file is not the package that transformers means.
+sys.path = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__).resolve().parent]
 import torch  # noqa: E402
 import transformers  # noqa: E402
 
@@ -42,7 +45,7 @@ def make(folder, kind):
         "glm4": lambda: t.Glm4Config(**common, head_dim=64, pad_token_id=0, rope_parameters=half),
         "ernie4_5": lambda: t.Ernie4_5Config(**common, head_dim=64, pad_token_id=0),
         "hunyuan": lambda: t.HunYuanDenseV1Config(**common, head_dim=64, pad_token_id=0),
-        "cohere2": lambda: t.Cohere2Config(**{**common, "num_hidden_layers": 4}, sliding_window=8, pad_token_id=0),
+        "cohere2": lambda: t.Cohere2Config(**{**common, "num_hidden_layers": 4}, sliding_window=8, pad_token_id=0, logit_scale=1.0),
         "ministral3": lambda: t.Ministral3Config(**common, head_dim=64, pad_token_id=0, rope_parameters={
             **yarn, "original_max_position_embeddings": 8, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}),
         "qwen3_moe": lambda: t.Qwen3MoeConfig(**experts, head_dim=64, num_experts=6, moe_intermediate_size=256, norm_topk_prob=True),

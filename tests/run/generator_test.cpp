@@ -11,6 +11,8 @@
 #include <numeric>
 
 #include "io/model_source.h"
+#include "run/stored_weights.h"
+#include "state/config_sizes.h"
 #include "state/loaded_model.h"
 #include "support/paths.h"
 
@@ -51,6 +53,21 @@ TEST(Generator, of_longrope_gives_what_the_whole_text_at_once_gives) {
   growing.rewind(10);
   const std::vector<int32_t> all = words(15);
   near(growing.feed(std::span(all).subspan(10)), at_once(15));
+}
+
+// What a router corrects its choice by was frozen before the rest was.
+TEST(Generator, of_weights_as_they_are_stored_gives_what_the_model_does) {
+  const auto device = Device::cpu(2);
+  const auto source =
+      ModelSource::open(SFT_TEST_DIR "/model/golden/glm4_moe", "", HubEnvironment{});
+  Model shape = described_model(*source);
+  keep_as_stored(shape, source.get(), device->kind());
+  const LoadedModel stored =
+      load_model(*source, std::move(shape), *device, DType::f32, DType::f32, {});
+  const LoadedModel model = load_model(*source, *device, DType::f32);
+  Generator ours(*device, stored, 64), plain(*device, model, 64);
+  const auto a = ours.feed(words(20)), b = plain.feed(words(20));
+  EXPECT_TRUE(std::ranges::equal(a, b));
 }
 
 // A state does not go back: what comes before is read again.

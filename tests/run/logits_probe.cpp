@@ -8,6 +8,7 @@
 #include "io/model_source.h"
 #include "run/generator.h"
 #include "run/stored_weights.h"
+#include "state/config_sizes.h"
 
 int main(int count, char** words) {
   using namespace sft;
