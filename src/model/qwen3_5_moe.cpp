@@ -12,12 +12,12 @@ namespace sft {
 namespace {
 
 ModelConfig read(const Json& given) {
-  Json config = with_defaults(
-      given, {{"num_key_value_heads", 2}, {"head_dim", 256}, {"moe_intermediate_size", 512}});
-  config["intermediate_size"] = config["moe_intermediate_size"];  // no layer has an MLP
+  const Json config = with_defaults(
+      given, {{"num_key_value_heads", 2}, {"head_dim", 256}, {"intermediate_size", 512}});
   ModelConfig m = read_delta_decoder(config);
   m.form.experts_were_layers = false;  // published in one tensor
   read_experts(config, m, 256, 8);
+  m.expert_intermediate = whole_or(config, "moe_intermediate_size", 512, {1, 1 << 24});
   read_shared_expert(config, m, 512);
   m.routing.normalise = true;
   read_balance(config, m, 0.001);
