@@ -61,7 +61,8 @@ class HfSource : public ModelSource {
   void check_config();
   bool says_tied() const;
   void settle_head();
-  // The tensor that holds an expert's matrix among others; none for what has one of its own.
+  // The tensor that holds an expert's matrix among others; none for what has one of its own, and
+  // where that tensor is packed.
   std::optional<ExpertPlace> joined_place(const std::string& name) const;
   SafetensorsFolder::Entry entry(const std::string& name) const;
 
