@@ -5,7 +5,8 @@
 #   --cuda N   with the CUDA half for CUDA N: 13 by /usr/local/cuda's nvcc, 12 by packaging/cuda12.sh; may be given twice
 # SFT_SOURCE_ADDRESS=https://…/sft-cpp-0.1.0-source.tar.gz: where its sources will lie; writes the recipes for conda-forge and Homebrew too.
 # Needs Debian's mirror and PyPI the first time (Debian 12, x86-64); what it builds once is kept in out/release. The build folders lie
-# beside build/, where the objects are the same and a compiler cache has them.
+# beside build/. No path of theirs is in the program; nvcc names kernels by the folder of their source, so that the CUDA halves have
+# equal bytes from one folder alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${SFT_RELEASE:-$PWD/out/release}
