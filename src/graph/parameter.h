@@ -36,6 +36,7 @@ struct ParamSpec {
   int block = 0;  // bucket: 0 embeddings, 1..layers the blocks, layers + 1 what follows
   ParamKind kind = ParamKind::matrix;
   Init init = Init::normal;
+  bool words = false;  // its rows are looked up: an embedding where it is published
   // False: it has no gradient, no optimizer state, and no place in checkpoints.
   bool trained = true;
   // How a frozen parameter is kept, which is what programs read; none: in their compute type, norms

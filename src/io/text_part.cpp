@@ -14,8 +14,9 @@ namespace {
 constexpr const char* kPart = "text_config";
 
 constexpr std::string_view kFolders[] = {
-    "Gemma3ForConditionalGeneration", "Mistral3ForConditionalGeneration",
-    "Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForConditionalGeneration"};
+    "Gemma3ForConditionalGeneration", "Gemma4ForConditionalGeneration",
+    "Mistral3ForConditionalGeneration", "Qwen3_5ForConditionalGeneration",
+    "Qwen3_5MoeForConditionalGeneration"};
 
 constexpr std::string_view kOutside = "language_model.model.";
 constexpr std::string_view kOutsideHead = "language_model.lm_head.";

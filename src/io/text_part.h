@@ -1,7 +1,7 @@
-// Folders that hold more than a text model: Gemma 3, Mistral 3 and Qwen3.5, whose text part is
-// trained while the tower that sees pictures, and what projects from it, are carried to the saved
-// folder as they are. The program sees a text model; only the names in files and config.json
-// differ.
+// Folders that hold more than a text model: Gemma 3, Gemma 4, Mistral 3 and Qwen3.5, whose text
+// part is trained while the towers that see and hear, and what projects from them, are carried to
+// the saved folder as they are. The program sees a text model; only the names in files and
+// config.json differ.
 #pragma once
 
 #include <optional>

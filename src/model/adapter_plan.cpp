@@ -32,7 +32,7 @@ std::string module_of(const std::string& tensor) { return tensor.substr(0, tenso
 
 // A module of transformers' that has parameters of its own.
 struct Module {
-  enum class Kind { linear, embedding, head, norm };
+  enum class Kind { linear, embedding, words, head, norm };
   std::string name;
   Kind kind;
   int64_t in = 0, out = 0;
@@ -57,11 +57,17 @@ std::vector<Module> modules_of(const Model& model) {
         out.push_back({name, Module::Kind::norm});
       } else if (spec.kind == ParamKind::matrix && name == kEmbeddingModule) {
         out.push_back({name, Module::Kind::embedding, piece.rows, spec.shape[1]});
+      } else if (spec.words) {
+        out.push_back({name, Module::Kind::words});
       } else if (spec.kind == ParamKind::matrix && name != kHeadModule) {
         out.push_back({name, Module::Kind::linear, spec.shape[1], piece.rows});
       }
     }
   }
+  // As transformers declares them: what else the model has beside its layers follows these.
+  std::ranges::stable_partition(out, [](const Module& m) {
+    return m.name.starts_with("model.layers.") || m.name == kEmbeddingModule;
+  });
   out.push_back({kHeadModule, Module::Kind::head, model.config.hidden, model.config.vocab});
   return out;
 }
@@ -247,8 +253,8 @@ class Planner {
       if (plan_.whole.contains(m.name) || with_embeddings || !chosen(m)) {
         continue;
       }
-      if (m.kind == Module::Kind::norm) {
-        fail_kind(m, "adapters are on linear layers and embeddings");
+      if (m.kind == Module::Kind::norm || m.kind == Module::Kind::words) {
+        fail_kind(m, "adapters are on linear layers and on embed_tokens");
       }
       if (config_.dora && m.kind == Module::Kind::head) {
         fail_kind(m, "--use_dora is for the linear layers inside the model and the embeddings");

@@ -69,13 +69,13 @@ class Adder {
       return;
     }
     std::vector<ParamSpec> parts = whole_parts(spec);
-    if (!spec.trained && spec.kind == ParamKind::matrix) {
+    if (!spec.trained && spec.kind == ParamKind::matrix && !spec.words) {
       set_stored(spec);
     }
     const ParamSpec weight = spec;
     specs_.push_back(std::move(spec));
     std::ranges::move(parts, std::back_inserter(specs_));
-    if (weight.kind == ParamKind::matrix && !weight.trained) {
+    if (weight.kind == ParamKind::matrix && !weight.trained && !weight.words) {
       add_linear(weight);
     }
   }
@@ -171,6 +171,7 @@ class Adder {
     if (const auto found = plan_.tokens.find(module); found != plan_.tokens.end()) {
       ParamSpec rows = table;
       rows.trained = true;
+      rows.words = false;
       rows.name = tensor_tokens(module);
       rows.pieces = {{rows.name, static_cast<int64_t>(found->second.size())}};
       rows.shape = {rows.pieces[0].rows, table.shape[1]};
@@ -359,8 +360,8 @@ Model with_packed_base(const Model& model, DType type) {
   std::vector<ParamSpec> specs = model.frozen;
   for (ParamSpec& spec : specs) {
     const bool plain = !spec.stored || !is_packed(*spec.stored);
-    if (plain && spec.kind == ParamKind::matrix && spec.shape.rank() == 2 &&
-        spec.name != kEmbeddingWeight && spec.name != kHeadWeight) {
+    if (plain && spec.kind == ParamKind::matrix && spec.shape.rank() == 2 && !spec.words &&
+        spec.name != kHeadWeight) {
       spec.stored = type;
       for (ParamPiece& piece : spec.pieces) {
         piece.stored.reset();

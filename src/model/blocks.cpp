@@ -37,7 +37,7 @@ std::string layer_prefix(int layer) { return fmt::format("model.layers.{}.", lay
 void add_embedding(std::vector<ParamSpec>& specs, const ModelConfig& c) {
   const std::string name = kEmbeddingWeight;
   specs.push_back(
-      {name, {c.vocab, c.hidden}, {{name, c.vocab}}, 0, ParamKind::matrix, Init::normal});
+      {name, {c.vocab, c.hidden}, {{name, c.vocab}}, 0, ParamKind::matrix, Init::normal, true});
 }
 
 namespace {
@@ -146,9 +146,10 @@ void add_norm(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer,
 
 void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
   const std::string prefix = layer_prefix(layer) + "self_attn.";
-  const int64_t q = int64_t{c.heads} * c.head_dim;
+  const Heads heads = c.attention_heads(layer);
+  const int64_t q = int64_t{heads.heads} * heads.head_dim;
   const int64_t asked = c.query_gates ? 2 * q : q;
-  const int64_t kv = int64_t{c.kv_heads} * c.head_dim;
+  const int64_t kv = int64_t{heads.kv_heads} * heads.head_dim;
   const int block = layer + 1;
   std::vector<ParamPiece> parts;
   if (!c.form.one_qkv) {
@@ -157,9 +158,10 @@ void add_attention(std::vector<ParamSpec>& specs, const ModelConfig& c, int laye
   add_linear(specs, prefix + "qkv_proj.", asked + 2 * kv, c.hidden, c.qkv_bias, block, parts);
   if (*c.form.query_norm != '\0') {
     const bool together = c.form.norms_heads_together;
-    add_norm_of(specs, c, prefix + c.form.query_norm + ".", together ? q : c.head_dim, block,
+    add_norm_of(specs, c, prefix + c.form.query_norm + ".", together ? q : heads.head_dim, block,
                 false);
-    add_norm_of(specs, c, prefix + c.form.key_norm + ".", together ? kv : c.head_dim, block, false);
+    add_norm_of(specs, c, prefix + c.form.key_norm + ".", together ? kv : heads.head_dim, block,
+                false);
   }
   add_linear(specs, prefix + c.form.attention_output + ".", c.hidden, q, c.output_bias, block);
   if (c.sinks) {
@@ -196,7 +198,7 @@ std::vector<ParamSpec> decoder_parameters(const ModelConfig& c) {
     if (c.layer[static_cast<size_t>(layer)].experts) {
       add_experts(specs, c, layer);
     } else {
-      add_mlp(specs, c, layer, c.form.mlp, c.intermediate);
+      add_mlp(specs, c, layer, c.form.mlp, c.wide(layer));
     }
     add_norm(specs, c, layer, c.form.mlp_out);
   }
@@ -219,12 +221,12 @@ Value kept_rows(Program& p, const ModelConfig& c, const ModelInputs& inputs, int
 namespace {
 
 Value norm_heads(Program& p, const ModelConfig& c, const Weights& w, const std::string& prefix,
-                 Value qkv) {
+                 const Heads& heads, Value qkv) {
   if (*c.form.query_norm == '\0') {
     return qkv;
   }
   return qk_norm(p, qkv, w(prefix + c.form.query_norm + ".weight"),
-                 w(prefix + c.form.key_norm + ".weight"), c.attention_heads(), c.norm);
+                 w(prefix + c.form.key_norm + ".weight"), heads, c.norm);
 }
 
 // Of a projection whose queries have their gates behind them, head by head: qkv, and the gates.
@@ -243,7 +245,7 @@ Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const 
   Value qkv = product(p, x, w.linear(prefix + "qkv_proj."));
   Value gates;
   if (c.query_gates) {
-    std::tie(qkv, gates) = split_columns(p, qkv, gated_queries(c.attention_heads()));
+    std::tie(qkv, gates) = split_columns(p, qkv, gated_queries(c.attention_heads(layer)));
   }
   Value y = kept_rows(p, c, inputs, layer, attend(p, c, w, inputs, tables, layer, qkv));
   if (gates) {
@@ -255,19 +257,21 @@ Value attention_block(Program& p, const ModelConfig& c, const Weights& w, const 
 Value attend(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs,
              const std::vector<Value>& tables, int layer, Value qkv) {
   const std::string prefix = layer_prefix(layer) + "self_attn.";
-  const ModelConfig::Layer& kind = c.layer[static_cast<size_t>(layer)];
-  const Heads heads = c.attention_heads();
+  const ModelConfig::Layer& kind = c.at(layer);
+  const Heads heads = c.attention_heads(layer);
   Attention options{heads, c.attention_scale, kind.window, inputs.longest, c.score_cap};
   if (inputs.dropout.keys && c.drops.attention > 0.0F) {
     options.dropout = {c.drops.attention, dropout_site(DropoutPlace::attention, layer),
                        inputs.dropout};
   }
   const Value sinks = w.optional(prefix + "sinks");
-  const auto cache = [&] { return inputs.caches[static_cast<size_t>(layer)][0]; };
+  const auto cache = [&] {
+    return inputs.caches[static_cast<size_t>(kind.shares >= 0 ? kind.shares : layer)][0];
+  };
   const auto rotated =
       kind.rope >= 0 ? c.ropes[static_cast<size_t>(kind.rope)].rotated() : int64_t{0};
   if (!c.form.norms_after_rope) {
-    qkv = norm_heads(p, c, w, prefix, qkv);
+    qkv = norm_heads(p, c, w, prefix, heads, qkv);
     if (!sinks && one_token_each(p, inputs) &&
         takes_step_attention(p, heads, rotated, c.interleaved_rope)) {
       const Value table = kind.rope >= 0 ? tables[static_cast<size_t>(kind.rope)] : Value{};
@@ -279,13 +283,13 @@ Value attend(Program& p, const ModelConfig& c, const Weights& w, const ModelInpu
     qkv = rope(p, qkv, tables[index], {heads, c.interleaved_rope}, rotated);
   }
   if (c.form.norms_after_rope) {
-    qkv = norm_heads(p, c, w, prefix, qkv);
+    qkv = norm_heads(p, c, w, prefix, heads, qkv);
   }
-  if (begins_text(inputs)) {
+  if (begins_text(inputs) && kind.shares < 0) {
     fill_cache(p, qkv, cache(), inputs.past);
   }
   return inputs.caches.empty() || begins_text(inputs)
-             ? attention(p, qkv, inputs.documents, options, sinks)
+             ? attention(p, qkv, inputs.tables[static_cast<size_t>(layer)], options, sinks)
              : cached_attention(p, qkv, cache(), inputs.past, options, sinks);
 }
 

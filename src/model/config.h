@@ -33,16 +33,17 @@ ModelConfig read_common(const Json& config);
 
 // --- rope (model/rope_config.cpp) ----------------------------------------------------------------
 // Rope parameters of the whole model: `rope_parameters` (transformers 5) or `rope_theta` with
-// `rope_scaling` (before); types default, linear, dynamic, llama3, yarn and longrope. M032 for
-// others, and for a partial_rotary_factor below 1 unless the family takes one: `partial`.
+// `rope_scaling` (before); types default, linear, dynamic, llama3, yarn, longrope and proportional.
+// M032 for others, and for a partial_rotary_factor below 1 unless the family takes one: `partial`.
 RopeFrequencies read_rope(const Json& config, int head_dim, bool partial = false);
 // The same from one parameter object, for models with a set per layer type.
 RopeFrequencies rope_from(const Json& parameters, const Json& config, int head_dim,
                           bool partial = false);
 // The ropes of full (0) and of sliding (1) layers, from `rope_parameters` by layer type, or from
 // the fields of transformers 4: `sliding` is then the parameters of the sliding ones.
+// `sliding_head_dim`: of their heads, where these have other sizes.
 std::vector<RopeFrequencies> read_ropes_by_layer(const Json& config, int head_dim,
-                                                 const Json& sliding);
+                                                 const Json& sliding, int sliding_head_dim = 0);
 
 // Sets every layer's window from `layer_types` where it is given, else from `slides(layer)`.
 void read_windows(const Json& config, ModelConfig& model, bool (*slides)(const Json&, int layer));

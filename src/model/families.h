@@ -12,6 +12,7 @@
   FAMILY(ministral3)        \
   FAMILY(gemma2)            \
   FAMILY(gemma3)            \
+  FAMILY(gemma4)            \
   FAMILY(phi3)              \
   FAMILY(smollm3)           \
   FAMILY(olmo2)             \

@@ -74,7 +74,7 @@ Value few_rows_forward(Program& p, const ModelConfig& c, const Weights& w,
     FewRows gated;
     gated.norm = c.norm;
     gated.gated = c.activation;
-    const Value wide = p.activation("gated_activation", {p.shape(x)[0], c.intermediate});
+    const Value wide = p.activation("gated_activation", {p.shape(x)[0], c.wide(layer)});
     emit_few_rows(p, x, norm(c.form.mlp_in), w.linear(prefix + c.form.mlp + ".gate_up_proj."),
                   gated, wide);
     add_product(p, c, wide, w.linear(prefix + c.form.mlp + "." + c.form.down + "."), x);

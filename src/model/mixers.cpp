@@ -12,7 +12,11 @@ namespace {
 
 std::vector<CacheSpec> attention_caches(const ModelConfig& c, int layer, const CacheRoom& room,
                                         DType compute) {
-  const int64_t row = 2 * int64_t{c.kv_heads} * c.head_dim;
+  if (c.at(layer).shares >= 0) {
+    return {};
+  }
+  const Heads heads = c.attention_heads(layer);
+  const int64_t row = 2 * int64_t{heads.kv_heads} * heads.head_dim;
   return {{fmt::format("cache.{}", layer), {room.rows, row}, compute}};
 }
 

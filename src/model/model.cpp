@@ -194,12 +194,29 @@ HeadUpdate head_update(Program& p, Value hidden, const Linear& head) {
   return {low, lora.b, lora.pieces[0].scale};
 }
 
+// See ModelInputs::tables.
+std::vector<Value> document_tables(Program& p, Value documents, const ModelConfig& c,
+                                   int64_t tokens) {
+  std::vector<Value> tables;
+  for (int layer = 0; layer < c.layers; ++layer) {
+    const Heads heads = c.attention_heads(layer);
+    int same = 0;
+    while (same < layer && c.attention_heads(same) != heads) {
+      ++same;
+    }
+    tables.push_back(same < layer ? tables[static_cast<size_t>(same)]
+                                  : document_table(p, documents, heads, tokens));
+  }
+  return tables;
+}
+
 ModelInputs batch_inputs(Program& p, const Model& model, const BatchSize& size) {
   ModelInputs inputs;
   inputs.tokens = p.input("tokens", {size.tokens}, DType::i32);
   inputs.positions = p.input("positions", {size.tokens}, DType::i32);
   const Value documents = p.input("documents", {size.documents + 1}, DType::i32);
-  inputs.documents = document_table(p, documents, model.config.attention_heads(), size.tokens);
+  inputs.tables = document_tables(p, documents, model.config, size.tokens);
+  inputs.documents = inputs.tables.front();
   inputs.longest = size.longest > 0 ? size.longest : size.tokens;
   if (size.noise) {
     inputs.noise = p.input("noise", {size.tokens, model.config.hidden}, DType::f32);
@@ -277,8 +294,8 @@ LogitsProgram record_lanes(const Model& model, const LanesSize& size, Target tar
     inputs.documents = p.input("documents", {2}, DType::i32);  // of one text
   }
   if (size.from_start) {
-    inputs.documents =
-        document_table(p, inputs.documents, model.config.attention_heads(), size.tokens);
+    inputs.tables = document_tables(p, inputs.documents, model.config, size.tokens);
+    inputs.documents = inputs.tables.front();
     inputs.longest = size.tokens;
   }
   for (const std::vector<CacheSpec>& specs : cache_specs(model.config, size.room, target.compute)) {

@@ -19,6 +19,10 @@ namespace sft {
 
 struct Linear;  // ops/linear.h
 
+inline bool operator==(const Heads& a, const Heads& b) {
+  return a.heads == b.heads && a.kv_heads == b.kv_heads && a.head_dim == b.head_dim;
+}
+
 // How a decoder layer is put together, and what its tensors are called. Llama's is the default.
 struct LayerForm {
   // Its norms, "" where there is none: of what attention and MLP read, and of what they give.
@@ -85,6 +89,11 @@ struct ModelConfig {
     int window = 0;
     int rope = 0;
     bool experts = false;  // in the place of an MLP (model/experts.h)
+    // Its own sizes, where layers differ; 0: the model's.
+    int kv_heads = 0, head_dim = 0;
+    int64_t intermediate = 0;
+    int shares = -1;               // it looks at the keys and values of this layer; -1: at its own
+    bool values_are_keys = false;  // before the norm of keys
   };
   std::vector<Layer> layer;
   std::vector<RopeFrequencies> ropes;
@@ -92,6 +101,10 @@ struct ModelConfig {
   // Each query is published with a gate behind it, whose sigmoid the head's output is multiplied
   // by.
   bool query_gates = false;
+  // What a layer gets of a token's word beside its hidden state (Gemma 4): so many values, of a
+  // table with so many words and `layers_of_words` times as many values; 0: nothing.
+  int64_t layer_word = 0, layer_words = 0;
+  int layers_of_words = 0;
   DeltaHeads delta;   // of layers with the gated delta rule
   int conv_taps = 0;  // tokens that a convolution sees, oneself included
   bool conv_bias = false;
@@ -112,16 +125,27 @@ struct ModelConfig {
   Drops drops;
   bool balances() const { return balance_coefficient.value_or(0.0F) > 0.0F; }
 
-  Heads attention_heads() const { return {heads, kv_heads, head_dim}; }
+  const Layer& at(int index) const { return layer[static_cast<size_t>(index)]; }
+  Heads attention_heads(int index) const {
+    const Layer& own = at(index);
+    return {heads, own.kv_heads > 0 ? own.kv_heads : kv_heads,
+            own.head_dim > 0 ? own.head_dim : head_dim};
+  }
+  int64_t wide(int index) const {
+    return at(index).intermediate > 0 ? at(index).intermediate : intermediate;
+  }
 };
 
 // The program's inputs, one micro-batch flat: see the ops for their meaning.
 struct ModelInputs {
   Value tokens, positions;  // (tokens) i32
   Value documents;          // the document_table; generating: 0 and the text's length, or null
-  int64_t longest = 0;      // no document has more tokens
-  Value noise;              // (tokens, hidden) f32, added to the embeddings; null: none
-  Value kept;               // (count) i32: rows that count after the last attention; null: all
+  // The document_table of each layer's heads, one for all layers with equal ones; `documents` is
+  // the first. Empty where texts go on from a cache.
+  std::vector<Value> tables;
+  int64_t longest = 0;  // no document has more tokens
+  Value noise;          // (tokens, hidden) f32, added to the embeddings; null: none
+  Value kept;           // (count) i32: rows that count after the last attention; null: all
   std::vector<std::vector<Value>> caches;  // of each layer when generating: see CacheSpec
   Value past;                              // (texts, 2) i32 when generating: see cached_attention
   Value lanes;  // (texts) i32 when generating: see cached_conv; null: the model has no such layers

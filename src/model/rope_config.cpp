@@ -152,16 +152,28 @@ void scale_longrope(RopeFrequencies& rope, const Source& s) {
       static_cast<float>(real_or(s.parameters, "attention_factor", attention, kFactor));
 }
 
+// Gemma 4's: the first share of a head's pairs turn, as they do in a head that turns whole.
+void scale_proportional(RopeFrequencies& rope, const Source& s) {
+  const double share = real_or(s.parameters, "partial_rotary_factor", 1.0, kShare);
+  const auto turned = static_cast<size_t>(share * s.rotated / 2);
+  const auto factor = static_cast<float>(real_or(s.parameters, "factor", 1.0, kFactor));
+  for (size_t i = 0; i < rope.inv_freq.size(); ++i) {
+    rope.inv_freq[i] = i < turned ? rope.inv_freq[i] / factor : 0.0F;
+  }
+}
+
 struct Kind {
   std::string_view name;
   void (*scale)(RopeFrequencies&, const Source&);
 };
+constexpr std::string_view kProportional = "proportional";
 constexpr Kind kKinds[] = {{"default", [](RopeFrequencies&, const Source&) {}},
                            {"linear", scale_linear},
                            {"dynamic", scale_dynamic},
                            {"llama3", scale_llama3},
                            {"yarn", scale_yarn},
-                           {"longrope", scale_longrope}};
+                           {"longrope", scale_longrope},
+                           {kProportional, scale_proportional}};
 
 int rotated_values(const Json& parameters, const Json& config, int head_dim, bool partial) {
   const double share = real_or(parameters, "partial_rotary_factor",
@@ -198,12 +210,17 @@ RopeFrequencies rope_from(const Json& parameters, const Json& config, int head_d
   const double original =
       real_or(config, kOriginal, real_or(parameters, kOriginal, max_positions, kLength), kLength);
   const Source source{
-      parameters,    theta,    rotated_values(parameters, config, head_dim, partial),
-      max_positions, original, present(config, kOriginal) || present(parameters, kOriginal)};
+      parameters,
+      theta,
+      type == kProportional ? head_dim : rotated_values(parameters, config, head_dim, partial),
+      max_positions,
+      original,
+      present(config, kOriginal) || present(parameters, kOriginal)};
   const auto* const kind = std::ranges::find(kKinds, type, &Kind::name);
   if (kind == std::end(kKinds)) {
     throw Error("M032", fmt::format("config.json: the rope type \"{}\" is not supported (default, "
-                                    "linear, dynamic, llama3, yarn and longrope are)",
+                                    "linear, dynamic, llama3, yarn, longrope and proportional "
+                                    "are)",
                                     type));
   }
   RopeFrequencies rope{base_frequencies(theta, source.rotated)};
@@ -229,7 +246,8 @@ RopeFrequencies read_rope(const Json& config, int head_dim, bool partial) {
 }
 
 std::vector<RopeFrequencies> read_ropes_by_layer(const Json& config, int head_dim,
-                                                 const Json& sliding) {
+                                                 const Json& sliding, int sliding_head_dim) {
+  const int narrow = sliding_head_dim > 0 ? sliding_head_dim : head_dim;
   if (config.contains("rope_parameters") && config["rope_parameters"].is_object() &&
       config["rope_parameters"].contains("full_attention")) {
     const Json& both = config["rope_parameters"];
@@ -238,9 +256,9 @@ std::vector<RopeFrequencies> read_ropes_by_layer(const Json& config, int head_di
           .hint("use the folder of a whole model, as published or as saved by transformers");
     }
     return {rope_from(both["full_attention"], config, head_dim),
-            rope_from(both["sliding_attention"], config, head_dim)};
+            rope_from(both["sliding_attention"], config, narrow)};
   }
-  return {read_rope(config, head_dim), rope_from(sliding, config, head_dim)};
+  return {read_rope(config, head_dim), rope_from(sliding, config, narrow)};
 }
 
 }  // namespace sft

@@ -20,7 +20,8 @@ namespace sft::gpu {
 namespace {
 
 constexpr int kWarps = 4;
-constexpr int kMostPerLane = 8;  // values of a head that a lane holds: heads of up to 256
+// Values of a head that a lane holds: 8 serve heads of up to 256 values, 16 of up to 512.
+constexpr int kMostPerLane = 16;
 
 // x . y over a head.
 template <class T>
@@ -34,7 +35,7 @@ __device__ inline float dot(const T* x, const T* y, int d) {
 
 // One query row, of token t and a head, against keys [from, to) of `keys`, and a sink if there is
 // one: running softmax; y and log_sum.
-template <class T>
+template <int kPerLane, class T>
 __device__ void attend(const T* query, const T* keys, const T* values, int64_t stride, int64_t from,
                        int64_t to, const float* sink, const Layout& l, const PairDropout& dropped,
                        int64_t t, int head, T* y, float* log_sum) {
@@ -45,7 +46,7 @@ __device__ void attend(const T* query, const T* keys, const T* values, int64_t s
     top = *sink;
     sum.add(1.0F);
   }
-  LongSum out[kMostPerLane];
+  LongSum out[kPerLane];
   for (int64_t base = from; base < to; base += 32) {
     const int64_t key = base + lane;
     const float score = key < to ? score_of(l, dot(query, keys + key * stride, l.d)) : -INFINITY;
@@ -61,15 +62,15 @@ __device__ void attend(const T* query, const T* keys, const T* values, int64_t s
     sum.add(warp_sum(p));
     const float kept = key < to ? p * dropped.factor(t, key, head) : 0.0F;
 #pragma unroll
-    for (int k = 0; k < kMostPerLane; ++k) {
+    for (int k = 0; k < kPerLane; ++k) {
       out[k].scale(shrink);
     }
-    float some[kMostPerLane] = {};  // of these keys
+    float some[kPerLane] = {};  // of these keys
     for (int j = 0; j < 32 && base + j < to; ++j) {
       const float weight = __shfl_sync(0xffffffffU, kept, j);
       const T* value = values + (base + j) * stride;
 #pragma unroll
-      for (int k = 0; k < kMostPerLane; ++k) {
+      for (int k = 0; k < kPerLane; ++k) {
         const int i = lane + k * 32;
         if (i < l.d) {
           some[k] += weight * sft::widen(value[i]);
@@ -77,13 +78,13 @@ __device__ void attend(const T* query, const T* keys, const T* values, int64_t s
       }
     }
 #pragma unroll
-    for (int k = 0; k < kMostPerLane; ++k) {
+    for (int k = 0; k < kPerLane; ++k) {
       out[k].add(some[k]);
     }
     top = now;
   }
 #pragma unroll
-  for (int k = 0; k < kMostPerLane; ++k) {
+  for (int k = 0; k < kPerLane; ++k) {
     const int i = lane + k * 32;
     if (i < l.d) {
       y[i] = narrow<T>(to > from ? out[k].total() / sum.total() : 0.0F);
@@ -94,7 +95,7 @@ __device__ void attend(const T* query, const T* keys, const T* values, int64_t s
   }
 }
 
-template <class T>
+template <int kPerLane, class T>
 __global__ void forward_kernel(const T* qkv, const int32_t* start, Layout l, PairDropout dropped,
                                T* y, float* log_sum) {
   const int64_t t = int64_t{blockIdx.x} * kWarps + threadIdx.y;
@@ -106,13 +107,13 @@ __global__ void forward_kernel(const T* qkv, const int32_t* start, Layout l, Pai
   const int64_t from = l.window > 0 ? max(doc.begin, t - l.window + 1) : doc.begin;
   const int64_t to = doc.end > doc.begin ? t + 1 : from;
   const T* keys = qkv + (l.heads + head / l.group()) * l.d;
-  attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, l.row(), from, to, nullptr,
-         l, dropped, t, head, y + (t * l.heads + head) * l.d,
-         to > from ? log_sum + log_sum_at(l, head, t) : nullptr);
+  attend<kPerLane>(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, l.row(), from, to,
+                   nullptr, l, dropped, t, head, y + (t * l.heads + head) * l.d,
+                   to > from ? log_sum + log_sum_at(l, head, t) : nullptr);
 }
 
 // grad_q of one row: sum over keys of p (grad_p - delta) k.
-template <class T>
+template <int kPerLane, class T>
 __global__ void query_gradient_kernel(const T* grad_y, const T* qkv, const T* y,
                                       const float* log_sum, const int32_t* start, Layout l,
                                       PairDropout dropped, T* grad_qkv) {
@@ -129,7 +130,7 @@ __global__ void query_gradient_kernel(const T* grad_y, const T* qkv, const T* y,
   const T* keys = qkv + (l.heads + head / l.group()) * l.d;
   const T* values = keys + l.kv_heads * l.d;
   const T* g = grad_y + (t * l.heads + head) * l.d;
-  float grad[kMostPerLane] = {};
+  float grad[kPerLane] = {};
   const float delta = to > from ? dot(g, y + (t * l.heads + head) * l.d, l.d) : 0.0F;
   const float lse = to > from ? log_sum[log_sum_at(l, head, t)] : 0.0F;
   for (int64_t base = from; base < to; base += 32) {
@@ -145,7 +146,7 @@ __global__ void query_gradient_kernel(const T* grad_y, const T* qkv, const T* y,
       const float weight = __shfl_sync(0xffffffffU, ds, j);
       const T* k_row = keys + (base + j) * l.row();
 #pragma unroll
-      for (int k = 0; k < kMostPerLane; ++k) {
+      for (int k = 0; k < kPerLane; ++k) {
         const int i = lane + k * 32;
         if (i < l.d) {
           grad[k] += weight * sft::widen(k_row[i]);
@@ -154,7 +155,7 @@ __global__ void query_gradient_kernel(const T* grad_y, const T* qkv, const T* y,
     }
   }
 #pragma unroll
-  for (int k = 0; k < kMostPerLane; ++k) {
+  for (int k = 0; k < kPerLane; ++k) {
     const int i = lane + k * 32;
     if (i < l.d) {
       grad_qkv[t * l.row() + head * l.d + i] = narrow<T>(grad[k]);
@@ -163,7 +164,7 @@ __global__ void query_gradient_kernel(const T* grad_y, const T* qkv, const T* y,
 }
 
 // grad_k and grad_v of one row: sums over the queries, of all heads of the group, that see it.
-template <class T>
+template <int kPerLane, class T>
 __global__ void key_gradient_kernel(const T* grad_y, const T* qkv, const T* y, const float* log_sum,
                                     const int32_t* start, Layout l, PairDropout dropped,
                                     T* grad_qkv) {
@@ -177,8 +178,8 @@ __global__ void key_gradient_kernel(const T* grad_y, const T* qkv, const T* y, c
   const int64_t end = l.window > 0 ? min(doc.end, t + l.window) : doc.end;
   const T* key = qkv + t * l.row() + (l.heads + kv) * l.d;
   const T* value = key + l.kv_heads * l.d;
-  float grad_k[kMostPerLane] = {};
-  float grad_v[kMostPerLane] = {};
+  float grad_k[kPerLane] = {};
+  float grad_v[kPerLane] = {};
   for (int head = kv * l.group(); head < (kv + 1) * l.group(); ++head) {
     for (int64_t base = t; base < end; base += 32) {
       const int64_t q = base + lane;
@@ -199,7 +200,7 @@ __global__ void key_gradient_kernel(const T* grad_y, const T* qkv, const T* y, c
         const T* query = qkv + (base + j) * l.row() + head * l.d;
         const T* g = grad_y + ((base + j) * l.heads + head) * l.d;
 #pragma unroll
-        for (int k = 0; k < kMostPerLane; ++k) {
+        for (int k = 0; k < kPerLane; ++k) {
           const int i = lane + k * 32;
           if (i < l.d) {
             grad_k[k] += ds_j * sft::widen(query[i]);
@@ -211,7 +212,7 @@ __global__ void key_gradient_kernel(const T* grad_y, const T* qkv, const T* y, c
   }
   T* const out = grad_qkv + t * l.row() + (l.heads + kv) * l.d;
 #pragma unroll
-  for (int k = 0; k < kMostPerLane; ++k) {
+  for (int k = 0; k < kPerLane; ++k) {
     const int i = lane + k * 32;
     if (i < l.d) {
       out[i] = narrow<T>(grad_k[k]);
@@ -245,7 +246,7 @@ __global__ void fill_cache_kernel(const T* qkv, const int32_t* past, int64_t fre
   }
 }
 
-template <class T>
+template <int kPerLane, class T>
 __global__ void cached_kernel(const T* qkv, const T* cache, const int32_t* past, const float* sinks,
                               int64_t fresh, Layout l, T* y) {
   const int64_t t = int64_t{blockIdx.x} * kWarps + threadIdx.y;
@@ -258,9 +259,9 @@ __global__ void cached_kernel(const T* qkv, const T* cache, const int32_t* past,
   const int64_t from = l.window > 0 ? max(int64_t{0}, to - l.window) : 0;
   const int64_t width = int64_t{2} * l.kv_heads * l.d;
   const T* keys = cache + lane[0] * width + head / l.group() * l.d;
-  attend(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, width, from, to,
-         sinks != nullptr ? sinks + head : nullptr, l, {}, t, head, y + (t * l.heads + head) * l.d,
-         static_cast<float*>(nullptr));
+  attend<kPerLane>(qkv + t * l.row() + head * l.d, keys, keys + l.kv_heads * l.d, width, from, to,
+                   sinks != nullptr ? sinks + head : nullptr, l, {}, t, head,
+                   y + (t * l.heads + head) * l.d, static_cast<float*>(nullptr));
 }
 
 __global__ void table_kernel(const int32_t* start, int n, int32_t qkv_row, int32_t y_row,
@@ -324,6 +325,16 @@ bool on_hopper(const CudaDevice& gpu, const Attention& options, const Tensor& qk
   return false;
 }
 
+// Calls f with how many values of a head a lane holds.
+template <class F>
+void with_per_lane(int d, const F& f) {
+  if (d <= 256) {
+    f(std::integral_constant<int, 8>{});
+  } else {
+    f(std::integral_constant<int, kMostPerLane>{});
+  }
+}
+
 dim3 grid(int64_t tokens, int heads) {
   return {static_cast<unsigned>((tokens + kWarps - 1) / kWarps), static_cast<unsigned>(heads)};
 }
@@ -377,8 +388,10 @@ void attention_forward(Device& device, const Tensor& qkv, const Tensor& table, c
       if (tiled_forward(gpu, qkv.as<T>(), table.i32(), l, dropped, y.as<T>(), log_sum.f32())) {
         return;
       }
-      forward_kernel<<<grid(l.tokens, l.heads), dim3(32, kWarps), 0, gpu.stream()>>>(
-          qkv.as<T>(), table.i32(), l, dropped, y.as<T>(), log_sum.f32());
+      with_per_lane(l.d, [&](auto per_lane) {
+        forward_kernel<per_lane()><<<grid(l.tokens, l.heads), dim3(32, kWarps), 0, gpu.stream()>>>(
+            qkv.as<T>(), table.i32(), l, dropped, y.as<T>(), log_sum.f32());
+      });
     });
   }
   check_cuda(cudaGetLastError(), "attention");
@@ -414,12 +427,15 @@ void attention_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
                          dropped, workspace.f32(), grad_qkv.as<T>())) {
         return;
       }
-      query_gradient_kernel<<<grid(l.tokens, l.heads), dim3(32, kWarps), 0, gpu.stream()>>>(
-          grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l, dropped,
-          grad_qkv.as<T>());
-      key_gradient_kernel<<<grid(l.tokens, l.kv_heads), dim3(32, kWarps), 0, gpu.stream()>>>(
-          grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l, dropped,
-          grad_qkv.as<T>());
+      with_per_lane(l.d, [&](auto per_lane) {
+        const dim3 threads(32, kWarps);
+        query_gradient_kernel<per_lane()><<<grid(l.tokens, l.heads), threads, 0, gpu.stream()>>>(
+            grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l, dropped,
+            grad_qkv.as<T>());
+        key_gradient_kernel<per_lane()><<<grid(l.tokens, l.kv_heads), threads, 0, gpu.stream()>>>(
+            grad_y.as<T>(), qkv.as<T>(), y.as<T>(), log_sum.f32(), table.i32(), l, dropped,
+            grad_qkv.as<T>());
+      });
     });
   }
   check_cuda(cudaGetLastError(), "attention.backward");
@@ -434,8 +450,10 @@ void cached_attention_forward(Device& device, const Tensor& qkv, Tensor& cache, 
     using T = decltype(type);
     fill_cache_kernel<<<static_cast<unsigned>(l.tokens), 128, 0, gpu.stream()>>>(
         qkv.as<T>(), past.i32(), fresh, qkv.shape[1], cache.shape[1], cache.as<T>());
-    cached_kernel<<<grid(l.tokens, l.heads), dim3(32, kWarps), 0, gpu.stream()>>>(
-        qkv.as<T>(), cache.as<T>(), past.i32(), sinks.f32(), fresh, l, y.as<T>());
+    with_per_lane(l.d, [&](auto per_lane) {
+      cached_kernel<per_lane()><<<grid(l.tokens, l.heads), dim3(32, kWarps), 0, gpu.stream()>>>(
+          qkv.as<T>(), cache.as<T>(), past.i32(), sinks.f32(), fresh, l, y.as<T>());
+    });
   });
   check_cuda(cudaGetLastError(), "cached_attention");
 }

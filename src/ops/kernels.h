@@ -33,6 +33,7 @@
 #include "ops/rmsnorm.h"
 #include "ops/rope.h"
 #include "ops/router.h"
+#include "ops/scaled_sum.h"
 #include "ops/sigmoid_gate.h"
 #include "ops/soft_cap.h"
 #include "ops/split_columns.h"
@@ -116,6 +117,7 @@ namespace sft {
   KERNEL(route_forward)             \
   KERNEL(route_backward)            \
   KERNEL(scale_columns)             \
+  KERNEL(scaled_sum)                \
   KERNEL(sigmoid_gate_forward)      \
   KERNEL(sigmoid_gate_backward)     \
   KERNEL(sinks_backward)            \

@@ -1,7 +1,7 @@
 #include "ops/qk_norm.h"
 
 // Queries, keys and values of all tokens are worked on by blocks of their own. In a block a team of
-// lanes takes a head, a vector each, and the next head is on its way while one is worked on.
+// lanes takes a head, a vector each or two, and the next head is on its way while one is worked on.
 #include <algorithm>
 #include <type_traits>
 
@@ -22,6 +22,7 @@ constexpr int kBlocks = 3;  // of a multiprocessor
 struct Part {
   int first = 0, heads = 0;       // of a row
   const float* weight = nullptr;  // values have none
+  bool normed = true;
   int blocks = 0;
   float* sums = nullptr;  // (blocks, d): parts of the weight's gradient
 };
@@ -48,7 +49,7 @@ struct Layout {
     return t * row + int64_t{p.first + h} * d;
   }
   __device__ int64_t norm(const Part& p, int64_t t, int h) const {
-    return t * (queries.heads + keys.heads) + p.first + h;
+    return t * (queries.heads + keys.heads + (values.normed ? values.heads : 0)) + p.first + h;
   }
 };
 
@@ -82,27 +83,27 @@ __device__ inline float team_sum(float x) {
   return x;
 }
 
-// A lane's part of offset + weight.
+// A lane's part of offset + weight; 1 where there is no weight.
 __device__ inline Vec scales_of(const Part& p, const Layout& l, int i, bool aligned) {
   Vec scales{};
   if (p.weight != nullptr && i < l.d) {
     scales = load_row(p.weight, i, l.d, aligned);
+  }
 #pragma unroll
-    for (int j = 0; j < kVec; ++j) {
-      scales.v[j] += l.offset;
-    }
+  for (int j = 0; j < kVec; ++j) {
+    scales.v[j] = p.weight != nullptr ? scales.v[j] + l.offset : 1.0F;
   }
   return scales;
 }
 
-// What a lane works on: its block's part, its vector of each head, the heads of its team.
-template <int kTeam>
+// What a lane works on: its block's part, its kHeld vectors of each head, the heads of its team.
+template <int kTeam, int kHeld>
 struct Lane {
   int block;  // of the part's
   Part part;
   bool aligned;
-  int i;
-  Vec scales;
+  int first;
+  Vec scales[kHeld];
   int64_t step;
   Walk heads;
 
@@ -110,113 +111,156 @@ struct Lane {
       : block(static_cast<int>(blockIdx.x)),
         part(l.part(block)),
         aligned(l.d % kVec == 0),
-        i(static_cast<int>(threadIdx.x) % kTeam * kVec),
-        scales(scales_of(part, l, i, aligned)),
+        first(static_cast<int>(threadIdx.x) % kTeam * kVec),
         step(int64_t{part.blocks} * kTeams<kTeam>),
         heads(int64_t{block} * kTeams<kTeam> + static_cast<int>(threadIdx.x) / kTeam, step,
-              part.heads) {}
-};
-
-template <int kTeam, class T>
-__global__ void __launch_bounds__(kThreads, kBlocks)
-    forward_kernel(const T* qkv, const Layout l, T* y, float* rstd) {
-  const Lane<kTeam> lane(l);
-  const auto& [block, part, aligned, i, scales, step, heads] = lane;
-  Walk at = heads;
-  const auto load = [&] {
-    return at.t < l.tokens && i < l.d
-               ? load_packed(qkv + l.place(part, at.t, at.h), i, l.d, aligned)
-               : Packed<T>{};
-  };
-  Packed<T> next = load();
-  for (int64_t base = 0; base < l.tokens * part.heads;
-       base += step) {  // the same for all: team_sum
-    const Packed<T> held = next;
-    const int64_t t = at.t;
-    const int h = at.h;
-    at.next();
-    next = load();
-    Vec x = unpack(held);
-    if (part.weight != nullptr) {
-      float squares = 0.0F;
+              part.heads) {
 #pragma unroll
-      for (int j = 0; j < kVec; ++j) {
-        squares += x.v[j] * x.v[j];
-      }
-      const float r = rsqrtf(team_sum<kTeam>(squares) / static_cast<float>(l.d) + l.eps);
-      if (t < l.tokens && i == 0) {
-        rstd[l.norm(part, t, h)] = r;
-      }
-#pragma unroll
-      for (int j = 0; j < kVec; ++j) {
-        x.v[j] *= r * scales.v[j];
-      }
-    }
-    if (t < l.tokens && i < l.d) {
-      store_row(y + l.place(part, t, h), i, l.d, aligned, x);
+    for (int k = 0; k < kHeld; ++k) {
+      scales[k] = scales_of(part, l, column(k), aligned);
     }
   }
-}
+  __device__ int column(int k) const { return first + k * kTeam * kVec; }
+};
 
-// grad_x = rstd (w g - x rstd^2 mean(w g x)) for each head, as in rmsnorm.
-template <int kTeam, class T>
+template <int kTeam, int kHeld, class T>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    backward_kernel(const T* grad_y, const T* qkv, const float* rstd, const Layout l, T* grad_qkv) {
-  const Lane<kTeam> lane(l);
-  const auto& [block, part, aligned, i, scales, step, heads] = lane;
-  Walk at = heads;
+    forward_kernel(const T* qkv, const Layout l, T* y, float* rstd) {
+  const Lane<kTeam, kHeld> lane(l);
+  const Part& part = lane.part;
+  Walk at = lane.heads;
   struct Head {
-    Packed<T> x, g;
-    float r;
+    Packed<T> x[kHeld];
   };
   const auto load = [&] {
     Head head{};
-    if (at.t < l.tokens && i < l.d) {
-      const int64_t place = l.place(part, at.t, at.h);
-      head.g = load_packed(grad_y + place, i, l.d, aligned);
-      if (part.weight != nullptr) {
-        head.x = load_packed(qkv + place, i, l.d, aligned);
-        head.r = rstd[l.norm(part, at.t, at.h)];
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k) {
+      if (at.t < l.tokens && lane.column(k) < l.d) {
+        head.x[k] = load_packed(qkv + l.place(part, at.t, at.h), lane.column(k), l.d, lane.aligned);
       }
     }
     return head;
   };
-  Vec sums{};
   Head next = load();
   for (int64_t base = 0; base < l.tokens * part.heads;
-       base += step) {  // the same for all: team_sum
+       base += lane.step) {  // the same for all: team_sum
     const Head held = next;
     const int64_t t = at.t;
     const int h = at.h;
     at.next();
     next = load();
-    Vec g = unpack(held.g);
-    if (part.weight != nullptr) {
-      const Vec x = unpack(held.x);
-      float dot = 0.0F;
+    Vec x[kHeld];
+    float squares = 0.0F;
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k) {
+      x[k] = unpack(held.x[k]);
 #pragma unroll
       for (int j = 0; j < kVec; ++j) {
-        const float product = g.v[j] * x.v[j];
-        sums.v[j] += product * held.r;
-        dot += product * scales.v[j];
+        squares += x[k].v[j] * x[k].v[j];
+      }
+    }
+    if (part.normed) {
+      const float r = rsqrtf(team_sum<kTeam>(squares) / static_cast<float>(l.d) + l.eps);
+      if (t < l.tokens && lane.first == 0) {
+        rstd[l.norm(part, t, h)] = r;
+      }
+#pragma unroll
+      for (int k = 0; k < kHeld; ++k) {
+#pragma unroll
+        for (int j = 0; j < kVec; ++j) {
+          x[k].v[j] *= r * lane.scales[k].v[j];
+        }
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k) {
+      if (t < l.tokens && lane.column(k) < l.d) {
+        store_row(y + l.place(part, t, h), lane.column(k), l.d, lane.aligned, x[k]);
+      }
+    }
+  }
+}
+
+// grad_x = rstd (w g - x rstd^2 mean(w g x)) for each head, as in rmsnorm.
+template <int kTeam, int kHeld, class T>
+__global__ void __launch_bounds__(kThreads, kHeld == 1 ? kBlocks : 2)
+    backward_kernel(const T* grad_y, const T* qkv, const float* rstd, const Layout l, T* grad_qkv) {
+  const Lane<kTeam, kHeld> lane(l);
+  const Part& part = lane.part;
+  Walk at = lane.heads;
+  struct Head {
+    Packed<T> x[kHeld], g[kHeld];
+    float r;
+  };
+  const auto load = [&] {
+    Head head{};
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k) {
+      if (at.t < l.tokens && lane.column(k) < l.d) {
+        const int64_t place = l.place(part, at.t, at.h);
+        head.g[k] = load_packed(grad_y + place, lane.column(k), l.d, lane.aligned);
+        if (part.normed) {
+          head.x[k] = load_packed(qkv + place, lane.column(k), l.d, lane.aligned);
+          head.r = rstd[l.norm(part, at.t, at.h)];
+        }
+      }
+    }
+    return head;
+  };
+  Vec sums[kHeld] = {};
+  Head next = load();
+  for (int64_t base = 0; base < l.tokens * part.heads;
+       base += lane.step) {  // the same for all: team_sum
+    const Head held = next;
+    const int64_t t = at.t;
+    const int h = at.h;
+    at.next();
+    next = load();
+    Vec g[kHeld];
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k) {
+      g[k] = unpack(held.g[k]);
+    }
+    if (part.normed) {
+      float dot = 0.0F;
+#pragma unroll
+      for (int k = 0; k < kHeld; ++k) {
+        const Vec x = unpack(held.x[k]);
+#pragma unroll
+        for (int j = 0; j < kVec; ++j) {
+          const float product = g[k].v[j] * x.v[j];
+          sums[k].v[j] += product * held.r;
+          dot += product * lane.scales[k].v[j];
+        }
       }
       const float mean = team_sum<kTeam>(dot) * held.r * held.r / static_cast<float>(l.d);
 #pragma unroll
-      for (int j = 0; j < kVec; ++j) {
-        g.v[j] = held.r * (g.v[j] * scales.v[j] - x.v[j] * mean);
+      for (int k = 0; k < kHeld; ++k) {
+        const Vec x = unpack(held.x[k]);
+#pragma unroll
+        for (int j = 0; j < kVec; ++j) {
+          g[k].v[j] = held.r * (g[k].v[j] * lane.scales[k].v[j] - x.v[j] * mean);
+        }
       }
     }
-    if (t < l.tokens && i < l.d) {
-      store_row(grad_qkv + l.place(part, t, h), i, l.d, aligned, g);
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k) {
+      if (t < l.tokens && lane.column(k) < l.d) {
+        store_row(grad_qkv + l.place(part, t, h), lane.column(k), l.d, lane.aligned, g[k]);
+      }
     }
   }
   if (part.sums == nullptr) {
     return;  // the whole block
   }
-  __shared__ float teams_sums[kTeams<kTeam>][kTeam * kVec];
+  __shared__ float teams_sums[kTeams<kTeam>][kTeam * kHeld * kVec];
 #pragma unroll
-  for (int j = 0; j < kVec; ++j) {
-    teams_sums[threadIdx.x / kTeam][i + j] = sums.v[j];
+  for (int k = 0; k < kHeld; ++k) {
+#pragma unroll
+    for (int j = 0; j < kVec; ++j) {
+      teams_sums[threadIdx.x / kTeam][lane.column(k) + j] = sums[k].v[j];
+    }
   }
   __syncthreads();
   for (int column = static_cast<int>(threadIdx.x); column < l.d; column += kThreads) {
@@ -225,27 +269,29 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     for (int team = 0; team < kTeams<kTeam>; ++team) {
       total += teams_sums[team][column];
     }
-    part.sums[int64_t{block} * l.d + column] = total;
+    part.sums[int64_t{lane.block} * l.d + column] = total;
   }
 }
 
 // Every part gets blocks in proportion to its heads.
 Layout layout_of(const CudaDevice& gpu, const Tensor& qkv, const Tensor& query_weight,
-                 const Tensor& key_weight, const Heads& heads, const RmsNorm& options) {
+                 const Tensor& key_weight, const Heads& heads, const RmsNorm& options,
+                 bool values) {
   const int64_t tokens = qkv.shape[0];
   const int all = heads.heads + 2 * heads.kv_heads;
-  const auto part = [&](int first, int count, const float* weight) {
+  const auto part = [&](int first, int count, const float* weight, bool normed) {
     const int64_t most = (tokens * count + 7) / 8;  // at least a head for each of 8 teams
     const int64_t share = int64_t{gpu.multiprocessors()} * kBlocks * count / all;
     return Part{
         .first = first,
         .heads = count,
         .weight = weight,
+        .normed = normed,
         .blocks = static_cast<int>(std::clamp<int64_t>(share, 1, std::max<int64_t>(most, 1)))};
   };
-  return {.queries = part(0, heads.heads, query_weight.f32()),
-          .keys = part(heads.heads, heads.kv_heads, key_weight.f32()),
-          .values = part(heads.heads + heads.kv_heads, heads.kv_heads, nullptr),
+  return {.queries = part(0, heads.heads, query_weight.f32(), true),
+          .keys = part(heads.heads, heads.kv_heads, key_weight.f32(), true),
+          .values = part(heads.heads + heads.kv_heads, heads.kv_heads, nullptr, values),
           .d = heads.head_dim,
           .row = heads.row(),
           .tokens = tokens,
@@ -257,16 +303,19 @@ unsigned blocks_of(const Layout& l) {
   return static_cast<unsigned>(l.queries.blocks + l.keys.blocks + l.values.blocks);
 }
 
-// Calls f with the number of lanes that a head of d values takes.
+// Calls f with the number of lanes that a head of d values takes, and of vectors of a lane.
 template <class F>
 void with_team(int d, F&& f) {
+  using One = std::integral_constant<int, 1>;
   if (d <= 8 * kVec) {
-    f(std::integral_constant<int, 8>{});
+    f(std::integral_constant<int, 8>{}, One{});
   } else if (d <= 16 * kVec) {
-    f(std::integral_constant<int, 16>{});
+    f(std::integral_constant<int, 16>{}, One{});
+  } else if (d <= 32 * kVec) {
+    f(std::integral_constant<int, 32>{}, One{});
   } else {
-    SFT_ASSERT(d <= 32 * kVec);
-    f(std::integral_constant<int, 32>{});
+    SFT_ASSERT(d <= 2 * 32 * kVec);
+    f(std::integral_constant<int, 32>{}, std::integral_constant<int, 2>{});
   }
 }
 
@@ -297,7 +346,7 @@ void copy_values(CudaDevice& gpu, const Tensor& x, const Heads& heads, Tensor& y
 
 void qk_norm_forward(Device& device, const Tensor& qkv, const Tensor& query_weight,
                      const Tensor& key_weight, const Heads& heads, const RmsNorm& options,
-                     Tensor& y, Tensor& rstd) {
+                     bool values, Tensor& y, Tensor& rstd) {
   CudaDevice& gpu = cuda(device);
   if (query_weight.shape[0] != heads.head_dim) {
     with_type(qkv.dtype, [&](auto type) {
@@ -312,11 +361,11 @@ void qk_norm_forward(Device& device, const Tensor& qkv, const Tensor& query_weig
     check_cuda(cudaGetLastError(), "qk_norm");
     return;
   }
-  const Layout l = layout_of(gpu, qkv, query_weight, key_weight, heads, options);
+  const Layout l = layout_of(gpu, qkv, query_weight, key_weight, heads, options, values);
   with_type(qkv.dtype, [&](auto type) {
     using T = decltype(type);
-    with_team(l.d, [&](auto team) {
-      forward_kernel<team()>
+    with_team(l.d, [&](auto team, auto held) {
+      forward_kernel<team(), held()>
           <<<blocks_of(l), kThreads, 0, gpu.stream()>>>(qkv.as<T>(), l, y.as<T>(), rstd.f32());
     });
   });
@@ -325,7 +374,7 @@ void qk_norm_forward(Device& device, const Tensor& qkv, const Tensor& query_weig
 
 void qk_norm_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
                       const Tensor& query_weight, const Tensor& key_weight, const Tensor& rstd,
-                      const Heads& heads, const RmsNorm& options, Tensor& grad_qkv,
+                      const Heads& heads, const RmsNorm& options, bool values, Tensor& grad_qkv,
                       Tensor& grad_query_weight, bool accumulate_query, Tensor& grad_key_weight,
                       bool accumulate_key) {
   CudaDevice& gpu = cuda(device);
@@ -344,15 +393,15 @@ void qk_norm_backward(Device& device, const Tensor& grad_y, const Tensor& qkv,
     check_cuda(cudaGetLastError(), "qk_norm.backward");
     return;
   }
-  Layout l = layout_of(gpu, qkv, query_weight, key_weight, heads, options);
+  Layout l = layout_of(gpu, qkv, query_weight, key_weight, heads, options, values);
   float* const sums =
       gpu.state<Scratch>().take<float>(int64_t{l.queries.blocks + l.keys.blocks} * l.d);
   l.queries.sums = grad_query_weight.data != nullptr ? sums : nullptr;
   l.keys.sums = grad_key_weight.data != nullptr ? sums + int64_t{l.queries.blocks} * l.d : nullptr;
   with_type(qkv.dtype, [&](auto type) {
     using T = decltype(type);
-    with_team(l.d, [&](auto team) {
-      backward_kernel<team()><<<blocks_of(l), kThreads, 0, gpu.stream()>>>(
+    with_team(l.d, [&](auto team, auto held) {
+      backward_kernel<team(), held()><<<blocks_of(l), kThreads, 0, gpu.stream()>>>(
           grad_y.as<T>(), qkv.as<T>(), rstd.f32(), l, grad_qkv.as<T>());
     });
   });

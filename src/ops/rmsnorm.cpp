@@ -37,9 +37,10 @@ Value emit_backward(Program& b, Value x, Value weight, Value rstd, Value y,
 }  // namespace
 
 Value rmsnorm(Program& p, Value x, Value weight, const RmsNorm& options) {
-  SFT_ASSERT(p.shape(weight)[0] == p.shape(x)[1]);
+  const int64_t n = p.shape(weight)[0];
+  SFT_ASSERT(p.shape(x)[1] % n == 0);
   const Value y = p.like(x, "rmsnorm");
-  const Value rstd = p.make("rmsnorm.rstd", {p.shape(x)[0]});
+  const Value rstd = p.make("rmsnorm.rstd", {p.shape(x)[0], p.shape(x)[1] / n});
   p.emit("rmsnorm", {x, weight}, {y, rstd}, plain(options));
   p.recompute_from(Recompute::norms);
   p.on_backward([=](Program& b) {

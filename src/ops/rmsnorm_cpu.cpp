@@ -20,8 +20,8 @@ SFT_SIMD void sum_row(const float* x, const float* delta, float* sum, int64_t n)
 
 void rmsnorm_forward(Device& device, const Tensor& x, const Tensor& delta, const Tensor& weight,
                      const RmsNorm& options, Tensor& y, Tensor& rstd, Tensor& sum) {
-  const int64_t n = x.shape[1];
-  device.threads().parallel_for(x.shape[0], [&](int64_t begin, int64_t end) {
+  const int64_t n = weight.shape[0];
+  device.threads().parallel_for(x.shape.elements() / n, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* from = x.f32() + row * n;
       if (delta.data != nullptr) {
@@ -37,8 +37,8 @@ void rmsnorm_forward(Device& device, const Tensor& x, const Tensor& delta, const
 void rmsnorm_backward(Device& device, const Tensor& grad_y, const Tensor& x, const Tensor& weight,
                       const Tensor& rstd, const Tensor& grad_sum, const RmsNorm& options,
                       Tensor& grad_x, Tensor& grad_weight, bool accumulate_weight) {
-  const int64_t rows = x.shape[0];
-  const int64_t n = x.shape[1];
+  const int64_t n = weight.shape[0];
+  const int64_t rows = x.shape.elements() / n;
   const int parts = device.threads().size();
   const bool wants_weight = grad_weight.data != nullptr;
   // One partial sum per thread, added in thread order: the same bits every time.

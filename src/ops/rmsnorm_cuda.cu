@@ -268,12 +268,22 @@ SFT_NORM_ROWS(__nv_bfloat16)
 SFT_NORM_ROWS(__half)
 #undef SFT_NORM_ROWS
 
+namespace {
+
+template <class T>
+NormRows<T> rows_of(const Tensor& x, const Tensor& weight) {
+  const int64_t n = weight.shape[0];
+  return {x.as<T>(), weight.f32(), x.shape.elements() / n, n, n};
+}
+
+}  // namespace
+
 void rmsnorm_forward(Device& device, const Tensor& x, const Tensor& delta, const Tensor& weight,
                      const RmsNorm& options, Tensor& y, Tensor& rstd, Tensor& sum) {
   with_type(x.dtype, [&](auto type) {
     using T = decltype(type);
-    norm_rows<T>(cuda(device), {x.as<T>(), weight.f32(), x.shape[0], x.shape[1], x.shape[1]},
-                 options, delta.as<T>(), y.as<T>(), rstd.f32(), sum.as<T>());
+    norm_rows<T>(cuda(device), rows_of<T>(x, weight), options, delta.as<T>(), y.as<T>(), rstd.f32(),
+                 sum.as<T>());
   });
   check_cuda(cudaGetLastError(), "rmsnorm");
 }
@@ -283,10 +293,8 @@ void rmsnorm_backward(Device& device, const Tensor& grad_y, const Tensor& x, con
                       Tensor& grad_x, Tensor& grad_weight, bool accumulate_weight) {
   with_type(x.dtype, [&](auto type) {
     using T = decltype(type);
-    norm_rows_backward<T>(cuda(device),
-                          {x.as<T>(), weight.f32(), x.shape[0], x.shape[1], x.shape[1]}, options,
-                          grad_y.as<T>(), rstd.f32(), grad_sum.as<T>(), grad_x.as<T>(),
-                          grad_weight.f32(), accumulate_weight);
+    norm_rows_backward<T>(cuda(device), rows_of<T>(x, weight), options, grad_y.as<T>(), rstd.f32(),
+                          grad_sum.as<T>(), grad_x.as<T>(), grad_weight.f32(), accumulate_weight);
   });
   check_cuda(cudaGetLastError(), "rmsnorm.backward");
 }

@@ -1,8 +1,10 @@
 // A product's columns in several values: where one published matrix gives what different ops read,
-// head by head (the gated queries of Qwen3.5, Qwen3-Next's projections).
+// head by head (the gated queries of Qwen3.5, Qwen3-Next's projections), and the way back (keys and
+// values of another layer beside queries: Gemma 4).
 #pragma once
 
 #include <array>
+#include <vector>
 
 #include "device/kernel.h"
 #include "graph/program.h"
@@ -29,7 +31,13 @@ struct ColumnSplit {
 // x (rows, columns) -> two values; every column goes to one of them.
 std::pair<Value, Value> split_columns(Program& p, Value x, const ColumnSplit& split);
 
-// y (rows, runs.columns()) = the runs of x; `join_columns` is the way back, which writes those
+// x (rows, columns) -> `count` values of columns / count each, one behind the other.
+std::vector<Value> split_evenly(Program& p, Value x, int count);
+
+// Values of (rows, n) each, side by side; one may be there twice.
+Value join_columns(Program& p, const std::vector<Value>& parts);
+
+// y (rows, runs.columns()) = the runs of x; `put_columns` is the way back, which writes those
 // columns of x alone, zeros where y has no data.
 SFT_KERNEL(void, take_columns, const Tensor& x, const ColumnRuns& runs, Tensor& y);
 SFT_KERNEL(void, put_columns, const Tensor& y, const ColumnRuns& runs, Tensor& x);

@@ -68,8 +68,7 @@ StateLayout::StateLayout(const std::vector<ParamSpec>& specs, const ParamLayout&
       like.rule = settings.whole == WholeStep::muon ? RuleName::momentum : RuleName::direction;
       append_tensors(spec, begin);
     }
-    if (like.format != StateFormat::block8 || spec.name == "model.embed_tokens.weight" ||
-        !pieces_begin_at_tiles(spec)) {
+    if (like.format != StateFormat::block8 || spec.words || !pieces_begin_at_tiles(spec)) {
       like.format = like.format == StateFormat::block8 ? StateFormat::f32 : like.format;
       append({begin, end}, like);
       continue;

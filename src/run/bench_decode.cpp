@@ -34,7 +34,8 @@ double read_weight_bytes(const LoadedModel& model) {
   const std::vector<const ParamSpec*> specs = model.model.parameters();
   double bytes = 0;
   for (size_t i = 0; i < specs.size(); ++i) {
-    const bool table = specs[i]->name == kEmbeddingWeight && !model.model.config.tied;
+    const bool head = specs[i]->name == kEmbeddingWeight && model.model.config.tied;
+    const bool table = specs[i]->words && !head;
     bytes += table ? 0.0 : static_cast<double>(tensors[i].bytes());
   }
   return bytes;

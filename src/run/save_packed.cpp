@@ -28,8 +28,8 @@ std::set<std::string> linear_weights(const Model& model, const BnbConfig& config
   for (const ParamSpec& spec : model.family->parameters(model.config)) {
     for (const ParamPiece& piece : spec.pieces) {
       const std::string module = piece.name.substr(0, piece.name.rfind('.'));
-      if (spec.kind == ParamKind::matrix && spec.shape.rank() == 2 &&
-          module != "model.embed_tokens" && config.quantises(module)) {
+      if (spec.kind == ParamKind::matrix && spec.shape.rank() == 2 && !spec.words &&
+          config.quantises(module)) {
         names.insert(piece.name);
       }
     }

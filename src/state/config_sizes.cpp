@@ -47,7 +47,7 @@ class SizeCheck {
     if (config_.layer.front().experts) {
       check_experts();
     } else {
-      same("intermediate_size", config_.intermediate, wide());
+      same("intermediate_size", config_.wide(0), wide());
     }
     check_heads();
   }
@@ -56,11 +56,14 @@ class SizeCheck {
   static std::string part(std::string_view name, int64_t layer = 0) {
     return fmt::format("{}{}.{}", kLayer, layer, name);
   }
-  // Of the first layer with attention.
-  std::string attention_part(std::string_view name) const {
+  // The first layer with attention.
+  int attention_layer() const {
     const auto first =
         std::ranges::find(config_.layer, Mixer::attention, &ModelConfig::Layer::mixer);
-    return part(fmt::format("self_attn.{}.weight", name), first - config_.layer.begin());
+    return static_cast<int>(first - config_.layer.begin());
+  }
+  std::string attention_part(std::string_view name) const {
+    return part(fmt::format("self_attn.{}.weight", name), attention_layer());
   }
 
   // The size of a tensor there; 0 when it is missing or no such thing, which is told later with its
@@ -117,22 +120,23 @@ class SizeCheck {
   // A query's rows are heads of head_dim, a key's kv_heads: the field that is wrong is the one
   // without which all of them fit.
   void check_heads() const {
+    const Heads heads = config_.attention_heads(attention_layer());
+    const int64_t dim = heads.head_dim;
     if (*config_.form.query_norm != '\0' && !config_.form.norms_heads_together) {
-      same("head_dim", config_.head_dim, rows(attention_part(config_.form.query_norm)));
+      same("head_dim", dim, rows(attention_part(config_.form.query_norm)));
     }
     const auto [q, k] = queries_and_keys();
-    const int64_t dim = config_.head_dim;
     const bool queries_fit = q == 0 || q == config_.heads * dim;
-    const bool keys_fit = k == 0 || k == config_.kv_heads * dim;
+    const bool keys_fit = k == 0 || k == heads.kv_heads * dim;
     if (!queries_fit && !keys_fit && q % config_.heads == 0 &&
-        q / config_.heads * config_.kv_heads == k) {
+        q / config_.heads * heads.kv_heads == k) {
       fail("head_dim", dim, fmt::format("{}", q / config_.heads));
     }
     if (!queries_fit) {
       fail("num_attention_heads", config_.heads, in_heads(q));
     }
     if (!keys_fit) {
-      fail("num_key_value_heads", config_.kv_heads, in_heads(k));
+      fail("num_key_value_heads", heads.kv_heads, in_heads(k));
     }
   }
 
@@ -172,7 +176,7 @@ class SizeCheck {
   }
 
   std::string in_heads(int64_t rows) const {
-    const int64_t dim = config_.head_dim;
+    const int64_t dim = config_.attention_heads(attention_layer()).head_dim;
     return rows % dim == 0 ? fmt::format("{} of head_dim {}", rows / dim, dim)
                            : fmt::format("{} rows, which are no heads of head_dim {}", rows, dim);
   }

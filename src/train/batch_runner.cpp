@@ -57,9 +57,13 @@ int64_t workspace_bytes(Device& device, const ModelConfig& config, DType compute
     return 0;
   }
   constexpr int64_t kLeast = int64_t{128} << 20;  // products are tried on a weight's gradient
-  return std::max(kLeast, kernels(device).attention_workspace(device, config.attention_heads(),
+  int64_t most = kLeast;
+  for (int layer = 0; layer < config.layers; ++layer) {
+    most = std::max(most, kernels(device).attention_workspace(device, config.attention_heads(layer),
                                                               config.attention_scale, compute,
                                                               ladder_size(tokens)));
+  }
+  return most;
 }
 
 namespace {

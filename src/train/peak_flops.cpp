@@ -25,17 +25,17 @@ double flops_per_token(const Model& model, int64_t seq) {
   // A product, its input's gradient and, where it is trained, its weight's.
   double flops = 0;
   for (const ParamSpec* const spec : model.parameters()) {
-    if (spec->name != "model.embed_tokens.weight" || c.tied) {
+    if (!spec->words || (spec->name == kEmbeddingWeight && c.tied)) {
       const double share = holds_experts(spec->name)
                                ? static_cast<double>(c.routing.chosen) / c.routing.experts
                                : 1.0;
       flops += (spec->trained ? 6.0 : 4.0) * share * static_cast<double>(spec->shape.elements());
     }
   }
-  for (const ModelConfig::Layer& layer : c.layer) {
-    if (layer.mixer == Mixer::attention) {
-      flops += 6.0 * c.heads * c.head_dim * static_cast<double>(seq);
-    } else if (layer.mixer == Mixer::gated_delta) {
+  for (int layer = 0; layer < c.layers; ++layer) {
+    if (c.at(layer).mixer == Mixer::attention) {
+      flops += 6.0 * c.heads * c.attention_heads(layer).head_dim * static_cast<double>(seq);
+    } else if (c.at(layer).mixer == Mixer::gated_delta) {
       // A state is asked twice for each token, and added to once.
       flops += 3.0 * 6.0 * c.delta.value_heads * c.delta.key_dim * c.delta.value_dim;
     }

@@ -103,7 +103,7 @@ Trainer::Trainer(RankContext context, const TrainOptions& options, LoadedModel& 
   }
   flops_per_token_ = flops_per_token(model.model, 0);
   for (const ParamSpec* const spec : model.model.parameters()) {
-    if (spec->name != kEmbeddingWeight && spec->name != kEmbeddingCopy) {
+    if (!spec->words) {
       parameters_without_embeddings_ += static_cast<double>(spec->shape.elements());
     }
   }

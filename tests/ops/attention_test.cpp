@@ -385,6 +385,27 @@ TEST(TiledAttention, lengths_groups_and_windows_in_float32) {
   }
 }
 
+// No tiles of such heads fit in float32: a warp takes a row.
+TEST(WideAttention, heads_of_512_in_float32) {
+  if (test_gpu() == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  for (const int window : {0, 17}) {
+    check_fused({1, 70, 0, 33}, 5, options_of({4, 2, 512}, window), DType::f32, 1e-5);
+    check_fused({40}, 0, options_of({2, 1, 264}, window), DType::f32, 1e-5);
+  }
+}
+
+// Without a soft cap too, heads are too wide for cuDNN.
+TEST(WideAttention, heads_of_512_in_16_bits) {
+  if (test_gpu() == nullptr) {
+    GTEST_SKIP() << "SFT_TEST_CUDA is not set";
+  }
+  for (const Heads& heads : {Heads{8, 1, 512}, Heads{8, 2, 512}, Heads{4, 4, 384}}) {
+    check_fused({1, 70, 1, 0, 130, 2, 700}, 5, options_of(heads));
+  }
+}
+
 // In 16 bits with a soft cap products run on tensor cores all the same: tiles hold 64 rows of one
 // head, and 64 or 32 of what they look at.
 TEST(MmaAttention, soft_caps_windows_and_groups_in_16_bits) {
@@ -392,7 +413,7 @@ TEST(MmaAttention, soft_caps_windows_and_groups_in_16_bits) {
     GTEST_SKIP() << "SFT_TEST_CUDA is not set";
   }
   for (const DType compute : {DType::bf16, DType::f16}) {
-    for (const int d : {8, 64, 80, 128, 200, 256}) {
+    for (const int d : {8, 64, 80, 128, 200, 256, 512}) {
       for (const int window : {0, 1, 17, 32, 33, 100}) {
         for (const Heads& heads : {Heads{1, 1, d}, Heads{6, 2, d}}) {
           SCOPED_TRACE(fmt::format("heads of {}, a window of {}", d, window));
@@ -414,7 +435,7 @@ TEST(MmaAttention, padding_that_is_no_number_stays_outside) {
   if (test_gpu() == nullptr) {
     GTEST_SKIP() << "SFT_TEST_CUDA is not set";
   }
-  for (const int d : {64, 256}) {
+  for (const int d : {64, 256, 512}) {
     Attention options = options_of({7, 1, d});
     options.cap = 1.5F;
     OpCase c = attention_case({100, 33}, 40, options);

@@ -9,12 +9,13 @@
 namespace sft::testing {
 namespace {
 
-OpCase qk_norm_case(int64_t tokens, const Heads& heads, const RmsNorm& options) {
+OpCase qk_norm_case(int64_t tokens, const Heads& heads, const RmsNorm& options,
+                    bool values = false) {
   OpCase c;
   c.operands = {activation({tokens, heads.row()}, 1), norm_weight({heads.head_dim}, 2),
                 norm_weight({heads.head_dim}, 3)};
   c.build = [=](Program& p, const std::vector<Value>& in) {
-    return std::vector{qk_norm(p, in[0], in[1], in[2], heads, options)};
+    return std::vector{qk_norm(p, in[0], in[1], in[2], heads, options, values)};
   };
   c.reference = [=](const std::vector<Numbers>& in) {
     Numbers y = in[0];
@@ -22,7 +23,8 @@ OpCase qk_norm_case(int64_t tokens, const Heads& heads, const RmsNorm& options) 
     const auto per_row = static_cast<size_t>(heads.heads + 2 * heads.kv_heads);
     for (size_t head = 0; head < y.size() / d; ++head) {
       const auto place = static_cast<int>(head % per_row);
-      if (place >= heads.heads + heads.kv_heads) {
+      const bool value = place >= heads.heads + heads.kv_heads;
+      if (value && !values) {
         continue;
       }
       const Numbers& weight = place < heads.heads ? in[1] : in[2];
@@ -32,12 +34,19 @@ OpCase qk_norm_case(int64_t tokens, const Heads& heads, const RmsNorm& options) 
       }
       const double root = std::sqrt(squares / static_cast<double>(d) + double{options.eps});
       for (size_t i = 0; i < d; ++i) {
-        y[head * d + i] *= (double{options.weight_offset} + weight[i]) / root;
+        y[head * d + i] *= (value ? 1.0 : double{options.weight_offset} + weight[i]) / root;
       }
     }
     return std::vector<Numbers>{y};
   };
   return c;
+}
+
+TEST(QkNorm, of_values_too_and_of_wide_heads) {
+  check_op(qk_norm_case(5, {4, 2, 16}, {1e-6F, 0.0F}, true));
+  check_op(qk_norm_case(6, {3, 1, 20}, {1e-5F, 1.0F}, true));
+  check_op(qk_norm_case(3, {2, 1, 512}, {1e-6F, 0.0F}, true));
+  check_op(qk_norm_case(3, {2, 1, 264}, {1e-6F, 0.0F}));
 }
 
 TEST(QkNorm, values_and_gradients) {

@@ -52,6 +52,15 @@ TEST(RmsNorm, values_and_gradients) {
   }
 }
 
+TEST(RmsNorm, pieces_of_rows_are_normed_by_themselves) {
+  for (const int64_t n : {7, 48, 256}) {
+    SCOPED_TRACE(n);
+    OpCase c = norm_case(5, 3 * n, {1e-6F, 0.0F});
+    c.operands[1] = norm_weight({n}, 2);
+    check_op(c);
+  }
+}
+
 TEST(RmsNorm, offset_weights) { check_op(norm_case(4, 48, {1e-6F, 1.0F})); }
 
 TEST(RmsNorm, tiny_rows_feel_epsilon) { check_op(norm_case(3, 32, {1e-5F, 0.0F}, 1e-3)); }

@@ -52,5 +52,45 @@ TEST(SplitColumns, three_kinds_of_runs) {
   }
 }
 
+TEST(SplitColumns, evenly) {
+  for (const int64_t n : {3, 16}) {
+    OpCase c;
+    c.operands = {activation({5, 4 * n}, 1)};
+    c.build = [](Program& p, const std::vector<Value>& in) { return split_evenly(p, in[0], 4); };
+    c.reference = [n](const std::vector<Numbers>& in) {
+      std::vector<Numbers> out;
+      for (int64_t i = 0; i < 4; ++i) {
+        out.push_back(taken(in[0], 4 * n, {{{{i * n, n, 1, n}}}}));
+      }
+      return out;
+    };
+    check_op(c);
+  }
+}
+
+// The second part is there twice.
+TEST(JoinColumns, values_and_gradients) {
+  for (const int64_t n : {3, 16}) {
+    OpCase c;
+    c.operands = {activation({5, 2 * n}, 1), activation({5, n}, 2)};
+    c.build = [](Program& p, const std::vector<Value>& in) {
+      return std::vector{join_columns(p, {in[0], in[1], in[1]})};
+    };
+    c.reference = [n](const std::vector<Numbers>& in) {
+      Numbers y;
+      for (int64_t row = 0; row < 5; ++row) {
+        const auto add = [&](const Numbers& x, int64_t columns) {
+          y.insert(y.end(), x.begin() + row * columns, x.begin() + (row + 1) * columns);
+        };
+        add(in[0], 2 * n);
+        add(in[1], n);
+        add(in[1], n);
+      }
+      return std::vector<Numbers>{y};
+    };
+    check_op(c);
+  }
+}
+
 }  // namespace
 }  // namespace sft::testing

@@ -26,7 +26,7 @@ class TinyRun {
   // `layers`: only the first so many; 0: all.
   TinyRun(const std::filesystem::path& folder, int threads = 2, int layers = 0)
       : TinyRun(
-            Model::from_config(first_layers(read_json(folder / "config.json"), layers)),
+            first_layers(read_json(folder / "config.json"), layers),
             [file = std::make_shared<SafetensorsFile>(folder / "model.safetensors")](
                 const std::string& name, const Tensor& into) {
               const StoredTensor* stored = file->find(name);
@@ -62,14 +62,14 @@ class TinyRun {
     }
   }
 
-  static Json first_layers(Json config, int layers) {
+  static Model first_layers(const Json& config, int layers) {
+    Model model = Model::from_config(config);
     if (layers > 0) {
-      config["num_hidden_layers"] = layers;
-      if (config.contains("layer_types")) {
-        config["layer_types"].get_ref<Json::array_t&>().resize(static_cast<size_t>(layers));
-      }
+      model.config.layers = layers;
+      model.config.layer.resize(static_cast<size_t>(layers));
+      model.set_parameters(model.family->parameters(model.config));
     }
-    return config;
+    return model;
   }
 
   // Lays the documents end to end in `capacity` tokens (0: as many as there are); returns the

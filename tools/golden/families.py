@@ -66,6 +66,15 @@ MROPE = {"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5
 PARTIAL_ROPE = {**plain_rope(1e7), "partial_rotary_factor": 0.25}
 HARMONY_ROPE = {**YARN, "rope_theta": 150000.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 HYBRID = ["sliding_attention", "full_attention", "sliding_attention"]
+GEMMA4_ROPE = {
+    "sliding_attention": plain_rope(10000.0),
+    "full_attention": {"rope_type": "proportional", "rope_theta": 1000000.0, "partial_rotary_factor": 0.25},
+}
+GEMMA4 = dict(
+    num_hidden_layers=5, head_dim=8, sliding_window=8, hidden_activation="gelu_pytorch_tanh", final_logit_softcapping=3.0,
+    layer_types=["sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+    per_layer_config={1: {"head_dim": 16}, 4: {"head_dim": 16}},
+)  # fmt: skip
 
 # case: (configuration class, its settings, what the older config style changes or None for the newer style)
 FAMILIES = {
@@ -107,6 +116,23 @@ FAMILIES = {
     "gemma3_old": ("Gemma3TextConfig", dict(tie_word_embeddings=True, rope_parameters=GEMMA_ROPE, **GEMMA),
                    {"rope_local_base_freq": 10000.0, "sliding_window_pattern": 3, "attn_logit_softcapping": None,
                     "final_logit_softcapping": None}),
+    # E2B's form: the last two layers look at keys and values of layers before them, and are wider.
+    "gemma4": ("Gemma4TextConfig", dict(tie_word_embeddings=True, rope_parameters=GEMMA4_ROPE, hidden_size_per_layer_input=8,
+                                        vocab_size_per_layer_input=128, num_kv_shared_layers=2, use_double_wide_mlp=True,
+                                        **{**GEMMA4, "num_key_value_heads": 1}), None),
+    # As it is published; one layer of each kind has keys and values.
+    "gemma4_published": ("Gemma4TextConfig", dict(tie_word_embeddings=False, rope_parameters=GEMMA4_ROPE, hidden_size_per_layer_input=4,
+                                                  vocab_size_per_layer_input=128, num_kv_shared_layers=3, attention_bias=True,
+                                                  **GEMMA4), lambda config: published_gemma4(config, 16, None)),
+    # 31B's form: keys are values too in full layers, which have fewer.
+    "gemma4_keys": ("Gemma4TextConfig", dict(
+        tie_word_embeddings=True, rope_parameters={**GEMMA4_ROPE, "full_attention": {
+            **GEMMA4_ROPE["full_attention"], "partial_rotary_factor": 0.5, "factor": 2.0}}, hidden_size_per_layer_input=0,
+        attention_k_eq_v=True, **{**GEMMA4, "per_layer_config": {i: {"head_dim": 16, "num_key_value_heads": 1} for i in (1, 4)}}),
+        lambda config: published_gemma4(config, 16, 1)),
+    "gemma4_keys_shared": ("Gemma4TextConfig", dict(tie_word_embeddings=False, rope_parameters=GEMMA4_ROPE, hidden_size_per_layer_input=4,
+                                                    vocab_size_per_layer_input=128, num_kv_shared_layers=1, attention_k_eq_v=True, use_double_wide_mlp=True,
+                                                    **{**GEMMA4, "final_logit_softcapping": None}), None),
     "phi3": ("Phi3Config", dict(tie_word_embeddings=False, rope_parameters=plain_rope(1e4), num_key_value_heads=4,
                                 sliding_window=8), None),
     "phi3_longrope": ("Phi3Config", dict(tie_word_embeddings=True, max_position_embeddings=128, hidden_size=64,
@@ -240,6 +266,12 @@ def older_style(config, changes):
     return dict(sorted(config.items()))
 
 
+def published_gemma4(config, head_dim, kv_heads):
+    """Full layers' sizes as published files have them, for all of these at once."""
+    config.pop("per_layer_config")
+    return dict(sorted({**config, "global_head_dim": head_dim, "num_global_key_value_heads": kv_heads}.items()))
+
+
 def randomise(model):
     """Norm weights and biases away from their ones and zeros, so that a forgotten one shows; decays that let states last."""
     for name, parameter in model.named_parameters():
@@ -252,6 +284,8 @@ def randomise(model):
     for name, buffer in model.named_buffers():
         if name.endswith("correction_bias"):
             buffer.normal_(0.0, 0.2)
+        elif name.endswith("layer_scalar"):
+            buffer.uniform_(0.6, 1.3)
 
 
 def documents(vocab):
@@ -265,14 +299,8 @@ def documents(vocab):
 
 def without_last_layers(model, layers):
     """The same model with its first layers only."""
-    config = copy.deepcopy(model.config)
-    config.num_hidden_layers = layers
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:layers]
-    short = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
-    missing = short.load_state_dict(model.state_dict(), strict=False).missing_keys
-    if missing:
-        raise SystemExit(f"a shorter model lacks {missing}")
+    short = copy.deepcopy(model)
+    short.model.layers = short.model.layers[:layers]
     return short.eval()
 
 
@@ -352,7 +380,8 @@ def write_family(name):
     (folder / "generation_config.json").unlink(missing_ok=True)
     if old is not None:
         path = folder / "config.json"
-        path.write_text(json.dumps(older_style(json.loads(path.read_text()), old), indent=2) + "\n")
+        config = json.loads(path.read_text())
+        path.write_text(json.dumps(old(config) if callable(old) else older_style(config, old), indent=2) + "\n")
     saved = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
     ids = torch.arange(3, 28)[None]
     difference = (saved(ids).logits - model(ids).logits).abs().max().item()

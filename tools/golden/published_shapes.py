@@ -36,6 +36,13 @@ def mixture(hidden, layers, heads, value_heads, experts, width, **more):
     return given
 
 
+def gemma4(window=512, **more):
+    pattern = more.pop("pattern", 6)
+    layers = more["num_hidden_layers"]
+    types = ["full_attention" if (i + 1) % pattern == 0 else "sliding_attention" for i in range(layers)]
+    return dict(more, head_dim=256, global_head_dim=512, sliding_window=window, layer_types=types, final_logit_softcapping=30.0)
+
+
 def lfm2(width):
     return dict(full_attn_idxs=[2, 5, 8, 10, 12, 14], intermediate_size=width)
 
@@ -60,6 +67,13 @@ MODELS = {
     "gemma-2-27b": ("Gemma2Config", sizes(256000, 4608, 36864, 46, 32, 16, head_dim=128, query_pre_attn_scalar=144)),
     "gemma-3-270m": ("Gemma3TextConfig", sizes(262144, 640, 2048, 18, 4, 1, head_dim=256, sliding_window=512)),
     "gemma-3-1b": ("Gemma3TextConfig", sizes(262144, 1152, 6912, 26, 4, 1, head_dim=256, sliding_window=512)),
+    "gemma-4-E2B": ("Gemma4TextConfig", gemma4(pattern=5, **sizes(262144, 1536, 6144, 35, 8, 1, num_kv_shared_layers=20,
+                                                                 hidden_size_per_layer_input=256, use_double_wide_mlp=True))),
+    "gemma-4-E4B": ("Gemma4TextConfig", gemma4(**sizes(262144, 2560, 10240, 42, 8, 2, num_kv_shared_layers=18,
+                                                       hidden_size_per_layer_input=256))),
+    "gemma-4-31B": ("Gemma4TextConfig", gemma4(window=1024, **sizes(262144, 5376, 21504, 60, 32, 16, hidden_size_per_layer_input=0,
+                                                                    num_global_key_value_heads=4, attention_k_eq_v=True,
+                                                                    use_bidirectional_attention="vision"))),
     "Phi-4-mini": ("Phi3Config", sizes(200064, 3072, 8192, 32, 24, 8, tie_word_embeddings=True, max_position_embeddings=131072,
                                        rope_parameters=longrope(48, 0.75), pad_token_id=199999)),
     "Phi-4": ("Phi3Config", sizes(100352, 5120, 17920, 40, 40, 10, rope_parameters=plain(250000.0), pad_token_id=100351)),
@@ -139,8 +153,9 @@ def entry(kind, settings):
     config = getattr(transformers, kind)(**settings)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
-    # With what a router keeps beside its parameters.
-    tensors = dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n.endswith("correction_bias")}
+    # With what a router keeps beside its parameters, and what scales a layer.
+    kept = ("correction_bias", "layer_scalar")
+    tensors = dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n.endswith(kept)}
     shapes = {}
     for name, p in tensors.items():
         shapes.update(as_published(name, list(p.shape), kind))

@@ -1,4 +1,4 @@
-"""Writes tests/io/golden/{gemma3,mistral3}_whole{,_new} and qwen3_5{,_moe}_whole_new: tiny models with a tower that sees pictures, as published and as in memory.
+"""Writes tests/io/golden/{gemma3,mistral3}_whole{,_new} and {gemma4,qwen3_5,qwen3_5_moe}_whole_new: tiny models with towers that see (and hear), as published and as in memory.
 
 usage: python tools/golden/whole_models.py          (torch, transformers 5.24, safetensors)
 
@@ -25,6 +25,16 @@ def gemma3():
     text = dict(TEXT, **GEMMA, rope_parameters=GEMMA_ROPE)
     return transformers.Gemma3Config(text_config=text, vision_config=VISION, mm_tokens_per_image=4, image_token_index=127,
                                      boi_token_index=125, eoi_token_index=126)  # fmt: skip
+
+
+def gemma4():
+    text = {**TEXT, **FAMILIES["gemma4"][1], "pad_token_id": 0}
+    vision = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, head_dim=8,
+                  patch_size=4, position_embedding_size=16)  # fmt: skip
+    audio = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, subsampling_conv_channels=[4, 2], output_proj_dims=32)
+    return transformers.Gemma4Config(text_config=text, vision_config=vision, audio_config=audio, image_token_id=127, video_token_id=126,
+                                     audio_token_id=125, boi_token_id=124, eoi_token_id=123, boa_token_id=122,
+                                     eoa_token_index=121)  # fmt: skip
 
 
 def mistral3():
@@ -76,7 +86,7 @@ def write(name, config, renames=(("", published_name), ("_new", str))):
         config.save_pretrained(folder)
         named = {rename(k): v.contiguous().clone() for k, v in tensors.items()}
         # What is carried is carried in its own type.
-        named = {k: v.to(torch.bfloat16) if "vision" in k or "visual" in k else v for k, v in named.items()}
+        named = {k: v.to(torch.bfloat16) if any(word in k for word in ("vision", "visual", "audio")) else v for k, v in named.items()}
         safetensors.torch.save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
         (folder / "expected.json").write_text(json.dumps(expected) + "\n")
         again = transformers.AutoModelForImageTextToText.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
@@ -91,5 +101,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     write("gemma3", gemma3())
     write("mistral3", mistral3())
-    write("qwen3_5", qwen3_5(), [("_new", str)])  # published with the names that it has in memory
-    write("qwen3_5_moe", qwen3_5_moe(), [("_new", str)])  # likewise, a layer's experts in two tensors
+    # Published with the names that they have in memory, and with a layer's experts in two tensors.
+    for name, config in (("qwen3_5", qwen3_5()), ("qwen3_5_moe", qwen3_5_moe()), ("gemma4", gemma4())):
+        write(name, config, [("_new", str)])

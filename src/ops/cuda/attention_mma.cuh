@@ -1,10 +1,10 @@
 // Attention in bfloat16 or float16 with products on tensor cores (mma.cuh), for compute capability
-// 8.0 and up, heads of up to 256 values, windows and soft caps of scores. As in attention_tiled.cuh
+// 8.0 and up, heads of up to 512 values, windows and soft caps of scores. As in attention_tiled.cuh
 // a block keeps a tile of rows (queries, or keys and values) and walks over the others that these
-// see; a warp has 16 of its rows. Sums have a fixed order. Dao, "FlashAttention-2" (2023), but with
-// the scores of the backward pass computed for queries and for keys apart, so that nothing is added
-// across blocks. Used by attention_cuda.cu where neither its Hopper kernels nor cuDNN's take a
-// shape.
+// see; a warp has 16 of its rows, of large heads half of what becomes of them. Sums have a fixed
+// order. Dao, "FlashAttention-2" (2023), but with the scores of the backward pass computed for
+// queries and for keys apart, so that nothing is added across blocks. Used by attention_cuda.cu
+// where neither its Hopper kernels nor cuDNN's take a shape.
 #pragma once
 
 #include "ops/cuda/attention_tiled.cuh"
@@ -15,7 +15,10 @@ namespace sft::gpu {
 // The tiles for heads of at most D values. The backward pass has two tiles of kept rows.
 template <int D>
 struct MmaPlan {
-  static constexpr int kRows = 64, kThreads = kRows / 16 * 32;
+  static constexpr int kRows = 64, kRowWarps = kRows / 16;
+  // Warps that share rows: each computes their scores, and so many values of what they give.
+  static constexpr int kShares = D > 256 ? 2 : 1, kPart = D / kShares;
+  static constexpr int kThreads = kRowWarps * kShares * 32;
   static constexpr int kForwardColumns = 64, kBackwardColumns = 32;  // walked over at a time
   static constexpr int kStride = D + mma::kTilePad;
   static constexpr size_t kRowBytes = size_t{2} * kStride;
@@ -23,6 +26,8 @@ struct MmaPlan {
   static constexpr size_t kBackwardBytes = kRowBytes * 2 * (kRows + kBackwardColumns);
   // Whether a warp's registers hold the gradients of keys and of values at the same time.
   static constexpr bool kBothAtOnce = D <= 128;
+  // Where a warp's part begins.
+  __device__ static int part() { return static_cast<int>(threadIdx.x) / (kRowWarps * 32) * kPart; }
 };
 
 // Begins to copy kCount rows of d values into a tile; those from `valid` on, and columns from d on,
@@ -41,26 +46,29 @@ __device__ inline void copy_tile(const T* x, int64_t stride, int valid, int d, T
   }
 }
 
-// A warp's 16 rows times a factor for each of a thread's two, from `t` on of `tokens`, by way of
-// its own rows of a tile: `y` is row t, `stride` values before the next.
+// A warp's part of 16 rows times a factor for each of a thread's two, from `t` on of `tokens`, by
+// way of its own rows of a tile: `y` is row t, `stride` values before the next.
 template <int D, class T>
-__device__ inline void store_rows(const mma::Sums (&rows)[D / 8], const float (&factor)[2],
-                                  int64_t t, int64_t tokens, int d, T* own, T* y, int64_t stride) {
+__device__ inline void store_rows(const mma::Sums (&rows)[MmaPlan<D>::kPart / 8],
+                                  const float (&factor)[2], int64_t t, int64_t tokens, int d,
+                                  T* own, T* y, int64_t stride) {
   constexpr int kStride = MmaPlan<D>::kStride;
+  constexpr int kPart = MmaPlan<D>::kPart;
+  const int part = MmaPlan<D>::part();
   const int lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
-  for (int j = 0; j < D / 8; ++j) {
+  for (int j = 0; j < kPart / 8; ++j) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      T* const to = own + (lane / 4 + half * 8) * kStride + j * 8 + lane % 4 * 2;
+      T* const to = own + (lane / 4 + half * 8) * kStride + part + j * 8 + lane % 4 * 2;
       *reinterpret_cast<uint32_t*>(to) =
           mma::pack<T>(rows[j][2 * half] * factor[half], rows[j][2 * half + 1] * factor[half]);
     }
   }
   __syncwarp();
-  for (int e = lane; e < 16 * (D / 8); e += 32) {
-    const int row = e / (D / 8);
-    const int column = e % (D / 8) * 8;
+  for (int e = lane; e < 16 * (kPart / 8); e += 32) {
+    const int row = e / (kPart / 8);
+    const int column = part + e % (kPart / 8) * 8;
     if (t + row < tokens && column < d) {
       *reinterpret_cast<uint4*>(y + row * stride + column) =
           *reinterpret_cast<const uint4*>(own + row * kStride + column);
@@ -92,7 +100,7 @@ struct OwnRows {
   int low[2], high[2];
   template <int kRows>
   __device__ explicit OwnRows(const Ranges<kRows>& ranges)
-      : first(static_cast<int>(threadIdx.x) / 32 * 16) {
+      : first(static_cast<int>(threadIdx.x) / 32 % (kRows / 16) * 16) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       low[half] = ranges.low[row(half)];
@@ -138,7 +146,7 @@ __global__ void __launch_bounds__(MmaPlan<D>::kThreads)
   bring(value_rows, ranges.low[0], values);
   float top[2] = {-INFINITY, -INFINITY};
   float sum[2] = {};  // of the thread's columns
-  mma::Sums out[D / 8] = {};
+  mma::Sums out[Plan::kPart / 8] = {};
   for (int at = ranges.low[0]; at < end; at += kColumns) {
     mma::wait_copies<1>();
     __syncthreads();
@@ -180,7 +188,7 @@ __global__ void __launch_bounds__(MmaPlan<D>::kThreads)
     }
     mma::wait_copies<1>();
     __syncthreads();
-    mma::add_rows<D, kColumns>(scores, values, out);
+    mma::add_rows<D, kColumns, Plan::kPart>(scores, values + Plan::part(), out);
     __syncthreads();
     bring(value_rows, min(at + kColumns, end), values);
   }
@@ -191,7 +199,7 @@ __global__ void __launch_bounds__(MmaPlan<D>::kThreads)
     const float total = quad_sum(sum[half]);
     const bool sees = own.row(half) < valid;
     factor[half] = sees ? 1.0F / total : 0.0F;
-    if (sees && threadIdx.x % 4 == 0) {
+    if (sees && threadIdx.x % 4 == 0 && Plan::part() == 0) {
       log_sum[log_sum_at(l, head, first + own.row(half))] = top[half] + logf(total);
     }
   }
@@ -238,7 +246,7 @@ __global__ void __launch_bounds__(MmaPlan<D>::kThreads)
       row_delta[half] = delta[log_sum_at(l, head, first + own.row(half))];
     }
   }
-  mma::Sums out[D / 8] = {};
+  mma::Sums out[Plan::kPart / 8] = {};
   for (int at = ranges.low[0]; at < end; at += kColumns) {
     mma::wait_copies<1>();
     __syncthreads();
@@ -262,7 +270,7 @@ __global__ void __launch_bounds__(MmaPlan<D>::kThreads)
                            : 0.0F;
       }
     }
-    mma::add_rows<D, kColumns>(scores, keys, out);
+    mma::add_rows<D, kColumns, Plan::kPart>(scores, keys + Plan::part(), out);
     __syncthreads();
     bring(key_rows, min(at + kColumns, end), keys);
   }
@@ -298,8 +306,8 @@ __global__ void __launch_bounds__(MmaPlan<D>::kThreads)
   if constexpr (kKeys) {
     copy_tile<D, Plan::kRows>(qkv + first * l.row() + value_at, l.row(), valid, l.d, values);
   }
-  [[maybe_unused]] mma::Sums grad_k[kKeys ? D / 8 : 1] = {};
-  [[maybe_unused]] mma::Sums grad_v[kValues ? D / 8 : 1] = {};
+  [[maybe_unused]] mma::Sums grad_k[kKeys ? Plan::kPart / 8 : 1] = {};
+  [[maybe_unused]] mma::Sums grad_v[kValues ? Plan::kPart / 8 : 1] = {};
   for (int head = kv * l.group(); head < (kv + 1) * l.group(); ++head) {
     for (int at = ranges.low[0]; at < end; at += kColumns) {
       __syncthreads();
@@ -336,10 +344,10 @@ __global__ void __launch_bounds__(MmaPlan<D>::kThreads)
         }
       }
       if constexpr (kValues) {
-        mma::add_rows<D, kColumns>(scores, grads, grad_v);
+        mma::add_rows<D, kColumns, Plan::kPart>(scores, grads + Plan::part(), grad_v);
       }
       if constexpr (kKeys) {
-        mma::add_rows<D, kColumns>(slopes, queries, grad_k);
+        mma::add_rows<D, kColumns, Plan::kPart>(slopes, queries + Plan::part(), grad_k);
       }
     }
   }
@@ -376,7 +384,8 @@ bool with_mma_plan(const CudaDevice& gpu, int d, const F& f) {
   return major >= 8 && d % 8 == 0 &&
          (d <= 64    ? attempt(std::integral_constant<int, 64>{})
           : d <= 128 ? attempt(std::integral_constant<int, 128>{})
-                     : attempt(std::integral_constant<int, 256>{}));
+          : d <= 256 ? attempt(std::integral_constant<int, 256>{})
+                     : attempt(std::integral_constant<int, 512>{}));
 }
 
 // False, and nothing done, where they do not take the shape or the card.

@@ -461,7 +461,8 @@ __global__ void __launch_bounds__(TiledPlan<D>::kThreads)
   }
 }
 
-// Calls f with the plan for heads of d values if its tiles fit into the card's shared memory.
+// Calls f with the plan for heads of d values if there is one, and its tiles fit into the card's
+// shared memory.
 template <class F>
 bool with_tiled_plan(const CudaDevice& gpu, int d, bool backward, const F& f) {
   const auto attempt = [&](auto width) {
@@ -476,7 +477,8 @@ bool with_tiled_plan(const CudaDevice& gpu, int d, bool backward, const F& f) {
   };
   return d <= 64    ? attempt(std::integral_constant<int, 64>{})
          : d <= 128 ? attempt(std::integral_constant<int, 128>{})
-                    : attempt(std::integral_constant<int, 256>{});
+         : d <= 256 ? attempt(std::integral_constant<int, 256>{})
+                    : false;
 }
 
 template <class Kernel>

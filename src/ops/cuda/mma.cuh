@@ -116,9 +116,11 @@ __device__ inline void dot_rows(const T* a, const T* b, Sums (&sums)[kColumns / 
   }
 }
 
-// out (16, D) += weights (16, kRows), rounded to T, times the kRows rows at `b`, of D values.
-template <int D, int kRows, class T>
-__device__ inline void add_rows(const Sums (&weights)[kRows / 8], const T* b, Sums (&out)[D / 8]) {
+// out (16, kOut) += weights (16, kRows), rounded to T, times kOut values from `b` on of kRows rows,
+// which have D.
+template <int D, int kRows, int kOut, class T>
+__device__ inline void add_rows(const Sums (&weights)[kRows / 8], const T* b,
+                                Sums (&out)[kOut / 8]) {
   constexpr int kStride = D + kTilePad;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const T* const b_row = b + lane % 16 * kStride + lane / 16 * 8;
@@ -129,7 +131,7 @@ __device__ inline void add_rows(const Sums (&weights)[kRows / 8], const T* b, Su
     const uint32_t x[4] = {pack<T>(left[0], left[1]), pack<T>(left[2], left[3]),
                            pack<T>(right[0], right[1]), pack<T>(right[2], right[3])};
 #pragma unroll
-    for (int n = 0; n < D; n += 16) {
+    for (int n = 0; n < kOut; n += 16) {
       uint32_t y[4];
       load_blocks<true>(b_row + k * kStride + n, y);
       multiply<T>(out[n / 8], x, y[0], y[1]);

@@ -34,6 +34,8 @@ constexpr KnownModel kModels[] = {
     {"gemma3_text", "Gemma3ForCausalLM"},
     {"gemma3n", "Gemma3nForConditionalGeneration"},
     {"gemma3n_text", "Gemma3nForCausalLM"},
+    {"gemma4", "Gemma4ForConditionalGeneration"},
+    {"gemma4_text", "Gemma4ForCausalLM"},
     {"glm", "GlmForCausalLM"},
     {"glm4", "Glm4ForCausalLM"},
     {"glm4_moe", "Glm4MoeForCausalLM"},
