@@ -47,10 +47,13 @@ def make_folder(case, folder):
     if case in WHOLE:
         config = WHOLE[case]()
         config.text_config.vocab_size = vocab
+        if hasattr(config.text_config, "vocab_size_per_layer_input"):
+            config.text_config.vocab_size_per_layer_input = vocab
         model = transformers.AutoModelForImageTextToText.from_config(config, attn_implementation="eager", dtype=torch.float32)
     else:
         kind, settings, _ = families.FAMILIES[case]
-        config = getattr(transformers, kind)(**families.copy.deepcopy({**families.SMALL, **settings, "vocab_size": vocab}))
+        config = getattr(transformers, kind)(**families.copy.deepcopy({**families.SMALL, **settings, **{
+            key: vocab for key in ("vocab_size", "vocab_size_per_layer_input") if key == "vocab_size" or key in settings}}))
         model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
     families.randomise(model)
     model.save_pretrained(folder)

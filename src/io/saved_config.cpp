@@ -73,6 +73,9 @@ void add_old_rope_form(JsonEditor& config) {
   };
   const Json full = part("full_attention");
   const Json sliding = part("sliding_attention");
+  if (full.is_object() && full.value("rope_type", "") == "proportional") {
+    return;  // younger than the old form
+  }
   if (full.is_object() && full.contains("rope_theta")) {
     config.set("rope_theta", full["rope_theta"]);
     set_scaling(config, scaling_of(full));

@@ -124,6 +124,10 @@ TEST(ModelSaver, BothRopeFormsSayTheSame) {
   EXPECT_EQ(c["rope_theta"], 1e6);
   EXPECT_EQ(c["rope_local_base_freq"], 1e4);
   EXPECT_EQ(c["rope_scaling"], (Json{{"rope_type", "linear"}, {"factor", 8.0}}));
+  const std::string young = R"({"rope_parameters": {
+      "full_attention": {"rope_type": "proportional", "rope_theta": 1e6},
+      "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}})";
+  EXPECT_EQ(completed(young), Json::parse(young));  // transformers 4 knows no such rope
   c = completed(R"({"rope_theta": 1e6, "rope_local_base_freq": 1e4,
                     "rope_scaling": {"rope_type": "linear", "factor": 8.0}})");
   EXPECT_EQ(c["rope_parameters"]["full_attention"],

@@ -359,6 +359,7 @@ TEST(FindFamily, what_a_family_does_not_support_is_refused_by_name) {
         Case{"qwen3_next", "shared_expert_intermediate_size", 0, "M034", "shared_expert_intermed"},
         Case{"qwen3_5_moe", "num_experts_per_tok", 9, "M034", "num_experts_per_tok"},
         Case{"gemma4", "enable_moe_block", true, "M033", "enable_moe_block"},
+        Case{"gemma4", "vocab_size_per_layer_input", 127, "M034", "vocab_size_per_layer_input"},
         Case{"gemma4", "use_bidirectional_attention", "all", "M033", "use_bidirectional_attention"},
         Case{"gemma4", "num_kv_shared_layers", 4, "M034", "num_kv_shared_layers"},
         Case{"gemma4", "num_kv_shared_layers", 5, "M034", "num_kv_shared_layers"},
