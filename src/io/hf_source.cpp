@@ -239,8 +239,10 @@ std::vector<StreamedTensor> HfSource::carried() const {
   for (const std::string& name : weights().beside) {
     const SafetensorsFolder::Entry found = *weights().files.find(name);
     const std::span<const std::byte> bytes = found.file->raw(*found.tensor);
-    // In bytes, whatever their type is: they are not read.
-    StreamedTensor tensor{name, DType::u8, Shape{static_cast<int64_t>(bytes.size())},
+    // In bytes, whatever their type is: they are not read. A scalar has no shape to be spelled.
+    const bool scalar = found.tensor->shape.empty() && bytes.size() == sizeof(float);
+    StreamedTensor tensor{name, scalar ? DType::f32 : DType::u8,
+                          scalar ? Shape{} : Shape{static_cast<int64_t>(bytes.size())},
                           [bytes](uint64_t begin, std::span<std::byte> into) {
                             std::memcpy(into.data(), bytes.data() + begin, into.size());
                           }};

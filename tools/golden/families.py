@@ -72,6 +72,7 @@ GEMMA4_ROPE = {
 }
 GEMMA4 = dict(
     num_hidden_layers=5, head_dim=8, sliding_window=8, hidden_activation="gelu_pytorch_tanh", final_logit_softcapping=3.0,
+    initializer_range=0.03,
     layer_types=["sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention"],
     per_layer_config={1: {"head_dim": 16}, 4: {"head_dim": 16}},
 )  # fmt: skip
