@@ -234,14 +234,23 @@ std::string HfSource::stored_name(const std::string& name) const {
   return is_part_ ? weights().text_names.stored(name) : name;
 }
 
+namespace {
+
+// Any type of a value's bytes.
+DType type_of_size(size_t bytes) {
+  return bytes == 8 ? DType::i64 : bytes == 4 ? DType::f32 : bytes == 2 ? DType::bf16 : DType::u8;
+}
+
+}  // namespace
+
 std::vector<StreamedTensor> HfSource::carried() const {
   std::vector<StreamedTensor> out;
   for (const std::string& name : weights().beside) {
     const SafetensorsFolder::Entry found = *weights().files.find(name);
     const std::span<const std::byte> bytes = found.file->raw(*found.tensor);
     // In bytes, whatever their type is: they are not read. A scalar has no shape to be spelled.
-    const bool scalar = found.tensor->shape.empty() && bytes.size() == sizeof(float);
-    StreamedTensor tensor{name, scalar ? DType::f32 : DType::u8,
+    const bool scalar = found.tensor->shape.empty();
+    StreamedTensor tensor{name, scalar ? type_of_size(bytes.size()) : DType::u8,
                           scalar ? Shape{} : Shape{static_cast<int64_t>(bytes.size())},
                           [bytes](uint64_t begin, std::span<std::byte> into) {
                             std::memcpy(into.data(), bytes.data() + begin, into.size());
