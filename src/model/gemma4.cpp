@@ -169,10 +169,11 @@ ModelConfig read(const Json& config) {
   m.layer_words = whole(filled, "vocab_size_per_layer_input", {1, 1 << 24});
   m.layers_of_words = m.layers;
   if (m.layer_word > 0 && m.layer_words < m.vocab) {
-    throw Error("M034",
-                fmt::format("config.json: \"vocab_size_per_layer_input\" is {}, it must be at least "
-                            "\"vocab_size\", {}",
-                            m.layer_words, m.vocab))
+    throw Error(
+        "M034",
+        fmt::format("config.json: \"vocab_size_per_layer_input\" is {}, it must be at least "
+                    "\"vocab_size\", {}",
+                    m.layer_words, m.vocab))
         .hint("use the folder of a whole model, as published or as saved by transformers");
   }
   return m;
