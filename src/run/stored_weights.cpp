@@ -1,5 +1,7 @@
 #include "run/stored_weights.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -30,7 +32,10 @@ void keep_as_stored(Model& shape, const ModelSource* source, DeviceKind device) 
   for (const ParamSpec* const spec : shape.parameters()) {
     ParamSpec& kept = specs.emplace_back(*spec);
     kept.trained = false;
-    if (kept.kind != ParamKind::matrix || holds_experts(kept.name)) {
+    // A router that is stored in float32 beside narrower weights stays so: experts may be close.
+    const bool routes = shape.config.routing.experts > 0 &&
+                        kept.name.ends_with(fmt::format(".{}.weight", shape.config.form.router));
+    if (kept.kind != ParamKind::matrix || holds_experts(kept.name) || routes) {
       continue;
     }
     for (ParamPiece& piece : kept.pieces) {

@@ -157,7 +157,7 @@ def make(name, dtype):
             **yarn, "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}),
         "qwen3_moe": lambda: t.Qwen3MoeConfig(**experts, head_dim=64, num_experts=12, moe_intermediate_size=256, norm_topk_prob=True),
         "mixtral": lambda: t.MixtralConfig(**experts, num_local_experts=8, sliding_window=None),
-        "olmoe": lambda: t.OlmoeConfig(**experts, num_experts=6, pad_token_id=0),
+        "olmoe": lambda: t.OlmoeConfig(**{**experts, "num_key_value_heads": 8}, num_experts=6, pad_token_id=0),
         "gpt_oss": lambda: t.GptOssConfig(**experts, head_dim=64, num_local_experts=4, sliding_window=64, pad_token_id=0,
             rope_parameters={**yarn, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}),
         "gpt_oss_mxfp4": lambda: t.GptOssConfig(**experts, head_dim=64, num_local_experts=4, sliding_window=64, pad_token_id=0,

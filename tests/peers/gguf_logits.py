@@ -50,7 +50,7 @@ def make(folder, kind):
             **yarn, "original_max_position_embeddings": 8, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}),
         "qwen3_moe": lambda: t.Qwen3MoeConfig(**experts, head_dim=64, num_experts=6, moe_intermediate_size=256, norm_topk_prob=True),
         "mixtral": lambda: t.MixtralConfig(**experts, num_local_experts=4, sliding_window=None),
-        "olmoe": lambda: t.OlmoeConfig(**experts, num_experts=6, pad_token_id=0),
+        "olmoe": lambda: t.OlmoeConfig(**{**experts, "num_key_value_heads": 8}, num_experts=6, pad_token_id=0),
         "gpt_oss": lambda: t.GptOssConfig(**experts, head_dim=64, num_local_experts=4, sliding_window=8, pad_token_id=0,
                                           rope_parameters=dict(rope_type="default", rope_theta=1e4)),
         "glm4_moe": lambda: t.Glm4MoeConfig(**{**experts, "intermediate_size": 512}, head_dim=64, pad_token_id=0, n_routed_experts=8,
@@ -117,7 +117,13 @@ def check_text(sft, probe, llama_cpp, work, file):
     """Whether each token that transformers writes is the likeliest of the other two as well, given those before."""
     folder, base = work / "real", work / "real-f16.gguf"
     tok = transformers.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    transformers.AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32).save_pretrained(folder)
+    wide = transformers.AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    config = wide.config
+    if hasattr(config, "quantization_config"):  # it would not save what it has widened
+        del config.quantization_config
+    plain = transformers.AutoModelForCausalLM.from_config(config)
+    plain.load_state_dict(wide.state_dict())
+    plain.save_pretrained(folder)
     tok.save_pretrained(folder)
     gguf_loss.run(sft, "export", folder, "--quant", "f16", "--output", base, "-q")
     model = in_halves(folder)

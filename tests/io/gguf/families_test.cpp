@@ -139,7 +139,6 @@ TEST(GgufFamilies, EveryFamilyIsReadAgainAsItWas) {
                              "qwen3_moe_plain",
                              "mixtral",
                              "olmoe",
-                             "olmoe_grouped",
                              "gpt_oss",
                              "glm4_moe",
                              "glm4_moe_plain",
@@ -219,6 +218,7 @@ TEST(GgufFamilies, WhatAFileHasNoKeyForIsRefused) {
            {"gpt_oss", "swiglu_limit", 5.0},
            {"qwen3_moe", "norm_topk_prob", false},
            {"olmoe", "norm_topk_prob", true},
+           {"olmoe_grouped", "num_hidden_layers", 2},
            {"lfm2_adjusted", "conv_bias", true},
            {"ernie4_5_bias", "use_bias", true},
            {"qwen3_5", "linear_value_head_dim", 12}}) {

@@ -78,6 +78,9 @@ void check_olmoe(const ModelConfig& model) {
   if (!near(model.norm.eps, 1e-5) || model.routing.normalise) {
     refuse("a rms_norm_eps that is not 1e-5, or a norm_topk_prob that is not false,");
   }
+  if (model.heads != model.kv_heads) {
+    refuse("a number of key heads other than that of heads");
+  }
 }
 
 void check_ministral3(const ModelConfig& model, const Json& config) {
