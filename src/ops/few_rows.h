@@ -37,8 +37,8 @@ Value few_rows_linear(Program& p, Value x, const Linear& layer);
 Value few_rows_mlp(Program& p, Value x, const Linear& gate_up, const Linear& down,
                    Activation activation);
 
-// `weights`: the parts, whose rows follow each other. On a CPU x is rounded to 8 bits, in blocks of
-// 32 with a scale each, where a part is in one of ggml's formats: as llama.cpp multiplies them.
+// `weights`: the parts, whose rows follow each other. Where a part is in one of ggml's formats x is
+// rounded to 8 bits, in blocks of 32 with a scale each: as llama.cpp multiplies them.
 SFT_KERNEL(void, few_rows_product, const Tensor& x, const Tensor& norm,
            const std::vector<Tensor>& weights, const Tensor& bias, const FewRows& how, Tensor& y,
            bool accumulate);

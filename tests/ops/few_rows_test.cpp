@@ -34,7 +34,7 @@ Operand weight(Shape shape, DType type, uint64_t seed) {
   return o;
 }
 
-// x as the CPU rounds it for ggml's blocks: 8 bits, a scale for 32.
+// x as it is rounded for ggml's blocks: 8 bits, a scale for 32.
 Numbers rounded(Numbers x) {
   for (size_t begin = 0; begin < x.size(); begin += 32) {
     double most = 0;
@@ -66,8 +66,8 @@ struct Case {
 
 constexpr double kEps = 1e-5;
 
-// What `c` gives in double; x rounded where the CPU rounds it.
-Numbers reference(const Case& c, const std::vector<Operand>& operands, bool rounds) {
+// What `c` gives in double.
+Numbers reference(const Case& c, const std::vector<Operand>& operands) {
   const auto in = static_cast<size_t>(c.in);
   Numbers x = operands[0].values;
   if (c.normed) {
@@ -82,7 +82,7 @@ Numbers reference(const Case& c, const std::vector<Operand>& operands, bool roun
       }
     }
   }
-  const Numbers codes = rounds ? rounded(x) : x;
+  const Numbers codes = rounded(x);
   int64_t out = 0;
   for (const int64_t rows : c.part_rows) {
     out += rows;
@@ -158,14 +158,14 @@ void check(const Case& c) {
   for (OpRun& run : runs) {
     run.training = false;
     const OpResult got = run_op(op, run);
-    const Numbers want = reference(c, op.operands, run.device == nullptr);
+    const Numbers want = reference(c, op.operands);
     double most = 0;
     for (const double value : want) {
       most = std::max(most, std::abs(value));
     }
     ASSERT_EQ(got.outputs[0].size(), want.size());
     // A code may fall to the other side of a half.
-    const bool ggml = std::ranges::any_of(c.parts, is_ggml) && run.device == nullptr;
+    const bool ggml = std::ranges::any_of(c.parts, is_ggml);
     const double tolerance = run.compute == DType::bf16 ? 3e-2 : ggml ? 3e-4 : 3e-6;
     for (size_t i = 0; i < want.size(); ++i) {
       ASSERT_NEAR(got.outputs[0][i], want[i], tolerance * most) << "value " << i;

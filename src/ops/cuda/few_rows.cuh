@@ -1,8 +1,9 @@
 // The kernel of few_rows_cuda.cu and of those beside it for packed formats (few_rows.h).
 //
 // Two rows of the weight (a gated product: one of gate, one of up) belong to a warp, or to 2, 4 or
-// 8 where there are too few rows to keep the memory busy. x lies in shared memory in float32. The
-// first of the weight is on its way before x is there, and the next while one is multiplied.
+// 8 where there are too few rows to keep the memory busy. x lies in shared memory, in float32 or in
+// codes of 8 bits. The first of the weight is on its way before x is there, and the next while one
+// is multiplied; what is under way are the weight's own bytes.
 #pragma once
 
 #include <algorithm>
@@ -23,33 +24,6 @@ template <class T>
 struct Plain {
   static constexpr int kTable = 0;
   const T* values;
-};
-
-// 8 values of a row as they are loaded, and what they stand for.
-template <class Format>
-struct Loaded {
-  using Raw = Vec;
-  static constexpr int kDepth = 4;       // so many vectors of each row a lane has under way
-  static constexpr bool kAhead = false;  // the next are on their way while these are multiplied
-  __device__ static Raw load(const Format& f, int64_t at, const float* table) {
-    return f.eight(at, table);
-  }
-  __device__ static Vec values(const Raw& raw) { return raw; }
-};
-template <class T>
-struct Loaded<Plain<T>> {
-  using Raw = Packed<T>;
-  static constexpr int kDepth = sizeof(T) == 2 ? 4 : 2;
-  static constexpr bool kAhead = true;
-  __device__ static Raw load(const Plain<T>& f, int64_t at, const float* /*table*/) {
-    Raw raw;
-#pragma unroll
-    for (int i = 0; i < Raw::kWords; ++i) {
-      raw.words[i] = __ldg(reinterpret_cast<const uint4*>(f.values + at) + i);
-    }
-    return raw;
-  }
-  __device__ static Vec values(const Raw& raw) { return unpack(raw); }
 };
 
 __device__ inline Vec load_as(DType type, const void* x, int64_t at) {
@@ -81,6 +55,75 @@ __device__ inline void store_as(DType type, void* y, int64_t at, float value) {
 __device__ inline int half_at(int row, int half, int vector, int vectors) {
   return (2 * row + half) * vectors + vector;
 }
+
+// x in shared memory: a row of float32 in two halves (half_at), or its codes.
+struct Staged {
+  const float4* held;
+  int vectors;  // of 8 values, of a row
+  // Of x in codes: four of them a word, a scale for 32, and what each 8 add up to.
+  const uint32_t* codes;
+  const float* scales;
+  const float* sums;
+};
+
+// A weight's format in this kernel: where a row of it lies (Row), how many values of a row a lane
+// takes at a time (kUnit), how many such it has under way (kDepth), x as these are multiplied with
+// it (Input, kCodes), and their product. `k`: the first value's place in the row.
+template <class Format>
+struct Loaded;
+
+// x in float32.
+struct EightFloats {
+  float v[kVec];
+  __device__ EightFloats(const Staged& x, int row, uint32_t k) {
+    const auto vector = static_cast<int>(k / kVec);
+    const float4 low = x.held[half_at(row, 0, vector, x.vectors)];
+    const float4 high = x.held[half_at(row, 1, vector, x.vectors)];
+    v[0] = low.x;
+    v[1] = low.y;
+    v[2] = low.z;
+    v[3] = low.w;
+    v[4] = high.x;
+    v[5] = high.y;
+    v[6] = high.z;
+    v[7] = high.w;
+  }
+};
+
+template <class T>
+struct Loaded<Plain<T>> {
+  using Raw = Packed<T>;
+  using Input = EightFloats;
+  static constexpr bool kCodes = false;
+  static constexpr int kUnit = kVec;
+  static constexpr int kDepth = sizeof(T) == 2 ? 4 : 2;
+  struct Row {
+    const T* values;
+  };
+  __device__ static Row row(const Plain<T>& f, int64_t row, int64_t in) {
+    return {f.values + row * in};
+  }
+  __device__ static Raw load(const Plain<T>& /*f*/, const Row& row, uint32_t k) {
+    Raw raw;
+#pragma unroll
+    for (int i = 0; i < Raw::kWords; ++i) {
+      raw.words[i] = __ldg(reinterpret_cast<const uint4*>(row.values + k) + i);
+    }
+    return raw;
+  }
+  __device__ static float dot(const Plain<T>& /*f*/, const Raw& raw, uint32_t /*k*/, const Input& x,
+                              const float* /*table*/) {
+    const Vec values = unpack(raw);
+    float sum = 0.0F;
+#pragma unroll
+    for (int i = 0; i < kVec; ++i) {
+      sum += values.v[i] * x.v[i];
+    }
+    return sum;
+  }
+  static constexpr int kLine = 128 / sizeof(Raw);  // lanes
+  __device__ static void near(const Row& row, uint32_t k) { bring_near(row.values + k); }
+};
 
 // The norm's weights, before x is there.
 __device__ inline void stage_norm(const Places& p, const float* norm, float* staged) {
@@ -158,6 +201,55 @@ __device__ void stage(const Places& p, const void* x, float* staged) {
   __syncthreads();
 }
 
+// Where the codes of rows of x lie behind their values, and what belongs to them.
+__device__ inline Staged staged_parts(float* staged, int rows, int64_t in) {
+  auto* const codes = reinterpret_cast<uint32_t*>(staged + rows * in);
+  auto* const scales = reinterpret_cast<float*>(codes + rows * in / 4);
+  return {reinterpret_cast<const float4*>(staged), static_cast<int>(in / kVec), codes, scales,
+          scales + rows * in / 32};
+}
+constexpr size_t bytes_of_staged(int64_t values, bool codes) {
+  return static_cast<size_t>(values * 4 + (codes ? values + values / 32 * 4 + values / 8 * 4 : 0));
+}
+
+// Codes of 8 bits of what is staged: of 32 values each the largest magnitude is 127, as on the CPU
+// (ops/cpu/row_dots.h). Eight lanes take 32 values.
+template <int kRows>
+__device__ void round_staged(const Places& p, float* staged) {
+  const Staged x = staged_parts(staged, kRows, p.in);
+  auto* const codes = const_cast<uint32_t*>(x.codes);
+  auto* const scales = const_cast<float*>(x.scales);
+  auto* const sums = const_cast<float*>(x.sums);
+  const auto blocks = static_cast<int>(p.in / 32);
+  const int part = static_cast<int>(threadIdx.x) % 8;
+  // All lanes of a warp stay together: they exchange what they have.
+  for (int first = 0; first < kRows * blocks; first += kThreads / 8) {
+    const int block = min(first + static_cast<int>(threadIdx.x) / 8, kRows * blocks - 1);
+    const int vector = block % blocks * 4 + part / 2;
+    const float4 v = x.held[half_at(block / blocks, part % 2, vector, x.vectors)];
+    float most = fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
+#pragma unroll
+    for (int w = 4; w > 0; w /= 2) {
+      most = fmaxf(most, __shfl_xor_sync(0xffffffffU, most, w));
+    }
+    const float inverse = most > 0.0F ? 127.0F / most : 0.0F;
+    const int n[4] = {__float2int_rn(v.x * inverse), __float2int_rn(v.y * inverse),
+                      __float2int_rn(v.z * inverse), __float2int_rn(v.w * inverse)};
+    const int sum = n[0] + n[1] + n[2] + n[3];
+    codes[block * 8 + part] =
+        static_cast<uint32_t>(n[0] & 255) | static_cast<uint32_t>(n[1] & 255) << 8 |
+        static_cast<uint32_t>(n[2] & 255) << 16 | static_cast<uint32_t>(n[3] & 255) << 24;
+    const int both = sum + __shfl_xor_sync(0xffffffffU, sum, 1);
+    if (part % 2 == 0) {
+      sums[block * 4 + part / 2] = static_cast<float>(both);
+    }
+    if (part == 0) {
+      scales[block] = most / 127.0F;
+    }
+  }
+  __syncthreads();
+}
+
 // What becomes of the sums of a warp's two rows.
 template <int kRows, bool kGated>
 __device__ void finish(const Places& p, int64_t pair, const float (&sums)[2][kRows],
@@ -199,6 +291,7 @@ __global__ void __launch_bounds__(kThreads, 2)
                     const float* norm, const void* bias, void* y) {
   using Load = Loaded<Format>;
   constexpr int kDepth = Load::kDepth;
+  constexpr int kUnit = Load::kUnit;
   extern __shared__ float staged[];
   __shared__ float table[std::max(Format::kTable, 1)];
   __shared__ float parts[kWarps][2][kRows];
@@ -215,68 +308,88 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int groups = kWarps / p.split;
   const int64_t pairs = kGated ? p.rows : (p.rows + 1) / 2;
   const int64_t stride = int64_t{gridDim.x} * groups;
-  const int64_t start = (member * 32 + lane) * kVec;
-  const int64_t step = int64_t{p.split} * 32 * kVec;
-  typename Load::Raw a[kDepth], b[kDepth];
-  typename Load::Raw next_a[Load::kAhead ? kDepth : 1], next_b[Load::kAhead ? kDepth : 1];
+  const auto in = static_cast<uint32_t>(p.in);
+  const auto start = static_cast<uint32_t>((member * 32 + lane) * kUnit);
+  const auto step = static_cast<uint32_t>(p.split * 32 * kUnit);
+  typename Load::Raw a[kDepth], b[kDepth], next_a[kDepth], next_b[kDepth];
   // Of a pair beyond the end the last one is read.
-  const auto load = [&](int64_t base, int64_t column, typename Load::Raw(&to_a)[kDepth],
-                        typename Load::Raw(&to_b)[kDepth]) {
+  struct Rows {
+    typename Load::Row a, b;
+  };
+  const auto rows_of = [&](int64_t base) -> Rows {
     const int64_t here = min(base + warp / p.split, pairs - 1);
-    const int64_t row_a = kGated ? here : 2 * here;
-    const int64_t row_b = kGated ? p.up_at + here : min(2 * here + 1, p.rows - 1);
+    return {Load::row(first, kGated ? here : 2 * here, p.in),
+            Load::row(second, kGated ? p.up_at + here : min(2 * here + 1, p.rows - 1), p.in)};
+  };
+  const auto load = [&](int64_t base, uint32_t column, typename Load::Raw(&to_a)[kDepth],
+                        typename Load::Raw(&to_b)[kDepth]) {
+    const Rows rows = rows_of(base);
 #pragma unroll
     for (int j = 0; j < kDepth; ++j) {
-      const int64_t k = column + start + j * step;
-      if (k < p.in) {
-        to_a[j] = Load::load(first, row_a * p.in + k, table);
-        to_b[j] = Load::load(second, row_b * p.in + k, table);
+      const uint32_t k = column + start + j * step;
+      if (k < in) {
+        to_a[j] = Load::load(first, rows.a, k);
+        to_b[j] = Load::load(second, rows.b, k);
       }
     }
   };
   const int64_t group = int64_t{blockIdx.x} * groups;
   load(group, 0, a, b);
+  if constexpr (requires { Load::kLine; }) {
+    // What comes next is brought near while the kernel before this one ends: not much, or it would
+    // be gone again before it is read.
+    constexpr int kTiles = 2;
+    int64_t base = group;
+    uint32_t column = 0;
+    for (int tile = 0; tile < kTiles; ++tile) {
+      column += kDepth * step;
+      if (column >= in) {
+        column = 0;
+        base += stride;
+      }
+      if (base + warp / p.split >= pairs) {
+        break;
+      }
+      const Rows rows = rows_of(base);
+#pragma unroll
+      for (int j = 0; j < kDepth; ++j) {
+        const uint32_t k = column + start + j * step;
+        if (k < in && lane % Load::kLine == 0) {
+          Load::near(rows.a, k);
+          Load::near(rows.b, k);
+        }
+      }
+    }
+  }
   if (p.normed) {
     stage_norm(p, norm, staged);
   }
   wait_for_previous();
   stage<kRows>(p, x, staged);
-  const int vectors = static_cast<int>(p.in / kVec);
-  const float4* const held = reinterpret_cast<const float4*>(staged);
+  if constexpr (Load::kCodes) {
+    round_staged<kRows>(p, staged);
+  }
+  const Staged held = staged_parts(staged, kRows, p.in);
   for (int64_t base = group; base < pairs; base += stride) {
     float sums[2][kRows] = {};
-    for (int64_t column = 0; column < p.in; column += kDepth * step) {
-      if constexpr (Load::kAhead) {
-        const bool last = column + kDepth * step >= p.in;
-        if (!last || base + stride < pairs) {
-          load(last ? base + stride : base, last ? 0 : column + kDepth * step, next_a, next_b);
-        }
-      } else if (base > group || column > 0) {
-        load(base, column, a, b);
+    for (uint32_t column = 0; column < in; column += kDepth * step) {
+      const bool last = column + kDepth * step >= in;
+      if (!last || base + stride < pairs) {
+        load(last ? base + stride : base, last ? 0 : column + kDepth * step, next_a, next_b);
       }
 #pragma unroll
       for (int j = 0; j < kDepth; ++j) {
-        const int64_t k = column + start + j * step;
-        if (k < p.in) {
-          const Vec va = Load::values(a[j]);
-          const Vec vb = Load::values(b[j]);
-          const int at = static_cast<int>(k / kVec);
+        const uint32_t k = column + start + j * step;
+        if (k < in) {
 #pragma unroll
           for (int r = 0; r < kRows; ++r) {
-            const float4 low = held[half_at(r, 0, at, vectors)];
-            const float4 high = held[half_at(r, 1, at, vectors)];
-            const float xs[kVec] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-#pragma unroll
-            for (int i = 0; i < kVec; ++i) {
-              sums[0][r] += va.v[i] * xs[i];
-              sums[1][r] += vb.v[i] * xs[i];
-            }
+            const typename Load::Input x(held, r, k);
+            sums[0][r] += Load::dot(first, a[j], k, x, table);
+            sums[1][r] += Load::dot(second, b[j], k, x, table);
           }
         }
-        if constexpr (Load::kAhead) {
-          a[j] = next_a[j];
-          b[j] = next_b[j];
-        }
+        a[j] = next_a[j];
+        b[j] = next_b[j];
       }
     }
 #pragma unroll
@@ -326,7 +439,7 @@ void launch(CudaDevice& gpu, const Format& first, const Format& second, const Op
   while (p.split < kWarps && pairs * p.split < wanted && p.in >= p.split * 4 * 32 * kVec) {
     p.split *= 2;
   }
-  const size_t shared = static_cast<size_t>(kRows * p.in) * sizeof(float);
+  const size_t shared = bytes_of_staged(kRows * p.in, Loaded<Format>::kCodes);
   const auto kernel = few_rows_kernel<Format, kRows, kGated>;
   if (shared > (40U << 10U)) {
     check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,

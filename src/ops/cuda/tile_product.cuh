@@ -45,39 +45,83 @@ __device__ inline Tile<T> turned(const Matrix<T>& m) {
 
 namespace tile_product_detail {
 
-template <class T, bool kTurnedA, bool kTurnedB>
-__device__ inline void on_tensor_cores(const Tile<T>& a, const Tile<T>& b, int rows, int columns,
-                                       int depth, const Matrix<float>& c, bool add) {
+// A warp takes kDown x kAcross squares of 16 x 16 at a time, which share what they read.
+template <class T, bool kTurnedA, bool kTurnedB, int kDown, int kAcross>
+__device__ inline void in_squares(const Tile<T>& a, const Tile<T>& b, int rows, int columns,
+                                  int depth, const Matrix<float>& c, bool add) {
 // Older cards have none for bfloat16.
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   using namespace nvcuda;
   using OrderA = std::conditional_t<kTurnedA, wmma::col_major, wmma::row_major>;
   using OrderB = std::conditional_t<kTurnedB, wmma::col_major, wmma::row_major>;
   const int warps = static_cast<int>(blockDim.x) / 32;
-  const int across = columns / 16;
-  for (int tile = static_cast<int>(threadIdx.x) / 32; tile < rows / 16 * across; tile += warps) {
-    const int row = tile / across * 16;
-    const int column = tile % across * 16;
-    float* const to = &c(row, column);
-    wmma::fragment<wmma::accumulator, 16, 16, 16, float> sum;
-    if (add) {
-      wmma::load_matrix_sync(sum, to, static_cast<unsigned>(c.stride), wmma::mem_row_major);
-    } else {
-      wmma::fill_fragment(sum, 0.0F);
+  const int across = columns / (16 * kAcross);
+  const auto stride = static_cast<unsigned>(c.stride);
+  for (int unit = static_cast<int>(threadIdx.x) / 32; unit < rows / (16 * kDown) * across;
+       unit += warps) {
+    const int row = unit / across * 16 * kDown;
+    const int column = unit % across * 16 * kAcross;
+    wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums[kDown][kAcross];
+#pragma unroll
+    for (int i = 0; i < kDown; ++i) {
+#pragma unroll
+      for (int j = 0; j < kAcross; ++j) {
+        if (add) {
+          wmma::load_matrix_sync(sums[i][j], &c(row + 16 * i, column + 16 * j), stride,
+                                 wmma::mem_row_major);
+        } else {
+          wmma::fill_fragment(sums[i][j], 0.0F);
+        }
+      }
     }
+    // Operands may lie in the device's memory: some are on their way while others are multiplied.
+#pragma unroll 4
     for (int k = 0; k < depth; k += 16) {
-      wmma::fragment<wmma::matrix_a, 16, 16, 16, T, OrderA> left;
-      wmma::fragment<wmma::matrix_b, 16, 16, 16, T, OrderB> right;
-      wmma::load_matrix_sync(left, a.at + (kTurnedA ? k * a.stride + row : row * a.stride + k),
-                             static_cast<unsigned>(a.stride));
-      wmma::load_matrix_sync(right,
-                             b.at + (kTurnedB ? column * b.stride + k : k * b.stride + column),
-                             static_cast<unsigned>(b.stride));
-      wmma::mma_sync(sum, left, right, sum);
+      wmma::fragment<wmma::matrix_a, 16, 16, 16, T, OrderA> left[kDown];
+      wmma::fragment<wmma::matrix_b, 16, 16, 16, T, OrderB> right[kAcross];
+#pragma unroll
+      for (int i = 0; i < kDown; ++i) {
+        const int at = row + 16 * i;
+        wmma::load_matrix_sync(left[i], a.at + (kTurnedA ? k * a.stride + at : at * a.stride + k),
+                               static_cast<unsigned>(a.stride));
+      }
+#pragma unroll
+      for (int j = 0; j < kAcross; ++j) {
+        const int at = column + 16 * j;
+        wmma::load_matrix_sync(right[j], b.at + (kTurnedB ? at * b.stride + k : k * b.stride + at),
+                               static_cast<unsigned>(b.stride));
+      }
+#pragma unroll
+      for (int i = 0; i < kDown; ++i) {
+#pragma unroll
+        for (int j = 0; j < kAcross; ++j) {
+          wmma::mma_sync(sums[i][j], left[i], right[j], sums[i][j]);
+        }
+      }
     }
-    wmma::store_matrix_sync(to, sum, static_cast<unsigned>(c.stride), wmma::mem_row_major);
+#pragma unroll
+    for (int i = 0; i < kDown; ++i) {
+#pragma unroll
+      for (int j = 0; j < kAcross; ++j) {
+        wmma::store_matrix_sync(&c(row + 16 * i, column + 16 * j), sums[i][j], stride,
+                                wmma::mem_row_major);
+      }
+    }
   }
 #endif
+}
+
+template <class T, bool kTurnedA, bool kTurnedB>
+__device__ inline void on_tensor_cores(const Tile<T>& a, const Tile<T>& b, int rows, int columns,
+                                       int depth, const Matrix<float>& c, bool add) {
+  const int warps = static_cast<int>(blockDim.x) / 32;
+  if (rows % 32 == 0 && columns % 32 == 0 && rows / 32 * (columns / 32) >= warps) {
+    in_squares<T, kTurnedA, kTurnedB, 2, 2>(a, b, rows, columns, depth, c, add);
+  } else if (columns % 32 == 0 && rows / 16 * (columns / 32) >= warps) {
+    in_squares<T, kTurnedA, kTurnedB, 1, 2>(a, b, rows, columns, depth, c, add);
+  } else {
+    in_squares<T, kTurnedA, kTurnedB, 1, 1>(a, b, rows, columns, depth, c, add);
+  }
 }
 
 template <class T>
