@@ -295,8 +295,11 @@ __device__ void compute(const Worker<P>& w, Out* out, int warpgroup, int thread)
     const int steps = w.steps(at);
     const int m = at.m + warpgroup * 64;
     if (m >= (P::kOuter ? w.sizes.m : at.end)) {
+      // No product keeps the warps together here: one that came so late that its stage had been
+      // filled twice more would wait for ever.
       for (int k = 0; k < steps; ++k, ++it) {
         wait(w.full + it % P::kStages, it / P::kStages & 1);
+        synchronize_warpgroup(1 + warpgroup);
         release(it);
       }
       continue;
