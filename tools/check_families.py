@@ -114,7 +114,8 @@ def check(program, case):
         # Loss, gradient's norm, weights, logits. A value whose gradient is noise moves by a step of Adam's either way.
         seen, most, own = (loss, norm, weight, logits), (5e-5, 1e-4, ARGS["learning_rate"] / 2, 2e-3), ""
         if any(a > b for a, b in zip(seen, most)):
-            other, again = train_with_trl(folder, model_class, place / "again", "sdpa")
+            second = {"": "eager", "text_config": "sdpa"} if case in WHOLE else "sdpa"  # towers know no other
+            other, again = train_with_trl(folder, model_class, place / "again", second)
             with torch.no_grad():
                 apart = (other(input_ids=ids).logits - model(input_ids=ids).logits).abs().max().item()
             noise = (*largest(again, theirs), furthest(other, model), apart)
