@@ -220,7 +220,7 @@ class HubRefusals : public HubEndToEnd {
 
 TEST_F(HubRefusals, OfModelsComeBeforeTheirWeights) {
   const std::string bad = "--model_name_or_path org/bad";
-  add_bad("config.json", [](Json& c) { c["architectures"] = {"Qwen3NextForCausalLM"}; });
+  add_bad("config.json", [](Json& c) { c["architectures"] = {"SomebodysForCausalLM"}; });
   refused(bad, 4, "M031");
   add_bad("config.json", [](Json& c) { c["quantization_config"] = {{"quant_method", "gptq"}}; });
   refused(bad, 4, "M243");
