@@ -124,8 +124,8 @@ TEST(Config, WhatIsNotComputedIsRefusedByName) {
     EXPECT_EQ(code_of(config, c.named == nullptr ? c.field : c.named), c.code);
   }
   Json config = config_of("llama3");
-  config["rope_parameters"]["rope_type"] = "proportional";
-  EXPECT_EQ(code_of(config, "proportional"), "M032");
+  config["rope_parameters"]["rope_type"] = "spiral";
+  EXPECT_EQ(code_of(config, "spiral"), "M032");
   config = config_of("llama_longrope");
   config["rope_parameters"]["long_factor"] = {1.0, 2.0};
   EXPECT_EQ(code_of(config, "long_factor"), "M034");

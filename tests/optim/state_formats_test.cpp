@@ -165,6 +165,7 @@ TEST(StateLayout, counts_what_each_format_takes) {
       matrix("w", 64, 128, 1),
       {"qkv", {48, 128}, {{"q", 32}, {"k", 16}}, 1, ParamKind::matrix, Init::normal},
       {"norm", {128}, {{"norm", 128}}, 2, ParamKind::norm, Init::ones}};
+  specs[0].words = true;
   const ParamLayout layout = layout_parameters(specs);
   const int64_t n = layout.elements;
   const auto bytes = [&](const char* optim) {
