@@ -22,7 +22,8 @@ namespace {
 constexpr const char* kEmbedding = "model.embed_tokens.weight";
 constexpr const char* kHead = "lm_head.weight";
 // What of a larger model is not its text part, as PEFT's exclude_modules takes it.
-constexpr const char* kBesideText = R"(.*(vision_tower|multi_modal_projector|visual).*)";
+constexpr const char* kBesideText =
+    R"(.*(vision_tower|audio_tower|embed_vision|embed_audio|multi_modal_projector|visual).*)";
 
 void make_folder(const fs::path& folder) {
   std::error_code reason;

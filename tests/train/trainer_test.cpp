@@ -333,6 +333,7 @@ TEST(Trainer, another_trainers_checkpoint_is_used_only_when_told_to) {
   const fs::path foreign = fs::path(o.output_dir) / "checkpoint-3";
   fs::create_directories(foreign);
   fs::copy(kModel / "model.safetensors", foreign / "model.safetensors");
+  fs::copy(kModel / "config.json", foreign / "config.json");
   TrainerState state;
   state.global_step = 3;
   write_text(foreign / "trainer_state.json", state.text());
