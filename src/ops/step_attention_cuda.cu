@@ -82,6 +82,86 @@ __device__ inline float2 shares_of_top(float a, float b) {
   return now == -INFINITY ? float2{0.0F, 0.0F} : float2{__expf(a - now), __expf(b - now)};
 }
 
+// Joins what the slots of a warp have of a head; `lanes` lanes are a slot.
+__device__ inline void join_slots(int lanes, float& top, float& sum, Vec& mean) {
+  for (int w = lanes; w < 32; w *= 2) {
+    const float other = __shfl_xor_sync(0xffffffffU, top, w);
+    const float2 f = shares_of_top(top, other);
+    sum = sum * f.x + __shfl_xor_sync(0xffffffffU, sum, w) * f.y;
+#pragma unroll
+    for (int c = 0; c < kVec; ++c) {
+      mean.v[c] = mean.v[c] * f.x + __shfl_xor_sync(0xffffffffU, mean.v[c], w) * f.y;
+    }
+    top = fmaxf(top, other);
+  }
+}
+
+// By a warp, with what it has of the keys of a share: the answer where there is one share, else the
+// share's part, and by the last of them all parts together.
+template <class T>
+__device__ inline void finish_share(const Places& s, int64_t place, int share, int used, float top,
+                                    float sum, Vec mean, float* shares, float2* ends,
+                                    int32_t* arrivals, T* y) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int lanes = s.d / kVec;  // of a key
+  const int i = lane % lanes * kVec;
+  if (used == 1) {
+    if (lane < lanes) {
+#pragma unroll
+      for (int c = 0; c < kVec; ++c) {
+        mean.v[c] /= sum;
+      }
+      store_vec(y + place * s.d + i, mean);
+    }
+    return;
+  }
+  if (lane < lanes) {
+    store_vec(shares + (place * s.shares + share) * s.d + i, mean);
+  }
+  if (lane == 0) {
+    ends[place * s.shares + share] = {top, sum};
+  }
+  __threadfence();
+  __syncwarp();
+  int done = 0;
+  if (lane == 0) {
+    done = atomicAdd(arrivals + place, 1);
+  }
+  if (__shfl_sync(0xffffffffU, done, 0) != used - 1) {
+    return;
+  }
+  __threadfence();
+  const auto end_of = [&](int n) {
+    return n < used ? __ldcg(ends + place * s.shares + n) : float2{-INFINITY, 0.0F};
+  };
+  const float2 first = end_of(lane);
+  const float2 second = end_of(lane + 32);
+  float most = fmaxf(first.x, second.x);
+#pragma unroll
+  for (int w = 16; w > 0; w /= 2) {
+    most = fmaxf(most, __shfl_xor_sync(0xffffffffU, most, w));
+  }
+  const float weight = __expf(first.x - most);
+  const float weight_32 = __expf(second.x - most);
+  const float total = warp_sum(weight * first.y + weight_32 * second.y);
+  for (int column = 0; column < s.d; column += 32) {
+    const bool live = column + lane < s.d;
+    const float* const part = shares + place * s.shares * s.d + column + lane;
+    float all = 0.0F;
+#pragma unroll 8
+    for (int n = 0; n < used; ++n) {
+      const float f = __shfl_sync(0xffffffffU, n < 32 ? weight : weight_32, n % 32);
+      all += live ? f * __ldcg(part + int64_t{n} * s.d) : 0.0F;
+    }
+    if (live) {
+      y[place * s.d + column + lane] = narrow<T>(all / total);
+    }
+  }
+  if (lane == 0) {
+    arrivals[place] = 0;
+  }
+}
+
 // A slot's keys under way, and their values.
 template <class T>
 struct Held {
@@ -216,17 +296,7 @@ __global__ void __launch_bounds__(32 * kMostWarps)
     }
     fetch(base + stride, held);
   }
-  // The slots of a warp.
-  for (int w = lanes; w < 32; w *= 2) {
-    const float other = __shfl_xor_sync(0xffffffffU, top, w);
-    const float2 f = shares_of_top(top, other);
-    sum = sum * f.x + __shfl_xor_sync(0xffffffffU, sum, w) * f.y;
-#pragma unroll
-    for (int c = 0; c < kVec; ++c) {
-      mean.v[c] = mean.v[c] * f.x + __shfl_xor_sync(0xffffffffU, mean.v[c], w) * f.y;
-    }
-    top = fmaxf(top, other);
-  }
+  join_slots(lanes, top, sum, mean);
   extern __shared__ float means[];
   __shared__ float2 tops[kMostWarps];
   if (lane < lanes) {
@@ -251,62 +321,8 @@ __global__ void __launch_bounds__(32 * kMostWarps)
     }
     top = fmaxf(top, other.x);
   }
-  const int64_t place = int64_t{text} * s.heads + head;
-  if (used == 1) {
-    if (lane < lanes) {
-#pragma unroll
-      for (int c = 0; c < kVec; ++c) {
-        mean.v[c] /= sum;
-      }
-      store_vec(y + place * s.d + i, mean);
-    }
-    return;
-  }
-  if (lane < lanes) {
-    store_vec(shares + (place * s.shares + share) * s.d + i, mean);
-  }
-  if (lane == 0) {
-    ends[place * s.shares + share] = {top, sum};
-  }
-  __threadfence();
-  __syncwarp();
-  int done = 0;
-  if (lane == 0) {
-    done = atomicAdd(arrivals + place, 1);
-  }
-  if (__shfl_sync(0xffffffffU, done, 0) != used - 1) {
-    return;
-  }
-  __threadfence();
-  const auto end_of = [&](int n) {
-    return n < used ? __ldcg(ends + place * s.shares + n) : float2{-INFINITY, 0.0F};
-  };
-  const float2 first = end_of(lane);
-  const float2 second = end_of(lane + 32);
-  float most = fmaxf(first.x, second.x);
-#pragma unroll
-  for (int w = 16; w > 0; w /= 2) {
-    most = fmaxf(most, __shfl_xor_sync(0xffffffffU, most, w));
-  }
-  const float weight = __expf(first.x - most);
-  const float weight_32 = __expf(second.x - most);
-  const float total = warp_sum(weight * first.y + weight_32 * second.y);
-  for (int column = 0; column < s.d; column += 32) {
-    const bool live = column + lane < s.d;
-    const float* const part = shares + place * s.shares * s.d + column + lane;
-    float all = 0.0F;
-#pragma unroll 8
-    for (int n = 0; n < used; ++n) {
-      const float f = __shfl_sync(0xffffffffU, n < 32 ? weight : weight_32, n % 32);
-      all += live ? f * __ldcg(part + int64_t{n} * s.d) : 0.0F;
-    }
-    if (live) {
-      y[place * s.d + column + lane] = narrow<T>(all / total);
-    }
-  }
-  if (lane == 0) {
-    arrivals[place] = 0;
-  }
+  finish_share(s, int64_t{text} * s.heads + head, share, used, top, sum, mean, shares, ends,
+               arrivals, y);
 }
 
 // For long texts, and many: a warp has a query head and all keys of a share, so that a key is read
@@ -440,73 +456,9 @@ __global__ void __launch_bounds__(32 * kLongWarps)
     }
     held = next;
   }
-  // The slots of a warp.
-  for (int w = lanes; w < 32; w *= 2) {
-    const float other = __shfl_xor_sync(0xffffffffU, top, w);
-    const float2 f = shares_of_top(top, other);
-    sum = sum * f.x + __shfl_xor_sync(0xffffffffU, sum, w) * f.y;
-#pragma unroll
-    for (int c = 0; c < kVec; ++c) {
-      mean.v[c] = mean.v[c] * f.x + __shfl_xor_sync(0xffffffffU, mean.v[c], w) * f.y;
-    }
-    top = fmaxf(top, other);
-  }
-  const int64_t place = int64_t{text} * s.heads + head;
-  if (used == 1) {
-    if (lane < lanes) {
-#pragma unroll
-      for (int c = 0; c < kVec; ++c) {
-        mean.v[c] /= sum;
-      }
-      store_vec(y + place * s.d + i, mean);
-    }
-    return;
-  }
-  if (lane < lanes) {
-    store_vec(shares + (place * s.shares + share) * s.d + i, mean);
-  }
-  if (lane == 0) {
-    ends[place * s.shares + share] = {top, sum};
-  }
-  __threadfence();
-  __syncwarp();
-  int done = 0;
-  if (lane == 0) {
-    done = atomicAdd(arrivals + place, 1);
-  }
-  if (__shfl_sync(0xffffffffU, done, 0) != used - 1) {
-    return;
-  }
-  __threadfence();
-  const auto end_of = [&](int n) {
-    return n < used ? __ldcg(ends + place * s.shares + n) : float2{-INFINITY, 0.0F};
-  };
-  const float2 first = end_of(lane);
-  const float2 second = end_of(lane + 32);
-  float most = fmaxf(first.x, second.x);
-#pragma unroll
-  for (int w = 16; w > 0; w /= 2) {
-    most = fmaxf(most, __shfl_xor_sync(0xffffffffU, most, w));
-  }
-  const float weight = __expf(first.x - most);
-  const float weight_32 = __expf(second.x - most);
-  const float total = warp_sum(weight * first.y + weight_32 * second.y);
-  for (int column = 0; column < s.d; column += 32) {
-    const bool live = column + lane < s.d;
-    const float* const part = shares + place * s.shares * s.d + column + lane;
-    float all = 0.0F;
-#pragma unroll 8
-    for (int n = 0; n < used; ++n) {
-      const float f = __shfl_sync(0xffffffffU, n < 32 ? weight : weight_32, n % 32);
-      all += live ? f * __ldcg(part + int64_t{n} * s.d) : 0.0F;
-    }
-    if (live) {
-      y[place * s.d + column + lane] = narrow<T>(all / total);
-    }
-  }
-  if (lane == 0) {
-    arrivals[place] = 0;
-  }
+  join_slots(lanes, top, sum, mean);
+  finish_share(s, int64_t{text} * s.heads + head, share, used, top, sum, mean, shares, ends,
+               arrivals, y);
 }
 
 }  // namespace
