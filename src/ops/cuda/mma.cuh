@@ -1,5 +1,6 @@
 // Matrix products of a warp, of compute capability 8.0 and up: bfloat16 or float16 operands from
-// tiles in shared memory, sums in float32.
+// tiles in shared memory, sums in float32. Older cards have not all of its instructions: what is
+// compiled for these does nothing, and no kernel of it is started there.
 //
 // A tile has rows of D values, kTilePad apart from one another beyond that, so that the eight rows
 // that are read at once lie in different banks.
@@ -58,6 +59,7 @@ __device__ inline uint32_t pack(float low, float high) {
 // Four 8 x 8 blocks of 16-bit values, as they lie or transposed; each lane names a row.
 template <bool kTransposed>
 __device__ inline void load_blocks(const void* row, uint32_t (&r)[4]) {
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   if constexpr (kTransposed) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -69,6 +71,7 @@ __device__ inline void load_blocks(const void* row, uint32_t (&r)[4]) {
                  : "r"(shared_address(row))
                  : "memory");
   }
+#endif
 }
 
 // d += a (16 x 16) b (16 x 8)
