@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "cli/run_sft.h"
 #include "core/file_writer.h"
 #include "core/json.h"
@@ -75,6 +77,34 @@ TEST(Check, WhatCanBeMadeRightIsRightAfterwards) {
     ++fixed;
   }
   EXPECT_GE(fixed, 15);
+}
+
+TEST(Check, QuantisedWeightsAreRefusedByThoseWhoDoNotTakeThem) {
+  const TemporaryFolder folder("check_quantised");
+  for (const auto& [type, method, refuse] :
+       std::vector<std::tuple<const char*, const char*, std::vector<Reader>>>{
+           {"gpt_oss", "mxfp4", {}},
+           {"qwen3", "mxfp4", {Reader::llama_cpp, Reader::ollama, Reader::mlx}},
+           {"qwen3", "gptq", {Reader::ollama}},
+           {"qwen3", "awq", {Reader::llama_cpp, Reader::ollama}},
+           {"qwen3", "bitsandbytes", {Reader::llama_cpp, Reader::ollama, Reader::mlx}}}) {
+    const fs::path to = folder.path() / fmt::format("{}-{}", type, method);
+    fs::copy(sound(), to, fs::copy_options::recursive);
+    Json config = read_json(to / "config.json");
+    config["model_type"] = type;
+    config["quantization_config"] = {{"quant_method", method}};
+    write_text(to / "config.json", config.dump());
+    std::vector<Reader> found;
+    for (const Finding& finding : check_model(to, true).findings) {
+      if (finding.id == "quantised") {
+        for (const auto& [reader, effect] : finding.effects) {
+          EXPECT_EQ(effect, Effect::refuses);
+          found.push_back(reader);
+        }
+      }
+    }
+    EXPECT_EQ(found, refuse) << type << " " << method;
+  }
 }
 
 TEST(Check, WhatIsSoundIsCalledSo) {

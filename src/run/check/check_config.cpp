@@ -1,5 +1,10 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+
 #include "run/check/checks.h"
 #include "run/check/known_models.h"
 
@@ -117,17 +122,46 @@ void check_type(const ModelFolder& folder, Findings& out) {
   }
 }
 
+// Who takes weights that are quantised so, in a form at least: as llama.cpp's converter, Ollama's
+// and mlx-lm have it.
+struct Quantisation {
+  std::string_view method;
+  bool by_llama_cpp, by_ollama, by_mlx;
+};
+constexpr std::array<Quantisation, 7> kQuantisations{{{"mxfp4", true, true, true},  // gpt-oss
+                                                      {"gptq", true, false, true},
+                                                      {"compressed-tensors", true, false, true},
+                                                      {"modelopt", true, false, true},
+                                                      {"bitnet", true, false, true},
+                                                      {"fp8", true, false, false},
+                                                      {"awq", false, false, true}}};
+
 void check_quantisation(const ModelFolder& folder, Findings& out) {
   const Json settings = folder.config.get("quantization_config");
   if (!settings.is_object()) {
     return;
   }
-  const Json method = settings.value("quant_method", Json());
+  const Json given = settings.value("quant_method", Json());
+  const auto method = given.is_string() ? given.get<std::string>() : "";
+  const auto* const known = std::ranges::find(kQuantisations, method, &Quantisation::method);
+  const bool of_gpt_oss = folder.config.get("model_type") == "gpt_oss";
+  const bool taken = known != kQuantisations.end() && (method != "mxfp4" || of_gpt_oss);
+  std::vector<Reader> refuse;
+  for (const auto& [reader, takes] : {std::pair{Reader::llama_cpp, taken && known->by_llama_cpp},
+                                      {Reader::ollama, taken && known->by_ollama},
+                                      {Reader::mlx, taken && known->by_mlx}}) {
+    if (!takes) {
+      refuse.push_back(reader);
+    }
+  }
+  if (refuse.empty()) {
+    return;
+  }
   out.push_back({"quantised", "config.json: quantization_config",
                  fmt::format("the weights are quantised ({}), which these readers do not take",
-                             method.is_string() ? method.get<std::string>() : "no quant_method"),
+                             method.empty() ? "no quant_method" : method),
                  "use the model that it was made of, or  sft export  for a GGUF file",
-                 effects({{Effect::refuses, {Reader::llama_cpp, Reader::ollama, Reader::mlx}}})});
+                 effects({{Effect::refuses, refuse}})});
 }
 
 }  // namespace
