@@ -90,6 +90,17 @@ def pieces(folder):
     return 512
 
 
+def pieces_with_merges(folder):
+    """As Gemma 4 has them: no tokenizer.model, and as many tokens as rows of the embedding."""
+    pieces(folder)
+    (folder / "tokenizer.model").unlink()
+    fast = transformers.AutoTokenizer.from_pretrained(folder)
+    fast.add_tokens(["<|channel>", "<think>", "<|tool_call>"])
+    fast.add_special_tokens({"extra_special_tokens": ["<turn|>", "<start_of_turn>"]})
+    fast.save_pretrained(folder)
+    return len(fast)
+
+
 def pack_experts(folder):
     """Random MXFP4 experts in the place of plain ones, as gpt-oss is published."""
     from safetensors.torch import load_file, save_file
@@ -115,6 +126,7 @@ def make(name, dtype):
     vocab = {"qwen2": lambda: byte_level(folder, "qwen2"), "qwen3": lambda: byte_level(folder, "qwen2"),
              "llama": lambda: byte_level(folder, "llama-bpe"), "smol": lambda: byte_level(folder, "smollm"),
              **dict.fromkeys(["mistral", "gemma3", "gemma2", "mixtral", "ernie4_5"], lambda: pieces(folder)),
+             **dict.fromkeys(["gemma4", "gemma4_keys"], lambda: pieces_with_merges(folder)),
              **dict.fromkeys(["glm4", "glm4_moe"], lambda: byte_level(folder, "glm4"))}.get(
                  name, lambda: byte_level(folder, "qwen2"))()
     common = dict(vocab_size=vocab, hidden_size=256, intermediate_size=512, num_hidden_layers=12, num_attention_heads=8,
@@ -136,6 +148,11 @@ def make(name, dtype):
         "mistral": lambda: t.MistralConfig(**common, sliding_window=None),
         "gemma3": lambda: t.Gemma3TextConfig(**{**common, "num_hidden_layers": 8}, head_dim=32, sliding_window=64),
         "gemma2": lambda: t.Gemma2Config(**{**common, "num_hidden_layers": 4}, head_dim=32, sliding_window=64),
+        "gemma4": lambda: t.Gemma4TextConfig(**{**common, "num_hidden_layers": 8}, head_dim=32, global_head_dim=64, sliding_window=64,
+            hidden_size_per_layer_input=32, vocab_size_per_layer_input=vocab, num_kv_shared_layers=4, use_double_wide_mlp=True,
+            final_logit_softcapping=30.0, layer_types=["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"] * 2),
+        "gemma4_keys": lambda: t.Gemma4TextConfig(**{**common, "num_hidden_layers": 6}, head_dim=32, global_head_dim=64, sliding_window=64,
+            hidden_size_per_layer_input=0, attention_k_eq_v=True, final_logit_softcapping=20.0, num_global_key_value_heads=2, tie_word_embeddings=False),
         "granite": lambda: t.GraniteConfig(**common, embedding_multiplier=12.0, logits_scaling=8.0, residual_multiplier=0.22,
                                            attention_multiplier=0.0078125, tie_word_embeddings=True),
         "smollm3": lambda: t.SmolLM3Config(**{**common, "num_hidden_layers": 4}, tie_word_embeddings=True, pad_token_id=1),
@@ -169,6 +186,15 @@ def make(name, dtype):
             linear_value_head_dim=64, rope_parameters={**half, "mrope_section": [6, 5, 5], "mrope_interleaved": True}),
         "qwen3_5_tied": lambda: t.Qwen3_5TextConfig(**few, head_dim=64, linear_num_key_heads=2, linear_num_value_heads=2, linear_key_head_dim=64,
             linear_value_head_dim=64, tie_word_embeddings=True, rope_parameters=half),
+        "qwen3_5_moe": lambda: t.Qwen3_5MoeTextConfig(**{k: v for k, v in experts.items() if k != "intermediate_size"}, head_dim=64, num_experts=6,
+            moe_intermediate_size=256, shared_expert_intermediate_size=256, linear_num_key_heads=2, linear_num_value_heads=4,
+            linear_key_head_dim=64, linear_value_head_dim=64, rope_parameters={**half, "mrope_section": [6, 5, 5], "mrope_interleaved": True}),
+        "qwen3_next": lambda: t.Qwen3NextConfig(**experts, head_dim=64, num_experts=6, moe_intermediate_size=256, norm_topk_prob=True,
+            shared_expert_intermediate_size=256, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=64,
+            linear_value_head_dim=64, rope_parameters=half),
+        "qwen3_next_equal": lambda: t.Qwen3NextConfig(**experts, head_dim=64, num_experts=8, moe_intermediate_size=256, norm_topk_prob=True,
+            shared_expert_intermediate_size=512, linear_num_key_heads=2, linear_num_value_heads=2, linear_key_head_dim=64,
+            linear_value_head_dim=64, tie_word_embeddings=True, rope_parameters=half),
         "lfm2": lambda: t.Lfm2Config(**few, conv_L_cache=3, block_auto_adjust_ff_dim=True, block_multiple_of=256, pad_token_id=0,
             layer_types=["conv", "full_attention", "conv", "full_attention"]),
         "starcoder2": lambda: t.Starcoder2Config(**common, sliding_window=None),
@@ -196,7 +222,7 @@ def convert(folder, pre, out, quant):
     from conversion import base
     base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
     # Layers that predict further tokens are no part of what transformers loads and saves.
-    ahead = ["--no-mtp"] if "qwen3_5" in folder.name or "glm4_moe" in folder.name else []
+    ahead = ["--no-mtp"] if any(x in folder.name for x in ("qwen3_5", "qwen3_next", "glm4_moe")) else []
     sys.argv = ["convert", str(folder), "--outfile", str(out), "--outtype", quant, *ahead]
     runpy.run_path(str(llama_cpp / "convert_hf_to_gguf.py"), run_name="__main__")
 
@@ -278,9 +304,9 @@ def quantised(name, folder, plain):
 
 
 good = True
-for family in os.environ.get("GGUF_FAMILIES", "qwen2 qwen3 llama smol mistral gemma3 gemma2 granite smollm3 seed_oss olmo2 olmo3 exaone4 starcoder2 phi3 "
+for family in os.environ.get("GGUF_FAMILIES", "qwen2 qwen3 llama smol mistral gemma3 gemma2 gemma4 gemma4_keys granite smollm3 seed_oss olmo2 olmo3 exaone4 starcoder2 phi3 "
                              "phi3_window glm4 ernie4_5 hunyuan hunyuan_plain cohere2 ministral3 qwen3_moe mixtral olmoe gpt_oss gpt_oss_mxfp4 glm4_moe "
-                             "qwen3_5 qwen3_5_tied lfm2").split():
+                             "qwen3_5 qwen3_5_tied qwen3_5_moe qwen3_next qwen3_next_equal lfm2").split():
     for dtype in os.environ.get("GGUF_DTYPES", "bfloat16 float32 float16").split():
         folder = make(family, dtype)
         pre = {"llama": "llama-bpe", "smol": "smollm", "glm4": "chatglm-bpe", "glm4_moe": "chatglm-bpe"}.get(family, "qwen2")

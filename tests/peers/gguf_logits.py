@@ -20,8 +20,8 @@ sys.path = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__).re
 import torch  # noqa: E402
 import transformers  # noqa: E402
 
-FAMILIES = ("llama qwen2 qwen3 granite olmo2 phi3 glm4 ernie4_5 hunyuan cohere2 ministral3 qwen3_moe mixtral olmoe gpt_oss glm4_moe qwen3_5 "
-            "lfm2").split()
+FAMILIES = ("llama qwen2 qwen3 gemma4 gemma4_keys granite olmo2 phi3 glm4 ernie4_5 hunyuan cohere2 ministral3 qwen3_moe mixtral olmoe gpt_oss glm4_moe qwen3_5 "
+            "qwen3_5_moe qwen3_next lfm2").split()
 LENGTH, TEXTS = 24, 20
 # What float16 weights and llama.cpp's own rounding (its cache and some products are in float16) leave of the largest logit.
 NEAR_TRANSFORMERS, NEAR_LLAMA_CPP = 2e-3, 1e-2
@@ -29,7 +29,7 @@ NEAR_TRANSFORMERS, NEAR_LLAMA_CPP = 2e-3, 1e-2
 
 def make(folder, kind):
     folder.mkdir(parents=True)
-    tok = gguf_loss.tokenizer(folder, "llama" if kind == "llama" else "qwen2")
+    tok = gguf_loss.tokenizer(folder, "llama" if kind == "llama" else "gemma4" if kind.startswith("gemma4") else "qwen2")
     common = dict(vocab_size=len(tok), hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=8, num_key_value_heads=4,
                   max_position_embeddings=256, bos_token_id=0, eos_token_id=0)
     t = transformers
@@ -59,6 +59,21 @@ def make(folder, kind):
         "qwen3_5": lambda: t.Qwen3_5TextConfig(
             **{**common, "num_hidden_layers": 4}, head_dim=64, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=64,
             linear_value_head_dim=64, rope_parameters={**half, "mrope_section": [6, 5, 5], "mrope_interleaved": True}),
+        "qwen3_5_moe": lambda: t.Qwen3_5MoeTextConfig(
+            **{**experts, "num_hidden_layers": 4}, head_dim=64, num_experts=6, moe_intermediate_size=256, shared_expert_intermediate_size=256,
+            linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=64, linear_value_head_dim=64,
+            rope_parameters={**half, "mrope_section": [6, 5, 5], "mrope_interleaved": True}),
+        "qwen3_next": lambda: t.Qwen3NextConfig(
+            **{**experts, "num_hidden_layers": 4}, head_dim=64, num_experts=6, moe_intermediate_size=256, shared_expert_intermediate_size=256,
+            norm_topk_prob=True, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=64, linear_value_head_dim=64,
+            rope_parameters=half),
+        "gemma4": lambda: t.Gemma4TextConfig(
+            **{**common, "num_hidden_layers": 6}, head_dim=32, global_head_dim=64, sliding_window=8, hidden_size_per_layer_input=32,
+            vocab_size_per_layer_input=len(tok), num_kv_shared_layers=3, use_double_wide_mlp=True, final_logit_softcapping=30.0,
+            layer_types=["sliding_attention", "sliding_attention", "full_attention"] * 2),
+        "gemma4_keys": lambda: t.Gemma4TextConfig(
+            **{**common, "num_hidden_layers": 6}, head_dim=32, global_head_dim=64, sliding_window=8, hidden_size_per_layer_input=0,
+            attention_k_eq_v=True, final_logit_softcapping=20.0, num_global_key_value_heads=2, tie_word_embeddings=False),
         "lfm2": lambda: t.Lfm2Config(**common, conv_L_cache=3, block_auto_adjust_ff_dim=False, pad_token_id=0,
                                      layer_types=["conv", "full_attention"]),
         "granite": lambda: t.GraniteConfig(**common, embedding_multiplier=4.0, logits_scaling=4.0, residual_multiplier=0.5,
@@ -79,7 +94,8 @@ def in_halves(folder):
     """The model as the f16 file has it: matrices in float16."""
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     for name, p in model.named_parameters():
-        if p.dim() > 1 and not name.endswith(("mlp.gate.weight", "router.weight", "conv.weight", "conv1d.weight", "_bias")):
+        if p.dim() > 1 and not name.endswith(("mlp.gate.weight", "router.weight", "conv.weight", "conv1d.weight", "_bias",
+                                                         "shared_expert_gate.weight")):
             p.data = p.data.half().float()
     return model
 

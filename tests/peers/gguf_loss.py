@@ -20,7 +20,7 @@ import sys
 
 import torch
 import transformers
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 NEAR = 5e-3  # relative
 LENGTH = 96
@@ -38,7 +38,22 @@ def rows(count, seed):
         yield " ".join(words)
 
 
+def pieces(folder):
+    """Pieces with bytes and merges, as Gemma 4 has them."""
+    tok = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    tok.normalizer = normalizers.Replace(" ", "\u2581")
+    tok.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    special = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    trainer = trainers.BpeTrainer(vocab_size=340, special_tokens=special + [f"<0x{i:02X}>" for i in range(256)], max_token_length=12)
+    tok.train_from_iterator(list(rows(20, 0)), trainer)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tok, eos_token="<eos>", bos_token="<bos>", pad_token="<pad>", unk_token="<unk>")
+    fast.save_pretrained(folder)
+    return fast
+
+
 def tokenizer(folder, kind):
+    if kind == "gemma4":
+        return pieces(folder)
     cut = {
         "smol": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]),
         "qwen2": None,

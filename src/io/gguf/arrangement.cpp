@@ -2,10 +2,47 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "formats/convert.h"
 
 namespace sft {
+
+int64_t AxisSwap::end() const {
+  const int64_t each = std::accumulate(widths.begin(), widths.end(), int64_t{0});
+  return first + blocks * a * (each > 0 ? each : b * unit);
+}
+
+int64_t AxisSwap::published(int64_t stored) const {
+  if (widths[0] == 0 || stored >= end()) {
+    return moved(stored, a, b);
+  }
+  int64_t before = 0;
+  for (const int64_t width : widths) {
+    if (stored < a * width) {
+      return stored / width * (end() / a) + before + stored % width;
+    }
+    stored -= a * width;
+    before += width;
+  }
+  return stored;
+}
+
+int64_t AxisSwap::stored(int64_t published) const {
+  if (widths[0] == 0 || published >= end()) {
+    return moved(published, b, a);
+  }
+  const int64_t group = published / (end() / a);
+  int64_t in_group = published % (end() / a), before = 0;
+  for (const int64_t width : widths) {
+    if (in_group < width) {
+      return before + group * width + in_group;
+    }
+    in_group -= width;
+    before += a * width;
+  }
+  return published;
+}
 
 int64_t AxisSwap::moved(int64_t at, int64_t inner, int64_t outer) const {
   if (at < first || at >= end()) {
@@ -23,16 +60,25 @@ int64_t count_of(const Json& config, const char* field, int64_t fallback) {
                                                                      : fallback;
 }
 
-// Value heads of the gated delta rule: the published ones stand by the key head that they share.
-Arrangement value_heads(const Json& config, std::string_view name) {
+// The gated delta rule's heads: the published values stand by the key head that they share, and in
+// one projection its query and its key beside them.
+Arrangement delta_heads(const GgufFamily& family, const Json& config, std::string_view name) {
   const int64_t keys = count_of(config, "linear_num_key_heads", 16);
   const int64_t values = count_of(config, "linear_num_value_heads", 32);
   const int64_t key_dim = count_of(config, "linear_key_head_dim", 128);
   const int64_t value_dim = count_of(config, "linear_value_head_dim", 128);
   Arrangement out;
   constexpr int64_t kMost = int64_t{1} << 20;  // products of two and a few fit 64 bits
-  if (keys <= 0 || values <= keys || key_dim <= 0 || value_dim <= 0 ||
+  if (keys <= 0 || values < keys || key_dim <= 0 || value_dim <= 0 ||
       std::max({values, key_dim, value_dim}) > kMost) {
+    return out;
+  }
+  if (name == "in_proj_qkvz.weight") {
+    const int64_t served = values / keys * value_dim;
+    out.rows = {0, 1, keys, 4, 1, {key_dim, key_dim, served, served}};
+    out.first_rows = keys * (2 * key_dim + served);
+  }
+  if (family.is("qwen3_next") || values == keys) {
     return out;
   }
   const AxisSwap by_key{0, 1, keys, values / keys, value_dim};
@@ -58,7 +104,7 @@ Arrangement arrangement_of(const GgufFamily& family, const Json& config, std::st
   Arrangement out;
   const size_t linear = name.find(kLinear);
   if (linear != std::string_view::npos) {
-    out = value_heads(config, name.substr(linear + kLinear.size()));
+    out = delta_heads(family, config, name.substr(linear + kLinear.size()));
     if (name.ends_with(".A_log")) {
       out.value = StoredAs::minus_exp;
     }

@@ -2,6 +2,7 @@
 // columns in another order, and some values through a function. Used by GgufSource and the export.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -12,15 +13,17 @@
 namespace sft {
 
 // Along one dimension, from `first` on: `blocks` times a table of `a` x `b` groups of `unit` is
-// stored as `b` x `a`. What is behind stays where it is.
+// stored as `b` x `a`. What is behind stays where it is. Where there are `widths` there is one
+// table, from 0 on, and its `b`-th groups are of the `b`-th width.
 struct AxisSwap {
   int64_t first = 0, blocks = 0, a = 1, b = 1, unit = 1;
+  std::array<int64_t, 4> widths{};
 
   bool any() const { return blocks > 0; }
-  int64_t end() const { return first + blocks * a * b * unit; }
+  int64_t end() const;
   // Where what is stored at an index stands in the published tensor, and back.
-  int64_t published(int64_t stored) const { return moved(stored, a, b); }
-  int64_t stored(int64_t published) const { return moved(published, b, a); }
+  int64_t published(int64_t stored) const;
+  int64_t stored(int64_t published) const;
 
  private:
   int64_t moved(int64_t at, int64_t inner, int64_t outer) const;
@@ -30,6 +33,8 @@ enum class StoredAs : uint8_t { same, plus_one, minus_exp };
 
 struct Arrangement {
   AxisSwap rows, columns;
+  // Of a published tensor that is two of a file's, one behind the other: the rows of the first.
+  int64_t first_rows = 0;
   StoredAs value = StoredAs::same;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "core/json.h"
 #include "io/gguf/config_rope.h"
@@ -47,6 +48,63 @@ void add_gemma(const MetadataReader& r, Json& config, int64_t layers) {
   // Not in the file; every size takes the head's width but the largest.
   config["query_pre_attn_scalar"] =
       layers == largest ? r.size("embedding_length") / r.heads() : r.head_dim();
+}
+
+// The value of one kind of layer, which all layers of it have; nothing where there is none.
+std::optional<int64_t> of_kind(const MetadataReader& r, const std::vector<int64_t>& values,
+                               const Json& types, const char* kind) {
+  std::optional<int64_t> found;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (types[i] == kind && found.value_or(values[i]) != values[i]) {
+      r.fail("the number of key heads differs within one kind of layer");
+    }
+    found = types[i] == kind ? values[i] : found;
+  }
+  return found;
+}
+
+void add_gemma4(const MetadataReader& r, Json& config, int64_t layers) {
+  const Json types = layer_types(r, layers, true, 6);
+  const int64_t shared = r.integer("attention.shared_kv_layers").value_or(0);
+  const std::vector<int64_t> wide = r.by_layer("feed_forward_length", layers);
+  const std::vector<int64_t> heads = r.by_layer("attention.head_count_kv", layers);
+  const int64_t of_full = of_kind(r, heads, types, "full_attention").value_or(heads[0]);
+  const int64_t of_sliding = of_kind(r, heads, types, "sliding_attention").value_or(of_full);
+  bool keys_alone = false;
+  for (int64_t i = 0; i < layers - shared; ++i) {
+    const bool full = types[static_cast<size_t>(i)] == "full_attention";
+    const bool alone = r.file().find(fmt::format("blk.{}.attn_v.weight", i)) == nullptr;
+    if (alone && !full) {
+      r.fail(fmt::format("layer {} has no values", i));
+    }
+    keys_alone |= alone;
+  }
+  if (of_full != of_sliding && !keys_alone) {
+    r.fail("the number of key heads differs from layer to layer");
+  }
+  for (int64_t i = 0; i < layers; ++i) {
+    const bool twice = i >= layers - shared && wide.back() == 2 * wide[0];
+    if (wide[static_cast<size_t>(i)] != wide[0] * (twice ? 2 : 1)) {
+      r.fail("the widths of the layers' MLPs differ in another way than by sharing");
+    }
+  }
+  const GgufTensor* const words = r.file().find("per_layer_token_embd.weight");
+  config["attention_k_eq_v"] = keys_alone;
+  config["enable_moe_block"] = false;
+  config["final_logit_softcapping"] =
+      r.number("final_logit_softcapping").value_or(30.0);  // as the runtime has it
+  config["global_head_dim"] = r.head_dim();
+  config["head_dim"] = r.size("attention.key_length_swa");
+  config["hidden_activation"] = "gelu_pytorch_tanh";
+  config["hidden_size_per_layer_input"] = r.integer("embedding_length_per_layer_input").value_or(0);
+  config["intermediate_size"] = wide[0];
+  config["layer_types"] = types;
+  config["num_global_key_value_heads"] = keys_alone ? Json(of_full) : Json();
+  config["num_key_value_heads"] = of_sliding;
+  config["num_kv_shared_layers"] = shared;
+  config["sliding_window"] = r.size("attention.sliding_window");
+  config["use_double_wide_mlp"] = shared > 0 && wide.back() != wide[0];
+  config["vocab_size_per_layer_input"] = words == nullptr ? r.vocab() : words->shape[0];
 }
 
 void add_token_ids(const GgufFile& file, int64_t vocab, Json& config) {
@@ -127,6 +185,10 @@ void add_newer(const MetadataReader& r, const GgufFile& file, Json& config, int6
   } else if (family.is("ministral3") || family.is("mixtral")) {
     config["sliding_window"] = nullptr;
     config.erase("attention_bias");
+  } else if (family.is("qwen3_next")) {
+    config["norm_topk_prob"] = true;  // the runtime has it so
+    config["decoder_sparse_step"] = 1;
+    config["mlp_only_layers"] = Json::array();
   } else if (family.is("qwen3_moe")) {
     config["norm_topk_prob"] = true;  // the runtime has it so
     config["decoder_sparse_step"] = 1;
@@ -159,6 +221,9 @@ void add_newer(const MetadataReader& r, const GgufFile& file, Json& config, int6
     if (const auto width = r.integer("expert_feed_forward_length")) {
       config[family.is("gpt_oss") ? "intermediate_size" : "moe_intermediate_size"] = *width;
     }
+    if (const auto width = r.integer("expert_shared_feed_forward_length")) {
+      config["shared_expert_intermediate_size"] = *width;
+    }
   }
 }
 
@@ -181,7 +246,7 @@ Json mixer_types(const MetadataReader& r, int64_t layers, const char* name, cons
 
 // Hybrids of attention and something else.
 void add_hybrid(const MetadataReader& r, Json& config, int64_t layers) {
-  if (r.family().is("qwen3_5_text")) {
+  if (r.family().has_delta()) {
     const int64_t interval = r.integer("full_attention_interval").value_or(4);
     const int64_t value_heads = r.size("ssm.time_step_rank");
     config["layer_types"] =
@@ -192,7 +257,9 @@ void add_hybrid(const MetadataReader& r, Json& config, int64_t layers) {
     config["linear_num_key_heads"] = r.size("ssm.group_count");
     config["linear_num_value_heads"] = value_heads;
     config["linear_value_head_dim"] = r.size("ssm.inner_size") / value_heads;
-    config["attn_output_gate"] = true;
+    if (!r.family().is("qwen3_next")) {
+      config["attn_output_gate"] = true;
+    }
   } else if (r.family().is("lfm2")) {
     config["layer_types"] = mixer_types(r, layers, "conv", "attention.head_count_kv", 0);
     config["norm_eps"] = config["rms_norm_eps"];
@@ -233,12 +300,10 @@ Json config_from_gguf(const GgufFile& file, const GgufFamily& family, std::strin
               {"head_dim", r.head_dim()},
               {"hidden_size", r.size("embedding_length")},
               {"initializer_range", 0.02},
-              {"intermediate_size", r.size("feed_forward_length")},
               {"max_position_embeddings", r.size("context_length")},
               {"model_type", family.model_type},
               {"num_attention_heads", r.heads()},
               {"num_hidden_layers", layers},
-              {"num_key_value_heads", r.kv_heads()},
               {"rms_norm_eps", r.number("attention.layer_norm_rms_epsilon").value_or(1e-6)},
               {"tie_word_embeddings", file.find("output.weight") == nullptr},
               {"torch_dtype", dtype},
@@ -247,6 +312,14 @@ Json config_from_gguf(const GgufFile& file, const GgufFamily& family, std::strin
               {"vocab_size", r.vocab()}};
   add_token_ids(file, r.vocab(), config);
   add_rope(r, config);
+  if (family.is("gemma4_text")) {
+    add_gemma4(r, config, layers);
+    return sorted(config);
+  }
+  config["num_key_value_heads"] = r.kv_heads();
+  if (!family.is("qwen3_5_moe_text") || r.integer("feed_forward_length")) {
+    config["intermediate_size"] = r.size("feed_forward_length");
+  }
   if (family.is_gemma()) {
     add_gemma(r, config, layers);
     return sorted(config);

@@ -1,5 +1,6 @@
 // What a GGUF file says of rotary positions, as config.json says it.
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/json.h"
@@ -43,6 +44,22 @@ Json longrope(const MetadataReader& r) {
   return {{"rope_type", "longrope"},
           {"long_factor", plain_numbers(r, *long_factors, rotated / 2)},
           {"short_factor", plain_numbers(r, *short_factors, rotated / 2)}};
+}
+
+// Of Gemma 4's full layers: what is divided by more than any number stands still.
+Json proportional_rope(const MetadataReader& r) {
+  const GgufTensor* const tensor = r.file().find("rope_freqs.weight");
+  if (tensor == nullptr) {
+    r.fail("it has no rope_freqs.weight");
+  }
+  const std::vector<float> divisors = plain_numbers(r, *tensor, r.head_dim() / 2);
+  const auto stands = std::ranges::find_if(divisors, [](float d) { return d != 1; });
+  if (std::any_of(stands, divisors.end(), [](float d) { return d < 1e29F; })) {
+    r.fail("its rope_freqs.weight is not Gemma 4's");
+  }
+  return {{"rope_type", "proportional"},
+          {"partial_rotary_factor",
+           static_cast<double>(stands - divisors.begin()) / static_cast<double>(divisors.size())}};
 }
 
 // transformers' rope_scaling object, or null.
@@ -109,6 +126,12 @@ void add_sections(const GgufValue& value, Json& rope) {
 }  // namespace
 
 void add_rope(const MetadataReader& r, Json& config) {
+  if (r.family().is("gemma4_text")) {
+    config["rope_parameters"] = {
+        {"full_attention", with_theta(proportional_rope(r), r.theta())},
+        {"sliding_attention", with_theta(nullptr, r.number("rope.freq_base_swa").value_or(1e4))}};
+    return;
+  }
   const Json scaling = rope_scaling(r);
   const double share = r.rotated_share();
   config["rope_theta"] = r.theta();
@@ -121,7 +144,7 @@ void add_rope(const MetadataReader& r, Json& config) {
       config["rope_parameters"]["partial_rotary_factor"] = share;
     }
     if (const GgufValue* v = r.file().value(r.key("rope.dimension_sections"));
-        v != nullptr && r.family().is("qwen3_5_text")) {
+        v != nullptr && r.family().has_delta()) {
       add_sections(*v, config["rope_parameters"]);
     }
     return;

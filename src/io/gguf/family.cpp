@@ -13,9 +13,15 @@ namespace sft {
 namespace {
 
 // Norms on both sides of attention and MLP, and norms behind them.
-constexpr GgufTensorName kBothSides[] = {{"ffn_norm", "pre_feedforward_layernorm"},
-                                         {"post_attention_norm", "post_attention_layernorm"},
-                                         {"post_ffw_norm", "post_feedforward_layernorm"}};
+constexpr auto kBothSides =
+    std::to_array<GgufTensorName>({{"ffn_norm", "pre_feedforward_layernorm"},
+                                   {"post_attention_norm", "post_attention_layernorm"},
+                                   {"post_ffw_norm", "post_feedforward_layernorm"}});
+constexpr auto kWordsOfLayers =
+    std::to_array<GgufTensorName>({{"inp_gate", "per_layer_input_gate"},
+                                   {"proj", "per_layer_projection"},
+                                   {"post_norm", "post_per_layer_input_norm"},
+                                   {"layer_output_scale.weight", "layer_scalar"}});
 constexpr GgufTensorName kBehind[] = {{"post_attention_norm", "post_attention_layernorm"},
                                       {"post_ffw_norm", "post_feedforward_layernorm"}};
 constexpr GgufTensorName kPlainMlp[] = {{"ffn_up", "mlp.c_fc"}, {"ffn_down", "mlp.c_proj"}};
@@ -37,16 +43,42 @@ constexpr GgufTensorName kGlm4Moe[] = {{"post_attention_norm", "post_attention_l
                                        {"ffn_gate_shexp", "mlp.shared_experts.gate_proj"},
                                        {"ffn_up_shexp", "mlp.shared_experts.up_proj"},
                                        {"ffn_down_shexp", "mlp.shared_experts.down_proj"}};
-constexpr GgufTensorName kQwen35[] = {{"post_attention_norm", "post_attention_layernorm"},
-                                      {"attn_qkv", "linear_attn.in_proj_qkv"},
-                                      {"attn_gate", "linear_attn.in_proj_z"},
-                                      {"ssm_beta", "linear_attn.in_proj_b"},
-                                      {"ssm_alpha", "linear_attn.in_proj_a"},
-                                      {"ssm_conv1d", "linear_attn.conv1d"},
-                                      {"ssm_norm", "linear_attn.norm"},
-                                      {"ssm_out", "linear_attn.out_proj"},
-                                      {"ssm_a", "linear_attn.A_log"},
-                                      {"ssm_dt.bias", "linear_attn.dt_bias"}};
+// The gated delta rule's, whose projections differ, and experts beside one that all tokens go to.
+constexpr auto kDelta =
+    std::to_array<GgufTensorName>({{"post_attention_norm", "post_attention_layernorm"},
+                                   {"ssm_conv1d", "linear_attn.conv1d"},
+                                   {"ssm_norm", "linear_attn.norm"},
+                                   {"ssm_out", "linear_attn.out_proj"},
+                                   {"ssm_a", "linear_attn.A_log"},
+                                   {"ssm_dt.bias", "linear_attn.dt_bias"}});
+constexpr auto kFourProjections =
+    std::to_array<GgufTensorName>({{"attn_qkv", "linear_attn.in_proj_qkv"},
+                                   {"attn_gate", "linear_attn.in_proj_z"},
+                                   {"ssm_beta", "linear_attn.in_proj_b"},
+                                   {"ssm_alpha", "linear_attn.in_proj_a"}});
+constexpr auto kTwoProjections =
+    std::to_array<GgufTensorName>({{"attn_qkv", "linear_attn.in_proj_qkvz"},
+                                   {"attn_gate", "linear_attn.in_proj_qkvz"},
+                                   {"ssm_ba", "linear_attn.in_proj_ba"}});
+constexpr auto kSharedExpert =
+    std::to_array<GgufTensorName>({{"ffn_gate_inp", "mlp.gate"},
+                                   {"ffn_gate_inp_shexp", "mlp.shared_expert_gate"},
+                                   {"ffn_gate_shexp", "mlp.shared_expert.gate_proj"},
+                                   {"ffn_up_shexp", "mlp.shared_expert.up_proj"},
+                                   {"ffn_down_shexp", "mlp.shared_expert.down_proj"}});
+
+template <size_t A, size_t B>
+constexpr auto operator+(const std::array<GgufTensorName, A>& a,
+                         const std::array<GgufTensorName, B>& b) {
+  std::array<GgufTensorName, A + B> both{};
+  std::ranges::copy(b, std::ranges::copy(a, both.begin()).out);
+  return both;
+}
+constexpr auto kQwen35 = kDelta + kFourProjections;
+constexpr auto kQwen35Moe = kQwen35 + kSharedExpert;
+constexpr auto kGemma4 = kBothSides + kWordsOfLayers;
+constexpr auto kQwen3Next = kDelta + kTwoProjections + kSharedExpert;
+
 constexpr GgufTensorName kLfm2[] = {{"attn_norm", "operator_norm"},
                                     {"ffn_norm", "ffn_norm"},
                                     {"attn_q_norm", "self_attn.q_layernorm"},
@@ -63,6 +95,8 @@ constexpr GgufExperts kExperts{"mlp.experts.", "gate_proj", "up_proj", "down_pro
 constexpr GgufExperts kMixtralExperts{"block_sparse_moe.experts.", "w1", "w3", "w2"};
 constexpr GgufExperts kExpertsAsOne{"mlp.experts.", "gate_up_proj", "gate_up_proj", "down_proj",
                                     true};
+constexpr GgufExperts kExpertsJoined{"mlp.experts.", "gate_proj", "up_proj",
+                                     "down_proj",    false,       true};
 
 // Of rows with one architecture the first that a file fits is its own: see fits.
 constexpr GgufFamily kFamilies[] = {
@@ -72,9 +106,14 @@ constexpr GgufFamily kFamilies[] = {
     {"qwen2", "qwen2", "Qwen2ForCausalLM", false, false},
     {"qwen3", "qwen3", "Qwen3ForCausalLM", false, false},
     {"qwen3moe", "qwen3_moe", "Qwen3MoeForCausalLM", false, false, kRouter, false, false, kExperts},
+    {"qwen3next", "qwen3_next", "Qwen3NextForCausalLM", false, true, kQwen3Next, false, false,
+     kExperts},
     {"qwen35", "qwen3_5_text", "Qwen3_5ForCausalLM", false, true, kQwen35},
+    {"qwen35moe", "qwen3_5_moe_text", "Qwen3_5MoeForCausalLM", false, true, kQwen35Moe, false,
+     false, kExpertsJoined},
     {"gemma2", "gemma2", "Gemma2ForCausalLM", false, true, kBothSides},
     {"gemma3", "gemma3_text", "Gemma3ForCausalLM", false, true, kBothSides},
+    {"gemma4", "gemma4_text", "Gemma4ForCausalLM", false, false, kGemma4},
     {"granite", "granite", "GraniteForCausalLM", true, false, {}, true, true},
     {"smollm3", "smollm3", "SmolLM3ForCausalLM", true, false, {}, true, true},
     {"seed_oss", "seed_oss", "SeedOssForCausalLM", false, false, kBehind},
@@ -94,7 +133,8 @@ constexpr GgufFamily kFamilies[] = {
 };
 
 // Families whose heads are turned in part.
-constexpr std::array kPartial{"phi3", "glm4", "glm4_moe", "qwen3_5_text"};
+constexpr std::array kPartial{"phi3",       "glm4",         "glm4_moe",
+                              "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"};
 
 // OLMo 3 is OLMo 2 with a window, Mixtral a Llama with experts.
 bool fits(const GgufFamily& family, const GgufFile& file) {

@@ -12,7 +12,7 @@
 namespace sft {
 
 // A tensor's name in the file and ours, without layer and kind, or with the kind where the two
-// differ in it.
+// differ in it. Two of a file's with one of our names are its rows, one behind the other.
 struct GgufTensorName {
   std::string_view gguf, hf;
 };
@@ -24,6 +24,8 @@ struct GgufExperts {
   std::string_view gate{}, up{}, down{};
   // A published tensor holds all experts, too: gate and up in turns, (experts, in, out).
   bool as_one = false;
+  // They are published in two tensors (io/joined_experts.h), and go by names of their own here.
+  bool joined = false;
 };
 
 struct GgufFamily {
@@ -40,6 +42,10 @@ struct GgufFamily {
   bool is(std::string_view type) const { return type == model_type; }
   // Four norms a layer, GELU, scaled embeddings.
   bool is_gemma() const { return is("gemma2") || is("gemma3_text"); }
+  // Layers of the gated delta rule between those of attention.
+  bool has_delta() const {
+    return is("qwen3_next") || is("qwen3_5_text") || is("qwen3_5_moe_text");
+  }
   bool has_experts() const { return !experts.block.empty(); }
 };
 

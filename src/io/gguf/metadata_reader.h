@@ -57,6 +57,19 @@ class MetadataReader {
     }
     return size("attention.head_count_kv");
   }
+  // What may differ from layer to layer: a list, or one number for all of them.
+  std::vector<int64_t> by_layer(const char* rest, int64_t layers) const {
+    const GgufValue* v = file_.value(key(rest));
+    const auto* list = v == nullptr ? nullptr : std::get_if<std::vector<int64_t>>(&v->value);
+    std::vector<int64_t> out =
+        list == nullptr ? std::vector(static_cast<size_t>(layers), size(rest)) : *list;
+    constexpr int64_t kMost = int64_t{1} << 31;
+    if (static_cast<int64_t>(out.size()) != layers ||
+        std::ranges::any_of(out, [](int64_t n) { return n <= 0 || n > kMost; })) {
+      fail(fmt::format("{} has not a number for each of {} layers", key(rest), layers));
+    }
+    return out;
+  }
   // How much of each head is turned.
   double rotated_share() const {
     const int64_t rotated = integer("rope.dimension_count").value_or(head_dim());

@@ -27,12 +27,15 @@ constexpr std::array<GgufTensorName, 11> kLayerNames{{
     {"ffn_norm", "post_attention_layernorm"},
 }};
 
-constexpr std::array<GgufTensorName, 6> kWhole{{
+constexpr std::array<GgufTensorName, 9> kWhole{{
     {"token_embd.weight", "model.embed_tokens.weight"},
     {"output_norm.weight", "model.norm.weight"},
     {"output_norm.bias", "model.norm.bias"},
     {"output.weight", "lm_head.weight"},
-    {"token_embd_norm.weight", "model.embedding_norm.weight"},  // LFM2's last norm
+    {"token_embd_norm.weight", "model.embedding_norm.weight"},               // LFM2's last norm
+    {"per_layer_token_embd.weight", "model.embed_tokens_per_layer.weight"},  // Gemma 4's
+    {"per_layer_model_proj.weight", "model.per_layer_model_projection.weight"},
+    {"per_layer_proj_norm.weight", "model.per_layer_projection_norm.weight"},
     {"rope_freqs.weight", ""},
 }};
 
@@ -61,28 +64,32 @@ std::optional<LayerName> split_layer(std::string_view name, std::string_view pre
   return out;
 }
 
-// "attn_q.weight" -> "self_attn.q_proj.weight" by `from` and `to`; "" where there is none.
-std::string renamed(const GgufFamily& family, std::string_view name,
-                    std::string_view GgufTensorName::* from,
-                    std::string_view GgufTensorName::* to) {
+// "attn_q.weight" -> "self_attn.q_proj.weight" by `from` and `to`; nothing where there is none, two
+// where the family has two of that name.
+std::vector<std::string> renamed(const GgufFamily& family, std::string_view name,
+                                 std::string_view GgufTensorName::* from,
+                                 std::string_view GgufTensorName::* to) {
   const size_t dot = name.rfind('.');
   const std::string_view part = name.substr(0, dot);
   const std::string_view kind = dot == std::string_view::npos ? "" : name.substr(dot + 1);
   const bool is_kind = kind == "weight" || kind == "bias";
+  std::vector<std::string> names;
   for (const GgufTensorName& n : family.names) {
     if (n.*from == name) {
-      return std::string(n.*to);
+      names.emplace_back(n.*to);
+    } else if (is_kind && n.*from == part) {
+      names.push_back(fmt::format("{}.{}", n.*to, kind));
     }
-    if (is_kind && n.*from == part) {
-      return fmt::format("{}.{}", n.*to, kind);
-    }
+  }
+  if (!names.empty()) {
+    return names;
   }
   for (const GgufTensorName& n : kLayerNames) {
     if (is_kind && n.*from == part) {
-      return fmt::format("{}.{}", n.*to, kind);
+      return {fmt::format("{}.{}", n.*to, kind)};
     }
   }
-  return "";
+  return {};
 }
 
 [[noreturn]] void fail_stranger(const GgufFamily& family, std::string_view name, const char* hint,
@@ -180,10 +187,13 @@ std::vector<GgufPlace> gguf_places(const GgufFamily& family, std::string_view hf
         return places;
       }
     }
-    const std::string ours =
-        renamed(family, name->rest, &GgufTensorName::hf, &GgufTensorName::gguf);
-    if (!ours.empty()) {
-      return {{in_layer(kBlocks, name->layer, ours)}};
+    std::vector<GgufPlace> places;
+    for (const std::string& ours :
+         renamed(family, name->rest, &GgufTensorName::hf, &GgufTensorName::gguf)) {
+      places.push_back({in_layer(kBlocks, name->layer, ours)});
+    }
+    if (!places.empty()) {
+      return places;
     }
   }
   fail_stranger(family, hf, "keep the folder as it is: GGUF has no name for this", "");
@@ -214,9 +224,11 @@ std::vector<std::string> hf_tensor_names(const GgufFamily& family, const GgufFil
         return *names;
       }
     }
-    const std::string hf = renamed(family, name->rest, &GgufTensorName::gguf, &GgufTensorName::hf);
+    const auto hf = renamed(family, name->rest, &GgufTensorName::gguf, &GgufTensorName::hf);
     if (!hf.empty()) {
-      return {in_layer(kLayers, name->layer, hf)};
+      const std::string published = in_layer(kLayers, name->layer, hf[0]);
+      const bool first = gguf_places(family, published)[0].tensor == tensor.name;
+      return first ? std::vector{published} : std::vector<std::string>();
     }
     if (name->rest.starts_with("attn_rot_embd.") || name->rest.starts_with("rope_freqs.")) {
       return {};

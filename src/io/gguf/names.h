@@ -11,7 +11,7 @@
 
 namespace sft {
 
-// A part of a tensor of a file: all of it, or one expert's rows.
+// A part of a published tensor: all of a tensor of a file, or one expert's rows of it.
 struct GgufPlace {
   std::string tensor;
   int64_t expert = -1;  // its number where each is published by itself; -1: none
@@ -21,8 +21,8 @@ struct GgufPlace {
   int turn = 0, turns = 1;
 };
 
-// The parts that make up a published tensor, in the order of their turns; M231 for one that has no
-// place in the family.
+// The parts that make up a published tensor, in the order of their turns or of their rows; M231 for
+// one that has no place in the family.
 std::vector<GgufPlace> gguf_places(const GgufFamily& family, std::string_view hf);
 // The only part of one that is all of a file's tensor. M231 as above.
 std::string gguf_tensor_name(const GgufFamily& family, std::string_view hf);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "core/error.h"
@@ -11,6 +12,7 @@
 #include "formats/mxfp4.h"
 #include "io/gguf/config.h"
 #include "io/gguf/tokenizer_files.h"
+#include "io/joined_experts.h"
 
 namespace sft {
 
@@ -59,6 +61,9 @@ GgufSource::GgufSource(std::string name, const fs::path& file, const fs::path& h
     for (const std::string& hf : hf_tensor_names(family_, file_, t)) {
       names_.push_back(hf);
       tensors_.emplace(hf, made_of(hf));
+      if (const auto place = expert_place(hf); place && family_.experts.joined) {
+        joined_.insert(place->tensor);
+      }
     }
   }
 }
@@ -68,10 +73,13 @@ GgufSource::Entry GgufSource::made_of(const std::string& name) const {
   for (GgufPlace& place : gguf_places(family_, name)) {
     const GgufTensor* const tensor = file_.find(place.tensor);
     const bool of_many = place.expert >= 0 || place.turned;
+    const bool stacked = !out.parts.empty() && place.turns == 1;
     if (tensor == nullptr || (of_many && tensor->shape.size() != 3) ||
-        (!out.parts.empty() && tensor->shape != out.parts[0].tensor->shape)) {
-      throw Error("M245", fmt::format("tensor \"{}\" is missing, or has not the shape of experts",
-                                      place.tensor))
+        (stacked && (tensor->shape.size() != 2 || out.parts[0].tensor->shape.size() != 2 ||
+                     tensor->shape[1] != out.parts[0].tensor->shape[1])) ||
+        (!out.parts.empty() && !stacked && tensor->shape != out.parts[0].tensor->shape)) {
+      throw Error("M245", fmt::format("tensor \"{}\" is missing, or has not the shape of {}",
+                                      place.tensor, stacked ? "heads" : "experts"))
           .at(path().string())
           .hint("the file is damaged; fetch or convert it again");
     }
@@ -87,8 +95,18 @@ GgufSource::Entry GgufSource::made_of(const std::string& name) const {
     shape.insert(shape.begin() + 1, 1);
   }
   shape.back() *= place.turns;
-  out.shape = Shape(shape);
   out.arrangement = arrangement_of(family_, config(), name, shape[0]);
+  if (out.is_stacked()) {
+    shape[0] += out.parts[1].tensor->shape[0];
+    const bool whole = out.arrangement.rows.end() == shape[0];
+    if (out.parts[0].tensor->shape[0] != out.arrangement.first_rows || !whole) {
+      throw Error("M245", fmt::format("tensor \"{}\" of shape {} does not split into heads",
+                                      place.tensor, Shape(out.parts[0].tensor->shape).text()))
+          .at(path().string())
+          .hint("the file is damaged; fetch or convert it again");
+    }
+  }
+  out.shape = Shape(shape);
   return out;
 }
 
@@ -153,13 +171,29 @@ void GgufSource::read_f32(const std::string& name, ElementRange part, float* des
 }
 
 // Blocks lie inside rows, so that rows can stand in another order.
+template <class Take>
+void GgufSource::each_row(const Entry& e, int64_t begin, int64_t end, const Take& take) const {
+  const int64_t width = width_of(e);
+  std::array<const std::byte*, 2> first{};
+  for (size_t i = 0; i < e.parts.size(); ++i) {
+    first[i] = values(e.parts[i]);
+  }
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t stored = e.arrangement.rows.stored(row);
+    const bool second = e.is_stacked() && stored >= e.arrangement.first_rows;
+    const GgufType& type = *e.parts[second ? 1 : 0].tensor->type;
+    const int64_t bytes = width / type.block * type.block_bytes;
+    take(row, type,
+         first[second ? 1 : 0] + (stored - (second ? e.arrangement.first_rows : 0)) * bytes);
+  }
+}
+
 void GgufSource::read_rows(const Entry& e, ElementRange part, float* destination,
                            ThreadPool* pool) const {
-  const GgufTensor& t = *e.parts[0].tensor;
-  const GgufType& type = *t.type;
-  const std::byte* const source = values(e.parts[0]);
   const AxisSwap &rows = e.arrangement.rows, &columns = e.arrangement.columns;
   if (!rows.any() && !columns.any()) {
+    const GgufType& type = *e.parts[0].tensor->type;
+    const std::byte* const source = values(e.parts[0]);
     const int64_t first = part.begin / type.block * type.block;
     const int64_t last = (part.end + type.block - 1) / type.block * type.block;
     std::vector<float> around;
@@ -178,31 +212,35 @@ void GgufSource::read_rows(const Entry& e, ElementRange part, float* destination
     }
     return;
   }
-  const int64_t width = width_of(e, t);
-  const int64_t row_bytes = width / type.block * type.block_bytes;
+  const int64_t width = width_of(e);
   const int64_t first = part.begin / width;
   const int64_t last = (part.end + width - 1) / width;
-  split_work(
-      pool, last - first, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
-        std::vector<float> row(static_cast<size_t>(width));
-        for (int64_t r = first + begin; r < first + end; ++r) {
-          type.decode(source + rows.stored(r) * row_bytes, width, row.data());
-          const int64_t from = std::max(part.begin - r * width, int64_t{0});
-          const int64_t to = std::min(part.end - r * width, width);
-          for (int64_t c = from; c < to; ++c) {
-            destination[r * width + c - part.begin] = row[static_cast<size_t>(columns.stored(c))];
-          }
-        }
-      });
+  split_work(pool, last - first, std::max<int64_t>(1, kGrain / width),
+             [&](int64_t begin, int64_t end) {
+               std::vector<float> row(static_cast<size_t>(width));
+               each_row(e, first + begin, first + end,
+                        [&](int64_t r, const GgufType& type, const std::byte* bytes) {
+                          type.decode(bytes, width, row.data());
+                          const int64_t from = std::max(part.begin - r * width, int64_t{0});
+                          const int64_t to = std::min(part.end - r * width, width);
+                          for (int64_t c = from; c < to; ++c) {
+                            destination[r * width + c - part.begin] =
+                                row[static_cast<size_t>(columns.stored(c))];
+                          }
+                        });
+             });
 }
 
 // A bias is a column of rows of one.
-int64_t GgufSource::width_of(const Entry& e, const GgufTensor& t) const {
+int64_t GgufSource::width_of(const Entry& e) const {
+  const GgufTensor& t = *e.parts[0].tensor;
   const int64_t width = t.shape.size() == 1 ? 1 : t.row_length();
   const AxisSwap &rows = e.arrangement.rows, &columns = e.arrangement.columns;
-  const int64_t count = t.elements() / width;
+  const int64_t count = e.shape.elements() / width;
   const bool uneven = family_.interleaved_rope && rows.any() && rows.end() != count;
-  if (uneven || rows.end() > count || columns.end() > width || width % t.type->block != 0) {
+  const bool in_blocks = std::ranges::all_of(
+      e.parts, [&](const Part& part) { return width % part.tensor->type->block == 0; });
+  if (uneven || rows.end() > count || columns.end() > width || !in_blocks) {
     throw Error("M245", fmt::format("tensor \"{}\" of shape {} does not split into heads", t.name,
                                     Shape(t.shape).text()))
         .at(path().string())
@@ -259,8 +297,9 @@ std::optional<DType> GgufSource::stored_type(const std::string& name) const {
         e.parts, [](const Part& p) { return p.tensor->type->dtype == DType::mxfp4; });
     return all ? std::optional(DType::mxfp4) : std::nullopt;
   }
+  const bool mixed = e.is_stacked() && e.parts[1].tensor->type->dtype != type;
   const bool read = type == DType::f32 || type == DType::mxfp4 || name == "lm_head.weight" ||
-                    e.arrangement.columns.any() || e.arrangement.value != StoredAs::same ||
+                    mixed || e.arrangement.columns.any() || e.arrangement.value != StoredAs::same ||
                     (e.parts[0].place.expert >= 0 && is_packed(type));
   return read ? std::nullopt : std::optional(type);
 }
@@ -274,18 +313,16 @@ bool GgufSource::read_packed(const std::string& name, Tensor& packed) const {
     read_mxfp4(e, packed);
     return true;
   }
-  const std::byte* const source = values(e.parts[0]);
   auto* const to = packed.as<std::byte>();
   if (!e.arrangement.rows.any()) {
-    std::copy_n(source, packed.bytes(), to);
+    std::copy_n(values(e.parts[0]), packed.bytes(), to);
     return true;
   }
-  const int64_t rows = e.shape.elements() / width_of(e, *e.parts[0].tensor);
+  const int64_t rows = e.shape.elements() / width_of(e);
   const size_t row_bytes = packed.bytes() / static_cast<size_t>(rows);
-  for (int64_t row = 0; row < rows; ++row) {
-    std::copy_n(source + static_cast<size_t>(e.arrangement.rows.stored(row)) * row_bytes, row_bytes,
-                to + static_cast<size_t>(row) * row_bytes);
-  }
+  each_row(e, 0, rows, [&](int64_t row, const GgufType&, const std::byte* bytes) {
+    std::copy_n(bytes, row_bytes, to + static_cast<size_t>(row) * row_bytes);
+  });
   return true;
 }
 

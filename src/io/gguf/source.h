@@ -4,6 +4,7 @@
 #include <functional>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "io/gguf/arrangement.h"
 #include "io/gguf/family.h"
@@ -23,7 +24,10 @@ class GgufSource : public ModelSource {
 
   std::string format() const override;
   const std::vector<std::string>& names() const override { return names_; }
-  bool has(const std::string& name) const override { return tensors_.contains(name); }
+  // Also for a tensor of joined experts, which a saved folder has again.
+  bool has(const std::string& name) const override {
+    return tensors_.contains(name) || joined_.contains(name);
+  }
   Shape shape(const std::string& name) const override;
   using ModelSource::read_f32;
   void read_f32(const std::string& name, ElementRange part, float* destination,
@@ -45,7 +49,9 @@ class GgufSource : public ModelSource {
     std::vector<Part> parts;
     Shape shape;
     Arrangement arrangement;
-    bool is_turned() const { return parts[0].place.turned || parts.size() > 1; }
+    bool is_turned() const { return parts[0].place.turned || parts[0].place.turns > 1; }
+    // Its rows are those of two tensors, one behind the other.
+    bool is_stacked() const { return parts.size() > 1 && !is_turned(); }
   };
 
   Entry made_of(const std::string& name) const;
@@ -54,8 +60,12 @@ class GgufSource : public ModelSource {
   const std::byte* values(const Part& part) const;
   const std::byte* values(const GgufTensor& tensor) const;
   void read_rows(const Entry& entry, ElementRange part, float* destination, ThreadPool* pool) const;
-  // The length of a tensor's rows; M245 where its rows or columns are not those of heads.
-  int64_t width_of(const Entry& entry, const GgufTensor& tensor) const;
+  // The rows of an entry whose rows or columns are stored in another order, from `begin` on: calls
+  // `take(row, type, bytes)` for each.
+  template <class Take>
+  void each_row(const Entry& entry, int64_t begin, int64_t end, const Take& take) const;
+  // The length of an entry's rows; M245 where its rows or columns are not those of heads.
+  int64_t width_of(const Entry& entry) const;
   // One expert's matrix of a tensor that holds all, as it is published. `turned_` keeps the last
   // one, as pieces of a tensor follow each other.
   const std::vector<float>& turned_matrix(const std::string& name, int64_t expert,
@@ -69,6 +79,7 @@ class GgufSource : public ModelSource {
   const GgufFamily& family_;
   std::vector<std::string> names_;
   std::unordered_map<std::string, Entry> tensors_;
+  std::unordered_set<std::string> joined_;
   struct Turned {
     std::string name;
     int64_t expert = -1;

@@ -56,11 +56,11 @@ const PreRule& pre_rule(const GgufVocabulary& v) {
 }
 
 bool is_sentencepiece(const GgufVocabulary& v) {
-  if (v.model != "gpt2" && v.model != "llama") {
+  if (v.model != "gpt2" && v.model != "llama" && v.model != "gemma4") {
     throw Error("M112", fmt::format("the GGUF tokenizer model \"{}\" is not supported", v.model))
-        .hint("supported: gpt2, llama; put the model's tokenizer.json beside it");
+        .hint("supported: gpt2, llama, gemma4; put the model's tokenizer.json beside it");
   }
-  return v.model == "llama";
+  return v.model != "gpt2";
 }
 
 bool adds_bos(const GgufVocabulary& v) {
@@ -141,7 +141,7 @@ Json vocab(const GgufVocabulary& v) {
 
 Json merges(const GgufVocabulary& v) {
   std::vector<std::string> lines = v.merges;
-  if (is_sentencepiece(v)) {
+  if (v.model == "llama") {
     std::vector<ScoredToken> scored;
     for (size_t i = 0; i < v.tokens.size(); ++i) {
       if (type_of(v, i) == kNormal) {

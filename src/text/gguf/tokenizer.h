@@ -13,12 +13,13 @@ namespace sft {
 
 // The tokenizer.ggml.* values of a GGUF file, by their names there.
 struct GgufVocabulary {
-  std::string model;  // "gpt2" (byte-level BPE) or "llama" (SentencePiece BPE)
-  std::string pre;    // how "gpt2" cuts words: smollm, qwen2, llama-bpe, gpt-2, tekken
+  // "gpt2" (byte-level BPE), "llama" (SentencePiece BPE) or "gemma4" (the same with its merges)
+  std::string model;
+  std::string pre;  // how "gpt2" cuts words: smollm, qwen2, llama-bpe, gpt-2, tekken
   std::vector<std::string> tokens;
   std::vector<int32_t> token_types;  // 1 normal 2 unknown 3 control 4 user-defined 5 unused 6 byte
   std::vector<float> scores;         // of "llama"
-  std::vector<std::string> merges;   // "a b", of "gpt2"
+  std::vector<std::string> merges;   // "a b", of all but "llama"
   std::optional<int64_t> bos_id, eos_id, pad_id, unk_id;
   std::optional<bool> add_bos, add_eos, add_space_prefix;
   std::string chat_template;              // "" is none

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
 #include <unordered_map>
 
 #include "core/error.h"
@@ -76,6 +77,15 @@ bool looks_special(const std::string& text) {
          between("<|", "|>") || between("<｜", "｜>") || between("<unused", ">");
 }
 
+bool is_byte(std::string_view text) {
+  return text.size() == 6 && text.starts_with("<0x") && text.ends_with(">");
+}
+
+// Of Gemma 4, which a runtime's reader of answers looks for.
+constexpr std::array<std::string_view, 7> kSeenTokens{
+    "<|channel>",       "<channel|>",       "<|tool_call>", "<tool_call|>",
+    "<|tool_response>", "<tool_response|>", "<|\"|>"};
+
 class VocabularyReader {
  public:
   VocabularyReader(const std::function<std::optional<std::string>(const std::string&)>& file_text,
@@ -97,7 +107,12 @@ class VocabularyReader {
   WrittenVocabulary run() {
     read_added();
     const bool bytes_in_pieces = model().is_object() && model().value("byte_fallback", false);
-    if (pieces_) {
+    if (config_.value("model_type", "") == "gemma4_text") {
+      if (!bytes_in_pieces) {
+        fail_kind("is none of Gemma 4");
+      }
+      read_gemma4();
+    } else if (pieces_) {
       read_pieces();
     } else if (type_of(model()) != "BPE") {
       fail_kind(fmt::format("is {}", type_of(model())));
@@ -173,6 +188,9 @@ class VocabularyReader {
     set_size(vocab_);
     put_vocab();
     put_added();
+    put_merges();
+  }
+  void put_merges() {
     for (const Json& merge : model().at("merges")) {
       if (merge.is_string()) {
         out_.merges.push_back(merge.get<std::string>());
@@ -181,6 +199,46 @@ class VocabularyReader {
                               replaced(merge.at(1).get<std::string>(), " ", "\u0120"));
       }
     }
+  }
+
+  // Pieces with merges. What the tokenizer's settings name is special, whatever the lists of added
+  // tokens say of it; some that stand around thoughts and tools are to be seen.
+  void read_gemma4() {
+    out_.model = "gemma4";
+    set_size(vocab_);
+    out_.scores.assign(static_cast<size_t>(vocab_), kAddedScore);
+    const auto ids = put_vocab();
+    for (const auto& [id, token] : added_) {
+      if (!ids.contains(token.text)) {
+        put(id, token.text, kUserDefined);
+      }
+    }
+    const std::set<std::string> special = named_tokens();
+    for (size_t i = 0; i < out_.tokens.size(); ++i) {
+      const std::string& text = out_.tokens[i];
+      if (std::ranges::find(kSeenTokens, text) != kSeenTokens.end()) {
+        out_.types[i] = kUserDefined;
+      } else if (out_.types[i] == kNormal && is_byte(text)) {
+        out_.types[i] = kByte;
+      } else if (out_.types[i] != kUnused && special.contains(text)) {
+        out_.types[i] = kControl;
+      }
+    }
+    put_merges();
+  }
+  std::set<std::string> named_tokens() const {
+    std::set<std::string> names;
+    for (const auto& [key, value] : tokenizer_config_.items()) {
+      if (key.ends_with("_token")) {
+        names.insert(content_of(value));
+      } else if (key.ends_with("_special_tokens") && (value.is_array() || value.is_object())) {
+        for (const Json& token : value) {
+          names.insert(content_of(token));
+        }
+      }
+    }
+    names.erase("");
+    return names;
   }
 
   void read_pieces() {
@@ -206,7 +264,7 @@ class VocabularyReader {
       const std::string& text = out_.tokens[static_cast<size_t>(i)];
       if (out_.types[static_cast<size_t>(i)] == kNormal) {
         out_.scores[static_cast<size_t>(i)] = 0;
-        if (text.size() == 6 && text.starts_with("<0x") && text.ends_with(">")) {
+        if (is_byte(text)) {
           out_.types[static_cast<size_t>(i)] = kByte;
         }
       }

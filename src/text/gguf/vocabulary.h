@@ -14,12 +14,13 @@ namespace sft {
 
 // The tokenizer.ggml.* values of a file that is written, in the order in which they stand there.
 struct WrittenVocabulary {
-  std::string model;  // "gpt2" (byte-level BPE) or "llama" (SentencePiece)
+  // "gpt2" (byte-level BPE), "llama" (SentencePiece) or "gemma4" (the same with its merges)
+  std::string model;
   std::string pre;
   std::vector<std::string> tokens;
   std::vector<int32_t> types;       // 1 normal 2 unknown 3 control 4 user-defined 5 unused 6 byte
-  std::vector<float> scores;        // of "llama"
-  std::vector<std::string> merges;  // "a b", of "gpt2"
+  std::vector<float> scores;        // of all but "gpt2"
+  std::vector<std::string> merges;  // "a b", of all but "llama"
   std::vector<std::pair<std::string, int64_t>> ids;  // "bos" -> 1
   std::vector<std::pair<std::string, bool>> adds;    // "bos" -> whether a text begins with it
 };

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "io/gguf/file.h"
 #include "io/gguf/write/mix.h"
 #include "io/gguf/write/model.h"
 #include "io/model_source.h"
@@ -24,21 +25,67 @@ std::unique_ptr<ModelSource> opened(const fs::path& path) {
 
 constexpr size_t kSpare = 4096;  // more than the frozen ones of a tiny model take
 
+// Pieces with merges and bytes, as Gemma 4 has them, with fewer of each.
+void write_pieces(const fs::path& folder) {
+  Json tokenizer = {{"model",
+                     {{"type", "BPE"},
+                      {"byte_fallback", true},
+                      {"vocab",
+                       {{"<pad>", 0},
+                        {"<eos>", 1},
+                        {"<bos>", 2},
+                        {"<unk>", 3},
+                        {"a", 4},
+                        {"b", 5},
+                        {"ab", 6},
+                        {"<0x0A>", 7},
+                        {"<|channel>", 8}}},
+                      {"merges", Json::array({"a b"})}}}};
+  for (const auto& [text, id] : {std::pair{"<pad>", 0},
+                                 {"<eos>", 1},
+                                 {"<bos>", 2},
+                                 {"<unk>", 3},
+                                 {"<|channel>", 8},
+                                 {"<turn|>", 9},
+                                 {"<think>", 10}}) {
+    tokenizer["added_tokens"].push_back({{"id", id}, {"content", text}, {"special", true}});
+  }
+  write_text(folder / "tokenizer.json", tokenizer.dump());
+  write_text(folder / "tokenizer_config.json", Json{{"bos_token", "<bos>"},
+                                                    {"eos_token", "<eos>"},
+                                                    {"pad_token", "<pad>"},
+                                                    {"unk_token", "<unk>"},
+                                                    {"extra_special_tokens", {"<turn|>"}}}
+                                                   .dump());
+}
+
 // A folder with a family's config.json for the vocabulary of a tokenizer, and random weights.
 fs::path random_model(const char* family, const fs::path& folder) {
+  Json config = read_json(fs::path(SFT_TEST_DIR) / "model" / "golden" / family / "config.json");
   const fs::path tokenizer = fs::path(SFT_TEST_DIR) / "golden" / "models" / "chatml";
   for (const char* file : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}) {
     fs::copy_file(tokenizer / file, folder / file, fs::copy_options::overwrite_existing);
   }
-  Json config = read_json(fs::path(SFT_TEST_DIR) / "model" / "golden" / family / "config.json");
   config["vocab_size"] = read_json(tokenizer / "config.json")["vocab_size"];
   if (config.contains("query_pre_attn_scalar")) {  // Gemma: what the runtime takes it to be
     config["query_pre_attn_scalar"] = config["head_dim"];
     config.erase("layer_types");
   }
-  if (config["model_type"] == "qwen3_5_text") {  // the runtime has one width for both
+  if (config.contains("linear_key_head_dim")) {  // the runtime has one width for both
     config["linear_value_head_dim"] = config["linear_key_head_dim"];
     config["attention_bias"] = false;
+  }
+  if (config["model_type"] == "gemma4_text") {
+    config["attention_bias"] = false;
+    config["final_logit_softcapping"] = 30.0;
+    if (config["num_kv_shared_layers"] > 0) {
+      config["num_kv_shared_layers"] = 3;  // the last two before them are a sliding and a full one
+    }
+    config["rope_parameters"]["full_attention"].erase("factor");
+    write_pieces(folder);
+    if (config["vocab_size_per_layer_input"] < config["vocab_size"]) {
+      config["vocab_size_per_layer_input"] = config["vocab_size"];
+    }
   }
   if (config["model_type"] == "cohere2") {
     config.erase("layer_types");  // the usual ones
@@ -50,7 +97,7 @@ fs::path random_model(const char* family, const fs::path& folder) {
     config["rms_norm_eps"] = 1e-5;
     config["norm_topk_prob"] = false;
   }
-  if (config["model_type"] == "qwen3_moe") {
+  if (config["model_type"] == "qwen3_moe" || config["model_type"] == "qwen3_next") {
     config["norm_topk_prob"] = true;
     config["mlp_only_layers"] = Json::array();
     config["decoder_sparse_step"] = 1;
@@ -93,11 +140,16 @@ std::string said(const ModelConfig& c) {
   out += fmt::format("; sinks {} taps {} delta {} {} {} {} gates {}", c.sinks, c.conv_taps,
                      c.delta.key_heads, c.delta.value_heads, c.delta.key_dim, c.delta.value_dim,
                      c.query_gates);
+  out += fmt::format("; words {} {}", c.layer_word, c.layer_word > 0 ? c.layer_words : 0);
+  int at = 0;
   for (const ModelConfig::Layer& layer : c.layer) {
     out += fmt::format("; mixer {} experts {}", static_cast<int>(layer.mixer), layer.experts);
     const RopeFrequencies* const rope =
         layer.rope < 0 ? nullptr : &c.ropes[static_cast<size_t>(layer.rope)];
-    out += fmt::format("; window {} rope", layer.window);
+    out += fmt::format("; shares {} keys {} width {} heads {} {}; window {} rope", layer.shares,
+                       layer.values_are_keys, c.wide(at), c.attention_heads(at).kv_heads,
+                       c.attention_heads(at).head_dim, layer.window);
+    ++at;
     if (rope == nullptr) {
       continue;
     }
@@ -116,6 +168,10 @@ std::string said(const ModelConfig& c) {
 TEST(GgufFamilies, EveryFamilyIsReadAgainAsItWas) {
   for (const char* family : {"gemma2",
                              "gemma3",
+                             "gemma4",
+                             "gemma4_keys",
+                             "gemma4_keys_shared",
+                             "gemma4_published",
                              "granite",
                              "smollm3",
                              "seed_oss",
@@ -144,6 +200,10 @@ TEST(GgufFamilies, EveryFamilyIsReadAgainAsItWas) {
                              "glm4_moe_plain",
                              "qwen3_5",
                              "qwen3_5_grouped",
+                             "qwen3_5_moe",
+                             "qwen3_5_moe_tied",
+                             "qwen3_next",
+                             "qwen3_next_plain",
                              "lfm2"}) {
     SCOPED_TRACE(family);
     const TemporaryFolder folder(family);
@@ -170,6 +230,24 @@ TEST(GgufFamilies, EveryFamilyIsReadAgainAsItWas) {
       EXPECT_TRUE(std::equal(piece.begin(), piece.end(), got.begin() + part.begin)) << tensor;
     }
   }
+}
+
+TEST(GgufFamilies, PiecesWithMergesAreReadAgain) {
+  const TemporaryFolder folder("pieces");
+  const auto before = opened(random_model("gemma4", folder.path()));
+  const fs::path path = folder.path() / "model.gguf";
+  const GgufPlan plan = plan_gguf(*before, folder.path(), *find_gguf_mix("f32"), "");
+  EXPECT_TRUE(plan.adds_bos);
+  write_gguf(path, plan.metadata, plan.tensors, nullptr);
+  const GgufFile file(path);
+  EXPECT_EQ(file.string("tokenizer.ggml.model"), "gemma4");
+  const std::vector<int64_t> types = *file.integers("tokenizer.ggml.token_type");
+  EXPECT_EQ(std::vector(types.begin(), types.begin() + 12),
+            (std::vector<int64_t>{3, 3, 3, 3, 1, 1, 1, 6, 4, 3, 4, 5}));
+  const Json tokenizer = Json::parse(*opened(path)->file_text("tokenizer.json"));
+  EXPECT_EQ(tokenizer["model"]["merges"], Json::array({"a b"}));
+  EXPECT_TRUE(tokenizer["model"]["byte_fallback"].get<bool>());
+  EXPECT_EQ(tokenizer["post_processor"]["single"][0]["SpecialToken"]["id"], "<bos>");
 }
 
 TEST(GgufFamilies, Mxfp4ExpertsStayAsTheyAreBothWays) {
@@ -213,10 +291,18 @@ TEST(GgufFamilies, WhatAFileHasNoKeyForIsRefused) {
   for (const auto& [family, field, value] : std::vector<std::tuple<const char*, const char*, Json>>{
            {"gemma2", "query_pre_attn_scalar", 20},
            {"gemma2", "layer_types", {"full_attention", "full_attention", "full_attention"}},
+           {"gemma4", "attention_bias", true},
+           {"gemma4", "final_logit_softcapping", nullptr},
+           {"gemma4", "num_kv_shared_layers", 2},
+           {"gemma4_keys",
+            "per_layer_config",
+            {{"1", {{"head_dim", 16}}}, {"4", {{"head_dim", 16}, {"num_key_value_heads", 1}}}}},
            {"smollm3", "no_rope_layers", {1, 0, 1, 0}},
            {"cohere2", "layer_types", {"full_attention", "full_attention", "full_attention"}},
            {"gpt_oss", "swiglu_limit", 5.0},
            {"qwen3_moe", "norm_topk_prob", false},
+           {"qwen3_next", "norm_topk_prob", false},
+           {"qwen3_next", "mlp_only_layers", {1}},
            {"olmoe", "norm_topk_prob", true},
            {"olmoe_grouped", "num_hidden_layers", 2},
            {"lfm2_adjusted", "conv_bias", true},

@@ -25,10 +25,12 @@ bool holds(std::string_view name, std::string_view part) {
 }
 
 // Vectors, norms, routers and the filters of convolutions stay in float32.
-bool stays_plain(const GgufTensorPlace& t) {
-  return t.shape.size() < 2 || !t.name.ends_with(".weight") || t.name.ends_with("_norm.weight") ||
-         holds(t.name, "ffn_gate_inp.weight") || holds(t.name, "ssm_conv1d.weight") ||
-         holds(t.name, "shortconv.conv.weight");
+// The quantiser leaves one more as it was.
+bool stays_plain(const GgufMix& mix, const GgufTensorPlace& t) {
+  return (mix.quantiser && holds(t.name, "per_layer_model_proj")) || t.shape.size() < 2 ||
+         !t.name.ends_with(".weight") || t.name.ends_with("_norm.weight") ||
+         holds(t.name, "ffn_gate_inp.weight") || holds(t.name, "ffn_gate_inp_shexp.weight") ||
+         holds(t.name, "ssm_conv1d.weight") || holds(t.name, "shortconv.conv.weight");
 }
 
 // Of a model whose q, k and v are one tensor, that counts as v.
@@ -76,7 +78,7 @@ DType quantised_type(const GgufMix& mix, const GgufModelFacts& model, const Gguf
   const int64_t width = t.shape.back();
   const bool mixed = mix.name.ends_with("_m");
   DType type = mix.type;
-  if (t.name == "output.weight" || (model.tied && t.name == "token_embd.weight")) {
+  if (t.name == "output.weight" || (model.tied && t.name.ends_with("token_embd.weight"))) {
     type = width % block_of(type) != 0 ? DType::q8_0 : DType::q6_k;
   } else if (is_values(t.name)) {
     if (mixed && more_bits(counts.values, counts.all_values)) {
@@ -128,7 +130,7 @@ std::vector<const GgufType*> gguf_types(const GgufMix& mix, const GgufModelFacts
   std::vector<const GgufType*> types;
   for (const GgufTensorPlace& t : tensors) {
     DType type = DType::f32;
-    if (!stays_plain(t)) {
+    if (!stays_plain(mix, t)) {
       type = mix.quantiser                              ? quantised_type(mix, model, t, counts)
              : t.shape.back() % block_of(mix.type) == 0 ? mix.type
                                                         : DType::f16;

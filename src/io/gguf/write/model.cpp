@@ -23,8 +23,8 @@ namespace {
 
 // What the file does not say depends on the kind of tokenizer.
 bool runtime_adds_bos(const WrittenVocabulary& v, int64_t vocab) {
-  if (vocab == kSmolVocab) {
-    return false;
+  if (vocab == kSmolVocab || v.model == "gemma4") {
+    return vocab != kSmolVocab;
   }
   const auto said = std::ranges::find(v.adds, "bos", [](const auto& a) { return a.first; });
   return said != v.adds.end() ? said->second
@@ -82,8 +82,11 @@ GgufPlan plan_gguf(const ModelSource& source, const fs::path& folder, const Gguf
   set_template_keys(m, source.chat_templates());
   set_last_tokenizer_keys(m, family, config, source.generation_config().value_or(Json::object()),
                           tokenizer_config);
-  if (family.is_gemma() && vocabulary.model == "llama") {
+  if (vocabulary.model == "gemma4" || (family.is_gemma() && vocabulary.model == "llama")) {
     m.flag("tokenizer.ggml.add_space_prefix", false);
+  }
+  if (vocabulary.model == "gemma4") {
+    m.flag("tokenizer.ggml.add_bos_token", true);
   }
   if (mix.quantiser) {
     m.move_to_end("general.quantization_version");
@@ -99,7 +102,7 @@ void check_gguf_adapter(const LoraConfig& config, const AdapterPlan& parts, cons
         .at(where)
         .hint("take f32, f16, bf16 or q8_0, or merge it first: sft merge");
   }
-  gguf_family_of(base);
+  const GgufFamily& family = gguf_family_of(base);
   if (config.dora || !parts.whole.empty() || !parts.biases.empty() || !parts.tokens.empty()) {
     fail_adapter(where, "the adapter has more than A and B");
   }
@@ -111,6 +114,7 @@ void check_gguf_adapter(const LoraConfig& config, const AdapterPlan& parts, cons
     if (t.kind != AdapterTarget::Kind::linear) {
       fail_adapter(where, "the adapter is on an embedding or the head");
     }
+    gguf_tensor_name(family, t.module + ".weight");
     alphas.insert(t.scale * static_cast<float>(t.rank));
   }
   if (alphas.size() != 1) {

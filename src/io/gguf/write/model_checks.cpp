@@ -65,12 +65,22 @@ void check_gpt_oss(const ModelConfig& model) {
   }
 }
 
-void check_qwen3_moe(const ModelConfig& model) {
+// Of Qwen3, Qwen3-Next and Qwen3.5, whose runtime has one form alone.
+void check_qwen_experts(const ModelConfig& model) {
   if (!std::ranges::all_of(model.layer, &ModelConfig::Layer::experts)) {
     refuse("a layer without experts");
   }
   if (!model.routing.normalise) {
     refuse("a norm_topk_prob that is not true");
+  }
+}
+
+void check_delta(const GgufFamily& family, const ModelConfig& model) {
+  if (model.qkv_bias || model.delta.key_dim != model.delta.value_dim) {
+    refuse("a linear_value_head_dim other than linear_key_head_dim, or a bias of attention,");
+  }
+  if (family.has_experts()) {
+    check_qwen_experts(model);
   }
 }
 
@@ -92,6 +102,43 @@ void check_ministral3(const ModelConfig& model, const Json& config) {
   check_windows(model, "no layer", [](int) { return false; });
 }
 
+void check_gemma4(const ModelConfig& model, const Json& config) {
+  const Json rope = rope_of(config);
+  if (rope.value("rope_type", "proportional") != "proportional" ||
+      !near(rope.value("factor", 1.0), 1.0)) {
+    refuse("a rope of full layers that is not proportional, or with a factor,");
+  }
+  const Json ropes = config.contains("rope_parameters") ? config["rope_parameters"] : Json();
+  if (ropes.is_object() && ropes.contains("sliding_attention") &&
+      (ropes["sliding_attention"].value("rope_type", "default") != "default" ||
+       ropes["sliding_attention"].value("partial_rotary_factor", 1.0) != 1.0)) {
+    refuse("a rope of sliding layers that is not the default one");
+  }
+  if (model.qkv_bias) {
+    refuse("a bias of attention");
+  }
+  if (model.logit_cap == 0) {
+    refuse("a final_logit_softcapping of null (the runtime then takes 30)");
+  }
+  for (int layer = 0; layer < model.layers; ++layer) {
+    const Heads heads = model.attention_heads(layer);
+    const bool slides = model.at(layer).window > 0;
+    const Heads kind = slides ? Heads{model.heads, model.kv_heads, model.head_dim}
+                              : model.attention_heads(model.layers - 1);
+    if (heads != kind) {
+      refuse("a number of key heads that differs within one kind of layer");
+    }
+  }
+  // Layers without keys of their own look at the last two that have some.
+  const auto first = static_cast<size_t>(
+      std::ranges::find_if(model.layer, [](const auto& layer) { return layer.shares >= 0; }) -
+      model.layer.begin());
+  if (first < model.layer.size() &&
+      (first < 2 || model.layer[first - 1].window > 0 || model.layer[first - 2].window == 0)) {
+    refuse("a num_kv_shared_layers that leaves no sliding layer and then a full one as the last");
+  }
+}
+
 // The scale of attention goes by the two lengths, whatever config.json says.
 void check_longrope(const ModelConfig& model, const Json& config) {
   const Json rope = rope_of(config);
@@ -106,6 +153,8 @@ void check_longrope(const ModelConfig& model, const Json& config) {
 void check_gguf_model(const GgufFamily& family, const Json& config, const ModelConfig& model) {
   if (family.is("gemma2")) {
     check_gemma2(model);
+  } else if (family.is("gemma4_text")) {
+    check_gemma4(model, config);
   } else if (family.is("smollm3")) {
     check_smollm3(model);
   } else if (family.is("cohere2")) {
@@ -113,7 +162,7 @@ void check_gguf_model(const GgufFamily& family, const Json& config, const ModelC
   } else if (family.is("gpt_oss")) {
     check_gpt_oss(model);
   } else if (family.is("qwen3_moe")) {
-    check_qwen3_moe(model);
+    check_qwen_experts(model);
   } else if (family.is("olmoe")) {
     check_olmoe(model);
   } else if (family.is("ministral3")) {
@@ -124,9 +173,8 @@ void check_gguf_model(const GgufFamily& family, const Json& config, const ModelC
     refuse("a bias of the MLP");
   } else if (family.is("hunyuan_v1_dense") && model.output_bias) {
     refuse("a bias of attention");
-  } else if (family.is("qwen3_5_text") &&
-             (model.qkv_bias || model.delta.key_dim != model.delta.value_dim)) {
-    refuse("a linear_value_head_dim other than linear_key_head_dim, or a bias of attention,");
+  } else if (family.has_delta()) {
+    check_delta(family, model);
   } else if (family.is("lfm2") && model.conv_bias) {
     refuse("a bias of the convolutions");
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ranges>
 #include <string_view>
 #include <vector>
 
@@ -12,6 +13,8 @@
 namespace sft {
 
 namespace {
+
+constexpr int64_t kUsualWindow = 512;  // of Gemma 4
 
 // The keys of one model while they are written. Their order is the converter's.
 class ModelKeys {
@@ -54,12 +57,32 @@ class ModelKeys {
     }
   }
   void window_pattern() {
+    std::vector<bool> slides;
+    for (const ModelConfig::Layer& layer : model_.layer) {
+      slides.push_back(layer.window > 0);
+    }
+    m_.flags(key("attention.sliding_window_pattern"), slides);
+  }
+  // What differs from layer to layer.
+  template <class Of>
+  std::vector<int32_t> by_layer(const Of& of) const {
+    std::vector<int32_t> values;
+    for (int layer = 0; layer < model_.layers; ++layer) {
+      values.push_back(of(layer));
+    }
+    return values;
+  }
+  bool same_kv_heads() const {
+    return std::ranges::all_of(std::views::iota(0, model_.layers), [&](int layer) {
+      return model_.attention_heads(layer).kv_heads == model_.kv_heads;
+    });
+  }
+  // Of Gemma 4, whose last layer sees all.
+  int full_head_dim() const { return model_.attention_heads(model_.layers - 1).head_dim; }
+  void windows() {
     if (has("sliding_window")) {
-      std::vector<bool> slides;
-      for (const ModelConfig::Layer& layer : model_.layer) {
-        slides.push_back(layer.window > 0);
-      }
-      m_.flags(key("attention.sliding_window_pattern"), slides);
+      window();
+      window_pattern();
     }
   }
   void head_dim() {
@@ -106,18 +129,26 @@ class ModelKeys {
     number("block_count", model_.layers);
     number("context_length", model_.max_positions);
     number("embedding_length", model_.hidden);
-    number("feed_forward_length", model_.intermediate);
+    if (family_.is("gemma4_text") && config_.value("use_double_wide_mlp", false)) {
+      m_.numbers(key("feed_forward_length"),
+                 by_layer([&](int layer) { return static_cast<int32_t>(model_.wide(layer)); }));
+    } else if (!family_.is("qwen3_5_moe_text") ||
+               has("intermediate_size")) {  // which has no such MLP
+      number("feed_forward_length", model_.intermediate);
+    }
     number("attention.head_count", model_.heads);
     if (family_.is("lfm2")) {
-      std::vector<int32_t> heads;
-      for (const ModelConfig::Layer& layer : model_.layer) {
-        heads.push_back(layer.mixer == Mixer::attention ? model_.kv_heads : 0);
-      }
-      m_.numbers(key("attention.head_count_kv"), heads);
+      m_.numbers(key("attention.head_count_kv"), by_layer([&](int layer) {
+                   return model_.at(layer).mixer == Mixer::attention ? model_.kv_heads : 0;
+                 }));
+    } else if (family_.is("gemma4_text") && !same_kv_heads()) {
+      m_.numbers(key("attention.head_count_kv"),
+                 by_layer([&](int layer) { return model_.attention_heads(layer).kv_heads; }));
     } else {
       number("attention.head_count_kv", model_.kv_heads);
     }
-    set_rope(m_, family_.architecture, config_, family_.is("gemma3_text"));
+    set_rope(m_, family_.architecture, config_,
+             family_.is("gemma3_text") || family_.is("gemma4_text"));
     eps();
     if (model_.routing.experts > 0) {
       number("expert_count", model_.routing.experts);
@@ -130,8 +161,11 @@ class ModelKeys {
     // Some have no field for it, and then heads share the width; Granite's is not written.
     const bool always = family_.is("llama") || family_.is("qwen3") || family_.is("gemma3_text") ||
                         family_.is("glm4") || family_.is("ernie4_5") || family_.is("ministral3") ||
-                        family_.is("gpt_oss") || family_.is("qwen3_5_text");
-    if ((has("head_dim") && !family_.is("granite")) || always) {
+                        family_.is("gpt_oss") || family_.has_delta();
+    if (family_.is("gemma4_text")) {
+      number("attention.key_length", full_head_dim());
+      number("attention.value_length", full_head_dim());
+    } else if ((has("head_dim") && !family_.is("granite")) || always) {
       head_dim();
     }
     file_type();
@@ -143,7 +177,9 @@ class ModelKeys {
 
   // What classes of the converter add.
   void set_own() {
-    if (family_.is("granite")) {
+    if (family_.is("gemma4_text")) {
+      set_gemma4();
+    } else if (family_.is("granite")) {
       real("attention.scale", "attention_multiplier");
       real("embedding_scale", "embedding_multiplier");
       real("residual_scale", "residual_multiplier");
@@ -152,12 +188,10 @@ class ModelKeys {
       real("final_logit_softcapping", "final_logit_softcapping");
       window();
     } else if (family_.is("olmo3")) {
-      window();
-      window_pattern();
+      windows();
     } else if (family_.is("exaone4")) {
       number("vocab_size", model_.vocab);
-      window();
-      window_pattern();
+      windows();
     } else if (family_.is("hunyuan_v1_dense")) {
       set_hunyuan();
     } else if (family_.is("cohere2")) {
@@ -179,12 +213,27 @@ class ModelKeys {
       number("rope.dimension_count", rotated());
     } else if (family_.is("glm4_moe")) {
       set_glm4_moe();
-    } else if (family_.is("qwen3_5_text")) {
-      set_qwen3_5();
+    } else if (family_.has_delta()) {
+      set_delta();
     } else if (family_.is("lfm2")) {
       number("vocab_size", model_.vocab);
       number("shortconv.l_cache", model_.conv_taps);
     }
+  }
+
+  void set_gemma4() {
+    m_.real(key("final_logit_softcapping"), model_.logit_cap);
+    number("attention.sliding_window",
+           has("sliding_window") ? config_["sliding_window"].get<int64_t>() : kUsualWindow);
+    number("attention.shared_kv_layers", std::ranges::count_if(model_.layer, [](const auto& layer) {
+             return layer.shares >= 0;
+           }));
+    number("embedding_length_per_layer_input", model_.layer_word);
+    window_pattern();
+    number("attention.key_length_swa", model_.head_dim);
+    number("attention.value_length_swa", model_.head_dim);
+    number("rope.dimension_count", full_head_dim());
+    number("rope.dimension_count_swa", model_.head_dim);
   }
 
   // A rope with an alpha is a plain one with a larger base.
@@ -216,8 +265,12 @@ class ModelKeys {
     m_.flag(key("expert_weights_norm"), model_.routing.normalise);
   }
 
-  void set_qwen3_5() {
+  void set_delta() {
     const DeltaHeads& delta = model_.delta;
+    if (family_.has_experts()) {
+      number("expert_feed_forward_length", model_.expert_intermediate);
+      number("expert_shared_feed_forward_length", model_.shared_intermediate);
+    }
     number("ssm.conv_kernel", model_.conv_taps);
     number("ssm.state_size", delta.key_dim);
     number("ssm.group_count", delta.key_heads);
@@ -231,7 +284,7 @@ class ModelKeys {
     number("full_attention_interval",
            has("full_attention_interval") ? config_["full_attention_interval"].get<int>() : 4);
     number("rope.dimension_count", rotated());
-    if (!rope_of(config_).contains("mrope_section")) {
+    if (!family_.is("qwen3_next") && !rope_of(config_).contains("mrope_section")) {
       set_sections(m_, family_.architecture, {11, 11, 10, 0});
     }
   }

@@ -9,6 +9,7 @@
 #include "io/gguf/arrangement.h"
 #include "io/gguf/names.h"
 #include "io/gguf/write/rope_keys.h"
+#include "io/joined_experts.h"
 #include "io/model_files.h"
 #include "model/model.h"
 
@@ -92,7 +93,10 @@ class Planner : public std::enable_shared_from_this<Planner> {
       names.push_back(name);
     }
     std::ranges::stable_sort(names, {}, [&](const std::string& name) {
-      const auto it = files.find(name);
+      auto it = files.find(name);
+      if (const auto joined = expert_place(name); joined && it == files.end()) {
+        it = files.find(joined->tensor);
+      }
       return it == files.end() ? std::string() : it->second;
     });
     return names;
@@ -112,6 +116,13 @@ class Planner : public std::enable_shared_from_this<Planner> {
       if (!divisors.empty()) {
         add_vector("rope_freqs.weight", divisors);
       }
+    } else if (family_.is("gemma4_text")) {
+      constexpr float kStands = 1e30F;  // divides a frequency until nothing is left of it
+      std::vector<float> divisors;
+      for (const float frequency : model_.config.ropes[0].inv_freq) {
+        divisors.push_back(frequency > 0 ? 1.0F : kStands);
+      }
+      add_vector("rope_freqs.weight", divisors);
     } else if (family_.is("phi3") && rope.contains("long_factor")) {
       add_vector("rope_factors_long.weight", rope["long_factor"].get<std::vector<float>>());
       add_vector("rope_factors_short.weight", rope["short_factor"].get<std::vector<float>>());
@@ -123,10 +134,16 @@ class Planner : public std::enable_shared_from_this<Planner> {
     if (places[0].expert >= 0) {
       return add_expert(name, shape, places[0]);
     }
+    if (places.size() > 1 && places[0].turns == 1) {
+      const int64_t first = arrangement_of(family_, source_.config(), name, shape[0]).first_rows;
+      all_.push_back(matrix(name, shape, places[0].tensor, {0, first}));
+      all_.push_back(matrix(name, shape, places[1].tensor, {first, shape[0]}));
+      return;
+    }
     for (const GgufPlace& place : places) {
       all_.push_back(place.turned       ? turned(name, shape, place)
                      : place.turns > 1  ? every(name, shape, place)
-                     : shape.rank() > 1 ? matrix(name, shape, place.tensor)
+                     : shape.rank() > 1 ? matrix(name, shape, place.tensor, {0, shape[0]})
                                         : vector(name, shape, place.tensor));
     }
   }
@@ -183,17 +200,19 @@ class Planner : public std::enable_shared_from_this<Planner> {
             }};
   }
 
-  // A convolution's filters are published in three dimensions, the middle one of 1.
-  GgufOutput matrix(const std::string& name, const Shape& shape, const std::string& tensor) {
+  // Of the rows as they are stored those of `part`. A convolution's filters are published in three
+  // dimensions, the middle one of 1.
+  GgufOutput matrix(const std::string& name, const Shape& shape, const std::string& tensor,
+                    ElementRange part) {
     const int64_t rows = shape[0], width = shape.elements() / rows;
     const Arrangement order = arrangement_of(family_, source_.config(), name, rows);
-    return {
-        tensor,
-        {rows, width},
-        nullptr,
-        [self = shared_from_this(), name, width, order](int64_t begin, int64_t end, float* into) {
-          self->read_rows(name, width, order, begin, end, into);
-        }};
+    return {tensor,
+            {part.size(), width},
+            nullptr,
+            [self = shared_from_this(), name, width, order, first = part.begin](
+                int64_t begin, int64_t end, float* into) {
+              self->read_rows(name, width, order, first + begin, first + end, into);
+            }};
   }
 
   // Rows that follow each other in both are read together.

@@ -47,7 +47,7 @@ std::optional<double> local_theta(const Json& config) {
 
 }  // namespace
 
-void set_rope(GgufMetadata& m, const std::string& arch, const Json& config, bool gemma3) {
+void set_rope(GgufMetadata& m, const std::string& arch, const Json& config, bool gemma) {
   const Json rope = rope_of(config);
   const std::string type = rope.value("rope_type", "default");
   const auto key = [&](const char* rest) { return fmt::format("{}.rope.{}", arch, rest); };
@@ -69,15 +69,16 @@ void set_rope(GgufMetadata& m, const std::string& arch, const Json& config, bool
     }
   } else if (type == "longrope" || type == "su") {
     m.text(key("scaling.type"), "longrope");
-  } else if (type != "linear" && type != "default" && type != "llama3" && !by_alpha) {
+  } else if (type != "linear" && type != "default" && type != "llama3" && type != "proportional" &&
+             !by_alpha) {
     throw Error("M284", fmt::format("the rope scaling \"{}\" has no key in a GGUF file", type))
         .hint("export to safetensors instead: the folder is one");
   }
   if (rope.contains("mrope_section")) {
     set_sections(m, arch, rope["mrope_section"]);
   }
-  m.real(key("freq_base"), static_cast<float>(rope.value("rope_theta", gemma3 ? 1e6 : 1e4)));
-  if (const auto local = gemma3 ? local_theta(config).value_or(1e4) : local_theta(config)) {
+  m.real(key("freq_base"), static_cast<float>(rope.value("rope_theta", gemma ? 1e6 : 1e4)));
+  if (const auto local = gemma ? local_theta(config).value_or(1e4) : local_theta(config)) {
     m.real(key("freq_base_swa"), static_cast<float>(*local));
   }
 }

@@ -13,9 +13,9 @@ namespace sft {
 // The rope's parameters of the layers that see all, whichever generation config.json is of.
 Json rope_of(const Json& config);
 
-// M284 for a scaling that llama.cpp has no key for. `gemma3`: two bases, as they are published.
+// M284 for a scaling that llama.cpp has no key for. `gemma`: two bases, as they are published.
 void set_rope(GgufMetadata& metadata, const std::string& architecture, const Json& config,
-              bool gemma3);
+              bool gemma);
 // The values of a head that each of a picture's axes turns; text alone goes by the sum.
 void set_sections(GgufMetadata& metadata, const std::string& architecture, const Json& sections);
 

@@ -50,7 +50,7 @@ void set_tokenizer_keys(GgufMetadata& m, const GgufFamily& family,
     set_space_prefix(m, tokenizer_config);
   }
   m.text(key("model"), vocabulary.model);
-  m.text(key("pre"), vocabulary.pre);
+  m.text(key("pre"), vocabulary.pre);  // of Gemma 4 there is none
   m.texts(key("tokens"), vocabulary.tokens);
   m.reals(key("scores"), vocabulary.scores);
   m.numbers(key("token_type"), vocabulary.types);
