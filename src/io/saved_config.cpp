@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <string_view>
 
 #include "hub/cache.h"
 
@@ -48,8 +50,24 @@ Json parameters_of(const Json& scaling, const Json& theta) {
   return parameters;
 }
 
+// Of other families it takes the factor for the ratio of the two lengths, whatever is given: what
+// follows from the factor is said in its place.
+Json longrope_of_others(const Json& parameters) {
+  Json scaling = scaling_of(parameters);
+  const double factor = parameters.value("factor", 0.0);
+  const double original = parameters.value("original_max_position_embeddings", 0.0);
+  if (factor > 0 && original > 1 && !parameters.contains("attention_factor")) {
+    scaling["attention_factor"] =
+        factor > 1 ? std::sqrt(1 + std::log(factor) / std::log(original)) : 1.0;
+  }
+  return scaling;
+}
+
+// gpt-oss has a scaling where its config.json in transformers 4 has none.
 void set_scaling(JsonEditor& config, const Json& scaling) {
-  if (!scaling.is_null() || config.has("rope_scaling")) {
+  const bool said =
+      config.has("rope_scaling") || config.json().value("model_type", "") == "gpt_oss";
+  if (!scaling.is_null() || said) {
     config.set("rope_scaling", scaling);
   }
 }
@@ -58,11 +76,14 @@ void add_old_rope_form(JsonEditor& config) {
   const Json parameters = config.json()["rope_parameters"];
   if (parameters.contains("rope_theta")) {
     config.set("rope_theta", parameters["rope_theta"]);
-    const bool phi3 = config.json().value("model_type", "") == "phi3" &&
-                      parameters.value("rope_type", "") == "longrope";
-    set_scaling(config, phi3 ? longrope_of_phi3(parameters) : scaling_of(parameters));
+    const bool longrope = parameters.value("rope_type", "") == "longrope";
+    const bool phi3 = longrope && config.json().value("model_type", "") == "phi3";
+    set_scaling(config, phi3       ? longrope_of_phi3(parameters)
+                        : longrope ? longrope_of_others(parameters)
+                                   : scaling_of(parameters));
     for (const char* key : {"partial_rotary_factor", "original_max_position_embeddings"}) {
-      if (phi3 && parameters.contains(key) && !config.has(key)) {
+      const bool beside = longrope || key == std::string_view("partial_rotary_factor");
+      if (beside && parameters.contains(key) && !config.has(key)) {
         config.set(key, parameters[key]);
       }
     }
@@ -158,6 +179,10 @@ void edit_config(JsonEditor& config, const SaveOptions& options, const SavedFact
     edit_part(config, facts);
   } else {
     complete_rope_forms(config);
+  }
+  if (config.json().value("model_type", "") == "qwen3_moe" && config.has("num_local_experts") &&
+      !config.has("num_experts")) {  // transformers 5 has renamed it
+    config.set("num_experts", config.json()["num_local_experts"]);
   }
   if (options.turn_end && !contains(eos_ids(config.json()), options.turn_end->id)) {
     config.set("eos_token_id", options.turn_end->id);

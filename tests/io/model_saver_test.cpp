@@ -161,6 +161,28 @@ TEST(ModelSaver, LongropeOfPhi3IsInTheFormThatTransformers4Takes) {
   EXPECT_FALSE(more.contains("rope_scaling"));  // which could not say it
 }
 
+// Transformers 4 looks for some of a rope's fields beside rope_scaling, or takes another default.
+TEST(ModelSaver, WhatTransformers4LooksForElsewhereIsThereToo) {
+  const auto completed = [](const char* text) {
+    JsonEditor editor(text, "config.json");
+    complete_rope_forms(editor);
+    return editor.json();
+  };
+  Json c = completed(R"({"model_type": "qwen3_next", "rope_parameters": {"rope_type": "default",
+      "rope_theta": 5.0, "partial_rotary_factor": 0.5}})");
+  EXPECT_EQ(c["partial_rotary_factor"], 0.5);
+  c = completed(R"({"rope_parameters": {"rope_type": "longrope", "rope_theta": 5.0, "factor": 4.0,
+      "original_max_position_embeddings": 16, "short_factor": [1.0], "long_factor": [2.0]}})");
+  EXPECT_EQ(c["original_max_position_embeddings"], 16);
+  EXPECT_NEAR(c["rope_scaling"]["attention_factor"].get<double>(), std::sqrt(1.5), 1e-12);
+  c = completed(R"({"model_type": "gpt_oss", "rope_parameters": {"rope_type": "default",
+      "rope_theta": 5.0}})");
+  EXPECT_TRUE(c.contains("rope_scaling") && c["rope_scaling"].is_null());
+  JsonEditor experts(R"({"model_type": "qwen3_moe", "num_local_experts": 6})", "config.json");
+  edit_config(experts, {}, {});
+  EXPECT_EQ(experts.json()["num_experts"], 6);
+}
+
 TEST(ModelSaver, ATurnEndThatIsNotEosIsAddedEverywhere) {
   Source source;
   source.file("config.json", kOldConfig)

@@ -77,6 +77,8 @@ PYTHONPATH=$TRANSFORMERS4 "$PYTHON" tests/peers/check.py "$sft" "$probe" "$work/
 
 "$PYTHON" tools/trl_fields.py "$sft" --check 2>"$work/trl_fields.log" || failed=1
 "$PYTHON" tests/peers/crossings.py "$sft" "$work/crossings" 2>"$work/crossings.log" || failed=1
+rm -rf "$work/saved_families"
+"$PYTHON" tests/peers/saved_families.py "$sft" "$work/saved_families" "$TRANSFORMERS4" 2>"$work/saved_families.log" || failed=1
 "$PYTHON" tests/peers/expert_adapters.py "$sft" 2>"$work/expert_adapters.log" || failed=1
 
 # Quantised models beside bitsandbytes; without an argument it compares 1.1e8 numbers.
