@@ -34,8 +34,8 @@ ARGS = {"per_device_train_batch_size": 2, "max_steps": STEPS, "logging_steps": 1
         "gradient_checkpointing": False, "save_strategy": "no", "use_cpu": True, "max_length": 48, "weight_decay": 0.1}  # fmt: skip
 # Frequencies follow a document's length here, the longest so far of all batches there.
 APART = {"llama_dynamic"}
-WHOLE = {"gemma3_whole": whole_models.gemma3, "gemma4_whole": whole_models.gemma4, "mistral3_whole": whole_models.mistral3,
-         "qwen3_5_whole": whole_models.qwen3_5, "qwen3_5_moe_whole": whole_models.qwen3_5_moe}  # fmt: skip
+WHOLE = {"gemma3_whole": whole_models.gemma3, "gemma4_whole": whole_models.gemma4,
+         "gemma4_experts_whole": whole_models.gemma4_experts, "mistral3_whole": whole_models.mistral3, "qwen3_5_whole": whole_models.qwen3_5, "qwen3_5_moe_whole": whole_models.qwen3_5_moe}  # fmt: skip
 JOINED = {"qwen3_5_moe_whole"}  # published with a layer's experts in two tensors, as in memory
 
 

@@ -21,10 +21,10 @@ struct ParamPiece {
 enum class Init { normal, ones, zeros };
 
 // Matrices of linear layers and their magnitudes (DoRA), the filters of convolutions, the rates at
-// which states decay and attention sinks do decay, as transformers' decay_parameters decides;
-// norms, magnitudes, rates, sinks and tables are read in float32 always. A table is what a router
-// keeps beside its matrix and never trains.
-enum class ParamKind { matrix, bias, norm, magnitude, filter, rate, sink, table };
+// which states decay, attention sinks and a router's scales do decay, as transformers'
+// decay_parameters decides; norms, magnitudes, rates, sinks, scales and tables are read in float32
+// always. A table is what a router keeps beside its matrix and never trains.
+enum class ParamKind { matrix, bias, norm, magnitude, filter, rate, sink, scale, table };
 inline bool in_float32(ParamKind kind) {
   return kind != ParamKind::matrix && kind != ParamKind::bias && kind != ParamKind::filter;
 }

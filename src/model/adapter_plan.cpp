@@ -38,9 +38,9 @@ struct Module {
   int64_t in = 0, out = 0;
 };
 
-// A router is a module of its own kind, whose one parameter can be a target.
+// A router is a module of its own kind, whose one parameter can be a target, if it is no layer.
 bool is_router(const ParamSpec& spec, const ModelConfig& config) {
-  return config.routing.experts > 0 && spec.shape.rank() == 2 &&
+  return config.routing.experts > 0 && !config.form.router_is_linear && spec.shape.rank() == 2 &&
          spec.shape[0] == config.routing.experts && spec.pieces.size() == 1 &&
          spec.name.ends_with(fmt::format(".{}.weight", config.form.router));
 }
@@ -421,7 +421,9 @@ class Planner {
         throw Error("C193", fmt::format("--lora_target_parameters {}: this model has no parameter "
                                         "of experts whose name ends so",
                                         name))
-            .hint("--lora_target_parameters mlp.experts.gate_up_proj mlp.experts.down_proj");
+            .hint(fmt::format("--lora_target_parameters {0}experts.gate_up_proj "
+                              "{0}experts.down_proj",
+                              model_.config.form.experts_block));
       }
       if (!found) {
         plan_.warnings.push_back(fmt::format(

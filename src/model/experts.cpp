@@ -9,6 +9,7 @@
 #include "model/config.h"
 #include "ops/add_scaled.h"
 #include "ops/clamped_glu.h"
+#include "ops/expert_scales.h"
 #include "ops/gated_activation.h"
 #include "ops/router.h"
 #include "ops/sigmoid_gate.h"
@@ -17,23 +18,27 @@ namespace sft {
 
 namespace {
 
-// What transformers 5 calls a block of experts, whatever its tensors are called where they are
-// published; PEFT's names are made of it.
-constexpr const char* kBlock = "mlp.";
 constexpr const char* kCorrection = "e_score_correction_bias";
+
+// What transformers 5 calls a layer's block of experts, whatever its tensors are called where they
+// are published; PEFT's names are made of it.
+std::string block_of(const ModelConfig& c, int layer) {
+  return layer_prefix(layer) + c.form.experts_block;
+}
 
 }  // namespace
 
-void read_experts(const Json& config, ModelConfig& m, int count, int chosen) {
+void read_experts(const Json& config, ModelConfig& m, int count, int chosen,
+                  const char* chosen_field) {
   constexpr Whole kExperts{1, 1 << 14};
   // As models are published, and as transformers 5 saves them; others have the latter alone.
   const int published = whole_or(config, "num_experts", count, kExperts);
   m.routing.experts = whole_or(config, "num_local_experts", published, kExperts);
-  m.routing.chosen = whole_or(config, "num_experts_per_tok", chosen, kExperts);
+  m.routing.chosen = whole_or(config, chosen_field, chosen, kExperts);
   if (m.routing.chosen > m.routing.experts) {
-    throw Error("M034", fmt::format("config.json: \"num_experts_per_tok\" is {}, it must be at "
-                                    "most the number of experts, {}",
-                                    m.routing.chosen, m.routing.experts))
+    throw Error("M034", fmt::format("config.json: \"{}\" is {}, it must be at most the number of "
+                                    "experts, {}",
+                                    chosen_field, m.routing.chosen, m.routing.experts))
         .hint("use the folder of a whole model, as published or as saved by transformers");
   }
   m.expert_intermediate = m.intermediate;
@@ -87,7 +92,7 @@ void add_router(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) 
   const int64_t count = c.routing.experts;
   const std::string router = std::string(c.form.router) + ".";
   const auto add = [&](const char* kind, const Shape& shape, ParamKind of) {
-    specs.push_back({layer_prefix(layer) + kBlock + router + kind,
+    specs.push_back({block_of(c, layer) + router + kind,
                      shape,
                      {{layer_prefix(layer) + c.form.experts_in + router + kind, count}},
                      layer + 1,
@@ -109,7 +114,7 @@ void add_router(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) 
 void add_experts_as_one(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
   const int64_t count = c.routing.experts;
   const auto add = [&](const char* name, int64_t in, int64_t out) {
-    const std::string ours = layer_prefix(layer) + kBlock + "experts." + name;
+    const std::string ours = block_of(c, layer) + "experts." + name;
     const std::string published = layer_prefix(layer) + c.form.experts_in + "experts." + name;
     specs.push_back({ours + ".weight",
                      {count, in, out},
@@ -130,7 +135,7 @@ void add_experts_as_one(std::vector<ParamSpec>& specs, const ModelConfig& c, int
 
 void add_experts_apart(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
   const std::string published = layer_prefix(layer) + c.form.experts_in;
-  const std::string block = layer_prefix(layer) + kBlock;
+  const std::string block = block_of(c, layer);
   const int64_t count = c.routing.experts;
   std::vector<ParamPiece> gate_up, down;
   for (int64_t e = 0; e < count; ++e) {
@@ -168,10 +173,10 @@ void add_experts(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer)
   if (c.shared_intermediate == 0) {
     return;
   }
-  add_mlp(specs, c, layer, std::string(kBlock) + c.form.shared, c.shared_intermediate);
+  add_mlp(specs, c, layer, std::string(c.form.experts_block) + c.form.shared,
+          c.shared_intermediate);
   if (*c.form.shared_gate != '\0') {
-    add_linear(specs, layer_prefix(layer) + kBlock + c.form.shared_gate + ".", 1, c.hidden, false,
-               layer + 1);
+    add_linear(specs, block_of(c, layer) + c.form.shared_gate + ".", 1, c.hidden, false, layer + 1);
   }
 }
 
@@ -183,18 +188,27 @@ Mixture::Mixture(Program& p, const ModelConfig& config, const Weights& w, const 
 }
 
 Value Mixture::block(int layer, Value x) {
-  const std::string block = layer_prefix(layer) + kBlock;
-  const int experts = config_.routing.experts;
   const size_t first = p_.instructions().size();
-  const bool turned = config_.form.experts_as_one;
-  const std::string router = block + config_.form.router + ".";
+  const std::string router = block_of(config_, layer) + config_.form.router + ".";
   const Value logits = linear(p_, x, w_.linear(router));
   p_.recompute_from(Recompute::mlp, first);
-  const Value correction = config_.routing.corrected ? w_(router + kCorrection) : Value{};
-  const Routed routed = route(p_, logits, correction, config_.routing, balance_);
+  const Value out = routed(layer, x, logits);
+  return config_.shared_intermediate == 0 ? out : add_scaled(p_, out, shared(layer, x), 1.0F);
+}
+
+Value Mixture::routed(int layer, Value x, Value logits, Value scales) {
+  const std::string block = block_of(config_, layer);
+  const int experts = config_.routing.experts;
+  const bool turned = config_.form.experts_as_one;
+  const Value correction =
+      config_.routing.corrected ? w_(block + config_.form.router + "." + kCorrection) : Value{};
+  Routed routed = route(p_, logits, correction, config_.routing, balance_);
   if (balance_) {
     load_ = expert_load(p_, logits, routed.experts, balance_.documents, load_);
     ++layers_;
+  }
+  if (scales) {
+    routed = scale_experts(p_, routed, scales);
   }
   const Dispatch d = dispatch(p_, routed, experts);
   const size_t wide = p_.instructions().size();
@@ -205,17 +219,16 @@ Value Mixture::block(int layer, Value x) {
   const Value y = config_.clamped ? clamped_glu(p_, gate_up, *config_.clamped)
                                   : gated_activation(p_, gate_up, config_.activation);
   const GroupedLinear down{w_.linear(block + "experts.down_proj."), turned};
-  const Value out = from_experts(p_, grouped_linear(p_, y, d.starts, down, experts), d);
-  return config_.shared_intermediate == 0 ? out : add_scaled(p_, out, shared(layer, x), 1.0F);
+  return from_experts(p_, grouped_linear(p_, y, d.starts, down, experts), d);
 }
 
 Value Mixture::shared(int layer, Value x) {
-  const Value y =
-      mlp_block(p_, config_, w_, inputs_, layer, std::string(kBlock) + config_.form.shared, x);
+  const Value y = mlp_block(p_, config_, w_, inputs_, layer,
+                            std::string(config_.form.experts_block) + config_.form.shared, x);
   if (*config_.form.shared_gate == '\0') {
     return y;
   }
-  const std::string gate = layer_prefix(layer) + kBlock + config_.form.shared_gate + ".";
+  const std::string gate = block_of(config_, layer) + config_.form.shared_gate + ".";
   return sigmoid_gate(p_, y, linear(p_, x, w_.linear(gate)));
 }
 

@@ -10,8 +10,10 @@
 namespace sft {
 
 // Reads how many experts there are and how many of them a token goes to, where nothing is said
-// `count` and `chosen`; M034 where more are chosen than there are.
-void read_experts(const Json& config, ModelConfig& model, int count, int chosen);
+// `count` and `chosen`; M034 where more are chosen than there are. `chosen_field` is what
+// config.json calls the latter.
+void read_experts(const Json& config, ModelConfig& model, int count, int chosen,
+                  const char* chosen_field = "num_experts_per_tok");
 // Qwen's expert for all tokens, which has a gate: its width, where nothing is said `intermediate`.
 void read_shared_expert(const Json& config, ModelConfig& model, int intermediate);
 // Which layers keep an MLP: those of `mlp_only_layers`, and all but each `decoder_sparse_step`-th.
@@ -22,6 +24,7 @@ void read_balance(const Json& config, ModelConfig& model, double coefficient);
 // Whether a parameter of ours is of all experts, one behind the other.
 bool holds_experts(std::string_view parameter);
 
+// In the layer's module `form.experts_block`, say "mlp.":
 // The router, "mlp.gate.weight" (experts, hidden), and of all experts one behind the other:
 // "mlp.experts.gate_up_proj.weight" (experts * 2 intermediate, hidden), of each gate's rows before
 // up's, and "mlp.experts.down_proj.weight" (experts * hidden, intermediate). Where a tensor holds
@@ -36,6 +39,10 @@ class Mixture {
   Mixture(Program& p, const ModelConfig& config, const Weights& w, const ModelInputs& inputs);
   // x (tokens, hidden) -> the weighted sum of its experts (tokens, hidden)
   Value block(int layer, Value x);
+  // The same of a router of the family's own, which gives x's rows these scores (tokens, experts),
+  // and without what all tokens go to. Each expert's weights are multiplied by its own of `scales`
+  // (experts), where there are any.
+  Value routed(int layer, Value x, Value logits, Value scales = {});
   // Emits the auxiliary loss of all blocks, where it is asked for.
   void finish();
 

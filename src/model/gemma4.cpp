@@ -1,6 +1,7 @@
 // Gemma 4's text part: sliding layers and full ones, whose heads have sizes of their own; values
 // that are normed as keys are; the last layers look at keys and values of layers before them; each
-// layer gets a vector of its token's word beside the hidden state.
+// layer gets a vector of its token's word beside the hidden state. In some models routed experts
+// stand beside each layer's MLP.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include "core/numbers.h"
 #include "model/blocks.h"
 #include "model/config.h"
+#include "model/experts.h"
 #include "model/families.h"
 #include "ops/add_scaled.h"
 #include "ops/embedding.h"
@@ -31,6 +33,10 @@ namespace {
 constexpr const char* kWords = "model.embed_tokens_per_layer.weight";
 constexpr const char* kWordsOfHidden = "model.per_layer_model_projection.";
 constexpr const char* kWordNorm = "model.per_layer_projection_norm.";
+// Norms of what the MLP gives, and of what experts read and give.
+constexpr const char* kMlpOut = "post_feedforward_layernorm_1";
+constexpr const char* kExpertsIn = "pre_feedforward_layernorm_2";
+constexpr const char* kExpertsOut = "post_feedforward_layernorm_2";
 
 constexpr Whole kHeads{1, 1 << 16}, kHeadDim{2, 1 << 16}, kWidth{0, 1 << 16};
 
@@ -139,6 +145,22 @@ void read_shared(const Json& config, ModelConfig& m) {
   }
 }
 
+// Routed experts beside the MLP of every layer.
+void read_routed(const Json& config, ModelConfig& m) {
+  if (!flag_or(config, "enable_moe_block", false)) {
+    return;
+  }
+  m.form.experts_block = m.form.experts_in = "";
+  m.form.router = "router.proj";
+  m.form.router_is_linear = true;
+  m.form.experts_were_layers = false;
+  constexpr Whole kCount{1, 1 << 14};
+  read_experts(config, m, whole(config, "num_experts", kCount),
+               whole(config, "top_k_experts", kCount), "top_k_experts");
+  m.expert_intermediate = whole(config, "moe_intermediate_size", {1, 1 << 24});
+  m.routing.normalise = true;
+}
+
 ModelConfig read(const Json& config) {
   Json filled = with_defaults(config, defaults());
   filled.erase("hidden_act");
@@ -147,7 +169,6 @@ ModelConfig read(const Json& config) {
   if (word(config, "use_bidirectional_attention", "vision") != "vision") {
     refuse_field(config, "use_bidirectional_attention");
   }
-  refuse_field(config, "enable_moe_block");
   m.qkv_bias = m.output_bias = flag_or(config, "attention_bias", false);
   m.form = kNormsOnBothSides;
   m.embedding_scale = std::sqrt(static_cast<float>(m.hidden));
@@ -163,6 +184,7 @@ ModelConfig read(const Json& config) {
   read_heads(config, m);
   check_heads(m);
   read_shared(config, m);
+  read_routed(config, m);
   m.ropes =
       read_ropes_by_layer(filled, head_dim_of(m, true), Json::object(), head_dim_of(m, false));
   m.layer_word = whole(filled, "hidden_size_per_layer_input", kWidth);
@@ -224,6 +246,18 @@ void add_heads(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
   add_linear(specs, prefix + "o_proj.", c.hidden, q, c.output_bias, block);
 }
 
+void add_routed(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {
+  const std::string router = layer_prefix(layer) + "router.";
+  const int block = layer + 1;
+  add_vector(specs, router + "scale", c.hidden, block, ParamKind::scale, Init::ones);
+  add_vector(specs, router + "per_expert_scale", c.routing.experts, block, ParamKind::scale,
+             Init::ones);
+  add_experts(specs, c, layer);
+  for (const char* name : {kMlpOut, kExpertsOut, kExpertsIn}) {
+    add_norm(specs, c, layer, name);
+  }
+}
+
 std::vector<ParamSpec> parameters(const ModelConfig& c) {
   std::vector<ParamSpec> specs;
   add_embedding(specs, c);
@@ -242,6 +276,9 @@ std::vector<ParamSpec> parameters(const ModelConfig& c) {
       add_linear(specs, prefix + "per_layer_input_gate.", c.layer_word, c.hidden, false, layer + 1);
       add_linear(specs, prefix + "per_layer_projection.", c.hidden, c.layer_word, false, layer + 1);
       add_norm(specs, c, layer, "post_per_layer_input_norm");
+    }
+    if (c.at(layer).experts) {
+      add_routed(specs, c, layer);
     }
     add_vector(specs, prefix + "layer_scalar", 1, layer + 1, ParamKind::table, Init::ones);
     specs.back().trained = false;
@@ -270,17 +307,36 @@ std::vector<Value> words_of_layers(Program& p, const ModelConfig& c, const Weigh
   return split_evenly(p, add_scaled(p, words, of_hidden, half), c.layers_of_words);
 }
 
-// One recording of a model's layers: keys and values that later ones look at.
+// One recording of a model's layers: keys and values that later ones look at, and experts.
 class Layers {
  public:
   Layers(Program& p, const ModelConfig& c, const Weights& w, const ModelInputs& inputs)
-      : p_(p), c_(c), w_(w), inputs_(inputs), kept_(static_cast<size_t>(c.layers)) {}
+      : p_(p),
+        c_(c),
+        w_(w),
+        inputs_(inputs),
+        mixture_(p, c, w, inputs),
+        kept_(static_cast<size_t>(c.layers)) {}
 
   // x (tokens, hidden) -> the attention's output (the kept rows, hidden).
   Value attention(const std::vector<Value>& tables, int layer, Value x) {
     const Value qkv = c_.at(layer).shares < 0 ? own_heads(layer, x) : shared_heads(layer, x);
     const Value y = attend(p_, c_, w_, inputs_, tables, layer, qkv);
     return product(kept_rows(p_, c_, inputs_, layer, y), name(layer, "o_proj."));
+  }
+
+  // Of x (tokens, hidden) and its norm h what the MLP adds, and experts beside it.
+  Value mlp(int layer, Value x, Value h) {
+    const Value y = mlp_block(p_, c_, w_, inputs_, layer, c_.form.mlp, h);
+    if (!c_.at(layer).experts) {
+      return y;
+    }
+    const auto normed = [&](const char* name, Value v) {
+      return norm_block(p_, c_, w_, layer_prefix(layer) + name + ".", v);
+    };
+    const Value scales = w_(layer_prefix(layer) + "router.per_expert_scale");
+    const Value routed = mixture_.routed(layer, normed(kExpertsIn, x), scores(layer, x), scales);
+    return add_scaled(p_, normed(kMlpOut, y), normed(kExpertsOut, routed), 1.0F);
   }
 
   Value product(Value x, const std::string& prefix) const {
@@ -290,6 +346,18 @@ class Layers {
  private:
   static std::string name(int layer, const char* what) {
     return layer_prefix(layer) + "self_attn." + what;
+  }
+
+  // The router's, of x as it is: (tokens, experts).
+  Value scores(int layer, Value x) {
+    const std::string router = layer_prefix(layer) + "router.";
+    const Value read = rmsnorm(p_, x, w_(router + "scale"), c_.norm);
+    const size_t first = p_.instructions().size();
+    const Value product = linear(p_, read, w_.linear(router + "proj."));
+    const float factor = 1.0F / std::sqrt(static_cast<float>(c_.hidden));
+    const Value scores = add_scaled(p_, {}, product, factor);
+    p_.recompute_from(Recompute::mlp, first);
+    return scores;
   }
 
   Value own_heads(int layer, Value x) {
@@ -323,6 +391,7 @@ class Layers {
   const ModelConfig& c_;
   const Weights& w_;
   const ModelInputs& inputs_;
+  Mixture mixture_;
   std::vector<Value> kept_;  // by layer, before the rotation
 };
 
@@ -341,7 +410,7 @@ Value forward(Program& p, const ModelConfig& c, const Weights& w, const ModelInp
     delta = norm_block(p, c, w, norm(c.form.attention_out), delta);
     x = kept_rows(p, c, inputs, layer, x);
     std::tie(x, h) = add_norm_block(p, c, w, norm(c.form.mlp_in), x, delta);
-    delta = mlp_block(p, c, w, inputs, layer, c.form.mlp, h);
+    delta = layers.mlp(layer, x, h);
     delta = norm_block(p, c, w, norm(c.form.mlp_out), delta);
     if (c.layer_word > 0) {
       x = add_scaled(p, x, delta, 1.0F);
@@ -360,13 +429,14 @@ Value forward(Program& p, const ModelConfig& c, const Weights& w, const ModelInp
 }  // namespace
 
 Family gemma4_family() {
-  return {"Gemma4ForCausalLM",
-          "gemma4_text",
-          read,
-          parameters,
-          forward,
-          {{"Gemma 4 E2B", 4.63}, {"Gemma 4 E4B", 7.46}, {"Gemma 4", 30.7}},
-          {"q_proj", "v_proj"}};
+  return {
+      "Gemma4ForCausalLM",
+      "gemma4_text",
+      read,
+      parameters,
+      forward,
+      {{"Gemma 4 E2B", 4.63}, {"Gemma 4 E4B", 7.46}, {"Gemma 4 26B-A4B", 25.2}, {"Gemma 4", 30.7}},
+      {"q_proj", "v_proj"}};
 }
 
 }  // namespace sft

@@ -48,10 +48,13 @@ struct LayerForm {
   const char* mlp_gate = "gate_proj";
   const char* mlp_up = "up_proj";
   const char* last_norm = "model.norm";
-  // Of layers with experts: what the published names of their tensors begin with, and end with.
+  // Of layers with experts: where transformers 5 has these in a layer, what the published names of
+  // their tensors begin with, and end with.
+  const char* experts_block = "mlp.";
   const char* experts_in = "mlp.";
   const char* router = "gate";
-  bool experts_first = false;   // they stand before the router where transformers declares them
+  bool router_is_linear = false;  // a linear layer; elsewhere a module of its own kind
+  bool experts_first = false;     // they stand before the router where transformers declares them
   bool experts_as_one = false;  // a tensor holds all experts, (experts, in, out), biases beside it
   // Each expert's matrices were layers once, whose names adapters may still have (PEFT).
   bool experts_were_layers = true;

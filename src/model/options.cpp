@@ -24,7 +24,7 @@ void visit_model(ModelOptions& o, OptionTable& v) {
   v("model_init_kwargs", &o.model_init_kwargs,
     "dtype and revision, which win over the flags, and keys of config.json with other values.");
   v("router_aux_loss_coef", &o.router_aux_loss_coef,
-    "Weight of the experts' balance loss; refused for a model without experts.")
+    "Weight of the experts' balance loss; refused for a model without one.")
       .at_least(0);
 }
 
@@ -38,8 +38,8 @@ void visit_lora(ModelOptions& o, OptionTable& v) {
     "Layers that get an adapter: names, or one regular expression for whole names, or all-linear; "
     "without it those that PEFT has for the family (`sft models --markdown`).");
   v("lora_target_parameters", &o.lora_target_parameters,
-    "Ends of names of parameters that get one for each expert: mlp.experts.gate_up_proj "
-    "mlp.experts.down_proj.");
+    "Ends of names of parameters that get one for each expert: experts.gate_up_proj "
+    "experts.down_proj.");
   v("lora_modules_to_save", &o.lora_modules_to_save,
     "Ends of names of modules that are trained whole and saved with the adapter, such as "
     "embed_tokens lm_head.");

@@ -13,6 +13,7 @@
 #include "ops/dropout.h"
 #include "ops/embedding.h"
 #include "ops/embedding_lora.h"
+#include "ops/expert_scales.h"
 #include "ops/experts.h"
 #include "ops/few_rows.h"
 #include "ops/fp8_linear.h"
@@ -67,6 +68,8 @@ namespace sft {
   KERNEL(embedding_forward)         \
   KERNEL(embedding_backward)        \
   KERNEL(expert_load)               \
+  KERNEL(expert_scales_forward)     \
+  KERNEL(expert_scales_backward)    \
   KERNEL(few_rows_product)          \
   KERNEL(fp8_columns)               \
   KERNEL(fp8_product)               \

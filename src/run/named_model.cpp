@@ -19,8 +19,7 @@ std::unique_ptr<ModelSource> named_model(const ModelOptions& options, const HubE
     }
     source->set_config("output_router_logits", wanted ? *wanted != 0.0 : *own != 0.0F);
   } else if (wanted.value_or(0.0) != 0.0) {
-    throw Error("C079", fmt::format("--router_aux_loss_coef is {}, and {} ({}) has no experts to "
-                                    "balance",
+    throw Error("C079", fmt::format("--router_aux_loss_coef is {}, and {} ({}) has no such loss",
                                     *options.router_aux_loss_coef, source->name(),
                                     find_family(source->config()).architecture))
         .hint("leave it out");

@@ -141,7 +141,8 @@ TEST_P(Wholes, give_adapters_to_the_text_part_alone) {
 INSTANTIATE_TEST_SUITE_P(Golden, Wholes,
                          ::testing::Values("gemma3_whole", "gemma3_whole_new", "mistral3_whole",
                                            "mistral3_whole_new", "qwen3_5_whole_new",
-                                           "qwen3_5_moe_whole_new", "gemma4_whole_new"));
+                                           "qwen3_5_moe_whole_new", "gemma4_whole_new",
+                                           "gemma4_experts_whole_new"));
 
 TEST(TextPart, names_go_there_and_back) {
   for (const bool outside : {false, true}) {

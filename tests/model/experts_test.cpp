@@ -163,6 +163,35 @@ TEST(ExpertAdapters, all_linear_means_an_expert_for_all_tokens_where_its_names_a
   EXPECT_FALSE(tensors.contains(third + "shared_expert.up_proj.lora_A.weight"));
 }
 
+// Gemma 4's router is a layer, and its experts stand in the decoder layer itself.
+TEST(ExpertAdapters, all_linear_means_a_router_that_is_a_layer) {
+  LoraConfig c;
+  c.r = 4;
+  c.target_expression = "all-linear";
+  // Three layers: q, k, o, three of the MLP, the router; v where values are not keys.
+  const AdapterPlan plan = plan_adapters(mixture("gemma4_experts"), c);
+  EXPECT_EQ(plan.targets.size(), 3U * 7 + 2);
+  EXPECT_TRUE(plan.config.target_parameters.empty());
+  c.target_expression.reset();
+  c.target_modules = {"router.proj"};
+  c.target_parameters = {"experts.gate_up_proj", "experts.down_proj"};
+  Model model = mixture("gemma4_experts");
+  add_adapters(model, plan_adapters(model, c), c);
+  const auto tensors = adapter_tensors(model);
+  const std::string layer = "base_model.model.model.layers.1.";
+  EXPECT_EQ(tensors.at(layer + "router.proj.lora_B.weight"), (Shape{8, 4}));
+  EXPECT_EQ(tensors.at(layer + "experts.base_layer.lora_A.weight"), (Shape{4 * 8, 32}));
+  EXPECT_EQ(tensors.at(layer + "experts.lora_A.weight"), (Shape{4 * 8, 28}));
+  c.target_parameters = {"mlp.experts.gate_up_proj"};
+  try {
+    plan_adapters(mixture("gemma4_experts"), c);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code().text(), "C193");
+    EXPECT_EQ(e.hint(), "--lora_target_parameters experts.gate_up_proj experts.down_proj");
+  }
+}
+
 TEST(ExpertAdapters, one_parameter_is_wrapped_once) {
   LoraConfig c;
   c.target_parameters = {"mlp.experts.down_proj"};

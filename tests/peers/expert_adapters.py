@@ -23,8 +23,9 @@ from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from transformers import AutoModelForCausalLM  # noqa: E402
 
-CASES = ["qwen3_moe", "mixtral", "olmoe", "gpt_oss", "gpt_oss_mxfp4", "glm4_moe", "qwen3_next", "qwen3_5_moe"]
-PARAMETERS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+CASES = ["qwen3_moe", "mixtral", "olmoe", "gpt_oss", "gpt_oss_mxfp4", "glm4_moe", "qwen3_next", "qwen3_5_moe", "gemma4_experts",
+         "gemma4_experts_words"]  # fmt: skip
+PARAMETERS = ["experts.gate_up_proj", "experts.down_proj"]
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj"]
 TOKENS = torch.arange(3, 43).reshape(2, 20)
 DATA = HERE.parents[1] / "tests/golden/data/pairs"

@@ -10,6 +10,7 @@
 
 #include "core/json.h"
 #include "graph/executor.h"
+#include "io/joined_experts.h"
 #include "io/safetensors.h"
 #include "model/model.h"
 #include "ops/linear_cross_entropy.h"
@@ -29,11 +30,18 @@ class TinyRun {
             first_layers(read_json(folder / "config.json"), layers),
             [file = std::make_shared<SafetensorsFile>(folder / "model.safetensors")](
                 const std::string& name, const Tensor& into) {
+              const int64_t values = into.shape.elements();
               const StoredTensor* stored = file->find(name);
-              if (stored == nullptr || stored->elements() != into.shape.elements()) {
+              int64_t first = 0, all = values;
+              if (const auto place = expert_place(name); place && stored == nullptr) {
+                stored = file->find(place->tensor);
+                first = place->index * values;
+                all = stored == nullptr ? 0 : stored->shape[0] * place->parts * values;
+              }
+              if (stored == nullptr || stored->elements() != all || first >= all) {
                 throw std::runtime_error("no or wrong tensor " + name);
               }
-              file->read_f32(*stored, Tensor(into).f32());
+              file->read_f32(*stored, {first, first + values}, Tensor(into).f32());
             },
             threads) {}
 

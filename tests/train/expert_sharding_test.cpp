@@ -16,8 +16,8 @@ TrainOptions expert_run(const char* family) {
 // auxiliary loss is about a micro-batch, so that one rank with as many micro-batches has the same.
 TEST(ExpertSharding, experts_are_shared_out_like_all_weights) {
   const Rows rows(40);
-  for (const char* family :
-       {"qwen3_moe", "mixtral", "olmoe", "gpt_oss", "glm4_moe", "qwen3_next", "qwen3_5_moe"}) {
+  for (const char* family : {"qwen3_moe", "mixtral", "olmoe", "gpt_oss", "glm4_moe", "qwen3_next",
+                             "qwen3_5_moe", "gemma4_experts"}) {
     SCOPED_TRACE(family);
     TrainOptions o = expert_run(family);
     o.sharding.reduce_gradients = "micro_batch";

@@ -134,6 +134,18 @@ FAMILIES = {
     "gemma4_keys_shared": ("Gemma4TextConfig", dict(tie_word_embeddings=False, rope_parameters=GEMMA4_ROPE, hidden_size_per_layer_input=4,
                                                     vocab_size_per_layer_input=128, num_kv_shared_layers=1, attention_k_eq_v=True, use_double_wide_mlp=True,
                                                     **{**GEMMA4, "final_logit_softcapping": None}), None),
+    # 26B-A4B's form.
+    "gemma4_experts": ("Gemma4TextConfig", dict(
+        tie_word_embeddings=True, rope_parameters=GEMMA4_ROPE, hidden_size_per_layer_input=0, attention_k_eq_v=True,
+        enable_moe_block=True, num_experts=8, top_k_experts=3, moe_intermediate_size=28,
+        **{**GEMMA4, "num_hidden_layers": 3, "layer_types": GEMMA4["layer_types"][2:],
+           "per_layer_config": {2: {"head_dim": 16, "num_key_value_heads": 1}}}),
+        lambda config: published_gemma4(config, 16, 1)),
+    "gemma4_experts_words": ("Gemma4TextConfig", dict(
+        tie_word_embeddings=False, rope_parameters=GEMMA4_ROPE, hidden_size_per_layer_input=4, vocab_size_per_layer_input=128,
+        num_kv_shared_layers=1, use_double_wide_mlp=True, enable_moe_block=True, num_experts=5, top_k_experts=2,
+        moe_intermediate_size=16, **{**GEMMA4, "num_hidden_layers": 3, "per_layer_config": {i: {"head_dim": 16} for i in (1, 2)},
+                                     "layer_types": ["sliding_attention", "full_attention", "full_attention"]}), None),
     "phi3": ("Phi3Config", dict(tie_word_embeddings=False, rope_parameters=plain_rope(1e4), num_key_value_heads=4,
                                 sliding_window=8), None),
     "phi3_longrope": ("Phi3Config", dict(tie_word_embeddings=True, max_position_embeddings=128, hidden_size=64,
@@ -280,6 +292,8 @@ def randomise(model):
             parameter.data.normal_(0.0, 0.1)
         elif name.endswith("A_log"):
             parameter.data.uniform_(-3.0, -0.5)  # states that last: gradients of others are only noise
+        elif name.endswith("router.proj.weight"):
+            parameter.data.mul_(60.0)  # its choice is no toss
         elif parameter.dim() == 1:
             parameter.data.add_(torch.randn_like(parameter) * 0.15)
     for name, buffer in model.named_buffers():
@@ -311,6 +325,20 @@ def some_logits(model, ids, cols):
     return logits, {"rows": kept, "cols": cols, "values": [rounded(logits[r, cols].tolist()) for r in kept]}
 
 
+def one_by_one(tensors):
+    """Experts that a file has in two tensors a layer, under the names that others give each of them."""
+    out = {}
+    for name, tensor in tensors.items():
+        layer, found, which = name.partition(".experts.")
+        parts = {"gate_up_proj": ["gate_proj", "up_proj"], "down_proj": ["down_proj"]}.get(which)
+        if not found:
+            out[name] = tensor
+            continue
+        for e, expert in enumerate(tensor):
+            out |= {f"{layer}.experts.{e}.{part}.weight": rows for part, rows in zip(parts, expert.chunk(len(parts)))}
+    return out
+
+
 def published_gradients(model):
     """Gradients as save_pretrained would lay out the weights: experts one by one, not fused."""
     weights = [(parameter, parameter.data) for parameter in model.parameters()]
@@ -323,6 +351,8 @@ def published_gradients(model):
         parameter.data = data
     for name, _ in model.named_buffers():
         gradients.pop(name, None)
+    if model.config.model_type == "gemma4_text":
+        gradients = one_by_one(gradients)
     names = [name for name, _ in model.named_parameters()]  # of tensors that are as they are, this order
     order = {name: i for i, name in enumerate(names)}
     return dict(sorted(gradients.items(), key=lambda item: (order.get(item[0], len(names)), item[0])))

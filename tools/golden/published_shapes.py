@@ -74,6 +74,11 @@ MODELS = {
     "gemma-4-31B": ("Gemma4TextConfig", gemma4(window=1024, **sizes(262144, 5376, 21504, 60, 32, 16, hidden_size_per_layer_input=0,
                                                                     num_global_key_value_heads=4, attention_k_eq_v=True,
                                                                     use_bidirectional_attention="vision"))),
+    "gemma-4-26B-A4B": ("Gemma4TextConfig", gemma4(window=1024, **sizes(262144, 2816, 2112, 30, 16, 8, hidden_size_per_layer_input=0,
+                                                                        num_global_key_value_heads=2, attention_k_eq_v=True,
+                                                                        enable_moe_block=True, num_experts=128, top_k_experts=8,
+                                                                        moe_intermediate_size=704,
+                                                                        use_bidirectional_attention="vision"))),
     "Phi-4-mini": ("Phi3Config", sizes(200064, 3072, 8192, 32, 24, 8, tie_word_embeddings=True, max_position_embeddings=131072,
                                        rope_parameters=longrope(48, 0.75), pad_token_id=199999)),
     "Phi-4": ("Phi3Config", sizes(100352, 5120, 17920, 40, 40, 10, rope_parameters=plain(250000.0), pad_token_id=100351)),
@@ -139,14 +144,14 @@ def as_published(name, shape, kind):
     if kind == "GptOssConfig":
         return {name: shape}
     mixtral = kind == "MixtralConfig"
-    layer, found, which = name.partition("mlp.experts.")
+    layer, found, which = name.partition(".experts.")
     if not found:
         return {name.replace("mlp.gate.", "block_sparse_moe.gate.") if mixtral else name: shape}
     names = {"gate_up_proj": ("w1", "w3") if mixtral else ("gate_proj", "up_proj"),
              "down_proj": ("w2",) if mixtral else ("down_proj",)}[which]  # fmt: skip
-    block = "block_sparse_moe." if mixtral else "mlp."
+    layer = layer.removesuffix("mlp") + "block_sparse_moe" if mixtral else layer
     count, rows, columns = shape
-    return {f"{layer}{block}experts.{e}.{n}.weight": [rows // len(names), columns] for e in range(count) for n in names}
+    return {f"{layer}.experts.{e}.{n}.weight": [rows // len(names), columns] for e in range(count) for n in names}
 
 
 def entry(kind, settings):

@@ -1,4 +1,4 @@
-"""Writes tests/io/golden/{gemma3,mistral3}_whole{,_new} and {gemma4,qwen3_5,qwen3_5_moe}_whole_new: tiny models with towers that see (and hear), as published and as in memory.
+"""Writes tests/io/golden/{gemma3,mistral3}_whole{,_new} and {gemma4,gemma4_experts,qwen3_5,qwen3_5_moe}_whole_new: tiny models with towers that see (and hear), as published and as in memory.
 
 usage: python tools/golden/whole_models.py          (torch, transformers 5.24, safetensors)
 
@@ -27,14 +27,18 @@ def gemma3():
                                      boi_token_index=125, eoi_token_index=126)  # fmt: skip
 
 
-def gemma4():
-    text = {**TEXT, **FAMILIES["gemma4"][1], "pad_token_id": 0}
+def gemma4(case="gemma4"):
+    text = {**TEXT, **FAMILIES[case][1], "pad_token_id": 0}
     vision = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, head_dim=8,
                   patch_size=4, position_embedding_size=16)  # fmt: skip
     audio = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, subsampling_conv_channels=[4, 2], output_proj_dims=32)
     return transformers.Gemma4Config(text_config=text, vision_config=vision, audio_config=audio, image_token_id=127, video_token_id=126,
                                      audio_token_id=125, boi_token_id=124, eoi_token_id=123, boa_token_id=122,
                                      eoa_token_index=121)  # fmt: skip
+
+
+def gemma4_experts():
+    return gemma4("gemma4_experts")
 
 
 def mistral3():
@@ -102,5 +106,6 @@ if __name__ == "__main__":
     write("gemma3", gemma3())
     write("mistral3", mistral3())
     # Published with the names that they have in memory, and with a layer's experts in two tensors.
-    for name, config in (("qwen3_5", qwen3_5()), ("qwen3_5_moe", qwen3_5_moe()), ("gemma4", gemma4())):
+    for name, config in (("qwen3_5", qwen3_5()), ("qwen3_5_moe", qwen3_5_moe()), ("gemma4", gemma4()),
+                         ("gemma4_experts", gemma4_experts())):  # fmt: skip
         write(name, config, [("_new", str)])
