@@ -6,7 +6,10 @@
 //   S after the chunk = e^(last G) S + (e^(last G - G) k)^T fresh
 // Yang, Wang, Zhang, Shen and Kim, "Parallelizing linear transformers with the delta rule" (2024).
 // Only S goes from chunk to chunk; the rest is done for all chunks at once.
-#include "ops/cuda/delta_backward.cuh"
+#include "ops/cuda/delta_inputs_backward.cuh"
+#include "ops/cuda/delta_output.cuh"
+#include "ops/cuda/delta_prepare.cuh"
+#include "ops/cuda/delta_scan.cuh"
 #include "ops/cuda/documents.cuh"
 #include "ops/cuda/rows.cuh"
 
@@ -14,7 +17,6 @@ namespace sft::gpu {
 
 namespace {
 
-using delta::kThreads;
 using delta::Pool;
 
 // For generation, token by token: a block for each text and value head, whose threads have a column
@@ -98,58 +100,64 @@ delta::Layer<T> layer_of(const Tensor& qkv, const Tensor& rates, const Tensor& a
           workspace.as<char>()};
 }
 
-// The kernels of a layer, each with the shared memory that it takes.
-template <class T>
+// The kernels of a layer, made for keys and values of up to D.
+template <class T, int D>
 class Launch {
  public:
   Launch(CudaDevice& gpu, const delta::Layer<T>& layer)
       : stream_(gpu.stream()),
-        shared_memory_(gpu.shared_memory()),
         l_(layer),
-        keys_(static_cast<int>(layer.space.keys)),
-        values_(static_cast<int>(layer.space.values)),
-        split_(values_ % (2 * DeltaWorkspace::kUnit) == 0 ? 2 : 1),
         by_chunk_(static_cast<unsigned>(layer.space.chunks),
                   static_cast<unsigned>(layer.heads.value_heads)),
         by_document_(static_cast<unsigned>(layer.documents), by_chunk_.y,
-                     static_cast<unsigned>(split_)) {}
+                     static_cast<unsigned>((layer.space.values + kScanned - 1) / kScanned)) {}
 
   void states(bool keep_inverse) const {
-    delta::table_kernel<T><<<1, kThreads, 0, stream_>>>(l_);
-    launch<delta::PrepareMemory<T>>(delta::prepare_kernel<T>, by_chunk_, values_, keep_inverse);
-    launch<delta::ScanMemory<T>>(delta::states_kernel<T>, by_document_, values_ / split_);
+    delta::table_kernel<T><<<1, delta::kThreads, 0, stream_>>>(l_);
+    launch<delta::PrepareMemory<T, D>>(delta::prepare_kernel<T, D>, by_chunk_, keep_inverse);
+    launch<delta::ScanMemory<T, D>>(delta::states_kernel<T, D>, by_document_);
   }
   void output(T* y) const {
-    launch<delta::OutputMemory<T>>(delta::output_kernel<T>, by_chunk_, values_, y);
+    launch<delta::OutputMemory<T, D>>(delta::output_kernel<T, D>, by_chunk_, y);
   }
   void backward(const T* grad_y, T* grad_qkv, T* grad_rates) const {
-    launch<delta::OutputMemory<T>>(delta::output_backward_kernel<T>, by_chunk_, values_, grad_y);
-    launch<delta::ScanMemory<T>>(delta::states_backward_kernel<T>, by_document_, values_ / split_);
+    launch<delta::OutputBackwardMemory<T, D>>(delta::output_backward_kernel<T, D>, by_chunk_,
+                                              grad_y);
+    launch<delta::ScanBackwardMemory<T, D>>(delta::states_backward_kernel<T, D>, by_document_);
     const dim3 by_key(by_chunk_.x, static_cast<unsigned>(l_.heads.key_heads));
-    launch<delta::Gradients<T>>(delta::inputs_backward_kernel<T>, by_key, values_, grad_qkv,
-                                grad_rates);
+    launch<delta::InputsMemory<T, D>>(delta::inputs_backward_kernel<T, D>, by_key, grad_qkv,
+                                      grad_rates);
   }
 
  private:
+  static constexpr int kScanned = delta::ScanMemory<T, D>::kColumns;
+
   template <class Memory, class Kernel, class... More>
-  void launch(Kernel* kernel, dim3 grid, int columns, More... more) const {
+  void launch(Kernel* kernel, dim3 grid, More... more) const {
     Pool pool(nullptr);
-    Memory(pool, keys_, columns);
+    Memory{pool};
     check_cuda(
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, pool.used()),
         "gated_delta");
-    // Where only one block fits a multiprocessor it has all the threads.
-    const int threads = 2 * pool.used() > shared_memory_ ? kThreads : kThreads / 2;
-    kernel<<<grid, threads, static_cast<size_t>(pool.used()), stream_>>>(l_, more...);
+    kernel<<<grid, delta::kThreads, static_cast<size_t>(pool.used()), stream_>>>(l_, more...);
   }
 
   cudaStream_t stream_;
-  int64_t shared_memory_;
   const delta::Layer<T>& l_;
-  int keys_, values_;
-  int split_;  // blocks that share out the columns of a state
   dim3 by_chunk_, by_document_;
 };
+
+// Calls f with what launches a layer's kernels.
+template <class T, class F>
+void with_launch(CudaDevice& gpu, const delta::Layer<T>& layer, const F& f) {
+  constexpr int kSmall = 64;
+  SFT_ASSERT(layer.space.keys <= delta::kMostColumns && layer.space.values <= delta::kMostColumns);
+  if (layer.space.keys <= kSmall && layer.space.values <= kSmall) {
+    f(Launch<T, kSmall>(gpu, layer));
+  } else {
+    f(Launch<T, delta::kMostColumns>(gpu, layer));
+  }
+}
 
 template <class T>
 void zero_after(CudaDevice& gpu, const Tensor& table, Tensor& y) {
@@ -166,10 +174,11 @@ void gated_delta_forward(Device& device, const Tensor& qkv, const Tensor& rates,
   with_type(qkv.dtype, [&](auto type) {
     using T = decltype(type);
     const auto layer = layer_of<T>(qkv, rates, a_log, dt_bias, table, heads, false, workspace);
-    const Launch<T> launch(gpu, layer);
     zero_after<T>(gpu, table, y);
-    launch.states(false);
-    launch.output(y.as<T>());
+    with_launch(gpu, layer, [&](const auto& launch) {
+      launch.states(false);
+      launch.output(y.as<T>());
+    });
   });
   check_cuda(cudaGetLastError(), "gated_delta");
 }
@@ -183,11 +192,12 @@ void gated_delta_backward(Device& device, const Tensor& grad_y, const Tensor& qk
   with_type(qkv.dtype, [&](auto type) {
     using T = decltype(type);
     const auto layer = layer_of<T>(qkv, rates, a_log, dt_bias, table, heads, true, workspace);
-    const Launch<T> launch(gpu, layer);
     zero_after<T>(gpu, table, grad_qkv);
     zero_after<T>(gpu, table, grad_rates);
-    launch.states(true);
-    launch.backward(grad_y.as<T>(), grad_qkv.as<T>(), grad_rates.as<T>());
+    with_launch(gpu, layer, [&](const auto& launch) {
+      launch.states(true);
+      launch.backward(grad_y.as<T>(), grad_qkv.as<T>(), grad_rates.as<T>());
+    });
     const int64_t chunks = layer.space.chunks;
     const auto* const sums =
         reinterpret_cast<const float*>(workspace.as<char>() + layer.space.sums);

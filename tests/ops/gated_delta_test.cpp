@@ -113,11 +113,16 @@ TEST(GatedDelta, of_documents_of_any_length) {
   }
 }
 
+// A GPU has kernels for heads of up to 64 and up to 128.
 TEST(GatedDelta, of_the_sizes_that_models_have) {
-  OpCase c = delta_case({1, 2, 128, 128, true}, {0, 70}, 72);
-  c.gradient_tolerance = 3e-5;
-  c.checked = 3;
-  check_op(c);
+  for (const DeltaHeads& heads : {DeltaHeads{1, 2, 128, 128, true}, DeltaHeads{1, 3, 64, 64},
+                                  DeltaHeads{1, 1, 80, 100}, DeltaHeads{2, 2, 32, 128}}) {
+    SCOPED_TRACE(fmt::format("{} {}", heads.key_dim, heads.value_dim));
+    OpCase c = delta_case(heads, {0, 70, 135}, 136);
+    c.gradient_tolerance = 3e-5;
+    c.checked = 3;
+    check_op(c);
+  }
 }
 
 // A state that is gone after a few tokens, and one that stays.

@@ -1,15 +1,15 @@
 // What the kernels of the gated delta rule share: a chunk of tokens as one value head has it, and
-// loops over its matrices. See gated_delta_cuda.cu.
+// how its matrices come to shared memory. See gated_delta_cuda.cu.
 #pragma once
 
-#include "ops/cuda/tile_product.cuh"
+#include "ops/cuda/strip_product.cuh"
 #include "ops/gated_delta_workspace.h"
 
 namespace sft::delta {
 
-constexpr int kThreads = 512;  // at most
-__device__ inline int threads() { return static_cast<int>(blockDim.x); }
-__device__ inline int warps() { return threads() / 32; }
+// Of a block: two warps for 16 tokens, each with half of the columns.
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
 constexpr int kC = static_cast<int>(DeltaWorkspace::kChunk);
 constexpr int kMostColumns = 128;  // of keys and of values
 constexpr float kNormEps = 1e-6F;
@@ -129,7 +129,7 @@ struct Chunk {
 template <class F>
 __device__ inline void each(int rows, int columns, const F& f) {
   const int across = columns / kVec;
-  for (int i = static_cast<int>(threadIdx.x); i < rows * across; i += threads()) {
+  for (int i = static_cast<int>(threadIdx.x); i < rows * across; i += kThreads) {
     f(i / across, i % across * kVec);
   }
 }
@@ -149,21 +149,6 @@ __device__ inline Vec operator*(float a, Vec x) {
   }
   return x;
 }
-__device__ inline Vec operator+(Vec a, const Vec& b) {
-#pragma unroll
-  for (int i = 0; i < kVec; ++i) {
-    a.v[i] += b.v[i];
-  }
-  return a;
-}
-__device__ inline float total(const Vec& x) {
-  float sum = 0.0F;
-#pragma unroll
-  for (const float v : x.v) {
-    sum += v;
-  }
-  return sum;
-}
 __device__ inline float dot(const Vec& a, const Vec& b) {
   float sum = 0.0F;
 #pragma unroll
@@ -173,25 +158,36 @@ __device__ inline float dot(const Vec& a, const Vec& b) {
   return sum;
 }
 
-// The sum over a row's columns, eight lanes for each row, of term(row, column), which is that of
-// kVec columns: f(row, sum) on one lane.
-template <class Term, class F>
-__device__ inline void each_row_sum(int rows, int columns, const Term& term, const F& f) {
-  constexpr int kLanes = 8;
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  for (int row = static_cast<int>(threadIdx.x) / kLanes; row < rows; row += threads() / kLanes) {
-    float sum = 0.0F;
-    for (int column = lane * kVec; column < columns; column += kLanes * kVec) {
-      sum += term(row, column);
-    }
+// e^x; what is rounded to 16 bits takes the quick one.
+template <class T>
+__device__ inline float exponential(float x) {
+  return sizeof(T) == 2 ? __expf(x) : expf(x);
+}
+
+// kRows x kColumns of a matrix that has `rows` and `columns`, zeros beyond, to rows that lie
+// kColumns
+// + kTileGap apart. See mma::commit_copies.
+template <int kRows, int kColumns, class T>
+__device__ inline void bring(T* to, const Matrix<T>& from, int rows, int columns) {
+  constexpr int kPiece = 16 / static_cast<int>(sizeof(T));
+  constexpr int kAcross = kColumns / kPiece;
+  constexpr int kStep = kThreads / kAcross;
+  const int first = static_cast<int>(threadIdx.x) / kAcross;
+  const int column = static_cast<int>(threadIdx.x) % kAcross * kPiece;
+  T* const there = to + first * (kColumns + kTileGap) + column;
+  const T* const here = &from(first, column);
+  const int left = column < columns ? rows - first : 0;
 #pragma unroll
-    for (int other = kLanes / 2; other > 0; other /= 2) {
-      sum += __shfl_xor_sync(0xffffffffU, sum, other);
-    }
-    if (lane == 0) {
-      f(row, sum);
+  for (int row = 0; row < kRows; row += kStep) {
+    if (kRows % kStep == 0 || first + row < kRows) {
+      strip::bring_16(there + row * (kColumns + kTileGap), here + row * from.stride, row < left);
     }
   }
+}
+// A chunk's tile.
+template <int kColumns, class T>
+__device__ inline void bring(T* to, const Matrix<T>& from, int columns) {
+  bring<kC, kColumns>(to, from, kC, columns);
 }
 
 // Shared memory, handed out piece by piece. On the host it counts what will be taken.
@@ -199,10 +195,6 @@ class Pool {
  public:
   __host__ __device__ explicit Pool(char* at) : at_(at) {}
 
-  template <class T>
-  __host__ __device__ Matrix<T> matrix(int rows, int columns) {
-    return {vector<T>(rows * (columns + kTileGap)), columns + kTileGap};
-  }
   template <class T>
   __host__ __device__ T* vector(int count) {
     T* const out = reinterpret_cast<T*>(at_ + used_);
