@@ -17,6 +17,10 @@ constexpr const char* kExperts =
     R"({"target_modules": ["q_proj", "v_proj"],
         "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]})";
 
+constexpr const char* kExpertsOfLayers =
+    R"({"target_modules": ["q_proj", "v_proj", "router.proj"],
+        "target_parameters": ["experts.gate_up_proj", "experts.down_proj"]})";
+
 const Kind kKinds[] = {
     {"lora", "{}", 0.3},
     {"dora", R"({"rank_pattern": {"v_proj": 2}})", 0.0, true},
@@ -33,6 +37,8 @@ const Kind kKinds[] = {
     {"experts in MXFP4", kExperts, 0.0, false, "../../io/golden/quantised/mxfp4"},
     {"experts beside one for all", "{}", 0.0, false, "glm4_moe"},
     {"experts beside a gated one", "{}", 0.0, false, "qwen3_next"},
+    {"experts beside an MLP", kExpertsOfLayers, 0.0, false, "gemma4_experts"},
+    {"words of layers", R"({"modules_to_save": ["embed_tokens_per_layer"]})", 0.2, true, "gemma4"},
 };
 
 TrainOptions run_of(const Kind& kind, const std::string& folder) {
