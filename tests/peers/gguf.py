@@ -126,7 +126,7 @@ def make(name, dtype):
     vocab = {"qwen2": lambda: byte_level(folder, "qwen2"), "qwen3": lambda: byte_level(folder, "qwen2"),
              "llama": lambda: byte_level(folder, "llama-bpe"), "smol": lambda: byte_level(folder, "smollm"),
              **dict.fromkeys(["mistral", "gemma3", "gemma2", "mixtral", "ernie4_5"], lambda: pieces(folder)),
-             **dict.fromkeys(["gemma4", "gemma4_keys"], lambda: pieces_with_merges(folder)),
+             **dict.fromkeys(["gemma4", "gemma4_keys", "gemma4_experts"], lambda: pieces_with_merges(folder)),
              **dict.fromkeys(["glm4", "glm4_moe"], lambda: byte_level(folder, "glm4"))}.get(
                  name, lambda: byte_level(folder, "qwen2"))()
     common = dict(vocab_size=vocab, hidden_size=256, intermediate_size=512, num_hidden_layers=12, num_attention_heads=8,
@@ -153,6 +153,9 @@ def make(name, dtype):
             final_logit_softcapping=30.0, layer_types=["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"] * 2),
         "gemma4_keys": lambda: t.Gemma4TextConfig(**{**common, "num_hidden_layers": 6}, head_dim=32, global_head_dim=64, sliding_window=64,
             hidden_size_per_layer_input=0, attention_k_eq_v=True, final_logit_softcapping=20.0, num_global_key_value_heads=2, tie_word_embeddings=False),
+        "gemma4_experts": lambda: t.Gemma4TextConfig(**few, head_dim=32, global_head_dim=64, sliding_window=64, hidden_size_per_layer_input=0,
+            attention_k_eq_v=True, final_logit_softcapping=30.0, num_global_key_value_heads=2, enable_moe_block=True, num_experts=6,
+            top_k_experts=2, moe_intermediate_size=256),
         "granite": lambda: t.GraniteConfig(**common, embedding_multiplier=12.0, logits_scaling=8.0, residual_multiplier=0.22,
                                            attention_multiplier=0.0078125, tie_word_embeddings=True),
         "smollm3": lambda: t.SmolLM3Config(**{**common, "num_hidden_layers": 4}, tie_word_embeddings=True, pad_token_id=1),
@@ -304,7 +307,7 @@ def quantised(name, folder, plain):
 
 
 good = True
-for family in os.environ.get("GGUF_FAMILIES", "qwen2 qwen3 llama smol mistral gemma3 gemma2 gemma4 gemma4_keys granite smollm3 seed_oss olmo2 olmo3 exaone4 starcoder2 phi3 "
+for family in os.environ.get("GGUF_FAMILIES", "qwen2 qwen3 llama smol mistral gemma3 gemma2 gemma4 gemma4_keys gemma4_experts granite smollm3 seed_oss olmo2 olmo3 exaone4 starcoder2 phi3 "
                              "phi3_window glm4 ernie4_5 hunyuan hunyuan_plain cohere2 ministral3 qwen3_moe mixtral olmoe gpt_oss gpt_oss_mxfp4 glm4_moe "
                              "qwen3_5 qwen3_5_tied qwen3_5_moe qwen3_next qwen3_next_equal lfm2").split():
     for dtype in os.environ.get("GGUF_DTYPES", "bfloat16 float32 float16").split():

@@ -20,7 +20,7 @@ sys.path = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__).re
 import torch  # noqa: E402
 import transformers  # noqa: E402
 
-FAMILIES = ("llama qwen2 qwen3 gemma4 gemma4_keys granite olmo2 phi3 glm4 ernie4_5 hunyuan cohere2 ministral3 qwen3_moe mixtral olmoe gpt_oss glm4_moe qwen3_5 "
+FAMILIES = ("llama qwen2 qwen3 gemma4 gemma4_keys gemma4_experts granite olmo2 phi3 glm4 ernie4_5 hunyuan cohere2 ministral3 qwen3_moe mixtral olmoe gpt_oss glm4_moe qwen3_5 "
             "qwen3_5_moe qwen3_next lfm2").split()
 LENGTH, TEXTS = 24, 20
 # What float16 weights and llama.cpp's own rounding (its cache and some products are in float16) leave of the largest logit.
@@ -74,6 +74,10 @@ def make(folder, kind):
         "gemma4_keys": lambda: t.Gemma4TextConfig(
             **{**common, "num_hidden_layers": 6}, head_dim=32, global_head_dim=64, sliding_window=8, hidden_size_per_layer_input=0,
             attention_k_eq_v=True, final_logit_softcapping=20.0, num_global_key_value_heads=2, tie_word_embeddings=False),
+        "gemma4_experts": lambda: t.Gemma4TextConfig(
+            **{**common, "num_hidden_layers": 4}, head_dim=32, global_head_dim=64, sliding_window=8, hidden_size_per_layer_input=0,
+            attention_k_eq_v=True, final_logit_softcapping=30.0, num_global_key_value_heads=2, enable_moe_block=True, num_experts=6,
+            top_k_experts=2, moe_intermediate_size=256),
         "lfm2": lambda: t.Lfm2Config(**common, conv_L_cache=3, block_auto_adjust_ff_dim=False, pad_token_id=0,
                                      layer_types=["conv", "full_attention"]),
         "granite": lambda: t.GraniteConfig(**common, embedding_multiplier=4.0, logits_scaling=4.0, residual_multiplier=0.5,
@@ -94,7 +98,7 @@ def in_halves(folder):
     """The model as the f16 file has it: matrices in float16."""
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     for name, p in model.named_parameters():
-        if p.dim() > 1 and not name.endswith(("mlp.gate.weight", "router.weight", "conv.weight", "conv1d.weight", "_bias",
+        if p.dim() > 1 and not name.endswith(("mlp.gate.weight", "router.weight", "router.proj.weight", "conv.weight", "conv1d.weight", "_bias",
                                                          "shared_expert_gate.weight")):
             p.data = p.data.half().float()
     return model

@@ -90,7 +90,12 @@ void add_gemma4(const MetadataReader& r, Json& config, int64_t layers) {
   }
   const GgufTensor* const words = r.file().find("per_layer_token_embd.weight");
   config["attention_k_eq_v"] = keys_alone;
-  config["enable_moe_block"] = false;
+  config["enable_moe_block"] = r.integer("expert_count").value_or(0) > 0;
+  if (config["enable_moe_block"].get<bool>()) {
+    config["num_experts"] = r.size("expert_count");
+    config["top_k_experts"] = r.size("expert_used_count");
+    config["moe_intermediate_size"] = r.size("expert_feed_forward_length");
+  }
   config["final_logit_softcapping"] =
       r.number("final_logit_softcapping").value_or(30.0);  // as the runtime has it
   config["global_head_dim"] = r.head_dim();

@@ -74,9 +74,16 @@ constexpr auto operator+(const std::array<GgufTensorName, A>& a,
   std::ranges::copy(b, std::ranges::copy(a, both.begin()).out);
   return both;
 }
+constexpr auto kGemma4Experts =
+    std::to_array<GgufTensorName>({{"ffn_gate_inp", "router.proj"},
+                                   {"ffn_gate_inp.scale", "router.scale"},
+                                   {"ffn_down_exps.scale", "router.per_expert_scale"},
+                                   {"pre_ffw_norm_2", "pre_feedforward_layernorm_2"},
+                                   {"post_ffw_norm_1", "post_feedforward_layernorm_1"},
+                                   {"post_ffw_norm_2", "post_feedforward_layernorm_2"}});
 constexpr auto kQwen35 = kDelta + kFourProjections;
 constexpr auto kQwen35Moe = kQwen35 + kSharedExpert;
-constexpr auto kGemma4 = kBothSides + kWordsOfLayers;
+constexpr auto kGemma4 = kBothSides + kWordsOfLayers + kGemma4Experts;
 constexpr auto kQwen3Next = kDelta + kTwoProjections + kSharedExpert;
 
 constexpr GgufTensorName kLfm2[] = {{"attn_norm", "operator_norm"},
@@ -97,6 +104,8 @@ constexpr GgufExperts kExpertsAsOne{"mlp.experts.", "gate_up_proj", "gate_up_pro
                                     true};
 constexpr GgufExperts kExpertsJoined{"mlp.experts.", "gate_proj", "up_proj",
                                      "down_proj",    false,       true};
+constexpr GgufExperts kGemma4Joined{"experts.", "gate_proj", "up_proj", "down_proj",
+                                    false,      true,        true};
 
 // Of rows with one architecture the first that a file fits is its own: see fits.
 constexpr GgufFamily kFamilies[] = {
@@ -113,7 +122,8 @@ constexpr GgufFamily kFamilies[] = {
      false, kExpertsJoined},
     {"gemma2", "gemma2", "Gemma2ForCausalLM", false, true, kBothSides},
     {"gemma3", "gemma3_text", "Gemma3ForCausalLM", false, true, kBothSides},
-    {"gemma4", "gemma4_text", "Gemma4ForCausalLM", false, false, kGemma4},
+    {"gemma4", "gemma4_text", "Gemma4ForCausalLM", false, false, kGemma4, false, false,
+     kGemma4Joined},
     {"granite", "granite", "GraniteForCausalLM", true, false, {}, true, true},
     {"smollm3", "smollm3", "SmolLM3ForCausalLM", true, false, {}, true, true},
     {"seed_oss", "seed_oss", "SeedOssForCausalLM", false, false, kBehind},

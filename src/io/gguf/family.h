@@ -26,6 +26,8 @@ struct GgufExperts {
   bool as_one = false;
   // They are published in two tensors (io/joined_experts.h), and go by names of their own here.
   bool joined = false;
+  // A file has gate and up of all experts in one tensor, of each the rows of its gate first.
+  bool gate_up = false;
 };
 
 struct GgufFamily {

@@ -41,7 +41,8 @@ constexpr std::array<GgufTensorName, 9> kWhole{{
 
 constexpr std::string_view kLayers = "model.layers.", kBlocks = "blk.";
 constexpr int64_t kMostExperts = 1 << 14;  // as of a config.json
-constexpr std::string_view kGate = "ffn_gate_exps", kUp = "ffn_up_exps", kDown = "ffn_down_exps";
+constexpr std::string_view kGate = "ffn_gate_exps", kUp = "ffn_up_exps", kDown = "ffn_down_exps",
+                           kGateUp = "ffn_gate_up_exps";
 
 // "blk.12.attn_q.weight" -> 12, "attn_q.weight"; nothing where `prefix` does not begin it.
 struct LayerName {
@@ -113,8 +114,8 @@ std::vector<GgufPlace> places_as_one(const GgufExperts& experts, int64_t layer,
   const std::string_view matrix = name.substr(0, name.size() - (bias ? 5 : 0));
   const char* const kind = bias ? "bias" : "weight";
   const auto place = [&](std::string_view part, int turn, int turns) {
-    return GgufPlace{in_layer(kBlocks, layer, fmt::format("{}.{}", part, kind)), -1, !bias, turn,
-                     turns};
+    return GgufPlace{
+        in_layer(kBlocks, layer, fmt::format("{}.{}", part, kind)), -1, 0, 1, !bias, turn, turns};
   };
   if (matrix == experts.down) {
     return {place(kDown, 0, 1)};
@@ -133,6 +134,10 @@ std::vector<GgufPlace> place_apart(const GgufExperts& experts, int64_t layer,
     return {};
   }
   name = name.substr(1, name.size() - 8);
+  if (experts.gate_up && (name == experts.gate || name == experts.up)) {
+    return {{in_layer(kBlocks, layer, fmt::format("{}.weight", kGateUp)), expert,
+             name == experts.up ? 1 : 0, 2}};
+  }
   const std::string_view part = name == experts.gate   ? kGate
                                 : name == experts.up   ? kUp
                                 : name == experts.down ? kDown
@@ -151,6 +156,16 @@ std::optional<std::vector<std::string>> of_experts(const GgufFamily& family, int
   const std::string_view part = name.substr(0, dot);
   const std::string_view kind = dot == std::string_view::npos ? "" : name.substr(dot);
   const std::string_view hf = part == kGate ? e.gate : part == kUp ? e.up : e.down;
+  if (e.gate_up && part == kGateUp && kind == ".weight") {
+    std::vector<std::string> names;
+    for (int64_t i = 0; i < count; ++i) {
+      for (const std::string_view matrix : {e.gate, e.up}) {
+        names.push_back(
+            in_layer(kLayers, layer, fmt::format("{}{}.{}.weight", e.block, i, matrix)));
+      }
+    }
+    return names;
+  }
   if (!family.has_experts() || (part != kGate && part != kUp && part != kDown) ||
       (kind != ".weight" && (kind != ".bias" || !e.as_one))) {
     return std::nullopt;

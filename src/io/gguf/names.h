@@ -11,10 +11,11 @@
 
 namespace sft {
 
-// A part of a published tensor: all of a tensor of a file, or one expert's rows of it.
+// A part of a published tensor: all of a tensor of a file, or rows of it that are one expert's.
 struct GgufPlace {
   std::string tensor;
-  int64_t expert = -1;  // its number where each is published by itself; -1: none
+  int64_t expert = -1;      // its number where each is published by itself; -1: none
+  int part = 0, parts = 1;  // which of so many equal parts of the expert's rows
   // Where a published tensor holds all experts: whether the file's matrices are its own turned
   // over, and which of `turns` tensors has every `turns`-th column of it, from `turn` on.
   bool turned = false;

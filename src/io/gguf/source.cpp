@@ -75,6 +75,7 @@ GgufSource::Entry GgufSource::made_of(const std::string& name) const {
     const bool of_many = place.expert >= 0 || place.turned;
     const bool stacked = !out.parts.empty() && place.turns == 1;
     if (tensor == nullptr || (of_many && tensor->shape.size() != 3) ||
+        (place.parts > 1 && tensor->shape[1] % place.parts != 0) ||
         (stacked && (tensor->shape.size() != 2 || out.parts[0].tensor->shape.size() != 2 ||
                      tensor->shape[1] != out.parts[0].tensor->shape[1])) ||
         (!out.parts.empty() && !stacked && tensor->shape != out.parts[0].tensor->shape)) {
@@ -89,6 +90,7 @@ GgufSource::Entry GgufSource::made_of(const std::string& name) const {
   std::vector<int64_t> shape = out.parts[0].tensor->shape;
   if (place.expert >= 0) {
     shape.erase(shape.begin());
+    shape[0] /= place.parts;
   } else if (place.turned) {
     std::swap(shape[1], shape[2]);
   } else if (is_filter(name) && shape.size() == 2) {
@@ -145,9 +147,12 @@ const std::byte* GgufSource::values(const GgufTensor& tensor) const {
 
 const std::byte* GgufSource::values(const Part& part) const {
   const GgufTensor& t = *part.tensor;
-  const uint64_t matrices = part.place.expert >= 0 ? static_cast<uint64_t>(t.shape[0]) : 1;
-  const auto number = static_cast<uint64_t>(std::max<int64_t>(part.place.expert, 0));
-  return values(t) + t.bytes / matrices * number;
+  if (part.place.expert < 0) {
+    return values(t);
+  }
+  const int64_t number = part.place.expert * part.place.parts + part.place.part;
+  return values(t) + t.bytes / static_cast<uint64_t>(t.shape[0] * part.place.parts) *
+                         static_cast<uint64_t>(number);
 }
 
 Shape GgufSource::shape(const std::string& name) const { return entry(name).shape; }

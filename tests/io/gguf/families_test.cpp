@@ -79,7 +79,10 @@ fs::path random_model(const char* family, const fs::path& folder) {
     config["attention_bias"] = false;
     config["final_logit_softcapping"] = 30.0;
     if (config["num_kv_shared_layers"] > 0) {
-      config["num_kv_shared_layers"] = 3;  // the last two before them are a sliding and a full one
+      config["num_kv_shared_layers"] =
+          config["num_hidden_layers"] < 5
+              ? 0
+              : 3;  // the last two before them are a sliding and a full one
     }
     config["rope_parameters"]["full_attention"].erase("factor");
     write_pieces(folder);
@@ -172,6 +175,8 @@ TEST(GgufFamilies, EveryFamilyIsReadAgainAsItWas) {
                              "gemma4_keys",
                              "gemma4_keys_shared",
                              "gemma4_published",
+                             "gemma4_experts",
+                             "gemma4_experts_words",
                              "granite",
                              "smollm3",
                              "seed_oss",

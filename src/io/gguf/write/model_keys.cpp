@@ -232,6 +232,9 @@ class ModelKeys {
     window_pattern();
     number("attention.key_length_swa", model_.head_dim);
     number("attention.value_length_swa", model_.head_dim);
+    if (model_.routing.experts > 0) {
+      number("expert_feed_forward_length", model_.expert_intermediate);
+    }
     number("rope.dimension_count", full_head_dim());
     number("rope.dimension_count_swa", model_.head_dim);
   }

@@ -148,24 +148,28 @@ class Planner : public std::enable_shared_from_this<Planner> {
     }
   }
 
-  // All of a layer's experts are three tensors of the file, which stand where the last one is met.
+  // All of a layer's experts are three tensors of the file, or two, which stand where the last one
+  // is met.
   void add_expert(const std::string& name, const Shape& shape, const GgufPlace& place) {
     const int64_t count = model_.config.routing.experts;
     const std::string layer = place.tensor.substr(0, place.tensor.rfind(".ffn_"));
     auto& matrices = experts_[layer];
-    const std::string kind = name.substr(name.rfind('.', name.size() - 8));  // ".up_proj.weight"
+    const std::string kind =
+        place.parts > 1 ? ".gate_up"
+                        : name.substr(name.rfind('.', name.size() - 8));  // ".up_proj.weight"
     Experts& experts = matrices[kind];
     experts.tensor = place.tensor;
     experts.shape = shape;
-    experts.names.resize(static_cast<size_t>(count));
-    experts.names[static_cast<size_t>(place.expert)] = name;
+    experts.parts = place.parts;
+    experts.names.resize(static_cast<size_t>(count * place.parts));
+    experts.names[static_cast<size_t>(place.expert * place.parts + place.part)] = name;
     if (++experts_seen_[layer] < 3 * count) {
       return;
     }
     for (const auto& [ignored, e] : matrices) {
       const int64_t rows = e.shape[0], width = e.shape[1];
       all_.push_back({e.tensor,
-                      {count, rows, width},
+                      {count, e.parts * rows, width},
                       nullptr,
                       [self = shared_from_this(), names = e.names, rows, width](
                           int64_t begin, int64_t end, float* into) {
@@ -324,7 +328,8 @@ class Planner : public std::enable_shared_from_this<Planner> {
   struct Experts {
     std::string tensor;
     Shape shape;
-    std::vector<std::string> names;  // by the expert's number
+    int64_t parts = 1;
+    std::vector<std::string> names;  // by the expert's number, and its part
   };
 
   const ModelSource& source_;
