@@ -147,7 +147,7 @@ def make(name, dtype):
                                          "intermediate_size": 768}, tie_word_embeddings=True),
         "mistral": lambda: t.MistralConfig(**common, sliding_window=None),
         "gemma3": lambda: t.Gemma3TextConfig(**{**common, "num_hidden_layers": 8}, head_dim=32, sliding_window=64),
-        "gemma2": lambda: t.Gemma2Config(**{**common, "num_hidden_layers": 4}, head_dim=32, sliding_window=64),
+        "gemma2": lambda: t.Gemma2Config(**{**common, "num_hidden_layers": 4}, head_dim=32, query_pre_attn_scalar=32, sliding_window=64),
         "gemma4": lambda: t.Gemma4TextConfig(**{**common, "num_hidden_layers": 8}, head_dim=32, global_head_dim=64, sliding_window=64,
             hidden_size_per_layer_input=32, vocab_size_per_layer_input=vocab, num_kv_shared_layers=4, use_double_wide_mlp=True,
             final_logit_softcapping=30.0, layer_types=["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"] * 2),
