@@ -38,11 +38,9 @@ struct Module {
   int64_t in = 0, out = 0;
 };
 
-// A router is a module of its own kind, whose one parameter can be a target, if it is no layer.
-bool is_router(const ParamSpec& spec, const ModelConfig& config) {
-  return config.routing.experts > 0 && !config.form.router_is_linear && spec.shape.rank() == 2 &&
-         spec.shape[0] == config.routing.experts && spec.pieces.size() == 1 &&
-         spec.name.ends_with(fmt::format(".{}.weight", config.form.router));
+// A router that is no layer is a module of its own kind, whose one parameter can be a target.
+bool is_own_router(const ParamSpec& spec, const ModelConfig& config) {
+  return !config.form.router_is_linear && is_router(spec.name, config);
 }
 
 std::vector<Module> modules_of(const Model& model) {
@@ -50,7 +48,7 @@ std::vector<Module> modules_of(const Model& model) {
   for (const ParamSpec& spec : model.family->parameters(model.config)) {
     for (const ParamPiece& piece : spec.pieces) {
       const std::string name = module_of(piece.name);
-      if (holds_experts(spec.name) || is_router(spec, model.config)) {
+      if (!is_linear(spec.name, model.config)) {
         continue;  // parameters, no layers: see expert_parameters
       }
       if (spec.kind == ParamKind::norm) {
@@ -297,7 +295,7 @@ class Planner {
       if (spec.kind != ParamKind::matrix) {
         continue;
       }
-      if (is_router(spec, model_.config)) {
+      if (is_own_router(spec, model_.config)) {
         Parameter p{spec.name, 1, spec.shape[1], spec.shape[0], {}};
         if (were_layers) {
           p.old_names.push_back(last_name(module_of(spec.name)));

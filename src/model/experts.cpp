@@ -86,6 +86,16 @@ bool holds_experts(std::string_view parameter) {
   return parameter.find(".experts.") != std::string_view::npos;
 }
 
+bool is_router(std::string_view parameter, const ModelConfig& config) {
+  return config.routing.experts > 0 &&
+         parameter.ends_with(fmt::format(".{}.weight", config.form.router));
+}
+
+bool is_linear(std::string_view parameter, const ModelConfig& config) {
+  return !holds_experts(parameter) &&
+         (config.form.router_is_linear || !is_router(parameter, config));
+}
+
 namespace {
 
 void add_router(std::vector<ParamSpec>& specs, const ModelConfig& c, int layer) {

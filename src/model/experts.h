@@ -23,6 +23,10 @@ void read_balance(const Json& config, ModelConfig& model, double coefficient);
 
 // Whether a parameter of ours is of all experts, one behind the other.
 bool holds_experts(std::string_view parameter);
+// Whether it is a router's matrix.
+bool is_router(std::string_view parameter, const ModelConfig& config);
+// Whether it is a linear layer's in transformers: experts are none, nor are routers but some.
+bool is_linear(std::string_view parameter, const ModelConfig& config);
 
 // In the layer's module `form.experts_block`, say "mlp.":
 // The router, "mlp.gate.weight" (experts, hidden), and of all experts one behind the other:

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "io/packed_writer.h"
+#include "model/experts.h"
 
 namespace sft {
 
@@ -29,7 +30,7 @@ std::set<std::string> linear_weights(const Model& model, const BnbConfig& config
     for (const ParamPiece& piece : spec.pieces) {
       const std::string module = piece.name.substr(0, piece.name.rfind('.'));
       if (spec.kind == ParamKind::matrix && spec.shape.rank() == 2 && !spec.words &&
-          config.quantises(module)) {
+          is_linear(spec.name, model.config) && config.quantises(module)) {
         names.insert(piece.name);
       }
     }

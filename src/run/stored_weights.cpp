@@ -1,7 +1,5 @@
 #include "run/stored_weights.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <vector>
 
@@ -33,9 +31,8 @@ void keep_as_stored(Model& shape, const ModelSource* source, DeviceKind device) 
     ParamSpec& kept = specs.emplace_back(*spec);
     kept.trained = false;
     // A router that is stored in float32 beside narrower weights stays so: experts may be close.
-    const bool routes = shape.config.routing.experts > 0 &&
-                        kept.name.ends_with(fmt::format(".{}.weight", shape.config.form.router));
-    if (kept.kind != ParamKind::matrix || holds_experts(kept.name) || routes) {
+    if (kept.kind != ParamKind::matrix || holds_experts(kept.name) ||
+        is_router(kept.name, shape.config)) {
       continue;
     }
     for (ParamPiece& piece : kept.pieces) {

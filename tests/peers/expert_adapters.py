@@ -1,4 +1,4 @@
-"""Adapters on experts beside PEFT, for every family that has experts.
+"""Adapters on experts beside PEFT, for every family that has experts, and on the linear layers of Gemma 4's other forms.
 
 usage: python tests/peers/expert_adapters.py build/sft [case ...]     (peft 0.21, transformers 5.24, trl 1.16, torch, datasets; on the CPU)
 
@@ -25,8 +25,10 @@ from transformers import AutoModelForCausalLM  # noqa: E402
 
 CASES = ["qwen3_moe", "mixtral", "olmoe", "gpt_oss", "gpt_oss_mxfp4", "glm4_moe", "qwen3_next", "qwen3_5_moe", "gemma4_experts",
          "gemma4_experts_words"]  # fmt: skip
+DENSE = ["gemma4_published", "gemma4_keys", "gemma4_keys_shared"]
 PARAMETERS = ["experts.gate_up_proj", "experts.down_proj"]
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj"]
+DENSE_MODULES = [*MODULES, "gate_proj", "up_proj", "down_proj", "per_layer_input_gate", "per_layer_projection"]
 TOKENS = torch.arange(3, 43).reshape(2, 20)
 DATA = HERE.parents[1] / "tests/golden/data/pairs"
 
@@ -71,7 +73,8 @@ def check(program, case, place):
     check_families.make_folder(name, folder)
     if mxfp4:
         in_mxfp4(folder)
-    config = LoraConfig(r=4, lora_alpha=8, target_modules=MODULES, target_parameters=PARAMETERS, task_type="CAUSAL_LM")
+    modules, parameters = (DENSE_MODULES, None) if case in DENSE else (MODULES, PARAMETERS)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=modules, target_parameters=parameters, task_type="CAUSAL_LM")
     model = get_peft_model(load(folder), config)
     torch.manual_seed(9)
     for name, parameter in model.named_parameters():
@@ -93,8 +96,8 @@ def check(program, case, place):
     before, after = (load_file(f / "adapter_model.safetensors") for f in (place / "adapter", place / "again"))
     same = set(before) == set(after) and all(torch.equal(before[key], after[key]) for key in before)
 
-    train(program, folder, place / "own", "--learning_rate", 1e-2, "--lora_r", 4, "--lora_dropout", 0, "--lora_target_modules", *MODULES,
-          "--lora_target_parameters", *PARAMETERS)  # fmt: skip
+    train(program, folder, place / "own", "--learning_rate", 1e-2, "--lora_r", 4, "--lora_dropout", 0, "--lora_target_modules", *modules,
+          *(["--lora_target_parameters", *parameters] if parameters else []))  # fmt: skip
     run(program, "merge", "--model_name_or_path", folder, "--adapter", place / "own", "--output_dir", place / "own_merged", "--dtype", "float32")
     with torch.no_grad():
         in_peft = PeftModel.from_pretrained(load(folder), place / "own").eval()(TOKENS).logits
@@ -111,7 +114,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     program = pathlib.Path(sys.argv[1]).resolve()
     bad = []
-    for case in sys.argv[2:] or CASES:
+    for case in sys.argv[2:] or CASES + DENSE:
         with tempfile.TemporaryDirectory() as place:
             try:
                 good = check(program, case, pathlib.Path(place))
