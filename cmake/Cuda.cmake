@@ -69,6 +69,10 @@ if(SFT_PORTABLE)
   sft_hides_all_but_entry_points(sft_cuda)
   set_target_properties(sft_cuda PROPERTIES SKIP_BUILD_RPATH ON OUTPUT_NAME sft_cuda${CUDAToolkit_VERSION_MAJOR})
   set_target_properties(sft_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static)
+  # Code for many cards lies packed in the library. What CUDA 13 packs is a tenth of it, and every driver that runs CUDA 13 reads it; the
+  # drivers that run CUDA 12 read the older form, a third.
+  target_compile_options(sft_cuda PRIVATE
+    $<$<COMPILE_LANGUAGE:CUDA>:$<IF:$<EQUAL:${CUDAToolkit_VERSION_MAJOR},12>,-Xfatbin=-compress-all,--compress-mode=size>>)
 endif()
 # CMake 3.25 knows no C++20 flag for nvcc 13.
 set_target_properties(sft_cuda PROPERTIES
