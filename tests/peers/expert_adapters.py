@@ -1,4 +1,4 @@
-"""Adapters on experts beside PEFT, for every family that has experts, and on the linear layers of Gemma 4's other forms.
+"""Adapters on experts beside PEFT, for every family that has experts, on the linear layers of Gemma 4's other forms, and on a text part's.
 
 usage: python tests/peers/expert_adapters.py build/sft [case ...]     (peft 0.21, transformers 5.24, trl 1.16, torch, datasets; on the CPU)
 
@@ -21,10 +21,12 @@ import check_families  # noqa: E402
 import torch  # noqa: E402
 from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
-from transformers import AutoModelForCausalLM  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText  # noqa: E402
 
 CASES = ["qwen3_moe", "mixtral", "olmoe", "gpt_oss", "gpt_oss_mxfp4", "glm4_moe", "qwen3_next", "qwen3_5_moe", "gemma4_experts",
          "gemma4_experts_words"]  # fmt: skip
+WHOLE = ["gemma4_experts_whole"]  # with towers, which get none
+TOWERS = r".*(vision_tower|audio_tower|embed_vision|embed_audio).*"
 DENSE = ["gemma4_published", "gemma4_keys", "gemma4_keys_shared"]
 PARAMETERS = ["experts.gate_up_proj", "experts.down_proj"]
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj"]
@@ -48,7 +50,9 @@ def in_mxfp4(folder):
 
 
 def load(folder):
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    whole = "text_config" in json.loads((folder / "config.json").read_text())
+    kind = AutoModelForImageTextToText if whole else AutoModelForCausalLM
+    return kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
 
 
 def run(program, *words):
@@ -74,7 +78,8 @@ def check(program, case, place):
     if mxfp4:
         in_mxfp4(folder)
     modules, parameters = (DENSE_MODULES, None) if case in DENSE else (MODULES, PARAMETERS)
-    config = LoraConfig(r=4, lora_alpha=8, target_modules=modules, target_parameters=parameters, task_type="CAUSAL_LM")
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=modules, target_parameters=parameters, task_type="CAUSAL_LM",
+                        exclude_modules=TOWERS if case in WHOLE else None)  # fmt: skip
     model = get_peft_model(load(folder), config)
     torch.manual_seed(9)
     for name, parameter in model.named_parameters():
@@ -114,7 +119,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     program = pathlib.Path(sys.argv[1]).resolve()
     bad = []
-    for case in sys.argv[2:] or CASES + DENSE:
+    for case in sys.argv[2:] or CASES + DENSE + WHOLE:
         with tempfile.TemporaryDirectory() as place:
             try:
                 good = check(program, case, pathlib.Path(place))
