@@ -41,6 +41,9 @@ AdapterFiles AdapterFiles::read(const fs::path& folder) {
   const SafetensorsFile weights(folder / kWeights);
   for (const StoredTensor& tensor : weights.tensors()) {
     const std::string name = adapter_name_in_part(tensor.name);
+    if (name != tensor.name) {
+      files.config.text_part = kTextModule;
+    }
     std::vector<float>& values = files.values[name];
     values.resize(static_cast<size_t>(tensor.elements()));
     weights.read_f32(tensor, values.data());

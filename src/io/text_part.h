@@ -37,6 +37,8 @@ class TextNames {
 // A tensor's name in an adapter of the larger model, as PEFT names modules in memory, and back.
 std::string adapter_name_in_whole(const std::string& name);
 std::string adapter_name_in_part(const std::string& name);
+// What stands behind "model." in names of a whole's text part.
+inline constexpr std::string_view kTextModule = "language_model.";
 
 // Sets a key where config.json has the text model's: at the top, or in "text_config".
 void set_in_text_part(JsonEditor& config, const std::string& key, const Json& value);

@@ -141,7 +141,7 @@ class Chooser {
   }
 
   bool operator()(const Module& m) const {
-    const std::string& name = m.name;
+    const std::string name = in_whole(m.name);
     if (exclude_ ? (*exclude_)(name) : ends_with_one(name, config_.exclude_modules)) {
       return false;
     }
@@ -165,6 +165,13 @@ class Chooser {
   }
 
  private:
+  std::string in_whole(const std::string& name) const {
+    constexpr std::string_view kModel = "model.";
+    return name.starts_with(kModel)
+               ? fmt::format("{}{}{}", kModel, config_.text_part, name.substr(kModel.size()))
+               : name;
+  }
+
   const LoraConfig& config_;
   bool all_ = false;
   std::optional<FullMatch> target_, exclude_;

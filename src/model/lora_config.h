@@ -46,6 +46,9 @@ struct LoraConfig {
   // How A and B begin: "true" (A uniform, B zero), "false" (both uniform), "gaussian", "pissa",
   // "pissa_niter_<N>", "olora"; of an adapter that is there also "eva" and "orthogonal".
   std::string init = "true";
+  // Where the model is a part of a whole, what stands behind "model." in the names that PEFT looks
+  // at: "language_model.".
+  std::string text_part;
   std::string base_model;
   std::optional<std::string> base_revision;
 

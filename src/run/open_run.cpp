@@ -154,6 +154,9 @@ void OpenRun::say_adapter_options() const {
 void OpenRun::add_adapter() {
   const AdapterFiles* const given = given_adapter_ ? &*given_adapter_ : nullptr;
   LoraConfig config = given != nullptr ? given->config : LoraConfig::from_options(options_.model);
+  if (source_ && source_->is_part()) {
+    config.text_part = kTextModule;
+  }
   const std::vector<int64_t> added =
       given == nullptr && source_ ? source_->added_tokens() : std::vector<int64_t>();
   if (!added.empty()) {

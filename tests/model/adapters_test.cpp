@@ -56,6 +56,19 @@ TEST(Adapters, names_are_ends_and_expressions_are_whole) {
   }
 }
 
+TEST(Adapters, names_of_a_text_part_are_those_of_the_whole) {
+  const char* const expression = "model\\.language_model\\.layers\\..*\\.q_proj";
+  EXPECT_THROW(plan_adapters(tiny(), expressed(expression)), Error);
+  LoraConfig c = expressed(expression);
+  c.text_part = "language_model.";
+  EXPECT_EQ(targets_of(c), targets_of(named({"q_proj"})));
+  c.exclude_expression = ".*language_model\\.layers\\.0\\..*";
+  EXPECT_EQ(targets_of(c).size(), static_cast<size_t>(tiny().config.layers) - 1);
+  c = named({"model.language_model.layers.0.mlp.up_proj"});
+  c.text_part = "language_model.";
+  EXPECT_EQ(targets_of(c), std::set<std::string>{"model.layers.0.mlp.up_proj"});
+}
+
 TEST(Adapters, layers_are_left_out_and_ranks_differ) {
   LoraConfig c = named({"q_proj", "up_proj"});
   c.layers_to_transform = {1};
