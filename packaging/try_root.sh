@@ -15,7 +15,8 @@ cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 for file in /etc/pip.conf /etc/resolv.conf /etc/hosts; do [ ! -e "$file" ] || cp -L "$file" "$root$file"; done
 rm -rf "$root/root/try"
 mkdir -p "$root/root/try"
-cp -r "$dist" "$source/examples" "$root/root/try/"
+cp -r "$dist" "$root/root/try/dist"
+cp -r "$source/examples" "$root/root/try/"
 cp "$source/tests/data/golden/mix/chat.parquet" "$root/root/try/"
 variables=$(env | grep -E '^(PIP_(CERT|INDEX_URL|EXTRA_INDEX_URL)|https?_proxy|no_proxy)=' | tr '\n' ' ')
 inside() {  # what is tried, a command line; prints the seconds by the clock and those of the processors
@@ -43,5 +44,5 @@ inside "parquet, by the library beside it" "w/bin/sft inspect --model_name_or_pa
 inside "sft --version, --help, doctor, man" "w/bin/sft --version && w/bin/sft --help && w/bin/sft doctor && w/bin/sft man"
 inside "pipx: installed and run" "python3 -m venv t && t/bin/pip install -q pipx && t/bin/pipx install -q dist/sft_cpp-*.whl && /root/.local/bin/sft --version"
 inside "uv tool: installed and run" "rm -f /root/.local/bin/sft && t/bin/pip install -q uv && t/bin/uv tool install -q dist/sft_cpp-*.whl && /root/.local/bin/sft --version"
-inside "the tarball: five steps" "tar xzf dist/sft-*.tar.gz && sft-*-linux-*/bin/sft $train out $rows"
+inside "the tarball: five steps" "tar xzf dist/sft-*-linux-*.tar.gz && sft-*-linux-*/bin/sft $train out $rows"
 inside "the Debian package: five steps" "dpkg -i dist/sft-cpp_*.deb && sft $train out $rows && dpkg -L sft-cpp | grep -q man1/sft.1 && dpkg -r sft-cpp"
