@@ -118,7 +118,7 @@ TEST(GatedDelta, of_the_sizes_that_models_have) {
   for (const DeltaHeads& heads : {DeltaHeads{1, 2, 128, 128, true}, DeltaHeads{1, 3, 64, 64},
                                   DeltaHeads{1, 1, 80, 100}, DeltaHeads{2, 2, 32, 128}}) {
     SCOPED_TRACE(fmt::format("{} {}", heads.key_dim, heads.value_dim));
-    OpCase c = delta_case(heads, {0, 70, 135}, 136);
+    OpCase c = delta_case(heads, {0, 90, 160}, 162);
     c.gradient_tolerance = 3e-5;
     c.checked = 3;
     check_op(c);

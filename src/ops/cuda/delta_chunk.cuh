@@ -54,16 +54,17 @@ struct Decays {
 template <class T>
 struct Chunk {
   const Layer<T>& l;
-  int64_t index;  // among the tiles of value heads
-  int64_t key_index;
-  int head;
+  int head, key_head;
+  int64_t index;      // among the tiles of value heads
+  int64_t key_index;  // and of key heads
   int start, length;
 
   __device__ Chunk(const Layer<T>& layer, int64_t chunk, int value_head)
       : l(layer),
-        index(chunk * layer.heads.value_heads + value_head),
-        key_index(chunk * layer.heads.key_heads + value_head / layer.heads.served()),
         head(value_head),
+        key_head(value_head / layer.heads.served()),
+        index(chunk * layer.heads.value_heads + value_head),
+        key_index(chunk * layer.heads.key_heads + key_head),
         start(layer.chunk_start()[chunk]),
         length(layer.chunk_length()[chunk]) {}
 
@@ -102,15 +103,37 @@ struct Chunk {
     return l.aligned && left > 0 ? load_vec(row + column) : load_some(row + column, left);
   }
   __device__ void store(T* row, int token, int column, const Vec& x) const {
-    const int left = token < length ? l.heads.value_dim - column : 0;
-    if (l.aligned && left > 0) {
-      store_vec(row + column, x);
+    store(row, token, column, x, l.heads.value_dim);
+  }
+  __device__ void store(T* row, int token, int column, const Vec& x, int width) const {
+    const int left = token < length ? width - column : 0;
+    if (l.aligned && width % kVec == 0) {
+      if (left > 0) {
+        store_vec(row + column, x);
+      }
     } else {
       store_some(row + column, x, left);
     }
   }
-  __device__ Vec value(int token, int column) const {
-    return load(l.qkv + value_at(token), token, column);
+  // The same of a row of qkv with `width` numbers, as they lie there.
+  __device__ Packed<T> raw(const T* row, int token, int column, int width) const {
+    const int left = token < length ? width - column : 0;
+    if (left <= 0) {
+      return {};
+    }
+    return l.aligned && width % kVec == 0 ? *reinterpret_cast<const Packed<T>*>(row + column)
+                                          : pack<T>(load_some(row + column, left));
+  }
+  __device__ Packed<T> value(int token, int column) const {
+    return raw(l.qkv + value_at(token), token, column, l.heads.value_dim);
+  }
+  // Of this key head's queries or keys.
+  __device__ int64_t key_at(int token, bool of_keys) const {
+    return (start + token) * l.heads.row() + (of_keys ? l.heads.keys() : 0) +
+           int64_t{key_head} * l.heads.key_dim;
+  }
+  __device__ Packed<T> query_or_key(int token, int column, bool of_keys) const {
+    return raw(l.qkv + key_at(token, of_keys), token, column, l.heads.key_dim);
   }
 
  private:
@@ -125,12 +148,46 @@ struct Chunk {
   }
 };
 
-// Calls f(row, column) for each kVec numbers of a matrix, shared out over the threads.
-template <class F>
+// What the rates of a chunk's tokens are made of, of one token by each of the first kC threads.
+struct Rates {
+  float b, a;
+};
+template <class T>
+__device__ inline Rates load_rates(const Chunk<T>& c) {
+  const int token = static_cast<int>(threadIdx.x);
+  if (token >= c.length) {
+    return {};
+  }
+  const T* const rate = c.l.rates + c.rate_at(token);
+  return {widen(rate[0]), widen(rate[c.l.heads.a_after()]) + widen(c.l.dt_bias[c.head])};
+}
+
+// How kVec numbers of a matrix with up to kColumns columns are shared out over the threads: each
+// has one column, and rows kStep apart from its first on.
+template <int kColumns>
+struct Share {
+  static constexpr int kLanes = kColumns / kVec;  // threads of a row, neighbours in a warp
+  static constexpr int kStep = kThreads / kLanes;
+  const int row = static_cast<int>(threadIdx.x) / kLanes;
+  const int column = static_cast<int>(threadIdx.x) % kLanes * kVec;
+
+  static __device__ float row_sum(float x) {
+#pragma unroll
+    for (int other = kLanes / 2; other > 0; other /= 2) {
+      x += __shfl_xor_sync(0xffffffffU, x, other);
+    }
+    return x;
+  }
+};
+// Calls f(row, column) for each kVec numbers of a matrix.
+template <int kColumns, class F>
 __device__ inline void each(int rows, int columns, const F& f) {
-  const int across = columns / kVec;
-  for (int i = static_cast<int>(threadIdx.x); i < rows * across; i += kThreads) {
-    f(i / across, i % across * kVec);
+  const Share<kColumns> share;
+  if (share.column < columns) {
+#pragma unroll 4
+    for (int row = share.row; row < rows; row += Share<kColumns>::kStep) {
+      f(row, share.column);
+    }
   }
 }
 

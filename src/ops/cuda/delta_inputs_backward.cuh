@@ -24,6 +24,7 @@ struct InputsMemory {
   T* state;       // of half of the keys
   T* square;      // (kC, kC): T, then gradients of scores and of L, then sums to be added up
   float *high, *low, *learn;
+  float* rate;       // a + dt_bias
   float* of_values;  // the part of beta's gradient that comes from values
   __host__ __device__ explicit InputsMemory(Pool& p)
       : query(p.vector<T>(kC * kRow)),
@@ -36,6 +37,7 @@ struct InputsMemory {
         high(p.vector<float>(kC)),
         low(p.vector<float>(kC)),
         learn(p.vector<float>(kC)),
+        rate(p.vector<float>(kC)),
         of_values(p.vector<float>(kC)) {}
 };
 
@@ -60,7 +62,14 @@ class InputsBackward {
   }
 
   // Those of query and key, before they were normed.
-  __device__ void write(const Chunk<T>& c, int key_head, T* grad_qkv) {
+  __device__ void write(const Chunk<T>& c, T* grad_qkv) {
+    Packed<T> raw[kRows][2];
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const int row = share.row + i * share.kStep;
+      raw[i][0] = c.query_or_key(row, share.column, false);
+      raw[i][1] = c.query_or_key(row, share.column, true);
+    }
     __syncthreads();
     const Matrix<float> query{reinterpret_cast<float*>(m.query), kRow};
     const Matrix<float> key{query.at + kC * kRow, kRow};
@@ -73,25 +82,23 @@ class InputsBackward {
     store(of_key, key);
     __syncthreads();
     // x scale / |x| has the gradient scale / |x| (g - x (g x) / |x|^2).
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    for (int row = static_cast<int>(threadIdx.x) / 32; row < c.length; row += kWarps) {
-      for (const bool of_keys : {false, true}) {
-        const int64_t at = (c.start + row) * l.heads.row() + (of_keys ? l.heads.keys() : 0) +
-                           int64_t{key_head} * l.heads.key_dim;
-        const Matrix<float>& grad = of_keys ? key : query;
-        const float scale = of_keys ? 1.0F : l.query_scale();
-        float squares = 0.0F;
-        float dot = 0.0F;
-        for (int k = lane; k < l.heads.key_dim; k += 32) {
-          const float x = widen(l.qkv[at + k]);
-          squares += x * x;
-          dot += x * grad(row, k);
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const int row = share.row + i * share.kStep;
+#pragma unroll
+      for (int of_keys = 0; of_keys < 2; ++of_keys) {
+        const Vec x = unpack(raw[i][of_keys]);
+        const Matrix<float>& grads = of_keys != 0 ? key : query;
+        const Vec grad = load_vec(&grads(row, share.column));
+        const float scale = of_keys != 0 ? 1.0F : l.query_scale();
+        const float by = rsqrtf(Share<D>::row_sum(dot(x, x)) + kNormEps);
+        const float along = Share<D>::row_sum(dot(x, grad)) * by * by;
+        Vec out;
+#pragma unroll
+        for (int k = 0; k < kVec; ++k) {
+          out.v[k] = scale * by * (grad.v[k] - x.v[k] * along);
         }
-        const float by = rsqrtf(warp_sum(squares) + kNormEps);
-        const float along = warp_sum(dot) * by * by;
-        for (int k = lane; k < l.heads.key_dim; k += 32) {
-          grad_qkv[at + k] = narrow<T>(scale * by * (grad(row, k) - widen(l.qkv[at + k]) * along));
-        }
+        c.store(grad_qkv + c.key_at(row, of_keys != 0), row, share.column, out, l.heads.key_dim);
       }
     }
   }
@@ -102,6 +109,7 @@ class InputsBackward {
   static constexpr int kHalf = D / 2;      // a warp's columns of keys or values
   static constexpr int kTokens = kC / 2;   // and of tokens
   static constexpr int kPart = kHalf / 2;  // and of keys whose states are there at a time
+  static constexpr int kRows = kC / Share<D>::kStep;  // of a thread, where rows are shared out
   using Pair = mma::Sums[2];
 
   __device__ int which_key(int part, int row) const {
@@ -116,9 +124,11 @@ class InputsBackward {
                       l.keys() - key, l.values());
     }
   }
-  __device__ float between(int which, int from) const {
-    return exponential<T>((high[which] - m.high[from]) + (low[which] - m.low[from]));
+  // e to the decay from behind one token up to another.
+  __device__ float between(int to, int from) const {
+    return exponential<T>((m.high[to] - m.high[from]) + (m.low[to] - m.low[from]));
   }
+  __device__ int row(int which) const { return first_row + strip::row(which); }
 
   // Tiles on their way in the order in which they are waited for.
   __device__ void begin(const Chunk<T>& c, bool first) {
@@ -146,20 +156,8 @@ class InputsBackward {
       m.high[threadIdx.x] = decays.high[threadIdx.x];
       m.low[threadIdx.x] = decays.low[threadIdx.x];
       m.learn[threadIdx.x] = learns[threadIdx.x];
+      m.rate[threadIdx.x] = load_rates(c).a;
     }
-#pragma unroll
-    for (int which = 0; which < 2; ++which) {
-      const int row = first_row + strip::row(which);
-      high[which] = decays.high[row];
-      low[which] = decays.low[row];
-      learn[which] = learns[row];
-      of_decay[which] = of_learn[which] = 0.0F;
-    }
-#pragma unroll
-    for (float& x : of_columns) {
-      x = 0.0F;
-    }
-    ahead = 0.0F;
   }
 
   // Z in the place of grad_fresh.
@@ -177,6 +175,7 @@ class InputsBackward {
     });
     mma::wait_copies<1>();
     __syncthreads();
+    of_decay[0] = of_decay[1] = of_learn[0] = of_learn[1] = ahead = 0.0F;
   }
 
   // sums = this warp's rows of a with 16 rows of b, of its half's `part`.
@@ -194,7 +193,8 @@ class InputsBackward {
   // Calls f(which, row, column, gradient, score) for each number of 16 columns, which makes the
   // gradient of a product out of that of its score, and returns that of the decay's logarithm.
   template <class F>
-  __device__ void weigh(Pair& of, const Pair& scores, int part, const F& f) {
+  __device__ void weigh(Pair& of, const Pair& scores, int part, float (&of_columns)[8],
+                        const F& f) {
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
 #pragma unroll
@@ -211,15 +211,18 @@ class InputsBackward {
 
   // Of scores and of L.
   __device__ void of_products() {
+    float of_columns[8] = {};
 #pragma unroll
     for (int part = 0; part < 2; ++part) {
       Pair of, scores;
       dot_rows(m.query, m.key, part, scores);
       dot_rows(m.grad_y, m.fresh, part, of);
-      weigh(of, scores, part, [&](int which, int row, int column, float& x, float score) {
-        x *= row >= column ? between(which, column) : 0.0F;
-        return row == column ? 0.0F : score * x;  // D is 1 there
-      });
+      weigh(of, scores, part, of_columns,
+            [&](int which, int row, int column, float& x, float score) {
+              const float decay = between(row, column);
+              x = row >= column ? x * decay : 0.0F;
+              return row == column ? 0.0F : score * x;  // D is 1 there
+            });
       to_square(of, part);
     }
     __syncthreads();
@@ -235,12 +238,24 @@ class InputsBackward {
       Pair scores;
       dot_rows(m.key, m.key, part, scores);
       dot_rows(m.grad_fresh, m.fresh, part, lower[part]);
-      weigh(lower[part], scores, part, [&](int which, int row, int column, float& x, float score) {
-        x = row > column ? -x * between(which, column) : 0.0F;
-        of_learn[which] += score * x;
-        x *= learn[which];
-        return score * x;
-      });
+      weigh(lower[part], scores, part, of_columns,
+            [&](int which, int row, int column, float& x, float score) {
+              const float decay = between(row, column);
+              x = row > column ? -x * decay : 0.0F;
+              of_learn[which] += score * x;
+              x *= m.learn[row];
+              return score * x;
+            });
+    }
+    // Over the strip's rows; each thread keeps one of the sums.
+    const int kept = static_cast<int>(threadIdx.x) % 32 / 4;
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+#pragma unroll
+      for (int other = 4; other < 32; other *= 2) {
+        of_columns[n] += __shfl_xor_sync(0xffffffffU, of_columns[n], other);
+      }
+      of_column = n == kept ? of_columns[n] : of_column;
     }
     __syncthreads();
     to_square(lower[0], 0);
@@ -251,22 +266,18 @@ class InputsBackward {
   }
 
   __device__ void of_values(const Chunk<T>& c, T* grad_qkv) {
-    constexpr int kLanes = 16;
-    const int lane = static_cast<int>(threadIdx.x) % kLanes;
-#pragma unroll 2
-    for (int row = static_cast<int>(threadIdx.x) / kLanes; row < kC; row += kThreads / kLanes) {
-      float sum = 0.0F;
-      const int column = lane * kVec;
-      if (column < l.values()) {
-        const Vec z = load_vec(m.grad_fresh + row * kRow + column);
-        sum = dot(z, c.value(row, column));
-        c.store(grad_qkv + c.value_at(row), row, column, m.learn[row] * z);
-      }
+    Packed<T> value[kRows];
 #pragma unroll
-      for (int other = kLanes / 2; other > 0; other /= 2) {
-        sum += __shfl_xor_sync(0xffffffffU, sum, other);
-      }
-      if (lane == 0) {
+    for (int i = 0; i < kRows; ++i) {
+      value[i] = c.value(share.row + i * share.kStep, share.column);
+    }
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const int row = share.row + i * share.kStep;
+      const Vec z = load_vec(m.grad_fresh + row * kRow + share.column);
+      const float sum = Share<D>::row_sum(dot(z, unpack(value[i])));
+      c.store(grad_qkv + c.value_at(row), row, share.column, m.learn[row] * z);
+      if (share.column == 0) {
         m.of_values[row] = sum;
       }
     }
@@ -281,34 +292,34 @@ class InputsBackward {
     strip::clear(sums);
     strip::add_product<false, true, D, kRow, kRow>(a + first_row * kRow,
                                                    states + half * kPart * kRow, sums);
-    float dots[2] = {0.0F, 0.0F};
+    float2 dots{0.0F, 0.0F};
+    const T* const upper = x + row(0) * kRow + half * kHalf + kPartAt * kPart +
+                           2 * (static_cast<int>(threadIdx.x) % 4);
 #pragma unroll
     for (int n = 0; n < kPart / 8; ++n) {
-#pragma unroll
-      for (int which = 0; which < 2; ++which) {
-        const int column =
-            half * kHalf + kPartAt * kPart + 8 * n + 2 * (static_cast<int>(threadIdx.x) % 4);
-        const float2 with = strip::load_pair(x + (first_row + strip::row(which)) * kRow + column);
-        const float one = sums[n][2 * which];
-        const float two = sums[n][2 * which + 1];
-        dots[which] += one * with.x + two * with.y;
-        mma::Sums& sum = to[kPartAt * kPart / 8 + n];
-        sum[2 * which] += scale[which] * one;
-        sum[2 * which + 1] += scale[which] * two;
-      }
+      const mma::Sums& sum = sums[n];
+      const float2 above = strip::load_pair(upper + 8 * n);
+      const float2 below = strip::load_pair(upper + 8 * kRow + 8 * n);
+      dots.x += sum[0] * above.x + sum[1] * above.y;
+      dots.y += sum[2] * below.x + sum[3] * below.y;
+      mma::Sums& added = to[kPartAt * kPart / 8 + n];
+      added[0] += scale[0] * sum[0];
+      added[1] += scale[0] * sum[1];
+      added[2] += scale[1] * sum[2];
+      added[3] += scale[1] * sum[3];
     }
-    return {dots[0], dots[1]};
+    return dots;
   }
   // (e^G q) S, and w = T (beta e^G k)
   template <int kPartAt>
   __device__ void of_state() {
     mma::wait_copies<0>();
     __syncthreads();
-    const float from_start[2] = {exponential<T>(high[0]), exponential<T>(high[1])};
+    const float from_start[2] = {exponential<T>(m.high[row(0)]), exponential<T>(m.high[row(1)])};
     const float2 asked = of_part<kPartAt>(m.grad_y, m.state, m.query, from_start, of_query);
     of_decay[0] += from_start[0] * asked.x;
     of_decay[1] += from_start[1] * asked.y;
-    const float scale[2] = {-learn[0] * from_start[0], -learn[1] * from_start[1]};
+    const float scale[2] = {-m.learn[row(0)] * from_start[0], -m.learn[row(1)] * from_start[1]};
     const float2 dots = of_part<kPartAt>(m.grad_fresh, m.state, m.key, scale, of_key);
     of_learn[0] -= from_start[0] * dots.x;
     of_learn[1] -= from_start[1] * dots.y;
@@ -319,11 +330,7 @@ class InputsBackward {
   // (e^(last - G) k)^T fresh
   template <int kPartAt>
   __device__ void of_grad_state(const T* states) {
-    float to_end[2];
-#pragma unroll
-    for (int which = 0; which < 2; ++which) {
-      to_end[which] = exponential<T>((m.high[kC - 1] - high[which]) + (m.low[kC - 1] - low[which]));
-    }
+    const float to_end[2] = {between(kC - 1, row(0)), between(kC - 1, row(1))};
     const float2 dots = of_part<kPartAt>(m.fresh, states, m.key, to_end, of_key);
     of_decay[0] -= to_end[0] * dots.x;
     of_decay[1] -= to_end[1] * dots.y;
@@ -380,17 +387,8 @@ class InputsBackward {
         learn_parts[half * kC + first_row + strip::row(which)] = of_learn[which];
       }
     }
-#pragma unroll
-    for (int n = 0; n < kTokens / 4; ++n) {
-#pragma unroll
-      for (int other = 4; other < 32; other *= 2) {
-        of_columns[n] += __shfl_xor_sync(0xffffffffU, of_columns[n], other);
-      }
-      if (lane < 4) {
-        column_parts[first_row / 16 * kC + half * kTokens + n / 2 * 8 + 2 * lane + n % 2] =
-            of_columns[n];
-      }
-    }
+    column_parts[first_row / 16 * kC + half * kTokens + lane / 8 * 8 + 2 * (lane % 4) +
+                 lane / 4 % 2] = of_column;
     ahead = warp_sum(ahead);
     if (lane == 0) {
       ahead_parts[thread / 32] = ahead;
@@ -429,7 +427,7 @@ class InputsBackward {
       const int token = 2 * lane + i;
       if (token < c.length) {
         const int64_t at = c.rate_at(token);
-        const float x = widen(l.rates[at + l.heads.a_after()]) + widen(l.dt_bias[c.head]);
+        const float x = m.rate[token];
         const float rate = -expf(l.a_log[c.head]) * of_step[i];
         const float beta = m.learn[token];
         grad_rates[at] = narrow<T>(learnt[i] * beta * (1.0F - beta));
@@ -448,14 +446,14 @@ class InputsBackward {
 
   const Layer<T>& l;
   const InputsMemory<T, D>& m;
+  const Share<D> share;
   const int first_row = static_cast<int>(threadIdx.x) / 64 * 16;
   const int half = static_cast<int>(threadIdx.x) / 32 % 2;
   mma::Sums of_query[kHalf / 8], of_key[kHalf / 8];
-  // Of the two rows that a thread has: what they are given, and parts of the gradients of the sums
-  // of decays and of beta.
-  float high[2], low[2], learn[2], of_decay[2], of_learn[2];
-  float of_columns[kTokens / 4];  // of the sums of decays, by a thread's columns of scores
-  float ahead;                    // of the sum up to the last token
+  // Parts of the gradients of the sums of decays and of beta, of the two rows that a thread has.
+  float of_decay[2], of_learn[2];
+  float of_column;  // of the sum of decays at the columns of scores, one for each thread of a warp
+  float ahead;      // of the sum up to the last token
 };
 
 // A key head's gradients of a chunk: those of the value heads that it serves, one after the other.
@@ -464,11 +462,12 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 2 : 1)
     inputs_backward_kernel(Layer<T> l, T* grad_qkv, T* grad_rates) {
   const int key_head = static_cast<int>(blockIdx.y);
   const int served = l.heads.served();
-  const Chunk<T> first(l, blockIdx.x, key_head * served);
-  if (first.length == 0) {
+  const auto chunk = [&](int i) { return Chunk<T>(l, blockIdx.x, key_head * served + i); };
+  if (chunk(0).length == 0) {
     for (int i = static_cast<int>(threadIdx.x); i < served; i += kThreads) {
-      l.sums()[first.index + i] = 0.0F;
-      l.sums()[l.space.chunks * l.heads.value_heads + first.index + i] = 0.0F;
+      const int64_t at = chunk(i).index;
+      l.sums()[at] = 0.0F;
+      l.sums()[l.space.chunks * l.heads.value_heads + at] = 0.0F;
     }
     return;
   }
@@ -476,9 +475,9 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 2 : 1)
   const InputsMemory<T, D> memory(shared);
   InputsBackward<T, D> backward(l, memory);
   for (int i = 0; i < served; ++i) {
-    backward.add_head(Chunk<T>(l, blockIdx.x, key_head * served + i), i == 0, grad_qkv, grad_rates);
+    backward.add_head(chunk(i), i == 0, grad_qkv, grad_rates);
   }
-  backward.write(first, key_head, grad_qkv);
+  backward.write(chunk(0), grad_qkv);
 }
 
 }  // namespace sft::delta

@@ -66,14 +66,14 @@ class OfChunk {
     __syncthreads();
     narrow_to(m.query);
     __syncthreads();
-    each(c.length, c.l.values(), [&](int row, int column) {
+    each<D>(c.length, c.l.values(), [&](int row, int column) {
       c.store(y + c.y_at(row), row, column, load_vec(m.query + row * kRow + column));
     });
   }
 
   __device__ void of_fresh(const T* grad_y) {
     const Matrix<T> kept = c.grad_y();
-    each(kC, D, [&](int row, int column) {
+    each<D>(kC, D, [&](int row, int column) {
       const bool there = column < c.l.values();
       const Vec x = there ? c.load(grad_y + c.y_at(row), row, column) : Vec{};
       store_vec(m.values + row * kRow + column, x);
@@ -87,7 +87,7 @@ class OfChunk {
     narrow_to(m.query);
     __syncthreads();
     const Matrix<T> to = c.grad_fresh();
-    each(kC, c.l.values(), [&](int row, int column) {
+    each<D>(kC, c.l.values(), [&](int row, int column) {
       store_vec(&to(row, column), load_vec(m.query + row * kRow + column));
     });
   }
@@ -118,9 +118,9 @@ class OfChunk {
       const int row = token + strip::row(which);
       const int at = first + column;
       const auto between = [&](int other) {
-        return row < other
-                   ? 0.0F
-                   : exponential<T>((m.high[row] - m.high[other]) + (m.low[row] - m.low[other]));
+        const float decay =
+            exponential<T>((m.high[row] - m.high[other]) + (m.low[row] - m.low[other]));
+        return row < other ? 0.0F : decay;
       };
       strip::store_pair(m.scores + row * kSquare + at, a * between(at), b * between(at + 1));
     });

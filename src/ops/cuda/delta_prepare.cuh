@@ -35,20 +35,13 @@ __global__ void table_kernel(Layer<T> l) {
 // Rates of a chunk's tokens: the sums of decays, and sigmoid(b); where there is no token the sum
 // stays as it is and nothing is learnt. Ends with a barrier.
 template <class T>
-__device__ inline void make_rates(const Chunk<T>& c, const Decays& decays, float* learn) {
-  const Layer<T>& l = c.l;
+__device__ inline void make_rates(const Chunk<T>& c, const Rates& rates, const Decays& decays,
+                                  float* learn) {
   const int i = static_cast<int>(threadIdx.x);
   if (i < kC) {
-    float step = 0.0F;
-    float beta = 0.0F;
-    if (i < c.length) {
-      const T* const rate = l.rates + c.rate_at(i);
-      beta = sigmoid(widen(rate[0]));
-      step = -expf(l.a_log[c.head]) *
-             softplus(widen(rate[l.heads.a_after()]) + widen(l.dt_bias[c.head]));
-    }
-    learn[i] = beta;
-    decays.high[i] = step;
+    const bool there = i < c.length;
+    learn[i] = there ? sigmoid(rates.b) : 0.0F;
+    decays.high[i] = there ? -expf(c.l.a_log[c.head]) * softplus(rates.a) : 0.0F;
   }
   __syncthreads();
   if (i < 32) {  // sums of pairs, then over the warp
@@ -101,18 +94,31 @@ class Prepare {
 
   __device__ void run(bool keep_inverse) {
     const bool first = c.head % l.heads.served() == 0;  // of the heads with this key
-    const int64_t key_at = int64_t{c.head / l.heads.served()} * l.heads.key_dim;
-    const auto no_tile = [](int, int, const Vec&) {};
-    norm(l.heads.keys() + key_at, 1.0F, first, c.key(),
-         [&](int row, int column, const Vec& x) { store_vec(m.key + row * kRow + column, x); });
-    if (first) {
-      norm(key_at, l.query_scale(), true, c.query(), no_tile);
+    // All that comes from afar is on its way before anything waits for it.
+    const Rates rates = load_rates(c);
+    Packed<T> key[kRows], value[kRows], query[kRows];
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const int row = share.row + i * share.kStep;
+      key[i] = c.query_or_key(row, share.column, true);
+      value[i] = c.value(row, share.column);
+      if (first) {
+        query[i] = c.query_or_key(row, share.column, false);
+      }
     }
-    each(kC, D, [&](int row, int column) {
-      store_vec(m.value + row * kRow + column, column < l.values() ? c.value(row, column) : Vec{});
-    });
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const int row = share.row + i * share.kStep;
+      const Vec normed = norm(key[i], 1.0F);
+      store_vec(m.key + row * kRow + share.column, normed);
+      store_vec(m.value + row * kRow + share.column, unpack(value[i]));
+      if (first) {
+        keep(normed, c.key(), row);
+        keep(norm(query[i], l.query_scale()), c.query(), row);
+      }
+    }
     const Decays decays{m.high, m.low};
-    make_rates(c, decays, m.learn);
+    make_rates(c, rates, decays, m.learn);
     const int thread = static_cast<int>(threadIdx.x);
     if (thread < kC) {
       c.decays().high[thread] = m.high[thread];
@@ -131,37 +137,16 @@ class Prepare {
   static constexpr int kHalf = D / 2;
   static constexpr int kTokens = kC / 2;
   static constexpr int kBlock = 16;
+  static constexpr int kRows = kC / Share<D>::kStep;  // of a thread, in a tile
 
-  // Normed queries or keys of the chunk, which begin at `from` in its first token's row.
-  template <class F>
-  __device__ void norm(int64_t from, float scale, bool keep, const Matrix<T>& to,
-                       const F& f) const {
-    constexpr int kLanes = kMostColumns / kVec;
-    const int column = static_cast<int>(threadIdx.x) % kLanes * kVec;
-    const bool aligned = l.aligned && l.heads.key_dim % kVec == 0;
-    Vec x[kC * kLanes / kThreads];
-#pragma unroll
-    for (int i = 0; i < kC * kLanes / kThreads; ++i) {
-      const int row = (static_cast<int>(threadIdx.x) + i * kThreads) / kLanes;
-      const T* const at = l.qkv + (c.start + row) * l.heads.row() + from + column;
-      const int left = row < c.length ? l.heads.key_dim - column : 0;
-      x[i] = aligned && left > 0 ? load_vec(at) : load_some(at, left);
-    }
-#pragma unroll
-    for (int i = 0; i < kC * kLanes / kThreads; ++i) {
-      const int row = (static_cast<int>(threadIdx.x) + i * kThreads) / kLanes;
-      float squares = dot(x[i], x[i]);
-#pragma unroll
-      for (int other = kLanes / 2; other > 0; other /= 2) {
-        squares += __shfl_xor_sync(0xffffffffU, squares, other);
-      }
-      const Vec normed = rsqrtf(squares + kNormEps) * scale * x[i];
-      if (column < D) {
-        f(row, column, normed);
-      }
-      if (keep && column < l.keys()) {
-        store_vec(&to(row, column), normed);
-      }
+  // A row's kVec queries or keys, normed.
+  static __device__ Vec norm(const Packed<T>& raw, float scale) {
+    const Vec x = unpack(raw);
+    return rsqrtf(Share<D>::row_sum(dot(x, x)) + kNormEps) * scale * x;
+  }
+  __device__ void keep(const Vec& x, const Matrix<T>& to, int row) const {
+    if (share.column < l.keys()) {
+      store_vec(&to(row, share.column), x);
     }
   }
 
@@ -175,8 +160,9 @@ class Prepare {
     strip::each_pair(sums, [&](int which, int column, float a, float b) {
       const int row = token + strip::row(which);
       const auto weight = [&](int other) {
-        const float decay = (m.high[row] - m.high[other]) + (m.low[row] - m.low[other]);
-        return row > other ? m.learn[row] * exponential<T>(decay) : 0.0F;
+        const float decay =
+            exponential<T>((m.high[row] - m.high[other]) + (m.low[row] - m.low[other]));
+        return row > other ? m.learn[row] * decay : 0.0F;
       };
       const int at = first + column;
       strip::store_pair(m.lower + row * kSquare + at, a * weight(at), b * weight(at + 1));
@@ -259,7 +245,7 @@ class Prepare {
   }
 
   __device__ void weigh(bool keep_inverse) const {
-    each(kC, kC, [&](int row, int column) {
+    each<kC>(kC, kC, [&](int row, int column) {
       const Vec x = load_vec(m.inverse + row * kSquare + column);
       if (keep_inverse) {
         store(c.inverse(), row, column, x);
@@ -294,18 +280,19 @@ class Prepare {
     narrow_to(u, m.value);
     narrow_to(w, m.key);
     __syncthreads();
-    const auto keep = [&](const T* tile, const Matrix<T>& to, int columns) {
-      each(kC, columns, [&](int row, int column) {
+    const auto copy = [&](const T* tile, const Matrix<T>& to, int columns) {
+      each<D>(kC, columns, [&](int row, int column) {
         store_vec(&to(row, column), load_vec(tile + row * kRow + column));
       });
     };
-    keep(m.value, c.u(), l.values());
-    keep(m.key, c.w(), l.keys());
+    copy(m.value, c.u(), l.values());
+    copy(m.key, c.w(), l.keys());
   }
 
   const Chunk<T>& c;
   const Layer<T>& l;
   const PrepareMemory<T, D>& m;
+  const Share<D> share;
   const int token = static_cast<int>(threadIdx.x) / 64 * 16;
   const int half = static_cast<int>(threadIdx.x) / 32 % 2;
 };

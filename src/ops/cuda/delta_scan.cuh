@@ -42,36 +42,31 @@ class Scan {
     const int32_t* const first = l.first_chunk() + blockIdx.x;
     bring_w(first[0], first);
     bring_keys(first[0], first);
+    Ahead next;
+    load(first[0], first, false, next);
     for (int chunk = first[0]; chunk < first[1]; ++chunk) {
       const Chunk<T> c(l, chunk, static_cast<int>(blockIdx.y));
-      const Decays decays = c.decays();
-      Tokens fresh;
-      load(c.u(), fresh);
-      narrow_state(decays.from_start(kC - 1));
+      const Ahead now = next;
+      load(chunk + 1, first, false, next);
+      narrow_state(expf(now.last.x));
       mma::wait_copies<1>();
       __syncthreads();
       keep_state(c.state());
       Tokens said;
       strip::clear(said);
       strip::add_product<false, false, D, kRow, kPart>(m.w + token * kRow, m.state + half, said);
-      const float to_end[2] = {decays.to_end(token + strip::row(0)),
-                               decays.to_end(token + strip::row(1))};
       const Matrix<T> out = c.fresh();
 #pragma unroll
       for (int n = 0; n < kTokenTiles; ++n) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          fresh[n][i] -= said[n][i];
+        for (int which = 0; which < 2; ++which) {
+          const float a = widen(now.values[n][which].x) - said[n][2 * which];
+          const float b = widen(now.values[n][which].y) - said[n][2 * which + 1];
+          keep(out, which, n, a, b);
+          const float to_end = now.to_end(which);
+          strip::store_pair(m.fresh + at(which, n), to_end * a, to_end * b);
         }
       }
-      strip::each_pair(fresh, [&](int which, int column, float a, float b) {
-        const int row = token + strip::row(which);
-        if (from + half + column < l.values()) {
-          strip::store_pair(&out(row, from + half + column), a, b);
-        }
-        strip::store_pair(m.fresh + row * kPart + half + column, to_end[which] * a,
-                          to_end[which] * b);
-      });
       mma::wait_copies<0>();
       __syncthreads();
       bring_w(chunk + 1, first);
@@ -87,36 +82,36 @@ class Scan {
     const int32_t* const first = l.first_chunk() + blockIdx.x;
     bring_keys(first[1] - 1, first);
     bring_queries(first[1] - 1, first);
+    Ahead next;
+    load(first[1] - 1, first, true, next);
     for (int chunk = first[1]; chunk-- > first[0];) {
       const Chunk<T> c(l, chunk, static_cast<int>(blockIdx.y));
-      const Decays decays = c.decays();
-      const Matrix<T> out = c.grad_fresh();
-      Tokens grad;
-      load(out, grad);
-      scale_grad_y(c.grad_y(), decays);
-      narrow_state(decays.from_start(kC - 1));
+      const Ahead now = next;
+      load(chunk - 1, first, true, next);
+#pragma unroll
+      for (int i = 0; i < kShared; ++i) {
+        store_vec(m.grad_y + (share.row + i * share.kStep) * kPart + share.column,
+                  expf(now.from_start[i]) * unpack(now.grad_y[i]));
+      }
+      narrow_state(expf(now.last.x));
       mma::wait_copies<1>();
       __syncthreads();
       keep_state(c.grad_state());
       Tokens sums;
       strip::clear(sums);
       strip::add_product<false, false, D, kRow, kPart>(m.key + token * kRow, m.state + half, sums);
-      const float to_end[2] = {decays.to_end(token + strip::row(0)),
-                               decays.to_end(token + strip::row(1))};
+      const Matrix<T> out = c.grad_fresh();
 #pragma unroll
       for (int n = 0; n < kTokenTiles; ++n) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          grad[n][i] += to_end[i / 2] * sums[n][i];
+        for (int which = 0; which < 2; ++which) {
+          const float to_end = now.to_end(which);
+          const float a = widen(now.values[n][which].x) + to_end * sums[n][2 * which];
+          const float b = widen(now.values[n][which].y) + to_end * sums[n][2 * which + 1];
+          keep(out, which, n, a, b);
+          strip::store_pair(m.fresh + at(which, n), -a, -b);
         }
       }
-      strip::each_pair(grad, [&](int which, int column, float a, float b) {
-        const int row = token + strip::row(which);
-        if (from + half + column < l.values()) {
-          strip::store_pair(&out(row, from + half + column), a, b);
-        }
-        strip::store_pair(m.fresh + row * kPart + half + column, -a, -b);
-      });
       mma::wait_copies<0>();
       __syncthreads();
       bring_keys(chunk - 1, first);
@@ -135,7 +130,20 @@ class Scan {
   static constexpr int kAcross = kWarps / kStrips;  // warps that share one
   static constexpr int kStateTiles = kColumns / kAcross / 8;
   static constexpr int kTokenTiles = kColumns / 2 / 8;
+  static constexpr int kShared = kC / Share<kColumns>::kStep;  // rows of a thread
   using Tokens = mma::Sums[kTokenTiles];
+
+  // What a thread reads of a chunk, one chunk before it is used.
+  struct Ahead {
+    strip::Two<T> values[kTokenTiles][2];  // u, or what is there of the gradient of `fresh`
+    Packed<T> grad_y[kShared];             // of the way back
+    float from_start[kShared];             // likewise, of the rows of grad_y: sums of decays
+    float2 tokens[2], last;                // sums of decays: of its two tokens, of the last one
+
+    __device__ float to_end(int which) const {
+      return expf((last.x - tokens[which].x) + (last.y - tokens[which].y));
+    }
+  };
 
   static __device__ Memory memory() {
     Pool shared = pool();
@@ -164,25 +172,47 @@ class Scan {
     bring_w(chunk, first);
   }
 
-  // This thread's numbers of a tile of values.
-  __device__ void load(const Matrix<T>& tile, Tokens& to) const {
-    strip::each_pair(to, [&](int which, int column, float& a, float& b) {
-      const int at = from + half + column;
-      const float2 x = at < l.values() ? strip::load_pair(&tile(token + strip::row(which), at))
-                                       : float2{0.0F, 0.0F};
-      a = x.x;
-      b = x.y;
-    });
-  }
-  __device__ void scale_grad_y(const Matrix<T>& grad_y, const Decays& decays) const {
-    constexpr int kVecs = kColumns / kVec;
+  __device__ void load(int chunk, const int32_t* first, bool backward, Ahead& to) const {
+    if (!there(chunk, first)) {
+      return;
+    }
+    const Chunk<T> c(l, chunk, static_cast<int>(blockIdx.y));
+    const Decays decays = c.decays();
+    const auto sum = [&](int row) { return float2{decays.high[row], decays.low[row]}; };
+    to.last = sum(kC - 1);
+    const Matrix<T> values = backward ? c.grad_fresh() : c.u();
 #pragma unroll
-    for (int k = 0; k < kC * kVecs / kThreads; ++k) {
-      const int i = static_cast<int>(threadIdx.x) + k * kThreads;
-      const int row = i / kVecs;
-      const int column = i % kVecs * kVec;
-      const Vec x = from + column < l.values() ? delta::load(grad_y, row, from + column) : Vec{};
-      store_vec(m.grad_y + row * kPart + column, decays.from_start(row) * x);
+    for (int which = 0; which < 2; ++which) {
+      const int row = token + strip::row(which);
+      to.tokens[which] = sum(row);
+#pragma unroll
+      for (int n = 0; n < kTokenTiles; ++n) {
+        const int column = from + half + this->column + 8 * n;
+        to.values[n][which] = column < l.values()
+                                  ? *reinterpret_cast<const strip::Two<T>*>(&values(row, column))
+                                  : strip::Two<T>{narrow<T>(0.0F), narrow<T>(0.0F)};
+      }
+    }
+    if (backward) {
+      const Matrix<T> grad_y = c.grad_y();
+#pragma unroll
+      for (int i = 0; i < kShared; ++i) {
+        const int row = share.row + i * share.kStep;
+        to.from_start[i] = decays.high[row];
+        to.grad_y[i] = from + share.column < l.values()
+                           ? *reinterpret_cast<const Packed<T>*>(&grad_y(row, from + share.column))
+                           : Packed<T>{};
+      }
+    }
+  }
+  // Where this thread's numbers of tile n stand in a block's part of a tile of values.
+  __device__ int at(int which, int n) const {
+    return (token + strip::row(which)) * kPart + half + column + 8 * n;
+  }
+  __device__ void keep(const Matrix<T>& to, int which, int n, float a, float b) const {
+    const int place = from + half + column + 8 * n;
+    if (place < l.values()) {
+      strip::store_pair(&to(token + strip::row(which), place), a, b);
     }
   }
   // The state to where it is multiplied from; then it fades.
@@ -194,10 +224,8 @@ class Scan {
     });
   }
   __device__ void keep_state(const Matrix<T>& to) const {
-    each(l.keys(), kColumns, [&](int row, int column) {
-      if (from + column < l.values()) {
-        store_vec(&to(row, from + column), load_vec(m.state + row * kPart + column));
-      }
+    each<kColumns>(l.keys(), l.values() - from, [&](int row, int column) {
+      store_vec(&to(row, from + column), load_vec(m.state + row * kPart + column));
     });
   }
 
@@ -205,6 +233,8 @@ class Scan {
   const Memory m;
   const int from = static_cast<int>(blockIdx.z) * kColumns;  // the block's first column
   const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int column = 2 * (static_cast<int>(threadIdx.x) % 4);  // of this thread in a strip's tile
+  const Share<kColumns> share;
   // Of this warp: its first token, and its first column of tokens' tiles; its first key and column
   // of the state.
   const int token = warp / 2 * 16;

@@ -45,6 +45,12 @@ __device__ inline void bring_16(void* to, const void* from, bool inside) {
 #endif
 }
 
+// Two neighbours as they lie in memory.
+template <class T>
+struct alignas(2 * sizeof(T)) Two {
+  T x, y;
+};
+
 __device__ inline float2 load_pair(const float* x) { return *reinterpret_cast<const float2*>(x); }
 template <class T>
 __device__ inline float2 load_pair(const T* x) {
@@ -76,8 +82,8 @@ __device__ inline void each_pair(Sums (&sums)[kTiles], const F& f) {
 template <int kTiles>
 __device__ inline void clear(Sums (&sums)[kTiles]) {
 #pragma unroll
-  for (Sums& sum : sums) {
-    sum[0] = sum[1] = sum[2] = sum[3] = 0.0F;
+  for (int n = 0; n < kTiles; ++n) {
+    sums[n][0] = sums[n][1] = sums[n][2] = sums[n][3] = 0.0F;
   }
 }
 
