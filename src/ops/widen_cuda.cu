@@ -58,8 +58,11 @@ void decode_as(CudaDevice& gpu, const Format& format, Tensor& y) {
   });
 }
 
-void decode_mxfp4(CudaDevice& gpu, const Tensor& x, Tensor& y) {
-  using Tile = packed::Mxfp4Tile;
+// Launches a kernel whose blocks have a Tile each.
+template <class Tile, class T>
+void decode_tiles(CudaDevice& gpu,
+                  void (*kernel)(const uint8_t*, const uint8_t*, int64_t, int64_t, T*),
+                  const Tensor& x, Tensor& y) {
   const int64_t in = x.shape[x.shape.rank() - 2];
   const int64_t out = x.shape[x.shape.rank() - 1];
   const auto blocks = [](int64_t n, int64_t size) {
@@ -67,10 +70,16 @@ void decode_mxfp4(CudaDevice& gpu, const Tensor& x, Tensor& y) {
   };
   const dim3 grid(blocks(out, Tile::kColumns), blocks(in, Tile::kRows),
                   blocks(x.shape.elements(), in * out));
+  kernel<<<grid, Tile::kThreads, 0, gpu.stream()>>>(
+      x.as<uint8_t>(), x.as<uint8_t>() + scales_at(x.dtype, x.shape), in, out, y.as<T>());
+}
+
+void decode_mxfp4(CudaDevice& gpu, const Tensor& x, Tensor& y) {
+  if (y.dtype == DType::bf16) {
+    return decode_tiles<packed::Mxfp4Bf16Tile>(gpu, packed::mxfp4_bf16_kernel, x, y);
+  }
   with_type(y.dtype, [&](auto type) {
-    using T = decltype(type);
-    packed::mxfp4_kernel<<<grid, Tile::kThreads, 0, gpu.stream()>>>(
-        x.as<uint8_t>(), x.as<uint8_t>() + scales_at(x.dtype, x.shape), in, out, y.as<T>());
+    decode_tiles<packed::Mxfp4Tile>(gpu, packed::mxfp4_kernel<decltype(type)>, x, y);
   });
 }
 

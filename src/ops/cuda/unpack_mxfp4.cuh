@@ -2,6 +2,8 @@
 // on its way through shared memory. Used by widen_cuda.cu.
 #pragma once
 
+#include <cuda_bf16.h>
+
 #include "device/cuda/vec.cuh"
 #include "formats/mxfp4.h"
 
@@ -62,6 +64,93 @@ __global__ void __launch_bounds__(Mxfp4Tile::kThreads)
       store_vec(to, values);
     } else {
       store_some(to, values, out - c);
+    }
+  }
+}
+
+// bfloat16 without a detour: doubles and powers are bfloat16 numbers, and their product is exact.
+struct Mxfp4Bf16Tile {
+  static constexpr int kRows = 128;  // of in: 64 bytes of each column's codes
+  static constexpr int kColumns = 64;
+  static constexpr int kThreads = kColumns / 2 * kRows / static_cast<int>(kMxfp4Block);
+};
+
+// Twice the numbers of four codes, bytes picked from those of the eight magnitudes.
+__device__ inline uint2 mxfp4_doubles(uint32_t codes) {
+  const uint32_t which = codes & 0x7777U;
+  const uint32_t low = __byte_perm(0x40008000U, 0x4000C080U, which);
+  const uint32_t high = __byte_perm(0x40403F00U, 0x41414040U, which);
+  const auto sign = [](uint32_t first, uint32_t second) {
+    return (first & 0x8000U) | (second & 0x80000000U);
+  };
+  return {__byte_perm(low, high, 0x5140) | sign(codes << 12, codes << 24),
+          __byte_perm(low, high, 0x7362) | sign(codes << 4, codes << 16)};
+}
+
+// A thread turns 32 codes of two neighbouring columns into values.
+__global__ void __launch_bounds__(Mxfp4Bf16Tile::kThreads)
+    mxfp4_bf16_kernel(const uint8_t* codes, const uint8_t* exponents, int64_t in, int64_t out,
+                      __nv_bfloat16* y) {
+  using Tile = Mxfp4Bf16Tile;
+  __shared__ __align__(16) uint32_t tile[Tile::kRows][Tile::kColumns / 2];  // pairs of columns
+  constexpr auto kBlock = static_cast<int>(kMxfp4Block);
+  constexpr int kPairs = Tile::kColumns / 2;
+  const int64_t first_row = int64_t{blockIdx.y} * Tile::kRows;
+  const int64_t first_column = int64_t{blockIdx.x} * Tile::kColumns;
+  const int64_t matrix = blockIdx.z;
+  const int pair = static_cast<int>(threadIdx.x) % kPairs;
+  const int from = static_cast<int>(threadIdx.x) / kPairs * kBlock;
+  if (first_row + from < in) {
+    uint4 raw[2] = {};
+    uint32_t power[2] = {};
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int64_t column = first_column + 2 * pair + i;
+      if (column < out) {
+        const int64_t at = (matrix * out + column) * in + first_row + from;
+        raw[i] = __ldg(reinterpret_cast<const uint4*>(codes + at / 2));
+        const float half = mxfp4_half_power(__ldg(exponents + at / kBlock));
+        power[i] = __float_as_uint(half) >> 16 | (__float_as_uint(half) & 0xFFFF0000U);
+      }
+    }
+    const uint32_t words[2][4] = {{raw[0].x, raw[0].y, raw[0].z, raw[0].w},
+                                  {raw[1].x, raw[1].y, raw[1].z, raw[1].w}};
+    const auto times = [](uint32_t a, uint32_t b) {
+      const __nv_bfloat162 product = __hmul2(reinterpret_cast<const __nv_bfloat162&>(a),
+                                             reinterpret_cast<const __nv_bfloat162&>(b));
+      return reinterpret_cast<const uint32_t&>(product);
+    };
+#pragma unroll
+    for (int i = 0; i < kBlock; i += 4) {
+      const uint2 left = mxfp4_doubles(words[0][i / 8] >> (i % 8 * 4));
+      const uint2 right = mxfp4_doubles(words[1][i / 8] >> (i % 8 * 4));
+      const uint32_t a[2] = {times(left.x, power[0]), times(left.y, power[0])};
+      const uint32_t b[2] = {times(right.x, power[1]), times(right.y, power[1])};
+#pragma unroll
+      for (int k = 0; k < 2; ++k) {
+        tile[from + i + 2 * k][pair] = __byte_perm(a[k], b[k], 0x5410);
+        tile[from + i + 2 * k + 1][pair] = __byte_perm(a[k], b[k], 0x7632);
+      }
+    }
+  }
+  __syncthreads();
+  constexpr int kAcross = Tile::kColumns / kVec;
+  const int64_t c = first_column + static_cast<int64_t>(threadIdx.x) % kAcross * kVec;
+  const bool aligned = out % kVec == 0 && reinterpret_cast<uintptr_t>(y) % 16 == 0;
+#pragma unroll
+  for (int r = static_cast<int>(threadIdx.x) / kAcross; r < Tile::kRows;
+       r += Tile::kThreads / kAcross) {
+    if (first_row + r >= in || c >= out) {
+      return;
+    }
+    const uint4 values = *reinterpret_cast<const uint4*>(&tile[r][(c - first_column) / 2]);
+    __nv_bfloat16* const to = y + (matrix * in + first_row + r) * out + c;
+    if (aligned) {
+      *reinterpret_cast<uint4*>(to) = values;
+    } else {
+      for (int i = 0; i < kVec && c + i < out; ++i) {
+        to[i] = reinterpret_cast<const __nv_bfloat16*>(&values)[i];
+      }
     }
   }
 }
