@@ -22,6 +22,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)} TZ=UTC LC_ALL=C
+export CCACHE_BASEDIR=  # a compiler cache that turns paths into relative ones gives other bytes than none
 version=$(sed -n 's/^project(sft VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)
 mkdir -p "$out"
 out=$(realpath "$out")

@@ -18,7 +18,7 @@ constexpr int64_t kLanes = 4;
 constexpr int64_t kVectors = 4;
 constexpr int64_t kRows = 4;  // of a tile
 constexpr int64_t kColumns = kLanes * kVectors;
-constexpr int64_t kDepth = 256;              // added up in registers before it meets C's float
+constexpr int64_t kDepth = 128;              // added up in registers before it meets C's float
 constexpr int64_t kRowsAtOnce = 16 * kRows;  // packed rows of A: 64 KiB, for the second cache
 constexpr int64_t kColumnsAtOnce = 1024;     // packed columns of B: 1 MiB
 
