@@ -3,6 +3,7 @@
 // Used by the state machines. After that a connection is trusted: nothing is encrypted.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 

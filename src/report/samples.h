@@ -2,6 +2,7 @@
 // RunLog.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>

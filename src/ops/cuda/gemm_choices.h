@@ -5,6 +5,7 @@
 #include <cublasLt.h>
 
 #include <array>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <string>

@@ -1,6 +1,7 @@
 // The merges of a SentencePiece vocabulary, which has only scores. Used by gguf_tokenizer.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
