@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "device/cuda/scratch.h"
 #include "ops/cuda/rows.cuh"
 #include "ops/expert_scales.h"
