@@ -65,8 +65,6 @@ set_source_files_properties(src/device/cuda/cuda_device.cu PROPERTIES
 target_link_libraries(sft_cuda PRIVATE $<IF:$<BOOL:${SFT_PORTABLE}>,CUDA::cudart_static,CUDA::cudart> CUDA::cublasLt fmt::fmt
   Threads::Threads ${CMAKE_DL_LIBS})
 if(SFT_PORTABLE)
-  add_dependencies(sft_cuda sft_glibc_compat)
-  sft_hides_all_but_entry_points(sft_cuda)
   set_target_properties(sft_cuda PROPERTIES SKIP_BUILD_RPATH ON OUTPUT_NAME sft_cuda${CUDAToolkit_VERSION_MAJOR})
   set_target_properties(sft_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static)
   # Code for many cards lies packed in the library. What CUDA 13 packs is a tenth of it, and every driver that runs CUDA 13 reads it; the
@@ -76,9 +74,8 @@ if(SFT_PORTABLE)
 endif()
 # CMake 3.25 knows no C++20 flag for nvcc 13.
 set_target_properties(sft_cuda PROPERTIES
-  CUDA_STANDARD_REQUIRED OFF CUDA_EXTENSIONS OFF
-  LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}
-  CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden)
+  CUDA_STANDARD_REQUIRED OFF CUDA_EXTENSIONS OFF CUDA_VISIBILITY_PRESET hidden)
+sft_loaded_library(sft_cuda)
 target_compile_options(sft_cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 --expt-relaxed-constexpr --extended-lambda -Xcompiler=-Wall>
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wno-restrict>)

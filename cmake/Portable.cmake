@@ -54,8 +54,5 @@ add_library(sft_glibc_compat STATIC packaging/glibc_compat.c)
 set_target_properties(sft_glibc_compat PROPERTIES POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_CXX_STANDARD_LIBRARIES
   "${CMAKE_CXX_STANDARD_LIBRARIES} -Wl,--whole-archive ${CMAKE_BINARY_DIR}/libsft_glibc_compat.a -Wl,--no-whole-archive -lpthread -ldl -lm -lrt")
-function(sft_hides_all_but_entry_points target)
-  target_link_options(${target} PRIVATE -Wl,--version-script=${CMAKE_SOURCE_DIR}/packaging/plugin.map)
-endfunction()
 set(CMAKE_SKIP_BUILD_RPATH ON)               # static libraries need none, and a path of this machine is nobody's
 set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)    # what is installed is built by name

@@ -36,9 +36,18 @@ function(sft_kernel_options target)
   target_compile_options(${target} PRIVATE -O3 -fno-trapping-math -fno-math-errno)
 endfunction()
 
+# A library that the program loads when it needs it: it lies beside the program and shows its entry points alone.
+function(sft_loaded_library target)
+  set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR} CXX_VISIBILITY_PRESET hidden)
+  if(SFT_PORTABLE)
+    add_dependencies(${target} sft_glibc_compat)
+    target_link_options(${target} PRIVATE -Wl,--version-script=${CMAKE_SOURCE_DIR}/packaging/plugin.map)
+  endif()
+endfunction()
+
 # What `target` loads when it runs is built with it, whichever target list asks for it.
 function(sft_loads_at_run_time target)
-  foreach(loaded sft_arrow sft_cuda sft_glibc_compat)
+  foreach(loaded sft_arrow sft_gloo sft_cuda sft_glibc_compat)
     if(TARGET ${loaded})
       add_dependencies(${target} ${loaded})
     endif()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# An error that a loaded library throws is caught in the program that loads it, in an installed folder as it will be packed: a damaged
-# parquet file, and for each library of the CUDA half a driver without a card. usage: packaging/check_runs.sh stage [folder with NVIDIA's libraries]...
+# The libraries that the program loads, in an installed folder as it will be packed: two ranks train through Gloo's, and an error that
+# one throws is caught in the program: a damaged parquet file, and for each library of the CUDA half a driver without a card. usage: packaging/check_runs.sh stage [folder with NVIDIA's libraries]...
 set -euo pipefail
 stage=$(realpath "$1")
 shift
@@ -24,6 +24,8 @@ if [ -e "$stage/lib/sft/libsft_arrow.so" ]; then
   head -c 300 "$source/tests/data/golden/mix/chat.parquet" >"$folder/broken.parquet"
   ends "a damaged parquet file" 3 D021 "$stage/bin/sft" inspect --model_name_or_path "$model" --dataset_name "$folder/broken.parquet"
 fi
+"$stage/bin/sft" launch --nproc_per_node 2 --use_cpu --model_name_or_path "$model" --dataset_name "$source/examples/data/shapes/alpaca.json" \
+  --max_steps 1 --save_strategy no --output_dir "$folder/ranks" >"$folder/log" 2>&1 || { cat "$folder/log"; exit 1; }
 gcc -shared -fPIC -o "$folder/libcuda.so.1" "$source/tests/packaging/fake_driver.c"
 libraries=$folder
 for nvidia in "$@"; do libraries=$libraries:$(realpath "$nvidia"); done
@@ -32,4 +34,4 @@ for cuda in 12 13; do
   ends "CUDA $cuda without a card" 5 G020 env FAKE_CUDA=${cuda}000 LD_LIBRARY_PATH="$libraries" "$stage/bin/sft" \
     --model_name_or_path "$model" --dataset_name "$source/examples/data/shapes/alpaca.json" --max_steps 1 --output_dir "$folder/out"
 done
-echo "errors of loaded libraries are caught"
+echo "the loaded libraries work, and their errors are caught"

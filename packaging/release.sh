@@ -52,7 +52,7 @@ done
 
 build=$PWD/build-release
 cmake -S . -B "$build" "${portable[@]}" -DSFT_CUDA=OFF -DSFT_CUDA_LIBRARIES="$libraries" >"$out/build.log"
-cmake --build "$build" -j "$jobs" --target sft sft_arrow sft_pages
+cmake --build "$build" -j "$jobs" --target sft sft_pages
 rm -rf "$out/stage"
 cmake --install "$build" --prefix "$out/stage" --strip >/dev/null
 strip "$out"/stage/lib/sft/*.so*  # --strip leaves what was built apart: the CUDA halves and Arrow

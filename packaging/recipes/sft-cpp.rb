@@ -28,7 +28,7 @@ class SftCpp < Formula
 
   def install
     system "cmake", "-S", ".", "-B", "build", "-G", "Ninja", "-DSFT_CUDA=OFF", "-DSFT_TESTS=OFF", *std_cmake_args
-    system "cmake", "--build", "build", "--target", "sft", "sft_arrow", "sft_pages"
+    system "cmake", "--build", "build", "--target", "sft", "sft_pages"
     system "cmake", "--install", "build"
     pkgshare.install "examples"
   end

@@ -224,6 +224,8 @@ int run_doctor(Args args, Terminal& terminal) {
       cards(),
       library("libsft_arrow.so", "parquet and arrow files are read with it",
               "build where Apache Arrow is found (make), or use jsonl"),
+      library("libsft_gloo.so", "ranks on CPUs talk through it",
+              "build where Gloo is found (make), or train on one CPU or on GPUs"),
       memory(),
       disk(o.folder),
       shared_memory(),

@@ -103,7 +103,7 @@ struct ProcessGroup {
 // Whether this program was built with Gloo.
 bool gloo_built();
 // TCP between processes that compute on CPUs. N041 when the ranks do not find each other, C140 when
-// built without Gloo. A rank that ends breaks the others' calls with N040 at once.
+// libsft_gloo.so is missing. A rank that ends breaks the others' calls with N040 at once.
 std::unique_ptr<Communicator> gloo_communicator(const ProcessGroup& group);
 // NCCL between GPUs; libnccl.so.2 is loaded now. G025 when it is missing, G023 when it fails, N041
 // as above.

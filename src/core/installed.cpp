@@ -1,5 +1,7 @@
 #include "core/installed.h"
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <string>
 #include <system_error>
@@ -44,6 +46,25 @@ fs::path place_of(std::string_view library) {
     }
   }
   return {};
+}
+
+LoadedFunction load_function(std::string_view library, const char* name) {
+  LoadedFunction found;
+  for (const fs::path& place : places_of(library)) {
+    if (void* const handle = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+      found.function = ::dlsym(handle, name);
+      if (found.function != nullptr) {
+        return found;
+      }
+    }
+    const char* const error = ::dlerror();
+    std::error_code failed;
+    if (error != nullptr && fs::exists(place, failed)) {
+      found.there = place.string();
+      found.reason = error;
+    }
+  }
+  return found;
 }
 
 fs::path nvidia_library(std::string_view library) {

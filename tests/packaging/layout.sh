@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a package holds, from the ordinary build: the installed folder works wherever it lies, reads parquet with the library beside
-# it, and becomes the same wheel twice, whose parts are what its list says. Needs python3 and readelf; 77 without.
+# What a package holds, from the ordinary build: the installed folder works wherever it lies, reads parquet and runs
+# two ranks with the libraries beside it, and becomes the same wheel twice, whose parts are what its list says. Needs python3 and readelf; 77 without.
 # usage: layout.sh <sft> <build folder> <source folder>
 set -euo pipefail
 sft=$1 build=$2 source=$3
@@ -20,6 +20,17 @@ if [ -e "$folder/moved/lib/sft/libsft_arrow.so" ]; then
   "$folder/moved/bin/sft" inspect --model_name_or_path "$source/examples/tiny-model" \
     --dataset_name "$source/tests/data/golden/mix/chat.parquet" >"$folder/out" 2>&1 || fail "parquet cannot be read: $(cat "$folder/out")"
   grep -q "Question 0" "$folder/out" || fail "the parquet's first row does not show: $(cat "$folder/out")"
+fi
+if [ -e "$folder/moved/lib/sft/libsft_gloo.so" ]; then
+  ranks="launch --nproc_per_node 2 bench --model $source/examples/tiny-model --seq 16 --batch 2 --steps 2 --use_cpu --threads 1"
+  # shellcheck disable=SC2086
+  "$folder/moved/bin/sft" $ranks >"$folder/out" 2>&1 || fail "two ranks do not work: $(cat "$folder/out")"
+  mv "$folder/moved/lib/sft/libsft_gloo.so" "$folder/gloo"
+  found=0
+  # shellcheck disable=SC2086
+  "$folder/moved/bin/sft" $ranks >"$folder/out" 2>&1 || found=$?
+  [ $found = 2 ] && grep -q "error\[C140\].*libsft_gloo.so" "$folder/out" || fail "without Gloo, $found: $(cat "$folder/out")"
+  mv "$folder/gloo" "$folder/moved/lib/sft/libsft_gloo.so"
 fi
 
 export SOURCE_DATE_EPOCH=1700000000
@@ -45,4 +56,4 @@ END
 # A build of this machine asks for more than a package may: the check of releases says so.
 "$source/packaging/check_files.py" "$folder/moved" >"$folder/out" && fail "a program with libraries of this system passed for a package"
 grep -q "which is not beside it" "$folder/out" || fail "no library was named: $(cat "$folder/out")"
-echo "5 passed, 0 failed"
+echo "7 passed, 0 failed"

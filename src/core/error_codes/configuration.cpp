@@ -224,8 +224,10 @@ constexpr CodeRow kStartingSeveralRanks[] = {
      "this process and the run that it found have different secrets, or only one of them has one; "
      "that run goes on",
      "give all machines of one run the same secret"},
-    {"C140", "ranks on CPUs need Gloo, and the program was built without it",
-     "install libgloo-dev and build again"},
+    {"C140",
+     "ranks on CPUs need libsft_gloo.so, which was not built, is not beside the program or cannot "
+     "be loaded",
+     "do what the hint says"},
     {"C150", "the ranks do not agree on an option, the model or the data; each difference is named",
      "start all ranks with the same options and files"},
     {"C151",

@@ -1,10 +1,8 @@
 // Parquet and arrow files, through libsft_arrow.so (core/installed says where it is looked for).
-#include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <filesystem>
 #include <string>
-#include <system_error>
 
 #include "core/error.h"
 #include "core/installed.h"
@@ -47,23 +45,12 @@ Error cannot_load(const fs::path& path, const std::string& there, const std::str
       .hint(fmt::format("the Arrow libraries that it was built with are gone; {}", again));
 }
 
-// The library stays loaded: rows made by it may outlive their reader.
-void* load_arrow(const fs::path& path, const char* function) {
-  std::string there, reason;
-  for (const fs::path& place : places_of(kLibrary)) {
-    if (void* library = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL)) {
-      if (void* symbol = ::dlsym(library, function)) {
-        return symbol;
-      }
-    }
-    const char* error = ::dlerror();
-    std::error_code failed;
-    if (error != nullptr && fs::exists(place, failed)) {
-      there = place.string();
-      reason = error;
-    }
+void* load_arrow(const fs::path& path, const char* name) {
+  const LoadedFunction found = load_function(kLibrary, name);
+  if (found.function == nullptr) {
+    throw cannot_load(path, found.there, found.reason).at(path.string());
   }
-  throw cannot_load(path, there, reason).at(path.string());
+  return found.function;
 }
 
 }  // namespace
