@@ -1,8 +1,10 @@
-# What a newcomer types. `make quickstart` and `make test` need nothing but Debian 12 and root or sudo.
+# What a newcomer types. `make quickstart` and `make test` need nothing but Debian, Ubuntu and root or sudo.
 BUILD ?= build
 JOBS ?= $(shell nproc)
 NVCC ?= $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 CXX_FILES = $(shell git ls-files 'src/*.h' 'src/*.cpp' 'src/*.cu' 'src/*.cuh' 'tests/*.h' 'tests/*.cpp' 'bench/*.cpp')
+# Where the system's compiler or CMake is too old, tools/install_deps.sh puts newer ones here.
+export PATH := $(CURDIR)/.venv/tools:$(PATH)
 
 .PHONY: all wheel release site quickstart build layer test bench format check-changed fuzz tidy torture test-sanitize install-deps test-gpu test-peers clean
 

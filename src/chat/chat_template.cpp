@@ -187,13 +187,13 @@ Value find_variable(void* context, std::string_view name) {
     return Value::from_json(options.documents);
   }
   if (options.kwargs.is_object()) {
-    const auto found = options.kwargs.find(name);
+    const auto found = options.kwargs.find(std::string(name));
     if (found != options.kwargs.end()) {
       return Value::from_json(*found);
     }
   }
   const Json& tokens = variables.chat_template->special_tokens();
-  const auto found = tokens.find(name);
+  const auto found = tokens.find(std::string(name));
   return found == tokens.end() ? Value() : special_token(*found);
 }
 

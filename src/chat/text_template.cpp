@@ -19,7 +19,7 @@ struct Lookup {
 
 jinja::Value find_variable(void* context, std::string_view name) {
   const Lookup& lookup = *static_cast<const Lookup*>(context);
-  const auto found = lookup.variables.find(name);
+  const auto found = lookup.variables.find(std::string(name));
   if (found != lookup.variables.end()) {
     return jinja::Value::from_json(*found);
   }

@@ -283,7 +283,11 @@ HttpResponse HttpClient::send_once(const HttpRequest& request, const std::string
     cleanup.list = curl().slist_append(cleanup.list, line.c_str());
   };
   curl().easy_setopt(h, CURLOPT_URL, url.c_str());
+#if LIBCURL_VERSION_NUM >= 0x075500
   curl().easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
+#else  // Ubuntu 22.04
+  curl().easy_setopt(h, CURLOPT_PROTOCOLS, static_cast<long>(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
   curl().easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
   curl().easy_setopt(h, CURLOPT_ERRORBUFFER, detail.data());
   curl().easy_setopt(h, CURLOPT_USERAGENT, environment_.user_agent.c_str());
