@@ -34,6 +34,23 @@ int capability_of(int ordinal) {
 
 namespace {
 
+// What a block may have of a multiprocessor's memory. A test build leaves as much as the card that
+// it passes for has (CUDA's programming guide, technical specifications by compute capability).
+int64_t shared_memory_of(const cudaDeviceProp& gpu) {
+  const auto here = static_cast<int64_t>(gpu.sharedMemPerBlockOptin);
+#ifdef SFT_CUDA_AT_MOST
+  constexpr int kPasses = SFT_CUDA_AT_MOST;
+  constexpr int64_t kKib = kPasses < 75    ? 96
+                           : kPasses < 80  ? 64
+                           : kPasses == 80 ? 163
+                           : kPasses < 90  ? 99
+                                           : 227;
+  return std::min(here, kKib << 10);
+#else
+  return here;
+#endif
+}
+
 // A library built for other GPUs loads, and fails at its first kernel with words that help nobody.
 __global__ void any_kernel() {}
 
@@ -69,7 +86,7 @@ CudaDevice::CudaDevice(int ordinal, int threads, std::filesystem::path cache_fol
   check_built_for(properties);
   name_ = properties.name;
   multiprocessors_ = properties.multiProcessorCount;
-  shared_memory_ = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
+  shared_memory_ = shared_memory_of(properties);
   hopper_ = capability_of(ordinal) == 90;
   int least = 0;
   int most = 0;

@@ -7,6 +7,7 @@
 // where neither its Hopper kernels nor cuDNN's take a shape.
 #pragma once
 
+#include "device/cuda/capability.h"
 #include "ops/cuda/attention_tiled.cuh"
 #include "ops/cuda/mma.cuh"
 
@@ -378,10 +379,7 @@ bool with_mma_plan(const CudaDevice& gpu, int d, const F& f) {
     f(width);
     return true;
   };
-  int major = 0;
-  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu.ordinal()),
-             "attention");
-  return major >= 8 && d % 8 == 0 &&
+  return capability_of(gpu.ordinal()) >= 80 && d % 8 == 0 &&
          (d <= 64    ? attempt(std::integral_constant<int, 64>{})
           : d <= 128 ? attempt(std::integral_constant<int, 128>{})
           : d <= 256 ? attempt(std::integral_constant<int, 256>{})

@@ -20,7 +20,7 @@ bool stands_in(std::string_view names, std::string_view key) {
 
 const Json& RecipeReader::at(std::string_view key) const {
   static const Json kNone;
-  const auto found = recipe_.find(key);
+  const auto found = recipe_.find(std::string(key));
   return found == recipe_.end() ? kNone : *found;
 }
 
@@ -42,7 +42,7 @@ double RecipeReader::number(std::string_view key, double otherwise) const {
 }
 
 void RecipeReader::set(std::string_view option, Json value) {
-  if (!out_.options.contains(option)) {
+  if (!out_.options.contains(std::string(option))) {
     out_.options[std::string(option)] = std::move(value);
   }
 }

@@ -42,7 +42,7 @@ class RecipeReader {
   // Data sets, as objects with path, name and split: several are `datasets`, one has its own
   // options.
   void set_data_sets(const Json& list);
-  bool is_set(std::string_view option) const { return out_.options.contains(option); }
+  bool is_set(std::string_view option) const { return out_.options.contains(std::string(option)); }
   void leave_out(const std::string& key, const Json& value, std::string_view why);
 
   // Every key of the recipe: by `table`, by our own option of that name, by the names that other
