@@ -56,6 +56,7 @@ inline constexpr int kLanes = 3;
 struct Target {
   DeviceKind device = DeviceKind::cpu;
   DType compute = DType::f32;
+  int64_t shared_memory = 0;  // see Device::shared_memory
 };
 
 // Work that a device has recorded and can start again in one call.
@@ -77,6 +78,9 @@ class Device {
                                       const std::filesystem::path& cache_folder = {});
 
   DeviceKind kind() const { return kind_; }
+  // What a block of threads of a GPU may have of its multiprocessor's memory, in bytes; 0 on a CPU.
+  virtual int64_t shared_memory() const { return 0; }
+  Target target(DType compute) const { return {kind_, compute, shared_memory()}; }
   ThreadPool& threads() { return threads_; }
 
   virtual std::string name() const = 0;  // "cpu, 8 threads", "NVIDIA H100 80GB HBM3"

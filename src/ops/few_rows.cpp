@@ -12,10 +12,18 @@ namespace sft {
 
 namespace {
 
-// What a GPU holds of x in a multiprocessor's shared memory, in bytes.
-constexpr int64_t kMostShared = 96 << 10;
+// With more of x, in bytes of float32, a product as in training is no slower on a GPU.
+constexpr int64_t kMostOfX = 96 << 10;
 // On a CPU so many rows are multiplied with packed weights as they are, which would be decoded.
 constexpr int64_t kMostPacked = 32;
+
+// Whether a GPU's multiprocessor holds what the kernel needs of x.
+bool fits(const Target& target, int64_t rows, int64_t in, DType weight) {
+  const bool codes = is_packed(weight) && packing_of(weight).scales == Packing::Scales::inside;
+  const size_t held = FewRowsMemory::bytes(FewRowsMemory::rows(rows) * in, codes);
+  return target.shared_memory == 0 ||
+         static_cast<int64_t>(held) + FewRowsMemory::kBeside <= target.shared_memory;
+}
 
 }  // namespace
 
@@ -25,10 +33,12 @@ bool takes_few_rows(const Program& p, int64_t rows, const Linear& layer) {
   const std::vector<Value> parts = p.parts(layer.weight);
   const bool packed = is_packed(p.info(parts.front()).dtype);
   const int64_t most = cpu && packed ? kMostPacked : FewRows::kMost;
-  const bool fits = cpu || rows * in * static_cast<int64_t>(sizeof(float)) <= kMostShared;
-  return rows <= most && in % 32 == 0 && fits && !is_int8(p, layer.weight) &&
-         std::ranges::all_of(
-             parts, [&](Value part) { return p.info(part).kind == ValueInfo::Kind::parameter; });
+  const bool little = cpu || rows * in * static_cast<int64_t>(sizeof(float)) <= kMostOfX;
+  return rows <= most && in % 32 == 0 && little && !is_int8(p, layer.weight) &&
+         std::ranges::all_of(parts, [&](Value part) {
+           return p.info(part).kind == ValueInfo::Kind::parameter &&
+                  (cpu || fits(p.target(), rows, in, p.info(part).dtype));
+         });
 }
 
 bool takes_few_gated_rows(const Program& p, int64_t rows, const Linear& gate_up) {

@@ -8,6 +8,7 @@
 
 #include "device/kernel.h"
 #include "graph/program.h"
+#include "ops/few_rows_memory.h"
 #include "ops/gated_activation.h"
 #include "ops/linear.h"
 #include "ops/rmsnorm.h"
@@ -15,14 +16,16 @@
 namespace sft {
 
 struct FewRows {
-  static constexpr int64_t kMost = 4;  // rows; more are multiplied as in training
-  std::optional<RmsNorm> norm;         // of x, before the product
-  std::optional<Activation> gated;     // the weight is gate's rows and then up's: act(gate) * up
+  // Of x; more are multiplied as in training.
+  static constexpr int64_t kMost = FewRowsMemory::kMost;
+  std::optional<RmsNorm> norm;      // of x, before the product
+  std::optional<Activation> gated;  // the weight is gate's rows and then up's: act(gate) * up
   float alpha = 1.0F;
 };
 
 // Whether `rows` rows are multiplied with the layer's weight by the kernel below: one that is a
-// parameter, or parts that are, and no product of codes with codes of 8 bits.
+// parameter, or parts that are, and no product of codes with codes of 8 bits; x must fit the memory
+// of the target's multiprocessors.
 bool takes_few_rows(const Program& p, int64_t rows, const Linear& layer);
 // The same for a weight of gate and up without adapters, joined to the activation.
 bool takes_few_gated_rows(const Program& p, int64_t rows, const Linear& gate_up);

@@ -6,6 +6,11 @@
 //   S after the chunk = e^(last G) S + (e^(last G - G) k)^T fresh
 // Yang, Wang, Zhang, Shen and Kim, "Parallelizing linear transformers with the delta rule" (2024).
 // Only S goes from chunk to chunk; the rest is done for all chunks at once.
+#include <algorithm>
+#include <type_traits>
+
+#include "device/cuda/capability.h"
+#include "device/cuda/scratch.h"
 #include "ops/cuda/delta_inputs_backward.cuh"
 #include "ops/cuda/delta_output.cuh"
 #include "ops/cuda/delta_prepare.cuh"
@@ -17,13 +22,11 @@ namespace sft::gpu {
 
 namespace {
 
-using delta::Pool;
-
 // For generation, token by token: a block for each text and value head, whose threads have a column
-// of the state each.
+// of the state each. It is changed where it lies or, where that fits, in shared memory.
 constexpr int kColumns = 128;
 
-template <class T>
+template <class T, bool kInPlace>
 __global__ void __launch_bounds__(kColumns)
     cached_kernel(delta::Layer<T> l, const int32_t* past, const int32_t* lanes, int64_t fresh,
                   float* states, T* y) {
@@ -34,10 +37,11 @@ __global__ void __launch_bounds__(kColumns)
   const int column = static_cast<int>(threadIdx.x);
   const int size = h.key_dim * h.value_dim;
   float* const held = states + (int64_t{lanes[text]} * h.value_heads + head) * size;
-  Pool shared = delta::pool();
-  const Matrix<float> state{shared.vector<float>(size), h.value_dim};
-  for (int i = column; i < size; i += kColumns) {
-    state.at[i] = past[2 * text + 1] > 0 ? held[i] : 0.0F;
+  extern __shared__ float shared[];
+  const Matrix<float> state{kInPlace ? held : shared, h.value_dim};
+  const bool begun = past[2 * text + 1] > 0;
+  for (int i = column; i < size && !(kInPlace && begun); i += kColumns) {
+    state.at[i] = begun ? held[i] : 0.0F;
   }
   for (int64_t t = text * fresh; t < (text + 1) * fresh; ++t) {
     const T* const row = l.qkv + t * h.row();
@@ -77,9 +81,11 @@ __global__ void __launch_bounds__(kColumns)
       y[t * h.values() + int64_t{head} * h.value_dim + column] = narrow<T>(answer);
     }
   }
-  __syncthreads();
-  for (int i = column; i < size; i += kColumns) {
-    held[i] = state.at[i];
+  if constexpr (!kInPlace) {
+    __syncthreads();
+    for (int i = column; i < size; i += kColumns) {
+      held[i] = state.at[i];
+    }
   }
 }
 
@@ -105,7 +111,7 @@ template <class T, int D>
 class Launch {
  public:
   Launch(CudaDevice& gpu, const delta::Layer<T>& layer)
-      : stream_(gpu.stream()),
+      : gpu_(gpu),
         l_(layer),
         by_chunk_(static_cast<unsigned>(layer.space.chunks),
                   static_cast<unsigned>(layer.heads.value_heads)),
@@ -113,36 +119,74 @@ class Launch {
                      static_cast<unsigned>((layer.space.values + kScanned - 1) / kScanned)) {}
 
   void states(bool keep_inverse) const {
-    delta::table_kernel<T><<<1, delta::kThreads, 0, stream_>>>(l_);
-    launch<delta::PrepareMemory<T, D>>(delta::prepare_kernel<T, D>, by_chunk_, keep_inverse);
-    launch<delta::ScanMemory<T, D>>(delta::states_kernel<T, D>, by_document_);
+    delta::table_kernel<T><<<1, delta::kThreads, 0, gpu_.stream()>>>(l_);
+    launch<delta::PrepareMemory<T, D>>(
+        by_chunk_, [](auto tiles) { return delta::prepare_kernel<T, D, tiles()>; }, keep_inverse);
+    launch<delta::ScanMemory<T, D>>(by_document_,
+                                    [](auto tiles) { return delta::states_kernel<T, D, tiles()>; });
   }
   void output(T* y) const {
-    launch<delta::OutputMemory<T, D>>(delta::output_kernel<T, D>, by_chunk_, y);
+    launch<delta::OutputMemory<T, D>>(
+        by_chunk_, [](auto tiles) { return delta::output_kernel<T, D, tiles()>; }, y);
   }
   void backward(const T* grad_y, T* grad_qkv, T* grad_rates) const {
-    launch<delta::OutputBackwardMemory<T, D>>(delta::output_backward_kernel<T, D>, by_chunk_,
-                                              grad_y);
-    launch<delta::ScanBackwardMemory<T, D>>(delta::states_backward_kernel<T, D>, by_document_);
-    const dim3 by_key(by_chunk_.x, static_cast<unsigned>(l_.heads.key_heads));
-    launch<delta::InputsMemory<T, D>>(delta::inputs_backward_kernel<T, D>, by_key, grad_qkv,
-                                      grad_rates);
+    launch<delta::OutputBackwardMemory<T, D>>(
+        by_chunk_, [](auto tiles) { return delta::output_backward_kernel<T, D, tiles()>; }, grad_y);
+    launch<delta::ScanBackwardMemory<T, D>>(
+        by_document_, [](auto tiles) { return delta::states_backward_kernel<T, D, tiles()>; });
+    const auto inputs = [&](auto parts) {
+      constexpr int kParts = decltype(parts)::value;
+      launch<delta::InputsMemory<T, D, kParts>>(
+          dim3(by_chunk_.x, static_cast<unsigned>(l_.heads.key_heads)),
+          [](auto tiles) { return delta::inputs_backward_kernel<T, D, kParts, tiles()>; }, grad_qkv,
+          grad_rates);
+    };
+    constexpr bool kWide = D == delta::kMostColumns && sizeof(T) == 2;
+    if (kWide && !fits(delta::bytes_of<delta::InputsMemory<T, D, 2>>())) {
+      inputs(std::integral_constant<int, kWide ? 4 : 2>{});
+    } else {
+      inputs(std::integral_constant<int, 2>{});
+    }
   }
 
  private:
   static constexpr int kScanned = delta::ScanMemory<T, D>::kColumns;
+  // What tensor cores multiply fits every card that has them.
+  static constexpr bool kMayNotFit = !std::is_same_v<T, __nv_bfloat16>;
 
-  template <class Memory, class Kernel, class... More>
-  void launch(Kernel* kernel, dim3 grid, More... more) const {
-    Pool pool(nullptr);
-    Memory{pool};
-    check_cuda(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, pool.used()),
-        "gated_delta");
-    kernel<<<grid, delta::kThreads, static_cast<size_t>(pool.used()), stream_>>>(l_, more...);
+  bool fits(int bytes) const { return bytes <= gpu_.shared_memory(); }
+
+  // Kernels: gives the kernel whose tiles lie in shared memory, or the other.
+  template <class Memory, class Kernels, class... More>
+  void launch(dim3 grid, const Kernels& kernels, More... more) const {
+    const int bytes = delta::bytes_of<Memory>();
+    if (fits(bytes)) {
+      auto* const kernel = kernels(std::integral_constant<delta::Tiles, delta::Tiles::shared>{});
+      check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+                 "gated_delta");
+      kernel<<<grid, delta::kThreads, static_cast<size_t>(bytes), gpu_.stream()>>>(l_, more...);
+      return;
+    }
+    if constexpr (kMayNotFit) {
+      auto* const kernel = kernels(std::integral_constant<delta::Tiles, delta::Tiles::global>{});
+      SFT_ASSERT(sizeof(T) == sizeof(float) || capability_of(gpu_.ordinal()) < 80);
+      const int64_t beside = int64_t{grid.y} * grid.z;
+      const auto most = static_cast<int64_t>(Scratch::kBytes) / bytes / beside;
+      const auto at_once = static_cast<unsigned>(std::clamp<int64_t>(most, 1, grid.x));
+      delta::Layer<T> part = l_;
+      part.tile_bytes = bytes;
+      part.tiles = gpu_.state<Scratch>().template take<char>(at_once * beside * bytes);
+      for (unsigned at = 0; at < grid.x; at += at_once) {
+        part.first_block = at;
+        kernel<<<dim3(std::min(at_once, grid.x - at), grid.y, grid.z), delta::kThreads, 0,
+                 gpu_.stream()>>>(part, more...);
+      }
+    } else {
+      SFT_ASSERT(false);
+    }
   }
 
-  cudaStream_t stream_;
+  CudaDevice& gpu_;
   const delta::Layer<T>& l_;
   dim3 by_chunk_, by_document_;
 };
@@ -215,6 +259,7 @@ void gated_delta_backward(Device& device, const Tensor& grad_y, const Tensor& qk
 void cached_delta_forward(Device& device, const Tensor& qkv, const Tensor& rates,
                           const Tensor& a_log, const Tensor& dt_bias, const Tensor& past,
                           const Tensor& lanes, const DeltaHeads& heads, Tensor& state, Tensor& y) {
+  CudaDevice& gpu = cuda(device);
   const int64_t texts = lanes.shape[0];
   SFT_ASSERT(heads.key_dim <= kColumns && heads.value_dim <= kColumns);
   with_type(qkv.dtype, [&](auto type) {
@@ -222,11 +267,14 @@ void cached_delta_forward(Device& device, const Tensor& qkv, const Tensor& rates
     Tensor none;
     const auto layer = layer_of<T>(qkv, rates, a_log, dt_bias, {}, heads, false, none);
     const int bytes = heads.key_dim * heads.value_dim * static_cast<int>(sizeof(float));
-    check_cuda(
-        cudaFuncSetAttribute(cached_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
-        "cached_gated_delta");
+    constexpr int kStatic = 2048;
+    const bool fits = bytes + kStatic <= gpu.shared_memory();
+    const auto kernel = fits ? cached_kernel<T, false> : cached_kernel<T, true>;
+    const int dynamic = fits ? bytes : 0;
+    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, dynamic),
+               "cached_gated_delta");
     const dim3 grid(static_cast<unsigned>(texts), static_cast<unsigned>(heads.value_heads));
-    cached_kernel<T><<<grid, kColumns, static_cast<size_t>(bytes), cuda(device).stream()>>>(
+    kernel<<<grid, kColumns, static_cast<size_t>(dynamic), gpu.stream()>>>(
         layer, past.i32(), lanes.i32(), qkv.shape[0] / texts, state.f32(), y.as<T>());
   });
   check_cuda(cudaGetLastError(), "cached_gated_delta");

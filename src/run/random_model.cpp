@@ -119,7 +119,7 @@ LoadedModel random_model(const Model& shape, Device& device, DType compute,
   const DType weight_type = held_type(shape);
   LoadedModel loaded;
   loaded.model = shape;
-  loaded.target = {device.kind(), compute};
+  loaded.target = device.target(compute);
   loaded.weight_type = weight_type;
   loaded.allocate(device, holding);
   // A stretch of random numbers, repeated: speed does not depend on more.

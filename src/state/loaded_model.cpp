@@ -235,7 +235,7 @@ LoadedModel load_model(const ModelSource& source, Model model, Device& device, D
   LoadedModel loaded;
   check_sizes(source, model.config);
   loaded.model = std::move(model);
-  loaded.target = {device.kind(), compute};
+  loaded.target = device.target(compute);
   loaded.weight_type = weight_type;
   check_weights(source, loaded.model);
   loaded.allocate(device, holding);

@@ -5,13 +5,31 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cstdio>
 #include <vector>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
 
 #include "core/error.h"
 #include "text/unicode.h"
 
 namespace sft {
 namespace {
+
+// What stands before a script's name. Up to 10.39 (Ubuntu 22.04) PCRE2 knows no such mark, and the
+// name alone means the script and not, as later, all that is used with it.
+std::string_view script_mark() {
+  static const bool marked = [] {
+    std::array<char, 64> version{};  // "10.42 2022-12-11"
+    pcre2_config(PCRE2_CONFIG_VERSION, version.data());
+    int major = 0;
+    int minor = 0;
+    std::sscanf(version.data(), "%d.%d", &major, &minor);
+    return major > 10 || minor >= 40;
+  }();
+  return marked ? "sc:" : "";
+}
 
 // What \w means within [...]: there the engine leaves out superscripts and fractions of Latin-1.
 constexpr uint16_t kClassWord = kRegexWord | kPlainWord;
@@ -310,7 +328,7 @@ class Translator {
       return fmt::format("\\p{{{}}}{}", known, newer_members(known));
     }
     if (std::find(scripts.begin(), scripts.end(), known) != scripts.end()) {
-      return fmt::format("\\p{{sc:{}}}{}", known, newer_members(known));
+      return fmt::format("\\p{{{}{}}}{}", script_mark(), known, newer_members(known));
     }
     refuse(fmt::format("the property \\p{{{}}}", name));
   }

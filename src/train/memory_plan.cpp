@@ -267,7 +267,7 @@ double cached_bytes(const Model& model, DType compute, const MemoryWish& wish) {
 
 MemoryPlan estimate_memory(const MemoryWish& wish, const Model& model, const Device& device,
                            DType compute, bool weights_loaded) {
-  const Target target{device.kind(), compute};
+  const Target target = device.target(compute);
   MemoryPlan plan = standing_memory(wish, model, device, compute);
   const double offloaded = plan.host;
   plan.weights_loaded = weights_loaded;

@@ -206,6 +206,26 @@ TEST(FewRows, take_parts_of_other_types_and_any_number_of_rows) {
   check({4, 4864, {DType::bf16}, {12}});
 }
 
+// 64 KiB are a T4's, 99 an RTX 4090's, 227 an H100's; 0 is not bounded.
+TEST(FewRows, are_taken_where_what_is_held_of_them_fits_the_card) {
+  for (const DType type : {DType::bf16, DType::nf4, DType::q8_0, DType::q4_k}) {
+    for (const int64_t kib : {0, 64, 96, 99, 163, 227}) {
+      for (const int64_t in : {2048, 4096, 8192, 12288, 14336, 21504}) {
+        for (int64_t rows = 1; rows <= FewRows::kMost; ++rows) {
+          Program p(Program::Purpose::inference, Recompute::none,
+                    {DeviceKind::cuda, DType::bf16, kib << 10});
+          Linear layer;
+          layer.weight = p.parameter(0, "weight", {256, in}, type, false);
+          const int64_t held = (rows == 1 ? 1 : 4) * in * (is_ggml(type) ? 45 : 32) / 8;
+          EXPECT_EQ(takes_few_rows(p, rows, layer),
+                    rows * in <= (24 << 10) && (kib == 0 || held + 2048 <= kib << 10))
+              << name_of(type) << ' ' << kib << ' ' << in << ' ' << rows;
+        }
+      }
+    }
+  }
+}
+
 TEST(FewRows, do_not_depend_on_threads) {
   OpCase op;
   op.operands = {activation({3, 256}, 1), weight({300, 256}, DType::q4_k, 2)};

@@ -164,7 +164,7 @@ std::vector<float> run_cached(const OpCase& c, const DeltaHeads& heads,
   std::vector<float> y;
   int32_t past = 0;
   for (const int step : steps) {
-    Program p(Program::Purpose::inference, Recompute::none, {device.kind(), DType::f32});
+    Program p(Program::Purpose::inference, Recompute::none, device.target(DType::f32));
     const Shape qkv{2 * step, heads.row()};
     const Shape rates{2 * step, 2 * heads.value_heads};
     const Value out = cached_gated_delta(

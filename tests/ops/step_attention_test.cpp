@@ -74,7 +74,7 @@ double farthest(const StepCase& c, Device& device, DType type) {
     }
     want.push_back(attention_reference(turned, {0, kTokens}, options));
   }
-  Program p(Program::Purpose::inference, Recompute::none, {device.kind(), type});
+  Program p(Program::Purpose::inference, Recompute::none, device.target(type));
   const Value qkv = p.input("qkv", {kTexts, row}, type);
   const Value cache = p.input("cache", {kTexts * c.room, width}, type);
   const Value past = p.input("past", {kTexts, 2}, DType::i32);

@@ -302,7 +302,7 @@ OpResult run_op(const OpCase& c, const OpRun& options) {
   MemoryPolicy policy{options.recompute};
   policy.mlp_tile = options.mlp_tile;
   Program p(options.training ? Program::Purpose::training : Program::Purpose::inference, policy,
-            {device.kind(), options.compute});
+            device.target(options.compute));
   const std::vector<Value> operands = record_operands(p, c, options.freeze);
   if (!c.loss) {  // what starts gradients stands outside every block
     p.begin_block(0);

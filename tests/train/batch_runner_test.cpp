@@ -86,7 +86,7 @@ bool drops(const Device& device, DType compute, const MemoryPolicy& memory, bool
   const Model model = Model::from_config(read_json(kModel / "config.json"));
   BatchSize size = program_size(device.kind(), 2048, 32, 64);
   const auto bytes = [&] {
-    const Target target{device.kind(), compute};
+    const Target target = device.target(compute);
     return plan_memory(
                record_training(model, size, LossType::nll, training, memory, target).program)
         .bytes;

@@ -55,8 +55,8 @@ class CudaDevice : public Device {
   const std::filesystem::path& cache_folder() const { return cache_folder_; }
   int ordinal() const { return ordinal_; }
   int multiprocessors() const { return multiprocessors_; }
-  int64_t shared_memory() const { return shared_memory_; }  // the most that a block may have
-  bool hopper() const { return hopper_; }                   // compute capability 9.0
+  int64_t shared_memory() const override { return shared_memory_; }
+  bool hopper() const { return hopper_; }  // compute capability 9.0
   bool recording() const { return recording_; }
   // See reserve_workspace: free for whatever runs next in the main lane.
   const Buffer& workspace() const { return workspaces_.back(); }

@@ -1,5 +1,5 @@
 // What the kernels of the gated delta rule share: a chunk of tokens as one value head has it, and
-// how its matrices come to shared memory. See gated_delta_cuda.cu.
+// how its matrices come to a block's tiles. See gated_delta_cuda.cu.
 #pragma once
 
 #include "ops/cuda/strip_product.cuh"
@@ -17,6 +17,10 @@ constexpr float kNormEps = 1e-6F;
 __device__ inline float sigmoid(float x) { return 1.0F / (1.0F + expf(-x)); }
 __device__ inline float softplus(float x) { return x > 20.0F ? x : log1pf(expf(x)); }
 
+// Where a block's tiles lie: in shared memory, or on a card that has too little of it in the card's
+// own memory, in a piece for each block of a launch. There what needs tensor cores cannot run.
+enum class Tiles { shared, global };
+
 // What kernels are given.
 template <class T>
 struct Layer {
@@ -28,7 +32,12 @@ struct Layer {
   bool aligned;  // rows and values are on 16 bytes
   DeltaWorkspace space;
   char* memory;
+  // Of launches with Tiles::global, which take some chunks or documents at a time.
+  char* tiles = nullptr;
+  int64_t tile_bytes = 0;  // of a block
+  int64_t first_block = 0;
 
+  __device__ int64_t block() const { return first_block + blockIdx.x; }
   __device__ int32_t* first_chunk() const {
     return reinterpret_cast<int32_t*>(memory + space.table);
   }
@@ -222,8 +231,7 @@ __device__ inline float exponential(float x) {
 }
 
 // kRows x kColumns of a matrix that has `rows` and `columns`, zeros beyond, to rows that lie
-// kColumns
-// + kTileGap apart. See mma::commit_copies.
+// kColumns + kTileGap apart. See mma::commit_copies.
 template <int kRows, int kColumns, class T>
 __device__ inline void bring(T* to, const Matrix<T>& from, int rows, int columns) {
   constexpr int kPiece = 16 / static_cast<int>(sizeof(T));
@@ -247,7 +255,7 @@ __device__ inline void bring(T* to, const Matrix<T>& from, int columns) {
   bring<kC, kColumns>(to, from, kC, columns);
 }
 
-// Shared memory, handed out piece by piece. On the host it counts what will be taken.
+// A block's tiles, handed out piece by piece. On the host it counts what will be taken.
 class Pool {
  public:
   __host__ __device__ explicit Pool(char* at) : at_(at) {}
@@ -264,9 +272,21 @@ class Pool {
   char* at_;
   int used_ = 0;
 };
-__device__ inline Pool pool() {
-  extern __shared__ __align__(128) char shared[];
-  return Pool(shared);
+template <Tiles kTiles, class T>
+__device__ inline Pool pool(const Layer<T>& l) {
+  if constexpr (kTiles == Tiles::shared) {
+    extern __shared__ __align__(128) char shared[];
+    return Pool(shared);
+  } else {
+    const int64_t block = (int64_t{blockIdx.z} * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+    return Pool(l.tiles + block * l.tile_bytes);
+  }
+}
+template <class Memory>
+int bytes_of() {
+  Pool counted(nullptr);
+  Memory{counted};
+  return counted.used();
 }
 
 }  // namespace sft::delta

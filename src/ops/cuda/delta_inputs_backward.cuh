@@ -14,15 +14,19 @@
 
 namespace sft::delta {
 
-// D: keys and values, or more.
-template <class T, int D>
+// D: keys and values, or more. kParts: 2, or 4 where shared memory is short; a state is read in so
+// many parts, each of as many keys of either half.
+template <class T, int D, int kParts>
 struct InputsMemory {
   static constexpr int kRow = D + kTileGap;
   static constexpr int kSquare = kC + kTileGap;
+  static constexpr int kPart = D / 2 / kParts;  // keys of a half
+  static constexpr bool kTight = kParts > 2;
+  static_assert(!kTight || 2 * kPart * kRow <= kC * kSquare);
   T *query, *key, *grad_y, *fresh;
   T* grad_fresh;  // then Z
-  T* state;       // of half of the keys
   T* square;      // (kC, kC): T, then gradients of scores and of L, then sums to be added up
+  T* state;       // a part of it; in the place of `square` where memory is short
   float *high, *low, *learn;
   float* rate;       // a + dt_bias
   float* of_values;  // the part of beta's gradient that comes from values
@@ -32,8 +36,8 @@ struct InputsMemory {
         grad_y(p.vector<T>(kC * kRow)),
         fresh(p.vector<T>(kC * kRow)),
         grad_fresh(p.vector<T>(kC * kRow)),
-        state(p.vector<T>(D / 2 * kRow)),
         square(p.vector<T>(kC * kSquare)),
+        state(kTight ? square : p.vector<T>(2 * kPart * kRow)),
         high(p.vector<float>(kC)),
         low(p.vector<float>(kC)),
         learn(p.vector<float>(kC)),
@@ -41,11 +45,12 @@ struct InputsMemory {
         of_values(p.vector<float>(kC)) {}
 };
 
-template <class T, int D>
+template <class T, int D, int kParts>
 class InputsBackward {
+  using Memory = InputsMemory<T, D, kParts>;
+
  public:
-  __device__ InputsBackward(const Layer<T>& layer, const InputsMemory<T, D>& memory)
-      : l(layer), m(memory) {
+  __device__ InputsBackward(const Layer<T>& layer, const Memory& memory) : l(layer), m(memory) {
     strip::clear(of_query);
     strip::clear(of_key);
   }
@@ -104,11 +109,11 @@ class InputsBackward {
   }
 
  private:
-  static constexpr int kRow = InputsMemory<T, D>::kRow;
-  static constexpr int kSquare = InputsMemory<T, D>::kSquare;
-  static constexpr int kHalf = D / 2;      // a warp's columns of keys or values
-  static constexpr int kTokens = kC / 2;   // and of tokens
-  static constexpr int kPart = kHalf / 2;  // and of keys whose states are there at a time
+  static constexpr int kRow = Memory::kRow;
+  static constexpr int kSquare = Memory::kSquare;
+  static constexpr int kHalf = D / 2;          // a warp's columns of keys or values
+  static constexpr int kTokens = kC / 2;       // and of tokens
+  static constexpr int kPart = Memory::kPart;  // and of keys whose states are there at a time
   static constexpr int kRows = kC / Share<D>::kStep;  // of a thread, where rows are shared out
   using Pair = mma::Sums[2];
 
@@ -148,7 +153,9 @@ class InputsBackward {
     bring<D>(m.grad_y, c.grad_y(), l.values());
     bring<D>(m.fresh, c.fresh(), l.values());
     mma::commit_copies();
-    bring_states(m.state, c.state(), 0);
+    if constexpr (!Memory::kTight) {
+      bring_states(m.state, c.state(), 0);
+    }
     mma::commit_copies();
     const Decays decays = c.decays();
     const float* const learns = c.learn();
@@ -336,35 +343,59 @@ class InputsBackward {
     of_decay[1] -= to_end[1] * dots.y;
     ahead += to_end[0] * dots.x + to_end[1] * dots.y;
   }
-  __device__ void of_states(const Chunk<T>& c) {
-    of_state<0>();
-    bring_states(m.state, c.state(), 1);
-    mma::commit_copies();
-    of_state<1>();
-    bring_states(m.state, c.grad_state(), 0);
-    bring_states(m.grad_y, c.grad_state(), 1);
-    mma::commit_copies();
-    mma::wait_copies<0>();
-    __syncthreads();
-    of_grad_state<0>(m.state);
-    of_grad_state<1>(m.grad_y);
-    // e^last S
-    const Matrix<T> state = c.state();
-    float sum = 0.0F;
+  // The part at kPartAt and all behind it.
+  template <int kPartAt>
+  __device__ void of_states_from(const Chunk<T>& c) {
+    if constexpr (kPartAt < kParts) {
+      if constexpr (kPartAt > 0 || Memory::kTight) {
+        bring_states(m.state, c.state(), kPartAt);
+        mma::commit_copies();
+      }
+      of_state<kPartAt>();
+      of_states_from<kPartAt + 1>(c);
+    }
+  }
+  // Two parts at a time, in the place of y's gradient and of the state.
+  template <int kPartAt>
+  __device__ void of_grad_states_from(const Chunk<T>& c) {
+    if constexpr (kPartAt < kParts) {
+      T* const first = Memory::kTight ? m.grad_y + 2 * kPart * kRow : m.state;
+      bring_states(first, c.grad_state(), kPartAt);
+      bring_states(m.grad_y, c.grad_state(), kPartAt + 1);
+      mma::commit_copies();
+      mma::wait_copies<0>();
+      __syncthreads();
+      of_grad_state<kPartAt>(first);
+      of_grad_state<kPartAt + 1>(m.grad_y);
+      // e^last S
+      const Matrix<T> state = c.state();
+      float sum = 0.0F;
 #pragma unroll
-    for (int part = 0; part < 2; ++part) {
-      const T* const grads = part == 0 ? m.state : m.grad_y;
+      for (int part = 0; part < 2; ++part) {
+        const T* const grads = part == 0 ? first : m.grad_y;
 #pragma unroll 2
-      for (int i = static_cast<int>(threadIdx.x); i < kHalf * D / kVec; i += kThreads) {
-        const int row = i / (D / kVec);
-        const int column = i % (D / kVec) * kVec;
-        const int key = which_key(part, row);
-        if (key >= 0 && column < l.values()) {
-          sum += dot(load_vec(grads + row * kRow + column), load(state, key, column));
+        for (int i = static_cast<int>(threadIdx.x); i < 2 * kPart * D / kVec; i += kThreads) {
+          const int row = i / (D / kVec);
+          const int column = i % (D / kVec) * kVec;
+          const int key = which_key(kPartAt + part, row);
+          if (key >= 0 && column < l.values()) {
+            sum += dot(load_vec(grads + row * kRow + column), load(state, key, column));
+          }
         }
       }
+      ahead += exponential<T>(m.high[kC - 1]) * sum;
+      if constexpr (kPartAt + 2 < kParts) {
+        __syncthreads();
+      }
+      of_grad_states_from<kPartAt + 2>(c);
     }
-    ahead += exponential<T>(m.high[kC - 1]) * sum;
+  }
+  __device__ void of_states(const Chunk<T>& c) {
+    if constexpr (Memory::kTight) {
+      __syncthreads();  // the state comes to the place of what was multiplied last
+    }
+    of_states_from<0>(c);
+    of_grad_states_from<0>(c);
   }
 
   // From the sums of decays to each decay, and to what it is made of; by one warp.
@@ -445,7 +476,7 @@ class InputsBackward {
   }
 
   const Layer<T>& l;
-  const InputsMemory<T, D>& m;
+  const Memory& m;
   const Share<D> share;
   const int first_row = static_cast<int>(threadIdx.x) / 64 * 16;
   const int half = static_cast<int>(threadIdx.x) / 32 % 2;
@@ -457,12 +488,12 @@ class InputsBackward {
 };
 
 // A key head's gradients of a chunk: those of the value heads that it serves, one after the other.
-template <class T, int D>
+template <class T, int D, int kParts, Tiles kTiles>
 __global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 2 : 1)
     inputs_backward_kernel(Layer<T> l, T* grad_qkv, T* grad_rates) {
   const int key_head = static_cast<int>(blockIdx.y);
   const int served = l.heads.served();
-  const auto chunk = [&](int i) { return Chunk<T>(l, blockIdx.x, key_head * served + i); };
+  const auto chunk = [&](int i) { return Chunk<T>(l, l.block(), key_head * served + i); };
   if (chunk(0).length == 0) {
     for (int i = static_cast<int>(threadIdx.x); i < served; i += kThreads) {
       const int64_t at = chunk(i).index;
@@ -471,9 +502,9 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 2 : 1)
     }
     return;
   }
-  Pool shared = pool();
-  const InputsMemory<T, D> memory(shared);
-  InputsBackward<T, D> backward(l, memory);
+  Pool tiles = pool<kTiles>(l);
+  const InputsMemory<T, D, kParts> memory(tiles);
+  InputsBackward<T, D, kParts> backward(l, memory);
   for (int i = 0; i < served; ++i) {
     backward.add_head(chunk(i), i == 0, grad_qkv, grad_rates);
   }

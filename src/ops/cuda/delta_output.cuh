@@ -35,7 +35,7 @@ struct OutputMemory : OutputBackwardMemory<T, D> {
 template <class T, int D, class Memory>
 class OfChunk {
  public:
-  __device__ explicit OfChunk(const Chunk<T>& chunk) : c(chunk), m(memory()) {
+  __device__ OfChunk(const Chunk<T>& chunk, const Memory& memory) : c(chunk), m(memory) {
     bring<D>(m.query, c.query(), c.l.keys());
     bring<D>(m.key, c.key(), c.l.keys());
     mma::commit_copies();
@@ -98,10 +98,6 @@ class OfChunk {
   static constexpr int kHalf = D / 2;
   static constexpr int kTokens = kC / 2;
 
-  static __device__ Memory memory() {
-    Pool shared = pool();
-    return Memory(shared);
-  }
   // The lower part of q k^T * D, when all but the last kLeft groups of tiles are there; a barrier
   // is to follow.
   template <int kLeft>
@@ -138,22 +134,26 @@ class OfChunk {
   mma::Sums sums[kHalf / 8];
 };
 
-template <class T, int D>
+template <class T, int D, Tiles kTiles>
 __global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 2 : 1)
     output_kernel(Layer<T> l, T* y) {
-  const Chunk<T> c(l, blockIdx.x, static_cast<int>(blockIdx.y));
+  const Chunk<T> c(l, l.block(), static_cast<int>(blockIdx.y));
   if (c.length > 0) {
-    OfChunk<T, D, OutputMemory<T, D>>(c).output(y);
+    Pool tiles = pool<kTiles>(l);
+    using Memory = OutputMemory<T, D>;
+    OfChunk<T, D, Memory>(c, Memory(tiles)).output(y);
   }
 }
 
 // Of y's gradient: its tile, and what it says of `fresh` within the chunk.
-template <class T, int D>
+template <class T, int D, Tiles kTiles>
 __global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 3 : 1)
     output_backward_kernel(Layer<T> l, const T* grad_y) {
-  const Chunk<T> c(l, blockIdx.x, static_cast<int>(blockIdx.y));
+  const Chunk<T> c(l, l.block(), static_cast<int>(blockIdx.y));
   if (c.length > 0) {
-    OfChunk<T, D, OutputBackwardMemory<T, D>>(c).of_fresh(grad_y);
+    Pool tiles = pool<kTiles>(l);
+    using Memory = OutputBackwardMemory<T, D>;
+    OfChunk<T, D, Memory>(c, Memory(tiles)).of_fresh(grad_y);
   }
 }
 

@@ -298,13 +298,13 @@ class Prepare {
 };
 
 // u, w, and what later kernels read of the chunk.
-template <class T, int D>
+template <class T, int D, Tiles kTiles>
 __global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 3 : 1)
     prepare_kernel(Layer<T> l, bool keep_inverse) {
-  const Chunk<T> c(l, blockIdx.x, static_cast<int>(blockIdx.y));
+  const Chunk<T> c(l, l.block(), static_cast<int>(blockIdx.y));
   if (c.length > 0) {
-    Pool shared = pool();
-    const PrepareMemory<T, D> memory(shared);
+    Pool tiles = pool<kTiles>(l);
+    const PrepareMemory<T, D> memory(tiles);
     Prepare<T, D>(c, memory).run(keep_inverse);
   }
 }

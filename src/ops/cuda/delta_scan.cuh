@@ -35,11 +35,13 @@ struct ScanBackwardMemory : ScanMemory<T, D> {
 template <class T, int D, class Memory>
 class Scan {
  public:
-  __device__ explicit Scan(const Layer<T>& layer) : l(layer), m(memory()) { strip::clear(state); }
+  __device__ Scan(const Layer<T>& layer, const Memory& memory) : l(layer), m(memory) {
+    strip::clear(state);
+  }
 
   // The states before each chunk of a document, and what is new in each.
   __device__ void forward() {
-    const int32_t* const first = l.first_chunk() + blockIdx.x;
+    const int32_t* const first = l.first_chunk() + l.block();
     bring_w(first[0], first);
     bring_keys(first[0], first);
     Ahead next;
@@ -79,7 +81,7 @@ class Scan {
   // From the last chunk to the first: the gradients of the state after each chunk, and all of what
   // `fresh` has.
   __device__ void backward() {
-    const int32_t* const first = l.first_chunk() + blockIdx.x;
+    const int32_t* const first = l.first_chunk() + l.block();
     bring_keys(first[1] - 1, first);
     bring_queries(first[1] - 1, first);
     Ahead next;
@@ -145,10 +147,6 @@ class Scan {
     }
   };
 
-  static __device__ Memory memory() {
-    Pool shared = pool();
-    return Memory(shared);
-  }
   __device__ bool there(int chunk, const int32_t* first) const {
     return chunk >= first[0] && chunk < first[1];
   }
@@ -244,14 +242,18 @@ class Scan {
   mma::Sums state[kStateTiles];
 };
 
-template <class T, int D>
+template <class T, int D, Tiles kTiles>
 __global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 2 : 1) states_kernel(Layer<T> l) {
-  Scan<T, D, ScanMemory<T, D>>(l).forward();
+  Pool tiles = pool<kTiles>(l);
+  using Memory = ScanMemory<T, D>;
+  Scan<T, D, Memory>(l, Memory(tiles)).forward();
 }
-template <class T, int D>
+template <class T, int D, Tiles kTiles>
 __global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 2 : 1)
     states_backward_kernel(Layer<T> l) {
-  Scan<T, D, ScanBackwardMemory<T, D>>(l).backward();
+  Pool tiles = pool<kTiles>(l);
+  using Memory = ScanBackwardMemory<T, D>;
+  Scan<T, D, Memory>(l, Memory(tiles)).backward();
 }
 
 }  // namespace sft::delta

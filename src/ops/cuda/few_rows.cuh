@@ -13,6 +13,7 @@
 #include "ops/cuda/activate.cuh"
 #include "ops/cuda/few_rows.h"
 #include "ops/cuda/packed_formats.cuh"
+#include "ops/few_rows_memory.h"
 
 namespace sft::few_rows {
 
@@ -207,9 +208,6 @@ __device__ inline Staged staged_parts(float* staged, int rows, int64_t in) {
   auto* const scales = reinterpret_cast<float*>(codes + rows * in / 4);
   return {reinterpret_cast<const float4*>(staged), static_cast<int>(in / kVec), codes, scales,
           scales + rows * in / 32};
-}
-constexpr size_t bytes_of_staged(int64_t values, bool codes) {
-  return static_cast<size_t>(values * 4 + (codes ? values + values / 32 * 4 + values / 8 * 4 : 0));
 }
 
 // Codes of 8 bits of what is staged: of 32 values each the largest magnitude is 127, as on the CPU
@@ -439,7 +437,7 @@ void launch(CudaDevice& gpu, const Format& first, const Format& second, const Op
   while (p.split < kWarps && pairs * p.split < wanted && p.in >= p.split * 4 * 32 * kVec) {
     p.split *= 2;
   }
-  const size_t shared = bytes_of_staged(kRows * p.in, Loaded<Format>::kCodes);
+  const size_t shared = FewRowsMemory::bytes(kRows * p.in, Loaded<Format>::kCodes);
   const auto kernel = few_rows_kernel<Format, kRows, kGated>;
   if (shared > (40U << 10U)) {
     check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -465,8 +463,9 @@ void launch_format(CudaDevice& gpu, const Format& first, const Format& second, c
     o.gated ? launch<Format, 1, true>(gpu, first, second, o)
             : launch<Format, 1, false>(gpu, first, second, o);
   } else {
-    o.gated ? launch<Format, 4, true>(gpu, first, second, o)
-            : launch<Format, 4, false>(gpu, first, second, o);
+    constexpr int kMost = FewRowsMemory::kMost;
+    o.gated ? launch<Format, kMost, true>(gpu, first, second, o)
+            : launch<Format, kMost, false>(gpu, first, second, o);
   }
 }
 

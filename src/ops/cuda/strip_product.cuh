@@ -1,4 +1,4 @@
-// Products of small matrices in shared memory, of which each warp keeps a strip of 16 rows in its
+// Products of small matrices in tiles, of which each warp keeps a strip of 16 rows in its
 // registers, so that what follows elementwise goes through no memory: on tensor cores in 16 bits
 // and by threads in float32 (and on cards that have none for bfloat16).
 #pragma once
@@ -36,13 +36,15 @@ constexpr bool has_tensor_cores() {
 #endif
 }
 
-// 16 bytes to shared memory beside the work that follows, or zeros; see mma::commit_copies.
-__device__ inline void bring_16(void* to, const void* from, bool inside) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-  *static_cast<uint4*>(to) = inside ? *static_cast<const uint4*>(from) : uint4{};
-#else
-  mma::copy_16(to, from, inside);
-#endif
+// 16 bytes to where tiles lie, beside the work that follows, or zeros; see mma::commit_copies. What
+// needs no tensor cores may lie outside of shared memory, where nothing is copied beside.
+template <class T>
+__device__ inline void bring_16(T* to, const T* from, bool inside) {
+  if constexpr (has_tensor_cores<T>()) {
+    mma::copy_16(to, from, inside);
+  } else {
+    *reinterpret_cast<uint4*>(to) = inside ? *reinterpret_cast<const uint4*>(from) : uint4{};
+  }
 }
 
 // Two neighbours as they lie in memory.

@@ -6,6 +6,10 @@
 #include "data/rows/shapes.h"
 #include "data/support.h"
 
+#if __has_include(<arrow/util/config.h>)
+#include <arrow/util/config.h>
+#endif
+
 namespace sft {
 namespace {
 
@@ -43,9 +47,30 @@ std::vector<Json> read_in_order(const std::filesystem::path& path) {
   return rows;
 }
 
+// Arrow before 26 reads no parquet file in which a value of a column of lists of one length is
+// missing: the file is refused with Arrow's words, and nothing of it is read wrongly.
+bool refused_by_an_old_arrow([[maybe_unused]] const Json& c) {
+#if defined(ARROW_VERSION_MAJOR) && ARROW_VERSION_MAJOR < 26
+  if (c["file"] == "types.parquet") {
+    try {
+      read_in_order(file_of(c));
+      ADD_FAILURE() << "this Arrow reads it: the exception can go";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), "D021");
+      EXPECT_NE(std::string(e.message()).find("all lists to be of size=2"), std::string::npos);
+    }
+    return true;
+  }
+#endif
+  return false;
+}
+
 TEST(LogicalTypes, ValuesAreThoseOfDatasetsForEveryTypeAndFeature) {
   const Json golden = test::golden("logical");
   for (const Json& c : golden["cases"]) {
+    if (refused_by_an_old_arrow(c)) {
+      continue;
+    }
     const std::vector<Json> rows = read_in_order(file_of(c));
     ASSERT_EQ(rows.size(), c["rows"].size());
     for (size_t i = 0; i < rows.size(); ++i) {
@@ -61,6 +86,9 @@ TEST(LogicalTypes, ARowIsTheSameInOrderAndAtRandom) {
   ThreadPool pool(1);
   const Json golden = test::golden("logical");
   for (const Json& c : golden["cases"]) {
+    if (refused_by_an_old_arrow(c)) {
+      continue;
+    }
     const std::vector<Json> rows = read_in_order(file_of(c));
     const auto file = open_row_file(file_of(c), pool);
     ASSERT_NE(file, nullptr);
