@@ -69,7 +69,6 @@ StateSnapshot::StateSnapshot(Device& device, std::vector<NamedTensor> tensors)
       to += (t.tensor.bytes() + kAlign - 1) / kAlign * kAlign;
     }
   }
-  device.synchronize();
 }
 
 // What is left is, on a card, for programs of sizes not met yet and libraries' workspaces, on a
@@ -80,6 +79,7 @@ bool is_room_for_copy(double free, double bytes, DeviceKind kind) {
 }
 
 std::vector<StreamedTensor> streamed_from(Device& device, std::span<const NamedTensor> tensors) {
+  device.synchronize();  // the last update may still be under way
   std::vector<StreamedTensor> out;
   for (const NamedTensor& t : tensors) {
     out.push_back({t.name, t.tensor.dtype, t.tensor.shape,

@@ -18,7 +18,7 @@ namespace sft {
 bool is_room_for_copy(double free, double bytes, DeviceKind kind);
 
 // Tensors of a device as files get them, by Device::download_beside; their memory must outlive
-// them.
+// them. What the device was given before is waited for.
 std::vector<StreamedTensor> streamed_from(Device& device, std::span<const NamedTensor> tensors);
 
 // The tensors of a training state (on the device, by global name) as they are now. They are copied

@@ -3,8 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <functional>
 #include <numeric>
+#include <utility>
 
 namespace sft {
 namespace {
@@ -28,7 +31,13 @@ class Card final : public Device {
   void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void zero(void* to, size_t bytes) override { std::memset(to, 0, bytes); }
   void add(const Tensor&, Tensor&, bool) override {}
+  void synchronize() override {
+    if (under_way) {
+      std::exchange(under_way, nullptr)();
+    }
+  }
 
+  std::function<void()> under_way;  // done when it is waited for
   int downloads = 0, downloads_beside = 0;
 
  private:
@@ -58,6 +67,14 @@ TEST(StateSnapshot, is_on_the_card_or_on_the_host_and_does_not_change) {
     EXPECT_EQ(card.downloads, free == 0 ? 2 : 0);
     EXPECT_EQ(card.downloads_beside, free == 0 ? 0 : 2);
   }
+}
+
+TEST(StreamedWeights, have_the_update_that_the_card_is_still_at) {
+  Card card(0);
+  std::vector<float> a(4, 1.0F);
+  card.under_way = [&] { std::ranges::fill(a, 2.0F); };
+  const NamedTensor weight{"a", {a.data(), Shape{4}, DType::f32}};
+  EXPECT_EQ(values_of(streamed_from(card, std::span(&weight, 1))[0]), std::vector<float>(4, 2.0F));
 }
 
 TEST(StateSnapshot, is_read_where_it_is_when_nothing_has_room) {
