@@ -74,7 +74,7 @@ if [[ " $* " == *" sft_cuda "* ]]; then
     touch "$there/.complete"
   fi
   cuda=(-DSFT_CUDA=ON -DSFT_NVCC="$there/bin/nvcc" -DCUDAToolkit_ROOT="$there" -DSFT_CUDNN_INCLUDE="$toolkit/include"
-        -DCMAKE_CUDA_HOST_COMPILER="$(command -v aarch64-linux-gnu-g++-12)" -DCMAKE_CUDA_FLAGS="-isystem $root/usr/include")
+        -DCMAKE_CUDA_HOST_COMPILER="$(command -v aarch64-linux-gnu-g++-12)" -DCMAKE_CUDA_FLAGS="-Xcompiler=--sysroot=$root")
 fi
 
 # shellcheck disable=SC2086

@@ -67,7 +67,8 @@ packaging/wheel.py "$out/stage" "$version" "$out/dist"
 name=sft-$version-linux-$(uname -m)
 tar -C "$out" --transform "s,^stage,$name," --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -cf - stage |
   gzip -9n >"$out/dist/$name.tar.gz"
-(cd "$build" && cpack -G DEB -B "$out/dist" >/dev/null && rm -rf "$out/dist/_CPack_Packages")
+# Of the same files as the wheel and the tarball.
+(cd "$build" && cpack -G DEB -D CPACK_INSTALL_CMAKE_PROJECTS= -D "CPACK_INSTALLED_DIRECTORIES=$out/stage;usr" -B "$out/dist" >/dev/null && rm -rf "$out/dist/_CPack_Packages")
 git archive --format=tar --prefix="sft-cpp-$version/" HEAD | gzip -9n >"$out/dist/sft-cpp-$version-source.tar.gz"
 if [ -n "${SFT_SOURCE_ADDRESS:-}" ]; then
   sum=$(sha256sum "$out/dist/sft-cpp-$version-source.tar.gz" | cut -d' ' -f1)

@@ -29,6 +29,7 @@ done
 
 install() {
   [ $# -gt 0 ] || return 0
+  command -v apt-get >/dev/null || { echo "there is no apt-get here: install what docs/install.md names for your system, and call cmake as it says" >&2; exit 1; }
   echo "installing: $*"
   local as_root=()
   if [ "$(id -u)" -ne 0 ]; then

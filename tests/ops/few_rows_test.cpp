@@ -83,10 +83,6 @@ Numbers reference(const Case& c, const std::vector<Operand>& operands) {
     }
   }
   const Numbers codes = rounded(x);
-  int64_t out = 0;
-  for (const int64_t rows : c.part_rows) {
-    out += rows;
-  }
   Numbers y;
   for (int64_t r = 0; r < c.rows; ++r) {
     Numbers row;
