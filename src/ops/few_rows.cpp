@@ -12,7 +12,7 @@ namespace sft {
 
 namespace {
 
-// With more of x, in bytes of float32, a product as in training is no slower on a GPU.
+// Of x in float32, in bytes: with more a GPU multiplies as in training.
 constexpr int64_t kMostOfX = 96 << 10;
 // On a CPU so many rows are multiplied with packed weights as they are, which would be decoded.
 constexpr int64_t kMostPacked = 32;
